@@ -1,0 +1,62 @@
+//! Base64 as the specification has it (ENC-1): the standard alphabet with padding, no white space, no stray
+//! bits. Secrets are decoded straight into the buffer they stay in.
+
+use base64::{Engine as _, decoded_len_estimate, encoded_len, prelude::BASE64_STANDARD};
+use zeroize::Zeroizing;
+
+use super::Text;
+use crate::{ciphertext::LengthError, error::Error};
+
+/// How many bytes `text` decodes to at the most.
+pub(super) fn decoded_len(text: &Text<'_>) -> usize {
+    decoded_len_estimate(text.as_str().len())
+}
+
+/// Decodes a field of any length.
+pub(super) fn decode(text: &Text<'_>, field: &'static str) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(decoded_len(text)));
+    append_decoded(text, field, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Decodes a field to the end of a buffer.
+pub(super) fn append_decoded(text: &Text<'_>, field: &'static str, buffer: &mut Vec<u8>) -> Result<(), Error> {
+    let start = buffer.len();
+    buffer.resize(start + decoded_len(text), 0);
+    let room = buffer.get_mut(start..).unwrap_or_default();
+    let length = BASE64_STANDARD
+        .decode_slice(text.as_str(), room)
+        .map_err(|_| not_base64(field))?;
+    buffer.truncate(start + length);
+    Ok(())
+}
+
+/// Decodes a field that has only a few legal lengths.
+pub(super) fn decode_short<T>(text: &Text<'_>, field: &'static str) -> Result<T, Error>
+where
+    T: for<'a> TryFrom<&'a [u8], Error = LengthError>,
+{
+    let mut bytes = [0; 48];
+    let length = BASE64_STANDARD
+        .decode_slice(text.as_str(), &mut bytes)
+        .map_err(|error| match error {
+            base64::DecodeSliceError::DecodeError(_) => not_base64(field),
+            base64::DecodeSliceError::OutputSliceTooSmall => Error::validation(format!("{field} is too long")),
+        })?;
+    T::try_from(bytes.get(..length).unwrap_or_default()).map_err(|error| Error::validation(error.to_string()))
+}
+
+/// Encodes `bytes` to the end of a buffer.
+pub(super) fn append_encoded(bytes: &[u8], buffer: &mut Vec<u8>) {
+    let start = buffer.len();
+    buffer.resize(start + encoded_len(bytes.len(), true).unwrap_or(usize::MAX), 0);
+    let room = buffer.get_mut(start..).unwrap_or_default();
+    let written = BASE64_STANDARD.encode_slice(bytes, room).unwrap_or_default();
+    buffer.truncate(start + written);
+}
+
+fn not_base64(field: &'static str) -> Error {
+    Error::validation(format!(
+        "{field} is not Base64 (standard alphabet, padded, without white space)"
+    ))
+}

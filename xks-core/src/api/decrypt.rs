@@ -1,0 +1,180 @@
+//! `Decrypt` (section 6 of the specification).
+
+use std::fmt;
+
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::{
+    Base64Object, EncryptRequest, RequestMetadata, Text, base64,
+    encrypt::{check_size, decode_aad, frame_aad},
+    parse, present, require_aes_gcm, required,
+};
+use crate::{
+    aad::{AadFraming, BoundAad, RawAad},
+    backend::Limits,
+    ciphertext::{CiphertextMetadata, Encrypted, Iv, Tag},
+    error::Error,
+    route::{KeyOperation, Operation},
+    sigv4::Verified,
+};
+
+/// A request to decrypt, as a backend gets it: every part of a legal length, the AAD framed with the metadata
+/// that came with the ciphertext.
+#[derive(Clone)]
+pub struct DecryptRequest<'a> {
+    request_metadata: RequestMetadata<'a>,
+    ciphertext: Vec<u8>,
+    iv: Iv,
+    tag: Tag,
+    aad: BoundAad,
+}
+
+impl<'a> DecryptRequest<'a> {
+    /// A request for the plaintext of what `encrypted` holds: for tests of backends.
+    #[must_use]
+    pub fn new(request_metadata: RequestMetadata<'a>, encrypted: Encrypted) -> Self {
+        let Encrypted {
+            ciphertext,
+            iv,
+            tag,
+            aad,
+        } = encrypted;
+        Self {
+            request_metadata,
+            ciphertext,
+            iv,
+            tag,
+            aad,
+        }
+    }
+
+    /// The trial decryption of what is about to be returned (ENC-10).
+    pub(crate) fn trial(request: &EncryptRequest<'a>, encrypted: Encrypted) -> Self {
+        Self::new(request.request_metadata().clone(), encrypted)
+    }
+
+    /// Gives back what [`trial`](Self::trial) took: the very bytes that were decrypted.
+    pub(crate) fn into_encrypted(self) -> Encrypted {
+        Encrypted {
+            ciphertext: self.ciphertext,
+            iv: self.iv,
+            tag: self.tag,
+            aad: self.aad,
+        }
+    }
+
+    /// Who asks KMS, and what for.
+    #[must_use]
+    pub const fn request_metadata(&self) -> &RequestMetadata<'a> {
+        &self.request_metadata
+    }
+
+    /// What to decrypt, without the tag: 0 bytes or more.
+    #[must_use]
+    pub fn ciphertext(&self) -> &[u8] {
+        &self.ciphertext
+    }
+
+    /// The initialization vector.
+    #[must_use]
+    pub const fn iv(&self) -> &Iv {
+        &self.iv
+    }
+
+    /// The authentication tag.
+    #[must_use]
+    pub const fn tag(&self) -> &Tag {
+        &self.tag
+    }
+
+    /// The bytes to authenticate, and within them the metadata that encrypt returned.
+    #[must_use]
+    pub const fn bound_aad(&self) -> &BoundAad {
+        &self.aad
+    }
+}
+
+impl fmt::Debug for DecryptRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DecryptRequest")
+            .field("request_metadata", &self.request_metadata)
+            .field("ciphertext", &self.ciphertext.len())
+            .field("iv", &self.iv)
+            .field("tag", &self.tag)
+            .field("aad", &self.aad)
+            .finish()
+    }
+}
+
+/// A decoded body, before it is known whether it keeps the limits.
+pub(crate) struct DecryptBody<'a> {
+    pub(crate) request_metadata: RequestMetadata<'a>,
+    ciphertext: Vec<u8>,
+    iv: Iv,
+    tag: Tag,
+    metadata: Option<CiphertextMetadata>,
+    aad: RawAad,
+}
+
+impl<'a> DecryptBody<'a> {
+    pub(crate) fn decode(verified: &Verified<'a>) -> Result<Self, Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Body<'a> {
+            #[serde(borrow, default, deserialize_with = "present")]
+            request_metadata: Option<RequestMetadata<'a>>,
+            #[serde(borrow, default, deserialize_with = "present")]
+            ciphertext: Option<Text<'a>>,
+            #[serde(borrow, default, deserialize_with = "present")]
+            initialization_vector: Option<Text<'a>>,
+            #[serde(borrow, default, deserialize_with = "present")]
+            authentication_tag: Option<Text<'a>>,
+            #[serde(borrow, default, deserialize_with = "present")]
+            ciphertext_metadata: Option<Text<'a>>,
+            #[serde(borrow, default, deserialize_with = "present")]
+            encryption_algorithm: Option<Text<'a>>,
+            #[serde(borrow, default, deserialize_with = "present")]
+            additional_authenticated_data: Option<Text<'a>>,
+        }
+        let body: Body<'a> = parse(verified)?;
+        let request_metadata = required(body.request_metadata, "requestMetadata")?;
+        request_metadata.check(Operation::Key(KeyOperation::Decrypt))?;
+        require_aes_gcm(body.encryption_algorithm)?;
+        let mut ciphertext = base64::decode(&required(body.ciphertext, "ciphertext")?, "ciphertext")?;
+        let iv = required(body.initialization_vector, "initializationVector")?;
+        let tag = required(body.authentication_tag, "authenticationTag")?;
+        // Present and empty is as good as absent: both are framed as zero bytes (ENC-7).
+        let metadata = body.ciphertext_metadata.filter(|text| !text.as_str().is_empty());
+        Ok(Self {
+            request_metadata,
+            ciphertext: std::mem::take(&mut ciphertext),
+            iv: base64::decode_short(&iv, "initializationVector")?,
+            tag: base64::decode_short(&tag, "authenticationTag")?,
+            metadata: metadata
+                .map(|text| base64::decode_short(&text, "ciphertextMetadata"))
+                .transpose()?,
+            aad: decode_aad(body.additional_authenticated_data)?,
+        })
+    }
+
+    pub(crate) fn into_request(self, framing: AadFraming, limits: Limits) -> Result<DecryptRequest<'a>, Error> {
+        check_size(self.ciphertext.len(), limits.plaintext, "ciphertext")?;
+        let mut aad = frame_aad(self.aad, framing, limits)?;
+        aad.set_metadata(self.metadata);
+        Ok(DecryptRequest {
+            request_metadata: self.request_metadata,
+            ciphertext: self.ciphertext,
+            iv: self.iv,
+            tag: self.tag,
+            aad,
+        })
+    }
+}
+
+/// The answer: the plaintext, in a buffer that is wiped.
+pub(crate) fn encode_plaintext(plaintext: &[u8]) -> Zeroizing<Vec<u8>> {
+    Base64Object::with_capacity(plaintext.len())
+        .field("plaintext", plaintext)
+        .finish()
+}

@@ -1,0 +1,175 @@
+//! `Encrypt` (section 5 of the specification).
+
+use std::fmt;
+
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::{Base64Object, RequestMetadata, Text, base64, parse, present, require_aes_gcm, required};
+use crate::{
+    aad::{AadFraming, BoundAad, RawAad},
+    backend::Limits,
+    ciphertext::{CiphertextMetadata, Encrypted},
+    error::{Error, ErrorName},
+    route::{KeyOperation, Operation},
+    sigv4::Verified,
+};
+
+/// A request to encrypt, as a backend gets it: no larger than the limits, its AAD framed.
+pub struct EncryptRequest<'a> {
+    request_metadata: RequestMetadata<'a>,
+    plaintext: Zeroizing<Vec<u8>>,
+    aad: BoundAad,
+}
+
+impl<'a> EncryptRequest<'a> {
+    /// A request, as the pipeline makes it out of a body: for tests of backends.
+    #[must_use]
+    pub const fn new(request_metadata: RequestMetadata<'a>, plaintext: Zeroizing<Vec<u8>>, aad: BoundAad) -> Self {
+        Self {
+            request_metadata,
+            plaintext,
+            aad,
+        }
+    }
+
+    /// Who asks KMS, and what for.
+    #[must_use]
+    pub const fn request_metadata(&self) -> &RequestMetadata<'a> {
+        &self.request_metadata
+    }
+
+    /// What to encrypt: 0 bytes or more. Never log it (ENC-12).
+    #[must_use]
+    pub fn plaintext(&self) -> &[u8] {
+        &self.plaintext
+    }
+
+    /// Fixes the ciphertext metadata, if any, and gives the bytes to authenticate (ENC-7). KMS keeps the metadata
+    /// with the ciphertext and sends it back on decrypt.
+    #[must_use]
+    pub fn bind_aad(&mut self, metadata: Option<CiphertextMetadata>) -> BoundAad {
+        self.aad.set_metadata(metadata);
+        self.aad.clone()
+    }
+}
+
+impl fmt::Debug for EncryptRequest<'_> {
+    /// ENC-12.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EncryptRequest")
+            .field("request_metadata", &self.request_metadata)
+            .field("plaintext", &self.plaintext.len())
+            .field("aad", &self.aad)
+            .finish()
+    }
+}
+
+/// A decoded body, before it is known whether it keeps the limits.
+pub(crate) struct EncryptBody<'a> {
+    pub(crate) request_metadata: RequestMetadata<'a>,
+    /// Whether the answer shall hold a ciphertext data integrity value (ENC-9).
+    pub(crate) wants_integrity_value: bool,
+    plaintext: Zeroizing<Vec<u8>>,
+    aad: RawAad,
+}
+
+impl<'a> EncryptBody<'a> {
+    pub(crate) fn decode(verified: &Verified<'a>) -> Result<Self, Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Body<'a> {
+            #[serde(borrow, default, deserialize_with = "present")]
+            request_metadata: Option<RequestMetadata<'a>>,
+            #[serde(borrow, default, deserialize_with = "present")]
+            plaintext: Option<Text<'a>>,
+            #[serde(borrow, default, deserialize_with = "present")]
+            encryption_algorithm: Option<Text<'a>>,
+            #[serde(borrow, default, deserialize_with = "present")]
+            additional_authenticated_data: Option<Text<'a>>,
+            #[serde(borrow, default, deserialize_with = "present")]
+            ciphertext_data_integrity_value_algorithm: Option<Text<'a>>,
+        }
+        let body: Body<'a> = parse(verified)?;
+        let request_metadata = required(body.request_metadata, "requestMetadata")?;
+        request_metadata.check(Operation::Key(KeyOperation::Encrypt))?;
+        require_aes_gcm(body.encryption_algorithm)?;
+        let wants_integrity_value = match body.ciphertext_data_integrity_value_algorithm {
+            None => false,
+            Some(algorithm) if algorithm.as_str() == "SHA_256" => true,
+            Some(_) => {
+                return Err(Error::validation(
+                    "ciphertextDataIntegrityValueAlgorithm is not SHA_256",
+                ));
+            }
+        };
+        Ok(Self {
+            request_metadata,
+            wants_integrity_value,
+            plaintext: base64::decode(&required(body.plaintext, "plaintext")?, "plaintext")?,
+            aad: decode_aad(body.additional_authenticated_data)?,
+        })
+    }
+
+    pub(crate) fn into_request(self, framing: AadFraming, limits: Limits) -> Result<EncryptRequest<'a>, Error> {
+        check_size(self.plaintext.len(), limits.plaintext, "plaintext")?;
+        let aad = frame_aad(self.aad, framing, limits)?;
+        Ok(EncryptRequest {
+            request_metadata: self.request_metadata,
+            plaintext: self.plaintext,
+            aad,
+        })
+    }
+}
+
+/// Decodes the AAD into a buffer that it can be framed in.
+pub(super) fn decode_aad(text: Option<Text<'_>>) -> Result<RawAad, Error> {
+    let mut aad = RawAad::with_capacity(text.as_ref().map_or(0, base64::decoded_len));
+    if let Some(text) = text {
+        base64::append_decoded(&text, "additionalAuthenticatedData", &mut aad.buffer)?;
+        aad.is_present = true;
+    }
+    Ok(aad)
+}
+
+/// Frames AAD that keeps the limit.
+pub(super) fn frame_aad(aad: RawAad, framing: AadFraming, limits: Limits) -> Result<BoundAad, Error> {
+    let length = aad.len();
+    check_size(length, limits.aad, "additionalAuthenticatedData")?;
+    aad.frame(framing)
+        .map_err(|_| too_large(length, u16::MAX.into(), "additionalAuthenticatedData"))
+}
+
+/// ENC-4
+pub(super) fn check_size(length: usize, limit: usize, field: &'static str) -> Result<(), Error> {
+    if length > limit {
+        Err(too_large(length, limit, field))
+    } else {
+        Ok(())
+    }
+}
+
+fn too_large(length: usize, limit: usize, field: &'static str) -> Error {
+    let message = format!("{field} has {length} bytes; at most {limit} are supported");
+    Error {
+        message: message.into(),
+        ..Error::from(ErrorName::UnsupportedOperation)
+    }
+}
+
+impl Encrypted {
+    /// The answer; `integrity_value` is there exactly when the request asked for it (ENC-9).
+    pub(crate) fn encode(&self, integrity_value: Option<&[u8; 32]>) -> Zeroizing<Vec<u8>> {
+        let mut object = Base64Object::with_capacity(self.ciphertext.len() + 16 + 16 + 20 + 32)
+            .field("ciphertext", &self.ciphertext)
+            .field("initializationVector", self.iv.as_bytes())
+            .field("authenticationTag", self.tag.as_bytes());
+        if let Some(metadata) = self.aad.metadata() {
+            object = object.field("ciphertextMetadata", metadata.as_bytes());
+        }
+        if let Some(value) = integrity_value {
+            object = object.field("ciphertextDataIntegrityValue", value);
+        }
+        object.finish()
+    }
+}

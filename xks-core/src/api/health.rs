@@ -1,0 +1,253 @@
+//! `GetHealthStatus` (section 7 of the specification).
+
+use std::{borrow::Cow, fmt};
+
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use super::{RequestMetadata, key_metadata::decode_metadata_alone};
+use crate::{error::Error, route::Operation, sigv4::Verified};
+
+/// The most entries of `ekmFleetDetails`.
+const MAX_FLEET_DETAILS: usize = 10;
+
+/// A request for the health of the key managers behind a key store.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct GetHealthStatusRequest<'a> {
+    /// What KMS asks for, and under which id.
+    pub request_metadata: RequestMetadata<'a>,
+}
+
+impl<'a> GetHealthStatusRequest<'a> {
+    pub(crate) fn decode(verified: &Verified<'a>) -> Result<Self, Error> {
+        Ok(Self {
+            request_metadata: decode_metadata_alone(verified, Operation::GetHealthStatus)?,
+        })
+    }
+}
+
+/// How a backend's key managers are: whose they are, and each of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    vendor: Cow<'static, str>,
+    members: Vec<FleetMember>,
+}
+
+impl Health {
+    /// The key managers of `vendor`: at least one, `member`.
+    #[must_use]
+    pub fn new(vendor: impl Into<Cow<'static, str>>, member: FleetMember) -> Self {
+        Self {
+            vendor: vendor.into(),
+            members: vec![member],
+        }
+    }
+
+    /// And one more.
+    #[must_use]
+    pub fn and(mut self, member: FleetMember) -> Self {
+        self.members.push(member);
+        self
+    }
+
+    /// The vendor of the key managers.
+    #[must_use]
+    pub fn vendor(&self) -> &str {
+        &self.vendor
+    }
+
+    /// Every key manager: one or more.
+    #[must_use]
+    pub fn members(&self) -> &[FleetMember] {
+        &self.members
+    }
+
+    /// Whether an operation right now would find a key manager (HLT-1).
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.members
+            .iter()
+            .any(|member| member.status != HealthStatus::Unavailable)
+    }
+
+    pub(crate) fn encode(&self, proxy: &ProxyIdentity) -> Zeroizing<Vec<u8>> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Body<'a> {
+            xks_proxy_fleet_size: u32,
+            xks_proxy_vendor: &'a str,
+            xks_proxy_model: &'a str,
+            ekm_vendor: &'a str,
+            ekm_fleet_details: Vec<Details<'a>>,
+        }
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Details<'a> {
+            id: &'a str,
+            model: &'a str,
+            health_status: &'static str,
+        }
+        let folded = self.fold();
+        let body = Body {
+            xks_proxy_fleet_size: proxy.fleet_size.get(),
+            xks_proxy_vendor: &proxy.vendor,
+            xks_proxy_model: &proxy.model,
+            ekm_vendor: &self.vendor,
+            ekm_fleet_details: folded
+                .iter()
+                .map(|member| Details {
+                    id: &member.id,
+                    model: &member.model,
+                    health_status: member.status.as_str(),
+                })
+                .collect(),
+        };
+        // Strings and a number always serialize.
+        Zeroizing::new(serde_json::to_vec(&body).unwrap_or_default())
+    }
+
+    /// At most ten entries: nine members and one for all the others, which is as healthy as all of them agree
+    /// on, else degraded.
+    fn fold(&self) -> Cow<'_, [FleetMember]> {
+        let Some((shown, others)) = self.members.split_at_checked(MAX_FLEET_DETAILS - 1) else {
+            return Cow::Borrowed(&self.members);
+        };
+        let [first, _, ..] = others else {
+            return Cow::Borrowed(&self.members);
+        };
+        let agreed = others.iter().all(|member| member.status == first.status);
+        let status = if agreed { first.status } else { HealthStatus::Degraded };
+        let rest = FleetMember::new(format!("{} others", others.len()), first.model.clone(), status);
+        Cow::Owned(shown.iter().cloned().chain([rest]).collect())
+    }
+}
+
+/// One key manager, such as an HSM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FleetMember {
+    id: Cow<'static, str>,
+    model: Cow<'static, str>,
+    status: HealthStatus,
+}
+
+impl FleetMember {
+    /// `id` tells it apart from the others; `model` names product and version.
+    #[must_use]
+    pub fn new(id: impl Into<Cow<'static, str>>, model: impl Into<Cow<'static, str>>, status: HealthStatus) -> Self {
+        Self {
+            id: id.into(),
+            model: model.into(),
+            status,
+        }
+    }
+
+    /// What tells it apart from the others.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Product and version.
+    #[must_use]
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// How it is.
+    #[must_use]
+    pub const fn status(&self) -> HealthStatus {
+        self.status
+    }
+}
+
+/// How one key manager is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "the specification has these three and no others")]
+pub enum HealthStatus {
+    /// `ACTIVE`: it does what it should.
+    Active,
+    /// `DEGRADED`: it works, but slowly or in part.
+    Degraded,
+    /// `UNAVAILABLE`: it cannot be used.
+    Unavailable,
+}
+
+impl HealthStatus {
+    /// The name on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "ACTIVE",
+            Self::Degraded => "DEGRADED",
+            Self::Unavailable => "UNAVAILABLE",
+        }
+    }
+}
+
+impl fmt::Display for HealthStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a proxy says of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct ProxyIdentity {
+    pub(crate) fleet_size: std::num::NonZeroU32,
+    pub(crate) vendor: Cow<'static, str>,
+    pub(crate) model: Cow<'static, str>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use HealthStatus::{Active, Degraded, Unavailable};
+
+    fn fleet(statuses: &[HealthStatus]) -> Health {
+        let mut members = statuses
+            .iter()
+            .enumerate()
+            .map(|(n, status)| FleetMember::new(format!("hsm-{n}"), "M 1", *status));
+        let first = Health::new("Vendor", members.next().unwrap());
+        members.fold(first, Health::and)
+    }
+
+    fn details(health: &Health) -> Vec<(String, String)> {
+        let identity = ProxyIdentity {
+            fleet_size: std::num::NonZeroU32::new(3).unwrap(),
+            vendor: "proxy vendor".into(),
+            model: "proxy 1".into(),
+        };
+        let body: serde_json::Value = serde_json::from_slice(&health.encode(&identity)).unwrap();
+        assert_eq!(body["xksProxyFleetSize"], 3);
+        assert_eq!(body["xksProxyVendor"], "proxy vendor");
+        assert_eq!(body["xksProxyModel"], "proxy 1");
+        assert_eq!(body["ekmVendor"], "Vendor");
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        let entries = body["ekmFleetDetails"].as_array().unwrap();
+        entries
+            .iter()
+            .map(|entry| (text(&entry["id"]), text(&entry["healthStatus"])))
+            .collect()
+    }
+
+    /// HLT-1: the answer has the specification's fields, and a fleet of more than ten is folded into ten.
+    #[test]
+    fn fleets_are_reported_in_one_to_ten_entries() {
+        assert_eq!(details(&fleet(&[Active])), [("hsm-0".into(), "ACTIVE".into())]);
+        assert_eq!(details(&fleet(&[Degraded; 9])).len(), 9);
+        let ten = details(&fleet(&[Unavailable; 10]));
+        assert_eq!(ten[9], ("hsm-9".into(), "UNAVAILABLE".into()));
+        let mut statuses = [Active; 11];
+        assert_eq!(details(&fleet(&statuses))[9], ("2 others".into(), "ACTIVE".into()));
+        statuses[10] = Unavailable;
+        assert_eq!(details(&fleet(&statuses))[9], ("2 others".into(), "DEGRADED".into()));
+    }
+
+    #[test]
+    fn a_fleet_is_usable_while_one_member_is() {
+        assert!(!fleet(&[Unavailable, Unavailable]).is_usable());
+        assert!(fleet(&[Unavailable, Degraded]).is_usable());
+    }
+}

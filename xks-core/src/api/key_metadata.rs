@@ -1,0 +1,190 @@
+//! `GetKeyMetadata` (section 4 of the specification).
+
+use std::{borrow::Cow, fmt};
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::{RequestMetadata, parse, present, required};
+use crate::{
+    error::Error,
+    route::{KeyOperation, Operation},
+    sigv4::Verified,
+};
+
+/// A request for a key's metadata.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct GetKeyMetadataRequest<'a> {
+    /// Who asks KMS, and what for.
+    pub request_metadata: RequestMetadata<'a>,
+}
+
+impl<'a> GetKeyMetadataRequest<'a> {
+    /// A request, as the pipeline makes it out of a body: for tests of backends.
+    #[must_use]
+    pub const fn new(request_metadata: RequestMetadata<'a>) -> Self {
+        Self { request_metadata }
+    }
+
+    pub(crate) fn decode(verified: &Verified<'a>) -> Result<Self, Error> {
+        let request_metadata = decode_metadata_alone(verified, Operation::Key(KeyOperation::GetKeyMetadata))?;
+        Ok(Self { request_metadata })
+    }
+}
+
+/// A body that holds nothing but the metadata: that of `GetKeyMetadata` and of `GetHealthStatus`.
+pub(super) fn decode_metadata_alone<'a>(
+    verified: &Verified<'a>,
+    operation: Operation,
+) -> Result<RequestMetadata<'a>, Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Body<'a> {
+        #[serde(borrow, default, deserialize_with = "present")]
+        request_metadata: Option<RequestMetadata<'a>>,
+    }
+    let body: Body<'a> = parse(verified)?;
+    let request_metadata = required(body.request_metadata, "requestMetadata")?;
+    request_metadata.check(operation)?;
+    Ok(request_metadata)
+}
+
+/// What kind of key an external key is, what it may do, and whether it is enabled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyMetadata {
+    spec: KeySpec,
+    usages: Vec<KeyUsage>,
+    status: KeyStatus,
+}
+
+impl KeyMetadata {
+    /// Usages may come in any order; doubles count once (GKM-2).
+    #[must_use]
+    pub fn new(spec: KeySpec, usages: impl IntoIterator<Item = KeyUsage>, status: KeyStatus) -> Self {
+        let mut usages: Vec<_> = usages.into_iter().collect();
+        usages.sort_unstable();
+        usages.dedup();
+        Self { spec, usages, status }
+    }
+
+    /// What kind of key it is.
+    #[must_use]
+    pub const fn spec(&self) -> &KeySpec {
+        &self.spec
+    }
+
+    /// What it may do.
+    #[must_use]
+    pub fn usages(&self) -> &[KeyUsage] {
+        &self.usages
+    }
+
+    /// Whether it is enabled.
+    #[must_use]
+    pub const fn status(&self) -> KeyStatus {
+        self.status
+    }
+
+    pub(crate) fn encode(&self) -> Zeroizing<Vec<u8>> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Body<'a> {
+            key_spec: &'a str,
+            key_usage: Vec<&'static str>,
+            key_status: &'static str,
+        }
+        let body = Body {
+            key_spec: self.spec.as_str(),
+            key_usage: self.usages.iter().map(|usage| usage.as_str()).collect(),
+            key_status: self.status.as_str(),
+        };
+        // Strings always serialize.
+        Zeroizing::new(serde_json::to_vec(&body).unwrap_or_default())
+    }
+}
+
+/// The kind of an external key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeySpec {
+    /// A 256-bit AES key: the only kind that can back a KMS key in version 1 (GKM-1).
+    Aes256,
+    /// Any other kind, by the name that the key manager gives it, such as `RSA_2048`. KMS will refuse it, and
+    /// its user sees why.
+    Other(Cow<'static, str>),
+}
+
+impl KeySpec {
+    /// The name on the wire.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Aes256 => "AES_256",
+            Self::Other(name) => name,
+        }
+    }
+}
+
+/// Something that a key may be used for (GKM-2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum KeyUsage {
+    /// `ENCRYPT`; a KMS key needs this and `DECRYPT`.
+    Encrypt,
+    /// `DECRYPT`; a KMS key needs this and `ENCRYPT`.
+    Decrypt,
+    /// `SIGN`
+    Sign,
+    /// `VERIFY`
+    Verify,
+    /// `WRAP`
+    Wrap,
+    /// `UNWRAP`
+    Unwrap,
+    /// `DERIVE`
+    Derive,
+}
+
+impl KeyUsage {
+    /// The name on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Encrypt => "ENCRYPT",
+            Self::Decrypt => "DECRYPT",
+            Self::Sign => "SIGN",
+            Self::Verify => "VERIFY",
+            Self::Wrap => "WRAP",
+            Self::Unwrap => "UNWRAP",
+            Self::Derive => "DERIVE",
+        }
+    }
+}
+
+/// Whether an external key is enabled (GKM-3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "the specification has these two and no others")]
+pub enum KeyStatus {
+    /// `ENABLED`; also where the key manager cannot disable single keys.
+    Enabled,
+    /// `DISABLED`
+    Disabled,
+}
+
+impl KeyStatus {
+    /// The name on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enabled => "ENABLED",
+            Self::Disabled => "DISABLED",
+        }
+    }
+}
+
+impl fmt::Display for KeyUsage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

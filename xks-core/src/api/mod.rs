@@ -1,0 +1,140 @@
+//! The bodies of the four operations: one file each, request and response side by side.
+
+mod base64;
+mod decrypt;
+mod encrypt;
+mod health;
+mod key_metadata;
+mod request_metadata;
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Deserializer, de};
+use serde_json::error::Category;
+use zeroize::Zeroize as _;
+
+pub use self::{
+    decrypt::DecryptRequest,
+    encrypt::EncryptRequest,
+    health::{FleetMember, GetHealthStatusRequest, Health, HealthStatus},
+    key_metadata::{GetKeyMetadataRequest, KeyMetadata, KeySpec, KeyStatus, KeyUsage},
+    request_metadata::RequestMetadata,
+};
+pub(crate) use self::{
+    decrypt::{DecryptBody, encode_plaintext},
+    encrypt::EncryptBody,
+    health::ProxyIdentity,
+};
+use crate::{error::Error, sigv4::Verified};
+
+/// The only `encryptionAlgorithm` (ENC-5).
+const AES_GCM: &str = "AES_GCM";
+
+/// Parses an authenticated body: one JSON object and nothing after it. Unknown fields are passed over.
+///
+/// `serde_json`'s own words may repeat what a client sent, plaintext included: KMS and the log get category, line
+/// and column.
+fn parse<'a, T: Deserialize<'a>>(verified: &Verified<'a>) -> Result<T, Error> {
+    let body = str::from_utf8(verified.body()).map_err(|_| Error::validation("the body is not UTF-8"))?;
+    if !body.trim_ascii_start().starts_with('{') {
+        return Err(Error::validation("the body is not a JSON object")); // serde would take an array for a struct
+    }
+    serde_json::from_str(body).map_err(|error| {
+        let what = match error.classify() {
+            Category::Data => "a field has the wrong type or is there twice",
+            Category::Eof => "the body ends too early",
+            Category::Syntax | Category::Io => "the body is not valid JSON",
+        };
+        Error::validation(format!("{what}: line {} column {}", error.line(), error.column()))
+    })
+}
+
+/// For an optional field: absent is none, but `null` is of the wrong type.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// A field that must be there (MD-1).
+fn required<T>(field: Option<T>, name: &'static str) -> Result<T, Error> {
+    field.ok_or_else(|| Error::validation(format!("{name} is missing")))
+}
+
+/// ENC-5: the one algorithm there is.
+fn require_aes_gcm(algorithm: Option<Text<'_>>) -> Result<(), Error> {
+    if required(algorithm, "encryptionAlgorithm")?.as_str() == AES_GCM {
+        Ok(())
+    } else {
+        Err(Error::validation("encryptionAlgorithm is not AES_GCM"))
+    }
+}
+
+/// A JSON string: borrowed from the body, or owned where it had escapes, and then wiped when dropped.
+#[derive(Clone)]
+struct Text<'a>(Cow<'a, str>);
+
+impl Text<'_> {
+    fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Drop for Text<'_> {
+    fn drop(&mut self) {
+        if let Cow::Owned(text) = &mut self.0 {
+            text.zeroize();
+        }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Text<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+
+        deserializer.deserialize_str(Visitor)
+    }
+}
+
+/// Writes a JSON object of Base64 strings into one buffer that is large enough from the start, so that no copy
+/// of a plaintext is left behind by growing.
+struct Base64Object(Vec<u8>);
+
+impl Base64Object {
+    /// For fields with up to `bytes` bytes in all before Base64, and up to six of them.
+    fn with_capacity(bytes: usize) -> Self {
+        Self(Vec::with_capacity(6 * 40 + bytes / 3 * 4))
+    }
+
+    fn field(mut self, name: &'static str, bytes: &[u8]) -> Self {
+        self.0
+            .extend_from_slice(if self.0.is_empty() { b"{\"" } else { b",\"" });
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend_from_slice(b"\":\"");
+        base64::append_encoded(bytes, &mut self.0);
+        self.0.push(b'"');
+        self
+    }
+
+    fn finish(mut self) -> zeroize::Zeroizing<Vec<u8>> {
+        self.0.push(b'}');
+        zeroize::Zeroizing::new(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests;

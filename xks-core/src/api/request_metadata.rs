@@ -1,0 +1,165 @@
+//! What KMS says about the call that made it call us (section 3 of the specification).
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, de};
+use serde_json::value::RawValue;
+
+use super::Text;
+use crate::{error::Error, route::Operation};
+
+/// The `requestMetadata` of a request: who asked KMS for what, through which service, by which network.
+///
+/// Nothing here is validated beyond its presence: `awsPrincipalArn` may be a service principal or `AWS Internal`
+/// (MD-6), `kmsOperation` may be one that does not exist yet (MD-2), `kmsRequestId` is opaque (MD-3). Fields that
+/// are not known are kept as they came (MD-5).
+///
+/// ```
+/// use xks_core::RequestMetadata;
+///
+/// let metadata = RequestMetadata::from_json(r#"{"kmsOperation": "Encrypt", "sourceIdentity": "alice"}"#)?;
+/// assert_eq!(metadata.kms_operation(), Some("Encrypt"));
+/// assert_eq!(metadata.extra().collect::<Vec<_>>(), [("sourceIdentity", r#""alice""#)]);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct RequestMetadata<'a> {
+    aws_principal_arn: Option<Text<'a>>,
+    aws_source_vpc: Option<Text<'a>>,
+    aws_source_vpce: Option<Text<'a>>,
+    kms_key_arn: Option<Text<'a>>,
+    kms_operation: Option<Text<'a>>,
+    kms_request_id: Option<Text<'a>>,
+    kms_via_service: Option<Text<'a>>,
+    extra: Vec<(Text<'a>, &'a RawValue)>,
+}
+
+impl<'a> RequestMetadata<'a> {
+    /// Reads the metadata from a JSON object: for tests of authorizers and backends.
+    ///
+    /// # Errors
+    /// That of `serde_json`; its text may repeat parts of `json`.
+    pub fn from_json(json: &'a str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(json)
+    }
+
+    /// MD-1: what must be there depends on the operation.
+    pub(super) fn check(&self, operation: Operation) -> Result<(), Error> {
+        use crate::route::KeyOperation::{Decrypt, Encrypt, GetKeyMetadata};
+
+        let of_one_key = matches!(operation, Operation::Key(Decrypt | Encrypt | GetKeyMetadata));
+        let with_the_key = matches!(operation, Operation::Key(Decrypt | Encrypt));
+        for (needed, field, name) in [
+            (of_one_key, &self.aws_principal_arn, "awsPrincipalArn"),
+            (with_the_key, &self.kms_key_arn, "kmsKeyArn"),
+            (true, &self.kms_operation, "kmsOperation"),
+            (true, &self.kms_request_id, "kmsRequestId"),
+        ] {
+            if needed && field.is_none() {
+                return Err(Error::validation(format!("requestMetadata.{name} is missing")));
+            }
+        }
+        Ok(())
+    }
+
+    /// `awsPrincipalArn`: who called KMS. Always there but for health; need not parse as an ARN (MD-6).
+    #[must_use]
+    pub fn aws_principal_arn(&self) -> Option<&str> {
+        self.aws_principal_arn.as_ref().map(Text::as_str)
+    }
+
+    /// `awsSourceVpc`: the VPC from which KMS was called.
+    #[must_use]
+    pub fn aws_source_vpc(&self) -> Option<&str> {
+        self.aws_source_vpc.as_ref().map(Text::as_str)
+    }
+
+    /// `awsSourceVpce`: the VPC endpoint through which KMS was called.
+    #[must_use]
+    pub fn aws_source_vpce(&self) -> Option<&str> {
+        self.aws_source_vpce.as_ref().map(Text::as_str)
+    }
+
+    /// `kmsKeyArn`: the KMS key that the external key backs. Always there for encrypt and decrypt.
+    #[must_use]
+    pub fn kms_key_arn(&self) -> Option<&str> {
+        self.kms_key_arn.as_ref().map(Text::as_str)
+    }
+
+    /// `kmsOperation`: what KMS was asked to do, such as `GenerateDataKey`. Always there.
+    #[must_use]
+    pub fn kms_operation(&self) -> Option<&str> {
+        self.kms_operation.as_ref().map(Text::as_str)
+    }
+
+    /// `kmsRequestId`: the id of the call to KMS, as in CloudTrail. Always there.
+    #[must_use]
+    pub fn kms_request_id(&self) -> Option<&str> {
+        self.kms_request_id.as_ref().map(Text::as_str)
+    }
+
+    /// `kmsViaService`: the AWS service that called KMS for its user, such as `ebs`.
+    #[must_use]
+    pub fn kms_via_service(&self) -> Option<&str> {
+        self.kms_via_service.as_ref().map(Text::as_str)
+    }
+
+    /// Fields that this version does not know, each with its value as JSON (MD-5).
+    pub fn extra(&self) -> impl Iterator<Item = (&str, &'a str)> {
+        self.extra.iter().map(|(name, value)| (name.as_str(), value.get()))
+    }
+}
+
+impl fmt::Debug for RequestMetadata<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestMetadata")
+            .field("aws_principal_arn", &self.aws_principal_arn())
+            .field("aws_source_vpc", &self.aws_source_vpc())
+            .field("aws_source_vpce", &self.aws_source_vpce())
+            .field("kms_key_arn", &self.kms_key_arn())
+            .field("kms_operation", &self.kms_operation())
+            .field("kms_request_id", &self.kms_request_id())
+            .field("kms_via_service", &self.kms_via_service())
+            .field("extra", &self.extra().collect::<Vec<_>>())
+            .finish()
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for RequestMetadata<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = RequestMetadata<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("requestMetadata")
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut metadata = RequestMetadata::default();
+                while let Some(name) = map.next_key::<Text<'de>>()? {
+                    let slot = match name.as_str() {
+                        "awsPrincipalArn" => &mut metadata.aws_principal_arn,
+                        "awsSourceVpc" => &mut metadata.aws_source_vpc,
+                        "awsSourceVpce" => &mut metadata.aws_source_vpce,
+                        "kmsKeyArn" => &mut metadata.kms_key_arn,
+                        "kmsOperation" => &mut metadata.kms_operation,
+                        "kmsRequestId" => &mut metadata.kms_request_id,
+                        "kmsViaService" => &mut metadata.kms_via_service,
+                        _ => {
+                            metadata.extra.push((name, map.next_value()?));
+                            continue;
+                        }
+                    };
+                    if slot.replace(map.next_value()?).is_some() {
+                        return Err(de::Error::custom("a field of requestMetadata is there twice"));
+                    }
+                }
+                Ok(metadata)
+            }
+        }
+
+        deserializer.deserialize_map(Visitor)
+    }
+}

@@ -1,0 +1,143 @@
+//! The trait that a key manager implements, and nothing more: one method for each operation of the API.
+
+use async_trait::async_trait;
+use zeroize::Zeroizing;
+
+use crate::{
+    BackendError, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, KeyId, KeyMetadata,
+};
+
+/// A key manager: what a vendor or an HSM integrator writes.
+///
+/// # Already done for you
+/// The request is authenticated, decoded and authorized; the key is one of the key store's; plaintext, ciphertext
+/// and AAD are no larger than [`limits`](Self::limits); IV, tag and metadata have legal lengths. The AAD and the
+/// ciphertext metadata come framed, ready for AES-GCM. Base64, the ciphertext data integrity value and the trial
+/// decryption are the pipeline's.
+///
+/// # You must
+/// * on encrypt: use a fresh IV from a cryptographically secure random source, or the key manager's own, and never
+///   the same twice under a key (ENC-6);
+/// * authenticate exactly the bytes of [`BoundAad::as_bytes`](crate::BoundAad::as_bytes);
+/// * return the 16-byte tag apart from the ciphertext, which is as long as the plaintext;
+/// * report usage and status as they are at this moment, and keep to them (ENC-11, DEC-4);
+/// * never log plaintext or key material (ENC-12, DEC-5).
+///
+/// # Errors
+/// A [`BackendError`] whose [kind](crate::BackendErrorKind) says what KMS should be told. A tag that does not fit is
+/// [`BackendError::invalid_ciphertext`], with no further word. What KMS may repeat elsewhere is `Unavailable`,
+/// `Timeout` or `Throttled`.
+///
+/// # Cancellation
+/// The future may be dropped at any time, when the caller's time is up or the client has gone. Dropping it must
+/// leak nothing: a call that goes on in a key manager is forgotten there.
+///
+/// # Time
+/// KMS waits 250 ms in all. A blocking call belongs on a thread of your own, not in the future.
+///
+/// # Example
+/// ```
+/// use xks_core::{
+///     BackendError, BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, FleetMember, GetKeyMetadataRequest,
+///     Health, HealthStatus, KeyBackend, KeyId, KeyMetadata, KeySpec, KeyStatus, KeyUsage, Zeroizing, async_trait,
+/// };
+///
+/// struct NoHsm;
+///
+/// #[async_trait]
+/// impl KeyBackend for NoHsm {
+///     async fn key_metadata(
+///         &self,
+///         _key: &KeyId,
+///         _request: &GetKeyMetadataRequest<'_>,
+///     ) -> Result<KeyMetadata, BackendError> {
+///         Ok(KeyMetadata::new(KeySpec::Aes256, [KeyUsage::Encrypt, KeyUsage::Decrypt], KeyStatus::Enabled))
+///     }
+///
+///     async fn encrypt(&self, _key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
+///         let aad = request.bind_aad(None);
+///         let _seal = (request.plaintext(), aad.as_bytes()); // your key manager's AES-GCM goes here
+///         Err(BackendError::new(BackendErrorKind::Unavailable, "there is no HSM"))
+///     }
+///
+///     async fn decrypt(
+///         &self,
+///         _key: &KeyId,
+///         request: &DecryptRequest<'_>,
+///     ) -> Result<Zeroizing<Vec<u8>>, BackendError> {
+///         let _open = (request.ciphertext(), request.iv(), request.tag(), request.bound_aad().as_bytes());
+///         Err(BackendError::invalid_ciphertext())
+///     }
+///
+///     async fn health(&self) -> Result<Health, BackendError> {
+///         Ok(Health::new("Example Inc.", FleetMember::new("hsm-1", "None 1.0", HealthStatus::Unavailable)))
+///     }
+/// }
+/// ```
+#[async_trait]
+pub trait KeyBackend: Send + Sync + 'static {
+    /// What kind of key this is, what it may be used for, and whether it is enabled now.
+    async fn key_metadata(&self, key: &KeyId, request: &GetKeyMetadataRequest<'_>)
+    -> Result<KeyMetadata, BackendError>;
+
+    /// Encrypts under the key's newest version, with a fresh IV.
+    ///
+    /// [`EncryptRequest::bind_aad`] is given the ciphertext metadata, if the backend uses any, and gives the bytes
+    /// to authenticate. It writes them in place, which is why the request is borrowed mutably; it may be called
+    /// again when a second attempt needs other metadata.
+    async fn encrypt(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError>;
+
+    /// Decrypts what [`encrypt`](Self::encrypt) made, under whichever version the metadata names.
+    async fn decrypt(&self, key: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError>;
+
+    /// Whether an operation right now would succeed, found out by real cryptography with a test key of the
+    /// backend's own (HLT-1). It may answer from a cache that is never older than 60 seconds (HLT-3).
+    async fn health(&self) -> Result<Health, BackendError>;
+
+    /// The largest inputs this key manager takes; by default what the specification demands (ENC-2, ENC-3).
+    fn limits(&self) -> Limits {
+        Limits::default()
+    }
+}
+
+/// The largest inputs that are served; what is larger is answered `UnsupportedOperationException` (ENC-4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Bytes of plaintext, and of ciphertext. The specification demands at least 4300 (ENC-2, DEC-1).
+    pub plaintext: usize,
+    /// Bytes of AAD. The specification demands at least 8192 (ENC-3, DEC-1); its framing allows at most 65 535.
+    pub aad: usize,
+}
+
+impl Limits {
+    /// The same limits with another size of plaintext and ciphertext, in bytes.
+    #[must_use]
+    pub const fn with_plaintext(self, plaintext: usize) -> Self {
+        Self { plaintext, ..self }
+    }
+
+    /// The same limits with another size of AAD, in bytes.
+    #[must_use]
+    pub const fn with_aad(self, aad: usize) -> Self {
+        Self { aad, ..self }
+    }
+
+    /// The smaller of both, each for itself.
+    pub(crate) fn min(self, other: Self) -> Self {
+        Self {
+            plaintext: self.plaintext.min(other.plaintext),
+            aad: self.aad.min(other.aad),
+        }
+    }
+}
+
+impl Default for Limits {
+    /// What the specification demands: 4300 bytes of plaintext, 8192 bytes of AAD.
+    fn default() -> Self {
+        Self {
+            plaintext: 4300,
+            aad: 8192,
+        }
+    }
+}

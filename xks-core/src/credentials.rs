@@ -1,0 +1,226 @@
+//! The credential with which KMS signs its requests to one key store (SIG-6), and the file that the AWS
+//! console takes it from (CON-1).
+
+use std::fmt;
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use crate::{route::UriPathPrefix, text::text_type};
+
+text_type! {
+    /// An access key id (SIG-6): 20 to 30 characters of `A-Z 2-7`. It is a name, not a secret.
+    ///
+    /// ```
+    /// # use xks_core::AccessKeyId;
+    /// assert!(AccessKeyId::new("BETWEEN2TENAND3TENCHARACTERS").is_ok());
+    /// assert!(AccessKeyId::new("tooshort").is_err());
+    /// ```
+    AccessKeyId, CredentialError, check_access_key_id
+}
+
+/// A secret access key (SIG-6): 43 to 64 characters of `a-z A-Z 0-9 + / =`, wiped when dropped, never printed.
+///
+/// It must come from at least 256 bits of entropy, which no check can see:
+/// [`Credential::from_entropy`] makes one that does.
+#[derive(Clone)]
+pub struct SecretAccessKey(Zeroizing<String>);
+
+/// Why a text is not a part of a credential (SIG-6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CredentialError {
+    /// Not an access key id.
+    #[error("an access key id has 20 to 30 characters of A-Z 2-7")]
+    AccessKeyId,
+    /// Not a secret access key.
+    #[error("a secret access key has 43 to 64 characters of a-z A-Z 0-9 + / =")]
+    SecretAccessKey,
+}
+
+fn check_access_key_id(text: &str) -> Result<(), CredentialError> {
+    let legal = |byte: u8| byte.is_ascii_uppercase() || matches!(byte, b'2'..=b'7');
+    if (20..=30).contains(&text.len()) && text.bytes().all(legal) {
+        Ok(())
+    } else {
+        Err(CredentialError::AccessKeyId)
+    }
+}
+
+impl SecretAccessKey {
+    /// Checks `text` and keeps it.
+    ///
+    /// # Errors
+    /// [`CredentialError::SecretAccessKey`] when its length or a character is not allowed.
+    pub fn new(text: impl Into<Zeroizing<String>>) -> Result<Self, CredentialError> {
+        let text = text.into();
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+        if (43..=64).contains(&text.len()) && text.bytes().all(legal) {
+            Ok(Self(text))
+        } else {
+            Err(CredentialError::SecretAccessKey)
+        }
+    }
+
+    /// The secret itself: for a signer, or for the operator who gives it to AWS KMS. Never log it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretAccessKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretAccessKey({} characters)", self.0.len())
+    }
+}
+
+/// An access key id and its secret: what KMS and one key store share.
+///
+/// ```
+/// use xks_core::Credential;
+///
+/// let credential = Credential::new(
+///     "BETWEEN2TENAND3TENCHARACTERS",
+///     "PleaseReplaceThisWithSomeSecretOfLength43To64".to_owned(),
+/// )?;
+/// assert!(!format!("{credential:?}").contains("Please"));
+/// # Ok::<(), xks_core::CredentialError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Credential {
+    access_key_id: AccessKeyId,
+    secret_access_key: SecretAccessKey,
+}
+
+impl Credential {
+    /// Checks both parts and keeps them.
+    ///
+    /// # Errors
+    /// A [`CredentialError`] that says which part is not legal, and never what it was.
+    pub fn new(
+        access_key_id: impl AsRef<str>,
+        secret_access_key: impl Into<Zeroizing<String>>,
+    ) -> Result<Self, CredentialError> {
+        Ok(Self {
+            access_key_id: AccessKeyId::new(access_key_id)?,
+            secret_access_key: SecretAccessKey::new(secret_access_key)?,
+        })
+    }
+
+    /// A new credential from 48 bytes of the operating system's random source: 16 bytes become the access
+    /// key id (26 characters), 32 bytes the secret (44 characters, 256 bits of entropy).
+    ///
+    /// # Errors
+    /// None with today's alphabets; the checks of [`Credential::new`] still run.
+    pub fn from_entropy(entropy: &Zeroizing<[u8; 48]>) -> Result<Self, CredentialError> {
+        let (id, secret) = entropy.split_at(16);
+        Self::new(base32(id), BASE64_STANDARD.encode(secret))
+    }
+
+    /// The public part.
+    #[must_use]
+    pub const fn access_key_id(&self) -> &AccessKeyId {
+        &self.access_key_id
+    }
+
+    /// The secret part.
+    #[must_use]
+    pub const fn secret_access_key(&self) -> &SecretAccessKey {
+        &self.secret_access_key
+    }
+
+    /// The JSON file that the AWS KMS console takes when an external key store is created (CON-1). It holds
+    /// the secret.
+    #[must_use]
+    pub fn console_json(&self, prefix: &UriPathPrefix) -> Zeroizing<String> {
+        // Neither alphabet has a character that JSON escapes.
+        Zeroizing::new(format!(
+            r#"{{"XksProxyUriPath":"{}","XksProxyAuthenticationCredential":{{"AccessKeyId":"{}","RawSecretAccessKey":"{}"}}}}"#,
+            prefix.xks_proxy_uri_path(),
+            self.access_key_id,
+            self.secret_access_key.expose(),
+        ))
+    }
+}
+
+/// RFC 4648 Base32 without padding.
+fn base32(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let bit = |index: usize| bytes.get(index / 8).map_or(0, |byte| byte >> (7 - index % 8) & 1);
+    (0..bytes.len() * 8)
+        .step_by(5)
+        .map(|start| (start..start + 5).fold(0u8, |symbol, index| symbol << 1 | bit(index)))
+        .filter_map(|symbol| ALPHABET.get(usize::from(symbol)))
+        .map(|symbol| char::from(*symbol))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "BETWEEN2TENAND3TENCHARACTERS";
+    const SECRET: &str = "PleaseReplaceThisWithSomeSecretOfLength43To64";
+
+    /// SIG-6: lengths and alphabets of both parts.
+    #[test]
+    fn only_legal_credentials_are_credentials() {
+        for good in ["A".repeat(20), "Z7".repeat(15), ID.into()] {
+            assert!(AccessKeyId::new(&good).is_ok(), "{good}");
+        }
+        for bad in [
+            "A".repeat(19),
+            "A".repeat(31),
+            "a".repeat(20),
+            format!("{}1", "A".repeat(20)),
+        ] {
+            assert_eq!(AccessKeyId::new(&bad), Err(CredentialError::AccessKeyId), "{bad}");
+        }
+        for good in ["s".repeat(43), "+/=9".repeat(16)] {
+            assert!(SecretAccessKey::new(good).is_ok());
+        }
+        for bad in [
+            "s".repeat(42),
+            "s".repeat(65),
+            format!("{}-", "s".repeat(43)),
+            "ü".repeat(43),
+        ] {
+            assert!(SecretAccessKey::new(bad).is_err());
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_printed_not_even_by_errors() {
+        let credential = Credential::new(ID, SECRET.to_owned()).unwrap();
+        assert!(!format!("{credential:?}").contains("Replace"));
+        let error = Credential::new(ID, "short-secret".to_owned()).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("short-secret"));
+    }
+
+    /// CON-1: the shape of the console's file.
+    #[test]
+    fn the_console_file_is_what_the_console_takes() {
+        let credential = Credential::new(ID, SECRET.to_owned()).unwrap();
+        let json = credential.console_json(&"/example/path".parse().unwrap());
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let expected = serde_json::json!({
+            "XksProxyUriPath": "/example/path/kms/xks/v1",
+            "XksProxyAuthenticationCredential": { "AccessKeyId": ID, "RawSecretAccessKey": SECRET },
+        });
+        assert_eq!(json, expected);
+    }
+
+    /// SIG-6: what is made from random bytes is legal and keeps all the entropy.
+    #[test]
+    fn credentials_from_entropy_are_legal_and_distinct() {
+        let make = |byte| Credential::from_entropy(&Zeroizing::new([byte; 48])).unwrap();
+        for byte in 0..=255 {
+            assert_eq!(make(byte).access_key_id().as_str().len(), 26);
+            assert_eq!(make(byte).secret_access_key().expose().len(), 44);
+        }
+        assert_ne!(make(1).access_key_id(), make(2).access_key_id());
+        assert_eq!(base32(b"foobar"), "MZXW6YTBOI"); // RFC 4648, section 10
+    }
+}

@@ -1,0 +1,234 @@
+//! An HTTP exchange without an HTTP library: what the pipeline takes in and what it gives back.
+
+use std::fmt;
+
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use crate::error::{Error, ErrorName};
+
+/// A request as it came: method, target, headers and body, all borrowed from the server.
+///
+/// The target is the path (and query) exactly as the client sent it, before any router changed it: it is
+/// part of what the client signed. Under HTTP/2 the `:authority` pseudo-header is passed as `host` (SIG-2).
+///
+/// ```
+/// use xks_core::Request;
+///
+/// let request = Request::new("POST", "/kms/xks/v1/health", b"{}")
+///     .header("host", b"xks.example.com")
+///     .header("x-amz-date", b"20260101T000000Z");
+/// # let _ = request;
+/// ```
+#[derive(Clone)]
+pub struct Request<'a> {
+    method: &'a str,
+    target: &'a str,
+    headers: Vec<(&'a str, &'a [u8])>,
+    body: Result<&'a [u8], UnreadableBody>,
+}
+
+/// Why a server has no body to hand over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UnreadableBody {
+    /// The client sent more than the server's limit.
+    TooLarge {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// The client broke off, or broke the framing.
+    Incomplete,
+    /// The client did not send it in time.
+    TooSlow,
+}
+
+impl<'a> Request<'a> {
+    /// A request with its whole body and no headers yet.
+    #[must_use]
+    pub fn new(method: &'a str, target: &'a str, body: &'a [u8]) -> Self {
+        Self {
+            method,
+            target,
+            headers: Vec::with_capacity(16),
+            body: Ok(body),
+        }
+    }
+
+    /// A request whose body could not be read: it gets an answer and an audit record like any other.
+    #[must_use]
+    pub fn with_unreadable_body(method: &'a str, target: &'a str, why: UnreadableBody) -> Self {
+        Self {
+            method,
+            target,
+            headers: Vec::new(),
+            body: Err(why),
+        }
+    }
+
+    /// Adds a header as it was sent; the name in any case, a repeated one once for each time.
+    #[must_use]
+    pub fn header(mut self, name: &'a str, value: &'a [u8]) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// Adds headers as they were sent.
+    #[must_use]
+    pub fn headers(mut self, headers: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
+        self.headers.extend(headers);
+        self
+    }
+
+    /// The method, such as `POST`.
+    #[must_use]
+    pub const fn method(&self) -> &'a str {
+        self.method
+    }
+
+    /// Path and query as the client sent them.
+    #[must_use]
+    pub const fn target(&self) -> &'a str {
+        self.target
+    }
+
+    /// Every value of the header `name`, in the order of their arrival.
+    pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        self.headers
+            .iter()
+            .filter(move |(candidate, _)| candidate.eq_ignore_ascii_case(name))
+            .map(|(_, value)| *value)
+    }
+
+    pub(crate) fn body(&self) -> Result<&'a [u8], Error> {
+        self.body.map_err(|why| match why {
+            UnreadableBody::TooLarge { limit } => {
+                Error::validation(format!("the request body is larger than {limit} bytes"))
+            }
+            UnreadableBody::Incomplete => Error::validation("the request body is incomplete"),
+            UnreadableBody::TooSlow => Error::validation("the request body did not arrive in time"),
+        })
+    }
+}
+
+impl fmt::Debug for Request<'_> {
+    /// Bodies may hold plaintext and headers hold signatures: neither is printed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("method", &self.method)
+            .field("target", &self.target)
+            .field("headers", &self.headers.len())
+            .field("body", &self.body.map(<[u8]>::len))
+            .finish()
+    }
+}
+
+/// The answer to a request: a status and a JSON body, which is wiped from memory when it is dropped.
+pub struct Response {
+    status: u16,
+    body: Zeroizing<Vec<u8>>,
+}
+
+impl Response {
+    pub(crate) const fn ok(body: Zeroizing<Vec<u8>>) -> Self {
+        Self { status: 200, body }
+    }
+
+    /// TRN-4: the one answer for which the specification has no error name.
+    pub(crate) fn method_not_allowed() -> Self {
+        Self {
+            status: 405,
+            body: Zeroizing::new(br#"{"errorMessage":"use POST"}"#.to_vec()),
+        }
+    }
+
+    pub(crate) fn error(name: ErrorName, message: &str) -> Self {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Body<'a> {
+            error_name: &'static str,
+            error_message: &'a str,
+        }
+        let message = printable(message);
+        let body = Body {
+            error_name: name.as_str(),
+            error_message: &message,
+        };
+        // Two strings always serialize.
+        Self {
+            status: name.status(),
+            body: Zeroizing::new(serde_json::to_vec(&body).unwrap_or_default()),
+        }
+    }
+
+    /// The HTTP status code.
+    #[must_use]
+    pub const fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The headers that belong to the answer: `content-type` always (TRN-1), `allow` on a 405 (TRN-4).
+    /// `content-length` is the server's to add.
+    #[must_use]
+    pub const fn headers(&self) -> &'static [(&'static str, &'static str)] {
+        match self.status {
+            405 => &[("content-type", "application/json"), ("allow", "POST")],
+            _ => &[("content-type", "application/json")],
+        }
+    }
+
+    /// The body: one JSON object.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// The body, still wiped when it is dropped.
+    #[must_use]
+    pub fn into_body(self) -> Zeroizing<Vec<u8>> {
+        self.body
+    }
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response")
+            .field("status", &self.status)
+            .field("body", &self.body.len())
+            .finish()
+    }
+}
+
+/// Section 8: an error message is printable ASCII and shorter than 512 characters.
+fn printable(message: &str) -> String {
+    message
+        .chars()
+        .map(|c| if matches!(c, ' '..='~') { c } else { '?' })
+        .take(511)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_messages_are_short_printable_ascii() {
+        let response = Response::error(ErrorName::Validation, &format!("a\n\u{7f}ü\"{}", "x".repeat(600)));
+        let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+        let message = body["errorMessage"].as_str().unwrap();
+        assert!(message.starts_with("a???\"xxx"));
+        assert_eq!(message.len(), 511);
+        assert_eq!(body["errorName"], "ValidationException");
+        assert_eq!(response.status(), 400);
+    }
+
+    /// ENC-12, DEC-5: whoever prints a request or a response prints no plaintext.
+    #[test]
+    fn bodies_are_never_printed() {
+        let request = Request::new("POST", "/x", b"secret").header("authorization", b"secret");
+        let response = Response::ok(Zeroizing::new(b"secret".to_vec()));
+        assert!(!format!("{request:?} {response:?}").contains("secret"));
+        assert!(!format!("{request:?}").contains("115, 101"));
+    }
+}

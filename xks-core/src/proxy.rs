@@ -1,0 +1,344 @@
+//! The way of a request, from its bytes to those of its answer, in one place.
+
+use std::{
+    borrow::Cow,
+    fmt,
+    num::NonZeroU32,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::SystemTime,
+};
+
+use subtle::ConstantTimeEq as _;
+
+use crate::{
+    BackendError, BackendErrorKind, GetHealthStatusRequest, GetKeyMetadataRequest, KeyId, KeyOperation, KeyStore,
+    KeyStores, Request, RequestMetadata, Response,
+    api::{DecryptBody, DecryptRequest, EncryptBody, EncryptRequest, ProxyIdentity, encode_plaintext},
+    audit::{AuditSink, TracingAudit},
+    authorize::{Decision, Subject},
+    cdiv::ciphertext_data_integrity_value,
+    ciphertext::Encrypted,
+    error::{Error, ErrorName},
+    route::{Operation, Route, Target},
+    sigv4::{self, Verified},
+    trail::Trail,
+};
+
+/// An external key store proxy without a server: requests go in, answers come out.
+///
+/// ```
+/// use std::sync::Arc;
+/// use xks_core::{KeyStore, KeyStores, Proxy, Request};
+///
+/// # async fn doc(key_store: KeyStore) -> Result<(), Box<dyn std::error::Error>> {
+/// let proxy = Proxy::new(KeyStores::new([key_store])?);
+/// let response = proxy.handle(Request::new("GET", "/nowhere", b"")).await;
+/// assert_eq!(response.status(), 404);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Proxy {
+    key_stores: KeyStores,
+    audit: Arc<dyn AuditSink>,
+    clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+    identity: ProxyIdentity,
+}
+
+impl Proxy {
+    /// Serves these key stores, with the system's clock and one log event for each request.
+    #[must_use]
+    pub fn new(key_stores: KeyStores) -> Self {
+        Self::builder(key_stores).build()
+    }
+
+    /// Starts a proxy that is to differ from [`Proxy::new`].
+    pub fn builder(key_stores: KeyStores) -> ProxyBuilder {
+        ProxyBuilder(Self {
+            key_stores,
+            audit: Arc::new(TracingAudit),
+            clock: Arc::new(SystemTime::now),
+            identity: ProxyIdentity {
+                fleet_size: NonZeroU32::MIN,
+                vendor: "xks-core".into(),
+                model: concat!("xks-core ", env!("CARGO_PKG_VERSION")).into(),
+            },
+        })
+    }
+
+    /// The key stores, to be looked at or replaced while requests are being served.
+    #[must_use]
+    pub const fn key_stores(&self) -> &KeyStores {
+        &self.key_stores
+    }
+
+    /// Answers a request, however broken it is, and however the key manager fails. A panic in a backend or an
+    /// authorizer is answered too, with `InternalException`.
+    ///
+    /// Takes as long as the backend does; see [`handle_until`](Self::handle_until).
+    pub async fn handle(&self, request: Request<'_>) -> Response {
+        self.handle_until(request, std::future::pending()).await
+    }
+
+    /// Answers a request. When `expired` ends before the backend does, the backend's future is dropped and the
+    /// answer is `DependencyTimeoutException` (TRN-8). `expired` is a timer of the caller's runtime.
+    pub async fn handle_until(&self, request: Request<'_>, expired: impl Future<Output = ()>) -> Response {
+        let mut trail = Trail::new(&*self.audit, &request);
+        let expired = pin!(expired);
+        let answer = catch_panic(self.answer(&request, &mut trail, expired))
+            .await
+            .unwrap_or_else(|Panicked| {
+                Err(Error::from(ErrorName::Internal).because("a backend or an authorizer panicked"))
+            });
+        trail.end(answer)
+    }
+
+    /// The specification's table of contents.
+    async fn answer<'a>(
+        &self,
+        request: &Request<'a>,
+        trail: &mut Trail<'a>,
+        expired: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<Response, Error> {
+        let route = trail.route.insert(Route::parse(request.target())?);
+        let (operation, target) = (route.operation(), route.target);
+        let key_store = self
+            .key_stores
+            .get(route.prefix)
+            .ok_or_else(|| Error::from(ErrorName::InvalidUriPath).because("no key store has this prefix"))?;
+        trail.key_store = Some(Arc::clone(&key_store));
+        if request.method() != "POST" {
+            return Ok(Response::method_not_allowed()); // TRN-4
+        }
+        let body = request.body()?;
+        let verified = sigv4::verify(request, body, &key_store, (self.clock)())
+            .map_err(|rejection| Error::from(ErrorName::AuthenticationFailed).because(rejection.to_string()))?;
+        trail.verified = Some(verified.clone());
+        let call = Call {
+            key_store: &key_store,
+            operation,
+            verified: &verified,
+            expired,
+        };
+        match target {
+            Target::Health => call.health(trail, &self.identity).await,
+            Target::Key {
+                id,
+                operation: KeyOperation::GetKeyMetadata,
+            } => call.key_metadata(trail, id).await,
+            Target::Key {
+                id,
+                operation: KeyOperation::Encrypt,
+            } => call.encrypt(trail, id).await,
+            Target::Key {
+                id,
+                operation: KeyOperation::Decrypt,
+            } => call.decrypt(trail, id).await,
+        }
+    }
+}
+
+/// An authenticated request on its way through the rest: decode, find the key, authorize, keep to the limits, call,
+/// check, encode.
+struct Call<'c, 'a, E> {
+    key_store: &'c KeyStore,
+    operation: Operation,
+    verified: &'c Verified<'a>,
+    expired: Pin<&'c mut E>,
+}
+
+impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
+    async fn health(mut self, trail: &mut Trail<'a>, identity: &ProxyIdentity) -> Result<Response, Error> {
+        let request = GetHealthStatusRequest::decode(self.verified)?;
+        trail.request_metadata = Some(request.request_metadata);
+        let health = self.within_time(self.key_store.backend().health()).await?;
+        if !health.is_usable() {
+            // HLT-1: 200 would promise that the next operation works.
+            return Err(Error::from(ErrorName::Internal).because("no key manager of the fleet is available"));
+        }
+        Ok(Response::ok(health.encode(identity)))
+    }
+
+    async fn key_metadata(mut self, trail: &mut Trail<'a>, id: &str) -> Result<Response, Error> {
+        let request = GetKeyMetadataRequest::decode(self.verified)?;
+        let key = self.admit(trail, id, &request.request_metadata)?;
+        let metadata = self
+            .within_time(self.key_store.backend().key_metadata(&key, &request))
+            .await?;
+        Ok(Response::ok(metadata.encode()))
+    }
+
+    async fn encrypt(mut self, trail: &mut Trail<'a>, id: &str) -> Result<Response, Error> {
+        let body = EncryptBody::decode(self.verified)?;
+        let wants_integrity_value = body.wants_integrity_value;
+        let key = self.admit(trail, id, &body.request_metadata)?;
+        let mut request = body.into_request(self.key_store.aad_framing(), self.key_store.limits())?;
+        let encrypted = self
+            .within_time(self.key_store.backend().encrypt(&key, &mut request))
+            .await?;
+        if encrypted.ciphertext().len() != request.plaintext().len() {
+            // ENC-6
+            let reason = "the backend returned a ciphertext of another length than the plaintext";
+            return Err(Error::from(ErrorName::Internal).because(reason));
+        }
+        if !wants_integrity_value {
+            return Ok(Response::ok(encrypted.encode(None)));
+        }
+        let integrity_value = ciphertext_data_integrity_value(&encrypted); // ENC-10: before the trial decryption
+        let encrypted = self.try_decryption(&key, &request, encrypted).await?;
+        Ok(Response::ok(encrypted.encode(Some(&integrity_value))))
+    }
+
+    /// ENC-10: what is about to be returned must decrypt to what was to be encrypted.
+    async fn try_decryption(
+        &mut self,
+        key: &KeyId,
+        request: &EncryptRequest<'a>,
+        encrypted: Encrypted,
+    ) -> Result<Encrypted, Error> {
+        let trial = DecryptRequest::trial(request, encrypted);
+        let plaintext = self.within_time(self.key_store.backend().decrypt(key, &trial)).await?;
+        if bool::from(plaintext.ct_eq(request.plaintext())) {
+            Ok(trial.into_encrypted())
+        } else {
+            let reason = "the trial decryption gave another plaintext; nothing was returned";
+            Err(Error::from(ErrorName::Internal).because(reason))
+        }
+    }
+
+    async fn decrypt(mut self, trail: &mut Trail<'a>, id: &str) -> Result<Response, Error> {
+        let body = DecryptBody::decode(self.verified)?;
+        let key = self.admit(trail, id, &body.request_metadata)?;
+        let request = body.into_request(self.key_store.aad_framing(), self.key_store.limits())?;
+        let plaintext = self
+            .within_time(self.key_store.backend().decrypt(&key, &request))
+            .await?;
+        if plaintext.len() != request.ciphertext().len() {
+            // DEC-5
+            let reason = "the backend returned a plaintext of another length than the ciphertext";
+            return Err(Error::from(ErrorName::Internal).because(reason));
+        }
+        Ok(Response::ok(encode_plaintext(&plaintext)))
+    }
+
+    /// Finds the key in the key store and asks secondary authorization.
+    fn admit(
+        &self,
+        trail: &mut Trail<'a>,
+        id: &str,
+        request_metadata: &RequestMetadata<'a>,
+    ) -> Result<Cow<'c, KeyId>, Error> {
+        let request_metadata = &*trail.request_metadata.insert(request_metadata.clone());
+        let Operation::Key(operation) = self.operation else {
+            return Err(ErrorName::InvalidUriPath.into()); // health has no key
+        };
+        let key = self
+            .key_store
+            .key(id)
+            .ok_or_else(|| Error::from(ErrorName::KeyNotFound).because("the key is not one of this key store"))?;
+        let subject = Subject::new(
+            self.key_store.prefix(),
+            &key,
+            operation,
+            self.verified.region(),
+            request_metadata,
+        );
+        match self.key_store.authorizer().authorize(&subject) {
+            Decision::Allow { policy } => {
+                trail.policy = policy;
+                Ok(key)
+            }
+            Decision::Deny { policy } => {
+                trail.policy = Some(policy);
+                Err(ErrorName::AccessDenied.into())
+            }
+        }
+    }
+
+    /// Waits for the backend, but not longer than the caller does.
+    async fn within_time<T>(&mut self, call: impl Future<Output = Result<T, BackendError>>) -> Result<T, Error> {
+        let (operation, mut call) = (self.operation, pin!(call));
+        std::future::poll_fn(|context| {
+            if let Poll::Ready(result) = call.as_mut().poll(context) {
+                return Poll::Ready(result);
+            }
+            self.expired.as_mut().poll(context).map(|()| {
+                Err(BackendError::new(
+                    BackendErrorKind::Timeout,
+                    "the backend did not answer within the request's time",
+                ))
+            })
+        })
+        .await
+        .map_err(|error| Error::from_backend(operation, &error))
+    }
+}
+
+struct Panicked;
+
+/// Drives a future whose panic must not take the connection, and with it other requests, down.
+async fn catch_panic<T>(future: impl Future<Output = T>) -> Result<T, Panicked> {
+    let mut future = pin!(future);
+    std::future::poll_fn(|context| {
+        // After a panic the future is not polled again, so nothing sees what it left half done.
+        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+            Ok(poll) => poll.map(Ok),
+            Err(_) => Poll::Ready(Err(Panicked)),
+        }
+    })
+    .await
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proxy")
+            .field("key_stores", &self.key_stores)
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Collects what a [`Proxy`] needs besides its key stores.
+#[must_use = "a builder does nothing until `build` is called"]
+#[derive(Debug)]
+pub struct ProxyBuilder(Proxy);
+
+impl ProxyBuilder {
+    /// Where the record of each request goes; by default to [`TracingAudit`].
+    pub fn audit(mut self, sink: impl AuditSink) -> Self {
+        self.0.audit = Arc::new(sink);
+        self
+    }
+
+    /// What time it is, for the freshness of signatures; by default the system's clock.
+    pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.0.clock = Arc::new(clock);
+        self
+    }
+
+    /// How many proxies serve these key stores together: `xksProxyFleetSize`, by default 1.
+    pub const fn fleet_size(mut self, size: NonZeroU32) -> Self {
+        self.0.identity.fleet_size = size;
+        self
+    }
+
+    /// Whose proxy this is: `xksProxyVendor`.
+    pub fn vendor(mut self, vendor: impl Into<Cow<'static, str>>) -> Self {
+        self.0.identity.vendor = vendor.into();
+        self
+    }
+
+    /// Product and version of the proxy: `xksProxyModel`.
+    pub fn model(mut self, model: impl Into<Cow<'static, str>>) -> Self {
+        self.0.identity.model = model.into();
+        self
+    }
+
+    /// The proxy.
+    #[must_use]
+    pub fn build(self) -> Proxy {
+        self.0
+    }
+}

@@ -1,0 +1,364 @@
+//! From a request target to a prefix and an operation: `[/<prefix>]/kms/xks/v1/keys/<id>/<operation>` and
+//! `[/<prefix>]/kms/xks/v1/health` (section 2 of the specification).
+//!
+//! The alphabets hold nothing that needs percent-encoding and the API has no query, so a target with `%` or
+//! `?` is none of ours, and the signature verifier needs no URI encoder. No path is normalised.
+
+use std::fmt;
+
+use thiserror::Error;
+
+use crate::{
+    error::{Error, ErrorName},
+    key_id,
+    text::text_type,
+};
+
+/// What every API path ends its prefix with.
+const API_ROOT: &str = "/kms/xks/v1";
+/// URI-2, in characters.
+const MAX_PATH: usize = 256;
+/// URI-1, in characters: with [`API_ROOT`] that makes 128.
+const MAX_PREFIX: usize = 117;
+/// The AWS console refuses shorter ones; the specification does not.
+const MIN_CONSOLE_PREFIX: usize = 9;
+
+/// One of the four operations of the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "version 1 of the specification has these and no others"
+)]
+pub enum Operation {
+    /// `GetHealthStatus`: about the key managers behind a key store; never put under authorization (HLT-2).
+    GetHealthStatus,
+    /// An operation on one external key.
+    Key(KeyOperation),
+}
+
+/// An operation on one external key: what secondary authorization decides about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "version 1 of the specification has these and no others"
+)]
+pub enum KeyOperation {
+    /// `GetKeyMetadata`
+    GetKeyMetadata,
+    /// `Encrypt`
+    Encrypt,
+    /// `Decrypt`
+    Decrypt,
+}
+
+impl Operation {
+    /// The operation's name in the specification, such as `GetHealthStatus`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::GetHealthStatus => "GetHealthStatus",
+            Self::Key(operation) => operation.as_str(),
+        }
+    }
+}
+
+impl KeyOperation {
+    /// The operation's name in the specification, such as `Encrypt`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::GetKeyMetadata => "GetKeyMetadata",
+            Self::Encrypt => "Encrypt",
+            Self::Decrypt => "Decrypt",
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for KeyOperation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Where a request wants to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Route<'a> {
+    /// Before `/kms/xks/v1`: empty, or starting with a slash.
+    pub(crate) prefix: &'a str,
+    pub(crate) target: Target<'a>,
+}
+
+/// What the operation is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target<'a> {
+    Health,
+    /// `id` keeps URI-3.
+    Key {
+        id: &'a str,
+        operation: KeyOperation,
+    },
+}
+
+impl<'a> Route<'a> {
+    /// Reads a request target from its end, so that no prefix can be mistaken for the API's own words.
+    pub(crate) fn parse(target: &'a str) -> Result<Self, Error> {
+        let invalid = |why: &'static str| Error::from(ErrorName::InvalidUriPath).because(why); // URI-5
+        if target.len() > MAX_PATH {
+            return Err(invalid("the path is longer than 256 characters")); // URI-2
+        }
+        let (rest, last) = target
+            .rsplit_once('/')
+            .ok_or_else(|| invalid("the path has no slash"))?;
+        let (root, target) = if last == "health" {
+            (rest, Target::Health)
+        } else {
+            let operation = match last {
+                "metadata" => KeyOperation::GetKeyMetadata,
+                "encrypt" => KeyOperation::Encrypt,
+                "decrypt" => KeyOperation::Decrypt,
+                _ => return Err(invalid("the path names no operation")),
+            };
+            let (rest, id) = rest.rsplit_once('/').ok_or_else(|| invalid("the path names no key"))?;
+            key_id::check(id).map_err(|error| Error::from(ErrorName::InvalidUriPath).because(error.to_string()))?;
+            let root = rest
+                .strip_suffix("/keys")
+                .ok_or_else(|| invalid("the path has no /keys"))?;
+            (root, Target::Key { id, operation })
+        };
+        let prefix = root
+            .strip_suffix(API_ROOT)
+            .ok_or_else(|| invalid("the path has no /kms/xks/v1"))?;
+        Ok(Self { prefix, target })
+    }
+
+    pub(crate) const fn operation(&self) -> Operation {
+        match self.target {
+            Target::Health => Operation::GetHealthStatus,
+            Target::Key { operation, .. } => Operation::Key(operation),
+        }
+    }
+}
+
+text_type! {
+    /// What precedes `/kms/xks/v1` in the paths of one key store (URI-1): empty, or up to 117 characters of
+    /// `a-z A-Z 0-9 / - _`, starting with a slash and not ending with one. Prefixes separate the tenants of
+    /// one proxy (URI-4).
+    ///
+    /// ```
+    /// use xks_core::UriPathPrefix;
+    ///
+    /// let prefix: UriPathPrefix = "/example/tenant-a".parse()?;
+    /// assert_eq!(prefix.xks_proxy_uri_path(), "/example/tenant-a/kms/xks/v1");
+    /// # Ok::<(), xks_core::UriPathPrefixError>(())
+    /// ```
+    UriPathPrefix, UriPathPrefixError, check_prefix
+}
+
+impl UriPathPrefix {
+    /// The *XksProxyUriPath* that AWS KMS asks for: the prefix and `/kms/xks/v1`, at most 128 characters.
+    #[must_use]
+    pub fn xks_proxy_uri_path(&self) -> String {
+        format!("{self}{API_ROOT}")
+    }
+
+    /// True when the AWS console would refuse this prefix as too short (it asks for at least 9 characters,
+    /// or none); the KMS API takes it.
+    #[must_use]
+    pub fn is_too_short_for_console(&self) -> bool {
+        (1..MIN_CONSOLE_PREFIX).contains(&self.as_str().len())
+    }
+}
+
+/// Why a text is not a [`UriPathPrefix`] (URI-1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum UriPathPrefixError {
+    /// Longer than 117 characters.
+    #[error("a URI path prefix has at most 117 characters")]
+    Length,
+    /// A character that is not allowed.
+    #[error("a URI path prefix holds only the characters a-z A-Z 0-9 / - _")]
+    Character,
+    /// Not empty, and no slash at its start, or one at its end, or two in a row.
+    #[error("a URI path prefix is empty or like `/one/two`: a slash before each part, none at the end")]
+    Slashes,
+}
+
+/// URI-1.
+fn check_prefix(text: &str) -> Result<(), UriPathPrefixError> {
+    if text.len() > MAX_PREFIX {
+        return Err(UriPathPrefixError::Length);
+    }
+    if !text
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_'))
+    {
+        return Err(UriPathPrefixError::Character);
+    }
+    if !text.is_empty() && (!text.starts_with('/') || text.ends_with('/') || text.contains("//")) {
+        return Err(UriPathPrefixError::Slashes);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key(prefix: &'static str, id: &'static str, operation: KeyOperation) -> Option<Route<'static>> {
+        Some(Route {
+            prefix,
+            target: Target::Key { id, operation },
+        })
+    }
+
+    /// URI-5: what is a path of the API and what is not.
+    #[test]
+    fn paths_of_the_api_are_found_and_no_others() {
+        let health = |prefix| {
+            Some(Route {
+                prefix,
+                target: Target::Health,
+            })
+        };
+        for (path, expected) in [
+            ("/kms/xks/v1/health", health("")),
+            ("/a/kms/xks/v1/health", health("/a")),
+            ("/kms/xks/v1/kms/xks/v1/health", health("/kms/xks/v1")),
+            ("/kms/xks/v1/keys/k/encrypt", key("", "k", KeyOperation::Encrypt)),
+            (
+                "/t/u/kms/xks/v1/keys/k/decrypt",
+                key("/t/u", "k", KeyOperation::Decrypt),
+            ),
+            (
+                "/kms/xks/v1/keys/health/metadata",
+                key("", "health", KeyOperation::GetKeyMetadata),
+            ),
+            (
+                "/kms/xks/v1/keys/keys/metadata",
+                key("", "keys", KeyOperation::GetKeyMetadata),
+            ),
+            ("", None),
+            ("/", None),
+            ("*", None),
+            ("/ping", None),
+            ("/health", None),
+            ("kms/xks/v1/health", None),
+            ("/kms/xks/v1/health/", None),
+            ("/kms/xks/v1/health?a=b", None),
+            ("/kms/xks/v1/health#x", None),
+            ("/kms/xks/v1//health", None),
+            ("/kms/xks/v2/health", None),
+            ("/KMS/xks/v1/health", None),
+            ("/kms/xks/v1/Health", None),
+            ("/kms/xks/v1/keys//encrypt", None),
+            ("/kms/xks/v1/keys/../encrypt", None),
+            ("/kms/xks/v1/keys/./encrypt", None),
+            ("/kms/xks/v1/keys/a%2Fb/encrypt", None),
+            ("/kms/xks/v1/keys/k/encrypt/", None),
+            ("/kms/xks/v1/keys/k/encrypt?", None),
+            ("/kms/xks/v1/keys/k/delete", None),
+            ("/kms/xks/v1/keys/k", None),
+            ("/kms/xks/v1/k/encrypt", None),
+        ] {
+            let route = Route::parse(path);
+            assert_eq!(route.as_ref().ok().copied(), expected, "{path}");
+            if let Err(error) = route {
+                assert_eq!(error.name, ErrorName::InvalidUriPath);
+            }
+        }
+    }
+
+    /// URI-2: 256 characters pass, 257 do not.
+    #[test]
+    fn long_paths_are_refused() {
+        let path = |prefix: usize| format!("/{}/kms/xks/v1/keys/{}/metadata", "p".repeat(prefix), "k".repeat(128));
+        assert_eq!(path(101).len(), 256);
+        assert!(Route::parse(&path(101)).is_ok());
+        assert!(Route::parse(&path(102)).is_err());
+    }
+
+    /// URI-1: length, alphabet and shape of a prefix, and what the console thinks of it.
+    #[test]
+    fn only_legal_prefixes_are_prefixes() {
+        for good in [
+            "",
+            "/a",
+            "/example/uri/path/prefix",
+            "/A-z_0/9",
+            &format!("/{}", "p".repeat(116)),
+        ] {
+            let prefix = UriPathPrefix::new(good).unwrap();
+            assert!(prefix.xks_proxy_uri_path().len() <= 128);
+        }
+        for (bad, why) in [
+            (format!("/{}", "p".repeat(117)), UriPathPrefixError::Length),
+            ("/a.b".into(), UriPathPrefixError::Character),
+            ("/a%20".into(), UriPathPrefixError::Character),
+            ("/ä".into(), UriPathPrefixError::Character),
+            ("a".into(), UriPathPrefixError::Slashes),
+            ("/".into(), UriPathPrefixError::Slashes),
+            ("/a/".into(), UriPathPrefixError::Slashes),
+            ("/a//b".into(), UriPathPrefixError::Slashes),
+        ] {
+            assert_eq!(UriPathPrefix::new(&bad), Err(why), "{bad}");
+        }
+        let too_short = |text: &str| UriPathPrefix::new(text).unwrap().is_too_short_for_console();
+        assert!(too_short("/tenants"));
+        assert!(!too_short("/tenants9"));
+        assert!(!too_short(""));
+    }
+
+    /// The grammar, written once more and independently, as one pattern.
+    const GRAMMAR: &str = "(/[a-zA-Z0-9/_-]{0,20})?/kms/xks/v1/(health|keys/[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}/(metadata|encrypt|decrypt))";
+
+    proptest! {
+        /// URI-5: everything that the grammar makes is routed, and to the place it names.
+        #[test]
+        fn all_that_the_grammar_makes_is_routed(path in GRAMMAR) {
+            prop_assume!(path.len() <= 256);
+            let route = Route::parse(&path).unwrap();
+            let rebuilt = match route.target {
+                Target::Health => format!("{}/kms/xks/v1/health", route.prefix),
+                Target::Key { id, operation } => {
+                    let last = match operation {
+                        KeyOperation::GetKeyMetadata => "metadata",
+                        KeyOperation::Encrypt => "encrypt",
+                        KeyOperation::Decrypt => "decrypt",
+                    };
+                    format!("{}/kms/xks/v1/keys/{id}/{last}", route.prefix)
+                }
+            };
+            prop_assert_eq!(rebuilt, path);
+        }
+
+        /// URI-5: a path with one character changed is routed only if it is still of the grammar.
+        #[test]
+        fn nothing_else_is_routed(path in GRAMMAR, at in any::<prop::sample::Index>(), to in any::<char>()) {
+            let mut characters: Vec<char> = path.chars().collect();
+            let at = at.index(characters.len());
+            characters[at] = to;
+            let changed: String = characters.into_iter().collect();
+            if let Ok(route) = Route::parse(&changed) {
+                let after = &changed[route.prefix.len()..];
+                prop_assert!(after.starts_with("/kms/xks/v1/"));
+                let words: Vec<&str> = after["/kms/xks/v1/".len()..].split('/').collect();
+                match words[..] {
+                    ["health"] => {}
+                    ["keys", id, "metadata" | "encrypt" | "decrypt"] => {
+                        prop_assert!(crate::KeyId::new(id).is_ok());
+                    }
+                    _ => prop_assert!(false, "{changed} was routed"),
+                }
+            }
+        }
+    }
+}

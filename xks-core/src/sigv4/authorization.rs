@@ -1,0 +1,188 @@
+//! The `Authorization` header (SIG-1), taken apart:
+//! `AWS4-HMAC-SHA256 Credential=<id>/<yyyymmdd>/<region>/kms-xks-proxy/aws4_request, SignedHeaders=<a;b>, Signature=<hex>`.
+
+use super::{ALGORITHM, Rejection, SERVICE, TERMINATOR};
+
+/// Longer than any signer makes it; bounds the work that an unknown client can cause.
+const MAX_LENGTH: usize = 4096;
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Authorization<'a> {
+    pub(super) access_key_id: &'a str,
+    pub(super) scope: Scope<'a>,
+    /// As sent: names separated by `;`.
+    pub(super) signed_headers: &'a str,
+    pub(super) signature: [u8; 32],
+}
+
+/// `<yyyymmdd>/<region>/kms-xks-proxy/aws4_request`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Scope<'a> {
+    /// The whole scope, as signed.
+    pub(super) text: &'a str,
+    pub(super) date: &'a str,
+    pub(super) region: &'a str,
+}
+
+impl<'a> Authorization<'a> {
+    /// Each of the three parts once, in any order, separated by commas with or without spaces.
+    pub(super) fn parse(value: &'a [u8]) -> Result<Self, Rejection> {
+        let malformed = Rejection::MalformedAuthorization;
+        if value.len() > MAX_LENGTH {
+            return Err(malformed("longer than 4096 bytes"));
+        }
+        let value = str::from_utf8(value).map_err(|_| malformed("not ASCII"))?;
+        let parts = value
+            .strip_prefix(ALGORITHM)
+            .and_then(|rest| rest.strip_prefix(' '))
+            .ok_or(malformed("the algorithm is not AWS4-HMAC-SHA256"))?;
+
+        let (mut credential, mut signed_headers, mut signature) = (None, None, None);
+        for part in parts.split(',') {
+            let (name, value) = part
+                .trim_matches(' ')
+                .split_once('=')
+                .ok_or(malformed("a part has no `=`"))?;
+            let slot = match name {
+                "Credential" => &mut credential,
+                "SignedHeaders" => &mut signed_headers,
+                "Signature" => &mut signature,
+                _ => return Err(malformed("a part is neither Credential, SignedHeaders nor Signature")),
+            };
+            if slot.replace(value).is_some() {
+                return Err(malformed("a part is there twice"));
+            }
+        }
+        let (access_key_id, scope) = credential
+            .and_then(|credential: &str| credential.split_once('/'))
+            .ok_or(malformed("no Credential with a scope"))?;
+        Ok(Self {
+            access_key_id,
+            scope: Scope::parse(scope)?,
+            signed_headers: signed_headers.ok_or(malformed("no SignedHeaders"))?,
+            signature: signature
+                .and_then(decode_hex)
+                .ok_or(malformed("no Signature of 64 lower-case hexadecimal digits"))?,
+        })
+    }
+}
+
+impl<'a> Scope<'a> {
+    fn parse(text: &'a str) -> Result<Self, Rejection> {
+        let mut parts = text.split('/');
+        let (Some(date), Some(region), Some(service), Some(terminator), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(Rejection::MalformedAuthorization("the scope does not have four parts"));
+        };
+        if date.len() != 8 || !date.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(Rejection::MalformedAuthorization("the scope's date is not yyyymmdd"));
+        }
+        if service != SERVICE {
+            return Err(Rejection::WrongService);
+        }
+        if terminator != TERMINATOR {
+            return Err(Rejection::MalformedAuthorization(
+                "the scope does not end with aws4_request",
+            ));
+        }
+        Ok(Self { text, date, region })
+    }
+}
+
+/// 64 lower-case hexadecimal digits.
+fn decode_hex(text: &str) -> Option<[u8; 32]> {
+    fn digit(byte: u8) -> Option<u8> {
+        match byte {
+            b'0'..=b'9' => Some(byte - b'0'),
+            b'a'..=b'f' => Some(byte - b'a' + 10),
+            _ => None,
+        }
+    }
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
+        return None;
+    };
+    let pairs: &[[u8; 2]; 32] = pairs.try_into().ok()?;
+    let mut bytes = [0; 32];
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = digit(*high)? << 4 | digit(*low)?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIGNATURE: &str = "00ff000102030405060708090a0b0c0d0e0f101112131415161718191a1b1cfe";
+
+    fn parse(text: &str) -> Result<Authorization<'_>, Rejection> {
+        Authorization::parse(text.as_bytes())
+    }
+
+    /// SIG-1: the form that signers make, with and without spaces, in any order.
+    #[test]
+    fn well_formed_headers_are_taken_apart() {
+        let scope = "20260102/eu-central-1/kms-xks-proxy/aws4_request";
+        for text in [
+            format!("AWS4-HMAC-SHA256 Credential=AKID/{scope}, SignedHeaders=host;x-amz-date, Signature={SIGNATURE}"),
+            format!("AWS4-HMAC-SHA256 Credential=AKID/{scope},SignedHeaders=host;x-amz-date,Signature={SIGNATURE}"),
+            format!(
+                "AWS4-HMAC-SHA256  Signature={SIGNATURE}  ,  SignedHeaders=host;x-amz-date, Credential=AKID/{scope}"
+            ),
+        ] {
+            let authorization = parse(&text).unwrap();
+            assert_eq!(authorization.access_key_id, "AKID");
+            assert_eq!(
+                authorization.scope,
+                Scope {
+                    text: scope,
+                    date: "20260102",
+                    region: "eu-central-1"
+                }
+            );
+            assert_eq!(authorization.signed_headers, "host;x-amz-date");
+            assert_eq!(authorization.signature[..3], [0x00, 0xff, 0x00]);
+        }
+    }
+
+    /// SIG-1: what no signer makes.
+    #[test]
+    fn malformed_headers_are_rejected() {
+        let good = format!(
+            "AWS4-HMAC-SHA256 Credential=A/20260102/r/kms-xks-proxy/aws4_request, SignedHeaders=host, Signature={SIGNATURE}"
+        );
+        assert!(parse(&good).is_ok());
+        for (from, to) in [
+            ("AWS4-HMAC-SHA256 ", "AWS4-HMAC-SHA256"),
+            ("AWS4-HMAC-SHA256", "AWS4-HMAC-SHA512"),
+            ("AWS4-HMAC-SHA256", "Basic"),
+            ("Credential=", "credential="),
+            ("Credential=A/20260102/r/kms-xks-proxy/aws4_request, ", ""),
+            ("SignedHeaders=host, ", ""),
+            ("SignedHeaders=host, ", "SignedHeaders=host, SignedHeaders=host, "),
+            ("SignedHeaders=host, ", "SignedHeaders=host, Extra=1, "),
+            ("SignedHeaders=host, ", "SignedHeaders=host,, "),
+            ("A/20260102/r/", "A/2026010/r/"),
+            ("A/20260102/r/", "A/2026010x/r/"),
+            ("A/20260102/r/", "A/20260102/"),
+            ("A/20260102/r/", "A/B/20260102/r/"),
+            ("/kms-xks-proxy/", "/kms/"),
+            ("/aws4_request", "/aws4_requests"),
+            ("/aws4_request", "/aws4_request/"),
+            ("Signature=00ff", "Signature=00FF"),
+            ("Signature=00ff", "Signature=00f"),
+            ("Signature=00ff", "Signature=00fff"),
+            ("Signature=00ff", "Signature=00f\u{e9}"),
+            (", Signature=", ", Signature"),
+        ] {
+            let bad = good.replacen(from, to, 1);
+            assert_ne!(bad, good, "{from}");
+            assert!(parse(&bad).is_err(), "{bad}");
+        }
+        assert!(parse("").is_err());
+        assert!(parse("AWS4-HMAC-SHA256 ").is_err());
+        assert!(Authorization::parse(b"AWS4-HMAC-SHA256 \xff").is_err());
+        assert!(parse(&format!("{good}{}", " ".repeat(4096))).is_err());
+    }
+}

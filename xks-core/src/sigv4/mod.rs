@@ -1,0 +1,198 @@
+//! Verification of AWS Signature Version 4 in the `Authorization` header (section 9 of the specification).
+//!
+//! [`verify`] is the only maker of [`Verified`], and a body can only be decoded out of a [`Verified`]: nothing
+//! is parsed before it is authenticated (SIG-9).
+
+mod authorization;
+mod canonical;
+mod date;
+mod signing_key;
+
+use std::time::{Duration, SystemTime};
+
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+use thiserror::Error;
+
+pub(crate) use self::signing_key::SigningKeys;
+use self::{authorization::Authorization, canonical::HexDigest, signing_key::SigningKey};
+use crate::{AccessKeyId, KeyStore, Request};
+
+/// The only algorithm (SIG-1).
+const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+/// The service name that KMS signs for (SIG-1).
+const SERVICE: &str = "kms-xks-proxy";
+/// The end of every credential scope (SIG-1).
+const TERMINATOR: &str = "aws4_request";
+/// How far the client's clock may be from ours, either way (SIG-5).
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
+
+/// A request whose signature has been verified: the proof that its body may be parsed.
+#[derive(Clone, Debug)]
+pub struct Verified<'a> {
+    access_key_id: AccessKeyId,
+    region: &'a str,
+    body: VerifiedBody<'a>,
+}
+
+impl<'a> Verified<'a> {
+    /// The access key id that signed the request.
+    #[must_use]
+    pub const fn access_key_id(&self) -> &AccessKeyId {
+        &self.access_key_id
+    }
+
+    /// The AWS Region that the request was signed for: that of the calling KMS.
+    #[must_use]
+    pub const fn region(&self) -> &'a str {
+        self.region
+    }
+
+    /// The authenticated body.
+    pub(crate) const fn body(&self) -> &'a [u8] {
+        self.body.0
+    }
+}
+
+/// A body that does not print itself.
+#[derive(Clone, Copy)]
+struct VerifiedBody<'a>(&'a [u8]);
+
+impl std::fmt::Debug for VerifiedBody<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+/// Why a request is not authentic. For the log alone: on the wire all of these look the same (SIG-8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// No `Authorization` header.
+    #[error("there is no Authorization header")]
+    NoAuthorization,
+    /// A header that must be there once is there several times.
+    #[error("the header `{0}` is there more than once")]
+    Repeated(&'static str),
+    /// The `Authorization` header does not have the form that SIG-1 gives.
+    #[error("the Authorization header is malformed: {0}")]
+    MalformedAuthorization(&'static str),
+    /// No credential of this key store has the access key id.
+    #[error("the access key id is not one of this key store")]
+    UnknownAccessKeyId,
+    /// The credential scope names a Region that the key store does not serve.
+    #[error("the credential scope is for another Region; the key store must list each Region that KMS calls it from")]
+    WrongRegion,
+    /// The credential scope names another service.
+    #[error("the credential scope is not for kms-xks-proxy")]
+    WrongService,
+    /// No `x-amz-date`, or not of the form `yyyymmddThhmmssZ`.
+    #[error("the x-amz-date header is missing or malformed")]
+    MalformedDate,
+    /// `x-amz-date` and the credential scope name different days.
+    #[error("x-amz-date and the credential scope name different days")]
+    ScopeDate,
+    /// More than five minutes from now, either way (SIG-5).
+    #[error("the request was signed more than 5 minutes from now; check both clocks")]
+    ClockSkew,
+    /// `host` or `x-amz-date` is not among the signed headers (SIG-2).
+    #[error("the header `{0}` is not signed")]
+    NotSigned(&'static str),
+    /// The list of signed headers is not sorted, or has doubles or upper case.
+    #[error("the list of signed headers is malformed")]
+    MalformedSignedHeaders,
+    /// A header of the list was not sent.
+    #[error("a signed header was not sent")]
+    SignedHeaderMissing,
+    /// `x-amz-content-sha256` is not the hash of the body.
+    #[error("x-amz-content-sha256 is not the SHA-256 of the body")]
+    ContentHash,
+    /// The signature is another one than this request needs.
+    #[error("the signature does not match: wrong secret, or the request was changed on its way")]
+    Signature,
+}
+
+/// Verifies that `request`, with this `body`, was signed with one of the credentials of `store` for one of its
+/// Regions, within five minutes of `now`.
+///
+/// The signing key for a credential, day and Region is derived once and kept. Two signatures are compared in
+/// constant time.
+///
+/// # Errors
+/// A [`Rejection`], for the log.
+pub fn verify<'a>(
+    request: &Request<'a>,
+    body: &'a [u8],
+    store: &KeyStore,
+    now: SystemTime,
+) -> Result<Verified<'a>, Rejection> {
+    let authorization = Authorization::parse(only(request, "authorization")?.ok_or(Rejection::NoAuthorization)?)?;
+    let scope = authorization.scope;
+    let signer = store
+        .signer(authorization.access_key_id)
+        .ok_or(Rejection::UnknownAccessKeyId)?;
+    let region = scope.region;
+    if !store.serves_region(region) {
+        return Err(Rejection::WrongRegion);
+    }
+
+    let timestamp = only(request, "x-amz-date")?.ok_or(Rejection::MalformedDate)?;
+    let signed_at = date::parse(timestamp).ok_or(Rejection::MalformedDate)?;
+    if !timestamp.starts_with(scope.date.as_bytes()) {
+        return Err(Rejection::ScopeDate);
+    }
+    let skew = now.duration_since(signed_at).unwrap_or_else(|error| error.duration());
+    if skew > MAX_CLOCK_SKEW {
+        return Err(Rejection::ClockSkew);
+    }
+
+    let body_hash = HexDigest::new(&Sha256::digest(body).into());
+    if request
+        .values("x-amz-content-sha256")
+        .any(|sent| sent != body_hash.as_bytes())
+    {
+        return Err(Rejection::ContentHash);
+    }
+    let request_hash = canonical::hash(request, authorization.signed_headers, &body_hash)?;
+
+    let (key, is_new) = match signer.keys.get(scope.date, region) {
+        Some(key) => (key, false),
+        None => (
+            SigningKey::derive(signer.credential.secret_access_key(), scope.date, region).into(),
+            true,
+        ),
+    };
+    let expected = key.sign(&[
+        ALGORITHM.as_bytes(),
+        b"\n",
+        timestamp,
+        b"\n",
+        scope.text.as_bytes(),
+        b"\n",
+        request_hash.as_bytes(),
+    ]);
+    if !bool::from(expected.ct_eq(&authorization.signature)) {
+        return Err(Rejection::Signature);
+    }
+    if is_new {
+        signer.keys.remember(scope.date, region, key); // only now, so that nobody without the secret can fill the cache
+    }
+    Ok(Verified {
+        access_key_id: signer.credential.access_key_id().clone(),
+        region,
+        body: VerifiedBody(body),
+    })
+}
+
+/// The value of a header that may be there at most once.
+fn only<'a>(request: &Request<'a>, name: &'static str) -> Result<Option<&'a [u8]>, Rejection> {
+    let mut values = request.values(name);
+    let first = values.next();
+    if values.next().is_some() {
+        return Err(Rejection::Repeated(name));
+    }
+    Ok(first.map(<[u8]>::trim_ascii))
+}
+
+#[cfg(test)]
+mod tests;

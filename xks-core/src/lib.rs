@@ -47,6 +47,8 @@ mod proxy;
 mod route;
 mod rules;
 pub mod sigv4;
+#[cfg(test)]
+mod testing;
 mod text;
 mod trail;
 

@@ -1,0 +1,81 @@
+//! The pipeline of [`xks_core`] as a [`tower_service::Service`], for every server that speaks the [`http`] crate's
+//! types: hyper, axum, Lambda, your own.
+//!
+//! [`XksService`] reads the body up to a limit, hands the request to the [`Proxy`](xks_core::Proxy), and gives back its
+//! answer. It never fails: whatever comes in, a response with a JSON body goes out. Each request has exactly one audit
+//! record, also when its body could not be read or its client went away.
+//!
+//! # hyper
+//! ```
+//! use hyper_util::{rt::{TokioExecutor, TokioIo}, server::conn::auto, service::TowerToHyperService};
+//! use xks_http::XksService;
+//!
+//! # async fn doc(proxy: xks_core::Proxy) -> std::io::Result<()> {
+//! let service = TowerToHyperService::new(XksService::new(proxy));
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:8000").await?;
+//! loop {
+//!     let (stream, _) = listener.accept().await?;
+//!     stream.set_nodelay(true)?;
+//!     let service = service.clone();
+//!     tokio::spawn(async move {
+//!         // HTTP/1.1 and HTTP/2.
+//!         let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+//!     });
+//! }
+//! # }
+//! ```
+//!
+//! # axum
+//! As the router's fallback, beside routes of your own:
+//! ```
+//! use axum::{Router, routing::get};
+//! use xks_http::XksService;
+//!
+//! # fn doc(proxy: xks_core::Proxy) -> Router {
+//! Router::new().route("/ping", get(|| async { "pong" })).fallback_service(XksService::new(proxy))
+//! # }
+//! ```
+//!
+//! **Do not mount it with `nest_service`.** That takes the nested path off the request's URI, and the path is part of
+//! what the client signed: every request would be answered 404 or 401. A key store's own
+//! [`UriPathPrefix`](xks_core::UriPathPrefix) does what nesting is for. The same holds for every middleware that
+//! rewrites method, path, `host` or body. To keep the service to one prefix, use a route that leaves the path as it is:
+//! ```
+//! use axum::Router;
+//! use xks_http::XksService;
+//!
+//! # fn doc(proxy: xks_core::Proxy) -> Router {
+//! Router::new().route_service("/tenant-a/{*path}", XksService::new(proxy))
+//! # }
+//! ```
+//!
+//! # Anything else
+//! [`XksService`] is a function from [`http::Request`] to [`http::Response`], with any [`http_body::Body`]:
+//! ```
+//! use http_body_util::{BodyExt, Full};
+//! use xks_http::XksService;
+//!
+//! # async fn doc(proxy: xks_core::Proxy) -> Result<(), Box<dyn std::error::Error>> {
+//! let service = XksService::new(proxy);
+//! let request = http::Request::post("/kms/xks/v1/health").body(Full::new(bytes::Bytes::from_static(b"{}")))?;
+//! let response = service.handle(request).await;
+//! let (status, body) = (response.status(), response.into_body().collect().await?.to_bytes());
+//! # let _ = (status, body);
+//! # Ok(())
+//! # }
+//! ```
+//! A server without the `http` crate's types calls [`Proxy::handle`](xks_core::Proxy::handle) itself: it takes a
+//! method, a path, headers and a body.
+//!
+//! # What remains for the server
+//! TLS and the client's certificate, a limit on connections, time-outs for slow headers, and `TCP_NODELAY`.
+//!
+//! # Features
+//! * `timeout`: `XksService::budget`, a time limit for each request, kept with tokio's timer. The service then runs
+//!   within a tokio runtime.
+
+mod body;
+mod convert;
+mod service;
+
+pub use self::{body::ResponseBody, service::XksService};

@@ -1,0 +1,150 @@
+//! The service: read the body, ask the core, answer.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Version, header};
+use http_body::Body;
+use tower_service::Service;
+use xks_core::Proxy;
+
+use crate::{
+    ResponseBody,
+    body::{RequestBody, Unreadable},
+    convert,
+};
+
+/// A [`Proxy`] as a service. Cheap to clone; all clones serve the same proxy.
+#[derive(Clone, Debug)]
+pub struct XksService {
+    proxy: Arc<Proxy>,
+    max_body_bytes: usize,
+    #[cfg(feature = "timeout")]
+    budget: Option<std::time::Duration>,
+}
+
+impl XksService {
+    /// 256 KiB: several times the largest request that the specification demands to be served (about 25 KB), so that
+    /// one that is merely too large for the key store is told so precisely.
+    pub const DEFAULT_MAX_BODY_BYTES: usize = 256 * 1024;
+
+    /// Serves `proxy`, an `Arc` of one or a proxy itself.
+    #[must_use]
+    pub fn new(proxy: impl Into<Arc<Proxy>>) -> Self {
+        Self {
+            proxy: proxy.into(),
+            max_body_bytes: Self::DEFAULT_MAX_BODY_BYTES,
+            #[cfg(feature = "timeout")]
+            budget: None,
+        }
+    }
+
+    /// The largest request body to read, in bytes; by default
+    /// [`DEFAULT_MAX_BODY_BYTES`](Self::DEFAULT_MAX_BODY_BYTES). A larger one is answered `ValidationException`. This
+    /// much memory may be held for each request that is not authenticated yet.
+    #[must_use]
+    pub const fn max_body_bytes(mut self, bytes: usize) -> Self {
+        self.max_body_bytes = bytes;
+        self
+    }
+
+    /// How long a request may take, from its head to its answer; by default as long as it will. KMS gives up after
+    /// 250 ms, so 200 ms is a good choice (TRN-8). When the backend has not answered by then, its future is dropped and
+    /// the answer is `DependencyTimeoutException`; a client that has not sent its body by then is answered
+    /// `ValidationException`.
+    ///
+    /// The service must then be called within a tokio runtime with its timer enabled.
+    #[cfg(feature = "timeout")]
+    #[must_use]
+    pub const fn budget(mut self, budget: std::time::Duration) -> Self {
+        self.budget = Some(budget);
+        self
+    }
+
+    /// The proxy, for instance to replace its key stores.
+    #[must_use]
+    pub const fn proxy(&self) -> &Arc<Proxy> {
+        &self.proxy
+    }
+
+    /// Answers one request.
+    pub async fn handle<B: Body>(&self, request: http::Request<B>) -> http::Response<ResponseBody> {
+        #[cfg(feature = "timeout")]
+        if let Some(budget) = self.budget {
+            return self.handle_within(request, budget).await;
+        }
+        let (parts, body) = request.into_parts();
+        let body = RequestBody::read(body, self.max_body_bytes, waits_for_consent(&parts)).await;
+        self.answer(&parts, body, std::future::pending()).await
+    }
+
+    #[cfg(feature = "timeout")]
+    async fn handle_within<B: Body>(
+        &self,
+        request: http::Request<B>,
+        budget: std::time::Duration,
+    ) -> http::Response<ResponseBody> {
+        let deadline = tokio::time::Instant::now() + budget;
+        let (parts, body) = request.into_parts();
+        let body = RequestBody::read(body, self.max_body_bytes, waits_for_consent(&parts));
+        let too_slow = Unreadable {
+            why: xks_core::UnreadableBody::TooSlow,
+            is_left_on_connection: true,
+        };
+        let body = tokio::time::timeout_at(deadline, body).await.unwrap_or(Err(too_slow));
+        self.answer(&parts, body, tokio::time::sleep_until(deadline)).await
+    }
+
+    async fn answer(
+        &self,
+        parts: &http::request::Parts,
+        body: Result<RequestBody, Unreadable>,
+        expired: impl Future<Output = ()>,
+    ) -> http::Response<ResponseBody> {
+        let closes_connection = parts.version < Version::HTTP_2
+            && matches!(
+                &body,
+                Err(Unreadable {
+                    is_left_on_connection: true,
+                    ..
+                })
+            );
+        let readable = body.as_deref().map_err(|unreadable| unreadable.why);
+        let response = self
+            .proxy
+            .handle_until(convert::request(parts, readable), expired)
+            .await;
+        convert::response(response, closes_connection)
+    }
+}
+
+/// A client that sends nothing before it is asked to needs no draining.
+fn waits_for_consent(parts: &http::request::Parts) -> bool {
+    parts
+        .headers
+        .get(header::EXPECT)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+impl<B> Service<http::Request<B>> for XksService
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+{
+    type Response = http::Response<ResponseBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move { Ok(service.handle(request).await) })
+    }
+}

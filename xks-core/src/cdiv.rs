@@ -25,9 +25,10 @@ mod tests {
     use crate::aad::{AadFraming, BoundAad};
 
     fn hex(text: &str) -> Vec<u8> {
-        (0..text.len())
-            .step_by(2)
-            .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+        let digit = |digit: &u8| u8::try_from(char::from(*digit).to_digit(16).unwrap()).unwrap();
+        text.as_bytes()
+            .chunks(2)
+            .map(|pair| digit(&pair[0]) << 4 | digit(&pair[1]))
             .collect()
     }
 

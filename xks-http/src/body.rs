@@ -283,7 +283,7 @@ mod tests {
             too_large(true),
             "not worth it"
         );
-        let endless = pieces(&vec![1 << 20; 20], 0);
+        let endless = pieces(&[1 << 20; 20], 0);
         assert_eq!(read(endless, 10, false).await, too_large(true), "given up");
     }
 

@@ -176,7 +176,7 @@ fn every_changed_byte_is_rejected() {
         format!("{PATH}?"),
         format!("{PATH}?a=b"),
         format!("/{PATH}"),
-        PATH[1..].into(),
+        PATH.trim_start_matches('/').into(),
     ] {
         assert!(Sent { path, ..good.clone() }.verify().is_err());
     }

@@ -1,0 +1,1 @@
+//! Benchmarks of the workspace; `cargo bench -p xks-benches` runs them.

@@ -1,0 +1,82 @@
+//! A vendor's own backend: one AES-256-GCM key, from the trait to a served key store.
+//!
+//! `cargo run -p xks-embed-examples --bin own-backend`, then call `http://127.0.0.1:8003`.
+
+use std::{error::Error, sync::Arc};
+
+use aes_gcm::{Aes256Gcm, KeyInit as _, aead::AeadInOut as _};
+use xks_core::{
+    BackendError, BackendErrorKind, Credential, DecryptRequest, EncryptRequest, Encrypted, FleetMember,
+    GetKeyMetadataRequest, Health, HealthStatus, KeyBackend, KeyId, KeyMetadata, KeySpec, KeyStatus, KeyStore,
+    KeyStores, KeyUsage, Proxy, Zeroizing, async_trait,
+};
+use xks_http::XksService;
+
+/// Stands for a key manager: here, one key in memory.
+struct OneKey(Aes256Gcm);
+
+#[async_trait]
+impl KeyBackend for OneKey {
+    async fn key_metadata(&self, _: &KeyId, _: &GetKeyMetadataRequest<'_>) -> Result<KeyMetadata, BackendError> {
+        Ok(KeyMetadata::new(
+            KeySpec::Aes256,
+            [KeyUsage::Encrypt, KeyUsage::Decrypt],
+            KeyStatus::Enabled,
+        ))
+    }
+
+    async fn encrypt(&self, _: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
+        let aad = request.bind_aad(None); // no ciphertext metadata
+        let mut iv = [0; 12];
+        getrandom::fill(&mut iv).map_err(|error| failed("no random bytes").with_source(error))?;
+        let mut text = request.plaintext().to_vec(); // encrypted in place
+        let tag = self
+            .0
+            .encrypt_inout_detached(&iv.into(), aad.as_bytes(), text.as_mut_slice().into())
+            .map_err(|_| failed("AES-GCM refused to encrypt"))?;
+        Ok(Encrypted::new(text, iv.into(), <[u8; 16]>::from(tag).into(), aad))
+    }
+
+    async fn decrypt(&self, _: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
+        let invalid = BackendError::invalid_ciphertext;
+        let iv: [u8; 12] = request.iv().as_bytes().try_into().map_err(|_| invalid())?;
+        let mut text = Zeroizing::new(request.ciphertext().to_vec());
+        let (aad, tag) = (request.bound_aad().as_bytes(), (*request.tag().as_bytes()).into());
+        self.0
+            .decrypt_inout_detached(&iv.into(), aad, text.as_mut_slice().into(), &tag)
+            .map_err(|_| invalid())?;
+        Ok(text)
+    }
+
+    async fn health(&self) -> Result<Health, BackendError> {
+        // A real key manager encrypts and decrypts something with a test key of its own here.
+        Ok(Health::new(
+            "Example Inc.",
+            FleetMember::new("memory-1", "OneKey 1.0", HealthStatus::Active),
+        ))
+    }
+}
+
+fn failed(what: &'static str) -> BackendError {
+    BackendError::new(BackendErrorKind::Unavailable, what)
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt().init();
+    let mut key = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *key)?;
+    let secret =
+        std::env::var("XKS_SECRET").map_err(|_| "put 43 to 64 characters of A-Z a-z 0-9 + / = into XKS_SECRET")?;
+    let key_store = KeyStore::builder(
+        "/my-key-store".parse()?,
+        Arc::new(OneKey(Aes256Gcm::new((&*key).into()))),
+    )
+    .region("us-east-1")
+    .credential(Credential::new("BETWEEN2TENAND3TENCHARACTERS", secret)?)
+    .all_keys_of_backend()
+    .build()?;
+    let app = axum::Router::new().fallback_service(XksService::new(Proxy::new(KeyStores::new([key_store])?)));
+    axum::serve(tokio::net::TcpListener::bind("127.0.0.1:8003").await?, app).await?;
+    Ok(())
+}

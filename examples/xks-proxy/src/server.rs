@@ -1,0 +1,132 @@
+//! The listener: HTTP/1.1 and HTTP/2 without TLS, `/ping` for load balancers, and an orderly end.
+
+use std::{convert::Infallible, net::SocketAddr, time::Duration};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+};
+use tokio::net::{TcpListener, TcpStream};
+use xks_http::{ResponseBody, XksService};
+
+/// A client that has not sent the head of its request by then is let go.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long requests in flight may take when the server is told to stop.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two attempts to accept while the system has no descriptors or memory left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A bound port, not serving yet.
+pub(crate) struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Server {
+    pub(crate) async fn bind(address: SocketAddr) -> anyhow::Result<Self> {
+        let context = || format!("cannot listen on {address}; choose another address with --listen");
+        let listener = TcpListener::bind(address).await.with_context(context)?;
+        let address = listener.local_addr().with_context(context)?;
+        Ok(Self { listener, address })
+    }
+
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until SIGINT or SIGTERM, then lets requests in flight end.
+    pub(crate) async fn serve(self, service: XksService) -> anyhow::Result<()> {
+        let connections = GracefulShutdown::new();
+        let mut http = auto::Builder::new(TokioExecutor::new());
+        http.http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT);
+        http.http2().timer(TokioTimer::new());
+
+        let mut stop = std::pin::pin!(stop_signal());
+        loop {
+            let stream = tokio::select! {
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(error) => {
+                        tracing::warn!("cannot accept a connection: {error}");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                        continue;
+                    }
+                },
+                signal = &mut stop => {
+                    signal?;
+                    break;
+                }
+            };
+            serve_connection(stream, &http, &connections, service.clone());
+        }
+
+        drop(self.listener);
+        tracing::info!("stopping: waiting for requests in flight");
+        if tokio::time::timeout(DRAIN_TIMEOUT, connections.shutdown())
+            .await
+            .is_err()
+        {
+            tracing::warn!("stopped before all requests had ended");
+        }
+        Ok(())
+    }
+}
+
+fn serve_connection(
+    stream: TcpStream,
+    http: &auto::Builder<TokioExecutor>,
+    connections: &GracefulShutdown,
+    service: XksService,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!("cannot set TCP_NODELAY: {error}");
+    }
+    let service = hyper::service::service_fn(move |request| answer(service.clone(), request));
+    let connection = http.serve_connection(TokioIo::new(stream), service).into_owned();
+    let connection = connections.watch(connection);
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!("a connection ended with: {error}");
+        }
+    });
+}
+
+/// TRN-7: `GET /ping` says that this instance takes traffic. Everything else is the key stores'.
+async fn answer(
+    service: XksService,
+    request: Request<Incoming>,
+) -> Result<Response<Either<Full<Bytes>, ResponseBody>>, Infallible> {
+    if request.uri().path() != "/ping" {
+        return Ok(service.handle(request).await.map(Either::Right));
+    }
+    let (status, text) = match *request.method() {
+        Method::GET | Method::HEAD => (StatusCode::OK, "pong\n"),
+        _ => (StatusCode::METHOD_NOT_ALLOWED, "use GET\n"),
+    };
+    let mut response = Response::new(Either::Left(Full::from(text)));
+    *response.status_mut() = status;
+    Ok(response)
+}
+
+async fn stop_signal() -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        Ok(())
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
+}

@@ -1,0 +1,167 @@
+//! The log: one line for each request, which no client can forge and which holds no secret.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test may panic"
+)]
+
+use std::{
+    io::Write,
+    sync::{Arc, Mutex},
+};
+
+use serde_json::json;
+use tracing_subscriber::fmt::MakeWriter;
+use xks_core::AadFraming;
+
+mod support;
+
+use support::{Client, base64, decrypt_body, encrypt_body, metadata_body, signer::SECRET_ACCESS_KEY};
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn lines(&self) -> Vec<String> {
+        let text = String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// LOG-1, LOG-2, MD-4, ENC-12, DEC-5, SIG-8: one test, because a process has one log.
+#[tokio::test]
+async fn the_log_has_one_honest_line_for_each_request() {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter("trace,aws_sigv4=off") // the signer is the client's
+        .with_ansi(false)
+        .with_writer(log.clone())
+        .finish();
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let client = Client::soft(AadFraming::Spec);
+    log.lines();
+
+    // A success names what there is to name.
+    let mut body = encrypt_body(b"planted plaintext", Some(b"planted aad"), true);
+    body["requestMetadata"]["awsSourceVpce"] = json!("vpce-17");
+    body["requestMetadata"]["sourceIdentity"] = json!("bob");
+    let (_, encrypted) = client.encrypt("usable", &body).await;
+    let lines = log.lines();
+    let [line] = &lines[..] else {
+        panic!("not one line: {lines:?}")
+    };
+    for part in [
+        "INFO",
+        "xks::audit",
+        "kms_request_id=4112f4d6-",
+        "operation=\"Encrypt\"",
+        "key=usable",
+        "key_store=\"/tenant\"",
+        "status=200",
+        "user/Alice",
+        "kms_operation=Encrypt",
+        "kms_via_service=ebs",
+        "vpce-17",
+        "sourceIdentity: \"bob\"",
+        "access_key_id=\"BETWEEN",
+        "duration_us=",
+    ] {
+        assert!(line.contains(part), "{part} is not in {line}");
+    }
+
+    // A failure names its error, and what was wrong.
+    client.post("keys/ghost/metadata", &metadata_body()).await;
+    let lines = log.lines();
+    assert!(
+        lines[0].contains("WARN") && lines[0].contains("error=\"KeyNotFoundException\""),
+        "{lines:?}"
+    );
+
+    // Nobody forges a line or steers a terminal.
+    let mut forged = metadata_body();
+    let attack = "id\n2026-01-01T00:00:00Z INFO xks::audit: status=200\r\u{1b}[2J\u{2028}";
+    for field in [
+        "kmsRequestId",
+        "awsPrincipalArn",
+        "kmsOperation",
+        "kmsKeyArn",
+        "kmsViaService",
+        "awsSourceVpc",
+        "new",
+    ] {
+        forged["requestMetadata"][field] = json!(attack);
+    }
+    forged["requestMetadata"][attack] = json!("name");
+    client.post("keys/usable/metadata", &forged).await;
+    client.send_unsigned("GE\nT", &format!("/a\n{attack}"), &[], b"").await;
+    let lines = log.lines();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines.iter().all(|line| !line.contains(['\u{1b}', '\u{2028}', '\r'])));
+
+    // No secret, whatever happens to it.
+    let mut signer = client.signer.clone();
+    signer.secret_access_key = "w".repeat(43);
+    let headers = signer.sign("POST", "h", "/tenant/kms/xks/v1/health", &[], b"{}");
+    client
+        .send_unsigned("POST", "/tenant/kms/xks/v1/health", &headers, b"{}")
+        .await;
+    client
+        .decrypt("usable", &decrypt_body(&encrypted, Some(b"planted aad")))
+        .await;
+    client
+        .decrypt("usable", &decrypt_body(&encrypted, Some(b"other")))
+        .await;
+    client.encrypt("usable", &encrypt_body(&[b'p'; 5000], None, true)).await;
+    client
+        .send(
+            "POST",
+            "/tenant/kms/xks/v1/keys/usable/encrypt",
+            br#"{"plaintext": "planted""#,
+        )
+        .await;
+    let mut broken = encrypt_body(b"planted plaintext", None, true);
+    broken["plaintext"] = json!("planted!");
+    client.encrypt("usable", &broken).await;
+    let log = log.lines().concat();
+    let text = |bytes: &[u8]| base64(bytes).as_str().unwrap().to_owned();
+    for secret in [
+        "planted",
+        &text(b"planted plaintext"),
+        &text(&[b'p'; 5000])[..40],
+        SECRET_ACCESS_KEY,
+        &"w".repeat(43),
+    ] {
+        assert!(!log.contains(secret), "{secret}");
+    }
+    let signature = headers
+        .iter()
+        .find(|(name, _)| name == "authorization")
+        .unwrap()
+        .1
+        .rsplit('=')
+        .next()
+        .unwrap();
+    assert!(!log.contains(signature));
+}

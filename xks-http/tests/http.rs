@@ -1,0 +1,444 @@
+//! The service on real sockets: hyper and axum in front, AWS's signer at the other end, over HTTP/1.1 and HTTP/2; and
+//! clients that do not keep to the rules.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test may panic"
+)]
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
+};
+
+use axum::Router;
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, Version};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+use tower::ServiceExt as _;
+use xks_backend_soft::{SoftBackend, SoftKey};
+use xks_core::{
+    AuditRecord, AuditSink, BackendError, Credential, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest,
+    Health, KeyBackend, KeyId, KeyMetadata, KeyStore, KeyStores, Proxy, Zeroizing, async_trait,
+};
+use xks_http::XksService;
+
+#[path = "../../xks-core/tests/support/signer.rs"]
+#[allow(dead_code, reason = "other tests use more of it")]
+mod signer;
+
+use signer::{ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, Signer};
+
+/// Remembers how each request ended.
+#[derive(Clone, Default)]
+struct Outcomes(Arc<Mutex<Vec<String>>>);
+
+impl Outcomes {
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
+
+impl AuditSink for Outcomes {
+    fn record(&self, record: &AuditRecord<'_>) {
+        self.0.lock().unwrap().push(format!("{:?}", record.outcome));
+    }
+}
+
+fn service_over(backend: Arc<dyn KeyBackend>) -> (XksService, Outcomes) {
+    let key_store = KeyStore::builder("/tenant".parse().unwrap(), backend)
+        .region(REGION)
+        .credential(Credential::new(ACCESS_KEY_ID, SECRET_ACCESS_KEY.to_owned()).unwrap())
+        .all_keys_of_backend()
+        .build()
+        .unwrap();
+    let outcomes = Outcomes::default();
+    let proxy = Proxy::builder(KeyStores::new([key_store]).unwrap())
+        .audit(outcomes.clone())
+        .build();
+    (XksService::new(proxy), outcomes)
+}
+
+fn service() -> XksService {
+    let backend = SoftBackend::new().with_key("key-1".parse().unwrap(), SoftKey::generate().unwrap());
+    service_over(Arc::new(backend)).0
+}
+
+/// Serves on a port of its own until the test ends.
+async fn serve(service: XksService) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let service = TowerToHyperService::new(service.clone());
+            tokio::spawn(async move {
+                let http = auto::Builder::new(TokioExecutor::new());
+                let _ = http.serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    });
+    address
+}
+
+fn metadata() -> Value {
+    json!({
+        "awsPrincipalArn": "arn:aws:iam::123456789012:user/Alice",
+        "kmsKeyArn": "arn:aws:kms:us-east-1:123456789012:key/1",
+        "kmsOperation": "Encrypt",
+        "kmsRequestId": "r",
+    })
+}
+
+fn health_body() -> String {
+    json!({ "requestMetadata": metadata() }).to_string()
+}
+
+fn path(operation: &str) -> String {
+    format!("/tenant/kms/xks/v1/{operation}")
+}
+
+/// A request as a client of that version makes it: HTTP/1.1 has a `host` header, HTTP/2 an authority.
+fn signed(version: Version, host: &str, path: &str, body: &[u8]) -> Request<Full<Bytes>> {
+    let headers = Signer::at(SystemTime::now()).sign("POST", host, path, &[("content-type", "application/json")], body);
+    let is_http2 = version == Version::HTTP_2;
+    let mut request = Request::post(if is_http2 {
+        format!("http://{host}{path}")
+    } else {
+        path.into()
+    });
+    for (name, value) in headers {
+        if !is_http2 || name != "host" {
+            request = request.header(name, value);
+        }
+    }
+    request.version(version).body(Full::from(body.to_vec())).unwrap()
+}
+
+async fn read<B: hyper::body::Body>(response: Response<B>) -> (u16, Value)
+where
+    B::Error: std::fmt::Debug,
+{
+    let (parts, body) = response.into_parts();
+    assert_eq!(parts.headers["content-type"], "application/json", "TRN-1");
+    let body = body.collect().await.unwrap().to_bytes();
+    (
+        parts.status.as_u16(),
+        serde_json::from_slice(&body).expect("every answer is JSON"),
+    )
+}
+
+/// One connection of a hyper client.
+enum Connection {
+    Http1(hyper::client::conn::http1::SendRequest<Full<Bytes>>),
+    Http2(hyper::client::conn::http2::SendRequest<Full<Bytes>>),
+}
+
+impl Connection {
+    async fn open(address: SocketAddr, version: Version) -> Self {
+        let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
+        if version == Version::HTTP_2 {
+            let (sender, driver) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream)
+                .await
+                .unwrap();
+            tokio::spawn(driver);
+            Self::Http2(sender)
+        } else {
+            let (sender, driver) = hyper::client::conn::http1::handshake(stream).await.unwrap();
+            tokio::spawn(driver);
+            Self::Http1(sender)
+        }
+    }
+
+    async fn send(&mut self, request: Request<Full<Bytes>>) -> (u16, Value) {
+        let response = match self {
+            Self::Http1(sender) => {
+                sender.ready().await.unwrap();
+                sender.send_request(request).await
+            }
+            Self::Http2(sender) => {
+                sender.ready().await.unwrap();
+                sender.send_request(request).await
+            }
+        };
+        read(response.unwrap()).await
+    }
+}
+
+/// TRN-1, TRN-2, SIG-2: all four operations over one connection, with `host` and with `:authority`.
+#[tokio::test]
+async fn all_operations_over_http_1_and_2() {
+    let address = serve(service()).await;
+    let host = address.to_string();
+    for version in [Version::HTTP_11, Version::HTTP_2] {
+        let mut connection = Connection::open(address, version).await;
+        let mut call = async |operation: &str, fields: Value| {
+            let mut body = json!({ "requestMetadata": metadata(), "encryptionAlgorithm": "AES_GCM" });
+            body.as_object_mut()
+                .unwrap()
+                .extend(fields.as_object().unwrap().clone());
+            connection
+                .send(signed(version, &host, &path(operation), body.to_string().as_bytes()))
+                .await
+        };
+        assert_eq!(call("health", json!({})).await.0, 200);
+        assert_eq!(call("keys/key-1/metadata", json!({})).await.1["keySpec"], "AES_256");
+        let text = json!({"plaintext": "cGxhaW50ZXh0", "ciphertextDataIntegrityValueAlgorithm": "SHA_256"});
+        let (status, encrypted) = call("keys/key-1/encrypt", text).await;
+        assert_eq!(status, 200, "{encrypted}");
+        assert_eq!(
+            call("keys/key-1/decrypt", encrypted).await,
+            (200, json!({"plaintext": "cGxhaW50ZXh0"}))
+        );
+        assert_eq!(
+            call("keys/key-2/metadata", json!({})).await.1["errorName"],
+            "KeyNotFoundException"
+        );
+    }
+}
+
+/// SIG-2: another authority than the signed one is another request.
+#[tokio::test]
+async fn the_authority_of_http_2_is_signed() {
+    let address = serve(service()).await;
+    let mut request = signed(
+        Version::HTTP_2,
+        &address.to_string(),
+        &path("health"),
+        health_body().as_bytes(),
+    );
+    *request.uri_mut() = format!("http://other.example.com{}", path("health")).parse().unwrap();
+    let mut connection = Connection::open(address, Version::HTTP_2).await;
+    assert_eq!(connection.send(request).await.0, 401);
+}
+
+/// TRN-4: every other method is told which one to use.
+#[tokio::test]
+async fn other_methods_are_not_allowed() {
+    for method in ["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", "TRACE", "BREW"] {
+        let request = Request::builder()
+            .method(method)
+            .uri(path("health"))
+            .body(Full::<Bytes>::default())
+            .unwrap();
+        let response = service().handle(request).await;
+        assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(response.headers()["allow"], "POST");
+        assert_eq!(read(response).await.0, 405);
+    }
+}
+
+/// Sends raw bytes and reads what comes until the server closes or stops sending.
+async fn raw(address: SocketAddr, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = tokio::time::timeout(Duration::from_millis(500), stream.read_to_end(&mut answer)).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// A body above the limit is answered, whether its length is announced or not, and the client gets to read the answer
+/// even if it sends everything first. The connection is usable afterwards, or closed.
+#[tokio::test]
+async fn bodies_above_the_limit_are_answered() {
+    let address = serve(service()).await;
+    let host = address.to_string();
+    for version in [Version::HTTP_11, Version::HTTP_2] {
+        let mut connection = Connection::open(address, version).await;
+        for length in [256 * 1024 + 1, 10_000_000] {
+            let (status, answer) = connection
+                .send(signed(version, &host, &path("health"), &vec![b' '; length]))
+                .await;
+            assert_eq!((status, &answer["errorName"]), (400, &json!("ValidationException")));
+            assert!(answer["errorMessage"].as_str().unwrap().contains("262144 bytes"));
+        }
+        let request = signed(version, &host, &path("health"), health_body().as_bytes());
+        assert_eq!(connection.send(request).await.0, 200, "still usable");
+    }
+    let head = format!("POST {} HTTP/1.1\r\nhost: {host}\r\n", path("health"));
+    let chunked = format!(
+        "{head}transfer-encoding: chunked\r\n\r\n80000\r\n{}\r\n0\r\n\r\n",
+        "x".repeat(0x80000)
+    );
+    assert!(raw(address, chunked.as_bytes()).await.starts_with("HTTP/1.1 400"));
+    // Announced and never sent, or only to be sent on request: answered at once, and closed.
+    for extra in [
+        "content-length: 99999999999\r\n",
+        "content-length: 300000\r\nexpect: 100-continue\r\n",
+    ] {
+        let answer = raw(address, format!("{head}{extra}\r\n").as_bytes()).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 400") && answer.contains("connection: close"),
+            "{answer}"
+        );
+        assert!(answer.contains("ValidationException"));
+    }
+}
+
+/// A limit of one's own.
+#[tokio::test]
+async fn the_limit_is_configurable() {
+    let body = health_body();
+    let call = async |limit| {
+        let request = signed(Version::HTTP_11, "h", &path("health"), body.as_bytes());
+        read(service().max_body_bytes(limit).handle(request).await).await.0
+    };
+    assert_eq!((call(body.len()).await, call(body.len() - 1).await), (200, 400));
+}
+
+/// What is no HTTP at all ends the connection; what is HTTP gets JSON.
+#[tokio::test]
+async fn odd_http_is_answered_or_closed() {
+    let address = serve(service()).await;
+    for (request, expected) in [
+        (
+            "POST /tenant/kms/xks/v1/health HTTP/1.1\r\nhost: h\r\n\r\n",
+            "HTTP/1.1 401",
+        ),
+        (
+            "POST /tenant/kms/xks/v1/health HTTP/1.0\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/1.0 401",
+        ),
+        (
+            "POST http://h/tenant/kms/xks/v1/health HTTP/1.1\r\nhost: h\r\n\r\n",
+            "HTTP/1.1 401",
+        ),
+        ("OPTIONS * HTTP/1.1\r\nhost: h\r\n\r\n", "HTTP/1.1 404"),
+        ("GET / HTTP/1.1\r\nhost: h\r\n\r\n", "HTTP/1.1 404"),
+        (
+            "GET /tenant/kms/xks/v1/health HTTP/1.1\r\nhost: h\r\n\r\n",
+            "HTTP/1.1 405",
+        ),
+        ("nonsense\r\n\r\n", "HTTP/1.1 400"),
+        (
+            "POST /tenant/kms/xks/v1/health HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\nab",
+            "",
+        ),
+    ] {
+        let answer = raw(address, request.as_bytes()).await;
+        assert!(answer.starts_with(expected), "{request:?}: {answer}");
+        if answer.contains("application/json") {
+            assert!(answer.contains("{\"error"), "{answer}");
+        }
+    }
+}
+
+/// In axum: as the fallback or on a wildcard route the signature verifies; nested it does not, as the documentation
+/// says.
+#[tokio::test]
+async fn axum_mounts_it_but_not_nested() {
+    let body = health_body();
+    let call = async |router: Router| {
+        let request = signed(Version::HTTP_11, "h", &path("health"), body.as_bytes());
+        read(router.oneshot(request.map(axum::body::Body::new)).await.unwrap())
+            .await
+            .0
+    };
+    assert_eq!(call(Router::new().fallback_service(service())).await, 200);
+    assert_eq!(
+        call(Router::new().route_service("/tenant/{*path}", service())).await,
+        200
+    );
+    assert_eq!(
+        call(Router::new().nest_service("/tenant", service())).await,
+        404,
+        "the prefix is gone"
+    );
+}
+
+/// The future of a request is small enough to be moved about.
+#[tokio::test]
+async fn the_future_of_a_request_is_small() {
+    let service = service();
+    let size = size_of_val(&service.handle(Request::new(Full::<Bytes>::default())));
+    assert!(size < 8 * 1024, "{size} bytes");
+}
+
+/// A key manager that never answers.
+struct Hangs;
+
+#[async_trait]
+impl KeyBackend for Hangs {
+    async fn key_metadata(&self, _: &KeyId, _: &GetKeyMetadataRequest<'_>) -> Result<KeyMetadata, BackendError> {
+        std::future::pending().await
+    }
+
+    async fn encrypt(&self, _: &KeyId, _: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
+        std::future::pending().await
+    }
+
+    async fn decrypt(&self, _: &KeyId, _: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
+        std::future::pending().await
+    }
+
+    async fn health(&self) -> Result<Health, BackendError> {
+        std::future::pending().await
+    }
+}
+
+/// LOG-1: a client that goes away before it is answered leaves its one record.
+#[tokio::test]
+async fn clients_that_go_away_leave_a_record() {
+    let (service, outcomes) = service_over(Arc::new(Hangs));
+    let address = serve(service).await;
+    let mut connection = Connection::open(address, Version::HTTP_2).await;
+    let request = signed(
+        Version::HTTP_2,
+        &address.to_string(),
+        &path("health"),
+        health_body().as_bytes(),
+    );
+    let call = connection.send(request);
+    assert!(tokio::time::timeout(Duration::from_millis(200), call).await.is_err());
+    drop(connection);
+    for _ in 0..100 {
+        let recorded = outcomes.take();
+        if !recorded.is_empty() {
+            return assert_eq!(recorded, ["Cancelled"]);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("there is no record");
+}
+
+/// TRN-8: when the budget is spent, a slow backend is a dependency time-out and a slow client is a bad request.
+#[cfg(feature = "timeout")]
+#[tokio::test]
+async fn requests_keep_to_their_budget() {
+    let (service, outcomes) = service_over(Arc::new(Hangs));
+    let service = service.budget(Duration::from_millis(50));
+    let request = signed(Version::HTTP_11, "h", &path("health"), health_body().as_bytes());
+    let (status, answer) = read(service.handle(request).await).await;
+    assert_eq!(
+        (status, &answer["errorName"]),
+        (503, &json!("DependencyTimeoutException"))
+    );
+    assert_eq!(outcomes.take().len(), 1);
+
+    let address = serve(service).await;
+    let head = format!(
+        "POST {} HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\nab",
+        path("health")
+    );
+    let answer = raw(address, head.as_bytes()).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 400") && answer.contains("in time"),
+        "{answer}"
+    );
+    assert_eq!(outcomes.take().len(), 1);
+}

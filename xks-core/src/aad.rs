@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(spec(Some(&[0; 65_535]), None)[..2], [0xff, 0xff]);
     }
 
-    /// ENC-8 in spirit: the layout that the sample proxy's ciphertexts were made with, so that they stay readable.
+    /// The layout that the sample proxy's ciphertexts were made with, so that they stay readable.
     #[test]
     fn digest_framing_is_the_sample_proxys() {
         let digest = |aad, md| bound(AadFraming::Digest, aad, md);

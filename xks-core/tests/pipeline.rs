@@ -790,7 +790,7 @@ async fn tenants_are_apart() {
     }
 }
 
-/// ENC-7, ENC-8: a ciphertext made by hand in the sample proxy's layout decrypts under `Digest`, and under it alone.
+/// ENC-7: a ciphertext made by hand in the sample proxy's layout decrypts under `Digest`, and under it alone.
 #[tokio::test]
 async fn digest_framing_reads_the_sample_proxys_ciphertexts() {
     struct Frames(Arc<Mutex<Vec<Vec<u8>>>>);

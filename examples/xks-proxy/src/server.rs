@@ -42,6 +42,7 @@ impl Server {
     /// Serves until SIGINT or SIGTERM, then lets requests in flight end.
     pub(crate) async fn serve(self, service: XksService) -> anyhow::Result<()> {
         let connections = GracefulShutdown::new();
+        // TRN-2: a client that speaks HTTP/1.1 alone is served as well as one that speaks HTTP/2.
         let mut http = auto::Builder::new(TokioExecutor::new());
         http.http1()
             .timer(TokioTimer::new())

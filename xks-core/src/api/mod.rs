@@ -27,6 +27,8 @@ pub(crate) use self::{
 };
 use crate::{error::Error, sigv4::Verified};
 
+/// How deep a body may be nested. KMS nests two deep; who decides or logs may walk what is unknown to us recursively.
+const MAX_DEPTH: usize = 64;
 /// The only `encryptionAlgorithm` (ENC-5).
 const AES_GCM: &str = "AES_GCM";
 
@@ -39,6 +41,11 @@ fn parse<'a, T: Deserialize<'a>>(verified: &Verified<'a>) -> Result<T, Error> {
     if !body.trim_ascii_start().starts_with('{') {
         return Err(Error::validation("the body is not a JSON object")); // serde would take an array for a struct
     }
+    if is_nested_deeper_than(MAX_DEPTH, body) {
+        return Err(Error::validation(format!(
+            "the body is nested more than {MAX_DEPTH} deep"
+        )));
+    }
     serde_json::from_str(body).map_err(|error| {
         let what = match error.classify() {
             Category::Data => "a field has the wrong type or is there twice",
@@ -47,6 +54,28 @@ fn parse<'a, T: Deserialize<'a>>(verified: &Verified<'a>) -> Result<T, Error> {
         };
         Error::validation(format!("{what}: line {} column {}", error.line(), error.column()))
     })
+}
+
+/// `serde_json` passes over unknown values without a limit of its own.
+fn is_nested_deeper_than(limit: usize, json: &str) -> bool {
+    if json.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count() <= limit {
+        return false; // as good as always
+    }
+    let (mut depth, mut is_text, mut is_escaped) = (0_usize, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_text => is_escaped = true,
+            b'"' => is_text = !is_text,
+            b'{' | b'[' if !is_text => depth += 1,
+            b'}' | b']' if !is_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > limit {
+            return true;
+        }
+    }
+    false
 }
 
 /// For an optional field: absent is none, but `null` is of the wrong type.

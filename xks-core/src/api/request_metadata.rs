@@ -11,7 +11,7 @@ use crate::{error::Error, route::Operation};
 /// The `requestMetadata` of a request: who asked KMS for what, through which service, by which network.
 ///
 /// Nothing here is validated beyond its presence: `awsPrincipalArn` may be a service principal or `AWS Internal`
-/// (MD-6), `kmsOperation` may be one that does not exist yet (MD-2), `kmsRequestId` is opaque (MD-3). Fields that
+/// (MD-6), ARNs may be of any length (TRN-5), `kmsOperation` may be one that does not exist yet (MD-2), `kmsRequestId` is opaque (MD-3). Fields that
 /// are not known are kept as they came (MD-5).
 ///
 /// ```

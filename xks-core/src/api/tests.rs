@@ -186,6 +186,30 @@ fn what_kms_may_say_is_not_judged() {
     );
 }
 
+/// Deep is what nests, not what is long or stands in a text.
+#[test]
+fn depth_is_counted_as_json_counts_it() {
+    for (json, depth) in [
+        ("{}", 1),
+        ("[[],[],[[]]]", 3),
+        (r#"{"[[[[[": "{{{{\"[[[["}"#, 1),
+        (r#"{"a\\": [[1]]}"#, 3),
+        ("[[[[", 4),
+        ("]]]][[", 2),
+    ] {
+        assert!(
+            is_nested_deeper_than(depth - 1, json) && !is_nested_deeper_than(depth, json),
+            "{json}"
+        );
+    }
+    let wide = METADATA.replacen(
+        '{',
+        &format!(r#"{{"tags": [{}{{}}],"#, r#"{"k": ["v"]},"#.repeat(200)),
+        1,
+    );
+    decode_health(format!(r#"{{"requestMetadata":{wide}}}"#).as_bytes()).unwrap();
+}
+
 /// Bodies that are no JSON object, or more than one.
 #[test]
 fn bodies_that_are_not_one_json_object() {
@@ -212,6 +236,9 @@ fn bodies_that_are_not_one_json_object() {
             format!("{good},").as_bytes(),
             good.replace('"', "'").as_bytes(),
             good.replacen('{', &format!("{{\"requestMetadata\": {deep},"), 1)
+                .as_bytes(),
+            good.replacen('{', &format!("{{\"unknown\": {deep},"), 1).as_bytes(),
+            good.replace("\"kmsRequestId\"", &format!("\"unknown\": {deep}, \"kmsRequestId\""))
                 .as_bytes(),
             good.replacen('{', &format!("{{\"requestMetadata\": {METADATA},"), 1)
                 .as_bytes(),

@@ -79,3 +79,8 @@ mod convert;
 mod service;
 
 pub use self::{body::ResponseBody, service::XksService};
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

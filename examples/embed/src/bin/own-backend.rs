@@ -80,3 +80,31 @@ async fn main() -> Result<(), Box<dyn Error>> {
     axum::serve(tokio::net::TcpListener::bind("127.0.0.1:8003").await?, app).await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use xks_core::{AadFraming, BoundAad, RequestMetadata};
+
+    #[tokio::test]
+    async fn what_it_encrypts_it_decrypts() {
+        let (backend, key) = (OneKey(Aes256Gcm::new(&[7; 32].into())), "my-key".parse().unwrap());
+        let aad = |aad: &[u8]| BoundAad::new(AadFraming::Spec, Some(aad), None).unwrap();
+        let metadata = RequestMetadata::default;
+        let mut request = EncryptRequest::new(metadata(), Zeroizing::new(b"plaintext".to_vec()), aad(b"aad"));
+        let encrypted = backend.encrypt(&key, &mut request).await.unwrap();
+        let (iv, tag) = (*encrypted.iv(), *encrypted.tag());
+        let other = Encrypted::new(encrypted.ciphertext().to_vec(), iv, tag, aad(b"other"));
+        let decrypted = backend
+            .decrypt(&key, &DecryptRequest::new(metadata(), encrypted))
+            .await
+            .unwrap();
+        assert_eq!(*decrypted, b"plaintext");
+        assert!(
+            backend
+                .decrypt(&key, &DecryptRequest::new(metadata(), other))
+                .await
+                .is_err()
+        );
+    }
+}

@@ -1,0 +1,109 @@
+//! Key material: the 32 bytes of an AES-256 key, and the ways to come by them.
+
+use std::{fmt, path::Path};
+
+use subtle::ConstantTimeEq as _;
+use xks_core::Zeroizing;
+
+use crate::{KeyMaterialError, key_file};
+
+/// The 32 bytes of an AES-256 key, wiped when dropped, never printed.
+///
+/// ```
+/// use xks_backend_soft::KeyMaterial;
+///
+/// let material = KeyMaterial::generate()?;
+/// assert_eq!(format!("{material:?}"), "KeyMaterial(32 bytes)");
+/// # Ok::<(), xks_backend_soft::KeyMaterialError>(())
+/// ```
+pub struct KeyMaterial(Zeroizing<[u8; 32]>);
+
+impl KeyMaterial {
+    /// A new key from the operating system's random source.
+    ///
+    /// # Errors
+    /// [`KeyMaterialError::Random`] when that source fails.
+    pub fn generate() -> Result<Self, KeyMaterialError> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *bytes).map_err(|error| KeyMaterialError::Random(error.into()))?;
+        Ok(Self(bytes))
+    }
+
+    /// The key in a file: 32 raw bytes, or their Base64 text (44 characters), or 64 hex digits; one newline may
+    /// follow the two text forms.
+    ///
+    /// A file that group or others can read is taken, with a warning in the log.
+    ///
+    /// # Errors
+    /// [`KeyMaterialError::Unreadable`] and [`KeyMaterialError::Malformed`]. Neither tells what the file holds.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, KeyMaterialError> {
+        key_file::load(path.as_ref())
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Whether both are the same key; takes the same time wherever they differ.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.as_bytes().ct_eq(other.as_bytes()).into()
+    }
+}
+
+impl From<Zeroizing<[u8; 32]>> for KeyMaterial {
+    fn from(bytes: Zeroizing<[u8; 32]>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl From<[u8; 32]> for KeyMaterial {
+    /// Wiping any other copy of `bytes` is up to the caller.
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+}
+
+impl TryFrom<&[u8]> for KeyMaterial {
+    type Error = KeyMaterialError;
+
+    /// Wiping `bytes` is up to the caller.
+    fn try_from(bytes: &[u8]) -> Result<Self, KeyMaterialError> {
+        let mut key = Zeroizing::new([0; 32]);
+        if bytes.len() != key.len() {
+            return Err(KeyMaterialError::Length(bytes.len()));
+        }
+        key.copy_from_slice(bytes);
+        Ok(Self(key))
+    }
+}
+
+impl fmt::Debug for KeyMaterial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyMaterial(32 bytes)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_make_a_key_when_there_are_32() {
+        assert_eq!(KeyMaterial::try_from(&[7; 32][..]).unwrap().as_bytes(), &[7; 32]);
+        for length in [0, 16, 24, 31, 33, 64] {
+            let error = KeyMaterial::try_from(&vec![7; length][..]).unwrap_err();
+            assert_eq!(error.to_string(), format!("an AES-256 key has 32 bytes, not {length}"));
+        }
+        let zeroizing = KeyMaterial::from(Zeroizing::new([7; 32]));
+        assert!(zeroizing.is_same(&KeyMaterial::from([7; 32])));
+        assert!(!zeroizing.is_same(&KeyMaterial::from([8; 32])));
+    }
+
+    #[test]
+    fn generated_keys_differ_and_are_not_printed() {
+        let key = KeyMaterial::generate().unwrap();
+        assert!(!key.is_same(&KeyMaterial::generate().unwrap()));
+        assert!(!key.is_same(&KeyMaterial::from([0; 32])));
+        assert_eq!(format!("{key:?}"), "KeyMaterial(32 bytes)");
+    }
+}

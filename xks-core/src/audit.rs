@@ -2,6 +2,7 @@
 
 use std::{
     fmt::{self, Write as _},
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,6 +16,12 @@ use crate::{AccessKeyId, ErrorName, Operation, RequestMetadata, UriPathPrefix};
 pub trait AuditSink: Send + Sync + 'static {
     /// Takes note of a request that has ended.
     fn record(&self, record: &AuditRecord<'_>);
+}
+
+impl<T: AuditSink + ?Sized> AuditSink for Arc<T> {
+    fn record(&self, record: &AuditRecord<'_>) {
+        (**self).record(record);
+    }
 }
 
 /// What happened to one request. It never holds plaintext, key material or a signature. Texts from the client are

@@ -13,6 +13,12 @@ pub trait Authorizer: Send + Sync + 'static {
     fn authorize(&self, subject: &Subject<'_>) -> Decision;
 }
 
+impl<T: Authorizer + ?Sized> Authorizer for Arc<T> {
+    fn authorize(&self, subject: &Subject<'_>) -> Decision {
+        (**self).authorize(subject)
+    }
+}
+
 /// What is to be decided about.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]

@@ -124,18 +124,11 @@ impl Proxy {
         };
         match target {
             Target::Health => call.health(trail, &self.identity).await,
-            Target::Key {
-                id,
-                operation: KeyOperation::GetKeyMetadata,
-            } => call.key_metadata(trail, id).await,
-            Target::Key {
-                id,
-                operation: KeyOperation::Encrypt,
-            } => call.encrypt(trail, id).await,
-            Target::Key {
-                id,
-                operation: KeyOperation::Decrypt,
-            } => call.decrypt(trail, id).await,
+            Target::Key { id, operation } => match operation {
+                KeyOperation::GetKeyMetadata => call.key_metadata(trail, id).await,
+                KeyOperation::Encrypt => call.encrypt(trail, id).await,
+                KeyOperation::Decrypt => call.decrypt(trail, id).await,
+            },
         }
     }
 }
@@ -163,7 +156,7 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
 
     async fn key_metadata(mut self, trail: &mut Trail<'a>, id: &str) -> Result<Response, Error> {
         let request = GetKeyMetadataRequest::decode(self.verified)?;
-        let key = self.admit(trail, id, &request.request_metadata)?;
+        let key = self.admit(trail, id, KeyOperation::GetKeyMetadata, &request.request_metadata)?;
         let metadata = self
             .within_time(self.key_store.backend().key_metadata(&key, &request))
             .await?;
@@ -173,7 +166,7 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
     async fn encrypt(mut self, trail: &mut Trail<'a>, id: &str) -> Result<Response, Error> {
         let body = EncryptBody::decode(self.verified)?;
         let wants_integrity_value = body.wants_integrity_value;
-        let key = self.admit(trail, id, &body.request_metadata)?;
+        let key = self.admit(trail, id, KeyOperation::Encrypt, &body.request_metadata)?;
         let mut request = body.into_request(self.key_store.aad_framing(), self.key_store.limits())?;
         let encrypted = self
             .within_time(self.key_store.backend().encrypt(&key, &mut request))
@@ -210,7 +203,7 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
 
     async fn decrypt(mut self, trail: &mut Trail<'a>, id: &str) -> Result<Response, Error> {
         let body = DecryptBody::decode(self.verified)?;
-        let key = self.admit(trail, id, &body.request_metadata)?;
+        let key = self.admit(trail, id, KeyOperation::Decrypt, &body.request_metadata)?;
         let request = body.into_request(self.key_store.aad_framing(), self.key_store.limits())?;
         let plaintext = self
             .within_time(self.key_store.backend().decrypt(&key, &request))
@@ -228,12 +221,10 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
         &self,
         trail: &mut Trail<'a>,
         id: &str,
+        operation: KeyOperation,
         request_metadata: &RequestMetadata<'a>,
     ) -> Result<Cow<'c, KeyId>, Error> {
         let request_metadata = &*trail.request_metadata.insert(request_metadata.clone());
-        let Operation::Key(operation) = self.operation else {
-            return Err(ErrorName::InvalidUriPath.into()); // health has no key
-        };
         let key = self
             .key_store
             .key(id)

@@ -1,7 +1,11 @@
 //! What is known of a request so far, and the guarantee that it is recorded exactly once: when it is answered, or
 //! when it is dropped before that.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Instant,
+};
 
 use crate::{
     KeyStore, Request, RequestMetadata, Response,
@@ -82,7 +86,7 @@ impl Drop for Trail<'_> {
                 reason: error.reason.as_deref(),
             },
         };
-        self.sink.record(&AuditRecord {
+        let record = AuditRecord {
             method: self.method,
             target: self.target,
             operation: self.route.map(|route| route.operation()),
@@ -97,6 +101,8 @@ impl Drop for Trail<'_> {
             policy: self.policy.as_deref(),
             outcome,
             duration: self.started.elapsed(),
-        });
+        };
+        // A sink that panics costs its record, not the request.
+        let _ = catch_unwind(AssertUnwindSafe(|| self.sink.record(&record)));
     }
 }

@@ -486,7 +486,7 @@ async fn health_is_an_error_when_nothing_works() {
 
 struct AskedTimes(AtomicUsize, Decision);
 
-impl Authorizer for &'static AskedTimes {
+impl Authorizer for AskedTimes {
     fn authorize(&self, _: &Subject<'_>) -> Decision {
         self.0.fetch_add(1, Ordering::Relaxed);
         self.1.clone()
@@ -496,8 +496,8 @@ impl Authorizer for &'static AskedTimes {
 /// HLT-2: health is authenticated and never asked about; everything else is.
 #[tokio::test]
 async fn health_is_never_put_under_authorization() {
-    let asked: &AskedTimes = Box::leak(Box::new(AskedTimes(AtomicUsize::new(0), Decision::deny("nobody"))));
-    let client = Client::new(proxy(key_store(soft_backend()).authorizer(asked)));
+    let asked = Arc::new(AskedTimes(AtomicUsize::new(0), Decision::deny("nobody")));
+    let client = Client::new(proxy(key_store(soft_backend()).authorizer(Arc::clone(&asked))));
     assert_eq!(client.post("health", &metadata_body()).await.0, 200);
     assert_eq!(asked.0.load(Ordering::Relaxed), 0);
     assert_eq!(

@@ -225,6 +225,9 @@ impl KeyStoreBuilder {
             return Err(error(KeyStoreProblem::NoCredential));
         }
         let keys = keys.ok_or_else(|| error(KeyStoreProblem::NoKeys))?;
+        if prefix.is_too_short_for_console() {
+            tracing::warn!(%prefix, "the AWS console takes a URI path prefix of 9 characters or more, or none"); // URI-1
+        }
         let signers = credentials
             .into_iter()
             .map(|credential| Signer {

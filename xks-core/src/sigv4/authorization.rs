@@ -4,7 +4,7 @@
 use super::{ALGORITHM, Rejection, SERVICE, TERMINATOR};
 
 /// Longer than any signer makes it; bounds the work that an unknown client can cause.
-const MAX_LENGTH: usize = 4096;
+const MAX_LENGTH: usize = 8192;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Authorization<'a> {
@@ -29,7 +29,7 @@ impl<'a> Authorization<'a> {
     pub(super) fn parse(value: &'a [u8]) -> Result<Self, Rejection> {
         let malformed = Rejection::MalformedAuthorization;
         if value.len() > MAX_LENGTH {
-            return Err(malformed("longer than 4096 bytes"));
+            return Err(malformed("longer than 8192 bytes"));
         }
         let value = str::from_utf8(value).map_err(|_| malformed("not ASCII"))?;
         let parts = value
@@ -183,6 +183,6 @@ mod tests {
         assert!(parse("").is_err());
         assert!(parse("AWS4-HMAC-SHA256 ").is_err());
         assert!(Authorization::parse(b"AWS4-HMAC-SHA256 \xff").is_err());
-        assert!(parse(&format!("{good}{}", " ".repeat(4096))).is_err());
+        assert!(parse(&format!("{good}{}", " ".repeat(8192))).is_err());
     }
 }

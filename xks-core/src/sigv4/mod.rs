@@ -160,7 +160,7 @@ pub fn verify<'a>(
     let body_hash = HexDigest::new(&Sha256::digest(body).into());
     if request
         .values("x-amz-content-sha256")
-        .any(|sent| sent != body_hash.as_bytes())
+        .any(|sent| sent.trim_ascii() != body_hash.as_bytes())
     {
         return Err(Rejection::ContentHash);
     }

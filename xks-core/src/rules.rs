@@ -402,6 +402,30 @@ mod tests {
         );
     }
 
+    /// MD-6: what only looks like an ARN has no account and no Region.
+    #[test]
+    fn only_arns_have_parts() {
+        let (store, key) = (UriPathPrefix::new("/store").unwrap(), KeyId::new("key-1").unwrap());
+        for (arn, account, region) in [
+            (
+                "arn:aws:kms:eu-west-1:111122223333:key/a:b",
+                Some("111122223333"),
+                "eu-west-1",
+            ),
+            ("arn:aws:iam::111122223333:user/Alice", Some("111122223333"), "signed"),
+            ("arn:aws:s3:::bucket", None, "signed"),
+            ("arn:aws:kms:eu-west-1:111122223333", None, "signed"),
+            ("xrn:aws:kms:eu-west-1:111122223333:key/a", None, "signed"),
+            ("ec2.amazonaws.com", None, "signed"),
+            ("", None, "signed"),
+        ] {
+            let json = format!(r#"{{"awsPrincipalArn":"{arn}","kmsKeyArn":"{arn}"}}"#);
+            let metadata = RequestMetadata::from_json(&json).unwrap();
+            let subject = Subject::new(&store, &key, KeyOperation::Encrypt, "signed", &metadata);
+            assert_eq!((subject.account(), subject.region()), (account, region), "{arn}");
+        }
+    }
+
     /// AUZ-1: a denial names its rule.
     #[test]
     fn denials_win_and_name_their_rule() {

@@ -86,6 +86,13 @@ impl BoundAad {
         self.0.metadata.as_ref()
     }
 
+    /// Whether both are made from the same AAD in the same framing, whatever their metadata.
+    pub(crate) fn is_of_the_same_request(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+            || (self.0.input_start == other.0.input_start
+                && self.0.buffer.get(..self.0.metadata_start) == other.0.buffer.get(..other.0.metadata_start))
+    }
+
     /// The AAD as the request had it.
     pub(crate) fn raw(&self) -> &[u8] {
         self.0.buffer.get(LENGTH_BYTES..self.0.aad_end).unwrap_or_default()
@@ -235,6 +242,21 @@ mod tests {
         assert_eq!(clone.as_bytes(), b"\x00\x03aad\x05first");
         assert_eq!(aad.as_bytes(), b"\x00\x03aad\x012");
         assert_eq!((clone.raw(), aad.raw()), (&b"aad"[..], &b"aad"[..]));
+    }
+
+    #[test]
+    fn another_requests_aad_is_known_as_such() {
+        let aad = |framing, aad: Option<&[u8]>, md: &[u8]| BoundAad::new(framing, aad, Some(metadata(md))).unwrap();
+        let this = aad(AadFraming::Digest, Some(b""), b"1");
+        assert!(this.is_of_the_same_request(&this.clone()));
+        assert!(this.is_of_the_same_request(&aad(AadFraming::Digest, Some(b""), b"22")));
+        for other in [
+            aad(AadFraming::Spec, Some(b""), b"1"),
+            aad(AadFraming::Digest, None, b"1"),
+            aad(AadFraming::Digest, Some(b"x"), b"1"),
+        ] {
+            assert!(!this.is_of_the_same_request(&other) && !other.is_of_the_same_request(&this));
+        }
     }
 
     proptest! {

@@ -1,12 +1,8 @@
 //! One record for every request (LOG-1, MD-4): what was asked, by whom, of which key, and how it ended.
 
-use std::{
-    fmt::{self, Write as _},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use tracing::{Level, field::display};
+use tracing::Level;
 
 use crate::{AccessKeyId, ErrorName, Operation, RequestMetadata, UriPathPrefix};
 
@@ -25,7 +21,7 @@ impl<T: AuditSink + ?Sized> AuditSink for Arc<T> {
 }
 
 /// What happened to one request. It never holds plaintext, key material or a signature. Texts from the client are
-/// as they came: a sink that writes lines escapes control characters (LOG-2), as [`TracingAudit`] does.
+/// as they came: a sink that writes lines quotes them, escapes control characters and bounds their length (LOG-2).
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct AuditRecord<'a> {
@@ -88,7 +84,8 @@ impl Outcome<'_> {
 }
 
 /// The default sink: one [`tracing`] event for each request, with the target `xks::audit`; an answered request is
-/// of level INFO, a refused one WARN, an internal failure ERROR.
+/// of level INFO, a refused one WARN, an internal failure ERROR. Texts are recorded as texts, of which `tracing`'s
+/// formatters make quoted and escaped ones (LOG-2); a text of more than 2048 characters is cut.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct TracingAudit;
@@ -102,31 +99,40 @@ impl AuditSink for TracingAudit {
             } => (error, Some(message), reason),
             Outcome::Cancelled => (None, None, Some("the request was dropped before it was answered")),
         };
+        macro_rules! said {
+            ($field:ident) => {
+                record
+                    .request_metadata
+                    .and_then(|metadata| metadata.$field())
+                    .map(clipped)
+            };
+        }
+        // Texts go in as texts: the formatter quotes and escapes them, so that none can forge a field or a line.
         macro_rules! event {
             ($level:expr) => {
                 tracing::event!(
                     target: "xks::audit",
                     $level,
-                    kms_request_id = escaped(record.request_metadata.and_then(|m| m.kms_request_id())),
+                    kms_request_id = said!(kms_request_id),
                     operation = record.operation.map(Operation::as_str),
-                    key = escaped(record.key),
+                    key = record.key,
                     key_store = record.key_store.map(UriPathPrefix::as_str),
                     status = record.outcome.status(),
                     error = error.map(ErrorName::as_str),
-                    message_sent = escaped(message),
-                    reason = escaped(reason),
-                    policy = escaped(record.policy),
-                    principal = escaped(record.request_metadata.and_then(|m| m.aws_principal_arn())),
-                    kms_operation = escaped(record.request_metadata.and_then(|m| m.kms_operation())),
-                    kms_key_arn = escaped(record.request_metadata.and_then(|m| m.kms_key_arn())),
-                    kms_via_service = escaped(record.request_metadata.and_then(|m| m.kms_via_service())),
-                    source_vpc = escaped(record.request_metadata.and_then(|m| m.aws_source_vpc())),
-                    source_vpce = escaped(record.request_metadata.and_then(|m| m.aws_source_vpce())),
-                    extra = record.request_metadata.and_then(extra).map(display),
+                    message_sent = message,
+                    reason = reason.map(clipped),
+                    policy = record.policy.map(clipped),
+                    principal = said!(aws_principal_arn),
+                    kms_operation = said!(kms_operation),
+                    kms_key_arn = said!(kms_key_arn),
+                    kms_via_service = said!(kms_via_service),
+                    source_vpc = said!(aws_source_vpc),
+                    source_vpce = said!(aws_source_vpce),
+                    extra = record.request_metadata.and_then(extra).as_deref().map(clipped),
                     access_key_id = record.access_key_id.map(AccessKeyId::as_str),
                     signing_region = record.signing_region,
-                    method = record.operation.is_none().then(|| display(Escaped(record.method))),
-                    path = record.operation.is_none().then(|| display(Escaped(record.target))),
+                    method = (record.method != "POST").then(|| clipped(record.method)),
+                    path = record.operation.is_none().then(|| path_of(record.target)),
                     duration_us = u64::try_from(record.duration.as_micros()).unwrap_or(u64::MAX),
                 )
             };
@@ -142,48 +148,43 @@ impl AuditSink for TracingAudit {
     }
 }
 
-fn escaped(text: Option<&str>) -> Option<tracing::field::DisplayValue<Escaped<'_>>> {
-    text.map(|text| display(Escaped(text)))
+/// A text, or the beginning of one that would flood the log: the longest ARN is logged whole (TRN-5).
+fn clipped(text: &str) -> &str {
+    beginning(text, 2048)
 }
 
-/// A text that can neither end a log line nor steer a terminal (LOG-2).
-struct Escaped<'a>(&'a str);
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for character in self.0.chars() {
-            // Besides control characters: what reorders text or is taken for a line's end.
-            let is_unsafe = character.is_control()
-                || matches!(character, '\\' | '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-            if is_unsafe {
-                write!(f, "{}", character.escape_default())?;
-            } else {
-                f.write_char(character)?;
-            }
-        }
-        Ok(())
-    }
+/// The path of a target that is none of the API's, without its query, which may hold a signature.
+fn path_of(target: &str) -> &str {
+    let path = target.split(['?', '#']).next().unwrap_or_default();
+    beginning(path, 256)
 }
 
-/// The fields that are not known, as one JSON object's inside.
+/// The first `length` characters.
+fn beginning(text: &str, length: usize) -> &str {
+    let end = text.char_indices().nth(length).map_or(text.len(), |(end, _)| end);
+    text.get(..end).unwrap_or(text)
+}
+
+/// The fields that are not known, as the inside of a JSON object (MD-5).
 fn extra(metadata: &RequestMetadata<'_>) -> Option<String> {
-    let mut text = String::new();
-    for (name, value) in metadata.extra() {
-        let separator = if text.is_empty() { "" } else { ", " };
-        // Writing to a String does not fail.
-        let _ = write!(text, "{separator}{}: {}", Escaped(name), Escaped(value));
-    }
-    (!text.is_empty()).then_some(text)
+    let fields: Vec<_> = metadata
+        .extra()
+        .map(|(name, value)| format!("{name}: {value}"))
+        .collect();
+    (!fields.is_empty()).then(|| fields.join(", "))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// LOG-2: nothing from a request can end a line or steer a terminal.
+    /// LOG-2: nobody floods the log, and no signature of a pre-signed URL gets into it.
     #[test]
-    fn control_characters_are_escaped() {
-        let text = Escaped("a\nb\r\u{1b}[2J\u{85}\u{202e}\\\u{2028}ü").to_string();
-        assert_eq!(text, r"a\nb\r\u{1b}[2J\u{85}\u{202e}\\\u{2028}ü");
+    fn what_is_logged_is_bounded() {
+        assert_eq!(path_of("/a/b?X-Amz-Signature=00ff"), "/a/b");
+        assert_eq!(path_of("/a#b"), "/a");
+        assert_eq!(path_of(&"ü".repeat(1000)), "ü".repeat(256));
+        assert_eq!(clipped(&"ü".repeat(5000)), "ü".repeat(2048));
+        assert_eq!(clipped("short"), "short");
     }
 }

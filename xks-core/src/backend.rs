@@ -1,5 +1,7 @@
 //! The trait that a key manager implements, and nothing more: one method for each operation of the API.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
@@ -10,12 +12,14 @@ use crate::{
 /// A key manager: what a vendor or an HSM integrator writes.
 ///
 /// # Already done for you
-/// The request is authenticated, decoded and authorized; the key is one of the key store's; plaintext, ciphertext
+/// The request is authenticated, decoded and authorized; the key is one of those that the key store names; plaintext, ciphertext
 /// and AAD are no larger than [`limits`](Self::limits); IV, tag and metadata have legal lengths. The AAD and the
 /// ciphertext metadata come framed, ready for AES-GCM. Base64, the ciphertext data integrity value and the trial
 /// decryption are the pipeline's.
 ///
 /// # You must
+/// * answer `KeyNotFound` for a key that does not exist (GKM-4, DEC-4): with
+///   [`all_keys_of_backend`](crate::KeyStoreBuilder::all_keys_of_backend) you may be asked for any;
 /// * on encrypt: use a fresh IV from a cryptographically secure random source, or the key manager's own, and never
 ///   the same twice under a key (ENC-6);
 /// * authenticate exactly the bytes of [`BoundAad::as_bytes`](crate::BoundAad::as_bytes);
@@ -48,9 +52,12 @@ use crate::{
 /// impl KeyBackend for NoHsm {
 ///     async fn key_metadata(
 ///         &self,
-///         _key: &KeyId,
+///         key: &KeyId,
 ///         _request: &GetKeyMetadataRequest<'_>,
 ///     ) -> Result<KeyMetadata, BackendError> {
+///         if key.as_str() != "the-one-key" {
+///             return Err(BackendErrorKind::KeyNotFound.into());
+///         }
 ///         Ok(KeyMetadata::new(KeySpec::Aes256, [KeyUsage::Encrypt, KeyUsage::Decrypt], KeyStatus::Enabled))
 ///     }
 ///
@@ -100,11 +107,39 @@ pub trait KeyBackend: Send + Sync + 'static {
     }
 }
 
+#[async_trait]
+impl<T: KeyBackend + ?Sized> KeyBackend for Arc<T> {
+    async fn key_metadata(
+        &self,
+        key: &KeyId,
+        request: &GetKeyMetadataRequest<'_>,
+    ) -> Result<KeyMetadata, BackendError> {
+        (**self).key_metadata(key, request).await
+    }
+
+    async fn encrypt(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
+        (**self).encrypt(key, request).await
+    }
+
+    async fn decrypt(&self, key: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
+        (**self).decrypt(key, request).await
+    }
+
+    async fn health(&self) -> Result<Health, BackendError> {
+        (**self).health().await
+    }
+
+    fn limits(&self) -> Limits {
+        (**self).limits()
+    }
+}
+
 /// The largest inputs that are served; what is larger is answered `UnsupportedOperationException` (ENC-4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Bytes of plaintext, and of ciphertext. The specification demands at least 4300 (ENC-2, DEC-1).
+    /// Bytes of plaintext, and of ciphertext. The specification demands at least 4300 (ENC-2, DEC-1). A server has a
+    /// limit for whole bodies too, which must have room for this in Base64.
     pub plaintext: usize,
     /// Bytes of AAD. The specification demands at least 8192 (ENC-3, DEC-1); its framing allows at most 65 535.
     pub aad: usize,

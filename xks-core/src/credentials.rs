@@ -110,7 +110,8 @@ impl Credential {
     }
 
     /// A new credential from 48 bytes of the operating system's random source: 16 bytes become the access
-    /// key id (26 characters), 32 bytes the secret (44 characters, 256 bits of entropy).
+    /// key id (26 characters), 32 bytes the secret (44 characters, 256 bits of entropy). The `getrandom` crate's
+    /// `fill(&mut *entropy)` fills them.
     ///
     /// # Errors
     /// None with today's alphabets; the checks of [`Credential::new`] still run.
@@ -136,12 +137,17 @@ impl Credential {
     #[must_use]
     pub fn console_json(&self, prefix: &UriPathPrefix) -> Zeroizing<String> {
         // Neither alphabet has a character that JSON escapes.
-        Zeroizing::new(format!(
-            r#"{{"XksProxyUriPath":"{}","XksProxyAuthenticationCredential":{{"AccessKeyId":"{}","RawSecretAccessKey":"{}"}}}}"#,
-            prefix.xks_proxy_uri_path(),
-            self.access_key_id,
+        let mut json = Zeroizing::new(String::with_capacity(512)); // it never grows, so no copy is left behind
+        json.extend([
+            r#"{"XksProxyUriPath":""#,
+            &prefix.xks_proxy_uri_path(),
+            r#"","XksProxyAuthenticationCredential":{"AccessKeyId":""#,
+            self.access_key_id.as_str(),
+            r#"","RawSecretAccessKey":""#,
             self.secret_access_key.expose(),
-        ))
+            r#""}}"#,
+        ]);
+        json
     }
 }
 

@@ -145,9 +145,21 @@ impl Error {
         self
     }
 
-    /// A backend's failure as KMS sees it; the backend's own words go to the log.
+    /// The same error, with the place it happened in for the log.
+    pub(crate) fn in_the(mut self, place: &str) -> Self {
+        self.reason = self.reason.map(|reason| format!("{place}: {reason}"));
+        self
+    }
+
+    /// A backend's failure as KMS sees it; the backend's own words and all their causes go to the log.
     pub(crate) fn from_backend(operation: Operation, error: &BackendError) -> Self {
-        Self::from(wire_name(operation, error.kind)).because(error.to_string())
+        let mut reason = error.to_string();
+        let mut cause = StdError::source(error);
+        while let Some(error) = cause {
+            reason = format!("{reason}: {error}");
+            cause = error.source();
+        }
+        Self::from(wire_name(operation, error.kind)).because(reason)
     }
 }
 
@@ -220,7 +232,7 @@ pub enum BackendErrorKind {
 ///
 /// let error = BackendError::new(BackendErrorKind::Unavailable, "no session to the HSM")
 ///     .with_source(std::io::Error::other("CKR_DEVICE_ERROR"));
-/// assert_eq!(error.to_string(), "no session to the HSM: CKR_DEVICE_ERROR");
+/// assert_eq!(error.to_string(), "no session to the HSM"); // the log gets the causes too
 /// ```
 pub struct BackendError {
     kind: BackendErrorKind,
@@ -275,22 +287,20 @@ impl From<BackendErrorKind> for BackendError {
 impl fmt::Display for BackendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.detail.is_empty() {
-            write!(f, "{:?}", self.kind)?;
+            write!(f, "{:?}", self.kind)
         } else {
-            f.write_str(&self.detail)?;
+            f.write_str(&self.detail)
         }
-        let mut cause = StdError::source(self);
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
     }
 }
 
 impl fmt::Debug for BackendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "BackendError({:?}: {self})", self.kind)
+        f.debug_struct("BackendError")
+            .field("kind", &self.kind)
+            .field("detail", &self.detail)
+            .field("source", &self.source)
+            .finish()
     }
 }
 
@@ -387,7 +397,7 @@ mod tests {
     #[test]
     fn the_log_gets_the_whole_chain() {
         let error = BackendError::from(Kind::Unavailable).with_source("link down");
-        assert_eq!(error.to_string(), "Unavailable: link down");
+        assert_eq!(error.to_string(), "Unavailable");
         let error = Error::from_backend(Operation::Key(KeyOperation::Encrypt), &error);
         assert_eq!(error.reason.as_deref(), Some("Unavailable: link down"));
         assert_eq!(error.message, "the external key manager failed");

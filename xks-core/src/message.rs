@@ -134,11 +134,15 @@ impl Response {
         Self { status: 200, body }
     }
 
+    /// What a 405 says.
+    pub(crate) const USE_POST: &'static str = "use POST";
+
     /// TRN-4: the one answer for which the specification has no error name.
     pub(crate) fn method_not_allowed() -> Self {
+        let body = format!(r#"{{"errorMessage":"{}"}}"#, Self::USE_POST);
         Self {
             status: 405,
-            body: Zeroizing::new(br#"{"errorMessage":"use POST"}"#.to_vec()),
+            body: Zeroizing::new(body.into_bytes()),
         }
     }
 

@@ -95,6 +95,11 @@ impl Proxy {
         trail.end(answer)
     }
 
+    /// Records a request that will never be handled, because the server dropped it before its body was there.
+    pub fn note_abandoned(&self, request: &Request<'_>) {
+        drop(Trail::new(&*self.audit, request));
+    }
+
     /// The specification's table of contents.
     async fn answer<'a>(
         &self,
@@ -112,8 +117,8 @@ impl Proxy {
         if request.method() != "POST" {
             return Ok(Response::method_not_allowed()); // TRN-4
         }
-        let body = request.body()?;
-        let verified = sigv4::verify(request, body, &key_store, (self.clock)())
+        request.body()?;
+        let verified = sigv4::verify(request, &key_store, (self.clock)())
             .map_err(|rejection| Error::from(ErrorName::AuthenticationFailed).because(rejection.to_string()))?;
         trail.verified = Some(verified.clone());
         let call = Call {
@@ -144,8 +149,7 @@ struct Call<'c, 'a, E> {
 
 impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
     async fn health(mut self, trail: &mut Trail<'a>, identity: &ProxyIdentity) -> Result<Response, Error> {
-        let request = GetHealthStatusRequest::decode(self.verified)?;
-        trail.request_metadata = Some(request.request_metadata);
+        GetHealthStatusRequest::decode(self.verified, &mut trail.request_metadata)?;
         let health = self.within_time(self.key_store.backend().health()).await?;
         if !health.is_usable() {
             // HLT-1: 200 would promise that the next operation works.
@@ -155,7 +159,7 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
     }
 
     async fn key_metadata(mut self, trail: &mut Trail<'a>, id: &str) -> Result<Response, Error> {
-        let request = GetKeyMetadataRequest::decode(self.verified)?;
+        let request = GetKeyMetadataRequest::decode(self.verified, &mut trail.request_metadata)?;
         let key = self.admit(trail, id, KeyOperation::GetKeyMetadata, &request.request_metadata)?;
         let metadata = self
             .within_time(self.key_store.backend().key_metadata(&key, &request))
@@ -164,18 +168,16 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
     }
 
     async fn encrypt(mut self, trail: &mut Trail<'a>, id: &str) -> Result<Response, Error> {
-        let body = EncryptBody::decode(self.verified)?;
+        let body = EncryptBody::decode(self.verified, &mut trail.request_metadata)?;
         let wants_integrity_value = body.wants_integrity_value;
         let key = self.admit(trail, id, KeyOperation::Encrypt, &body.request_metadata)?;
         let mut request = body.into_request(self.key_store.aad_framing(), self.key_store.limits())?;
         let encrypted = self
             .within_time(self.key_store.backend().encrypt(&key, &mut request))
             .await?;
-        if encrypted.ciphertext().len() != request.plaintext().len() {
-            // ENC-6
-            let reason = "the backend returned a ciphertext of another length than the plaintext";
-            return Err(Error::from(ErrorName::Internal).because(reason));
-        }
+        request
+            .check(&encrypted)
+            .map_err(|reason| Error::from(ErrorName::Internal).because(reason))?;
         if !wants_integrity_value {
             return Ok(Response::ok(encrypted.encode(None)));
         }
@@ -192,7 +194,10 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
         encrypted: Encrypted,
     ) -> Result<Encrypted, Error> {
         let trial = DecryptRequest::trial(request, encrypted);
-        let plaintext = self.within_time(self.key_store.backend().decrypt(key, &trial)).await?;
+        let plaintext = self
+            .within_time(self.key_store.backend().decrypt(key, &trial))
+            .await
+            .map_err(|error| error.in_the("trial decryption"))?;
         if bool::from(plaintext.ct_eq(request.plaintext())) {
             Ok(trial.into_encrypted())
         } else {
@@ -202,7 +207,7 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
     }
 
     async fn decrypt(mut self, trail: &mut Trail<'a>, id: &str) -> Result<Response, Error> {
-        let body = DecryptBody::decode(self.verified)?;
+        let body = DecryptBody::decode(self.verified, &mut trail.request_metadata)?;
         let key = self.admit(trail, id, KeyOperation::Decrypt, &body.request_metadata)?;
         let request = body.into_request(self.key_store.aad_framing(), self.key_store.limits())?;
         let plaintext = self
@@ -224,7 +229,6 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
         operation: KeyOperation,
         request_metadata: &RequestMetadata<'a>,
     ) -> Result<Cow<'c, KeyId>, Error> {
-        let request_metadata = &*trail.request_metadata.insert(request_metadata.clone());
         let key = self
             .key_store
             .key(id)

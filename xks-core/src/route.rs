@@ -128,12 +128,12 @@ impl<'a> Route<'a> {
             key_id::check(id).map_err(|error| Error::from(ErrorName::InvalidUriPath).because(error.to_string()))?;
             let root = rest
                 .strip_suffix("/keys")
-                .ok_or_else(|| invalid("the path has no /keys"))?;
+                .ok_or_else(|| invalid("the path does not have /keys before the key"))?;
             (root, Target::Key { id, operation })
         };
         let prefix = root
             .strip_suffix(API_ROOT)
-            .ok_or_else(|| invalid("the path has no /kms/xks/v1"))?;
+            .ok_or_else(|| invalid("the path does not have /kms/xks/v1 where it belongs"))?;
         Ok(Self { prefix, target })
     }
 

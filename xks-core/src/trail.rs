@@ -76,7 +76,7 @@ impl Drop for Trail<'_> {
             End::Answered { status } => Outcome::Failure {
                 status: *status,
                 error: None,
-                message: "use POST",
+                message: Response::USE_POST,
                 reason: None,
             },
             End::Failed(error) => Outcome::Failure {

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::{
     Base64Object, EncryptRequest, RequestMetadata, Text, base64,
     encrypt::{check_size, decode_aad, frame_aad},
-    parse, present, require_aes_gcm, required,
+    noted, parse, present, require_aes_gcm, required,
 };
 use crate::{
     aad::{AadFraming, BoundAad, RawAad},
@@ -28,6 +28,7 @@ pub struct DecryptRequest<'a> {
     iv: Iv,
     tag: Tag,
     aad: BoundAad,
+    is_trial: bool,
 }
 
 impl<'a> DecryptRequest<'a> {
@@ -46,12 +47,17 @@ impl<'a> DecryptRequest<'a> {
             iv,
             tag,
             aad,
+            is_trial: false,
         }
     }
 
     /// The trial decryption of what is about to be returned (ENC-10).
     pub(crate) fn trial(request: &EncryptRequest<'a>, encrypted: Encrypted) -> Self {
-        Self::new(request.request_metadata().clone(), encrypted)
+        let request = Self::new(request.request_metadata().clone(), encrypted);
+        Self {
+            is_trial: true,
+            ..request
+        }
     }
 
     /// Gives back what [`trial`](Self::trial) took: the very bytes that were decrypted.
@@ -62,6 +68,13 @@ impl<'a> DecryptRequest<'a> {
             tag: self.tag,
             aad: self.aad,
         }
+    }
+
+    /// Whether nobody asked for this but the pipeline, which tries what it is about to return from an encryption
+    /// (ENC-10): for those who count or log.
+    #[must_use]
+    pub const fn is_trial(&self) -> bool {
+        self.is_trial
     }
 
     /// Who asks KMS, and what for.
@@ -103,6 +116,7 @@ impl fmt::Debug for DecryptRequest<'_> {
             .field("iv", &self.iv)
             .field("tag", &self.tag)
             .field("aad", &self.aad)
+            .field("is_trial", &self.is_trial)
             .finish()
     }
 }
@@ -118,7 +132,7 @@ pub(crate) struct DecryptBody<'a> {
 }
 
 impl<'a> DecryptBody<'a> {
-    pub(crate) fn decode(verified: &Verified<'a>) -> Result<Self, Error> {
+    pub(crate) fn decode(verified: &Verified<'a>, note: &mut Option<RequestMetadata<'a>>) -> Result<Self, Error> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Body<'a> {
@@ -138,8 +152,7 @@ impl<'a> DecryptBody<'a> {
             additional_authenticated_data: Option<Text<'a>>,
         }
         let body: Body<'a> = parse(verified)?;
-        let request_metadata = required(body.request_metadata, "requestMetadata")?;
-        request_metadata.check(Operation::Key(KeyOperation::Decrypt))?;
+        let request_metadata = noted(body.request_metadata, Operation::Key(KeyOperation::Decrypt), note)?;
         require_aes_gcm(body.encryption_algorithm)?;
         let mut ciphertext = base64::decode(&required(body.ciphertext, "ciphertext")?, "ciphertext")?;
         let iv = required(body.initialization_vector, "initializationVector")?;
@@ -168,6 +181,7 @@ impl<'a> DecryptBody<'a> {
             iv: self.iv,
             tag: self.tag,
             aad,
+            is_trial: false,
         })
     }
 }

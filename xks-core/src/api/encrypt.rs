@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::{Base64Object, RequestMetadata, Text, base64, parse, present, require_aes_gcm, required};
+use super::{Base64Object, RequestMetadata, Text, base64, noted, parse, present, require_aes_gcm, required};
 use crate::{
     aad::{AadFraming, BoundAad, RawAad},
     backend::Limits,
@@ -46,11 +46,23 @@ impl<'a> EncryptRequest<'a> {
     }
 
     /// Fixes the ciphertext metadata, if any, and gives the bytes to authenticate (ENC-7). KMS keeps the metadata
-    /// with the ciphertext and sends it back on decrypt.
+    /// with the ciphertext and sends it back on decrypt. What an earlier call gave stays as it was; the metadata that
+    /// KMS gets is that of the one which the [`Encrypted`] was made with.
     #[must_use]
     pub fn bind_aad(&mut self, metadata: Option<CiphertextMetadata>) -> BoundAad {
         self.aad.set_metadata(metadata);
         self.aad.clone()
+    }
+
+    /// Whether what was encrypted was authenticated with this request's AAD, and is of the right length (ENC-6, ENC-7).
+    pub(crate) fn check(&self, encrypted: &Encrypted) -> Result<(), &'static str> {
+        if encrypted.ciphertext.len() != self.plaintext.len() {
+            return Err("the backend returned a ciphertext of another length than the plaintext");
+        }
+        if !encrypted.aad.is_of_the_same_request(&self.aad) {
+            return Err("the backend authenticated the AAD of another request");
+        }
+        Ok(())
     }
 }
 
@@ -75,7 +87,7 @@ pub(crate) struct EncryptBody<'a> {
 }
 
 impl<'a> EncryptBody<'a> {
-    pub(crate) fn decode(verified: &Verified<'a>) -> Result<Self, Error> {
+    pub(crate) fn decode(verified: &Verified<'a>, note: &mut Option<RequestMetadata<'a>>) -> Result<Self, Error> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Body<'a> {
@@ -91,8 +103,7 @@ impl<'a> EncryptBody<'a> {
             ciphertext_data_integrity_value_algorithm: Option<Text<'a>>,
         }
         let body: Body<'a> = parse(verified)?;
-        let request_metadata = required(body.request_metadata, "requestMetadata")?;
-        request_metadata.check(Operation::Key(KeyOperation::Encrypt))?;
+        let request_metadata = noted(body.request_metadata, Operation::Key(KeyOperation::Encrypt), note)?;
         require_aes_gcm(body.encryption_algorithm)?;
         let wants_integrity_value = match body.ciphertext_data_integrity_value_algorithm {
             None => false,

@@ -20,10 +20,9 @@ pub struct GetHealthStatusRequest<'a> {
 }
 
 impl<'a> GetHealthStatusRequest<'a> {
-    pub(crate) fn decode(verified: &Verified<'a>) -> Result<Self, Error> {
-        Ok(Self {
-            request_metadata: decode_metadata_alone(verified, Operation::GetHealthStatus)?,
-        })
+    pub(crate) fn decode(verified: &Verified<'a>, note: &mut Option<RequestMetadata<'a>>) -> Result<Self, Error> {
+        let request_metadata = decode_metadata_alone(verified, Operation::GetHealthStatus, note)?;
+        Ok(Self { request_metadata })
     }
 }
 

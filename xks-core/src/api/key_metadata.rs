@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{RequestMetadata, parse, present, required};
+use super::{RequestMetadata, noted, parse, present};
 use crate::{
     error::Error,
     route::{KeyOperation, Operation},
@@ -27,8 +27,8 @@ impl<'a> GetKeyMetadataRequest<'a> {
         Self { request_metadata }
     }
 
-    pub(crate) fn decode(verified: &Verified<'a>) -> Result<Self, Error> {
-        let request_metadata = decode_metadata_alone(verified, Operation::Key(KeyOperation::GetKeyMetadata))?;
+    pub(crate) fn decode(verified: &Verified<'a>, note: &mut Option<RequestMetadata<'a>>) -> Result<Self, Error> {
+        let request_metadata = decode_metadata_alone(verified, Operation::Key(KeyOperation::GetKeyMetadata), note)?;
         Ok(Self { request_metadata })
     }
 }
@@ -37,6 +37,7 @@ impl<'a> GetKeyMetadataRequest<'a> {
 pub(super) fn decode_metadata_alone<'a>(
     verified: &Verified<'a>,
     operation: Operation,
+    note: &mut Option<RequestMetadata<'a>>,
 ) -> Result<RequestMetadata<'a>, Error> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -45,9 +46,7 @@ pub(super) fn decode_metadata_alone<'a>(
         request_metadata: Option<RequestMetadata<'a>>,
     }
     let body: Body<'a> = parse(verified)?;
-    let request_metadata = required(body.request_metadata, "requestMetadata")?;
-    request_metadata.check(operation)?;
-    Ok(request_metadata)
+    noted(body.request_metadata, operation, note)
 }
 
 /// What kind of key an external key is, what it may do, and whether it is enabled.

@@ -25,7 +25,7 @@ pub(crate) use self::{
     encrypt::EncryptBody,
     health::ProxyIdentity,
 };
-use crate::{error::Error, sigv4::Verified};
+use crate::{error::Error, route::Operation, sigv4::Verified};
 
 /// How deep a body may be nested. KMS nests two deep; who decides or logs may walk what is unknown to us recursively.
 const MAX_DEPTH: usize = 64;
@@ -81,6 +81,18 @@ fn is_nested_deeper_than(limit: usize, json: &str) -> bool {
 /// For an optional field: absent is none, but `null` is of the wrong type.
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
+}
+
+/// The metadata of a request: noted for the audit record as soon as it is known (MD-4), then held against what must
+/// be there (MD-1).
+fn noted<'a>(
+    request_metadata: Option<RequestMetadata<'a>>,
+    operation: Operation,
+    note: &mut Option<RequestMetadata<'a>>,
+) -> Result<RequestMetadata<'a>, Error> {
+    let request_metadata = required(request_metadata, "requestMetadata")?;
+    note.insert(request_metadata.clone()).check(operation)?;
+    Ok(request_metadata)
 }
 
 /// A field that must be there (MD-1).

@@ -31,19 +31,19 @@ fn decrypt_body() -> Value {
 }
 
 fn decode_encrypt(body: &[u8]) -> Result<(), Error> {
-    EncryptBody::decode(&Verified::unchecked(body)).map(drop)
+    EncryptBody::decode(&Verified::unchecked(body), &mut None).map(drop)
 }
 
 fn decode_decrypt(body: &[u8]) -> Result<(), Error> {
-    DecryptBody::decode(&Verified::unchecked(body)).map(drop)
+    DecryptBody::decode(&Verified::unchecked(body), &mut None).map(drop)
 }
 
 fn decode_key_metadata(body: &[u8]) -> Result<(), Error> {
-    GetKeyMetadataRequest::decode(&Verified::unchecked(body)).map(drop)
+    GetKeyMetadataRequest::decode(&Verified::unchecked(body), &mut None).map(drop)
 }
 
 fn decode_health(body: &[u8]) -> Result<(), Error> {
-    GetHealthStatusRequest::decode(&Verified::unchecked(body)).map(drop)
+    GetHealthStatusRequest::decode(&Verified::unchecked(body), &mut None).map(drop)
 }
 
 type Decode = fn(&[u8]) -> Result<(), Error>;
@@ -301,7 +301,7 @@ fn base64_is_strict() {
 #[test]
 fn escaped_slashes_are_slashes() {
     let body = encrypt_body().to_string().replace("cGxhaW50ZXh0", r"\/\/8=");
-    let decoded = EncryptBody::decode(&Verified::unchecked(body.as_bytes()));
+    let decoded = EncryptBody::decode(&Verified::unchecked(body.as_bytes()), &mut None);
     let request = decoded.unwrap_or_else(|error| panic!("{}", error.message));
     let request = request
         .into_request(AadFraming::Spec, Limits::default())
@@ -357,9 +357,9 @@ fn sizes_up_to_the_limit_are_served() {
             decrypt["ciphertext"] = encrypt["plaintext"].clone();
             decrypt["additionalAuthenticatedData"] = encrypt["additionalAuthenticatedData"].clone();
             let (encrypt, decrypt) = (encrypt.to_string(), decrypt.to_string());
-            let encrypt = EncryptBody::decode(&Verified::unchecked(encrypt.as_bytes()))
+            let encrypt = EncryptBody::decode(&Verified::unchecked(encrypt.as_bytes()), &mut None)
                 .and_then(|body| body.into_request(framing, limits));
-            let decrypt = DecryptBody::decode(&Verified::unchecked(decrypt.as_bytes()))
+            let decrypt = DecryptBody::decode(&Verified::unchecked(decrypt.as_bytes()), &mut None)
                 .and_then(|body| body.into_request(framing, limits));
             let name = |result: Option<Error>| result.map(|error| error.name);
             let expected = (!is_served).then_some(ErrorName::UnsupportedOperation);
@@ -372,7 +372,7 @@ fn sizes_up_to_the_limit_are_served() {
     body["additionalAuthenticatedData"] = json!(BASE64_STANDARD.encode(vec![2; 65_536]));
     let body = body.to_string();
     let generous = Limits::default().with_aad(1 << 20);
-    let result = EncryptBody::decode(&Verified::unchecked(body.as_bytes()))
+    let result = EncryptBody::decode(&Verified::unchecked(body.as_bytes()), &mut None)
         .and_then(|body| body.into_request(AadFraming::Spec, generous));
     assert_eq!(
         result.err().map(|error| error.name),
@@ -457,7 +457,7 @@ proptest! {
         let bound = BoundAad::new(framing, Some(&aad), metadata).unwrap();
         let encrypted = Encrypted::new(ciphertext, iv[..].try_into().unwrap(), tag.into(), bound);
         let body = decrypt_body_of(&encrypted, &aad);
-        let request = DecryptBody::decode(&Verified::unchecked(body.as_bytes()))
+        let request = DecryptBody::decode(&Verified::unchecked(body.as_bytes()), &mut None)
             .and_then(|body| body.into_request(framing, Limits::default()))
             .unwrap_or_else(|error| panic!("{}", error.message));
         prop_assert_eq!(request.ciphertext(), encrypted.ciphertext());
@@ -483,7 +483,7 @@ proptest! {
         }
         for framing in [AadFraming::Spec, AadFraming::Digest] {
             let body = body.to_string();
-            let mut request = EncryptBody::decode(&Verified::unchecked(body.as_bytes()))
+            let mut request = EncryptBody::decode(&Verified::unchecked(body.as_bytes()), &mut None)
                 .and_then(|body| body.into_request(framing, Limits::default()))
                 .unwrap_or_else(|error| panic!("{}", error.message));
             prop_assert_eq!(request.plaintext(), &plaintext[..]);

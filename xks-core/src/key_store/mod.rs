@@ -5,7 +5,7 @@ use std::{
     borrow::Cow,
     collections::{HashMap, HashSet},
     fmt,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use arc_swap::ArcSwap;
@@ -161,7 +161,8 @@ impl KeyStoreBuilder {
         self
     }
 
-    /// Keys that belong to this key store. Every other key of the backend is unknown here.
+    /// Keys that belong to this key store, besides those that were named before. Every other key of the backend is
+    /// unknown here.
     pub fn keys(mut self, keys: impl IntoIterator<Item = KeyId>) -> Self {
         match &mut self.keys {
             Some(KeySet::These(known)) => known.extend(keys),
@@ -170,7 +171,8 @@ impl KeyStoreBuilder {
         self
     }
 
-    /// Every key of the backend belongs to this key store: for a backend that serves one tenant alone.
+    /// Every key of the backend belongs to this key store, whatever was named before: for a backend that serves one
+    /// tenant alone, and that knows for itself which keys there are.
     pub fn all_keys_of_backend(mut self) -> Self {
         self.keys = Some(KeySet::All);
         self
@@ -232,7 +234,7 @@ impl KeyStoreBuilder {
             .into_iter()
             .map(|credential| Signer {
                 credential,
-                keys: SigningKeys::default(),
+                keys: SigningKeys::for_regions(regions.len()),
             })
             .collect();
         Ok(KeyStore {
@@ -298,36 +300,76 @@ pub enum KeyStoreProblem {
 
 /// The key stores that a proxy serves: a set that is replaced as a whole, while requests are being served, without
 /// a lock for those who read it. A request goes on with what it began with (SIG-7).
-pub struct KeyStores(ArcSwap<HashMap<UriPathPrefix, Arc<KeyStore>>>);
+///
+/// ```
+/// # use xks_core::{KeyStore, KeyStoreError, KeyStores};
+/// # fn doc(tenant_a: KeyStore, tenant_b: KeyStore, tenant_b_with_two_credentials: KeyStore) -> Result<(), KeyStoreError> {
+/// let key_stores = KeyStores::new([tenant_a, tenant_b])?;
+/// key_stores.put(tenant_b_with_two_credentials)?; // in place of the one with the same prefix
+/// # Ok(())
+/// # }
+/// ```
+pub struct KeyStores {
+    set: ArcSwap<HashMap<UriPathPrefix, Arc<KeyStore>>>,
+    /// Changes wait for each other, so that none is lost.
+    changing: Mutex<()>,
+}
 
 impl KeyStores {
     /// Serves these.
     ///
     /// # Errors
     /// [`KeyStoreError`] when two have the same prefix or share an access key id.
-    pub fn new(key_stores: impl IntoIterator<Item = KeyStore>) -> Result<Self, KeyStoreError> {
-        index(key_stores).map(|set| Self(ArcSwap::from_pointee(set)))
+    pub fn new<S: Into<Arc<KeyStore>>>(key_stores: impl IntoIterator<Item = S>) -> Result<Self, KeyStoreError> {
+        Ok(Self {
+            set: ArcSwap::from_pointee(index(key_stores)?),
+            changing: Mutex::new(()),
+        })
     }
 
-    /// Serves these from now on, and not the former ones.
+    /// Serves these from now on, and not the former ones; one that is to stay can be handed in as it was
+    /// [got](Self::get).
     ///
     /// # Errors
     /// As [`new`](Self::new); the former ones then stay.
-    pub fn replace(&self, key_stores: impl IntoIterator<Item = KeyStore>) -> Result<(), KeyStoreError> {
-        self.0.store(Arc::new(index(key_stores)?));
+    pub fn replace<S: Into<Arc<KeyStore>>>(
+        &self,
+        key_stores: impl IntoIterator<Item = S>,
+    ) -> Result<(), KeyStoreError> {
+        let set = index(key_stores)?;
+        let _turn = self.turn();
+        self.set.store(Arc::new(set));
         Ok(())
+    }
+
+    /// Serves this one from now on, in place of the one with the same prefix if there is one; the others stay.
+    ///
+    /// # Errors
+    /// [`KeyStoreError`] when it shares an access key id with another one; nothing has changed then.
+    pub fn put(&self, key_store: impl Into<Arc<KeyStore>>) -> Result<(), KeyStoreError> {
+        let key_store = key_store.into();
+        let _turn = self.turn();
+        let others = self.all().into_iter().filter(|other| other.prefix != key_store.prefix);
+        let set = index(others.chain([Arc::clone(&key_store)]))?;
+        self.set.store(Arc::new(set));
+        Ok(())
+    }
+
+    /// Nothing is guarded but the order of changes, so a panic of another thread has broken nothing.
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The key store of that prefix.
     #[must_use]
     pub fn get(&self, prefix: &str) -> Option<Arc<KeyStore>> {
-        self.0.load().get(prefix).cloned()
+        self.set.load().get(prefix).cloned()
     }
 
     /// All of them, in no order.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<KeyStore>> {
-        self.0.load().values().cloned().collect()
+        self.set.load().values().cloned().collect()
     }
 }
 
@@ -338,17 +380,18 @@ impl fmt::Debug for KeyStores {
 }
 
 /// SIG-6: an access key id names one secret, under one prefix.
-fn index(
-    key_stores: impl IntoIterator<Item = KeyStore>,
+fn index<S: Into<Arc<KeyStore>>>(
+    key_stores: impl IntoIterator<Item = S>,
 ) -> Result<HashMap<UriPathPrefix, Arc<KeyStore>>, KeyStoreError> {
     let (mut set, mut ids) = (HashMap::new(), HashSet::new());
     for key_store in key_stores {
+        let key_store = key_store.into();
         let prefix = key_store.prefix.clone();
         if let Some(taken) = key_store.access_key_ids().find(|id| !ids.insert((*id).clone())) {
             let problem = KeyStoreProblem::AccessKeyIdTaken(taken.clone());
             return Err(KeyStoreError { prefix, problem });
         }
-        if set.insert(prefix.clone(), Arc::new(key_store)).is_some() {
+        if set.insert(prefix.clone(), key_store).is_some() {
             return Err(KeyStoreError {
                 prefix,
                 problem: KeyStoreProblem::PrefixTaken,

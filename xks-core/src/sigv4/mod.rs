@@ -59,8 +59,9 @@ impl<'a> Verified<'a> {
         }
     }
 
-    /// The authenticated body.
-    pub(crate) const fn body(&self) -> &'a [u8] {
+    /// The authenticated body. It may hold plaintext.
+    #[must_use]
+    pub const fn body(&self) -> &'a [u8] {
         self.body.0
     }
 }
@@ -79,6 +80,9 @@ impl std::fmt::Debug for VerifiedBody<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Rejection {
+    /// The body could not be read, so nothing can be said of its signature.
+    #[error("the body could not be read")]
+    NoBody,
     /// No `Authorization` header.
     #[error("there is no Authorization header")]
     NoAuthorization,
@@ -123,20 +127,17 @@ pub enum Rejection {
     Signature,
 }
 
-/// Verifies that `request`, with this `body`, was signed with one of the credentials of `store` for one of its
-/// Regions, within five minutes of `now`.
+/// Verifies that `request` was signed with one of the credentials of `store` for one of its Regions, within five minutes
+/// of `now`. Its target must be a path of the API, as routing sees to: one with a query or percent-encoding does not
+/// verify, whoever signed it.
 ///
 /// The signing key for a credential, day and Region is derived once and kept. Two signatures are compared in
 /// constant time.
 ///
 /// # Errors
 /// A [`Rejection`], for the log.
-pub fn verify<'a>(
-    request: &Request<'a>,
-    body: &'a [u8],
-    store: &KeyStore,
-    now: SystemTime,
-) -> Result<Verified<'a>, Rejection> {
+pub fn verify<'a>(request: &Request<'a>, store: &KeyStore, now: SystemTime) -> Result<Verified<'a>, Rejection> {
+    let body = request.body().map_err(|_| Rejection::NoBody)?;
     let authorization = Authorization::parse(only(request, "authorization")?.ok_or(Rejection::NoAuthorization)?)?;
     let scope = authorization.scope;
     let signer = store

@@ -61,8 +61,11 @@ impl fmt::Debug for SigningKey {
 }
 
 /// The signing keys of one credential that have verified a request; readers take no lock.
-#[derive(Debug, Default)]
-pub(crate) struct SigningKeys(ArcSwap<Vec<CachedKey>>);
+#[derive(Debug)]
+pub(crate) struct SigningKeys {
+    keys: ArcSwap<Vec<CachedKey>>,
+    capacity: usize,
+}
 
 #[derive(Clone, Debug)]
 struct CachedKey {
@@ -72,11 +75,16 @@ struct CachedKey {
 }
 
 impl SigningKeys {
-    /// Enough for the two days around midnight in four Regions.
-    const CAPACITY: usize = 8;
+    /// Room for the two days around midnight in each Region.
+    pub(crate) fn for_regions(regions: usize) -> Self {
+        Self {
+            keys: ArcSwap::default(),
+            capacity: 2 * regions,
+        }
+    }
 
     pub(super) fn get(&self, date: &str, region: &str) -> Option<Arc<SigningKey>> {
-        let keys = self.0.load();
+        let keys = self.keys.load();
         let found = keys
             .iter()
             .find(|cached| &*cached.date == date && &*cached.region == region);
@@ -90,13 +98,13 @@ impl SigningKeys {
             region: region.into(),
             key,
         };
-        self.0.rcu(|keys| {
+        self.keys.rcu(|keys| {
             let others = keys
                 .iter()
                 .filter(|cached| cached.date != newest.date || cached.region != newest.region);
             std::iter::once(&newest)
                 .chain(others)
-                .take(Self::CAPACITY)
+                .take(self.capacity)
                 .cloned()
                 .collect::<Vec<_>>()
         });
@@ -144,7 +152,7 @@ mod tests {
 
     #[test]
     fn the_cache_keeps_the_newest_keys_apart() {
-        let keys = SigningKeys::default();
+        let keys = SigningKeys::for_regions(2);
         assert!(keys.get("20260101", "a").is_none());
         for day in 10..30 {
             for region in ["a", "b"] {
@@ -152,7 +160,7 @@ mod tests {
                 keys.remember(&date, region, SigningKey::derive(&secret(), &date, region).into());
             }
         }
-        assert_eq!(keys.0.load().len(), SigningKeys::CAPACITY);
+        assert_eq!(keys.keys.load().len(), 4);
         let sign = |date, region| keys.get(date, region).map(|key| key.sign(&[b"text"]));
         assert_eq!(
             sign("20260129", "a"),

@@ -16,7 +16,7 @@ use std::{
 
 use serde_json::json;
 use tracing_subscriber::fmt::MakeWriter;
-use xks_core::AadFraming;
+use xks_core::{AadFraming, Authorizer, Decision, Rule, Rules, Subject};
 
 mod support;
 
@@ -98,6 +98,55 @@ async fn the_log_has_one_honest_line_for_each_request() {
         lines[0].contains("WARN") && lines[0].contains("error=\"KeyNotFoundException\""),
         "{lines:?}"
     );
+
+    // A denial names its rule, and an internal failure stands out.
+    let rules = Rules::new([Rule::deny("not in this VPC").vpc("vpc-9")]);
+    let denied = Client::new(support::proxy(
+        support::key_store(support::soft_backend()).authorizer(rules),
+    ));
+    log.lines(); // what building a key store has to say
+    let mut body = metadata_body();
+    body["requestMetadata"]["awsSourceVpc"] = json!("vpc-9");
+    denied.post("keys/usable/metadata", &body).await;
+    let lines = log.lines();
+    for part in [
+        "WARN",
+        "policy=\"not in this VPC\"",
+        "source_vpc=\"vpc-9\"",
+        "kms_key_arn=\"arn:aws:kms:",
+        "principal=\"arn:aws:iam:",
+    ] {
+        assert!(lines[0].contains(part), "{part}: {lines:?}");
+    }
+    struct Panics;
+    impl Authorizer for Panics {
+        fn authorize(&self, _: &Subject<'_>) -> Decision {
+            panic!("as the test wants it")
+        }
+    }
+    let failing = Client::new(support::proxy(
+        support::key_store(support::soft_backend()).authorizer(Panics),
+    ));
+    log.lines();
+    failing.post("keys/usable/metadata", &metadata_body()).await;
+    let lines = log.lines();
+    assert!(lines[0].contains("ERROR") && lines[0].contains("reason=\"a backend or an authorizer panicked\""));
+    client.send("GET", "/tenant/kms/xks/v1/health", b"").await;
+    assert!(log.lines()[0].contains("method=\"GET\""));
+
+    // Nobody forges a field, or floods the log.
+    let mut forged = metadata_body();
+    forged["requestMetadata"]["kmsRequestId"] = json!("x operation=\"Decrypt\" status=200");
+    client.post("keys/ghost/metadata", &forged).await;
+    let lines = log.lines();
+    assert!(lines[0].contains(r#"kms_request_id="x operation=\"Decrypt\" status=200" operation="GetKeyMetadata""#));
+    forged["requestMetadata"]["kmsRequestId"] = json!("x".repeat(100_000));
+    client.post("keys/usable/metadata", &forged).await;
+    client
+        .send_unsigned("POST", &format!("/{}?signature=00ff", "x".repeat(60_000)), &[], b"")
+        .await;
+    let lines = log.lines();
+    assert!(lines.len() == 2 && lines.iter().all(|line| line.len() < 4000 && !line.contains("00ff")));
 
     // Nobody forges a line or steers a terminal.
     let mut forged = metadata_body();

@@ -94,6 +94,21 @@ fn a_set_is_replaced_as_a_whole_or_not_at_all() {
     assert_eq!(key_stores.all().len(), 1);
 }
 
+/// SIG-7: one key store is put in place of the one with its prefix; the others stay as they are, caches and all.
+#[test]
+fn one_key_store_can_be_put_in_place() {
+    let key_stores = KeyStores::new([store("/a", 'A'), store("/b", 'B')]).unwrap();
+    let before = key_stores.get("/b").unwrap();
+    key_stores.put(store("/a", 'C')).unwrap();
+    key_stores.put(store("/c", 'A')).unwrap();
+    assert!(key_stores.get("/a").unwrap().signer(&"C".repeat(20)).is_some());
+    assert!(Arc::ptr_eq(&before, &key_stores.get("/b").unwrap()));
+    assert!(key_stores.put(store("/d", 'B')).is_err() && key_stores.get("/d").is_none());
+    assert_eq!(key_stores.all().len(), 3);
+    key_stores.replace([before]).unwrap();
+    assert_eq!(key_stores.all().len(), 1);
+}
+
 #[test]
 fn no_secret_is_printed() {
     let key_stores = KeyStores::new([store("/a", 'A')]).unwrap();

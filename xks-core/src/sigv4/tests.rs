@@ -243,6 +243,12 @@ fn rejections_are_told_apart_in_the_log() {
     ] {
         assert_eq!(sent.verify(), Err(why));
     }
+    let with_hash = Signer {
+        with_content_hash: true,
+        ..Signer::at(now())
+    };
+    let second = Sent::signed_by(&with_hash, &[]).with("x-amz-content-sha256", &"0".repeat(64));
+    assert_eq!(second.verify(), Err(Rejection::ContentHash));
     let wrong_secret = Signer {
         secret_access_key: "x".repeat(43),
         ..Signer::at(now())

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use xks_core::AadFraming;
+use xks_core::{AadFraming, Request, UnreadableBody};
 
 use crate::support::{
     Client, base64, decrypt_body, encrypt_body, error_of, from_base64, metadata_body, now,
@@ -37,6 +37,29 @@ async fn every_method_but_post() {
             );
         }
         assert_eq!(client.send_unsigned(method, "/elsewhere", &[], b"").await.0, 404);
+    }
+}
+
+/// TRN-4: the method comes before a body that could not be read, and that before a signature.
+#[tokio::test]
+async fn bodies_that_could_not_be_read() {
+    let client = client();
+    for why in [
+        UnreadableBody::TooLarge { limit: 10 },
+        UnreadableBody::Incomplete,
+        UnreadableBody::TooSlow,
+    ] {
+        for (method, path, status) in [
+            ("GET", METADATA_PATH, 405),
+            ("POST", METADATA_PATH, 400),
+            ("POST", "/", 404),
+        ] {
+            let response = client
+                .proxy
+                .handle(Request::with_unreadable_body(method, path, why))
+                .await;
+            assert_eq!(response.status(), status, "{method} {path} {why:?}");
+        }
     }
 }
 
@@ -260,7 +283,10 @@ async fn parts_of_any_size() {
             "{plaintext} {aad}"
         );
     }
-    let encrypted = client.encrypt("usable", &encrypt_body(b"x", None, false)).await.1;
+    let encrypted = client
+        .encrypt("usable", &encrypt_body(&[b'x'; 32], None, false))
+        .await
+        .1;
     let good = decrypt_body(&encrypted, None);
     for length in (0..40).chain([64, 255, 256, 70_000]) {
         for field in [

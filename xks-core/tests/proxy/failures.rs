@@ -3,12 +3,14 @@
 use std::{
     future::pending,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
 use xks_core::{
-    AadFraming, BackendError, BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, FleetMember,
-    GetKeyMetadataRequest, Health, HealthStatus, KeyBackend, KeyId, KeyMetadata, Request, Zeroizing, async_trait,
+    AadFraming, AuditRecord, AuditSink, Authorizer, BackendError, BackendErrorKind, BoundAad, Decision, DecryptRequest,
+    EncryptRequest, Encrypted, FleetMember, GetKeyMetadataRequest, Health, HealthStatus, KeyBackend, KeyId,
+    KeyMetadata, Request, Subject, Zeroizing, async_trait,
 };
 
 use crate::support::{
@@ -24,8 +26,9 @@ struct Chosen {
     spoil_encrypted: Option<fn(Encrypted) -> Encrypted>,
     spoil_decrypted: Option<fn(&mut Vec<u8>)>,
     health: Option<Health>,
-    hangs: bool,
+    hangs_in: &'static [&'static str],
     panics: bool,
+    takes: Duration,
     calls: Mutex<Vec<&'static str>>,
 }
 
@@ -44,9 +47,10 @@ impl Chosen {
     async fn called(&self, what: &'static str) -> Result<(), BackendError> {
         self.calls.lock().unwrap().push(what);
         assert!(!self.panics, "as the test wants it");
-        if self.hangs {
+        if self.hangs_in.contains(&what) {
             pending::<()>().await;
         }
+        tokio::time::sleep(self.takes).await;
         self.error
             .map_or(Ok(()), |kind| Err(BackendError::new(kind, "the backend's own words")))
     }
@@ -73,7 +77,8 @@ impl KeyBackend for Chosen {
     }
 
     async fn decrypt(&self, key: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
-        self.called("decrypt").await?;
+        self.called(if request.is_trial() { "trial" } else { "decrypt" })
+            .await?;
         let mut plaintext = self.soft().decrypt(key, request).await?;
         if let Some(spoil) = self.spoil_decrypted {
             spoil(&mut plaintext);
@@ -103,7 +108,7 @@ async fn trial_decryption_happens_when_asked_for() {
     client.encrypt("usable", &encrypt_body(b"x", None, false)).await;
     assert_eq!(backend.calls.lock().unwrap().split_off(0), ["encrypt"]);
     client.encrypt("usable", &encrypt_body(b"x", None, true)).await;
-    assert_eq!(backend.calls.lock().unwrap().split_off(0), ["encrypt", "decrypt"]);
+    assert_eq!(backend.calls.lock().unwrap().split_off(0), ["encrypt", "trial"]);
 }
 
 /// ENC-10: what does not decrypt to the plaintext is not returned.
@@ -119,13 +124,14 @@ async fn corrupted_encryptions_are_never_returned() {
             encrypted.bound_aad().clone(),
         )
     };
-    let (client, ..) = over(Chosen {
+    let (client, _, audit) = over(Chosen {
         spoil_encrypted: Some(flip),
         ..Chosen::new()
     });
     let answer = client.encrypt("usable", &encrypt_body(b"plaintext", None, true)).await;
     assert_eq!(error_of(&answer), "InternalException");
     assert_eq!(answer.1.get("ciphertext"), None);
+    assert!(audit.take()[0].contains("trial decryption: "));
 
     for spoil in [
         |text: &mut Vec<u8>| text[0] ^= 1,
@@ -238,34 +244,90 @@ async fn health_is_an_error_when_nothing_works() {
     assert_eq!(health["ekmFleetDetails"][0]["healthStatus"], "ACTIVE");
 }
 
-/// TRN-8: the answer comes when the time is up, and the backend's future is gone.
+/// TRN-8: the answer comes when the time is up, wherever the backend hangs, and the backend's future is gone.
 #[tokio::test]
 async fn a_slow_backend_is_a_timeout() {
-    let (client, backend, audit) = over(Chosen {
-        hangs: true,
-        ..Chosen::new()
-    });
-    for (path, body) in [
-        ("health", metadata_body()),
-        ("keys/usable/metadata", metadata_body()),
-        ("keys/usable/encrypt", encrypt_body(b"x", None, true)),
+    let encrypted = Client::soft(AadFraming::Spec)
+        .encrypt("usable", &encrypt_body(b"x", None, false))
+        .await
+        .1;
+    for (hangs_in, path, body) in [
+        (&["health"], "health", metadata_body()),
+        (&["key_metadata"], "keys/usable/metadata", metadata_body()),
+        (&["encrypt"], "keys/usable/encrypt", encrypt_body(b"x", None, true)),
+        (&["trial"], "keys/usable/encrypt", encrypt_body(b"x", None, true)),
+        (&["decrypt"], "keys/usable/decrypt", decrypt_body(&encrypted, None)),
     ] {
+        let (client, backend, audit) = over(Chosen {
+            hangs_in,
+            ..Chosen::new()
+        });
         let (path, body) = (format!("/tenant/kms/xks/v1/{path}"), body.to_string());
         let headers = client.signer.sign("POST", HOST, &path, &[], body.as_bytes());
         let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
         let request = Request::new("POST", &path, body.as_bytes()).headers(headers);
-        let response = client.proxy.handle_until(request, std::future::ready(())).await;
+        let timer = tokio::time::sleep(Duration::from_millis(20));
+        let response = client.proxy.handle_until(request, timer).await;
         let answer: Value = serde_json::from_slice(response.body()).unwrap();
         check_answer(response.status(), response.headers(), &answer);
-        assert_eq!(answer["errorName"], "DependencyTimeoutException");
+        assert_eq!(answer["errorName"], "DependencyTimeoutException", "{hangs_in:?}");
+        assert_eq!(backend.calls.lock().unwrap().last(), hangs_in.first());
+        assert_eq!(audit.take().len(), 1);
     }
-    assert_eq!(backend.calls.lock().unwrap().len(), 3);
-    assert_eq!(audit.take().len(), 3);
 }
 
-/// A vendor's bug is one failed request and not a dead server.
+/// LOG-1: the time that is recorded is the time that it took.
 #[tokio::test]
-async fn a_panicking_backend_is_an_internal_error() {
+async fn the_time_taken_is_recorded() {
+    struct Durations(Mutex<Vec<Duration>>);
+    impl AuditSink for Durations {
+        fn record(&self, record: &AuditRecord<'_>) {
+            self.0.lock().unwrap().push(record.duration);
+        }
+    }
+    let durations = Arc::new(Durations(Mutex::default()));
+    let takes = Duration::from_millis(30);
+    let backend = Arc::new(Chosen { takes, ..Chosen::new() });
+    let client = Client::new(proxy(key_store(backend)).audit(Arc::clone(&durations)));
+    assert_eq!(client.post("health", &metadata_body()).await.0, 200);
+    let durations = durations.0.lock().unwrap().clone();
+    assert!(durations.len() == 1 && durations[0] >= takes, "{durations:?}");
+}
+
+/// ENC-7: a backend that mixes requests up is found out before KMS gets what nobody can decrypt.
+#[tokio::test]
+async fn the_aad_of_another_request_is_never_returned() {
+    let swap: fn(Encrypted) -> Encrypted = |encrypted| {
+        let metadata = encrypted.bound_aad().metadata().copied();
+        let aad = BoundAad::new(AadFraming::Spec, Some(b"of another request"), metadata).unwrap();
+        Encrypted::new(encrypted.ciphertext().to_vec(), *encrypted.iv(), *encrypted.tag(), aad)
+    };
+    for with_integrity_value in [false, true] {
+        let (client, backend, audit) = over(Chosen {
+            spoil_encrypted: Some(swap),
+            ..Chosen::new()
+        });
+        let body = encrypt_body(b"plaintext", Some(b"of this request"), with_integrity_value);
+        assert_eq!(error_of(&client.encrypt("usable", &body).await), "InternalException");
+        assert!(audit.take()[0].contains("AAD of another request"));
+        assert_eq!(*backend.calls.lock().unwrap(), ["encrypt"], "not even tried");
+    }
+}
+
+/// A bug of others is one failed request and not a dead server.
+#[tokio::test]
+async fn panics_of_others_are_internal_errors() {
+    struct Panics;
+    impl Authorizer for Panics {
+        fn authorize(&self, _: &Subject<'_>) -> Decision {
+            panic!("as the test wants it")
+        }
+    }
+    impl AuditSink for Panics {
+        fn record(&self, _: &AuditRecord<'_>) {
+            panic!("as the test wants it")
+        }
+    }
     let (client, _, audit) = over(Chosen {
         panics: true,
         ..Chosen::new()
@@ -276,7 +338,28 @@ async fn a_panicking_backend_is_an_internal_error() {
             "InternalException"
         );
     }
-    assert!(audit.take().iter().all(|record| record.contains("panicked")));
+    let records = audit.take();
+    assert!(records.len() == 2 && records.iter().all(|record| record.contains("panicked")));
+
+    let client = Client::new(proxy(key_store(soft_backend()).authorizer(Panics)));
+    let answer = client.post("keys/usable/metadata", &metadata_body()).await;
+    assert_eq!(error_of(&answer), "InternalException");
+
+    let client = Client::new(proxy(key_store(soft_backend())).audit(Panics));
+    assert_eq!(client.post("keys/usable/metadata", &metadata_body()).await.0, 200);
+}
+
+/// MD-4: a body that is refused has its kmsRequestId in the record, wherever its fault is.
+#[tokio::test]
+async fn refused_bodies_can_be_found_by_their_id() {
+    let (client, _, audit) = over(Chosen::new());
+    let (mut no_base64, mut no_arn) = (encrypt_body(b"x", None, false), encrypt_body(b"x", None, false));
+    no_base64["plaintext"] = "*".into();
+    no_arn["requestMetadata"].as_object_mut().unwrap().remove("kmsKeyArn");
+    for body in [no_base64, no_arn] {
+        assert_eq!(error_of(&client.encrypt("usable", &body).await), "ValidationException");
+        assert!(audit.take()[0].contains("4112f4d6-db54-4af4-ae30-c55a22a8dfae"));
+    }
 }
 
 /// LOG-1, MD-4: one record for each request, whatever became of it, with all that KMS said.
@@ -326,16 +409,12 @@ async fn every_request_has_exactly_one_record() {
 
     // A client that goes away.
     let (client, _, audit) = over(Chosen {
-        hangs: true,
+        hangs_in: &["health", "key_metadata", "encrypt", "decrypt", "trial"],
         ..Chosen::new()
     });
     let body = metadata_body();
     let call = client.post("keys/usable/metadata", &body);
-    assert!(
-        tokio::time::timeout(std::time::Duration::from_millis(20), call)
-            .await
-            .is_err()
-    );
+    assert!(tokio::time::timeout(Duration::from_millis(20), call).await.is_err());
     let [record] = &audit.take()[..] else {
         panic!("not one record")
     };

@@ -45,7 +45,7 @@ pub struct AuditRecord<'a> {
     pub policy: Option<&'a str>,
     /// How it ended.
     pub outcome: Outcome<'a>,
-    /// From the call of the pipeline to its answer.
+    /// From the request's head, where the server says when that came, to its answer.
     pub duration: Duration,
 }
 

@@ -1,6 +1,6 @@
 //! An HTTP exchange without an HTTP library: what the pipeline takes in and what it gives back.
 
-use std::fmt;
+use std::{fmt, time::Instant};
 
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -25,6 +25,7 @@ pub struct Request<'a> {
     method: &'a str,
     target: &'a str,
     headers: Vec<(&'a str, &'a [u8])>,
+    received: Option<Instant>,
     body: Result<&'a [u8], UnreadableBody>,
 }
 
@@ -51,6 +52,7 @@ impl<'a> Request<'a> {
             method,
             target,
             headers: Vec::with_capacity(16),
+            received: None,
             body: Ok(body),
         }
     }
@@ -62,6 +64,7 @@ impl<'a> Request<'a> {
             method,
             target,
             headers: Vec::new(),
+            received: None,
             body: Err(why),
         }
     }
@@ -78,6 +81,18 @@ impl<'a> Request<'a> {
     pub fn headers(mut self, headers: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
         self.headers.extend(headers);
         self
+    }
+
+    /// When the request's head came: from here on the audit record counts its time. By default when the proxy is
+    /// handed the request.
+    #[must_use]
+    pub const fn received_at(mut self, received: Instant) -> Self {
+        self.received = Some(received);
+        self
+    }
+
+    pub(crate) fn received(&self) -> Instant {
+        self.received.unwrap_or_else(Instant::now)
     }
 
     /// The method, such as `POST`.

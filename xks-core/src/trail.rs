@@ -38,7 +38,7 @@ impl<'a> Trail<'a> {
     pub(crate) fn new(sink: &'a dyn AuditSink, request: &Request<'a>) -> Self {
         Self {
             sink,
-            started: Instant::now(),
+            started: request.received(),
             method: request.method(),
             target: request.target(),
             route: None,

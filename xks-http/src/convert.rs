@@ -6,25 +6,23 @@ use xks_core::{Request, Response, UnreadableBody};
 use crate::ResponseBody;
 
 /// The core's view of a request. HTTP/2 sends its host as `:authority`, which a server puts into the URI; it was
-/// signed as `host` (SIG-2).
+/// signed as `host` (SIG-2). Where a request has both, the authority counts, as RFC 9110 has it.
 pub(crate) fn request<'a>(parts: &'a Parts, body: Result<&'a [u8], UnreadableBody>) -> Request<'a> {
     let (method, target) = (parts.method.as_str(), target(parts));
     let body = match body {
         Ok(body) => body,
         Err(why) => return Request::with_unreadable_body(method, target, why),
     };
-    let host = match parts.uri.authority() {
-        Some(authority) if !parts.headers.contains_key(header::HOST) => Some(authority.as_str()),
-        _ => None,
-    };
-    Request::new(method, target, body)
-        .headers(host.map(|host| ("host", host.as_bytes())))
-        .headers(
-            parts
-                .headers
-                .iter()
-                .map(|(name, value)| (name.as_str(), value.as_bytes())),
-        )
+    let authority = parts
+        .uri
+        .authority()
+        .map(|authority| ("host", authority.as_str().as_bytes()));
+    let headers = parts
+        .headers
+        .iter()
+        .filter(|(name, _)| authority.is_none() || **name != header::HOST)
+        .map(|(name, value)| (name.as_str(), value.as_bytes()));
+    Request::new(method, target, body).headers(authority).headers(headers)
 }
 
 /// Path and query as the client sent them.

@@ -2,8 +2,8 @@
 //! types: hyper, axum, Lambda, your own.
 //!
 //! [`XksService`] reads the body up to a limit, hands the request to the [`Proxy`](xks_core::Proxy), and gives back its
-//! answer. It never fails: whatever comes in, a response with a JSON body goes out. Each request has exactly one audit
-//! record, also when its body could not be read or its client went away.
+//! answer. It never fails: whatever the server hands over, a response with a JSON body goes out. Each request has exactly
+//! one audit record, also when its body could not be read or its client went away.
 //!
 //! # hyper
 //! ```
@@ -67,6 +67,16 @@
 //! A server without the `http` crate's types calls [`Proxy::handle`](xks_core::Proxy::handle) itself: it takes a
 //! method, a path, headers and a body.
 //!
+//! # Time
+//! Without more, a request takes as long as its key manager does. `XksService::budget`, of the feature `timeout`, sets
+//! a limit; KMS itself gives up after 250 ms, so set one:
+//! ```
+//! # #[cfg(feature = "timeout")]
+//! # fn doc(proxy: xks_core::Proxy) -> xks_http::XksService {
+//! xks_http::XksService::new(proxy).budget(std::time::Duration::from_millis(200))
+//! # }
+//! ```
+//!
 //! # What remains for the server
 //! TLS and the client's certificate, a limit on connections, time-outs for slow headers, and `TCP_NODELAY`.
 //!
@@ -81,6 +91,6 @@ mod service;
 pub use self::{body::ResponseBody, service::XksService};
 
 /// The README's example compiles.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "timeout"))]
 #[doc = include_str!("../../README.md")]
 struct Readme;

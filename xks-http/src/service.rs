@@ -5,9 +5,10 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Instant,
 };
 
-use http::{Version, header};
+use http::{Version, header, request::Parts};
 use http_body::Body;
 use tower_service::Service;
 use xks_core::Proxy;
@@ -45,7 +46,8 @@ impl XksService {
 
     /// The largest request body to read, in bytes; by default
     /// [`DEFAULT_MAX_BODY_BYTES`](Self::DEFAULT_MAX_BODY_BYTES). A larger one is answered `ValidationException`. This
-    /// much memory may be held for each request that is not authenticated yet.
+    /// much memory may be held for each request that is not authenticated yet. Larger [`Limits`](xks_core::Limits) than
+    /// the specification's need room here, a third more than their bytes for Base64.
     #[must_use]
     pub const fn max_body_bytes(mut self, bytes: usize) -> Self {
         self.max_body_bytes = bytes;
@@ -73,38 +75,47 @@ impl XksService {
 
     /// Answers one request.
     pub async fn handle<B: Body>(&self, request: http::Request<B>) -> http::Response<ResponseBody> {
-        #[cfg(feature = "timeout")]
-        if let Some(budget) = self.budget {
-            return self.handle_within(request, budget).await;
-        }
-        let (parts, body) = request.into_parts();
-        let body = RequestBody::read(body, self.max_body_bytes, waits_for_consent(&parts)).await;
-        self.answer(&parts, body, std::future::pending()).await
-    }
-
-    #[cfg(feature = "timeout")]
-    async fn handle_within<B: Body>(
-        &self,
-        request: http::Request<B>,
-        budget: std::time::Duration,
-    ) -> http::Response<ResponseBody> {
-        let deadline = tokio::time::Instant::now() + budget;
+        let received = Instant::now();
         let (parts, body) = request.into_parts();
         let body = RequestBody::read(body, self.max_body_bytes, waits_for_consent(&parts));
-        let too_slow = Unreadable {
-            why: xks_core::UnreadableBody::TooSlow,
-            is_left_on_connection: true,
+        let reading = Reading {
+            service: self,
+            parts: &parts,
+            received,
+            is_read: false,
         };
-        let body = tokio::time::timeout_at(deadline, body).await.unwrap_or(Err(too_slow));
-        self.answer(&parts, body, tokio::time::sleep_until(deadline)).await
+        #[cfg(feature = "timeout")]
+        if let Some(budget) = self.budget {
+            let deadline = tokio::time::Instant::from_std(received) + budget;
+            let too_slow = Unreadable {
+                why: xks_core::UnreadableBody::TooSlow,
+                is_left_on_connection: true,
+            };
+            let body = tokio::time::timeout_at(deadline, body).await.unwrap_or(Err(too_slow));
+            return reading.end(body, tokio::time::sleep_until(deadline)).await;
+        }
+        reading.end(body.await, std::future::pending()).await
     }
+}
 
-    async fn answer(
-        &self,
-        parts: &http::request::Parts,
+/// A request whose body is being read. If the server drops it meanwhile, it leaves its audit record all the same.
+struct Reading<'a> {
+    service: &'a XksService,
+    parts: &'a Parts,
+    received: Instant,
+    /// From then on the record is the core's.
+    is_read: bool,
+}
+
+impl Reading<'_> {
+    /// Hands the request on.
+    async fn end(
+        mut self,
         body: Result<RequestBody, Unreadable>,
         expired: impl Future<Output = ()>,
     ) -> http::Response<ResponseBody> {
+        self.is_read = true;
+        let (service, parts, received) = (self.service, self.parts, self.received);
         let closes_connection = parts.version < Version::HTTP_2
             && matches!(
                 &body,
@@ -114,16 +125,23 @@ impl XksService {
                 })
             );
         let readable = body.as_deref().map_err(|unreadable| unreadable.why);
-        let response = self
-            .proxy
-            .handle_until(convert::request(parts, readable), expired)
-            .await;
+        let request = convert::request(parts, readable).received_at(received);
+        let response = service.proxy.handle_until(request, expired).await;
         convert::response(response, closes_connection)
     }
 }
 
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        if !self.is_read {
+            let request = convert::request(self.parts, Err(xks_core::UnreadableBody::Incomplete));
+            self.service.proxy.note_abandoned(&request.received_at(self.received));
+        }
+    }
+}
+
 /// A client that sends nothing before it is asked to needs no draining.
-fn waits_for_consent(parts: &http::request::Parts) -> bool {
+fn waits_for_consent(parts: &Parts) -> bool {
     parts
         .headers
         .get(header::EXPECT)

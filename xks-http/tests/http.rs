@@ -227,6 +227,21 @@ async fn the_authority_of_http_2_is_signed() {
     assert_eq!(connection.send(request).await.0, 401);
 }
 
+/// SIG-2: where a request has both, the authority is the host.
+#[tokio::test]
+async fn the_authority_counts_before_a_host_header() {
+    let body = health_body();
+    let call = async |authority: &str, host: &str| {
+        let mut request = signed(Version::HTTP_2, "signed.example.com", &path("health"), body.as_bytes());
+        *request.uri_mut() = format!("http://{authority}{}", path("health")).parse().unwrap();
+        request.headers_mut().insert("host", host.parse().unwrap());
+        read(service().handle(request).await).await.0
+    };
+    assert_eq!(call("signed.example.com", "signed.example.com").await, 200);
+    assert_eq!(call("signed.example.com", "other.example.com").await, 200);
+    assert_eq!(call("other.example.com", "signed.example.com").await, 401);
+}
+
 /// TRN-4: every other method is told which one to use.
 #[tokio::test]
 async fn other_methods_are_not_allowed() {
@@ -414,6 +429,34 @@ async fn clients_that_go_away_leave_a_record() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     panic!("there is no record");
+}
+
+/// LOG-1: so does one that the server itself drops, while its body is being read or later, and never two.
+#[tokio::test]
+async fn dropped_requests_leave_one_record() {
+    let (service, outcomes) = service_over(Arc::new(Hangs));
+    let unread = Request::post(path("health")).body(Never).unwrap();
+    let wait = Duration::from_millis(20);
+    assert!(tokio::time::timeout(wait, service.handle(unread)).await.is_err());
+    assert_eq!(outcomes.take(), ["Cancelled"]);
+    let read = signed(Version::HTTP_11, "h", &path("health"), health_body().as_bytes());
+    assert!(tokio::time::timeout(wait, service.handle(read)).await.is_err());
+    assert_eq!(outcomes.take(), ["Cancelled"]);
+}
+
+/// A body of which nothing ever comes.
+struct Never;
+
+impl hyper::body::Body for Never {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
+        std::task::Poll::Pending
+    }
 }
 
 /// TRN-8: when the budget is spent, a slow backend is a dependency time-out and a slow client is a bad request.

@@ -1,10 +1,18 @@
 //! The listener: HTTP/1.1 and HTTP/2 without TLS, `/ping` for load balancers, and an orderly end.
 
-use std::{convert::Infallible, net::SocketAddr, time::Duration};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper_util::{
@@ -14,7 +22,7 @@ use hyper_util::{
 use tokio::net::{TcpListener, TcpStream};
 use xks_http::{ResponseBody, XksService};
 
-/// A client that has not sent the head of its request by then is let go.
+/// A client that has not sent the head of a request by then is let go; so is one on HTTP/2 that no longer answers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long requests in flight may take when the server is told to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -47,7 +55,9 @@ impl Server {
         http.http1()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT);
-        http.http2().timer(TokioTimer::new());
+        http.http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(HEADER_TIMEOUT);
 
         let mut stop = std::pin::pin!(stop_signal());
         loop {
@@ -89,11 +99,23 @@ fn serve_connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!("cannot set TCP_NODELAY: {error}");
     }
-    let service = hyper::service::service_fn(move |request| answer(service.clone(), request));
+    let has_begun = Arc::new(AtomicBool::new(false));
+    let began = Arc::clone(&has_begun);
+    let service = hyper::service::service_fn(move |request| {
+        began.store(true, Ordering::Relaxed);
+        answer(service.clone(), request)
+    });
     let connection = http.serve_connection(TokioIo::new(stream), service).into_owned();
     let connection = connections.watch(connection);
     tokio::spawn(async move {
-        if let Err(error) = connection.await {
+        // hyper's own time limit begins only when it knows the protocol; until then this one holds.
+        let mut connection = std::pin::pin!(connection);
+        let result = match tokio::time::timeout(HEADER_TIMEOUT, &mut connection).await {
+            Ok(result) => result,
+            Err(_) if has_begun.load(Ordering::Relaxed) => connection.await,
+            Err(_) => return,
+        };
+        if let Err(error) = result {
             tracing::debug!("a connection ended with: {error}");
         }
     });
@@ -113,6 +135,11 @@ async fn answer(
     };
     let mut response = Response::new(Either::Left(Full::from(text)));
     *response.status_mut() = status;
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        response
+            .headers_mut()
+            .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    }
     Ok(response)
 }
 

@@ -233,6 +233,23 @@ fn curl_meets_the_errors_it_should() {
     assert_eq!(demo.curl("health", &body(&json!({})), &["-X", "GET"]).0, 405);
 }
 
+/// The log is for programs too: no colours where nobody looks.
+#[test]
+fn the_log_in_a_file_has_no_colours() {
+    let output = Command::new(env!("CARGO_BIN_EXE_xks-proxy"))
+        .args(["--listen", "256.0.0.1:1"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2), "a wrong argument");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = Command::new(env!("CARGO_BIN_EXE_xks-proxy"))
+        .args(["--listen", &address])
+        .output()
+        .unwrap();
+    assert!(!output.stderr.contains(&0x1b));
+}
+
 /// A port that is taken is said in one line, and the way out with it.
 #[test]
 fn a_taken_port_is_a_clear_error() {

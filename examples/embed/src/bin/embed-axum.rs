@@ -2,7 +2,7 @@
 //!
 //! `cargo run -p xks-embed-examples --bin embed-axum`, then call `http://127.0.0.1:8001`.
 
-use std::{error::Error, sync::Arc};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use axum::{Router, routing::get};
 use xks_backend_soft::{SoftBackend, SoftKey};
@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         )?)
         .keys(["my-key".parse()?])
         .build()?;
-    let xks = XksService::new(Proxy::new(KeyStores::new([key_store])?));
+    let xks = XksService::new(Proxy::new(KeyStores::new([key_store])?)).budget(Duration::from_millis(200));
 
     // As the fallback, so that axum leaves the path as the client signed it.
     let app = Router::new()

@@ -2,7 +2,7 @@
 //!
 //! `cargo run -p xks-embed-examples --bin embed-hyper`, then call `http://127.0.0.1:8002`.
 
-use std::{error::Error, sync::Arc};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
@@ -27,7 +27,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         )?)
         .keys(["my-key".parse()?])
         .build()?;
-    let xks = TowerToHyperService::new(XksService::new(Proxy::new(KeyStores::new([key_store])?)));
+    let xks = TowerToHyperService::new(
+        XksService::new(Proxy::new(KeyStores::new([key_store])?)).budget(Duration::from_millis(200)),
+    );
 
     let listener = TcpListener::bind("127.0.0.1:8002").await?;
     loop {

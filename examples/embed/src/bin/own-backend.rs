@@ -2,7 +2,7 @@
 //!
 //! `cargo run -p xks-embed-examples --bin own-backend`, then call `http://127.0.0.1:8003`.
 
-use std::{error::Error, sync::Arc};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use aes_gcm::{Aes256Gcm, KeyInit as _, aead::AeadInOut as _};
 use xks_core::{
@@ -12,12 +12,23 @@ use xks_core::{
 };
 use xks_http::XksService;
 
-/// Stands for a key manager: here, one key in memory.
+/// Stands for a key manager: here, one key in memory, called `my-key`.
 struct OneKey(Aes256Gcm);
+
+impl OneKey {
+    fn cipher(&self, key: &KeyId) -> Result<&Aes256Gcm, BackendError> {
+        if key.as_str() == "my-key" {
+            Ok(&self.0)
+        } else {
+            Err(BackendErrorKind::KeyNotFound.into())
+        }
+    }
+}
 
 #[async_trait]
 impl KeyBackend for OneKey {
-    async fn key_metadata(&self, _: &KeyId, _: &GetKeyMetadataRequest<'_>) -> Result<KeyMetadata, BackendError> {
+    async fn key_metadata(&self, key: &KeyId, _: &GetKeyMetadataRequest<'_>) -> Result<KeyMetadata, BackendError> {
+        self.cipher(key)?;
         Ok(KeyMetadata::new(
             KeySpec::Aes256,
             [KeyUsage::Encrypt, KeyUsage::Decrypt],
@@ -25,24 +36,24 @@ impl KeyBackend for OneKey {
         ))
     }
 
-    async fn encrypt(&self, _: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
+    async fn encrypt(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
         let aad = request.bind_aad(None); // no ciphertext metadata
         let mut iv = [0; 12];
         getrandom::fill(&mut iv).map_err(|error| failed("no random bytes").with_source(error))?;
         let mut text = request.plaintext().to_vec(); // encrypted in place
         let tag = self
-            .0
+            .cipher(key)?
             .encrypt_inout_detached(&iv.into(), aad.as_bytes(), text.as_mut_slice().into())
             .map_err(|_| failed("AES-GCM refused to encrypt"))?;
         Ok(Encrypted::new(text, iv.into(), <[u8; 16]>::from(tag).into(), aad))
     }
 
-    async fn decrypt(&self, _: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
+    async fn decrypt(&self, key: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
         let invalid = BackendError::invalid_ciphertext;
         let iv: [u8; 12] = request.iv().as_bytes().try_into().map_err(|_| invalid())?;
         let mut text = Zeroizing::new(request.ciphertext().to_vec());
         let (aad, tag) = (request.bound_aad().as_bytes(), (*request.tag().as_bytes()).into());
-        self.0
+        self.cipher(key)?
             .decrypt_inout_detached(&iv.into(), aad, text.as_mut_slice().into(), &tag)
             .map_err(|_| invalid())?;
         Ok(text)
@@ -76,7 +87,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     .credential(Credential::new("BETWEEN2TENAND3TENCHARACTERS", secret)?)
     .all_keys_of_backend()
     .build()?;
-    let app = axum::Router::new().fallback_service(XksService::new(Proxy::new(KeyStores::new([key_store])?)));
+    let app = axum::Router::new()
+        .fallback_service(XksService::new(Proxy::new(KeyStores::new([key_store])?)).budget(Duration::from_millis(200)));
     axum::serve(tokio::net::TcpListener::bind("127.0.0.1:8003").await?, app).await?;
     Ok(())
 }
@@ -88,7 +100,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_it_encrypts_it_decrypts() {
-        let (backend, key) = (OneKey(Aes256Gcm::new(&[7; 32].into())), "my-key".parse().unwrap());
+        let (backend, key): (_, KeyId) = (OneKey(Aes256Gcm::new(&[7; 32].into())), "my-key".parse().unwrap());
         let aad = |aad: &[u8]| BoundAad::new(AadFraming::Spec, Some(aad), None).unwrap();
         let metadata = RequestMetadata::default;
         let mut request = EncryptRequest::new(metadata(), Zeroizing::new(b"plaintext".to_vec()), aad(b"aad"));

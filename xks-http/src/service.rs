@@ -85,8 +85,7 @@ impl XksService {
             is_read: false,
         };
         #[cfg(feature = "timeout")]
-        if let Some(budget) = self.budget {
-            let deadline = tokio::time::Instant::from_std(received) + budget;
+        if let Some(deadline) = self.deadline(received) {
             let too_slow = Unreadable {
                 why: xks_core::UnreadableBody::TooSlow,
                 is_left_on_connection: true,
@@ -95,6 +94,14 @@ impl XksService {
             return reading.end(body, tokio::time::sleep_until(deadline)).await;
         }
         reading.end(body.await, std::future::pending()).await
+    }
+}
+
+#[cfg(feature = "timeout")]
+impl XksService {
+    /// None without a budget, or with one that no clock can hold.
+    fn deadline(&self, received: Instant) -> Option<tokio::time::Instant> {
+        tokio::time::Instant::from_std(received).checked_add(self.budget?)
     }
 }
 

@@ -463,6 +463,10 @@ impl hyper::body::Body for Never {
 #[cfg(feature = "timeout")]
 #[tokio::test]
 async fn requests_keep_to_their_budget() {
+    let request = signed(Version::HTTP_11, "h", &path("health"), health_body().as_bytes());
+    let endless = service().budget(Duration::MAX);
+    assert_eq!(read(endless.handle(request).await).await.0, 200);
+
     let (service, outcomes) = service_over(Arc::new(Hangs));
     let service = service.budget(Duration::from_millis(50));
     let request = signed(Version::HTTP_11, "h", &path("health"), health_body().as_bytes());

@@ -1,7 +1,7 @@
 //! Base64 as the specification has it (ENC-1): the standard alphabet with padding, no white space, no stray
 //! bits. Secrets are decoded straight into the buffer they stay in.
 
-use base64::{Engine as _, decoded_len_estimate, encoded_len, prelude::BASE64_STANDARD};
+use base64::{Engine as _, decoded_len_estimate, prelude::BASE64_STANDARD};
 use zeroize::Zeroizing;
 
 use super::Text;
@@ -49,7 +49,7 @@ where
 /// Encodes `bytes` to the end of a buffer.
 pub(super) fn append_encoded(bytes: &[u8], buffer: &mut Vec<u8>) {
     let start = buffer.len();
-    buffer.resize(start + encoded_len(bytes.len(), true).unwrap_or(usize::MAX), 0);
+    buffer.resize(start + bytes.len().div_ceil(3) * 4, 0);
     let room = buffer.get_mut(start..).unwrap_or_default();
     let written = BASE64_STANDARD.encode_slice(bytes, room).unwrap_or_default();
     buffer.truncate(start + written);

@@ -60,12 +60,24 @@ impl KeyBackend for OneKey {
     }
 
     async fn health(&self) -> Result<Health, BackendError> {
-        // A real key manager encrypts and decrypts something with a test key of its own here.
+        let status = if works() {
+            HealthStatus::Active
+        } else {
+            HealthStatus::Unavailable
+        };
         Ok(Health::new(
             "Example Inc.",
-            FleetMember::new("memory-1", "OneKey 1.0", HealthStatus::Active),
+            FleetMember::new("memory-1", "OneKey 1.0", status),
         ))
     }
+}
+
+/// HLT-1: real cryptography, with a key that is never served.
+fn works() -> bool {
+    let (key, iv, mut text) = (Aes256Gcm::new(&[1; 32].into()), [0; 12].into(), *b"probe");
+    key.encrypt_inout_detached(&iv, b"", text.as_mut_slice().into())
+        .and_then(|tag| key.decrypt_inout_detached(&iv, b"", text.as_mut_slice().into(), &tag))
+        .is_ok_and(|()| text == *b"probe")
 }
 
 fn failed(what: &'static str) -> BackendError {

@@ -8,6 +8,7 @@ mod server;
 
 use std::{io::IsTerminal as _, net::SocketAddr, process::ExitCode, time::Duration};
 
+use anyhow::Context as _;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
@@ -52,6 +53,8 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let demo = demo::Demo::new(&arguments.region)?;
     let introduction = demo.introduction(server.address());
     let service = xks_http::XksService::new(demo.proxy).budget(Duration::from_millis(arguments.budget));
+    let stop = server::stop_signal().context("cannot catch signals")?;
     demo::print(&introduction)?;
-    server.serve(service).await
+    server.serve(service, stop).await;
+    Ok(())
 }

@@ -47,8 +47,8 @@ impl Server {
         self.address
     }
 
-    /// Serves until SIGINT or SIGTERM, then lets requests in flight end.
-    pub(crate) async fn serve(self, service: XksService) -> anyhow::Result<()> {
+    /// Serves until `stop` ends, then lets requests in flight end.
+    pub(crate) async fn serve(self, service: XksService, stop: impl Future<Output = ()>) {
         let connections = GracefulShutdown::new();
         // TRN-2: a client that speaks HTTP/1.1 alone is served as well as one that speaks HTTP/2.
         let mut http = auto::Builder::new(TokioExecutor::new());
@@ -59,7 +59,7 @@ impl Server {
             .timer(TokioTimer::new())
             .keep_alive_interval(HEADER_TIMEOUT);
 
-        let mut stop = std::pin::pin!(stop_signal());
+        let mut stop = std::pin::pin!(stop);
         loop {
             let stream = tokio::select! {
                 accepted = self.listener.accept() => match accepted {
@@ -70,10 +70,7 @@ impl Server {
                         continue;
                     }
                 },
-                signal = &mut stop => {
-                    signal?;
-                    break;
-                }
+                () = &mut stop => break,
             };
             serve_connection(stream, &http, &connections, service.clone());
         }
@@ -86,7 +83,6 @@ impl Server {
         {
             tracing::warn!("stopped before all requests had ended");
         }
-        Ok(())
     }
 }
 
@@ -143,18 +139,25 @@ async fn answer(
     Ok(response)
 }
 
-async fn stop_signal() -> std::io::Result<()> {
+/// Ends on SIGINT or SIGTERM, which are caught from the moment of this call.
+pub(crate) fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
 
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        Ok(())
+        Ok(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        })
     }
     #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
+    {
+        let mut interrupt = tokio::signal::windows::ctrl_c()?;
+        Ok(async move {
+            interrupt.recv().await;
+        })
+    }
 }

@@ -117,7 +117,7 @@ impl Proxy {
         if request.method() != "POST" {
             return Ok(Response::method_not_allowed()); // TRN-4
         }
-        request.body()?;
+        request.body()?; // without it there is nothing to verify
         let verified = sigv4::verify(request, &key_store, (self.clock)())
             .map_err(|rejection| Error::from(ErrorName::AuthenticationFailed).because(rejection.to_string()))?;
         trail.verified = Some(verified.clone());

@@ -73,6 +73,7 @@ impl Drop for Trail<'_> {
         let outcome = match &self.end {
             End::Open => Outcome::Cancelled,
             End::Answered { status: 200 } => Outcome::Success,
+            // The only answer that is neither 200 nor made from an error is a 405.
             End::Answered { status } => Outcome::Failure {
                 status: *status,
                 error: None,

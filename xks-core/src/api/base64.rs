@@ -51,6 +51,7 @@ pub(super) fn append_encoded(bytes: &[u8], buffer: &mut Vec<u8>) {
     let start = buffer.len();
     buffer.resize(start + bytes.len().div_ceil(3) * 4, 0);
     let room = buffer.get_mut(start..).unwrap_or_default();
+    // The room is exactly what is needed, so this does not fail.
     let written = BASE64_STANDARD.encode_slice(bytes, room).unwrap_or_default();
     buffer.truncate(start + written);
 }

@@ -1,1 +1,3 @@
 //! Benchmarks of the workspace; `cargo bench -p xks-benches` runs them.
+
+#![forbid(unsafe_code)]

@@ -48,6 +48,8 @@
 //! # How long a key lasts
 //! A key version makes 2^32 encryptions, then it refuses: see [`KeyVersion`].
 
+#![forbid(unsafe_code)]
+
 mod error;
 mod gcm;
 mod iv_count;

@@ -31,6 +31,8 @@
 //! Ids like ENC-7 or SIG-5 stand for the requirements of the specification, as the project's `docs/requirements.md`
 //! lists them. They mark the line that keeps a requirement, and the test that proves it.
 
+#![forbid(unsafe_code)]
+
 mod aad;
 mod api;
 mod audit;

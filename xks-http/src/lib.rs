@@ -84,6 +84,8 @@
 //! * `timeout`: `XksService::budget`, a time limit for each request, kept with tokio's timer. The service then runs
 //!   within a tokio runtime.
 
+#![forbid(unsafe_code)]
+
 mod body;
 mod convert;
 mod service;

@@ -3,6 +3,8 @@
 //! For now it has a demo mode only: started without a configuration it serves software keys on loopback, and prints all
 //! that is needed to call it.
 
+#![forbid(unsafe_code)]
+
 mod demo;
 mod server;
 

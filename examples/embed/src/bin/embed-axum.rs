@@ -2,6 +2,8 @@
 //!
 //! `cargo run -p xks-embed-examples --bin embed-axum`, then call `http://127.0.0.1:8001`.
 
+#![forbid(unsafe_code)]
+
 use std::{error::Error, sync::Arc, time::Duration};
 
 use axum::{Router, routing::get};

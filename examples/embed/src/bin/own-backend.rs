@@ -2,6 +2,8 @@
 //!
 //! `cargo run -p xks-embed-examples --bin own-backend`, then call `http://127.0.0.1:8003`.
 
+#![forbid(unsafe_code)]
+
 use std::{error::Error, sync::Arc, time::Duration};
 
 use aes_gcm::{Aes256Gcm, KeyInit as _, aead::AeadInOut as _};

@@ -1,22 +1,33 @@
 //! What a module's return code means: one table, by code and step.
 
-use std::fmt;
+use std::{error::Error as StdError, fmt, path::PathBuf};
 
 use cryptoki_sys as ckr;
+use thiserror::Error;
 use xks_core::BackendErrorKind;
+
+use crate::config::SlotSelector;
 
 /// The step of a request in which a module was called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Phase {
-    /// `C_OpenSession`.
+    /// `C_GetFunctionList`, `C_Initialize`, `C_Finalize`.
+    Module,
+    /// `C_GetSlotList`, `C_GetTokenInfo`, `C_GetMechanismInfo`.
+    Token,
+    /// `C_OpenSession`, `C_CloseSession`.
     OpenSession,
+    /// `C_GetSessionInfo`.
+    Session,
     /// `C_Login`.
     Login,
     /// `C_FindObjectsInit`, `C_FindObjects`, `C_FindObjectsFinal`.
     Find,
     /// `C_GetAttributeValue`.
     Attributes,
+    /// `C_GenerateKey`.
+    Generate,
     /// `C_GenerateRandom`.
     Random,
     /// `C_EncryptInit`.
@@ -95,7 +106,7 @@ impl ReturnCode {
     /// asked first.
     #[must_use]
     pub const fn verdict(self, phase: Phase) -> Verdict {
-        use Phase::{Attributes, Decrypt, DecryptInit, EncryptInit, Login};
+        use Phase::{Attributes, Decrypt, DecryptInit, EncryptInit, Login, OpenSession};
 
         match (phase, self.0) {
             (_, ckr::CKR_OK) | (Login, ckr::CKR_USER_ALREADY_LOGGED_IN) => Verdict::Done,
@@ -139,9 +150,19 @@ impl ReturnCode {
 
             (_, ckr::CKR_USER_NOT_LOGGED_IN) => Verdict::LogInAgain,
 
-            // An operation stays active on a session when an earlier call on it failed half-way.
-            (_, ckr::CKR_SESSION_HANDLE_INVALID | ckr::CKR_SESSION_CLOSED | ckr::CKR_OPERATION_ACTIVE) => {
-                Verdict::NewSession
+            // An operation stays active on a session when an earlier call on it failed half-way; and it is gone when
+            // the session was closed and its handle given out anew in the middle of it.
+            (
+                _,
+                ckr::CKR_SESSION_HANDLE_INVALID
+                | ckr::CKR_SESSION_CLOSED
+                | ckr::CKR_OPERATION_ACTIVE
+                | ckr::CKR_OPERATION_NOT_INITIALIZED,
+            ) => Verdict::NewSession,
+
+            // All sessions that the token has are in use, by whomever.
+            (OpenSession, ckr::CKR_SESSION_COUNT) | (_, ckr::CKR_TOKEN_RESOURCE_EXCEEDED) => {
+                Verdict::Fail(BackendErrorKind::Throttled)
             }
 
             (
@@ -151,6 +172,7 @@ impl ReturnCode {
                 | ckr::CKR_DEVICE_MEMORY
                 | ckr::CKR_HOST_MEMORY
                 | ckr::CKR_TOKEN_NOT_PRESENT
+                | ckr::CKR_TOKEN_NOT_RECOGNIZED
                 | ckr::CKR_SLOT_ID_INVALID
                 | ckr::CKR_CRYPTOKI_NOT_INITIALIZED
                 | ckr::CKR_GENERAL_ERROR
@@ -182,7 +204,203 @@ impl fmt::Debug for ReturnCode {
     }
 }
 
-impl std::error::Error for ReturnCode {}
+impl StdError for ReturnCode {}
+
+/// A call of the module that did not succeed: which function, and what it returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallError {
+    function: &'static str,
+    phase: Phase,
+    code: ReturnCode,
+}
+
+impl CallError {
+    pub(crate) const fn new(function: &'static str, phase: Phase, code: ReturnCode) -> Self {
+        Self { function, phase, code }
+    }
+
+    /// The function's name in the standard, such as `C_Encrypt`.
+    #[must_use]
+    pub const fn function(&self) -> &'static str {
+        self.function
+    }
+
+    /// The step that the function belongs to.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// What the function returned.
+    #[must_use]
+    pub const fn code(&self) -> ReturnCode {
+        self.code
+    }
+}
+
+impl CallError {
+    /// Whether another operation may begin on the session: a short list of what modules were seen to leave clean. After
+    /// anything else an operation may still be active.
+    pub(crate) const fn leaves_session_usable(&self) -> bool {
+        use Phase::{Attributes, Decrypt, DecryptInit, EncryptInit};
+
+        matches!(
+            (self.phase, self.code.0),
+            (
+                EncryptInit | DecryptInit | Attributes,
+                ckr::CKR_KEY_FUNCTION_NOT_PERMITTED
+                    | ckr::CKR_KEY_TYPE_INCONSISTENT
+                    | ckr::CKR_KEY_SIZE_RANGE
+                    | ckr::CKR_KEY_HANDLE_INVALID
+                    | ckr::CKR_OBJECT_HANDLE_INVALID
+                    | ckr::CKR_MECHANISM_INVALID
+                    | ckr::CKR_MECHANISM_PARAM_INVALID
+            ) | (
+                Decrypt,
+                ckr::CKR_ENCRYPTED_DATA_INVALID | ckr::CKR_ENCRYPTED_DATA_LEN_RANGE | ckr::CKR_AEAD_DECRYPT_FAILED
+            ) | (_, ckr::CKR_USER_NOT_LOGGED_IN)
+        )
+    }
+
+    /// Whether the session's handle is nobody's now, and may soon be another's.
+    pub(crate) const fn says_session_is_gone(&self) -> bool {
+        matches!(
+            self.code.0,
+            ckr::CKR_SESSION_HANDLE_INVALID | ckr::CKR_SESSION_CLOSED | ckr::CKR_CRYPTOKI_NOT_INITIALIZED
+        )
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.function, self.code)
+    }
+}
+
+impl StdError for CallError {}
+
+/// Why a library could not be loaded as a PKCS#11 module.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The system's loader refuses it: there is no such file, it is made for another machine, or libraries that it
+    /// needs are missing.
+    #[error("the library cannot be loaded")]
+    Library(#[source] libloading::Error),
+    /// It is a library, and no PKCS#11 module.
+    #[error("the library has no function list: it is no PKCS#11 module")]
+    NoFunctionList,
+    /// The module does not give out its function list.
+    #[error("the module does not give out its function list")]
+    Call(#[source] CallError),
+    /// A version of PKCS#11 before 2.
+    #[error("the module speaks PKCS#11 {0}.{1}; 2.20 or later is needed")]
+    Version(u8, u8),
+}
+
+/// Why a backend could not be opened.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The library could not be loaded.
+    #[error("the PKCS#11 module {} cannot be used", path.display())]
+    #[non_exhaustive]
+    Load {
+        /// The library's path, as configured.
+        path: PathBuf,
+        /// Why.
+        source: LoadError,
+    },
+    /// The module is loaded already, with other parameters.
+    #[error("the PKCS#11 module {} is in use with other parameters", path.display())]
+    #[non_exhaustive]
+    Parameters {
+        /// The library's path, as configured.
+        path: PathBuf,
+    },
+    /// No token is the one that was asked for.
+    #[error("there is no token {wanted}; there are: {}", list(present))]
+    #[non_exhaustive]
+    NoToken {
+        /// What was asked for.
+        wanted: SlotSelector,
+        /// What there is: label and serial number of each token.
+        present: Vec<String>,
+    },
+    /// Several tokens are the one that was asked for.
+    #[error("{count} tokens are {wanted}: name the one by its serial number")]
+    #[non_exhaustive]
+    Ambiguous {
+        /// What was asked for.
+        wanted: SlotSelector,
+        /// How many there are.
+        count: usize,
+    },
+    /// The token knows no AES-GCM.
+    #[error("the token {token} has no AES-GCM (CKM_AES_GCM)")]
+    #[non_exhaustive]
+    NoAesGcm {
+        /// The token's label.
+        token: String,
+    },
+    /// The token refuses the PIN. It is not tried again, for HSMs lock: open the backend anew with the right one.
+    #[error("the token refuses the PIN, which is not tried again")]
+    PinRefused(#[source] CallError),
+    /// The test key is missing, or is not fit to be one.
+    #[error("no test key: {problem}")]
+    #[non_exhaustive]
+    TestKey {
+        /// What is wrong, and what to do.
+        problem: String,
+        /// The call that failed, if one did.
+        source: Option<CallError>,
+    },
+    /// The self-test went wrong: to go on would put data at risk.
+    #[error("the self-test failed: {problem}")]
+    #[non_exhaustive]
+    SelfTest {
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// A call failed.
+    #[error("the PKCS#11 module failed")]
+    Call(#[from] CallError),
+    /// The module is being initialized anew, or could not be.
+    #[error("the PKCS#11 module is not initialized at the moment")]
+    NotInitialized,
+    /// The configuration contradicts itself.
+    #[error("the configuration cannot be: {0}")]
+    Config(&'static str),
+    /// The system gives no more threads.
+    #[error("no thread could be started")]
+    Thread(#[source] std::io::Error),
+}
+
+impl OpenError {
+    /// Whether the same attempt may go well later, without anybody changing the configuration.
+    pub(crate) const fn may_pass(&self) -> bool {
+        match self {
+            Self::NoToken { .. } | Self::Call(_) | Self::NotInitialized => true,
+            Self::Load { .. }
+            | Self::Parameters { .. }
+            | Self::Ambiguous { .. }
+            | Self::NoAesGcm { .. }
+            | Self::PinRefused(_)
+            | Self::TestKey { .. }
+            | Self::SelfTest { .. }
+            | Self::Config(_)
+            | Self::Thread(_) => false,
+        }
+    }
+}
+
+fn list(present: &[String]) -> String {
+    if present.is_empty() {
+        "none".to_owned()
+    } else {
+        present.join(", ")
+    }
+}
 
 macro_rules! names {
     ($($name:ident)*) => {
@@ -216,11 +434,15 @@ mod tests {
     use super::*;
     use Phase::*;
 
-    const PHASES: [Phase; 9] = [
+    const PHASES: [Phase; 13] = [
+        Module,
+        Token,
         OpenSession,
+        Session,
         Login,
         Find,
         Attributes,
+        Generate,
         Random,
         EncryptInit,
         Encrypt,
@@ -312,7 +534,12 @@ mod tests {
     #[test]
     fn what_another_session_may_mend_is_tried_again() {
         assert_verdict(&PHASES, &[CKR_USER_NOT_LOGGED_IN], Verdict::LogInAgain);
-        let codes = [CKR_SESSION_HANDLE_INVALID, CKR_SESSION_CLOSED, CKR_OPERATION_ACTIVE];
+        let codes = [
+            CKR_SESSION_HANDLE_INVALID,
+            CKR_SESSION_CLOSED,
+            CKR_OPERATION_ACTIVE,
+            CKR_OPERATION_NOT_INITIALIZED,
+        ];
         assert_verdict(&PHASES, &codes, Verdict::NewSession);
         let codes = [
             CKR_DEVICE_ERROR,

@@ -1,0 +1,398 @@
+//! The thread that looks after a token: it keeps a session that is never used for work, tests the token, looks at its keys
+//! again, and brings it back when it has failed.
+//!
+//! ```text
+//! connected ──test fails, with new sessions too──▶ down: requests are refused at once
+//!     ▲                                              │  every recovery interval
+//!     └── token found, logged in, tested ◀── finalize, initialize (when nobody is inside)
+//! ```
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use cryptoki_sys as ck;
+
+use crate::{
+    bell::Wake,
+    config::{SlotSelector, TestKey},
+    error::{CallError, OpenError},
+    gcm::{self, Setback},
+    health::Checkup,
+    keys,
+    module::{Access, NotReinitialized},
+    quirks::SessionMode,
+    raw::{Attribute, TokenInfo},
+    session::Place,
+    token::{Connection, Token},
+};
+
+/// How long a failed module's last calls are waited for before it is finalized.
+const LAST_CALLS: Duration = Duration::from_millis(250);
+
+/// The additional authenticated data and the plaintext of a test.
+const TEST_AAD: &[u8] = b"xks-backend-pkcs11 test";
+const TEST_PLAINTEXT: &[u8] = b"not a secret, 32 bytes of length";
+
+pub(crate) struct Attendant {
+    token: Arc<Token>,
+    /// Keeps the login alive. Never used for work.
+    anchor: Place,
+    /// Holds the test key, tests, and looks at keys.
+    probe: Place,
+    test_key: Option<ck::CK_OBJECT_HANDLE>,
+    /// The initialization of the module in which the token was last looked for.
+    generation: u64,
+}
+
+impl Attendant {
+    pub(crate) fn new(token: Arc<Token>) -> Self {
+        let module = &token.module;
+        Self {
+            anchor: Place::new(Arc::clone(module)),
+            probe: Place::new(Arc::clone(module)),
+            token,
+            test_key: None,
+            generation: 0,
+        }
+    }
+
+    /// Until the bell is stopped.
+    pub(crate) fn run(mut self) {
+        loop {
+            let interval = if self.token.is_connected() {
+                self.token.config.health_interval.min(self.token.config.key_refresh)
+            } else {
+                self.token.config.recovery_interval
+            };
+            match self.token.bell.wait_until(Instant::now() + interval) {
+                Wake::Stopped => break,
+                Wake::Rung | Wake::Time if self.token.is_connected() => {
+                    self.look_after();
+                    if self.token.is_connected() {
+                        self.refresh_keys();
+                    }
+                }
+                // A refused PIN is not tried again; somebody has to see to it.
+                Wake::Rung | Wake::Time if self.token.pin_refused().is_some() => {}
+                Wake::Rung | Wake::Time => self.recover(),
+            }
+        }
+        self.token.disconnected("the backend was shut down".to_owned());
+    }
+
+    /// Finds the token, logs in and tests it; requests are served from then on.
+    pub(crate) fn connect(&mut self) -> Result<(), OpenError> {
+        let token = Arc::clone(&self.token);
+        token.module.ensure_initialized()?;
+        let access = token.module.enter().ok_or(OpenError::NotInitialized)?;
+        self.generation = access.generation();
+        let (slot, info) = find_token(&access, &token.config.slot)?;
+        let read_write = match token.config.quirks.session_mode() {
+            SessionMode::Automatic => !info.is_write_protected(),
+            SessionMode::ReadWrite => true,
+            SessionMode::ReadOnly => false,
+        };
+        if let Err(error) = access.mechanism_info(slot, ck::CKM_AES_GCM)
+            && error.code().0 == ck::CKR_MECHANISM_INVALID
+        {
+            return Err(OpenError::NoAesGcm { token: info.label });
+        }
+
+        // The new anchor is there before the old one goes, so that the login outlives it.
+        let mut anchor = Place::new(Arc::clone(&token.module));
+        let session = anchor.session(&access, slot, read_write)?.handle;
+        token.log_in(&access, session, info.wants_login())?;
+        // Some modules keep a slot's login to themselves until a session asks.
+        let is_logged_in = access.is_logged_in(session)?;
+        self.retire(&access);
+        self.anchor = anchor;
+        self.probe.session(&access, slot, read_write)?;
+        self.test_key = self.find_test_key(&access, is_logged_in)?;
+        let checkup = self.test(&access, slot).map_err(|setback| match setback {
+            Setback::Call(error) => explain(error),
+            Setback::IvFault(fault) => {
+                token.note_iv_fault(fault);
+                OpenError::SelfTest {
+                    problem: fault.to_owned(),
+                }
+            }
+            Setback::Final(error) => OpenError::SelfTest {
+                problem: error.to_string(),
+            },
+        })?;
+        token.note_checkup(checkup);
+        let connection = Connection {
+            generation: access.generation(),
+            slot,
+            read_write,
+            wants_login: info.wants_login() && token.config.pin.login().is_some(),
+            test_key: self.test_key,
+        };
+        token.connected(connection, info);
+        Ok(())
+    }
+
+    /// Closes the sessions, but not such as the module has closed itself.
+    fn retire(&mut self, access: &Access<'_>) {
+        for place in [&mut self.anchor, &mut self.probe] {
+            if let Some(session) = place.opened(access)
+                && access.is_logged_in(session.handle).is_err()
+            {
+                place.forget();
+            }
+            place.close(access);
+        }
+        self.test_key = None;
+    }
+
+    /// HLT-1: a test key that backs no KMS key.
+    fn find_test_key(
+        &mut self,
+        access: &Access<'_>,
+        is_logged_in: bool,
+    ) -> Result<Option<ck::CK_OBJECT_HANDLE>, OpenError> {
+        let Some(session) = self.probe.opened(access) else {
+            return Ok(None);
+        };
+        let (session, trouble) = (session.handle, |problem: String, source| OpenError::TestKey {
+            problem,
+            source,
+        });
+        match &self.token.config.test_key {
+            TestKey::None => Ok(None),
+            TestKey::Session => {
+                let template = [
+                    Attribute::Flag(ck::CKA_TOKEN, false),
+                    // Without a login there are no private objects, and nShield's module slot never has any.
+                    Attribute::Flag(ck::CKA_PRIVATE, is_logged_in),
+                    Attribute::Flag(ck::CKA_SENSITIVE, true),
+                    Attribute::Flag(ck::CKA_EXTRACTABLE, false),
+                    Attribute::Flag(ck::CKA_ENCRYPT, true),
+                    Attribute::Flag(ck::CKA_DECRYPT, true),
+                    Attribute::Number(ck::CKA_VALUE_LEN, 32),
+                ];
+                let made = access.generate_key(session, ck::CKM_AES_KEY_GEN, &template);
+                made.map(Some).map_err(|error| {
+                    let problem = "the token makes no session key: name a key of its own for tests";
+                    trouble(problem.to_owned(), Some(error))
+                })
+            }
+            TestKey::Named(name) => {
+                let epoch = self.token.epoch();
+                match keys::search(access, session, name, epoch)? {
+                    Ok(key) if key.is_aes_256() && is_test_key(&key) => Ok(Some(key.handle)),
+                    Ok(_) => {
+                        let problem = format!("the key with {name} is no AES-256 key that may encrypt and decrypt");
+                        Err(trouble(problem, None))
+                    }
+                    Err(miss) => Err(trouble(miss.error(name).to_string(), None)),
+                }
+            }
+        }
+    }
+
+    /// Two encryptions and a decryption of each: that the IVs are made, and made anew (ENC-6), and that what comes back is
+    /// what went in.
+    fn test(&mut self, access: &Access<'_>, slot: ck::CK_SLOT_ID) -> Result<Checkup, Setback> {
+        let mut latency = Duration::ZERO;
+        if let (Some(key), Some(session)) = (self.test_key, self.probe.opened(access)) {
+            let source = self.token.config.quirks.iv_source();
+            for _ in 0..2 {
+                let start = Instant::now();
+                let handle = session.handle;
+                let sealed = gcm::seal(access, handle, &mut session.ivs, source, key, TEST_AAD, TEST_PLAINTEXT)?;
+                let sealed_at = Instant::now();
+                let both = gcm::with_tag(&sealed.ciphertext, &sealed.tag);
+                let opened = gcm::open(access, handle, key, &sealed.iv, TEST_AAD, &both)?;
+                latency = latency.max(sealed_at - start).max(sealed_at.elapsed());
+                if *opened != TEST_PLAINTEXT {
+                    return Err(Setback::Final(xks_core::BackendError::new(
+                        xks_core::BackendErrorKind::Other,
+                        "a test encryption does not decrypt to what it was made from",
+                    )));
+                }
+            }
+        } else {
+            let start = Instant::now();
+            access.token_info(slot)?;
+            latency = start.elapsed();
+        }
+        Ok(Checkup {
+            at: Instant::now(),
+            latency,
+            is_deep: self.test_key.is_some(),
+        })
+    }
+
+    /// Tests the token; if that fails, with new sessions; if that fails too, the token is down.
+    fn look_after(&mut self) {
+        let token = Arc::clone(&self.token);
+        let problem = match self.test_again() {
+            Ok(checkup) => {
+                token.note_checkup(checkup);
+                return;
+            }
+            // It works, for others: the last test's result stays until it is too old.
+            Err(Setback::Call(error)) if token.config.quirks.is_throttled(&error) => return,
+            Err(Setback::IvFault(fault)) => {
+                token.note_iv_fault(fault);
+                return;
+            }
+            Err(Setback::Call(error)) => error.to_string(),
+            Err(Setback::Final(error)) => error.to_string(),
+        };
+        let Err(error) = self.connect() else {
+            tracing::info!(problem, "the token needed new sessions");
+            return;
+        };
+        let problem = chain(&error);
+        tracing::error!(
+            token = token.name(),
+            problem,
+            "the token does not work: requests are refused until it does"
+        );
+        self.go_down(&error);
+        if self.token.pin_refused().is_none() {
+            self.recover();
+        }
+    }
+
+    fn test_again(&mut self) -> Result<Checkup, Setback> {
+        let token = Arc::clone(&self.token);
+        let unavailable = || xks_core::BackendError::from(xks_core::BackendErrorKind::Unavailable);
+        let access = token.module.enter().ok_or_else(unavailable)?;
+        let slot = token.slot_in(access.generation()).ok_or_else(unavailable)?;
+        if let Some(anchor) = self.anchor.opened(&access) {
+            access.is_logged_in(anchor.handle)?;
+        }
+        self.test(&access, slot)
+    }
+
+    /// One attempt to bring the token back: the module is initialized anew, if that may be, and the token is looked for.
+    fn recover(&mut self) {
+        match self.token.module.reinitialize(self.generation, LAST_CALLS) {
+            Ok(()) => {}
+            Err(problem @ (NotReinitialized::NotOurs | NotReinitialized::InUse)) => {
+                tracing::debug!(%problem, "the PKCS#11 module is not initialized anew");
+            }
+            Err(problem @ NotReinitialized::Wedged(_)) => {
+                self.token.disconnected(problem.to_string());
+                tracing::warn!(token = self.token.name(), %problem);
+            }
+            Err(problem @ NotReinitialized::Call(_)) => {
+                self.token.disconnected(problem.to_string());
+                tracing::debug!(%problem, "the PKCS#11 module cannot be initialized");
+                return;
+            }
+        }
+        match self.connect() {
+            Ok(()) => tracing::info!(token = self.token.name(), "the token works again"),
+            Err(error) => self.go_down(&error),
+        }
+    }
+
+    pub(crate) fn go_down(&self, error: &OpenError) {
+        if matches!(error, OpenError::PinRefused(_)) {
+            tracing::error!(
+                token = self.token.name(),
+                "the token refuses the PIN, which is not tried again: correct it, and restart"
+            );
+        }
+        self.token.disconnected(chain(error));
+    }
+
+    /// Looks again at the keys that have not been looked at for a while.
+    fn refresh_keys(&mut self) {
+        let token = Arc::clone(&self.token);
+        let epoch = token.epoch();
+        for (id, old) in token.keys.older_than(token.config.key_refresh, epoch) {
+            let (Some(access), Some(name)) = (token.module.enter(), token.keys.name(&id)) else {
+                return;
+            };
+            let Some(session) = self.probe.opened(&access) else {
+                return;
+            };
+            match keys::look_at(&access, session.handle, old.handle, &name, epoch) {
+                Ok(Some(key)) => token.keys.update(&id, &old, key),
+                // The next request searches.
+                Ok(None) => token.keys.forget(&id, old.handle),
+                Err(error) => {
+                    tracing::debug!(%error, key = %id, "a key could not be looked at again");
+                    token.keys.forget(&id, old.handle);
+                    if !error.leaves_session_usable() {
+                        token.bell.ring();
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn is_test_key(key: &keys::Key) -> bool {
+    key.permits(xks_core::KeyUsage::Encrypt) && key.permits(xks_core::KeyUsage::Decrypt)
+}
+
+/// A self-test in which a call fails because the quirks are wrong says so.
+fn explain(error: CallError) -> OpenError {
+    if matches!(
+        error.code().0,
+        ck::CKR_MECHANISM_PARAM_INVALID | ck::CKR_MECHANISM_INVALID
+    ) {
+        return OpenError::SelfTest {
+            problem: format!(
+                "{error}: the module refuses AES-GCM as the quirks have it; are they those of the vendor?"
+            ),
+        };
+    }
+    OpenError::Call(error)
+}
+
+/// An error and all its causes in one line.
+fn chain(error: &OpenError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// The slot of the token that was asked for.
+fn find_token(access: &Access<'_>, wanted: &SlotSelector) -> Result<(ck::CK_SLOT_ID, TokenInfo), OpenError> {
+    let mut present = Vec::new();
+    for slot in access.slots()? {
+        match access.token_info(slot) {
+            Ok(info) => present.push((slot, info)),
+            // One slot's failure is no other's.
+            Err(error) => tracing::debug!(slot, %error, "a slot does not tell of its token"),
+        }
+    }
+    let mut matching: Vec<_> = match wanted {
+        // SoftHSM2 has a slot for a token that is still to be made.
+        SlotSelector::First => {
+            let mut initialized = present.iter().filter(|(_, info)| info.is_initialized());
+            initialized.next().or(present.first()).into_iter().collect()
+        }
+        SlotSelector::Index(index) => present.iter().skip(*index).take(1).collect(),
+        SlotSelector::TokenLabel(label) => present.iter().filter(|(_, info)| info.label == *label).collect(),
+        SlotSelector::Serial(serial) => present.iter().filter(|(_, info)| info.serial == *serial).collect(),
+    };
+    match (matching.pop(), matching.len()) {
+        (Some((slot, info)), 0) => Ok((*slot, info.clone())),
+        (Some(_), others) => Err(OpenError::Ambiguous {
+            wanted: wanted.clone(),
+            count: others + 1,
+        }),
+        (None, _) => Err(OpenError::NoToken {
+            wanted: wanted.clone(),
+            present: present
+                .iter()
+                .map(|(_, info)| format!("{:?} (serial number {})", info.label, info.serial))
+                .collect(),
+        }),
+    }
+}

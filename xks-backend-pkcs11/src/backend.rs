@@ -1,0 +1,284 @@
+//! The backend: requests go to the token's threads, or stay on the caller's, and come back as the pipeline wants them.
+
+use std::{fmt, sync::Arc, thread, time::Duration};
+
+use xks_core::{
+    BackendError, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, HealthStatus, KeyBackend,
+    KeyId, KeyMetadata, Zeroizing, async_trait,
+};
+
+use crate::{
+    attendant::Attendant,
+    config::{Config, Dispatch},
+    error::OpenError,
+    gcm, health,
+    inline::Sessions,
+    module::Module,
+    pool::{Load, Pool, Size},
+    session::Place,
+    token::Token,
+};
+
+/// Sessions beside those that serve requests: one that only keeps the login alive, and one that tests. While the token
+/// is being connected anew, there is one more.
+const OTHER_SESSIONS: usize = 3;
+
+/// How long a backend that is dropped waits for calls in the module.
+const LAST_CALLS: Duration = Duration::from_secs(2);
+
+/// The keys of one token of a PKCS#11 module.
+///
+/// Several backends may use one module, each with a token or a configuration of its own. Drop them, or say
+/// [`shutdown`](Self::shutdown), before the process ends: a module may crash that still has a call in it then.
+///
+/// The crate's first page has an example.
+pub struct Pkcs11Backend {
+    token: Arc<Token>,
+    calls: Calls,
+    attendant: Option<thread::JoinHandle<()>>,
+}
+
+enum Calls {
+    OnThreads(Pool<Place>),
+    Inline(Sessions<Place>),
+}
+
+/// What a backend is doing, for metrics.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Status {
+    /// How the token is.
+    pub health: HealthStatus,
+    /// Why it is not better.
+    pub problem: Option<String>,
+    /// Requests that wait for a session.
+    pub queued: usize,
+    /// Requests in the module.
+    pub running: usize,
+    /// Calls that did not return in time and have not returned since.
+    pub written_off: usize,
+    /// Requests that were `Throttled` because the queue was full, since the start.
+    pub refused: u64,
+    /// Requests that were answered `Timeout`, since the start.
+    pub timed_out: u64,
+    /// How long a test encryption or decryption took at the last test.
+    pub latency: Option<Duration>,
+}
+
+impl Pkcs11Backend {
+    /// Loads the module, finds the token, logs in and tests it, and starts the threads. It blocks until that is done; a
+    /// call of the module that does not return keeps it for ever.
+    ///
+    /// # Errors
+    /// [`OpenError`]: nothing is left running then.
+    pub fn open(config: Config) -> Result<Self, OpenError> {
+        Self::start(config, |_| false)
+    }
+
+    /// As [`open`](Self::open), but a token that does not work at the moment is waited for in the background, and the
+    /// requests until then are answered `Unavailable`. So one HSM of a fleet that is down at the start keeps nobody from
+    /// starting.
+    ///
+    /// # Errors
+    /// What no waiting mends: a library that is no module, a refused PIN, a token without AES-GCM, a failed self-test.
+    pub fn open_when_ready(config: Config) -> Result<Self, OpenError> {
+        Self::start(config, OpenError::may_pass)
+    }
+
+    fn start(config: Config, is_tolerable: impl Fn(&OpenError) -> bool) -> Result<Self, OpenError> {
+        config.check()?;
+        let module = Module::acquire(&config.module, config.parameters.as_deref())?;
+        let token = Arc::new(Token::new(config, Arc::clone(&module)));
+        let mut attendant = Attendant::new(Arc::clone(&token));
+        let connected = match attendant.connect() {
+            Err(error) if is_tolerable(&error) => {
+                tracing::warn!(%error, "the token does not work yet: it is waited for");
+                attendant.go_down(&error);
+                Ok(())
+            }
+            connected => connected,
+        };
+        let calls = connected.and_then(|()| Calls::start(&token));
+        let calls = match calls {
+            Ok(calls) => calls,
+            Err(error) => {
+                drop(attendant); // its sessions go before the module
+                module.release();
+                return Err(error);
+            }
+        };
+        let mut backend = Self {
+            token,
+            calls,
+            attendant: None,
+        };
+        let thread = thread::Builder::new().name(format!("xks-attend-{}", backend.token.name()));
+        // From here on a failure drops the backend, which cleans up.
+        backend.attendant = Some(thread.spawn(|| attendant.run()).map_err(OpenError::Thread)?);
+        Ok(backend)
+    }
+
+    /// What the backend is doing.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let load = self.calls.load();
+        let (health, problem) = health::status(&self.token, &load);
+        Status {
+            health,
+            problem,
+            queued: load.queued,
+            running: load.running,
+            written_off: load.written_off,
+            refused: load.refused,
+            timed_out: load.timed_out,
+            latency: self.token.checkup().map(|checkup| checkup.latency),
+        }
+    }
+
+    /// Takes no more requests, waits for those in the module, closes the sessions, and finalizes the module if no other
+    /// backend uses it. Says whether all calls had returned within the time; if not, the module is left as it is, and the
+    /// process should end without unloading it.
+    #[must_use = "a module with calls in it may crash when the process ends"]
+    pub fn shutdown(mut self, patience: Duration) -> bool {
+        self.stop(patience)
+    }
+
+    fn stop(&mut self, patience: Duration) -> bool {
+        let Some(attendant) = self.attendant.take() else {
+            return true;
+        };
+        let end = std::time::Instant::now() + patience;
+        self.token.bell.stop();
+        let hanging = self.calls.stop_within(patience);
+        while !attendant.is_finished() && std::time::Instant::now() < end {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let is_done = attendant.is_finished() && hanging == 0;
+        if attendant.is_finished() && attendant.join().is_err() {
+            tracing::error!("the thread that looked after a token had panicked");
+        }
+        self.token.module.release();
+        is_done
+    }
+}
+
+impl Drop for Pkcs11Backend {
+    fn drop(&mut self) {
+        self.stop(LAST_CALLS);
+    }
+}
+
+impl Calls {
+    fn start(token: &Token) -> Result<Self, OpenError> {
+        let config = &token.config;
+        let most = token.info().and_then(|info| info.max_sessions).unwrap_or(usize::MAX);
+        let number = config.sessions.get().min(most.saturating_sub(OTHER_SESSIONS)).max(1);
+        if number < config.sessions.get() {
+            tracing::warn!(
+                token = token.name(),
+                number,
+                most,
+                "the token allows fewer sessions than were asked for"
+            );
+        }
+        let module = Arc::clone(&token.module);
+        let new_place = move || Place::new(Arc::clone(&module));
+        Ok(match config.dispatch {
+            Dispatch::Inline => {
+                let places = (0..number).map(|_| new_place());
+                Self::Inline(Sessions::new(places, config.queue, config.deadline))
+            }
+            Dispatch::Threads => {
+                let size = Size {
+                    threads: number,
+                    queue_length: config.queue,
+                    max_written_off: config.max_written_off,
+                    deadline: config.deadline,
+                };
+                let pool = Pool::start(&token.name(), new_place, &size);
+                Self::OnThreads(pool.map_err(OpenError::Thread)?)
+            }
+        })
+    }
+
+    fn load(&self) -> Load {
+        match self {
+            Self::OnThreads(pool) => pool.load(),
+            Self::Inline(sessions) => sessions.load(),
+        }
+    }
+
+    fn stop_within(&self, patience: Duration) -> usize {
+        match self {
+            Self::OnThreads(pool) => pool.stop_within(patience),
+            Self::Inline(sessions) => sessions.stop_within(patience),
+        }
+    }
+}
+
+#[async_trait]
+impl KeyBackend for Pkcs11Backend {
+    async fn key_metadata(
+        &self,
+        id: &KeyId,
+        _request: &GetKeyMetadataRequest<'_>,
+    ) -> Result<KeyMetadata, BackendError> {
+        if let Some(metadata) = self.token.known_metadata(id) {
+            return Ok(metadata);
+        }
+        match &self.calls {
+            Calls::Inline(sessions) => sessions.run(|place, deadline| self.token.key_metadata(place, id, deadline)),
+            Calls::OnThreads(pool) => {
+                let (token, id) = (Arc::clone(&self.token), id.clone());
+                pool.run(move |place, deadline| token.key_metadata(place, &id, deadline))
+                    .await
+            }
+        }
+    }
+
+    async fn encrypt(&self, id: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
+        let aad = request.bind_aad(None);
+        let sealed = match &self.calls {
+            Calls::Inline(sessions) => sessions.run(|place, deadline| {
+                let plaintext = request.plaintext();
+                self.token.encrypt(place, id, deadline, aad.as_bytes(), plaintext)
+            }),
+            Calls::OnThreads(pool) => {
+                let (token, id, aad) = (Arc::clone(&self.token), id.clone(), aad.clone());
+                let plaintext = Zeroizing::new(request.plaintext().to_vec());
+                pool.run(move |place, deadline| token.encrypt(place, &id, deadline, aad.as_bytes(), &plaintext))
+                    .await
+            }
+        }?;
+        Ok(Encrypted::new(sealed.ciphertext, sealed.iv, sealed.tag, aad))
+    }
+
+    async fn decrypt(&self, id: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
+        let (aad, iv) = (request.bound_aad(), *request.iv());
+        let both = gcm::with_tag(request.ciphertext(), request.tag());
+        match &self.calls {
+            Calls::Inline(sessions) => {
+                sessions.run(|place, deadline| self.token.decrypt(place, id, deadline, &iv, aad.as_bytes(), &both))
+            }
+            Calls::OnThreads(pool) => {
+                let (token, id, aad) = (Arc::clone(&self.token), id.clone(), aad.clone());
+                pool.run(move |place, deadline| token.decrypt(place, &id, deadline, &iv, aad.as_bytes(), &both))
+                    .await
+            }
+        }
+    }
+
+    /// HLT-3: from the last test, which is never older than 60 seconds; it never waits for the token.
+    async fn health(&self) -> Result<Health, BackendError> {
+        Ok(health::report(&self.token, &self.calls.load()))
+    }
+}
+
+impl fmt::Debug for Pkcs11Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pkcs11Backend")
+            .field("config", &self.token.config)
+            .field("status", &self.status())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,65 @@
+//! A bell: wakes one thread that waits for it, at once or when it next waits.
+
+use std::{
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+#[derive(Debug, Default)]
+pub(crate) struct Bell {
+    state: Mutex<State>,
+    rung: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    is_rung: bool,
+    is_stopped: bool,
+}
+
+/// Why a wait has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wake {
+    Rung,
+    Time,
+    Stopped,
+}
+
+impl Bell {
+    pub(crate) fn ring(&self) {
+        self.state().is_rung = true;
+        self.rung.notify_one();
+    }
+
+    /// Every wait from now on ends at once.
+    pub(crate) fn stop(&self) {
+        self.state().is_stopped = true;
+        self.rung.notify_all();
+    }
+
+    /// Waits for the bell, but no longer than until then.
+    pub(crate) fn wait_until(&self, time: Instant) -> Wake {
+        let mut state = self.state();
+        loop {
+            if state.is_stopped {
+                return Wake::Stopped;
+            }
+            if std::mem::take(&mut state.is_rung) {
+                return Wake::Rung;
+            }
+            let patience = time.saturating_duration_since(Instant::now());
+            if patience.is_zero() {
+                return Wake::Time;
+            }
+            (state, _) = self
+                .rung
+                .wait_timeout(state, patience)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Two flags are always whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

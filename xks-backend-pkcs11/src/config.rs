@@ -1,0 +1,390 @@
+//! What a backend is opened with, as typed values.
+
+use std::{collections::HashMap, env, fmt, fs, io, num::NonZeroUsize, path::PathBuf, time::Duration};
+
+use thiserror::Error;
+use xks_core::{KeyId, Zeroizing};
+
+use crate::{error::OpenError, quirks::Quirks};
+
+/// How a backend finds and uses its token. [`Config::new`] has defaults for all but the module's path.
+///
+/// ```
+/// use std::time::Duration;
+/// use xks_backend_pkcs11::{Config, Dispatch, Pin, Quirks, SlotSelector};
+///
+/// let config = Config::new("/opt/nfast/toolkits/pkcs11/libcknfast.so")
+///     .quirks(Quirks::NSHIELD)
+///     .slot(SlotSelector::TokenLabel("xks-ocs".into()))
+///     .pin(Pin::new("the passphrase of the card set"))
+///     .sessions(30)
+///     .deadline(Duration::from_millis(150));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub(crate) module: PathBuf,
+    pub(crate) parameters: Option<String>,
+    pub(crate) slot: SlotSelector,
+    pub(crate) pin: Pin,
+    pub(crate) quirks: Quirks,
+    pub(crate) id: Option<String>,
+    pub(crate) sessions: NonZeroUsize,
+    pub(crate) queue: usize,
+    pub(crate) deadline: Duration,
+    pub(crate) max_written_off: usize,
+    pub(crate) dispatch: Dispatch,
+    pub(crate) key_lookup: KeyLookup,
+    pub(crate) key_names: HashMap<KeyId, KeyName>,
+    pub(crate) key_refresh: Duration,
+    pub(crate) test_key: TestKey,
+    pub(crate) health_interval: Duration,
+    pub(crate) latency_bound: Duration,
+    pub(crate) recovery_interval: Duration,
+}
+
+impl Config {
+    /// The token in the first slot of the module in this library, without a PIN, with everything else as said at each
+    /// method.
+    #[must_use]
+    pub fn new(module: impl Into<PathBuf>) -> Self {
+        let sessions = NonZeroUsize::MIN.saturating_add(29);
+        Self {
+            module: module.into(),
+            parameters: None,
+            slot: SlotSelector::First,
+            pin: Pin::None,
+            quirks: Quirks::STANDARD,
+            id: None,
+            sessions,
+            queue: sessions.get() * 8,
+            deadline: Duration::from_millis(200),
+            max_written_off: sessions.get(),
+            dispatch: Dispatch::Threads,
+            key_lookup: KeyLookup::Label,
+            key_names: HashMap::new(),
+            key_refresh: Duration::from_secs(30),
+            test_key: TestKey::Session,
+            health_interval: Duration::from_secs(10),
+            latency_bound: Duration::from_millis(100),
+            recovery_interval: Duration::from_millis(500),
+        }
+    }
+
+    /// Text that the module wants at initialization (`pReserved`), such as NSS does. None by default. It is kept for as
+    /// long as the process lives, so it is no place for a secret.
+    #[must_use]
+    pub fn module_parameters(mut self, parameters: impl Into<String>) -> Self {
+        self.parameters = Some(parameters.into());
+        self
+    }
+
+    /// Which token it is. By default the one in the first slot that has one.
+    #[must_use]
+    pub fn slot(mut self, slot: SlotSelector) -> Self {
+        self.slot = slot;
+        self
+    }
+
+    /// The user's PIN. By default there is none, and nobody logs in.
+    #[must_use]
+    pub fn pin(mut self, pin: Pin) -> Self {
+        self.pin = pin;
+        self
+    }
+
+    /// What the vendor's modules do differently. By default nothing.
+    #[must_use]
+    pub fn quirks(mut self, quirks: Quirks) -> Self {
+        self.quirks = quirks;
+        self
+    }
+
+    /// What the token is called in health and logs. By default its serial number.
+    #[must_use]
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.id = Some(id.into());
+        self
+    }
+
+    /// The most sessions that serve requests at once, by default 30, and with it the length of the queue (eight for each
+    /// session) and the number of calls that may be [written off](Self::max_written_off) (as many as sessions). Two more
+    /// are kept for other purposes. A token that allows fewer gets fewer.
+    #[must_use]
+    pub fn sessions(mut self, sessions: NonZeroUsize) -> Self {
+        self.sessions = sessions;
+        self.queue = sessions.get().saturating_mul(8);
+        self.max_written_off = sessions.get();
+        self
+    }
+
+    /// How many requests may wait for a session; any further is `Throttled` at once. By default eight for each session.
+    #[must_use]
+    pub fn queue_length(mut self, requests: usize) -> Self {
+        self.queue = requests;
+        self
+    }
+
+    /// How long a request may take, from its arrival here to its answer: then it is answered `Timeout`, also when the
+    /// module has not returned. By default 200 ms, of the 250 ms that KMS waits; less, where a
+    /// [`Fleet`](xks_core::Fleet) shall have time to ask another member.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// How many calls that have not returned within the deadline are written off, each with its thread and its session,
+    /// for which there are new ones then. With so many hung, requests are answered `Unavailable` at once as soon as all
+    /// threads hang. By default as many as sessions.
+    #[must_use]
+    pub fn max_written_off(mut self, calls: usize) -> Self {
+        self.max_written_off = calls;
+        self
+    }
+
+    /// On which threads the module is called. By default on threads of the backend's own.
+    #[must_use]
+    pub fn dispatch(mut self, dispatch: Dispatch) -> Self {
+        self.dispatch = dispatch;
+        self
+    }
+
+    /// What an external key id names. By default a label.
+    #[must_use]
+    pub fn key_lookup(mut self, lookup: KeyLookup) -> Self {
+        self.key_lookup = lookup;
+        self
+    }
+
+    /// Names the key for one external key id, whatever [`key_lookup`](Self::key_lookup) says of others: for labels with
+    /// characters that an external key id may not have.
+    #[must_use]
+    pub fn key(mut self, id: KeyId, name: KeyName) -> Self {
+        self.key_names.insert(id, name);
+        self
+    }
+
+    /// How often a key that is in use is looked at again: whether it is still there and still the same, and what it may be
+    /// used for. By default every 30 seconds. A key that the module itself refuses is noticed at once.
+    #[must_use]
+    pub fn key_refresh(mut self, interval: Duration) -> Self {
+        self.key_refresh = interval;
+        self
+    }
+
+    /// The key that the token is tested with, at the start and for health. By default one that is made for it.
+    #[must_use]
+    pub fn test_key(mut self, test_key: TestKey) -> Self {
+        self.test_key = test_key;
+        self
+    }
+
+    /// How often the token is tested: at least every 30 seconds, since health is never older than 60 (HLT-3). By
+    /// default every 10 seconds.
+    #[must_use]
+    pub fn health_interval(mut self, interval: Duration) -> Self {
+        self.health_interval = interval.min(Duration::from_secs(30));
+        self
+    }
+
+    /// How long an encryption may take before health is DEGRADED. By default 100 ms.
+    #[must_use]
+    pub fn latency_bound(mut self, bound: Duration) -> Self {
+        self.latency_bound = bound;
+        self
+    }
+
+    /// How long to wait between two attempts to bring a failed token back. By default 500 ms.
+    #[must_use]
+    pub fn recovery_interval(mut self, interval: Duration) -> Self {
+        self.recovery_interval = interval;
+        self
+    }
+}
+
+impl Config {
+    pub(crate) fn check(&self) -> Result<(), OpenError> {
+        if self.deadline.is_zero() {
+            return Err(OpenError::Config("a deadline of zero leaves no time for a request"));
+        }
+        if self.key_refresh.is_zero() || self.health_interval.is_zero() || self.recovery_interval.is_zero() {
+            return Err(OpenError::Config(
+                "an interval of zero would keep the token busy with nothing",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Which token of a module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SlotSelector {
+    /// The first slot that has a token.
+    First,
+    /// The slot at this place, from 0, among those that have a token. Places may change when tokens come and go.
+    Index(usize),
+    /// The token with this label.
+    TokenLabel(String),
+    /// The token with this serial number.
+    Serial(String),
+}
+
+impl fmt::Display for SlotSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::First => f.write_str("in the first slot"),
+            Self::Index(index) => write!(f, "in the slot at place {index} (from 0)"),
+            Self::TokenLabel(label) => write!(f, "labelled {label:?}"),
+            Self::Serial(serial) => write!(f, "with the serial number {serial:?}"),
+        }
+    }
+}
+
+/// The user's PIN, or passphrase. Wiped when dropped, and never printed.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum Pin {
+    /// Nobody logs in: module protection, or a token that is open already.
+    None,
+    /// Somebody logs in with a PIN of no characters, as a card set without a passphrase wants it.
+    Empty,
+    /// Somebody logs in with this.
+    Set(Zeroizing<String>),
+    /// The token has a path of its own for its PIN, such as a keypad: somebody logs in, and it is entered there.
+    Protected,
+}
+
+impl Pin {
+    /// This PIN; [`Pin::Empty`] if the text is empty.
+    #[must_use]
+    pub fn new(pin: impl Into<String>) -> Self {
+        let pin = Zeroizing::new(pin.into());
+        if pin.is_empty() { Self::Empty } else { Self::Set(pin) }
+    }
+
+    /// The PIN in a file: all of it but one line break at the end.
+    ///
+    /// # Errors
+    /// [`PinError::File`], also when the file holds no UTF-8.
+    pub fn from_file(path: impl Into<PathBuf>) -> Result<Self, PinError> {
+        let path = path.into();
+        let text = fs::read_to_string(&path).map_err(|source| PinError::File { path, source })?;
+        let text = Zeroizing::new(text);
+        let pin = text.strip_suffix('\n').unwrap_or(&text);
+        Ok(Self::new(pin.strip_suffix('\r').unwrap_or(pin)))
+    }
+
+    /// The PIN in an environment variable.
+    ///
+    /// # Errors
+    /// [`PinError::Environment`] when it is not set, or holds no UTF-8.
+    pub fn from_env(variable: &str) -> Result<Self, PinError> {
+        env::var(variable).map(Self::new).map_err(|_| PinError::Environment {
+            variable: variable.to_owned(),
+        })
+    }
+
+    /// What `C_Login` is given: none when nobody logs in, else the PIN, or none where the token asks for it itself.
+    pub(crate) fn login(&self) -> Option<Option<&[u8]>> {
+        match self {
+            Self::None => None,
+            Self::Empty => Some(Some(&[])),
+            Self::Set(pin) => Some(Some(pin.as_bytes())),
+            Self::Protected => Some(None),
+        }
+    }
+}
+
+impl fmt::Debug for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Empty => "Empty",
+            Self::Set(_) => "Set(_)",
+            Self::Protected => "Protected",
+        })
+    }
+}
+
+/// Why there is no PIN where one was said to be.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PinError {
+    /// The file could not be read.
+    #[error("the PIN cannot be read from {}", path.display())]
+    #[non_exhaustive]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The environment variable is not set, or holds no UTF-8.
+    #[error("the environment variable {variable} is not set, or holds no UTF-8: it shall hold the PIN")]
+    #[non_exhaustive]
+    Environment {
+        /// Its name.
+        variable: String,
+    },
+}
+
+/// On which threads the module is called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Dispatch {
+    /// On threads of the backend's own, one for each session: for every HSM that somebody waits for. Requests are
+    /// answered at their deadline also when the module does not return.
+    #[default]
+    Threads,
+    /// On the thread that polls the request: for modules that answer in microseconds, such as SoftHSM2, where the way to
+    /// another thread would take longer than the call. A module that does not return keeps that thread.
+    Inline,
+}
+
+/// What an external key id names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum KeyLookup {
+    /// The key whose label (`CKA_LABEL`) is the external key id.
+    #[default]
+    Label,
+    /// The key whose `CKA_ID` is, in hexadecimal digits, the external key id.
+    Id,
+}
+
+/// What names a key on its token.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum KeyName {
+    /// `CKA_LABEL`
+    Label(String),
+    /// `CKA_ID`
+    Id(Vec<u8>),
+}
+
+impl fmt::Display for KeyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Label(label) => write!(f, "CKA_LABEL {label:?}"),
+            Self::Id(id) => {
+                f.write_str("CKA_ID ")?;
+                id.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+    }
+}
+
+/// The key that a token is tested with (HLT-1). It must back no KMS key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TestKey {
+    /// One that is made for the purpose and lives in a session: it leaves nothing behind.
+    #[default]
+    Session,
+    /// A key on the token, an AES-256 key that may encrypt and decrypt: where the token makes no session keys.
+    Named(KeyName),
+    /// None. Then nothing tells before the first request whether the token makes IVs as its quirks say, and health is
+    /// never better than DEGRADED.
+    None,
+}

@@ -1,0 +1,179 @@
+//! AES-GCM on a session: where the IV comes from, and where it and the tag are in what the module returns.
+
+use cryptoki_sys::{CK_OBJECT_HANDLE, CK_SESSION_HANDLE};
+use xks_core::{BackendError, BackendErrorKind, Iv, Tag, Zeroizing};
+
+use crate::{
+    error::CallError,
+    quirks::IvSource,
+    raw::{Cryptoki, Gcm},
+};
+
+/// The length of a tag, in bytes.
+const TAG: usize = 16;
+/// The length of an IV that is ours to choose, in bytes.
+const IV: usize = 12;
+/// How many IVs are fetched from the token at once, so that an HSM at the end of a network is asked once in a while.
+const STOCK: usize = 32;
+
+/// What a request comes to when it does not succeed.
+pub(crate) enum Setback {
+    /// The module said no; what that means is the table's to say.
+    Call(CallError),
+    /// The module's IVs cannot be relied on: what was returned must not be used, and nothing more be encrypted (ENC-6).
+    IvFault(&'static str),
+    /// The answer is clear.
+    Final(BackendError),
+}
+
+impl From<CallError> for Setback {
+    fn from(error: CallError) -> Self {
+        Self::Call(error)
+    }
+}
+
+impl From<BackendError> for Setback {
+    fn from(error: BackendError) -> Self {
+        Self::Final(error)
+    }
+}
+
+/// What an encryption makes.
+pub(crate) struct Sealed {
+    pub(crate) ciphertext: Vec<u8>,
+    pub(crate) iv: Iv,
+    pub(crate) tag: Tag,
+}
+
+/// The IVs of one session: those that are still to be used, and the last one that was.
+#[derive(Default)]
+pub(crate) struct Ivs {
+    stock: Vec<u8>,
+    last: Option<Iv>,
+}
+
+impl Ivs {
+    /// The buffer that a module is given for the IV.
+    fn next(
+        &mut self,
+        source: IvSource,
+        cryptoki: &Cryptoki,
+        session: CK_SESSION_HANDLE,
+    ) -> Result<([u8; IV], usize), Setback> {
+        let mut iv = [0; IV];
+        match source {
+            IvSource::TokenRandom => {
+                if self.stock.len() < IV {
+                    // What a failed call leaves must not be taken for random bytes.
+                    let mut fresh = vec![0; IV * STOCK];
+                    cryptoki.random(session, &mut fresh)?;
+                    self.stock = fresh;
+                }
+                let (rest, next) = self.stock.split_at(self.stock.len() - IV);
+                iv.copy_from_slice(next);
+                let rest = rest.len();
+                self.stock.truncate(rest);
+                Ok((iv, IV))
+            }
+            IvSource::SystemRandom => {
+                getrandom::fill(&mut iv).map_err(|_| {
+                    BackendError::new(
+                        BackendErrorKind::Unavailable,
+                        "the system gives no random bytes for an IV",
+                    )
+                })?;
+                Ok((iv, IV))
+            }
+            IvSource::WrittenBack => Ok((iv, IV)),
+            IvSource::Appended(_) => Ok((iv, 0)),
+        }
+    }
+
+    /// ENC-6: an IV that is all zeros was never made by anybody, and one that is the last one again is a repetition.
+    fn accept(&mut self, iv: &[u8]) -> Result<Iv, Setback> {
+        if iv.iter().all(|byte| *byte == 0) {
+            return Err(Setback::IvFault(
+                "the IV of an encryption was all zeros: the module does not make IVs in the way that its quirks say",
+            ));
+        }
+        let iv = Iv::try_from(iv).map_err(|_| unusable("an IV has an illegal length"))?;
+        if self.last.as_ref() == Some(&iv) {
+            return Err(Setback::IvFault(
+                "two encryptions in a row had the same IV: the source of IVs is broken",
+            ));
+        }
+        self.last = Some(iv);
+        Ok(iv)
+    }
+}
+
+/// Encrypts, with an IV that was never used before.
+pub(crate) fn seal(
+    cryptoki: &Cryptoki,
+    session: CK_SESSION_HANDLE,
+    ivs: &mut Ivs,
+    source: IvSource,
+    key: CK_OBJECT_HANDLE,
+    aad: &[u8],
+    plaintext: &[u8],
+) -> Result<Sealed, Setback> {
+    let (mut iv, length) = ivs.next(source, cryptoki, session)?;
+    let gcm = Gcm {
+        iv: iv.get_mut(..length).unwrap_or_default(),
+        iv_bits: source.bits(),
+        aad,
+    };
+    let mut output = cryptoki.gcm_encrypt(session, key, gcm, plaintext)?;
+
+    if output.len() != plaintext.len() + TAG + source.appended() {
+        return Err(unusable(
+            "what an encryption returned is not as long as ciphertext, tag and (where the quirks say so) IV",
+        ));
+    }
+    let appended = output.split_off(plaintext.len() + TAG);
+    // The buffer also where the IV was ours: a module that makes its own all the same writes it there.
+    let made = if appended.is_empty() { &iv[..] } else { &appended };
+    let iv = ivs.accept(made)?;
+    let tag = output.get(plaintext.len()..).unwrap_or_default();
+    let tag = Tag::try_from(tag).map_err(|_| unusable("a tag has an illegal length"))?;
+    output.truncate(plaintext.len());
+    Ok(Sealed {
+        ciphertext: output,
+        iv,
+        tag,
+    })
+}
+
+/// Decrypts a ciphertext that is followed by its tag.
+pub(crate) fn open(
+    cryptoki: &Cryptoki,
+    session: CK_SESSION_HANDLE,
+    key: CK_OBJECT_HANDLE,
+    iv: &Iv,
+    aad: &[u8],
+    ciphertext_and_tag: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, Setback> {
+    let mut buffer = [0; 16];
+    let length = iv.as_bytes().len();
+    let given = buffer.get_mut(..length).unwrap_or_default();
+    given.copy_from_slice(iv.as_bytes());
+    let gcm = Gcm {
+        iv: given,
+        iv_bits: length * 8,
+        aad,
+    };
+    let plaintext = cryptoki.gcm_decrypt(session, key, gcm, ciphertext_and_tag)?;
+    if plaintext.len() + TAG != ciphertext_and_tag.len() {
+        return Err(unusable("a plaintext is not as long as its ciphertext"));
+    }
+    Ok(plaintext)
+}
+
+fn unusable(detail: &'static str) -> Setback {
+    Setback::Final(BackendError::new(BackendErrorKind::Other, detail))
+}
+
+/// A ciphertext followed by its tag, as modules take it.
+pub(crate) fn with_tag(ciphertext: &[u8], tag: &Tag) -> Vec<u8> {
+    [ciphertext, tag.as_bytes()].concat()
+}

@@ -1,0 +1,80 @@
+//! What is said of a token's health, from the last test of it and from what is known at this moment (HLT-1, HLT-3).
+
+use std::time::{Duration, Instant};
+
+use xks_core::{FleetMember, Health, HealthStatus};
+
+use crate::{pool::Load, token::Token};
+
+/// HLT-3: what is older is not told any more.
+const OLDEST: Duration = Duration::from_secs(60);
+
+/// What came out of a test.
+#[derive(Clone, Debug)]
+pub(crate) struct Checkup {
+    pub(crate) at: Instant,
+    /// The time that an encryption took, or a decryption, whichever took longer.
+    pub(crate) latency: Duration,
+    /// Whether there is a key to test with. Without one the token was only asked for what it says of itself.
+    pub(crate) is_deep: bool,
+}
+
+/// How a token is, and why it is not better.
+pub(crate) fn status(token: &Token, load: &Load) -> (HealthStatus, Option<String>) {
+    let unavailable = |why: String| (HealthStatus::Unavailable, Some(why));
+    let degraded = |why: String| (HealthStatus::Degraded, Some(why));
+    if !token.is_connected() {
+        return unavailable(token.problem().to_string());
+    }
+    if let Some(fault) = token.iv_fault() {
+        return unavailable(fault.to_owned());
+    }
+    let checkup = token.checkup();
+    let Some(checkup) = checkup.filter(|checkup| checkup.at.elapsed() <= OLDEST) else {
+        return unavailable("the test of the token has not ended for more than 60 seconds".to_owned());
+    };
+    if load.is_stuck {
+        return unavailable("every call of the module hangs".to_owned());
+    }
+    if load.written_off > 0 {
+        return degraded(format!("{} calls have not returned", load.written_off));
+    }
+    if checkup.latency > token.config.latency_bound {
+        return degraded(format!("a test operation took {:?}", checkup.latency));
+    }
+    if !checkup.is_deep {
+        return degraded("there is no test key".to_owned());
+    }
+    (HealthStatus::Active, None)
+}
+
+/// The token as a member of a fleet: its serial number, its model and its firmware.
+pub(crate) fn report(token: &Token, load: &Load) -> Health {
+    let (status, why) = status(token, load);
+    if let Some(why) = why {
+        tracing::debug!(%status, why, "health");
+    }
+    let info = token.info();
+    let info = info.as_deref();
+    let id = token.config.id.clone().or_else(|| info.map(|info| info.serial.clone()));
+    let model = info.map_or_else(
+        || "unknown".to_owned(),
+        |info| {
+            let (major, minor) = info.firmware;
+            let (model, serial) = (&info.model, &info.serial);
+            format!("{model}, firmware {major}.{minor}, serial number {serial}")
+        },
+    );
+    let manufacturer = || {
+        info.map(|info| info.manufacturer.clone())
+            .filter(|name| !name.is_empty())
+    };
+    let vendor = match token.config.quirks.vendor() {
+        Some(vendor) => vendor.to_owned(),
+        None => manufacturer().unwrap_or_else(|| "unknown".to_owned()),
+    };
+    let id = id
+        .filter(|id| !id.is_empty())
+        .unwrap_or_else(|| token.config.slot.to_string());
+    Health::new(vendor, FleetMember::new(id, model, status))
+}

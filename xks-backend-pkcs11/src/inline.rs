@@ -1,0 +1,159 @@
+//! Sessions for callers that call the module on their own threads.
+
+use std::{
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use xks_core::{BackendError, BackendErrorKind};
+
+use crate::pool::Load;
+
+/// The sessions; `P` is a place for one.
+pub(crate) struct Sessions<P> {
+    deadline: Duration,
+    queue_length: usize,
+    state: Mutex<State<P>>,
+    came_back: Condvar,
+}
+
+struct State<P> {
+    /// The one that was used last is taken first.
+    free: Vec<P>,
+    taken: usize,
+    waiting: usize,
+    is_stopped: bool,
+    refused: u64,
+    timed_out: u64,
+}
+
+impl<P> Sessions<P> {
+    pub(crate) fn new(places: impl Iterator<Item = P>, queue_length: usize, deadline: Duration) -> Self {
+        Self {
+            deadline,
+            queue_length,
+            state: Mutex::new(State {
+                free: places.collect(),
+                taken: 0,
+                waiting: 0,
+                is_stopped: false,
+                refused: 0,
+                timed_out: 0,
+            }),
+            came_back: Condvar::new(),
+        }
+    }
+
+    /// Does work on this thread. When all sessions are taken it waits for one, unless too many wait already.
+    pub(crate) fn run<T>(
+        &self,
+        work: impl FnOnce(&mut P, Instant) -> Result<T, BackendError>,
+    ) -> Result<T, BackendError> {
+        let deadline = Instant::now() + self.deadline;
+        let mut taken = Taken {
+            sessions: self,
+            place: Some(self.take(deadline)?),
+        };
+        match &mut taken.place {
+            Some(place) => work(place, deadline),
+            None => Err(BackendErrorKind::Other.into()),
+        }
+    }
+
+    fn take(&self, deadline: Instant) -> Result<P, BackendError> {
+        let mut state = self.state();
+        let mut has_waited = false;
+        loop {
+            if state.is_stopped {
+                return Err(BackendError::new(
+                    BackendErrorKind::Unavailable,
+                    "the backend was shut down",
+                ));
+            }
+            if let Some(place) = state.free.pop() {
+                state.taken += 1;
+                return Ok(place);
+            }
+            if !has_waited && state.waiting >= self.queue_length {
+                state.refused += 1;
+                return Err(BackendError::new(
+                    BackendErrorKind::Throttled,
+                    "the queue before the token is full",
+                ));
+            }
+            let patience = deadline.saturating_duration_since(Instant::now());
+            if patience.is_zero() {
+                state.timed_out += 1;
+                return Err(BackendError::new(
+                    BackendErrorKind::Timeout,
+                    "no session was free in time",
+                ));
+            }
+            has_waited = true;
+            state.waiting += 1;
+            (state, _) = self
+                .came_back
+                .wait_timeout(state, patience)
+                .unwrap_or_else(PoisonError::into_inner);
+            state.waiting -= 1;
+        }
+    }
+
+    pub(crate) fn load(&self) -> Load {
+        let state = self.state();
+        Load {
+            queued: state.waiting,
+            running: state.taken,
+            refused: state.refused,
+            timed_out: state.timed_out,
+            ..Load::default()
+        }
+    }
+
+    /// Gives out no more sessions, closes those that are free, and waits for the others; says how many are still taken.
+    pub(crate) fn stop_within(&self, patience: Duration) -> usize {
+        let end = Instant::now() + patience;
+        let mut state = self.state();
+        state.is_stopped = true;
+        self.came_back.notify_all();
+        loop {
+            let free = std::mem::take(&mut state.free);
+            let patience = end.saturating_duration_since(Instant::now());
+            if state.taken == 0 || patience.is_zero() {
+                let taken = state.taken;
+                drop(state);
+                drop(free); // which closes them
+                return taken;
+            }
+            (state, _) = self
+                .came_back
+                .wait_timeout(state, patience)
+                .unwrap_or_else(PoisonError::into_inner);
+            state.free.extend(free);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<P>> {
+        // Nothing panics while this is locked.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A session that comes back, also when the work panics.
+struct Taken<'a, P> {
+    sessions: &'a Sessions<P>,
+    place: Option<P>,
+}
+
+impl<P> Drop for Taken<'_, P> {
+    fn drop(&mut self) {
+        let mut state = self.sessions.state();
+        state.taken -= 1;
+        state.free.extend(self.place.take());
+        let is_awaited = state.waiting > 0 || state.is_stopped;
+        drop(state);
+        if is_awaited {
+            self.sessions.came_back.notify_one();
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! Which key an external key id names: the search on the token, and the cache before it. A search may take as long as
+//! many encryptions, so there is one for each key at a time, and none where the answer is known.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
+
+use cryptoki_sys as ck;
+use xks_core::{BackendError, BackendErrorKind, KeyId, KeyMetadata, KeySpec, KeyStatus, KeyUsage};
+
+use crate::{
+    config::{KeyLookup, KeyName},
+    error::CallError,
+    raw::{Attribute, AttributeValue, Cryptoki, Wanted},
+};
+
+/// How long it is believed that a key is not there, and that it does not permit something.
+pub(crate) const DOUBT_AFTER: Duration = Duration::from_secs(1);
+/// How many absent keys are remembered.
+const MOST_ABSENT: usize = 1024;
+
+/// A key on the token.
+#[derive(Debug)]
+pub(crate) struct Key {
+    pub(crate) handle: ck::CK_OBJECT_HANDLE,
+    pub(crate) metadata: KeyMetadata,
+    /// When its attributes were read.
+    pub(crate) read: Instant,
+    /// The login that the handle was found in.
+    epoch: u64,
+}
+
+impl Key {
+    pub(crate) fn permits(&self, usage: KeyUsage) -> bool {
+        self.metadata.usages().contains(&usage)
+    }
+
+    pub(crate) fn is_aes_256(&self) -> bool {
+        *self.metadata.spec() == KeySpec::Aes256
+    }
+}
+
+/// Why there is no key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Miss {
+    Absent,
+    Several,
+}
+
+impl Miss {
+    pub(crate) fn error(&self, name: &KeyName) -> BackendError {
+        match self {
+            Self::Absent => BackendError::new(
+                BackendErrorKind::KeyNotFound,
+                format!("the token has no key with {name}, or the user may not see it"),
+            ),
+            Self::Several => BackendError::new(
+                BackendErrorKind::Other,
+                format!("the token has more than one key with {name}: rename or delete all but one"),
+            ),
+        }
+    }
+}
+
+/// Why [`Keys::get`] gives no key.
+pub(crate) enum NoKey {
+    Miss(Miss),
+    Call(CallError),
+    /// Another request's search did not end in time.
+    Late,
+}
+
+/// What is known of the token's keys.
+pub(crate) struct Keys {
+    lookup: KeyLookup,
+    names: HashMap<KeyId, KeyName>,
+    entries: RwLock<HashMap<KeyId, Arc<Entry>>>,
+    absent: Mutex<HashMap<KeyId, (Miss, Instant, u64)>>,
+}
+
+#[derive(Default)]
+struct Entry {
+    state: Mutex<Known>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Default)]
+enum Known {
+    #[default]
+    Nothing,
+    Searching,
+    Key(Arc<Key>),
+}
+
+impl Keys {
+    pub(crate) fn new(lookup: KeyLookup, names: HashMap<KeyId, KeyName>) -> Self {
+        Self {
+            lookup,
+            names,
+            entries: RwLock::default(),
+            absent: Mutex::default(),
+        }
+    }
+
+    /// What the key is called on the token; none if nothing there can be called so.
+    pub(crate) fn name(&self, id: &KeyId) -> Option<KeyName> {
+        if let Some(name) = self.names.get(id) {
+            return Some(name.clone());
+        }
+        match self.lookup {
+            KeyLookup::Label => Some(KeyName::Label(id.as_str().to_owned())),
+            KeyLookup::Id => from_hex(id.as_str()).map(KeyName::Id),
+        }
+    }
+
+    /// The key, if it is in the cache.
+    pub(crate) fn known(&self, id: &KeyId, epoch: u64) -> Option<Arc<Key>> {
+        let entry = read(&self.entries).get(id).cloned()?;
+        match &*lock(&entry.state) {
+            Known::Key(key) if key.epoch == epoch => Some(Arc::clone(key)),
+            Known::Key(_) | Known::Nothing | Known::Searching => None,
+        }
+    }
+
+    /// The key, from the cache or by `search`, which is called at most once.
+    pub(crate) fn get(
+        &self,
+        id: &KeyId,
+        epoch: u64,
+        deadline: Instant,
+        search: impl FnOnce() -> Result<Result<Key, Miss>, CallError>,
+    ) -> Result<Arc<Key>, NoKey> {
+        let entry = loop {
+            let entry = read(&self.entries).get(id).cloned();
+            let entry = match entry {
+                Some(entry) => entry,
+                None => {
+                    if let Some(miss) = self.known_miss(id, epoch) {
+                        return Err(NoKey::Miss(miss));
+                    }
+                    Arc::clone(write(&self.entries).entry(id.clone()).or_default())
+                }
+            };
+            let mut state = lock(&entry.state);
+            match &*state {
+                Known::Key(key) if key.epoch == epoch => return Ok(Arc::clone(key)),
+                Known::Searching => {
+                    let patience = deadline.saturating_duration_since(Instant::now());
+                    if patience.is_zero() {
+                        return Err(NoKey::Late);
+                    }
+                    // Whatever the end of it is, the next round sees it.
+                    drop(entry.changed.wait_timeout(state, patience));
+                }
+                Known::Key(_) | Known::Nothing => {
+                    *state = Known::Searching;
+                    drop(state);
+                    break entry;
+                }
+            }
+        };
+        // However the search ends, those who wait for it are woken.
+        let mut search_ends = SearchEnds {
+            keys: self,
+            id,
+            entry: &entry,
+            found: None,
+        };
+        match search() {
+            Ok(Ok(key)) => {
+                let key = Arc::new(key);
+                search_ends.found = Some(Arc::clone(&key));
+                Ok(key)
+            }
+            Ok(Err(miss)) => {
+                self.note_miss(id, miss.clone(), epoch);
+                Err(NoKey::Miss(miss))
+            }
+            Err(error) => Err(NoKey::Call(error)),
+        }
+    }
+
+    /// Forgets a key, unless another has been found in its place since.
+    pub(crate) fn forget(&self, id: &KeyId, handle: ck::CK_OBJECT_HANDLE) {
+        let entry = read(&self.entries).get(id).cloned();
+        if let Some(entry) = entry {
+            let mut state = lock(&entry.state);
+            if matches!(&*state, Known::Key(key) if key.handle == handle) {
+                *state = Known::Nothing;
+            }
+        }
+    }
+
+    /// The keys of this login that were last looked at before `age` ago.
+    pub(crate) fn older_than(&self, age: Duration, epoch: u64) -> Vec<(KeyId, Arc<Key>)> {
+        let entries = read(&self.entries);
+        let keys = entries.iter().filter_map(|(id, entry)| match &*lock(&entry.state) {
+            Known::Key(key) if key.epoch == epoch && key.read.elapsed() >= age => Some((id.clone(), Arc::clone(key))),
+            _ => None,
+        });
+        keys.collect()
+    }
+
+    /// Puts what was read of a key anew in place of `old`, unless something else has come there since.
+    pub(crate) fn update(&self, id: &KeyId, old: &Arc<Key>, new: Key) {
+        let entry = read(&self.entries).get(id).cloned();
+        if let Some(entry) = entry {
+            let mut state = lock(&entry.state);
+            if matches!(&*state, Known::Key(key) if Arc::ptr_eq(key, old)) {
+                *state = Known::Key(Arc::new(new));
+            }
+        }
+    }
+
+    fn known_miss(&self, id: &KeyId, epoch: u64) -> Option<Miss> {
+        let absent = lock(&self.absent);
+        let (miss, since, noted_in) = absent.get(id)?;
+        (*noted_in == epoch && since.elapsed() < DOUBT_AFTER).then(|| miss.clone())
+    }
+
+    fn note_miss(&self, id: &KeyId, miss: Miss, epoch: u64) {
+        let mut absent = lock(&self.absent);
+        if absent.len() >= MOST_ABSENT {
+            absent.clear();
+        }
+        absent.insert(id.clone(), (miss, Instant::now(), epoch));
+    }
+}
+
+struct SearchEnds<'a> {
+    keys: &'a Keys,
+    id: &'a KeyId,
+    entry: &'a Arc<Entry>,
+    found: Option<Arc<Key>>,
+}
+
+impl Drop for SearchEnds<'_> {
+    fn drop(&mut self) {
+        let known = match self.found.take() {
+            Some(key) => Known::Key(key),
+            None => {
+                // Ids that name nothing leave no entry behind.
+                let mut entries = write(&self.keys.entries);
+                if entries.get(self.id).is_some_and(|entry| Arc::ptr_eq(entry, self.entry)) {
+                    entries.remove(self.id);
+                }
+                Known::Nothing
+            }
+        };
+        *lock(&self.entry.state) = known;
+        self.entry.changed.notify_all();
+    }
+}
+
+/// Looks for the one key with this name on the token.
+pub(crate) fn search(
+    cryptoki: &Cryptoki,
+    session: ck::CK_SESSION_HANDLE,
+    name: &KeyName,
+    epoch: u64,
+) -> Result<Result<Key, Miss>, CallError> {
+    // Private keys too, so that one which is no secret key is told from one that is not there. Whether a key is private
+    // (CKA_PRIVATE) makes no difference.
+    for class in [ck::CKO_SECRET_KEY, ck::CKO_PRIVATE_KEY] {
+        let template = [
+            Attribute::Number(ck::CKA_CLASS, class),
+            Attribute::Flag(ck::CKA_TOKEN, true),
+            match name {
+                KeyName::Label(label) => Attribute::Bytes(ck::CKA_LABEL, label.as_bytes()),
+                KeyName::Id(id) => Attribute::Bytes(ck::CKA_ID, id),
+            },
+        ];
+        match *cryptoki.find(session, &template, 2)? {
+            [] => {}
+            [handle] => return Ok(look_at(cryptoki, session, handle, name, epoch)?.ok_or(Miss::Absent)),
+            _ => return Ok(Err(Miss::Several)),
+        }
+    }
+    Ok(Err(Miss::Absent))
+}
+
+/// Reads a key's attributes; none if this is not, or no longer, the key with this name.
+pub(crate) fn look_at(
+    cryptoki: &Cryptoki,
+    session: ck::CK_SESSION_HANDLE,
+    handle: ck::CK_OBJECT_HANDLE,
+    name: &KeyName,
+    epoch: u64,
+) -> Result<Option<Key>, CallError> {
+    const USAGES: [(ck::CK_ATTRIBUTE_TYPE, KeyUsage); 7] = [
+        (ck::CKA_ENCRYPT, KeyUsage::Encrypt),
+        (ck::CKA_DECRYPT, KeyUsage::Decrypt),
+        (ck::CKA_SIGN, KeyUsage::Sign),
+        (ck::CKA_VERIFY, KeyUsage::Verify),
+        (ck::CKA_WRAP, KeyUsage::Wrap),
+        (ck::CKA_UNWRAP, KeyUsage::Unwrap),
+        (ck::CKA_DERIVE, KeyUsage::Derive),
+    ];
+    let (name_kind, expected) = match name {
+        KeyName::Label(label) => (ck::CKA_LABEL, label.as_bytes()),
+        KeyName::Id(id) => (ck::CKA_ID, &**id),
+    };
+    let [key_type, length, actual, token] = cryptoki.attributes(
+        session,
+        handle,
+        [
+            Wanted::Number(ck::CKA_KEY_TYPE),
+            Wanted::Number(ck::CKA_VALUE_LEN),
+            Wanted::Bytes(name_kind),
+            Wanted::Flag(ck::CKA_TOKEN),
+        ],
+    )?;
+    if actual.bytes() != Some(expected) || token.flag() == Some(false) {
+        return Ok(None);
+    }
+    let flags = cryptoki.attributes(session, handle, USAGES.map(|(kind, _)| Wanted::Flag(kind)))?;
+    let usages = USAGES.iter().zip(&flags);
+    let usages = usages
+        .filter(|(_, flag)| flag.flag() == Some(true))
+        .map(|((_, usage), _)| *usage);
+    Ok(Some(Key {
+        handle,
+        // GKM-3: PKCS#11 cannot disable a single key.
+        metadata: KeyMetadata::new(key_spec(&key_type, &length), usages, KeyStatus::Enabled),
+        read: Instant::now(),
+        epoch,
+    }))
+}
+
+/// GKM-1.
+fn key_spec(key_type: &AttributeValue, length: &AttributeValue) -> KeySpec {
+    const NAMES: [(ck::CK_KEY_TYPE, &str); 6] = [
+        (ck::CKK_AES, "AES"),
+        (ck::CKK_DES3, "DES3"),
+        (ck::CKK_EC, "EC"),
+        (ck::CKK_GENERIC_SECRET, "GENERIC_SECRET"),
+        (ck::CKK_RSA, "RSA"),
+        (ck::CKK_CHACHA20, "CHACHA20"),
+    ];
+    let Some(key_type) = key_type.number() else {
+        return KeySpec::Other("UNKNOWN".into());
+    };
+    let name = NAMES
+        .iter()
+        .find(|(number, _)| *number == key_type)
+        .map(|(_, name)| *name);
+    match (name, length.number()) {
+        (Some("AES"), Some(32)) => KeySpec::Aes256,
+        (Some(name), Some(bytes)) => KeySpec::Other(format!("{name}_{}", u128::from(bytes) * 8).into()),
+        (Some(name), None) => KeySpec::Other(name.into()),
+        (None, _) => KeySpec::Other(format!("CKK_{key_type:#x}").into()),
+    }
+}
+
+/// Two digits for each byte, in either case.
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes().chunks(2);
+    let bytes = digits.map(|digits| match digits {
+        [high, low] => {
+            let digit = |byte: &u8| char::from(*byte).to_digit(16);
+            u8::try_from(digit(high)? * 16 + digit(low)?).ok()
+        }
+        _ => None,
+    });
+    bytes.collect()
+}
+
+// What a panic leaves behind in these is whole.
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,256 @@
+//! A loaded module: initialized once for all backends that use it, and anew when it has failed for good.
+
+use std::{
+    collections::HashMap,
+    ffi::{CStr, CString},
+    fmt,
+    ops::Deref,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use cryptoki_sys as ck;
+use thiserror::Error;
+
+use crate::{
+    error::{CallError, OpenError},
+    gate::{Entry, Gate},
+    raw::Cryptoki,
+};
+
+/// All modules of the process. None is ever unloaded.
+static MODULES: Mutex<Option<HashMap<PathBuf, Arc<Module>>>> = Mutex::new(None);
+
+/// How long the last backend waits for calls to end before it finalizes the module, or leaves it as it is.
+const LAST_CALLS: Duration = Duration::from_secs(1);
+
+pub(crate) struct Module {
+    path: PathBuf,
+    parameters: Option<&'static CStr>,
+    cryptoki: Cryptoki,
+    gate: Gate,
+    /// Counts the initializations. Handles are good in the generation that they were given out in.
+    generation: AtomicU64,
+    state: Mutex<State>,
+}
+
+struct State {
+    initialized: Initialized,
+    /// How many backends there are.
+    users: usize,
+    /// How many of them have a token that works.
+    up: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Initialized {
+    No,
+    /// By us, so it is ours to finalize.
+    Here,
+    /// By another component of the process, so it is not.
+    Elsewhere,
+}
+
+/// Why a module was not initialized anew.
+#[derive(Debug, Error)]
+pub(crate) enum NotReinitialized {
+    #[error("another component of this process has initialized the module, so it is not ours to finalize")]
+    NotOurs,
+    #[error("another token of the module works")]
+    InUse,
+    #[error("calls that do not return are in the module ({0}), so it cannot be finalized: restart the process")]
+    Wedged(u64),
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+impl Module {
+    /// The module in a library. Each call of this is to be followed by one of [`release`](Self::release).
+    pub(crate) fn acquire(path: &Path, parameters: Option<&str>) -> Result<Arc<Self>, OpenError> {
+        let module = Self::loaded(path, parameters)?;
+        module.state().users += 1;
+        Ok(module)
+    }
+
+    /// Initializes the module, unless it is.
+    pub(crate) fn ensure_initialized(&self) -> Result<(), CallError> {
+        let mut state = self.state();
+        if state.initialized == Initialized::No {
+            self.initialize(&mut state)?;
+            self.gate.open();
+        }
+        Ok(())
+    }
+
+    fn loaded(path: &Path, parameters: Option<&str>) -> Result<Arc<Self>, OpenError> {
+        let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
+        let modules = modules.get_or_insert_default();
+        // A bare name is for the system's loader to find.
+        let key = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        if let Some(module) = modules.get(&key) {
+            let same = module.parameters.map(CStr::to_bytes) == parameters.map(str::as_bytes);
+            return same
+                .then(|| Arc::clone(module))
+                .ok_or_else(|| OpenError::Parameters { path: path.to_owned() });
+        }
+        let parameters = parameters
+            .map(CString::new)
+            .transpose()
+            .map_err(|_| OpenError::Config("the module's parameters hold a zero byte"))?;
+        let cryptoki = Cryptoki::load(path).map_err(|source| OpenError::Load {
+            path: path.to_owned(),
+            source,
+        })?;
+        let module = Arc::new(Self {
+            path: key.clone(),
+            parameters: parameters.map(|text| &*Box::leak(text.into_boxed_c_str())),
+            cryptoki,
+            gate: Gate::closed(),
+            generation: AtomicU64::new(0),
+            state: Mutex::new(State {
+                initialized: Initialized::No,
+                users: 0,
+                up: 0,
+            }),
+        });
+        modules.insert(key, Arc::clone(&module));
+        Ok(module)
+    }
+
+    /// Ends the use of the module. The last user finalizes it, unless a call is still in it.
+    pub(crate) fn release(&self) {
+        let mut state = self.state();
+        state.users = state.users.saturating_sub(1);
+        if state.users > 0 || state.initialized != Initialized::Here {
+            return;
+        }
+        let Some(drained) = self.gate.drain(LAST_CALLS) else {
+            self.gate.open();
+            tracing::warn!(
+                module = %self.path.display(), calls = self.gate.inside(),
+                "calls that do not return are in the PKCS#11 module: it is not finalized, and the process should end"
+            );
+            return;
+        };
+        if let Err(error) = self.cryptoki.finalize(&drained) {
+            tracing::warn!(module = %self.path.display(), %error, "the PKCS#11 module was not finalized in good order");
+        }
+        state.initialized = Initialized::No;
+    }
+
+    /// The way to the module's functions; none while it is not initialized.
+    pub(crate) fn enter(&self) -> Option<Access<'_>> {
+        let entry = self.gate.enter()?;
+        Some(Access {
+            cryptoki: &self.cryptoki,
+            // It cannot change while we are inside.
+            generation: self.generation.load(Ordering::SeqCst),
+            _entry: entry,
+        })
+    }
+
+    /// Notes that one more, or one less, of the module's tokens works.
+    pub(crate) fn note_up(&self, is_up: bool) {
+        let mut state = self.state();
+        state.up = if is_up {
+            state.up + 1
+        } else {
+            state.up.saturating_sub(1)
+        };
+    }
+
+    /// Finalizes the module and initializes it again, unless that has happened since `generation`. Waits as long as
+    /// `patience` for the calls that are in it.
+    pub(crate) fn reinitialize(&self, generation: u64, patience: Duration) -> Result<(), NotReinitialized> {
+        let mut state = self.state();
+        if self.generation.load(Ordering::SeqCst) != generation && state.initialized != Initialized::No {
+            return Ok(());
+        }
+        if state.up > 0 {
+            return Err(NotReinitialized::InUse);
+        }
+        if state.initialized == Initialized::Elsewhere {
+            // That one may have finalized it, in which case it is ours now.
+            self.initialize(&mut state)?;
+            return match state.initialized {
+                Initialized::Here => Ok(()),
+                Initialized::Elsewhere | Initialized::No => Err(NotReinitialized::NotOurs),
+            };
+        }
+        let Some(drained) = self.gate.drain(patience) else {
+            let calls = self.gate.inside();
+            self.gate.open();
+            return Err(NotReinitialized::Wedged(calls));
+        };
+        if state.initialized == Initialized::Here {
+            // A module in trouble may say anything here; what counts is whether it can be initialized.
+            if let Err(error) = self.cryptoki.finalize(&drained) {
+                tracing::debug!(module = %self.path.display(), %error, "finalizing a failed PKCS#11 module");
+            }
+            state.initialized = Initialized::No;
+        }
+        self.initialize(&mut state)?;
+        drained.open();
+        Ok(())
+    }
+
+    /// To be called while nobody is inside, or while the module is another component's.
+    fn initialize(&self, state: &mut State) -> Result<(), CallError> {
+        match self.cryptoki.initialize(self.parameters) {
+            Ok(()) => state.initialized = Initialized::Here,
+            Err(error) if error.code().0 == ck::CKR_CRYPTOKI_ALREADY_INITIALIZED => {
+                if state.initialized == Initialized::Elsewhere {
+                    return Ok(());
+                }
+                tracing::info!(
+                    module = %self.path.display(),
+                    "another component of this process has initialized the PKCS#11 module, so that one has to finalize it"
+                );
+                state.initialized = Initialized::Elsewhere;
+            }
+            Err(error) => return Err(error),
+        }
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // What a panic leaves here is still true.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Module {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Module")
+            .field("path", &self.path)
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The way to a module's functions. While it is held, the module stays initialized.
+pub(crate) struct Access<'a> {
+    cryptoki: &'a Cryptoki,
+    generation: u64,
+    _entry: Entry<'a>,
+}
+
+impl Access<'_> {
+    /// The number of the initialization that this is in.
+    pub(crate) const fn generation(&self) -> u64 {
+        self.generation
+    }
+}
+
+impl Deref for Access<'_> {
+    type Target = Cryptoki;
+
+    fn deref(&self) -> &Cryptoki {
+        self.cryptoki
+    }
+}

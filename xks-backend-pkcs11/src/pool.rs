@@ -1,0 +1,613 @@
+//! Threads that call the module, each with a place for a session, behind a queue that has an end. Whoever waits is answered at the
+//! deadline, whatever the module does: the timekeeper, which never calls the module, sees to that.
+
+use std::{
+    collections::VecDeque,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use futures_channel::oneshot;
+use xks_core::{BackendError, BackendErrorKind};
+
+use crate::bell::{Bell, Wake};
+
+/// How exactly deadlines are kept when many are close together.
+const GRAIN: Duration = Duration::from_millis(1);
+
+/// The threads; `P` is what each of them has for itself.
+pub(crate) struct Pool<P: 'static> {
+    shared: Arc<Shared<P>>,
+}
+
+struct Shared<P: 'static> {
+    name: String,
+    new_place: Box<dyn Fn() -> P + Send + Sync>,
+    deadline: Duration,
+    queue_length: usize,
+    max_written_off: usize,
+    state: Mutex<State<P>>,
+    /// A job has come, or the pool is to stop.
+    job_came: Condvar,
+    /// A thread has ended.
+    thread_ended: Condvar,
+    /// Stops the timekeeper.
+    bell: Bell,
+}
+
+struct State<P> {
+    queue: VecDeque<Job<P>>,
+    workers: Vec<Arc<Worker>>,
+    /// Threads that wait for a job.
+    idle: usize,
+    /// Threads that there are, the timekeeper among them.
+    threads: usize,
+    is_stopped: bool,
+    refused: u64,
+    timed_out: u64,
+}
+
+/// A request for a thread, and who waits for it.
+struct Job<P> {
+    waiter: Arc<dyn Waiter>,
+    work: Box<dyn FnOnce(&mut P) + Send>,
+}
+
+/// Somebody who waits for an answer until a deadline.
+trait Waiter: Send + Sync {
+    fn deadline(&self) -> Instant;
+    /// Whether the answer is still of interest.
+    fn is_there(&self) -> bool;
+    /// Answers that it took too long, unless there is an answer already; says whether there was none.
+    fn give_up(&self, waiting_for: &'static str) -> bool;
+}
+
+/// The place that an answer goes to, once.
+struct Reply<T> {
+    deadline: Instant,
+    to: Mutex<Option<oneshot::Sender<Result<T, BackendError>>>>,
+}
+
+impl<T> Reply<T> {
+    fn send(&self, answer: Result<T, BackendError>) -> bool {
+        let to = self.to.lock().unwrap_or_else(PoisonError::into_inner).take();
+        to.is_some_and(|to| to.send(answer).is_ok())
+    }
+}
+
+impl<T: Send> Waiter for Reply<T> {
+    fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    fn is_there(&self) -> bool {
+        let to = self.to.lock().unwrap_or_else(PoisonError::into_inner);
+        to.as_ref().is_some_and(|to| !to.is_canceled())
+    }
+
+    fn give_up(&self, waiting_for: &'static str) -> bool {
+        self.send(Err(BackendError::new(BackendErrorKind::Timeout, waiting_for)))
+    }
+}
+
+/// One thread, as the others see it.
+#[derive(Default)]
+struct Worker {
+    call: Mutex<Call>,
+}
+
+#[derive(Default)]
+struct Call {
+    /// Since when it has been at a job, and whose.
+    running: Option<(Instant, Arc<dyn Waiter>)>,
+    /// It did not return in time. There may be another thread in its place.
+    written_off: Option<Replaced>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Replaced {
+    Yes,
+    No,
+}
+
+/// What a pool is doing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Load {
+    pub(crate) queued: usize,
+    pub(crate) running: usize,
+    pub(crate) written_off: usize,
+    pub(crate) is_stuck: bool,
+    pub(crate) refused: u64,
+    pub(crate) timed_out: u64,
+}
+
+/// The measures of a pool.
+pub(crate) struct Size {
+    pub(crate) threads: usize,
+    pub(crate) queue_length: usize,
+    pub(crate) max_written_off: usize,
+    pub(crate) deadline: Duration,
+}
+
+impl<P: 'static> Pool<P> {
+    /// Starts the threads.
+    pub(crate) fn start(
+        name: &str,
+        new_place: impl Fn() -> P + Send + Sync + 'static,
+        size: &Size,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            name: name.to_owned(),
+            new_place: Box::new(new_place),
+            deadline: size.deadline,
+            queue_length: size.queue_length,
+            max_written_off: size.max_written_off,
+            state: Mutex::new(State {
+                queue: VecDeque::new(),
+                workers: Vec::new(),
+                idle: 0,
+                threads: 0,
+                is_stopped: false,
+                refused: 0,
+                timed_out: 0,
+            }),
+            job_came: Condvar::new(),
+            thread_ended: Condvar::new(),
+            bell: Bell::default(),
+        });
+        let pool = Self { shared };
+        let started = (0..size.threads)
+            .try_for_each(|_| Shared::start_worker(&pool.shared, &mut pool.shared.state()))
+            .and_then(|()| pool.shared.start("clock", Shared::keep_time, &mut pool.shared.state()));
+        if started.is_err() {
+            pool.stop();
+        }
+        started.map(|()| pool)
+    }
+
+    /// Has work done on one of the threads. The error is `Throttled` when the queue is full, `Unavailable` when no thread
+    /// is left or the pool is stopped, and `Timeout` when the deadline comes first.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut P, Instant) -> Result<T, BackendError> + Send + 'static,
+    ) -> Result<T, BackendError> {
+        let deadline = Instant::now() + self.shared.deadline;
+        let (to, answer) = oneshot::channel();
+        let reply = Arc::new(Reply {
+            deadline,
+            to: Mutex::new(Some(to)),
+        });
+        let waiter = Arc::clone(&reply);
+        self.shared.enqueue(Job {
+            waiter,
+            work: Box::new(move |place| {
+                reply.send(work(place, deadline));
+            }),
+        })?;
+        let gone = || BackendError::new(BackendErrorKind::Unavailable, "the thread of the request has ended");
+        answer.await.map_err(|_| gone())?
+    }
+
+    pub(crate) fn load(&self) -> Load {
+        let state = self.shared.state();
+        let mut load = Load {
+            queued: state.queue.len(),
+            is_stuck: state.is_stuck(),
+            refused: state.refused,
+            timed_out: state.timed_out,
+            ..Load::default()
+        };
+        for worker in &state.workers {
+            let call = worker.call();
+            load.running += usize::from(call.running.is_some());
+            load.written_off += usize::from(call.written_off.is_some());
+        }
+        load
+    }
+
+    /// Takes no more jobs, refuses those that wait, and waits for the threads to end; says how many have not by then.
+    pub(crate) fn stop_within(&self, patience: Duration) -> usize {
+        self.stop();
+        let end = Instant::now() + patience;
+        let mut state = self.shared.state();
+        while state.threads > 0 {
+            let patience = end.saturating_duration_since(Instant::now());
+            if patience.is_zero() {
+                break;
+            }
+            (state, _) = self
+                .shared
+                .thread_ended
+                .wait_timeout(state, patience)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        state.threads
+    }
+
+    fn stop(&self) {
+        let queue = {
+            let mut state = self.shared.state();
+            state.is_stopped = true;
+            std::mem::take(&mut state.queue)
+        };
+        self.shared.job_came.notify_all();
+        self.shared.bell.stop();
+        drop(queue); // whoever waits sees that the thread of its request has ended
+    }
+}
+
+impl<P> State<P> {
+    /// Whether every thread hangs, and none is left to take its place.
+    fn is_stuck(&self) -> bool {
+        let is_lost = |worker: &Arc<Worker>| worker.call().written_off.is_some();
+        !self.workers.is_empty() && self.workers.iter().all(is_lost)
+    }
+}
+
+impl<P: 'static> Shared<P> {
+    fn enqueue(&self, job: Job<P>) -> Result<(), BackendError> {
+        let refuse = |kind, detail| Err(BackendError::new(kind, detail));
+        let mut state = self.state();
+        if state.is_stopped {
+            return refuse(BackendErrorKind::Unavailable, "the backend was shut down");
+        }
+        // The queue may be as long as it likes for those who are about to be served.
+        if state.queue.len() >= self.queue_length + state.idle {
+            state.refused += 1;
+            return refuse(BackendErrorKind::Throttled, "the queue before the token is full");
+        }
+        // Looked at only when something waits: nobody takes jobs then, or all are busy.
+        if state.idle == 0 && state.is_stuck() {
+            return refuse(
+                BackendErrorKind::Unavailable,
+                "every call into the PKCS#11 module hangs, and no more are made until one returns",
+            );
+        }
+        state.queue.push_back(job);
+        let is_anybody_idle = state.idle > 0;
+        drop(state);
+        if is_anybody_idle {
+            self.job_came.notify_one();
+        }
+        Ok(())
+    }
+
+    fn start_worker(shared: &Arc<Self>, state: &mut State<P>) -> io::Result<()> {
+        let worker = Arc::new(Worker::default());
+        state.workers.push(Arc::clone(&worker));
+        let number = state.workers.len();
+        let started = shared.start(&number.to_string(), move |shared| shared.work(&worker), state);
+        if started.is_err() {
+            state.workers.pop();
+        }
+        started
+    }
+
+    fn start(
+        self: &Arc<Self>,
+        name: &str,
+        run: impl FnOnce(&Arc<Self>) + Send + 'static,
+        state: &mut State<P>,
+    ) -> io::Result<()> {
+        let shared = Arc::clone(self);
+        let thread = thread::Builder::new().name(format!("xks-{name}-{}", self.name));
+        state.threads += 1;
+        let started = thread.spawn(move || {
+            let _ends = ThreadEnds(&shared);
+            run(&shared);
+        });
+        if started.is_err() {
+            state.threads -= 1;
+        }
+        started.map(drop)
+    }
+
+    /// The life of a worker's thread.
+    fn work(&self, worker: &Arc<Worker>) {
+        let mut place = (self.new_place)();
+        while let Some(job) = self.next_job() {
+            if !job.waiter.is_there() {
+                continue; // the caller has gone, or its time is over
+            }
+            worker.call().running = Some((Instant::now(), Arc::clone(&job.waiter)));
+            let work = job.work;
+            // The answer of a job that panics is that its thread has ended; the thread itself goes on.
+            if catch_unwind(AssertUnwindSafe(|| work(&mut place))).is_err() {
+                tracing::error!("a request's call of the PKCS#11 module panicked");
+                place = (self.new_place)();
+            }
+            let mut call = worker.call();
+            call.running = None;
+            if call.written_off.take() == Some(Replaced::Yes) {
+                break;
+            }
+        }
+        drop(place);
+        self.state().workers.retain(|other| !Arc::ptr_eq(other, worker));
+    }
+
+    /// The next job; none when there are to be no more.
+    fn next_job(&self) -> Option<Job<P>> {
+        let mut state = self.state();
+        loop {
+            if let Some(job) = state.queue.pop_front() {
+                return Some(job);
+            }
+            if state.is_stopped {
+                return None;
+            }
+            state.idle += 1;
+            state = self.job_came.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
+        }
+    }
+
+    /// The life of the timekeeper. All requests have the same time, so that the one which came first is over first, and
+    /// none that has not come yet is over before as much time has passed.
+    fn keep_time(self: &Arc<Self>) {
+        let mut next = Instant::now() + self.deadline;
+        while self.bell.wait_until(next) != Wake::Stopped {
+            let now = Instant::now();
+            next = (now + self.deadline).min(self.answer_late(now)).max(now + GRAIN);
+        }
+    }
+
+    /// Answers those whose time is over, and writes off the calls that do not return; says when to look again.
+    fn answer_late(self: &Arc<Self>, now: Instant) -> Instant {
+        let mut state = self.state();
+        let mut next = now + self.deadline;
+        while let Some(first) = state.queue.front() {
+            if first.waiter.deadline() > now {
+                next = next.min(first.waiter.deadline());
+                break;
+            }
+            let late = state.queue.pop_front();
+            if late.is_some_and(|job| job.waiter.give_up("no session was free in time")) {
+                state.timed_out += 1;
+            }
+        }
+        let mut lost = Vec::new();
+        let mut timed_out = 0;
+        for worker in &state.workers {
+            let call = worker.call();
+            let Some((since, waiter)) = &call.running else { continue };
+            if waiter.deadline() > now {
+                next = next.min(waiter.deadline());
+            } else if waiter.give_up("the PKCS#11 module did not return in time") {
+                timed_out += 1;
+            }
+            // One that could not be replaced before, may be now.
+            if call.written_off != Some(Replaced::Yes) {
+                let hangs_at = *since + self.deadline;
+                if hangs_at > now {
+                    next = next.min(hangs_at);
+                } else {
+                    lost.push((Arc::clone(worker), *since));
+                }
+            }
+        }
+        state.timed_out += timed_out;
+        for (worker, since) in lost {
+            self.write_off(&worker, since, &mut state);
+        }
+        next
+    }
+
+    /// Gives up a thread whose call, begun at `since`, does not return, and starts another in its place if it may.
+    fn write_off(self: &Arc<Self>, worker: &Arc<Worker>, since: Instant, state: &mut State<P>) {
+        let is_replaced = |worker: &&Arc<Worker>| worker.call().written_off == Some(Replaced::Yes);
+        let may_replace = !state.is_stopped && state.workers.iter().filter(is_replaced).count() < self.max_written_off;
+        let mut call = worker.call();
+        if call.running.as_ref().is_none_or(|(at, _)| *at != since) {
+            return; // it has returned just now
+        }
+        let is_news = call.written_off.replace(Replaced::No).is_none();
+        if may_replace && Self::start_worker(self, state).is_ok() {
+            call.written_off = Some(Replaced::Yes);
+        }
+        if is_news {
+            tracing::warn!(
+                token = self.name,
+                is_replaced = call.written_off == Some(Replaced::Yes),
+                "a call of the PKCS#11 module has not returned in time: its thread and its session are written off"
+            );
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<P>> {
+        // Nothing panics while this is locked.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Worker {
+    fn call(&self) -> MutexGuard<'_, Call> {
+        self.call.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts a thread out, however it ends.
+struct ThreadEnds<'a, P: 'static>(&'a Shared<P>);
+
+impl<P> Drop for ThreadEnds<'_, P> {
+    fn drop(&mut self) {
+        self.0.state().threads -= 1;
+        self.0.thread_ended.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    };
+
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_millis(100);
+
+    fn pool(threads: usize, queue_length: usize, max_written_off: usize) -> Arc<Pool<usize>> {
+        patient_pool(threads, queue_length, max_written_off, DEADLINE)
+    }
+
+    fn patient_pool(
+        threads: usize,
+        queue_length: usize,
+        max_written_off: usize,
+        deadline: Duration,
+    ) -> Arc<Pool<usize>> {
+        let places = AtomicUsize::new(0);
+        let size = Size {
+            threads,
+            queue_length,
+            max_written_off,
+            deadline,
+        };
+        Arc::new(Pool::start("test", move || places.fetch_add(1, Ordering::Relaxed), &size).unwrap())
+    }
+
+    /// Holds a thread until the sender is dropped.
+    fn hang(pool: &Arc<Pool<usize>>) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Result<(), BackendError>>) {
+        let (release, held) = mpsc::channel::<()>();
+        let (pool, (started, has_started)) = (Arc::clone(pool), mpsc::channel());
+        let call = tokio::spawn(async move {
+            let work = move |_: &mut usize, _| {
+                started.send(()).unwrap();
+                let _ = held.recv();
+                Ok(())
+            };
+            pool.run(work).await
+        });
+        tokio::task::block_in_place(|| has_started.recv().unwrap());
+        (release, call)
+    }
+
+    fn kind<T>(outcome: Result<T, BackendError>) -> BackendErrorKind {
+        outcome.map(|_| ()).unwrap_err().kind()
+    }
+
+    #[track_caller]
+    fn wait_for(pool: &Pool<usize>, what: impl Fn(&Load) -> bool) {
+        let end = Instant::now() + Duration::from_secs(10);
+        while !what(&pool.load()) {
+            assert!(Instant::now() < end, "{:?}", pool.load());
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    async fn number(pool: &Pool<usize>) -> Result<usize, BackendError> {
+        pool.run(|place, _| Ok(*place)).await
+    }
+
+    /// TRN-8: a call that hangs is answered at the deadline, and costs nobody else anything.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_hung_call_is_written_off_and_its_thread_replaced() {
+        let pool = pool(1, 8, 1);
+        assert_eq!(number(&pool).await.unwrap(), 0);
+        let (release, call) = hang(&pool);
+        assert_eq!(kind(call.await.unwrap()), BackendErrorKind::Timeout);
+        wait_for(&pool, |load| load.written_off == 1);
+        assert_eq!(number(&pool).await.unwrap(), 1, "another thread has another place");
+        drop(release);
+        wait_for(&pool, |load| load.written_off == 0);
+        assert_eq!(number(&pool).await.unwrap(), 1);
+        assert_eq!(pool.stop_within(Duration::from_secs(10)), 0);
+        assert_eq!(pool.load().timed_out, 1);
+    }
+
+    /// TRN-8.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn when_all_threads_hang_requests_fail_at_once() {
+        let pool = pool(1, 8, 1);
+        let (first, call) = hang(&pool);
+        call.await.unwrap().unwrap_err();
+        wait_for(&pool, |load| load.written_off == 1);
+        let (second, call) = hang(&pool);
+        call.await.unwrap().unwrap_err();
+        wait_for(&pool, |load| load.is_stuck);
+        let start = Instant::now();
+        assert_eq!(kind(number(&pool).await), BackendErrorKind::Unavailable);
+        assert!(start.elapsed() < DEADLINE);
+        // The second thread goes on as soon as its call returns.
+        drop(second);
+        wait_for(&pool, |load| !load.is_stuck);
+        assert_eq!(number(&pool).await.unwrap(), 1);
+        drop(first);
+        assert_eq!(pool.stop_within(Duration::from_secs(10)), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_full_queue_refuses_at_once_and_what_waits_too_long_is_not_done() {
+        let pool = pool(1, 1, 0);
+        let (release, hung) = hang(&pool);
+        let done = Arc::new(AtomicUsize::new(0));
+        let waiting = {
+            let (pool, done) = (Arc::clone(&pool), Arc::clone(&done));
+            let work = move |_: &mut usize, _| Ok(done.fetch_add(1, Ordering::Relaxed));
+            tokio::spawn(async move { pool.run(work).await })
+        };
+        wait_for(&pool, |load| load.queued == 1);
+        assert_eq!(kind(number(&pool).await), BackendErrorKind::Throttled);
+        assert_eq!(kind(waiting.await.unwrap()), BackendErrorKind::Timeout);
+        assert_eq!(kind(hung.await.unwrap()), BackendErrorKind::Timeout);
+        drop(release);
+        wait_for(&pool, |load| load.running == 0);
+        number(&pool).await.unwrap();
+        assert_eq!(done.load(Ordering::Relaxed), 0);
+        let load = pool.load();
+        assert_eq!((load.refused, load.timed_out), (1, 2));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_nobody_waits_for_is_not_done() {
+        let pool = pool(1, 8, 0);
+        let (release, _hung) = hang(&pool);
+        let done = Arc::new(AtomicUsize::new(0));
+        let task = {
+            let (pool, done) = (Arc::clone(&pool), Arc::clone(&done));
+            let work = move |_: &mut usize, _| Ok(done.fetch_add(1, Ordering::Relaxed));
+            tokio::spawn(async move { pool.run(work).await })
+        };
+        wait_for(&pool, |load| load.queued == 1);
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+        drop(release);
+        number(&pool).await.unwrap();
+        assert_eq!(done.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_panic_ends_its_request_alone() {
+        let pool = pool(1, 8, 0);
+        let outcome = pool
+            .run(|_, _| -> Result<(), BackendError> { panic!("on purpose") })
+            .await;
+        assert_eq!(kind(outcome), BackendErrorKind::Unavailable);
+        assert_eq!(number(&pool).await.unwrap(), 1, "the place is a new one");
+        assert_eq!(pool.stop_within(Duration::from_secs(10)), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_stopped_pool_refuses_and_forgets_nobody() {
+        let pool = pool(1, 8, 0);
+        let (release, _hung) = hang(&pool);
+        let waiting = {
+            let pool = Arc::clone(&pool);
+            tokio::spawn(async move { number(&pool).await })
+        };
+        wait_for(&pool, |load| load.queued == 1);
+        assert_eq!(
+            pool.stop_within(Duration::ZERO),
+            2,
+            "the hung thread and the timekeeper"
+        );
+        assert_eq!(kind(waiting.await.unwrap()), BackendErrorKind::Unavailable);
+        assert_eq!(kind(number(&pool).await), BackendErrorKind::Unavailable);
+        drop(release);
+        assert_eq!(pool.stop_within(Duration::from_secs(10)), 0);
+    }
+}

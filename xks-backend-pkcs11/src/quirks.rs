@@ -1,0 +1,273 @@
+//! What vendors do differently, as data.
+
+use std::{fmt, str::FromStr};
+
+use cryptoki_sys as ck;
+use thiserror::Error;
+use xks_core::BackendErrorKind;
+
+use crate::error::{CallError, Phase, ReturnCode, Verdict};
+
+/// Where the IV of an encryption comes from (ENC-6).
+///
+/// A module that is said to make its own and does not would encrypt under an IV of zeros, again and again, and no return
+/// code tells. So it is tried before the first request, and an IV that is still zero after a call is never used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum IvSource {
+    /// 12 bytes from the token's random source (`C_GenerateRandom`), fetched for 32 encryptions at a time.
+    TokenRandom,
+    /// 12 bytes from the operating system's random source.
+    SystemRandom,
+    /// 12 bytes that the module writes where the IV is passed, which must hold zeros: nShield, AWS CloudHSM.
+    WrittenBack,
+    /// Bytes that the module appends to ciphertext and tag: Thales Luna in FIPS mode.
+    Appended(AppendedIv),
+}
+
+/// How long an IV is that a module appends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "the API takes these two and no others (ENC-6)")]
+pub enum AppendedIv {
+    /// 12 bytes: Luna from firmware 7.9.3 on.
+    Bytes12,
+    /// 16 bytes: Luna before that, and by default.
+    Bytes16,
+}
+
+impl IvSource {
+    /// What `ulIvBits` says on encryption.
+    pub(crate) const fn bits(self) -> usize {
+        match self {
+            Self::TokenRandom | Self::SystemRandom | Self::WrittenBack | Self::Appended(AppendedIv::Bytes12) => 96,
+            // Old firmware does not know the meaning of another number, and new firmware makes 16 bytes of this one.
+            Self::Appended(AppendedIv::Bytes16) => 0,
+        }
+    }
+
+    /// How many bytes follow the tag.
+    pub(crate) const fn appended(self) -> usize {
+        match self {
+            Self::TokenRandom | Self::SystemRandom | Self::WrittenBack => 0,
+            Self::Appended(AppendedIv::Bytes12) => 12,
+            Self::Appended(AppendedIv::Bytes16) => 16,
+        }
+    }
+}
+
+/// What kind of sessions are opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SessionMode {
+    /// Read-write, unless the token says that it is write-protected. Some modules do not encrypt on read-only sessions.
+    #[default]
+    Automatic,
+    /// Read-write.
+    ReadWrite,
+    /// Read-only.
+    ReadOnly,
+}
+
+/// What a vendor's modules do differently from others. Begin with a vendor's, and change what is different at yours.
+///
+/// ```
+/// use xks_backend_pkcs11::{IvSource, Quirks};
+///
+/// let quirks: Quirks = "luna".parse()?;
+/// let without_fips_mode = quirks.with_iv_source(IvSource::TokenRandom);
+/// assert_eq!(without_fips_mode.iv_source(), IvSource::TokenRandom);
+/// assert_eq!(without_fips_mode.vendor(), Quirks::LUNA.vendor());
+/// # Ok::<_, xks_backend_pkcs11::UnknownVendor>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quirks {
+    name: &'static str,
+    vendor: Option<&'static str>,
+    iv_source: IvSource,
+    session_mode: SessionMode,
+    /// Codes that mean a full queue, and the phases in which they do.
+    throttled: &'static [(Phase, ck::CK_RV)],
+    /// A code of `C_Decrypt` that certainly means a wrong tag, where the standard's meaning is another.
+    invalid_ciphertext: Option<ck::CK_RV>,
+}
+
+impl Quirks {
+    /// A module that keeps to the standard: the IV is the caller's.
+    pub const STANDARD: Self = Self {
+        name: "standard",
+        vendor: None,
+        iv_source: IvSource::TokenRandom,
+        session_mode: SessionMode::Automatic,
+        throttled: &[],
+        invalid_ciphertext: None,
+    };
+
+    /// SoftHSM2, which keeps to the standard but for a return code that the backend can interpret.
+    pub const SOFTHSM: Self = Self {
+        name: "softhsm",
+        vendor: Some("SoftHSM project"),
+        ..Self::STANDARD
+    };
+
+    /// Entrust nShield: the HSM makes the IV.
+    pub const NSHIELD: Self = Self {
+        name: "nshield",
+        vendor: Some("Entrust"),
+        iv_source: IvSource::WrittenBack,
+        ..Self::STANDARD
+    };
+
+    /// Thales Luna in FIPS mode: the HSM makes the IV, of 16 bytes, and appends it. Without FIPS mode the IV is
+    /// [the caller's](IvSource::TokenRandom).
+    pub const LUNA: Self = Self {
+        name: "luna",
+        vendor: Some("Thales"),
+        iv_source: IvSource::Appended(AppendedIv::Bytes16),
+        ..Self::STANDARD
+    };
+
+    /// AWS CloudHSM: the HSM makes the IV; a busy cluster answers with codes that mean something else elsewhere. The PIN
+    /// has the form `user:password`. With a single HSM, the client's key availability check has to be disabled.
+    pub const CLOUDHSM: Self = Self {
+        name: "cloudhsm",
+        vendor: Some("AWS"),
+        iv_source: IvSource::WrittenBack,
+        session_mode: SessionMode::ReadWrite,
+        throttled: &[
+            (Phase::EncryptInit, ck::CKR_FUNCTION_FAILED),
+            (Phase::Encrypt, ck::CKR_FUNCTION_FAILED),
+            (Phase::DecryptInit, ck::CKR_FUNCTION_FAILED),
+            (Phase::Attributes, ck::CKR_DEVICE_ERROR),
+            (Phase::Random, ck::CKR_FUNCTION_FAILED),
+        ],
+        ..Self::STANDARD
+    };
+
+    /// All that have a name.
+    pub const ALL: [Self; 5] = [Self::STANDARD, Self::SOFTHSM, Self::NSHIELD, Self::LUNA, Self::CLOUDHSM];
+
+    /// The name by which they are configured: `standard`, `softhsm`, `nshield`, `luna` or `cloudhsm`.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Whose HSMs these are; none where the token itself has to be asked.
+    #[must_use]
+    pub const fn vendor(&self) -> Option<&'static str> {
+        self.vendor
+    }
+
+    /// Where the IV of an encryption comes from.
+    #[must_use]
+    pub const fn iv_source(&self) -> IvSource {
+        self.iv_source
+    }
+
+    /// The same quirks with another source of IVs.
+    #[must_use]
+    pub const fn with_iv_source(self, iv_source: IvSource) -> Self {
+        Self { iv_source, ..self }
+    }
+
+    /// What kind of sessions are opened.
+    #[must_use]
+    pub const fn session_mode(&self) -> SessionMode {
+        self.session_mode
+    }
+
+    /// The same quirks with another kind of sessions.
+    #[must_use]
+    pub const fn with_session_mode(self, session_mode: SessionMode) -> Self {
+        Self { session_mode, ..self }
+    }
+
+    /// The same quirks with a return code of `C_Decrypt` that certainly means a wrong tag.
+    ///
+    /// Without this, `CKR_GENERAL_ERROR` and `CKR_FUNCTION_FAILED` are looked into by an encryption and a decryption
+    /// with the same key; that costs two calls for each ciphertext that does not authenticate, and is never wrong.
+    #[must_use]
+    pub const fn with_invalid_ciphertext(self, code: ReturnCode) -> Self {
+        Self {
+            invalid_ciphertext: Some(code.0),
+            ..self
+        }
+    }
+
+    /// Whether the module was too busy for a call.
+    pub(crate) fn is_throttled(&self, error: &CallError) -> bool {
+        self.verdict(error) == Verdict::Fail(BackendErrorKind::Throttled)
+    }
+
+    /// What is to be done about a failed call: what is known of the vendor goes before what is generally so.
+    pub(crate) fn verdict(&self, error: &CallError) -> Verdict {
+        let (phase, code) = (error.phase(), error.code());
+        if self.throttled.contains(&(phase, code.0)) {
+            return Verdict::Fail(BackendErrorKind::Throttled);
+        }
+        if phase == Phase::Decrypt && self.invalid_ciphertext == Some(code.0) {
+            return Verdict::Fail(BackendErrorKind::InvalidCiphertext);
+        }
+        code.verdict(phase)
+    }
+}
+
+impl Default for Quirks {
+    fn default() -> Self {
+        Self::STANDARD
+    }
+}
+
+impl fmt::Display for Quirks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl FromStr for Quirks {
+    type Err = UnknownVendor;
+
+    fn from_str(name: &str) -> Result<Self, UnknownVendor> {
+        Self::ALL
+            .into_iter()
+            .find(|quirks| quirks.name.eq_ignore_ascii_case(name))
+            .ok_or(UnknownVendor)
+    }
+}
+
+/// A name that no [`Quirks`] have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+#[error("no vendor's quirks have this name: take standard, softhsm, nshield, luna or cloudhsm")]
+pub struct UnknownVendor;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quirks_have_names() {
+        for quirks in Quirks::ALL {
+            assert_eq!(quirks.name().parse(), Ok(quirks));
+            assert_eq!(quirks.name().to_uppercase().parse(), Ok(quirks));
+        }
+        assert_eq!("nCipher".parse::<Quirks>(), Err(UnknownVendor));
+    }
+
+    #[test]
+    fn what_is_known_of_a_vendor_goes_first() {
+        let call = |phase, code| CallError::new("C_", phase, ReturnCode(code));
+        let failed = |phase| call(phase, ck::CKR_FUNCTION_FAILED);
+        let throttled = Verdict::Fail(BackendErrorKind::Throttled);
+        assert_eq!(Quirks::CLOUDHSM.verdict(&failed(Phase::Encrypt)), throttled);
+        let busy = call(Phase::Attributes, ck::CKR_DEVICE_ERROR);
+        assert_eq!(Quirks::CLOUDHSM.verdict(&busy), throttled);
+        // At C_Decrypt it may be a wrong tag as well.
+        assert_eq!(Quirks::CLOUDHSM.verdict(&failed(Phase::Decrypt)), Verdict::Ambiguous);
+        assert_eq!(Quirks::NSHIELD.verdict(&failed(Phase::Encrypt)), Verdict::Unwell);
+        let known = Quirks::NSHIELD.with_invalid_ciphertext(ReturnCode(ck::CKR_FUNCTION_FAILED));
+        let invalid = Verdict::Fail(BackendErrorKind::InvalidCiphertext);
+        assert_eq!(known.verdict(&failed(Phase::Decrypt)), invalid);
+        assert_eq!(known.verdict(&failed(Phase::Encrypt)), Verdict::Unwell);
+    }
+}

@@ -1,0 +1,529 @@
+//! The one room with `unsafe`: the functions of a PKCS#11 module, as safe functions.
+//!
+//! The module is loaded once and never unloaded, since one that owns threads may not survive it. Every pointer that
+//! is handed over points into memory that lives until the call has returned; for the two halves of an operation
+//! (`C_EncryptInit` and `C_Encrypt`), until the second has. Return codes are kept as they came.
+//!
+//! What no signature can see to is seen to elsewhere: that a module is initialized with leave to use the system's
+//! locks, so that many threads may call it; and, by the [`Drained`] that [`Cryptoki::finalize`] asks for, that none is
+//! in a call then.
+#![expect(unsafe_code, reason = "a module is a library in C")]
+
+use std::{ffi::CStr, mem, path::Path, ptr};
+
+use cryptoki_sys as ck;
+use xks_core::Zeroizing;
+
+use crate::{
+    error::{CallError, LoadError, Phase, ReturnCode},
+    gate::Drained,
+};
+
+pub(crate) type Result<T = ()> = std::result::Result<T, CallError>;
+
+/// What output buffers have beyond what they need by the standard: a tag and the IV that some HSMs append.
+const SLACK: usize = 16 + 16 + 32;
+/// The bits of a tag.
+const TAG_BITS: ck::CK_ULONG = 128;
+
+/// A loaded module.
+pub(crate) struct Cryptoki {
+    list: ck::CK_FUNCTION_LIST,
+}
+
+/// Calls a function of the list, and names it and its phase in the error. A function that the list lacks answers that
+/// it is not supported.
+macro_rules! call {
+    ($cryptoki:ident, $phase:ident, $function:ident($($argument:expr),* $(,)?)) => {
+        outcome(
+            stringify!($function),
+            Phase::$phase,
+            match $cryptoki.list.$function {
+                Some(function) => function($($argument),*),
+                None => ck::CKR_FUNCTION_NOT_SUPPORTED,
+            },
+        )
+    };
+}
+
+fn outcome(function: &'static str, phase: Phase, code: ck::CK_RV) -> Result {
+    match code {
+        ck::CKR_OK => Ok(()),
+        code => Err(CallError::new(function, phase, ReturnCode(code))),
+    }
+}
+
+impl Cryptoki {
+    /// Loads a module, for as long as the process lives.
+    pub(crate) fn load(path: &Path) -> std::result::Result<Self, LoadError> {
+        // SAFETY: loading runs the library's initializers. Whoever names a library here trusts it with the keys.
+        let library = unsafe { libloading::Library::new(path) }.map_err(LoadError::Library)?;
+        let library = mem::ManuallyDrop::new(library);
+        // SAFETY: this is the signature that the standard gives to this name.
+        let get_list = unsafe { library.get::<ck::CK_C_GetFunctionList>(b"C_GetFunctionList\0") }
+            .map_err(LoadError::Library)?
+            .ok_or(LoadError::NoFunctionList)?;
+        let mut list = ptr::null_mut();
+        // SAFETY: the argument is a place for a pointer, which lives until the call has returned.
+        let code = unsafe { get_list(&raw mut list) };
+        outcome("C_GetFunctionList", Phase::Module, code).map_err(LoadError::Call)?;
+        if list.is_null() {
+            return Err(LoadError::NoFunctionList);
+        }
+        // SAFETY: the module answered that this points to its list, which begins with its version, whatever else there is.
+        let version = unsafe { ptr::addr_of!((*list).version).read_unaligned() };
+        if version.major < 2 {
+            return Err(LoadError::Version(version.major, version.minor));
+        }
+        // SAFETY: as above; from version 2.0 on, the lists of all versions begin with these functions.
+        let list = unsafe { list.read_unaligned() };
+        Ok(Self { list })
+    }
+
+    /// `C_Initialize`, with leave to use the system's locks. `parameters` is for modules that want some, like NSS, and
+    /// must live as long as the process.
+    pub(crate) fn initialize(&self, parameters: Option<&'static CStr>) -> Result {
+        let mut arguments = ck::CK_C_INITIALIZE_ARGS {
+            flags: ck::CKF_OS_LOCKING_OK,
+            pReserved: parameters.map_or(ptr::null_mut(), |text| text.as_ptr().cast_mut().cast()),
+            ..Default::default()
+        };
+        // SAFETY: the arguments live until the call has returned, the parameters for ever.
+        unsafe { call!(self, Module, C_Initialize((&raw mut arguments).cast())) }
+    }
+
+    /// `C_Finalize`: no call may be in the module.
+    pub(crate) fn finalize(&self, _nobody_is_inside: &Drained<'_>) -> Result {
+        // SAFETY: the standard wants a null pointer.
+        unsafe { call!(self, Module, C_Finalize(ptr::null_mut())) }
+    }
+
+    /// The slots that have a token.
+    pub(crate) fn slots(&self) -> Result<Vec<ck::CK_SLOT_ID>> {
+        let mut slots: Vec<ck::CK_SLOT_ID> = Vec::new();
+        // The number may grow between the two calls, in which case the second says so.
+        for _ in 0..3 {
+            let mut count = 0;
+            // SAFETY: a null pointer asks for the number alone, which is written to a place that lives long enough.
+            unsafe { call!(self, Token, C_GetSlotList(ck::CK_TRUE, ptr::null_mut(), &raw mut count)) }?;
+            if count == 0 {
+                return Ok(Vec::new());
+            }
+            slots.resize(to_usize(count), 0);
+            // SAFETY: there is room for `count` slots.
+            let listed = unsafe {
+                call!(
+                    self,
+                    Token,
+                    C_GetSlotList(ck::CK_TRUE, slots.as_mut_ptr(), &raw mut count)
+                )
+            };
+            match listed {
+                Err(error) if error.code().0 == ck::CKR_BUFFER_TOO_SMALL => {}
+                listed => {
+                    listed?;
+                    slots.truncate(to_usize(count));
+                    break;
+                }
+            }
+        }
+        Ok(slots)
+    }
+
+    /// What a token says of itself.
+    pub(crate) fn token_info(&self, slot: ck::CK_SLOT_ID) -> Result<TokenInfo> {
+        let mut info = ck::CK_TOKEN_INFO::default();
+        // SAFETY: the information is written to a place that lives until the call has returned.
+        unsafe { call!(self, Token, C_GetTokenInfo(slot, &raw mut info)) }?;
+        let (firmware, maximum) = (info.firmwareVersion, info.ulMaxSessionCount);
+        Ok(TokenInfo {
+            label: text(&info.label),
+            manufacturer: text(&info.manufacturerID),
+            model: text(&info.model),
+            serial: text(&info.serialNumber),
+            firmware: (firmware.major, firmware.minor),
+            flags: info.flags,
+            max_sessions: (maximum != ck::CK_EFFECTIVELY_INFINITE && maximum != ck::CK_UNAVAILABLE_INFORMATION)
+                .then(|| to_usize(maximum)),
+        })
+    }
+
+    /// Whether a mechanism is there, and its flags.
+    pub(crate) fn mechanism_info(
+        &self,
+        slot: ck::CK_SLOT_ID,
+        mechanism: ck::CK_MECHANISM_TYPE,
+    ) -> Result<ck::CK_MECHANISM_INFO> {
+        let mut info = ck::CK_MECHANISM_INFO::default();
+        // SAFETY: the information is written to a place that lives until the call has returned.
+        unsafe { call!(self, Token, C_GetMechanismInfo(slot, mechanism, &raw mut info)) }?;
+        Ok(info)
+    }
+
+    pub(crate) fn open_session(&self, slot: ck::CK_SLOT_ID, read_write: bool) -> Result<ck::CK_SESSION_HANDLE> {
+        let flags = ck::CKF_SERIAL_SESSION | if read_write { ck::CKF_RW_SESSION } else { 0 };
+        let mut session = 0;
+        // SAFETY: no callback is asked for; the handle is written to a place that lives until the call has returned.
+        unsafe {
+            call!(
+                self,
+                OpenSession,
+                C_OpenSession(slot, flags, ptr::null_mut(), None, &raw mut session)
+            )
+        }?;
+        Ok(session)
+    }
+
+    pub(crate) fn close_session(&self, session: ck::CK_SESSION_HANDLE) -> Result {
+        // SAFETY: a number; a module answers to one that is no session's.
+        unsafe { call!(self, OpenSession, C_CloseSession(session)) }
+    }
+
+    /// `C_Login` as the user; without a PIN the token asks for it by a path of its own.
+    pub(crate) fn log_in(&self, session: ck::CK_SESSION_HANDLE, pin: Option<&[u8]>) -> Result {
+        let (pin, length) = pin.map_or((ptr::null(), 0), |pin| (pin.as_ptr(), to_ulong(pin.len())));
+        // SAFETY: the PIN is only read, as long as it is said to be, and lives until the call has returned.
+        unsafe { call!(self, Login, C_Login(session, ck::CKU_USER, pin.cast_mut(), length)) }
+    }
+
+    /// Whether the user is logged in.
+    pub(crate) fn is_logged_in(&self, session: ck::CK_SESSION_HANDLE) -> Result<bool> {
+        let mut info = ck::CK_SESSION_INFO::default();
+        // SAFETY: the information is written to a place that lives until the call has returned.
+        unsafe { call!(self, Session, C_GetSessionInfo(session, &raw mut info)) }?;
+        let state = info.state;
+        Ok(matches!(state, ck::CKS_RO_USER_FUNCTIONS | ck::CKS_RW_USER_FUNCTIONS))
+    }
+
+    /// The objects that match, but no more than `most`.
+    pub(crate) fn find(
+        &self,
+        session: ck::CK_SESSION_HANDLE,
+        attributes: &[Attribute<'_>],
+        most: usize,
+    ) -> Result<Vec<ck::CK_OBJECT_HANDLE>> {
+        let mut template = template(attributes);
+        // SAFETY: the template and what it points to are only read, and live until the call has returned.
+        unsafe {
+            call!(
+                self,
+                Find,
+                C_FindObjectsInit(session, template.as_mut_ptr(), to_ulong(template.len()))
+            )
+        }?;
+        let mut found = vec![0; most];
+        let mut count = 0;
+        // A module may give them one by one.
+        let search = loop {
+            let Some(room) = found.get_mut(count..).filter(|room| !room.is_empty()) else {
+                break Ok(());
+            };
+            let mut more = 0;
+            // SAFETY: there is room for as many handles as are asked for.
+            let outcome = unsafe {
+                call!(
+                    self,
+                    Find,
+                    C_FindObjects(session, room.as_mut_ptr(), to_ulong(room.len()), &raw mut more)
+                )
+            };
+            if outcome.is_err() || more == 0 {
+                break outcome;
+            }
+            count += to_usize(more).min(room.len());
+        };
+        // SAFETY: a number.
+        let end = unsafe { call!(self, Find, C_FindObjectsFinal(session)) };
+        search.and(end)?;
+        found.truncate(count);
+        Ok(found)
+    }
+
+    /// The attributes of an object, in the order of `wanted`; none where the object lacks it or does not tell it.
+    pub(crate) fn attributes<const N: usize>(
+        &self,
+        session: ck::CK_SESSION_HANDLE,
+        object: ck::CK_OBJECT_HANDLE,
+        wanted: [Wanted; N],
+    ) -> Result<[AttributeValue; N]> {
+        let mut values = [const { AttributeValue::EMPTY }; N];
+        let mut template = Vec::with_capacity(N);
+        for (wanted, value) in wanted.into_iter().zip(&mut values) {
+            // NSS wants the length of a number to be exact.
+            let (kind, length) = match wanted {
+                Wanted::Flag(kind) => (kind, size_of::<ck::CK_BBOOL>()),
+                Wanted::Number(kind) => (kind, size_of::<ck::CK_ULONG>()),
+                Wanted::Bytes(kind) => (kind, value.bytes.len()),
+            };
+            template.push(ck::CK_ATTRIBUTE {
+                type_: kind,
+                pValue: value.bytes.as_mut_ptr().cast(),
+                ulValueLen: to_ulong(length),
+            });
+        }
+        // SAFETY: each entry has room for as many bytes as it says; the values are not touched until the call has
+        // returned.
+        let outcome = unsafe {
+            call!(
+                self,
+                Attributes,
+                C_GetAttributeValue(session, object, template.as_mut_ptr(), to_ulong(template.len()))
+            )
+        };
+        // With these codes the other values are there nevertheless.
+        let partly = [
+            ck::CKR_ATTRIBUTE_TYPE_INVALID,
+            ck::CKR_ATTRIBUTE_SENSITIVE,
+            ck::CKR_BUFFER_TOO_SMALL,
+        ];
+        outcome.or_else(|error| partly.contains(&error.code().0).then_some(()).ok_or(error))?;
+        for (entry, value) in template.iter().zip(&mut values) {
+            let length = entry.ulValueLen;
+            value.length = (length != ck::CK_UNAVAILABLE_INFORMATION)
+                .then(|| to_usize(length))
+                .filter(|length| *length <= value.bytes.len());
+        }
+        Ok(values)
+    }
+
+    pub(crate) fn generate_key(
+        &self,
+        session: ck::CK_SESSION_HANDLE,
+        mechanism: ck::CK_MECHANISM_TYPE,
+        attributes: &[Attribute<'_>],
+    ) -> Result<ck::CK_OBJECT_HANDLE> {
+        let mut mechanism = ck::CK_MECHANISM {
+            mechanism,
+            pParameter: ptr::null_mut(),
+            ulParameterLen: 0,
+        };
+        let mut template = template(attributes);
+        let mut key = 0;
+        // SAFETY: mechanism, template and what it points to are only read, the handle is written to a place for it, and
+        // all of them live until the call has returned.
+        unsafe {
+            call!(
+                self,
+                Generate,
+                C_GenerateKey(
+                    session,
+                    &raw mut mechanism,
+                    template.as_mut_ptr(),
+                    to_ulong(template.len()),
+                    &raw mut key
+                )
+            )
+        }?;
+        Ok(key)
+    }
+
+    /// Fills `bytes` from the token's random source.
+    pub(crate) fn random(&self, session: ck::CK_SESSION_HANDLE, bytes: &mut [u8]) -> Result {
+        let length = to_ulong(bytes.len());
+        // SAFETY: as many bytes are asked for as there is room for.
+        unsafe { call!(self, Random, C_GenerateRandom(session, bytes.as_mut_ptr(), length)) }
+    }
+
+    /// AES-GCM encryption in one go. `iv` is as the module wants it, and afterwards as the module left it. The output
+    /// is as the module gave it: the ciphertext, the tag, and whatever it appends.
+    pub(crate) fn gcm_encrypt(
+        &self,
+        session: ck::CK_SESSION_HANDLE,
+        key: ck::CK_OBJECT_HANDLE,
+        gcm: Gcm<'_>,
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>> {
+        let mut output = vec![0; plaintext.len() + SLACK];
+        let mut length = to_ulong(output.len());
+        let mut parameters = gcm.parameters();
+        let mut mechanism = gcm_mechanism(&mut parameters);
+        // SAFETY: mechanism, parameters, IV and AAD live until `C_Encrypt` below has returned, for modules come back to
+        // the parameters only then. Nothing but the IV is written to, and no one else looks at it meanwhile.
+        unsafe { call!(self, EncryptInit, C_EncryptInit(session, &raw mut mechanism, key)) }?;
+        // SAFETY: the plaintext is only read, and the output is as long as it is said to be.
+        unsafe {
+            call!(
+                self,
+                Encrypt,
+                C_Encrypt(
+                    session,
+                    plaintext.as_ptr().cast_mut(),
+                    to_ulong(plaintext.len()),
+                    output.as_mut_ptr(),
+                    &raw mut length
+                )
+            )
+        }?;
+        output.truncate(to_usize(length));
+        Ok(output)
+    }
+
+    /// AES-GCM decryption in one go, of a ciphertext with its tag.
+    pub(crate) fn gcm_decrypt(
+        &self,
+        session: ck::CK_SESSION_HANDLE,
+        key: ck::CK_OBJECT_HANDLE,
+        gcm: Gcm<'_>,
+        ciphertext_and_tag: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>> {
+        // SoftHSM2 wants room for the tag too, though it does not write one.
+        let mut output = Zeroizing::new(vec![0; ciphertext_and_tag.len() + SLACK]);
+        let mut length = to_ulong(output.len());
+        let mut parameters = gcm.parameters();
+        let mut mechanism = gcm_mechanism(&mut parameters);
+        // SAFETY: as in `gcm_encrypt`.
+        unsafe { call!(self, DecryptInit, C_DecryptInit(session, &raw mut mechanism, key)) }?;
+        // SAFETY: the ciphertext is only read, and the output is as long as it is said to be.
+        unsafe {
+            call!(
+                self,
+                Decrypt,
+                C_Decrypt(
+                    session,
+                    ciphertext_and_tag.as_ptr().cast_mut(),
+                    to_ulong(ciphertext_and_tag.len()),
+                    output.as_mut_ptr(),
+                    &raw mut length
+                )
+            )
+        }?;
+        output.truncate(to_usize(length));
+        Ok(output)
+    }
+}
+
+/// What AES-GCM takes beside key and data.
+pub(crate) struct Gcm<'a> {
+    /// Empty where the module appends one of its own.
+    pub(crate) iv: &'a mut [u8],
+    /// The bits of the IV; for Luna, those of the IV that it is to make.
+    pub(crate) iv_bits: usize,
+    pub(crate) aad: &'a [u8],
+}
+
+impl Gcm<'_> {
+    /// Some modules look at the length, some at the bits.
+    fn parameters(self) -> ck::CK_GCM_PARAMS {
+        ck::CK_GCM_PARAMS {
+            pIv: if self.iv.is_empty() {
+                ptr::null_mut()
+            } else {
+                self.iv.as_mut_ptr()
+            },
+            ulIvLen: to_ulong(self.iv.len()),
+            ulIvBits: to_ulong(self.iv_bits),
+            pAAD: self.aad.as_ptr().cast_mut(),
+            ulAADLen: to_ulong(self.aad.len()),
+            ulTagBits: TAG_BITS,
+        }
+    }
+}
+
+fn gcm_mechanism(parameters: &mut ck::CK_GCM_PARAMS) -> ck::CK_MECHANISM {
+    ck::CK_MECHANISM {
+        mechanism: ck::CKM_AES_GCM,
+        pParameter: (&raw mut *parameters).cast(),
+        ulParameterLen: to_ulong(size_of::<ck::CK_GCM_PARAMS>()),
+    }
+}
+
+/// Something that an object shall have.
+#[derive(Clone, Copy)]
+pub(crate) enum Attribute<'a> {
+    Flag(ck::CK_ATTRIBUTE_TYPE, bool),
+    Number(ck::CK_ATTRIBUTE_TYPE, ck::CK_ULONG),
+    Bytes(ck::CK_ATTRIBUTE_TYPE, &'a [u8]),
+}
+
+/// The entries point into `attributes`.
+fn template(attributes: &[Attribute<'_>]) -> Vec<ck::CK_ATTRIBUTE> {
+    let entry = |kind: ck::CK_ATTRIBUTE_TYPE, value: *const u8, length| ck::CK_ATTRIBUTE {
+        type_: kind,
+        pValue: value.cast_mut().cast(),
+        ulValueLen: to_ulong(length),
+    };
+    let entries = attributes.iter().map(|attribute| match attribute {
+        Attribute::Flag(kind, flag) => entry(*kind, ptr::from_ref(flag).cast(), size_of::<bool>()),
+        Attribute::Number(kind, number) => entry(*kind, ptr::from_ref(number).cast(), size_of::<ck::CK_ULONG>()),
+        Attribute::Bytes(kind, bytes) => entry(*kind, bytes.as_ptr(), bytes.len()),
+    });
+    entries.collect()
+}
+
+/// Something that is asked of an object.
+#[derive(Clone, Copy)]
+pub(crate) enum Wanted {
+    Flag(ck::CK_ATTRIBUTE_TYPE),
+    Number(ck::CK_ATTRIBUTE_TYPE),
+    Bytes(ck::CK_ATTRIBUTE_TYPE),
+}
+
+/// What an object has. Room for 256 bytes: twice what an external key id has. Aligned for what modules write.
+#[repr(align(16))]
+pub(crate) struct AttributeValue {
+    bytes: [u8; 256],
+    length: Option<usize>,
+}
+
+impl AttributeValue {
+    const EMPTY: Self = Self {
+        bytes: [0; 256],
+        length: None,
+    };
+
+    pub(crate) fn bytes(&self) -> Option<&[u8]> {
+        self.bytes.get(..self.length?)
+    }
+
+    pub(crate) fn flag(&self) -> Option<bool> {
+        match self.bytes()? {
+            [flag] => Some(*flag != ck::CK_FALSE),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn number(&self) -> Option<ck::CK_ULONG> {
+        Some(ck::CK_ULONG::from_ne_bytes(self.bytes()?.try_into().ok()?))
+    }
+}
+
+/// What a token says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TokenInfo {
+    pub(crate) label: String,
+    pub(crate) manufacturer: String,
+    pub(crate) model: String,
+    pub(crate) serial: String,
+    pub(crate) firmware: (u8, u8),
+    flags: ck::CK_FLAGS,
+    /// None: as many as one likes, or unknown.
+    pub(crate) max_sessions: Option<usize>,
+}
+
+impl TokenInfo {
+    pub(crate) const fn is_initialized(&self) -> bool {
+        self.flags & ck::CKF_TOKEN_INITIALIZED != 0
+    }
+
+    pub(crate) const fn wants_login(&self) -> bool {
+        self.flags & ck::CKF_LOGIN_REQUIRED != 0
+    }
+
+    pub(crate) const fn is_write_protected(&self) -> bool {
+        self.flags & ck::CKF_WRITE_PROTECTED != 0
+    }
+}
+
+/// Fixed-length text, padded with blanks (with zeros, by some).
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).trim_end_matches([' ', '\0']).to_owned()
+}
+
+// A `CK_ULONG` is 32 bits wide on Windows. No length here comes near that.
+fn to_ulong(length: usize) -> ck::CK_ULONG {
+    ck::CK_ULONG::try_from(length).unwrap_or(ck::CK_ULONG::MAX)
+}
+
+fn to_usize(number: ck::CK_ULONG) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}

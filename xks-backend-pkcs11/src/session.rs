@@ -1,0 +1,91 @@
+//! A session, and the place that holds one: it is closed when it is no longer wanted, but only in the generation that it
+//! was opened in. Later its handle may be another's.
+
+use std::sync::Arc;
+
+use cryptoki_sys as ck;
+
+use crate::{
+    error::CallError,
+    gcm::Ivs,
+    module::{Access, Module},
+};
+
+/// An open session.
+pub(crate) struct Session {
+    pub(crate) handle: ck::CK_SESSION_HANDLE,
+    pub(crate) ivs: Ivs,
+    generation: u64,
+}
+
+/// A place for one session of a module.
+pub(crate) struct Place {
+    module: Arc<Module>,
+    session: Option<Session>,
+}
+
+impl Place {
+    pub(crate) const fn new(module: Arc<Module>) -> Self {
+        Self { module, session: None }
+    }
+
+    /// The session, opened if there is none of this generation.
+    pub(crate) fn session(
+        &mut self,
+        access: &Access<'_>,
+        slot: ck::CK_SLOT_ID,
+        read_write: bool,
+    ) -> Result<&mut Session, CallError> {
+        // One of an older generation is forgotten.
+        let kept = self
+            .session
+            .take()
+            .filter(|session| session.generation == access.generation());
+        let session = match kept {
+            Some(session) => session,
+            None => Session {
+                handle: access.open_session(slot, read_write)?,
+                ivs: Ivs::default(),
+                generation: access.generation(),
+            },
+        };
+        Ok(self.session.insert(session))
+    }
+
+    /// The session that there is, if it is of this generation.
+    pub(crate) fn opened(&mut self, access: &Access<'_>) -> Option<&mut Session> {
+        self.session
+            .as_mut()
+            .filter(|session| session.generation == access.generation())
+    }
+
+    /// Forgets the session: the module says that it is closed, so that its handle may be given out again.
+    pub(crate) fn forget(&mut self) {
+        self.session = None;
+    }
+
+    /// Closes the session.
+    pub(crate) fn close(&mut self, access: &Access<'_>) {
+        if let Some(session) = self
+            .session
+            .take()
+            .filter(|session| session.generation == access.generation())
+            && let Err(error) = access.close_session(session.handle)
+        {
+            tracing::debug!(%error, "a session was not closed in good order");
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.session.is_none() {
+            return;
+        }
+        let module = Arc::clone(&self.module);
+        // Where nobody may enter, finalization has closed it, or is about to.
+        if let Some(access) = module.enter() {
+            self.close(&access);
+        }
+    }
+}

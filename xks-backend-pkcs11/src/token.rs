@@ -1,0 +1,572 @@
+//! A token as requests see it: connected or not, and the way of one request through it, with what is tried again when a
+//! call fails.
+
+use std::{
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use cryptoki_sys as ck;
+use xks_core::{BackendError, BackendErrorKind, Iv, KeyId, KeyMetadata, KeyUsage, Zeroizing};
+
+use crate::{
+    bell::Bell,
+    config::Config,
+    error::{CallError, OpenError, Phase, ReturnCode, Verdict},
+    gcm::{self, Sealed, Setback},
+    health::Checkup,
+    keys::{self, DOUBT_AFTER, Key, Keys, NoKey},
+    module::{Access, Module},
+    raw::TokenInfo,
+    session::{Place, Session},
+};
+
+/// After how many failures of the device in a row, without a success in between, the token is tested. One alone may be
+/// nothing.
+const ALARMING: u32 = 3;
+
+/// What the canary of an ambiguous failure encrypts.
+const CANARY: &[u8] = b"xks canary";
+
+/// A token of a module.
+pub(crate) struct Token {
+    pub(crate) config: Config,
+    pub(crate) module: Arc<Module>,
+    pub(crate) keys: Keys,
+    /// Rung when the token should be tested at once.
+    pub(crate) bell: Bell,
+    checkup: Mutex<Option<Checkup>>,
+    connection: ArcSwapOption<Connection>,
+    /// Why there is no connection.
+    problem: ArcSwap<String>,
+    /// What the token last said of itself.
+    info: ArcSwapOption<TokenInfo>,
+    /// Counts the logins: handles of keys may not outlive one.
+    epoch: AtomicU64,
+    /// Held during a login. A refused PIN is never tried again.
+    pin_refused: Mutex<Option<CallError>>,
+    /// Why nothing is encrypted any more.
+    iv_fault: OnceLock<&'static str>,
+    /// Failures of the device since the last success.
+    unwell: AtomicU32,
+}
+
+/// What is known of a token that works.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// The initialization of the module that this is in.
+    pub(crate) generation: u64,
+    pub(crate) slot: ck::CK_SLOT_ID,
+    pub(crate) read_write: bool,
+    pub(crate) wants_login: bool,
+    pub(crate) test_key: Option<ck::CK_OBJECT_HANDLE>,
+}
+
+impl Token {
+    pub(crate) fn new(config: Config, module: Arc<Module>) -> Self {
+        Self {
+            keys: Keys::new(config.key_lookup, config.key_names.clone()),
+            config,
+            module,
+            bell: Bell::default(),
+            checkup: Mutex::default(),
+            connection: ArcSwapOption::empty(),
+            problem: ArcSwap::from_pointee("it has not been connected yet".to_owned()),
+            info: ArcSwapOption::empty(),
+            epoch: AtomicU64::new(0),
+            pin_refused: Mutex::default(),
+            iv_fault: OnceLock::new(),
+            unwell: AtomicU32::new(0),
+        }
+    }
+
+    /// The token works, from now on.
+    pub(crate) fn connected(&self, connection: Connection, info: TokenInfo) {
+        self.info.store(Some(Arc::new(info)));
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        if self.connection.swap(Some(Arc::new(connection))).is_none() {
+            self.module.note_up(true);
+        }
+    }
+
+    /// The token does not work, for now. Requests are refused at once, so that others may serve them.
+    pub(crate) fn disconnected(&self, problem: String) {
+        self.problem.store(Arc::new(problem));
+        if self.connection.swap(None).is_some() {
+            self.module.note_up(false);
+        }
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connection.load().is_some()
+    }
+
+    /// What the token is called in logs.
+    pub(crate) fn name(&self) -> String {
+        let label = || self.info().map(|info| info.label.clone());
+        let id = self.config.id.clone().or_else(label);
+        id.unwrap_or_else(|| self.config.slot.to_string())
+    }
+
+    /// The token's slot, if it is connected in this initialization of the module.
+    pub(crate) fn slot_in(&self, generation: u64) -> Option<ck::CK_SLOT_ID> {
+        let connection = self.connection.load();
+        let connection = connection
+            .as_ref()
+            .filter(|connection| connection.generation == generation);
+        connection.map(|connection| connection.slot)
+    }
+
+    pub(crate) fn problem(&self) -> Arc<String> {
+        self.problem.load_full()
+    }
+
+    pub(crate) fn info(&self) -> Option<Arc<TokenInfo>> {
+        self.info.load_full()
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::SeqCst)
+    }
+
+    /// What the last test of the token came to.
+    pub(crate) fn checkup(&self) -> Option<Checkup> {
+        self.checkup.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The token was tested, and works.
+    pub(crate) fn note_checkup(&self, checkup: Checkup) {
+        self.unwell.store(0, Ordering::Relaxed);
+        *self.checkup.lock().unwrap_or_else(PoisonError::into_inner) = Some(checkup);
+    }
+
+    /// Why nothing is encrypted any more, if so.
+    pub(crate) fn iv_fault(&self) -> Option<&'static str> {
+        self.iv_fault.get().copied()
+    }
+
+    /// ENC-6: from now on nothing is encrypted, until the backend is opened anew.
+    pub(crate) fn note_iv_fault(&self, fault: &'static str) {
+        if self.iv_fault.set(fault).is_ok() {
+            tracing::error!(
+                fault,
+                "nothing more is encrypted with this token: correct the quirks, and restart"
+            );
+        }
+    }
+
+    /// Why the PIN is not tried any more, if so.
+    pub(crate) fn pin_refused(&self) -> Option<CallError> {
+        *self.pin_refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Encrypts under a key.
+    pub(crate) fn encrypt(
+        &self,
+        place: &mut Place,
+        id: &KeyId,
+        deadline: Instant,
+        aad: &[u8],
+        plaintext: &[u8],
+    ) -> Result<Sealed, BackendError> {
+        if let Some(fault) = self.iv_fault() {
+            return Err(BackendError::new(BackendErrorKind::Other, fault));
+        }
+        self.with_key(place, id, deadline, Some(KeyUsage::Encrypt), |module, session, key| {
+            let (handle, ivs) = (session.handle, &mut session.ivs);
+            let source = self.config.quirks.iv_source();
+            gcm::seal(module, handle, ivs, source, key.handle, aad, plaintext)
+        })
+    }
+
+    /// Decrypts a ciphertext that is followed by its tag.
+    pub(crate) fn decrypt(
+        &self,
+        place: &mut Place,
+        id: &KeyId,
+        deadline: Instant,
+        iv: &Iv,
+        aad: &[u8],
+        ciphertext_and_tag: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, BackendError> {
+        self.with_key(place, id, deadline, Some(KeyUsage::Decrypt), |module, session, key| {
+            gcm::open(module, session.handle, key.handle, iv, aad, ciphertext_and_tag)
+        })
+    }
+
+    /// What a key is, and what it may do.
+    pub(crate) fn key_metadata(
+        &self,
+        place: &mut Place,
+        id: &KeyId,
+        deadline: Instant,
+    ) -> Result<KeyMetadata, BackendError> {
+        self.with_key(place, id, deadline, None, |_, _, key| Ok(key.metadata.clone()))
+    }
+
+    /// A key's metadata, if they are known and were read not too long ago.
+    pub(crate) fn known_metadata(&self, id: &KeyId) -> Option<KeyMetadata> {
+        let key = self.keys.known(id, self.epoch())?;
+        let is_fresh = self.is_connected() && !self.is_outdated(&key);
+        is_fresh.then(|| key.metadata.clone())
+    }
+
+    /// What was not read again for so long is not being refreshed.
+    fn is_outdated(&self, key: &Key) -> bool {
+        key.read.elapsed() >= self.config.key_refresh.saturating_mul(2)
+    }
+
+    /// Does something with a key. What fails for a reason that another session, another search or another login may
+    /// mend is tried again, once for each of them, as long as there is time: encryptions take a new IV each time.
+    fn with_key<T>(
+        &self,
+        place: &mut Place,
+        id: &KeyId,
+        deadline: Instant,
+        usage: Option<KeyUsage>,
+        mut work: impl FnMut(&Access<'_>, &mut Session, &Key) -> Result<T, Setback>,
+    ) -> Result<T, BackendError> {
+        let mut tried = Tried::default();
+        loop {
+            let mut used = None;
+            let setback = match self.attempt(place, id, deadline, usage, &mut used, &mut work) {
+                Ok(done) => {
+                    // Metadata may have come from the cache, which proves nothing.
+                    if usage.is_some() && self.unwell.load(Ordering::Relaxed) != 0 {
+                        self.unwell.store(0, Ordering::Relaxed);
+                    }
+                    return Ok(done);
+                }
+                Err(setback) => setback,
+            };
+            let error = match setback {
+                Setback::Final(error) => return Err(error),
+                Setback::IvFault(fault) => {
+                    self.note_iv_fault(fault);
+                    return Err(BackendError::new(BackendErrorKind::Other, fault));
+                }
+                Setback::Call(error) => error,
+            };
+            let (verdict, key) = (self.config.quirks.verdict(&error), used.as_deref());
+            let is_worth_another = self.mend(place, id, key, &error, verdict, &mut tried)?;
+            if !is_worth_another || Instant::now() >= deadline {
+                return Err(failure(verdict, &error));
+            }
+        }
+    }
+
+    fn attempt<T>(
+        &self,
+        place: &mut Place,
+        id: &KeyId,
+        deadline: Instant,
+        usage: Option<KeyUsage>,
+        used: &mut Option<Arc<Key>>,
+        work: &mut impl FnMut(&Access<'_>, &mut Session, &Key) -> Result<T, Setback>,
+    ) -> Result<T, Setback> {
+        let (connection, access) = self.enter()?;
+        let session = place.session(&access, connection.slot, connection.read_write)?;
+        let mut key = self.key(&access, session, &connection, id, deadline)?;
+        let is_doubtful = match usage {
+            Some(usage) => !key.permits(usage) && key.read.elapsed() >= DOUBT_AFTER,
+            None => self.is_outdated(&key),
+        };
+        if is_doubtful {
+            self.keys.forget(id, key.handle);
+            key = self.key(&access, session, &connection, id, deadline)?;
+        }
+        if let Some(usage) = usage {
+            check(&key, usage)?;
+        }
+        work(&access, session, used.insert(key))
+    }
+
+    /// The way to the module, and where the token is in it.
+    fn enter(&self) -> Result<(Arc<Connection>, Access<'_>), BackendError> {
+        if let Some(connection) = self.connection.load_full()
+            && let Some(access) = self.module.enter()
+            && access.generation() == connection.generation
+        {
+            return Ok((connection, access));
+        }
+        let problem = self.problem();
+        Err(BackendError::new(
+            BackendErrorKind::Unavailable,
+            format!("the token is not connected: {problem}"),
+        ))
+    }
+
+    /// The key, from the cache or the token.
+    fn key(
+        &self,
+        access: &Access<'_>,
+        session: &Session,
+        connection: &Connection,
+        id: &KeyId,
+        deadline: Instant,
+    ) -> Result<Arc<Key>, Setback> {
+        let epoch = self.epoch();
+        let name = || {
+            self.keys.name(id).ok_or_else(|| {
+                BackendError::new(
+                    BackendErrorKind::KeyNotFound,
+                    "external key ids stand for CKA_ID here, and this one is no hexadecimal number of whole bytes",
+                )
+            })
+        };
+        let search = || {
+            // What is no name was refused below.
+            let Ok(name) = name() else {
+                return Ok(Err(keys::Miss::Absent));
+            };
+            let found = keys::search(access, session.handle, &name, epoch)?;
+            if matches!(found, Err(keys::Miss::Absent)) {
+                self.confirm_absence(access, session, connection)?;
+            }
+            Ok(found)
+        };
+        self.keys.get(id, epoch, deadline, search).map_err(|none| match none {
+            NoKey::Call(error) => Setback::Call(error),
+            NoKey::Miss(miss) => Setback::Final(name().map_or_else(|error| error, |name| miss.error(&name))),
+            NoKey::Late => Setback::Final(BackendError::new(
+                BackendErrorKind::Timeout,
+                "the search for the key on the token did not end in time",
+            )),
+        })
+    }
+
+    /// A token finds nothing, and says no more, when nobody is logged in, or when it has gone.
+    fn confirm_absence(
+        &self,
+        access: &Access<'_>,
+        session: &Session,
+        connection: &Connection,
+    ) -> Result<(), CallError> {
+        access.token_info(connection.slot)?;
+        if connection.wants_login && !access.is_logged_in(session.handle)? {
+            return Err(CallError::new(
+                "C_FindObjects",
+                Phase::Find,
+                ReturnCode(ck::CKR_USER_NOT_LOGGED_IN),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Does what the verdict asks for; says whether another attempt is worth while. An error is the end of the request.
+    fn mend(
+        &self,
+        place: &mut Place,
+        id: &KeyId,
+        key: Option<&Key>,
+        error: &CallError,
+        verdict: Verdict,
+        tried: &mut Tried,
+    ) -> Result<bool, BackendError> {
+        let is_refused_at_the_door = verdict == Verdict::Fail(BackendErrorKind::Throttled)
+            && !matches!(error.phase(), Phase::Encrypt | Phase::Decrypt);
+        if !error.leaves_session_usable() && !is_refused_at_the_door {
+            self.discard_session(place, error);
+        }
+        match verdict {
+            Verdict::SearchAgain => {
+                if let Some(key) = key {
+                    self.keys.forget(id, key.handle);
+                }
+                if tried.search.first() {
+                    return Ok(true);
+                }
+                // The key was found, and its new handle is no better.
+                self.note_unwell(error);
+                Err(failure(Verdict::Unwell, error))
+            }
+            Verdict::NewSession => Ok(tried.session.first()),
+            Verdict::LogInAgain => {
+                let is_first = tried.login.first();
+                if is_first {
+                    self.log_in_again(place)?;
+                }
+                Ok(is_first)
+            }
+            Verdict::Unwell => {
+                self.note_unwell(error);
+                Ok(tried.unwell.first())
+            }
+            Verdict::Ambiguous => {
+                self.discard_session(place, error);
+                self.ask_canary(place, key, error)?;
+                Err(BackendError::invalid_ciphertext())
+            }
+            Verdict::Misconfigured => {
+                self.bell.ring();
+                Ok(false)
+            }
+            Verdict::Done | Verdict::Fail(_) | Verdict::PinRefused => Ok(false),
+        }
+    }
+
+    fn discard_session(&self, place: &mut Place, error: &CallError) {
+        match self.module.enter() {
+            Some(access) if !error.says_session_is_gone() => place.close(&access),
+            _ => place.forget(),
+        }
+    }
+
+    /// Whether a decryption has failed because of its ciphertext or because of the module: right after, something is
+    /// encrypted and decrypted with the same key, or with the test key where that one may not. If that goes well, it was
+    /// the ciphertext.
+    fn ask_canary(&self, place: &mut Place, key: Option<&Key>, error: &CallError) -> Result<(), BackendError> {
+        let (connection, access) = self.enter()?;
+        let key = key.filter(|key| key.permits(KeyUsage::Encrypt)).map(|key| key.handle);
+        let Some(key) = key.or(connection.test_key) else {
+            return Err(failure(Verdict::Unwell, error));
+        };
+        let mut sing = || {
+            let session = place.session(&access, connection.slot, connection.read_write)?;
+            let source = self.config.quirks.iv_source();
+            let sealed = gcm::seal(&access, session.handle, &mut session.ivs, source, key, CANARY, CANARY)?;
+            let both = gcm::with_tag(&sealed.ciphertext, &sealed.tag);
+            gcm::open(&access, session.handle, key, &sealed.iv, CANARY, &both).map(|opened| *opened == CANARY)
+        };
+        match sing() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(failure(Verdict::Unwell, error)),
+            Err(Setback::Final(error)) => Err(error),
+            Err(Setback::IvFault(fault)) => {
+                self.note_iv_fault(fault);
+                Err(BackendError::new(BackendErrorKind::Other, fault))
+            }
+            Err(Setback::Call(canary)) => {
+                if !canary.leaves_session_usable() {
+                    self.discard_session(place, &canary);
+                }
+                Err(match self.config.quirks.verdict(&canary) {
+                    verdict @ Verdict::Fail(BackendErrorKind::Throttled) => failure(verdict, &canary),
+                    _ => {
+                        self.note_unwell(&canary);
+                        failure(Verdict::Unwell, &canary)
+                    }
+                })
+            }
+        }
+    }
+
+    fn log_in_again(&self, place: &mut Place) -> Result<(), BackendError> {
+        let (connection, access) = self.enter()?;
+        let trouble = |error: CallError| failure(Verdict::LogInAgain, &error);
+        let session = place
+            .session(&access, connection.slot, connection.read_write)
+            .map_err(trouble)?;
+        if self.config.pin.login().is_none() {
+            return Err(BackendError::new(
+                BackendErrorKind::Unavailable,
+                "the token wants a login, and no PIN is configured",
+            ));
+        }
+        self.log_in(&access, session.handle, connection.wants_login)
+            .map_err(|error| {
+                self.bell.ring();
+                BackendError::new(BackendErrorKind::Unavailable, "the token's user was logged out").with_source(error)
+            })
+    }
+
+    /// Logs in, if a PIN is configured, and if it was never refused.
+    pub(crate) fn log_in(
+        &self,
+        access: &Access<'_>,
+        session: ck::CK_SESSION_HANDLE,
+        wants_login: bool,
+    ) -> Result<(), OpenError> {
+        let Some(pin) = self.config.pin.login() else {
+            return Ok(());
+        };
+        let mut refused = self.pin_refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = *refused {
+            return Err(OpenError::PinRefused(error));
+        }
+        let Err(error) = access.log_in(session, pin) else {
+            // Handles of an earlier login may be good for nothing, or for something else.
+            self.epoch.fetch_add(1, Ordering::SeqCst);
+            return Ok(());
+        };
+        match self.config.quirks.verdict(&error) {
+            Verdict::Done => Ok(()),
+            Verdict::PinRefused => {
+                *refused = Some(error);
+                Err(OpenError::PinRefused(error))
+            }
+            _ if !wants_login => {
+                // nShield's module slot takes no login, and needs none.
+                tracing::warn!(%error, "the token takes no PIN and wants none: it is used without");
+                Ok(())
+            }
+            _ => Err(OpenError::Call(error)),
+        }
+    }
+
+    fn note_unwell(&self, error: &CallError) {
+        let count = self.unwell.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        tracing::debug!(%error, count, "the device failed");
+        if count == ALARMING {
+            self.bell.ring();
+        }
+    }
+}
+
+/// What has been tried to mend a request.
+#[derive(Default)]
+struct Tried {
+    search: Once,
+    session: Once,
+    login: Once,
+    unwell: Once,
+}
+
+#[derive(Default)]
+struct Once(bool);
+
+impl Once {
+    fn first(&mut self) -> bool {
+        !std::mem::replace(&mut self.0, true)
+    }
+}
+
+/// ENC-11, DEC-4: known before the token is asked, and whatever code the module would have for it.
+fn check(key: &Key, usage: KeyUsage) -> Result<(), BackendError> {
+    let problem = if !key.is_aes_256() {
+        format!(
+            "the key is not an AES key of 256 bits but {}",
+            key.metadata.spec().as_str()
+        )
+    } else if !key.permits(usage) {
+        let attribute = match usage {
+            KeyUsage::Encrypt => "CKA_ENCRYPT",
+            _ => "CKA_DECRYPT",
+        };
+        format!("the key does not permit it: {attribute} is false")
+    } else {
+        return Ok(());
+    };
+    Err(BackendError::new(BackendErrorKind::KeyUsage, problem))
+}
+
+fn failure(verdict: Verdict, error: &CallError) -> BackendError {
+    let kind = verdict.kind().unwrap_or(BackendErrorKind::Other);
+    if kind == BackendErrorKind::InvalidCiphertext {
+        return BackendError::invalid_ciphertext();
+    }
+    let detail = match verdict {
+        Verdict::Misconfigured => {
+            "the module refuses AES-GCM as the quirks have it: are they those of the vendor?".into()
+        }
+        _ => error.to_string(),
+    };
+    match verdict {
+        Verdict::Misconfigured => BackendError::new(kind, detail).with_source(*error),
+        _ => BackendError::new(kind, detail),
+    }
+}

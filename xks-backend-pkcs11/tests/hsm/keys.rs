@@ -1,0 +1,88 @@
+//! Which key an external key id names, and what is said of it.
+
+use xks_backend_pkcs11::{Dispatch, KeyLookup, KeyName};
+use xks_core::{BackendErrorKind, KeySpec, KeyStatus, KeyUsage};
+use xks_pkcs11_fixture::{KeyKind, KeyTemplate, Permission, own_process, softhsm_path};
+
+use crate::support::{PIN, TOKEN, assert_fails, config, encrypt, id, metadata, open, round_trip, run};
+
+/// GKM-1, GKM-2, GKM-3: what a key is and may do is read from its attributes.
+#[test]
+fn metadata_comes_from_the_attributes() {
+    own_process("keys::metadata_comes_from_the_attributes", |hsm| {
+        hsm.token(TOKEN, PIN);
+        hsm.key(TOKEN, &KeyTemplate::aes256("usable"));
+        hsm.key(TOKEN, &KeyTemplate::aes256("encrypts").may_not(Permission::Decrypt));
+        hsm.key(TOKEN, &KeyTemplate::aes256("decrypts").may_not(Permission::Encrypt));
+        hsm.key(
+            TOKEN,
+            &KeyTemplate::aes256("more")
+                .may(Permission::Wrap)
+                .may(Permission::Unwrap)
+                .may(Permission::Sign),
+        );
+        hsm.key(TOKEN, &KeyTemplate::aes256("short").kind(KeyKind::Aes(16)));
+        hsm.key(TOKEN, &KeyTemplate::aes256("generic").kind(KeyKind::GenericSecret(32)));
+        let backend = open(config(&softhsm_path()));
+        run(async {
+            use KeyUsage::{Decrypt, Encrypt, Sign, Unwrap, Wrap};
+            let usable = metadata(&backend, "usable").await.unwrap();
+            assert_eq!(usable.spec(), &KeySpec::Aes256);
+            assert_eq!(usable.usages(), [Encrypt, Decrypt]);
+            assert_eq!(usable.status(), KeyStatus::Enabled);
+            assert_eq!(metadata(&backend, "encrypts").await.unwrap().usages(), [Encrypt]);
+            assert_eq!(metadata(&backend, "decrypts").await.unwrap().usages(), [Decrypt]);
+            let more = metadata(&backend, "more").await.unwrap();
+            assert_eq!(more.usages(), [Encrypt, Decrypt, Sign, Wrap, Unwrap]);
+            round_trip(&backend, "more", b"plaintext").await.unwrap();
+
+            // ENC-11, DEC-4: a key that may not is told from one that is not there, and so is one of another kind.
+            assert_fails(encrypt(&backend, "decrypts", b"").await, BackendErrorKind::KeyUsage);
+            let encrypted = encrypt(&backend, "encrypts", b"").await.unwrap();
+            assert_fails(
+                crate::support::decrypt(&backend, "encrypts", &encrypted).await,
+                BackendErrorKind::KeyUsage,
+            );
+            for (key, spec) in [("short", "AES_128"), ("generic", "GENERIC_SECRET_256")] {
+                assert_eq!(metadata(&backend, key).await.unwrap().spec().as_str(), spec);
+                let text = assert_fails(encrypt(&backend, key, b"").await, BackendErrorKind::KeyUsage);
+                assert!(text.contains(spec), "{text}");
+            }
+            assert_fails(metadata(&backend, "absent").await, BackendErrorKind::KeyNotFound);
+            assert_fails(encrypt(&backend, "absent", b"").await, BackendErrorKind::KeyNotFound);
+        });
+    });
+}
+
+#[test]
+fn a_name_of_two_keys_is_refused() {
+    own_process("keys::a_name_of_two_keys_is_refused", |hsm| {
+        hsm.token(TOKEN, PIN);
+        hsm.key(TOKEN, &KeyTemplate::aes256("twin").id(b"1"));
+        hsm.key(TOKEN, &KeyTemplate::aes256("twin").id(b"2"));
+        let backend = open(config(&softhsm_path()));
+        run(async {
+            let text = assert_fails(encrypt(&backend, "twin", b"").await, BackendErrorKind::Other);
+            assert!(text.contains("more than one key with CKA_LABEL \"twin\""), "{text}");
+            assert_fails(metadata(&backend, "twin").await, BackendErrorKind::Other);
+        });
+        drop(backend);
+
+        // By CKA_ID each of them has a name of its own; others have names that no external key id can be.
+        hsm.key(TOKEN, &KeyTemplate::aes256("a label with blanks").id(b"\x03\xff"));
+        let backend = open(
+            config(&softhsm_path())
+                .key_lookup(KeyLookup::Id)
+                .dispatch(Dispatch::Inline)
+                .key(id("alias"), KeyName::Label("a label with blanks".into())),
+        );
+        run(async {
+            for key in ["31", "32", "03ff", "03FF", "alias"] {
+                round_trip(&backend, key, key.as_bytes()).await.unwrap();
+            }
+            assert_fails(encrypt(&backend, "33", b"").await, BackendErrorKind::KeyNotFound);
+            assert_fails(encrypt(&backend, "twin", b"").await, BackendErrorKind::KeyNotFound);
+            assert_fails(encrypt(&backend, "3", b"").await, BackendErrorKind::KeyNotFound);
+        });
+    });
+}

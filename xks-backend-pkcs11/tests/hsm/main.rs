@@ -1,0 +1,13 @@
+//! The backend on SoftHSM2, and on a module that stands before it, emulates vendors and injects faults. Every test runs
+//! in a process of its own, since a module's state is its process's.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
+
+mod conformance;
+mod keys;
+mod support;

@@ -43,6 +43,12 @@ pub struct AuditRecord<'a> {
     pub request_metadata: Option<&'a RequestMetadata<'a>>,
     /// The policy that decided, where secondary authorization was asked and named one.
     pub policy: Option<&'a str>,
+    /// Which of several key managers served the request, where the backend has several, as a
+    /// [`Fleet`](crate::Fleet) does: the one that gave the answer, or that was asked last. Where fleets are nested,
+    /// all the way to it: `outer/inner`. Where the trial decryption was another one's: `hsm-a, trial hsm-b`.
+    pub served_by: Option<&'a str>,
+    /// Those that were asked before it in vain, in their order: `hsm-a, hsm-c`. They explain the time taken.
+    pub tried_before: Option<&'a str>,
     /// How it ended.
     pub outcome: Outcome<'a>,
     /// From the request's head, where the server says when that came, to its answer.
@@ -122,6 +128,8 @@ impl AuditSink for TracingAudit {
                     message_sent = message,
                     reason = reason.map(clipped),
                     policy = record.policy.map(clipped),
+                    served_by = record.served_by.map(clipped),
+                    tried_before = record.tried_before.map(clipped),
                     principal = said!(aws_principal_arn),
                     kms_operation = said!(kms_operation),
                     kms_key_arn = said!(kms_key_arn),
@@ -149,7 +157,7 @@ impl AuditSink for TracingAudit {
 }
 
 /// A text, or the beginning of one that would flood the log: the longest ARN is logged whole (TRN-5).
-fn clipped(text: &str) -> &str {
+pub(crate) fn clipped(text: &str) -> &str {
     beginning(text, 2048)
 }
 

@@ -25,7 +25,10 @@ use crate::{
 /// * authenticate exactly the bytes of [`BoundAad::as_bytes`](crate::BoundAad::as_bytes);
 /// * return the 16-byte tag apart from the ciphertext, which is as long as the plaintext;
 /// * report usage and status as they are at this moment, and keep to them (ENC-11, DEC-4);
-/// * never log plaintext or key material (ENC-12, DEC-5).
+/// * never log plaintext or key material (ENC-12, DEC-5);
+/// * where you are several key managers, say which one has the request, with
+///   [`note_served_by`](EncryptRequest::note_served_by), for the audit record (LOG-1). A [`Fleet`](crate::Fleet) does
+///   that for its members.
 ///
 /// # Errors
 /// A [`BackendError`] whose [kind](crate::BackendErrorKind) says what KMS should be told. A tag that does not fit is

@@ -153,14 +153,19 @@ impl Error {
 
     /// A backend's failure as KMS sees it; the backend's own words and all their causes go to the log.
     pub(crate) fn from_backend(operation: Operation, error: &BackendError) -> Self {
-        let mut reason = error.to_string();
-        let mut cause = StdError::source(error);
-        while let Some(error) = cause {
-            reason = format!("{reason}: {error}");
-            cause = error.source();
-        }
-        Self::from(wire_name(operation, error.kind)).because(reason)
+        Self::from(wire_name(operation, error.kind)).because(with_all_causes(error))
     }
+}
+
+/// A backend's own words and all their causes: for the log.
+pub(crate) fn with_all_causes(error: &BackendError) -> String {
+    let mut reason = error.to_string();
+    let mut cause = StdError::source(error);
+    while let Some(error) = cause {
+        reason = format!("{reason}: {error}");
+        cause = error.source();
+    }
+    reason
 }
 
 impl From<ErrorName> for Error {

@@ -20,7 +20,7 @@
 //!
 //! It owns no socket, no runtime, no thread and no file. The server hands over bytes and gets bytes back: `xks-http`
 //! does that for every server that speaks the `http` crate's types. `xks-backend-soft` is a backend with software
-//! keys, to begin with.
+//! keys, to begin with. A [`Fleet`] makes one backend of several.
 //!
 //! # Getting started
 //! 1. Have a [`KeyBackend`]: write one, or take one of the crates beside this one.
@@ -42,12 +42,15 @@ mod cdiv;
 mod ciphertext;
 mod credentials;
 mod error;
+mod fleet;
 mod key_id;
 mod key_store;
 mod message;
+mod panics;
 mod proxy;
 mod route;
 mod rules;
+mod served_by;
 pub mod sigv4;
 #[cfg(test)]
 mod testing;
@@ -69,6 +72,7 @@ pub use self::{
     ciphertext::{CiphertextMetadata, Encrypted, Iv, LengthError, Tag},
     credentials::{AccessKeyId, Credential, CredentialError, SecretAccessKey},
     error::{BackendError, BackendErrorKind, ErrorName},
+    fleet::{BreakerState, Fleet, FleetBuilder, FleetError, MemberSnapshot},
     key_id::{KeyId, KeyIdError},
     key_store::{KeyStore, KeyStoreBuilder, KeyStoreError, KeyStoreProblem, KeyStores},
     message::{Request, Response, UnreadableBody},

@@ -4,7 +4,6 @@ use std::{
     borrow::Cow,
     fmt,
     num::NonZeroU32,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     sync::Arc,
     task::Poll,
@@ -22,7 +21,9 @@ use crate::{
     cdiv::ciphertext_data_integrity_value,
     ciphertext::Encrypted,
     error::{Error, ErrorName},
+    panics::{Panicked, catch_panic},
     route::{Operation, Route, Target},
+    served_by::{Note, ServedBy},
     sigv4::{self, Verified},
     trail::Trail,
 };
@@ -85,7 +86,8 @@ impl Proxy {
     /// Answers a request. When `expired` ends before the backend does, the backend's future is dropped and the
     /// answer is `DependencyTimeoutException` (TRN-8). `expired` is a timer of the caller's runtime.
     pub async fn handle_until(&self, request: Request<'_>, expired: impl Future<Output = ()>) -> Response {
-        let mut trail = Trail::new(&*self.audit, &request);
+        let served_by = ServedBy::default();
+        let mut trail = Trail::new(&*self.audit, &request, &served_by);
         let expired = pin!(expired);
         let answer = catch_panic(self.answer(&request, &mut trail, expired))
             .await
@@ -97,7 +99,7 @@ impl Proxy {
 
     /// Records a request that will never be handled, because the server dropped it before its body was there.
     pub fn note_abandoned(&self, request: &Request<'_>) {
-        drop(Trail::new(&*self.audit, request));
+        drop(Trail::new(&*self.audit, request, &ServedBy::default()));
     }
 
     /// The specification's table of contents.
@@ -159,8 +161,9 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
     }
 
     async fn key_metadata(mut self, trail: &mut Trail<'a>, id: &str) -> Result<Response, Error> {
-        let request = GetKeyMetadataRequest::decode(self.verified, &mut trail.request_metadata)?;
+        let mut request = GetKeyMetadataRequest::decode(self.verified, &mut trail.request_metadata)?;
         let key = self.admit(trail, id, KeyOperation::GetKeyMetadata, &request.request_metadata)?;
+        request.note = Note::on(trail.served_by);
         let metadata = self
             .within_time(self.key_store.backend().key_metadata(&key, &request))
             .await?;
@@ -172,6 +175,7 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
         let wants_integrity_value = body.wants_integrity_value;
         let key = self.admit(trail, id, KeyOperation::Encrypt, &body.request_metadata)?;
         let mut request = body.into_request(self.key_store.aad_framing(), self.key_store.limits())?;
+        request.note = Note::on(trail.served_by);
         let encrypted = self
             .within_time(self.key_store.backend().encrypt(&key, &mut request))
             .await?;
@@ -209,7 +213,8 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
     async fn decrypt(mut self, trail: &mut Trail<'a>, id: &str) -> Result<Response, Error> {
         let body = DecryptBody::decode(self.verified, &mut trail.request_metadata)?;
         let key = self.admit(trail, id, KeyOperation::Decrypt, &body.request_metadata)?;
-        let request = body.into_request(self.key_store.aad_framing(), self.key_store.limits())?;
+        let mut request = body.into_request(self.key_store.aad_framing(), self.key_store.limits())?;
+        request.note = Note::on(trail.served_by);
         let plaintext = self
             .within_time(self.key_store.backend().decrypt(&key, &request))
             .await?;
@@ -269,21 +274,6 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
         .await
         .map_err(|error| Error::from_backend(operation, &error))
     }
-}
-
-struct Panicked;
-
-/// Drives a future whose panic must not take the connection, and with it other requests, down.
-async fn catch_panic<T>(future: impl Future<Output = T>) -> Result<T, Panicked> {
-    let mut future = pin!(future);
-    std::future::poll_fn(|context| {
-        // After a panic the future is not polled again, so nothing sees what it left half done.
-        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
-            Ok(poll) => poll.map(Ok),
-            Err(_) => Poll::Ready(Err(Panicked)),
-        }
-    })
-    .await
 }
 
 impl fmt::Debug for Proxy {

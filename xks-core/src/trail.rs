@@ -12,6 +12,7 @@ use crate::{
     audit::{AuditRecord, AuditSink, Outcome},
     error::Error,
     route::{Route, Target},
+    served_by::ServedBy,
     sigv4::Verified,
 };
 
@@ -25,6 +26,7 @@ pub(crate) struct Trail<'a> {
     pub(crate) verified: Option<Verified<'a>>,
     pub(crate) request_metadata: Option<RequestMetadata<'a>>,
     pub(crate) policy: Option<Arc<str>>,
+    pub(crate) served_by: &'a ServedBy,
     end: End,
 }
 
@@ -35,7 +37,7 @@ enum End {
 }
 
 impl<'a> Trail<'a> {
-    pub(crate) fn new(sink: &'a dyn AuditSink, request: &Request<'a>) -> Self {
+    pub(crate) fn new(sink: &'a dyn AuditSink, request: &Request<'a>, served_by: &'a ServedBy) -> Self {
         Self {
             sink,
             started: request.received(),
@@ -46,6 +48,7 @@ impl<'a> Trail<'a> {
             verified: None,
             request_metadata: None,
             policy: None,
+            served_by,
             end: End::Open,
         }
     }
@@ -87,6 +90,7 @@ impl Drop for Trail<'_> {
                 reason: error.reason.as_deref(),
             },
         };
+        let served = self.served_by.take();
         let record = AuditRecord {
             method: self.method,
             target: self.target,
@@ -100,6 +104,8 @@ impl Drop for Trail<'_> {
             signing_region: self.verified.as_ref().map(Verified::region),
             request_metadata: self.request_metadata.as_ref(),
             policy: self.policy.as_deref(),
+            served_by: Some(&*served.by).filter(|by| !by.is_empty()),
+            tried_before: Some(&*served.tried_before).filter(|members| !members.is_empty()),
             outcome,
             duration: self.started.elapsed(),
         };

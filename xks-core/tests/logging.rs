@@ -16,7 +16,10 @@ use std::{
 
 use serde_json::json;
 use tracing_subscriber::fmt::MakeWriter;
-use xks_core::{AadFraming, Authorizer, Decision, Rule, Rules, Subject};
+use xks_core::{
+    AadFraming, Authorizer, BackendError, BackendErrorKind, Decision, DecryptRequest, EncryptRequest, Encrypted, Fleet,
+    GetKeyMetadataRequest, Health, KeyBackend, KeyId, KeyMetadata, Rule, Rules, Subject, Zeroizing, async_trait,
+};
 
 mod support;
 
@@ -47,6 +50,24 @@ impl<'a> MakeWriter<'a> for Log {
 
     fn make_writer(&'a self) -> Self {
         self.clone()
+    }
+}
+
+struct Dead;
+
+#[async_trait]
+impl KeyBackend for Dead {
+    async fn key_metadata(&self, _: &KeyId, _: &GetKeyMetadataRequest<'_>) -> Result<KeyMetadata, BackendError> {
+        Err(BackendError::new(BackendErrorKind::Unavailable, "no \"link\""))
+    }
+    async fn encrypt(&self, _: &KeyId, _: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
+        Err(BackendErrorKind::Unavailable.into())
+    }
+    async fn decrypt(&self, _: &KeyId, _: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
+        Err(BackendErrorKind::Unavailable.into())
+    }
+    async fn health(&self) -> Result<Health, BackendError> {
+        Err(BackendErrorKind::Unavailable.into())
     }
 }
 
@@ -133,6 +154,36 @@ async fn the_log_has_one_honest_line_for_each_request() {
     assert!(lines[0].contains("ERROR") && lines[0].contains("reason=\"a backend or an authorizer panicked\""));
     client.send("GET", "/tenant/kms/xks/v1/health", b"").await;
     assert!(log.lines()[0].contains("method=\"GET\""));
+
+    // Of a fleet, the member that served is named, and one that fails stands out, with its reason, once.
+    let fleet = Fleet::builder()
+        .member("hsm-a", Arc::new(Dead))
+        .standby_member("hsm-b", support::soft_backend());
+    let fleet = Client::new(support::proxy(support::key_store(Arc::new(fleet.build().unwrap()))));
+    log.lines();
+    for _ in 0..10 {
+        fleet.post("keys/usable/metadata", &metadata_body()).await;
+    }
+    let lines = log.lines();
+    let served = r#"served_by="hsm-b""#;
+    let tried = r#"served_by="hsm-b" tried_before="hsm-a""#;
+    assert_eq!(lines.iter().filter(|line| line.contains(served)).count(), 10);
+    assert_eq!(lines.iter().filter(|line| line.contains(tried)).count(), 3);
+    let [opened] = &lines
+        .iter()
+        .filter(|line| line.contains("xks::fleet"))
+        .collect::<Vec<_>>()[..]
+    else {
+        panic!("not one event of the fleet: {lines:?}")
+    };
+    for part in [
+        "WARN",
+        r#"member="hsm-a""#,
+        "back_off_ms=1000",
+        r#"reason="no \"link\"""#,
+    ] {
+        assert!(opened.contains(part), "{part} is not in {opened}");
+    }
 
     // Nobody forges a field, or floods the log.
     let mut forged = metadata_body();

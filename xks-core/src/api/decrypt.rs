@@ -16,6 +16,7 @@ use crate::{
     ciphertext::{CiphertextMetadata, Encrypted, Iv, Tag},
     error::Error,
     route::{KeyOperation, Operation},
+    served_by::Note,
     sigv4::Verified,
 };
 
@@ -29,6 +30,7 @@ pub struct DecryptRequest<'a> {
     tag: Tag,
     aad: BoundAad,
     is_trial: bool,
+    pub(crate) note: Note<'a>,
 }
 
 impl<'a> DecryptRequest<'a> {
@@ -48,15 +50,17 @@ impl<'a> DecryptRequest<'a> {
             tag,
             aad,
             is_trial: false,
+            note: Note::nowhere(),
         }
     }
 
     /// The trial decryption of what is about to be returned (ENC-10).
     pub(crate) fn trial(request: &EncryptRequest<'a>, encrypted: Encrypted) -> Self {
-        let request = Self::new(request.request_metadata().clone(), encrypted);
+        request.note.begin_trial();
         Self {
             is_trial: true,
-            ..request
+            note: request.note,
+            ..Self::new(request.request_metadata().clone(), encrypted)
         }
     }
 
@@ -105,6 +109,12 @@ impl<'a> DecryptRequest<'a> {
     #[must_use]
     pub const fn bound_aad(&self) -> &BoundAad {
         &self.aad
+    }
+
+    /// Which of the backend's several key managers has the request, for the audit record (LOG-1): as
+    /// [`EncryptRequest::note_served_by`](crate::EncryptRequest::note_served_by).
+    pub fn note_served_by(&self, member: &str) {
+        self.note.write(member);
     }
 }
 
@@ -182,6 +192,7 @@ impl<'a> DecryptBody<'a> {
             tag: self.tag,
             aad,
             is_trial: false,
+            note: Note::nowhere(),
         })
     }
 }

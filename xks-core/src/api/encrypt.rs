@@ -12,6 +12,7 @@ use crate::{
     ciphertext::{CiphertextMetadata, Encrypted},
     error::{Error, ErrorName},
     route::{KeyOperation, Operation},
+    served_by::Note,
     sigv4::Verified,
 };
 
@@ -20,6 +21,7 @@ pub struct EncryptRequest<'a> {
     request_metadata: RequestMetadata<'a>,
     plaintext: Zeroizing<Vec<u8>>,
     aad: BoundAad,
+    pub(crate) note: Note<'a>,
 }
 
 impl<'a> EncryptRequest<'a> {
@@ -30,6 +32,7 @@ impl<'a> EncryptRequest<'a> {
             request_metadata,
             plaintext,
             aad,
+            note: Note::nowhere(),
         }
     }
 
@@ -52,6 +55,15 @@ impl<'a> EncryptRequest<'a> {
     pub fn bind_aad(&mut self, metadata: Option<CiphertextMetadata>) -> BoundAad {
         self.aad.set_metadata(metadata);
         self.aad.clone()
+    }
+
+    /// Writes down for the audit record which of this backend's several key managers has the request (LOG-1): call it
+    /// whenever you hand the request to one, and what you wrote last stands in
+    /// [`AuditRecord::served_by`](crate::AuditRecord::served_by), also when that one fails or hangs. A backend that is
+    /// one key manager writes nothing. `member` is a name, never a secret. Nothing comes of it on a request that was
+    /// made with `new`: only the pipeline makes records.
+    pub fn note_served_by(&self, member: &str) {
+        self.note.write(member);
     }
 
     /// Whether what was encrypted was authenticated with this request's AAD, and is of the right length (ENC-6, ENC-7).
@@ -129,6 +141,7 @@ impl<'a> EncryptBody<'a> {
             request_metadata: self.request_metadata,
             plaintext: self.plaintext,
             aad,
+            note: Note::nowhere(),
         })
     }
 }

@@ -9,6 +9,7 @@ use super::{RequestMetadata, noted, parse, present};
 use crate::{
     error::Error,
     route::{KeyOperation, Operation},
+    served_by::Note,
     sigv4::Verified,
 };
 
@@ -18,18 +19,28 @@ use crate::{
 pub struct GetKeyMetadataRequest<'a> {
     /// Who asks KMS, and what for.
     pub request_metadata: RequestMetadata<'a>,
+    pub(crate) note: Note<'a>,
 }
 
 impl<'a> GetKeyMetadataRequest<'a> {
     /// A request, as the pipeline makes it out of a body: for tests of backends.
     #[must_use]
     pub const fn new(request_metadata: RequestMetadata<'a>) -> Self {
-        Self { request_metadata }
+        Self {
+            request_metadata,
+            note: Note::nowhere(),
+        }
     }
 
     pub(crate) fn decode(verified: &Verified<'a>, note: &mut Option<RequestMetadata<'a>>) -> Result<Self, Error> {
         let request_metadata = decode_metadata_alone(verified, Operation::Key(KeyOperation::GetKeyMetadata), note)?;
-        Ok(Self { request_metadata })
+        Ok(Self::new(request_metadata))
+    }
+
+    /// Which of the backend's several key managers has the request, for the audit record (LOG-1): as
+    /// [`EncryptRequest::note_served_by`](crate::EncryptRequest::note_served_by).
+    pub fn note_served_by(&self, member: &str) {
+        self.note.write(member);
     }
 }
 

@@ -12,6 +12,7 @@
 mod access;
 mod bad_input;
 mod failures;
+mod fleet;
 mod operations;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,0 +1,176 @@
+//! How a fleet is put together, and what can be wrong with it.
+
+use std::{
+    fmt,
+    num::NonZeroU16,
+    sync::{Arc, atomic::AtomicUsize},
+    time::{Duration, Instant},
+};
+
+use thiserror::Error;
+
+use super::{
+    Fleet, Timer,
+    breaker::{Policy, millis},
+    member::Member,
+    route::Asked,
+};
+use crate::KeyBackend;
+
+/// Collects what a [`Fleet`] needs.
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct FleetBuilder {
+    members: Vec<(Box<str>, Arc<dyn KeyBackend>, bool)>,
+    timer: Option<Timer>,
+    attempt: Duration,
+    budget: Duration,
+    policy: Policy,
+}
+
+impl FleetBuilder {
+    pub(super) const fn new() -> Self {
+        Self {
+            members: Vec::new(),
+            timer: None,
+            attempt: Fleet::DEFAULT_ATTEMPT,
+            budget: Fleet::DEFAULT_BUDGET,
+            policy: Policy {
+                failures: 3,
+                first: 1_000,
+                longest: 30_000,
+            },
+        }
+    }
+
+    /// A member. Audit records and the health answer call it `id`: at least one character, without `/`, `,` and
+    /// control characters, and not that of another member.
+    pub fn member(self, id: impl Into<Box<str>>, backend: Arc<dyn KeyBackend>) -> Self {
+        self.with(id.into(), backend, false)
+    }
+
+    /// A member that gets requests only when every other one's breaker is open, or has failed this very request: a
+    /// machine far away, or one that costs for each call.
+    pub fn standby_member(self, id: impl Into<Box<str>>, backend: Arc<dyn KeyBackend>) -> Self {
+        self.with(id.into(), backend, true)
+    }
+
+    fn with(mut self, id: Box<str>, backend: Arc<dyn KeyBackend>, is_standby: bool) -> Self {
+        self.members.push((id, backend, is_standby));
+        self
+    }
+
+    /// A timer of the runtime that the fleet is used in, such as `tokio::time::sleep`: a function that takes how long
+    /// to wait and gives what is ready after that. It is called only for members that do not answer at once.
+    ///
+    /// Without a timer, a member that hangs keeps a request until somebody drops it: members have to answer
+    /// [`Timeout`](crate::BackendErrorKind::Timeout) themselves in time.
+    pub fn timer<F, T>(mut self, timer: F) -> Self
+    where
+        F: Fn(Duration) -> T + Send + Sync + 'static,
+        T: Future<Output = ()> + Send + 'static,
+    {
+        self.timer = Some(Box::new(move |duration| Box::pin(timer(duration))));
+        self
+    }
+
+    /// How long a member may take before the request goes to the next one; by default
+    /// [`Fleet::DEFAULT_ATTEMPT`]. The last one that is left may take the whole rest of the [`budget`](Self::budget).
+    ///
+    /// Too short, and a member that is merely slow is taken for a broken one; too long, and there is no time left
+    /// for another member. A fleet within this one needs room for its own attempts.
+    pub const fn attempt(mut self, attempt: Duration) -> Self {
+        self.attempt = attempt;
+        self
+    }
+
+    /// How long the members may take together for one operation; by default [`Fleet::DEFAULT_BUDGET`]. No member is
+    /// asked after that. It is also how long all of them may take, at once, to tell their health.
+    pub const fn budget(mut self, budget: Duration) -> Self {
+        self.budget = budget;
+        self
+    }
+
+    /// How many failures in a row open a member's breaker; by default 3. One may be an accident, and each of them
+    /// costs a request the time of an attempt.
+    pub const fn failures_to_open(mut self, failures: NonZeroU16) -> Self {
+        self.policy.failures = failures.get();
+        self
+    }
+
+    /// How long a breaker stays open the first time, and at most; by default 1 s and 30 s. It doubles each time a
+    /// probe fails, and starts anew once an operation succeeds. The first should outlast a hiccup of the network. The
+    /// longest is how late a member may be used again after it has come back, if nobody asks for health meanwhile.
+    /// Counted in milliseconds, at least one.
+    pub fn back_off(mut self, first: Duration, longest: Duration) -> Self {
+        self.policy.first = millis(first).max(1);
+        self.policy.longest = millis(longest).max(1);
+        self
+    }
+
+    /// The fleet.
+    ///
+    /// # Errors
+    /// What is missing or cannot be.
+    pub fn build(self) -> Result<Fleet, FleetError> {
+        if self.members.is_empty() {
+            return Err(FleetError::NoMember);
+        }
+        if self.members.len() > Asked::MOST_MEMBERS {
+            return Err(FleetError::TooManyMembers(self.members.len()));
+        }
+        if self.attempt.is_zero() || self.budget.is_zero() {
+            return Err(FleetError::NoTime);
+        }
+        let mut members: Vec<Member> = Vec::with_capacity(self.members.len());
+        for (id, backend, is_standby) in self.members {
+            if id.is_empty() || id.contains(|c: char| c.is_control() || matches!(c, '/' | ',')) {
+                return Err(FleetError::MemberId(id.into()));
+            }
+            if members.iter().any(|member| member.id == id) {
+                return Err(FleetError::SameMemberId(id.into()));
+            }
+            members.push(Member::new(id, backend, is_standby, self.policy));
+        }
+        Ok(Fleet {
+            members: members.into(),
+            turn: AtomicUsize::new(0),
+            built: Instant::now(),
+            timer: self.timer,
+            attempt: self.attempt.min(self.budget),
+            budget: self.budget,
+        })
+    }
+}
+
+impl fmt::Debug for FleetBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ids: Vec<_> = self.members.iter().map(|(id, ..)| id).collect();
+        f.debug_struct("FleetBuilder")
+            .field("members", &ids)
+            .field("attempt", &self.attempt)
+            .field("budget", &self.budget)
+            .field("breaker", &self.policy)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a fleet cannot be built.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum FleetError {
+    /// There is none to ask.
+    #[error("a fleet has at least one member")]
+    NoMember,
+    /// More than it can tell apart; make them fleets within a fleet.
+    #[error("a fleet has at most 64 members, not {0}; make fleets of them, and one of those")]
+    TooManyMembers(usize),
+    /// An id that is empty, or has a character that separates ids.
+    #[error("{0:?} is no id of a member: it has at least one character, and no `/`, `,` or control character")]
+    MemberId(String),
+    /// Two members of the same id.
+    #[error("two members have the id {0:?}; records could not tell them apart")]
+    SameMemberId(String),
+    /// An attempt or a budget of no time at all.
+    #[error("attempt and budget are longer than nothing")]
+    NoTime,
+}

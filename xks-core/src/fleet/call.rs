@@ -1,0 +1,47 @@
+//! The operations as something that can be asked of one member after the other.
+
+use std::pin::Pin;
+
+use crate::{
+    BackendError, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, KeyBackend, KeyId, KeyMetadata,
+    Zeroizing,
+};
+
+pub(super) type Asking<'c, T> = Pin<Box<dyn Future<Output = Result<T, BackendError>> + Send + 'c>>;
+
+pub(super) trait Call: Send {
+    type Answer: Send;
+
+    fn ask<'c>(&'c mut self, member: &'c dyn KeyBackend) -> Asking<'c, Self::Answer>;
+}
+
+pub(super) struct Metadata<'r, 'a>(pub(super) &'r KeyId, pub(super) &'r GetKeyMetadataRequest<'a>);
+
+impl Call for Metadata<'_, '_> {
+    type Answer = KeyMetadata;
+
+    fn ask<'c>(&'c mut self, member: &'c dyn KeyBackend) -> Asking<'c, KeyMetadata> {
+        member.key_metadata(self.0, self.1)
+    }
+}
+
+pub(super) struct Encrypt<'r, 'a>(pub(super) &'r KeyId, pub(super) &'r mut EncryptRequest<'a>);
+
+impl Call for Encrypt<'_, '_> {
+    type Answer = Encrypted;
+
+    /// Each member binds the AAD anew, and the metadata that KMS gets is that of the one which answered (ENC-7).
+    fn ask<'c>(&'c mut self, member: &'c dyn KeyBackend) -> Asking<'c, Encrypted> {
+        member.encrypt(self.0, self.1)
+    }
+}
+
+pub(super) struct Decrypt<'r, 'a>(pub(super) &'r KeyId, pub(super) &'r DecryptRequest<'a>);
+
+impl Call for Decrypt<'_, '_> {
+    type Answer = Zeroizing<Vec<u8>>;
+
+    fn ask<'c>(&'c mut self, member: &'c dyn KeyBackend) -> Asking<'c, Zeroizing<Vec<u8>>> {
+        member.decrypt(self.0, self.1)
+    }
+}

@@ -1,0 +1,84 @@
+//! The health of a fleet: that of all its members, asked at once.
+
+use std::{sync::Arc, task::Poll};
+
+use super::{Fleet, answer_or_error, breaker::millis, call::Asking, member::Member};
+use crate::{BackendError, BackendErrorKind, FleetMember, Health, HealthStatus, panics::catch_panic};
+
+impl Fleet {
+    pub(super) async fn health_of_all(&self) -> Result<Health, BackendError> {
+        let asking = self
+            .members
+            .iter()
+            .map(|member| -> Asking<'_, Health> { Box::pin(self.health_of(member)) });
+        let answers = all(asking.collect()).await;
+        let now = millis(self.built.elapsed());
+        let (mut entries, mut vendors) = (Vec::new(), Vec::new());
+        for (member, answer) in self.members.iter().zip(answers) {
+            let report = member.hear(answer, now);
+            entries.extend(report.entries(&member.id));
+            let vendor = report.health.as_ref().map(|health| health.vendor().to_owned());
+            vendors.extend(vendor.filter(|vendor| !vendors.contains(vendor)));
+        }
+        let vendor = if vendors.is_empty() {
+            "unknown".to_owned()
+        } else {
+            vendors.join(", ")
+        };
+        let mut entries = entries.into_iter();
+        let first = entries.next().ok_or(BackendErrorKind::Unavailable)?;
+        Ok(entries.fold(Health::new(vendor, first), Health::and))
+    }
+
+    async fn health_of(&self, member: &Member) -> Result<Health, BackendError> {
+        let answer = catch_panic(async { member.backend.health().await });
+        answer_or_error(self.in_time(self.budget, answer).await, self.budget)
+    }
+}
+
+/// What is known of a member's health.
+pub(super) struct Report {
+    /// What it said, now or the last time it said anything.
+    pub(super) health: Option<Arc<Health>>,
+    /// It said so just now.
+    pub(super) is_answer: bool,
+    pub(super) is_open: bool,
+}
+
+impl Report {
+    /// An entry for each key manager of the member. The only one bears the member's own id, which the audit records
+    /// have too; one of several `id/its own`.
+    pub(super) fn entries(&self, id: &str) -> Vec<FleetMember> {
+        let status = |said| match said {
+            _ if !self.is_answer => HealthStatus::Unavailable,
+            HealthStatus::Active if self.is_open => HealthStatus::Degraded,
+            said => said,
+        };
+        let entry = |id, member: &FleetMember| FleetMember::new(id, member.model().to_owned(), status(member.status()));
+        match self.health.as_deref().map(Health::members) {
+            None => vec![FleetMember::new(id.to_owned(), "unknown", HealthStatus::Unavailable)],
+            Some([only]) => vec![entry(id.to_owned(), only)],
+            Some(several) => several
+                .iter()
+                .map(|member| entry(format!("{id}/{}", member.id()), member))
+                .collect(),
+        }
+    }
+}
+
+/// Waits for all of them at once.
+async fn all<T>(asking: Vec<Asking<'_, T>>) -> Vec<Result<T, BackendError>> {
+    let mut asking: Vec<_> = asking.into_iter().map(|asking| (asking, None)).collect();
+    std::future::poll_fn(|context| {
+        let mut are_done = true;
+        for (asking, answer) in asking.iter_mut().filter(|(_, answer)| answer.is_none()) {
+            match asking.as_mut().poll(context) {
+                Poll::Ready(done) => *answer = Some(done),
+                Poll::Pending => are_done = false,
+            }
+        }
+        if are_done { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    asking.into_iter().filter_map(|(_, answer)| answer).collect()
+}

@@ -1,0 +1,290 @@
+//! Several backends as one: a request goes to a member that works, and on to the next when that one does not.
+
+mod breaker;
+mod builder;
+mod call;
+mod failures;
+mod health;
+mod member;
+mod route;
+
+use std::{
+    fmt,
+    pin::{Pin, pin},
+    sync::atomic::{AtomicUsize, Ordering},
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use zeroize::Zeroizing;
+
+pub use self::builder::{FleetBuilder, FleetError};
+use self::{
+    breaker::{State, millis},
+    call::{Call, Decrypt, Encrypt, Metadata},
+    failures::{Failures, Verdict, judge},
+    member::{Attempt, Member},
+    route::{Asked, Choice},
+};
+use crate::{
+    BackendError, BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health,
+    KeyBackend, KeyId, KeyMetadata, Limits,
+    panics::{Panicked, catch_panic},
+    served_by::Note,
+};
+
+/// Several key managers as one backend: the HSMs of a cluster, or fleets of them. All members hold the same keys: what
+/// one encrypts, any other one decrypts, and what one says about a key is taken for granted.
+///
+/// ```
+/// use std::sync::Arc;
+/// use xks_core::{Fleet, FleetError, KeyBackend};
+///
+/// # type Backend = Arc<dyn KeyBackend>;
+/// # fn doc(hsm_a: Backend, hsm_b: Backend, far: Backend) -> Result<Backend, FleetError> {
+/// let fleet = Fleet::builder()
+///     .member("hsm-a", hsm_a)
+///     .member("hsm-b", hsm_b)
+///     .standby_member("far-away", far)
+///     .timer(tokio::time::sleep)
+///     .build()?;
+/// let backend: Arc<dyn KeyBackend> = Arc::new(fleet); // for a key store, or as a member of a fleet
+/// # Ok(backend)
+/// # }
+/// ```
+///
+/// # Where a request goes
+/// To the member with the fewest requests under way, and in turn where several have as few: a fault of an HSM that is
+/// always used shows before that HSM is the last one. Members that were DEGRADED when their health was asked last come
+/// after those that were ACTIVE, and standby members after all others. The trial decryption of an encryption goes its
+/// own way, mostly to another member, and so it also shows that both have the same key.
+///
+/// # When a member fails
+/// After `Unavailable`, `Timeout`, `Throttled`, `Other` or a panic, or when there is no answer within an
+/// [attempt](FleetBuilder::attempt)'s time, the request goes to the next member, each of them once, as long as the
+/// [budget](FleetBuilder::budget) lasts. That is safe: what the first one may still do is forgotten, and the next
+/// one makes an IV of its own. Every other error is what any member would answer, and is returned at once.
+///
+/// When all have failed, the kind of the error is the first of `Throttled`, `Timeout`, `Unavailable` and `Other` that
+/// was among their answers. Its words name every member and what it said.
+///
+/// # Breakers
+/// A member that fails several times [in a row](FleetBuilder::failures_to_open) gets no requests for
+/// [a while](FleetBuilder::back_off). Then one request at a time tries it as a probe, before it goes to another member
+/// if need be. A member that is `Throttled` is full and not broken: that does not count. Nor does an attempt that was
+/// dropped, unless it had an attempt's time by then; so one that hangs is found out without a timer, too.
+///
+/// No request fails because of a breaker alone: when nobody else is left, open members are asked all the same, the one
+/// first that failed longest ago. A `tracing` event with the target `xks::fleet` tells when a member's breaker opens
+/// (WARN, with the reason) and when it closes (INFO).
+///
+/// # Health
+/// [`health`](KeyBackend::health) asks all members at once. Each has an entry under its id in the answer, or several
+/// under `id/their own` if it is several key managers itself. Who does not answer is `UNAVAILABLE`, as the model that
+/// was known last; who is `ACTIVE` behind an open breaker is `DEGRADED`.
+///
+/// The breakers learn from it: a member that is `UNAVAILABLE` gets no requests from then on, and one that works
+/// again gets them once its time has come, without a request being risked. KMS does not ask often: whoever calls it
+/// every few seconds keeps requests from finding out for themselves.
+///
+/// # Time
+/// KMS waits 250 ms in all, and a server should have answered after 200 ms (TRN-8). The defaults let a request come
+/// upon a member that hangs, and still be served by a second one and tried by a third. That takes a
+/// [timer](FleetBuilder::timer); without one, each member takes the time it takes, and the budget is only looked at
+/// before another one is asked.
+///
+/// # Audit records
+/// [`AuditRecord::served_by`](crate::AuditRecord::served_by) names the member that answered, and
+/// [`tried_before`](crate::AuditRecord::tried_before) those that failed before it.
+///
+/// # Limits
+/// The smallest of all members'.
+pub struct Fleet {
+    members: Box<[Member]>,
+    /// Whose turn it is among equals.
+    turn: AtomicUsize,
+    built: Instant,
+    timer: Option<Timer>,
+    attempt: Duration,
+    budget: Duration,
+}
+
+type Timer = Box<dyn Fn(Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
+impl Fleet {
+    /// 70 ms: many times what an HSM takes for an operation, and short enough to be had twice within the default
+    /// budget.
+    pub const DEFAULT_ATTEMPT: Duration = Duration::from_millis(70);
+
+    /// 150 ms: of the 200 ms within which a server should answer, so that there is time for a trial decryption and
+    /// for everything that is not the key manager's.
+    pub const DEFAULT_BUDGET: Duration = Duration::from_millis(150);
+
+    /// Starts a fleet without members.
+    pub const fn builder() -> FleetBuilder {
+        FleetBuilder::new()
+    }
+
+    /// How each member is at this moment, for metrics; without asking them.
+    pub fn members(&self) -> impl Iterator<Item = MemberSnapshot<'_>> {
+        let now = millis(self.built.elapsed());
+        self.members.iter().map(move |member| MemberSnapshot {
+            id: &member.id,
+            is_standby: member.is_standby,
+            breaker: match member.breaker.state() {
+                State::Closed { .. } => BreakerState::Closed,
+                State::Open { .. } if member.breaker.is_due(now) => BreakerState::HalfOpen,
+                State::Open { .. } => BreakerState::Open,
+            },
+            in_flight: member.in_flight.load(Ordering::Relaxed),
+        })
+    }
+
+    /// Asks one member after the other until one answers.
+    async fn ask<C: Call>(&self, note: Note<'_>, mut call: C) -> Result<C::Answer, BackendError> {
+        let (started, turn) = (Instant::now(), self.turn.fetch_add(1, Ordering::Relaxed));
+        let (mut asked, mut failures, mut spent) = (Asked::default(), Failures::default(), Duration::ZERO);
+        while let Some(choice) = self.choose(turn, asked, started + spent) {
+            if !failures.is_empty() {
+                note.was_in_vain();
+            }
+            asked.insert(choice.index);
+            let member = choice.member;
+            let _inside = note.enter(&member.id);
+            let left = self.budget.saturating_sub(spent);
+            let limit = if choice.is_last { left } else { left.min(self.attempt) };
+            let attempt = Attempt::start(member, choice.is_probe, (self.built, started + spent), self.attempt);
+            let answer = catch_panic(async { call.ask(&*member.backend).await });
+            let answer = self.in_time(limit, answer).await;
+            // Who had less than an attempt's time before the budget's end is not to blame.
+            let was_hurried = answer.is_none() && limit < self.attempt;
+            let error = match answer_or_error(answer, limit) {
+                Ok(answer) => {
+                    attempt.answered();
+                    return Ok(answer);
+                }
+                Err(error) => error,
+            };
+            match judge(error.kind()) {
+                Verdict::Answer => {
+                    attempt.answered();
+                    return Err(error);
+                }
+                Verdict::Failed if !was_hurried => attempt.failed(&error),
+                Verdict::Failed | Verdict::Full => attempt.told_nothing(),
+            }
+            failures.push(&member.id, error);
+            spent = started.elapsed();
+            if spent >= self.budget {
+                break;
+            }
+        }
+        let members = self.members.iter().enumerate();
+        let not_asked = members.filter(|(index, _)| !asked.has(*index));
+        Err(failures.into_error(not_asked.map(|(_, member)| &*member.id)))
+    }
+
+    fn choose(&self, turn: usize, asked: Asked, now: Instant) -> Option<Choice<'_>> {
+        route::next(&self.members, turn, asked, millis(now.duration_since(self.built)))
+    }
+
+    /// Waits for a member, as long as it has; for ever without a timer. Whatever has not ended by then is dropped.
+    async fn in_time<T>(&self, limit: Duration, answer: impl Future<Output = T>) -> Option<T> {
+        let (mut answer, mut timer) = (pin!(answer), None);
+        std::future::poll_fn(|context| {
+            if let Poll::Ready(answer) = answer.as_mut().poll(context) {
+                return Poll::Ready(Some(answer));
+            }
+            let Some(start) = &self.timer else {
+                return Poll::Pending;
+            };
+            let timer = timer.get_or_insert_with(|| start(limit));
+            timer.as_mut().poll(context).map(|()| None)
+        })
+        .await
+    }
+}
+
+/// What a member gave, be it a panic, or nothing.
+fn answer_or_error<T>(
+    answer: Option<Result<Result<T, BackendError>, Panicked>>,
+    limit: Duration,
+) -> Result<T, BackendError> {
+    match answer {
+        Some(Ok(answer)) => answer,
+        Some(Err(Panicked)) => Err(BackendError::new(BackendErrorKind::Other, "it panicked")),
+        None => Err(BackendError::new(
+            BackendErrorKind::Timeout,
+            format!("no answer within {limit:?}"),
+        )),
+    }
+}
+
+#[async_trait]
+impl KeyBackend for Fleet {
+    async fn key_metadata(
+        &self,
+        key: &KeyId,
+        request: &GetKeyMetadataRequest<'_>,
+    ) -> Result<KeyMetadata, BackendError> {
+        self.ask(request.note, Metadata(key, request)).await
+    }
+
+    async fn encrypt(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
+        self.ask(request.note, Encrypt(key, request)).await
+    }
+
+    async fn decrypt(&self, key: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
+        self.ask(request.note, Decrypt(key, request)).await
+    }
+
+    /// HLT-1: what each member says of itself, all of them asked at once.
+    async fn health(&self) -> Result<Health, BackendError> {
+        self.health_of_all().await
+    }
+
+    fn limits(&self) -> Limits {
+        let limits = self.members.iter().map(|member| member.backend.limits());
+        limits.reduce(Limits::min).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Fleet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fleet")
+            .field("members", &self.members().collect::<Vec<_>>())
+            .field("attempt", &self.attempt)
+            .field("budget", &self.budget)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a member of a [`Fleet`] is at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemberSnapshot<'a> {
+    /// Its id in the fleet.
+    pub id: &'a str,
+    /// Whether it serves only when the others do not.
+    pub is_standby: bool,
+    /// Whether it gets requests.
+    pub breaker: BreakerState,
+    /// How many requests are with it.
+    pub in_flight: usize,
+}
+
+/// Whether a member of a [`Fleet`] gets requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "a breaker has these three states and no others")]
+pub enum BreakerState {
+    /// It does.
+    Closed,
+    /// It has failed and rests; it is asked only if all others have failed, too.
+    Open,
+    /// It has rested for long enough: the next request is its probe, or one is with it as such.
+    HalfOpen,
+}
+
+#[cfg(test)]
+mod tests;

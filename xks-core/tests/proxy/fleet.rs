@@ -1,0 +1,334 @@
+//! A fleet behind the proxy: what KMS sees when members fail, and what the records and the log say of it.
+
+use std::{
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use xks_backend_soft::SoftBackend;
+use xks_core::{
+    BackendError, BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, Fleet, FleetBuilder,
+    GetKeyMetadataRequest, Health, KeyBackend, KeyId, KeyMetadata, Request, Zeroizing, async_trait,
+};
+
+use crate::support::{
+    Client, Remember, base64, decrypt_body, encrypt_body, error_of, key_store, metadata_body, proxy, signer::HOST,
+    soft_backend,
+};
+
+const WORKS: u8 = 0;
+const IS_DEAD: u8 = 1;
+const HANGS: u8 = 2;
+/// Only trial decryptions fail.
+const CANNOT_TRY: u8 = 3;
+
+/// An HSM with the keys of all others, which takes its time and can be killed.
+struct Hsm {
+    soft: Arc<SoftBackend>,
+    state: AtomicU8,
+    takes: Duration,
+    calls: AtomicUsize,
+}
+
+impl Hsm {
+    fn two(takes: Duration) -> [Arc<Self>; 2] {
+        let soft = soft_backend();
+        let new = || Self {
+            soft: Arc::clone(&soft),
+            state: AtomicU8::new(WORKS),
+            takes,
+            calls: AtomicUsize::new(0),
+        };
+        [Arc::new(new()), Arc::new(new())]
+    }
+
+    fn becomes(&self, state: u8) {
+        self.state.store(state, Ordering::SeqCst);
+    }
+
+    async fn work(&self, is_trial: bool) -> Result<(), BackendError> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        if !self.takes.is_zero() {
+            tokio::time::sleep(self.takes).await;
+        }
+        match self.state.load(Ordering::SeqCst) {
+            IS_DEAD => Err(BackendError::new(BackendErrorKind::Unavailable, "CKR_DEVICE_ERROR")),
+            CANNOT_TRY if is_trial => Err(BackendErrorKind::Throttled.into()),
+            HANGS => pending().await,
+            _ => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl KeyBackend for Hsm {
+    async fn key_metadata(
+        &self,
+        key: &KeyId,
+        request: &GetKeyMetadataRequest<'_>,
+    ) -> Result<KeyMetadata, BackendError> {
+        self.work(false).await?;
+        self.soft.key_metadata(key, request).await
+    }
+
+    async fn encrypt(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
+        self.work(false).await?;
+        self.soft.encrypt(key, request).await
+    }
+
+    async fn decrypt(&self, key: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
+        self.work(request.is_trial()).await?;
+        self.soft.decrypt(key, request).await
+    }
+
+    async fn health(&self) -> Result<Health, BackendError> {
+        self.work(false).await?;
+        self.soft.health().await
+    }
+}
+
+fn fleet(hsms: &[Arc<Hsm>; 2]) -> FleetBuilder {
+    Fleet::builder()
+        .member("hsm-a", Arc::clone(&hsms[0]) as _)
+        .member("hsm-b", Arc::clone(&hsms[1]) as _)
+        .timer(tokio::time::sleep)
+}
+
+fn over(fleet: FleetBuilder) -> (Arc<Client>, Remember) {
+    let audit = Remember::default();
+    let fleet = Arc::new(fleet.build().unwrap());
+    let client = Client::new(proxy(key_store(fleet)).audit(audit.clone()));
+    (Arc::new(client), audit)
+}
+
+/// LOG-1: what the one record since the last time says about who served.
+fn served(audit: &Remember) -> (String, String) {
+    let [record] = &audit.take()[..] else {
+        panic!("not one record")
+    };
+    let field = |name: &str| {
+        let value = record.split_once(&format!("{name}: ")).unwrap().1;
+        let text = value.strip_prefix("Some(\"").and_then(|text| text.split_once('"'));
+        text.map_or("", |(text, _)| text).to_owned()
+    };
+    (field("served_by"), field("tried_before"))
+}
+
+fn by(served_by: &str, tried_before: &str) -> (String, String) {
+    (served_by.to_owned(), tried_before.to_owned())
+}
+
+/// ENC-10, DEC-3: an HSM dies, or hangs, while requests are under way, and none of them fails.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_request_fails_when_one_member_does() {
+    for state in [IS_DEAD, HANGS] {
+        let hsms = Hsm::two(Duration::from_millis(1));
+        let times = |fleet: FleetBuilder| {
+            fleet
+                .attempt(Duration::from_millis(250))
+                .budget(Duration::from_secs(20))
+        };
+        let (client, audit) = over(times(fleet(&hsms)));
+        let workers = (0..16_u8).map(|worker| {
+            let client = Arc::clone(&client);
+            tokio::spawn(async move {
+                for n in 0..20_u8 {
+                    let (plaintext, aad) = ([worker, n], [n]);
+                    let encrypted = client
+                        .encrypt("usable", &encrypt_body(&plaintext, Some(&aad), true))
+                        .await;
+                    assert_eq!(encrypted.0, 200, "{}", encrypted.1);
+                    let decrypted = client.decrypt("usable", &decrypt_body(&encrypted.1, Some(&aad))).await;
+                    assert_eq!(decrypted, (200, json!({ "plaintext": base64(&plaintext) })));
+                    let metadata = client.post("keys/usable/metadata", &metadata_body()).await;
+                    assert_eq!(metadata.0, 200);
+                }
+            })
+        });
+        let workers: Vec<_> = workers.collect();
+        while hsms[0].calls.load(Ordering::Relaxed) < 100 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        hsms[0].becomes(state);
+        for worker in workers {
+            worker.await.unwrap();
+        }
+        let records = audit.take();
+        assert_eq!(records.len(), 16 * 20 * 3);
+        let tried =
+            |record: &&String| record.contains("tried_before: Some(\"hsm-a") || record.contains("trial hsm-a\"");
+        assert!(
+            records.iter().filter(tried).count() > 0,
+            "it died while requests were under way"
+        );
+        let calls = hsms.map(|hsm| hsm.calls.load(Ordering::Relaxed));
+        assert!(calls[0] * 2 < calls[1], "most went to the one that works: {calls:?}");
+    }
+}
+
+/// LOG-1: the record says which member served, and which ones did not, whatever became of the request.
+#[tokio::test]
+async fn records_say_who_served() {
+    let hsms = Hsm::two(Duration::ZERO);
+    let (client, audit) = over(fleet(&hsms));
+    let metadata = metadata_body();
+    let ask = || client.post("keys/usable/metadata", &metadata);
+    for expected in ["hsm-a", "hsm-b", "hsm-a"] {
+        ask().await;
+        assert_eq!(served(&audit), by(expected, ""));
+    }
+    let (_, encrypted) = client.encrypt("usable", &encrypt_body(b"x", None, false)).await;
+    assert_eq!(served(&audit), by("hsm-b", ""));
+    client.decrypt("usable", &decrypt_body(&encrypted, None)).await;
+    assert_eq!(served(&audit), by("hsm-a", ""));
+    // An answer that is an error was given by somebody, too.
+    client.post("keys/ghost/metadata", &metadata).await;
+    assert_eq!(served(&audit), by("hsm-b", ""));
+
+    // The trial decryption is a request of its own, and checks that the members have the same key.
+    let with_trial = encrypt_body(b"x", None, true);
+    client.encrypt("usable", &with_trial).await;
+    assert_eq!(served(&audit), by("hsm-a, trial hsm-b", ""));
+    hsms[1].becomes(CANNOT_TRY);
+    client.encrypt("usable", &with_trial).await;
+    assert_eq!(served(&audit), by("hsm-a", "trial hsm-b"));
+
+    // Nobody asks a member about what never gets there, or about health.
+    for path in ["health", "keys/unheard-of/metadata"] {
+        client.post(path, &metadata).await;
+        assert_eq!(served(&audit), by("", ""));
+    }
+
+    hsms[1].becomes(IS_DEAD);
+    ask().await;
+    ask().await;
+    let [first, second] = &audit.take()[..] else {
+        panic!("not two records")
+    };
+    assert!(!first.contains("tried_before: Some") ^ !second.contains("tried_before: Some"));
+    hsms[0].becomes(IS_DEAD);
+    assert_eq!(error_of(&ask().await), "InternalException");
+    let record = audit.take().remove(0);
+    let words = "no member of the fleet could serve: hsm-";
+    assert!(
+        record.contains(words) && record.contains("(Unavailable): CKR_DEVICE_ERROR"),
+        "{record}"
+    );
+    assert!(record.contains("served_by: Some(\"hsm-") && record.contains("tried_before: Some(\"hsm-"));
+}
+
+/// LOG-1, TRN-8: when the time is up, or the client goes away, the record names the member that had the request.
+#[tokio::test]
+async fn records_say_who_hangs() {
+    let hsms = Hsm::two(Duration::ZERO);
+    hsms[0].becomes(HANGS);
+    let inner = fleet(&hsms).attempt(Duration::from_millis(10)).build().unwrap();
+    hsms[1].becomes(HANGS);
+    let [outer, _] = Hsm::two(Duration::ZERO);
+    outer.becomes(IS_DEAD);
+    let outer = Fleet::builder().member("far", outer).member("near", Arc::new(inner));
+    let (client, audit) = over(outer);
+    let body = metadata_body();
+
+    let path = "/tenant/kms/xks/v1/keys/usable/metadata";
+    let text = body.to_string();
+    let headers = client.signer.sign("POST", HOST, path, &[], text.as_bytes());
+    let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let request = Request::new("POST", path, text.as_bytes()).headers(headers);
+    let timer = tokio::time::sleep(Duration::from_millis(60));
+    let response = client.proxy.handle_until(request, timer).await;
+    let answer: Value = serde_json::from_slice(response.body()).unwrap();
+    assert_eq!(answer["errorName"], "DependencyTimeoutException");
+    assert_eq!(served(&audit), by("near/hsm-b", "far, near/hsm-a"));
+
+    let call = client.post("keys/usable/metadata", &body);
+    assert!(tokio::time::timeout(Duration::from_millis(5), call).await.is_err());
+    let record = audit.take().remove(0);
+    assert!(
+        record.contains("Cancelled") && record.contains("served_by: Some(\"near/hsm-"),
+        "{record}"
+    );
+}
+
+/// TRN-8: a member that hangs costs an attempt's time, and the next one answers within the budget.
+#[tokio::test]
+async fn a_member_that_hangs_is_left_in_time() {
+    let hsms = Hsm::two(Duration::ZERO);
+    hsms[0].becomes(HANGS);
+    let (client, audit) = over(fleet(&hsms));
+    let started = std::time::Instant::now();
+    let answer = client.encrypt("usable", &encrypt_body(b"x", None, true)).await;
+    let taken = started.elapsed();
+    assert_eq!(answer.0, 200);
+    assert!(
+        taken >= Fleet::DEFAULT_ATTEMPT && taken < Duration::from_millis(250),
+        "{taken:?}"
+    );
+    assert_eq!(served(&audit), by("hsm-b", "hsm-a"));
+}
+
+/// HLT-1: every member stands in the answer, and 200 is said while one works.
+#[tokio::test]
+async fn health_lists_all_members() {
+    let hsms = Hsm::two(Duration::ZERO);
+    let (client, _) = over(fleet(&hsms).budget(Duration::from_millis(100)));
+    let details = async || {
+        let (status, answer) = client.post("health", &metadata_body()).await;
+        let members = answer["ekmFleetDetails"].as_array().cloned().unwrap_or_default();
+        let member = |member: Value| format!("{} {}", member["id"], member["healthStatus"]).replace('"', "");
+        (status, members.into_iter().map(member).collect::<Vec<_>>().join(", "))
+    };
+    assert_eq!(details().await, (200, "hsm-a ACTIVE, hsm-b ACTIVE".into()));
+    hsms[0].becomes(HANGS);
+    assert_eq!(details().await, (200, "hsm-a UNAVAILABLE, hsm-b ACTIVE".into()));
+    hsms[0].becomes(WORKS);
+    assert_eq!(
+        details().await,
+        (200, "hsm-a DEGRADED, hsm-b ACTIVE".into()),
+        "not asked yet"
+    );
+    hsms.iter().for_each(|hsm| hsm.becomes(IS_DEAD));
+    assert_eq!(details().await, (500, String::new()));
+}
+
+/// LOG-1: a backend with several key managers of its own says itself which one has the request.
+#[tokio::test]
+async fn any_backend_can_say_who_serves() {
+    struct Several(Arc<SoftBackend>);
+    #[async_trait]
+    impl KeyBackend for Several {
+        async fn key_metadata(
+            &self,
+            key: &KeyId,
+            request: &GetKeyMetadataRequest<'_>,
+        ) -> Result<KeyMetadata, BackendError> {
+            request.note_served_by("slot 0");
+            self.0.key_metadata(key, request).await
+        }
+        async fn encrypt(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
+            request.note_served_by("slot 1");
+            request.note_served_by("slot 2");
+            self.0.encrypt(key, request).await
+        }
+        async fn decrypt(&self, _: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
+            request.clone().note_served_by("slot 3");
+            panic!("as the test wants it")
+        }
+        async fn health(&self) -> Result<Health, BackendError> {
+            self.0.health().await
+        }
+    }
+    let audit = Remember::default();
+    let client = Client::new(proxy(key_store(Arc::new(Several(soft_backend())))).audit(audit.clone()));
+    client.post("keys/usable/metadata", &metadata_body()).await;
+    assert_eq!(served(&audit), by("slot 0", ""));
+    let (_, encrypted) = client.encrypt("usable", &encrypt_body(b"x", None, false)).await;
+    assert_eq!(served(&audit), by("slot 2", ""));
+    client.decrypt("usable", &decrypt_body(&encrypted, None)).await;
+    assert_eq!(served(&audit), by("slot 3", ""));
+}

@@ -198,14 +198,12 @@ impl Attendant {
     fn test(&mut self, access: &Access<'_>, slot: ck::CK_SLOT_ID) -> Result<Checkup, Setback> {
         let mut latency = Duration::ZERO;
         if let (Some(key), Some(session)) = (self.test_key, self.probe.opened(access)) {
-            let source = self.token.config.quirks.iv_source();
             for _ in 0..2 {
                 let start = Instant::now();
-                let handle = session.handle;
-                let sealed = gcm::seal(access, handle, &mut session.ivs, source, key, TEST_AAD, TEST_PLAINTEXT)?;
+                let sealed = self.token.ivs.seal(access, session, key, TEST_AAD, TEST_PLAINTEXT)?;
                 let sealed_at = Instant::now();
                 let both = gcm::with_tag(&sealed.ciphertext, &sealed.tag);
-                let opened = gcm::open(access, handle, key, &sealed.iv, TEST_AAD, &both)?;
+                let opened = gcm::open(access, session.handle, key, &sealed.iv, TEST_AAD, &both)?;
                 latency = latency.max(sealed_at - start).max(sealed_at.elapsed());
                 if *opened != TEST_PLAINTEXT {
                     return Err(Setback::Final(xks_core::BackendError::new(

@@ -169,7 +169,7 @@ impl Drop for Pkcs11Backend {
 }
 
 impl Calls {
-    fn start(token: &Token) -> Result<Self, OpenError> {
+    fn start(token: &Arc<Token>) -> Result<Self, OpenError> {
         let config = &token.config;
         let most = token.info().and_then(|info| info.max_sessions).unwrap_or(usize::MAX);
         let number = config.sessions.get().min(most.saturating_sub(OTHER_SESSIONS)).max(1);
@@ -183,10 +183,12 @@ impl Calls {
         }
         let module = Arc::clone(&token.module);
         let new_place = move || Place::new(Arc::clone(&module));
+        let preparing = Arc::clone(token);
+        let prepare = move |place: &mut Place| preparing.prepare(place);
         Ok(match config.dispatch {
             Dispatch::Inline => {
                 let places = (0..number).map(|_| new_place());
-                Self::Inline(Sessions::new(places, config.queue, config.deadline))
+                Self::Inline(Sessions::new(places, prepare, config.queue, config.deadline))
             }
             Dispatch::Threads => {
                 let size = Size {
@@ -195,7 +197,7 @@ impl Calls {
                     max_written_off: config.max_written_off,
                     deadline: config.deadline,
                 };
-                let pool = Pool::start(&token.name(), new_place, &size);
+                let pool = Pool::start(&token.name(), new_place, prepare, &size);
                 Self::OnThreads(pool.map_err(OpenError::Thread)?)
             }
         })

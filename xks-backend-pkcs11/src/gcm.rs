@@ -1,5 +1,7 @@
 //! AES-GCM on a session: where the IV comes from, and where it and the tag are in what the module returns.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use cryptoki_sys::{CK_OBJECT_HANDLE, CK_SESSION_HANDLE};
 use xks_core::{BackendError, BackendErrorKind, Iv, Tag, Zeroizing};
 
@@ -7,6 +9,7 @@ use crate::{
     error::CallError,
     quirks::IvSource,
     raw::{Cryptoki, Gcm},
+    session::Session,
 };
 
 /// The length of a tag, in bytes.
@@ -45,103 +48,121 @@ pub(crate) struct Sealed {
     pub(crate) tag: Tag,
 }
 
-/// The IVs of one session: those that are still to be used, and the last one that was.
-#[derive(Default)]
+/// Where a token's IVs come from, and what is watched of them.
 pub(crate) struct Ivs {
-    stock: Vec<u8>,
+    source: IvSource,
+    watched: Mutex<Watched>,
+}
+
+/// What must not come again, on whichever session.
+#[derive(Default)]
+struct Watched {
+    /// The IV of the last encryption.
     last: Option<Iv>,
+    /// The first bytes that the token's random source last gave.
+    random: Option<[u8; IV]>,
 }
 
 impl Ivs {
-    /// The buffer that a module is given for the IV.
-    fn next(
-        &mut self,
-        source: IvSource,
-        cryptoki: &Cryptoki,
-        session: CK_SESSION_HANDLE,
-    ) -> Result<([u8; IV], usize), Setback> {
-        let mut iv = [0; IV];
-        match source {
-            IvSource::TokenRandom => {
-                if self.stock.len() < IV {
-                    // What a failed call leaves must not be taken for random bytes.
-                    let mut fresh = vec![0; IV * STOCK];
-                    cryptoki.random(session, &mut fresh)?;
-                    self.stock = fresh;
-                }
-                let (rest, next) = self.stock.split_at(self.stock.len() - IV);
-                iv.copy_from_slice(next);
-                let rest = rest.len();
-                self.stock.truncate(rest);
-                Ok((iv, IV))
-            }
-            IvSource::SystemRandom => {
-                getrandom::fill(&mut iv).map_err(|_| {
-                    BackendError::new(
-                        BackendErrorKind::Unavailable,
-                        "the system gives no random bytes for an IV",
-                    )
-                })?;
-                Ok((iv, IV))
-            }
-            IvSource::WrittenBack => Ok((iv, IV)),
-            IvSource::Appended(_) => Ok((iv, 0)),
+    pub(crate) fn new(source: IvSource) -> Self {
+        Self {
+            source,
+            watched: Mutex::default(),
         }
     }
 
-    /// ENC-6: an IV that is all zeros was never made by anybody, and one that is the last one again is a repetition.
-    fn accept(&mut self, iv: &[u8]) -> Result<Iv, Setback> {
+    /// Encrypts, with an IV that was never used before (ENC-6).
+    pub(crate) fn seal(
+        &self,
+        cryptoki: &Cryptoki,
+        session: &mut Session,
+        key: CK_OBJECT_HANDLE,
+        aad: &[u8],
+        plaintext: &[u8],
+    ) -> Result<Sealed, Setback> {
+        let mut iv = [0; IV];
+        let given = match self.source {
+            IvSource::TokenRandom => {
+                iv = self.random(cryptoki, session)?;
+                &mut iv[..]
+            }
+            IvSource::SystemRandom => {
+                getrandom::fill(&mut iv).map_err(|_| {
+                    let detail = "the system gives no random bytes for an IV";
+                    BackendError::new(BackendErrorKind::Unavailable, detail)
+                })?;
+                &mut iv
+            }
+            IvSource::WrittenBack => &mut iv,
+            IvSource::Appended(_) => &mut [],
+        };
+        let gcm = Gcm {
+            iv: given,
+            iv_bits: self.source.bits(),
+            aad,
+        };
+        let mut output = cryptoki.gcm_encrypt(session.handle, key, gcm, plaintext)?;
+
+        if output.len() != plaintext.len() + TAG + self.source.appended() {
+            return Err(unusable(
+                "what an encryption returned is not as long as ciphertext, tag and (where the quirks say so) IV",
+            ));
+        }
+        let appended = output.split_off(plaintext.len() + TAG);
+        // The buffer also where the IV was ours: a module that makes its own all the same writes it there.
+        let made = if appended.is_empty() { &iv[..] } else { &appended };
+        let iv = self.accept(made)?;
+        let tag = output.get(plaintext.len()..).unwrap_or_default();
+        let tag = Tag::try_from(tag).map_err(|_| unusable("a tag has an illegal length"))?;
+        output.truncate(plaintext.len());
+        Ok(Sealed {
+            ciphertext: output,
+            iv,
+            tag,
+        })
+    }
+
+    /// An IV from the token's random source. A source that repeats itself is noticed before its bytes are used.
+    fn random(&self, cryptoki: &Cryptoki, session: &mut Session) -> Result<[u8; IV], Setback> {
+        if session.random.is_empty() {
+            let mut fresh = vec![0; IV * STOCK];
+            cryptoki.random(session.handle, &mut fresh)?;
+            let (ivs, _) = fresh.as_chunks::<IV>();
+            let first = ivs.first().copied();
+            let repeats = ivs.iter().zip(ivs.iter().skip(1)).any(|(iv, next)| iv == next);
+            if repeats || std::mem::replace(&mut self.watched().random, first) == first {
+                return Err(Setback::IvFault("the token's random source repeats itself"));
+            }
+            session.random = fresh;
+        }
+        let Some((_, next)) = session.random.split_last_chunk::<IV>() else {
+            return Err(unusable("the token gave fewer random bytes than were asked for"));
+        };
+        let next = *next;
+        session.random.truncate(session.random.len() - IV);
+        Ok(next)
+    }
+
+    /// An IV that is all zeros was never made by anybody, and one that is the last one again is a repetition.
+    fn accept(&self, iv: &[u8]) -> Result<Iv, Setback> {
         if iv.iter().all(|byte| *byte == 0) {
             return Err(Setback::IvFault(
                 "the IV of an encryption was all zeros: the module does not make IVs in the way that its quirks say",
             ));
         }
         let iv = Iv::try_from(iv).map_err(|_| unusable("an IV has an illegal length"))?;
-        if self.last.as_ref() == Some(&iv) {
+        if self.watched().last.replace(iv) == Some(iv) {
             return Err(Setback::IvFault(
                 "two encryptions in a row had the same IV: the source of IVs is broken",
             ));
         }
-        self.last = Some(iv);
         Ok(iv)
     }
-}
 
-/// Encrypts, with an IV that was never used before.
-pub(crate) fn seal(
-    cryptoki: &Cryptoki,
-    session: CK_SESSION_HANDLE,
-    ivs: &mut Ivs,
-    source: IvSource,
-    key: CK_OBJECT_HANDLE,
-    aad: &[u8],
-    plaintext: &[u8],
-) -> Result<Sealed, Setback> {
-    let (mut iv, length) = ivs.next(source, cryptoki, session)?;
-    let gcm = Gcm {
-        iv: iv.get_mut(..length).unwrap_or_default(),
-        iv_bits: source.bits(),
-        aad,
-    };
-    let mut output = cryptoki.gcm_encrypt(session, key, gcm, plaintext)?;
-
-    if output.len() != plaintext.len() + TAG + source.appended() {
-        return Err(unusable(
-            "what an encryption returned is not as long as ciphertext, tag and (where the quirks say so) IV",
-        ));
+    fn watched(&self) -> MutexGuard<'_, Watched> {
+        // Two values, each of them whole.
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    let appended = output.split_off(plaintext.len() + TAG);
-    // The buffer also where the IV was ours: a module that makes its own all the same writes it there.
-    let made = if appended.is_empty() { &iv[..] } else { &appended };
-    let iv = ivs.accept(made)?;
-    let tag = output.get(plaintext.len()..).unwrap_or_default();
-    let tag = Tag::try_from(tag).map_err(|_| unusable("a tag has an illegal length"))?;
-    output.truncate(plaintext.len());
-    Ok(Sealed {
-        ciphertext: output,
-        iv,
-        tag,
-    })
 }
 
 /// Decrypts a ciphertext that is followed by its tag.

@@ -7,12 +7,14 @@ use std::{
 
 use xks_core::{BackendError, BackendErrorKind};
 
-use crate::pool::Load;
+use crate::pool::{Load, REST};
 
 /// The sessions; `P` is a place for one.
 pub(crate) struct Sessions<P> {
     deadline: Duration,
     queue_length: usize,
+    /// Whether a place is fit for a request.
+    prepare: Box<dyn Fn(&mut P) -> bool + Send + Sync>,
     state: Mutex<State<P>>,
     came_back: Condvar,
 }
@@ -20,6 +22,8 @@ pub(crate) struct Sessions<P> {
 struct State<P> {
     /// The one that was used last is taken first.
     free: Vec<P>,
+    /// Not fit for a request, until the time beside it.
+    resting: Vec<(P, Instant)>,
     taken: usize,
     waiting: usize,
     is_stopped: bool,
@@ -28,12 +32,19 @@ struct State<P> {
 }
 
 impl<P> Sessions<P> {
-    pub(crate) fn new(places: impl Iterator<Item = P>, queue_length: usize, deadline: Duration) -> Self {
+    pub(crate) fn new(
+        places: impl Iterator<Item = P>,
+        prepare: impl Fn(&mut P) -> bool + Send + Sync + 'static,
+        queue_length: usize,
+        deadline: Duration,
+    ) -> Self {
         Self {
             deadline,
             queue_length,
+            prepare: Box::new(prepare),
             state: Mutex::new(State {
                 free: places.collect(),
+                resting: Vec::new(),
                 taken: 0,
                 waiting: 0,
                 is_stopped: false,
@@ -50,13 +61,19 @@ impl<P> Sessions<P> {
         work: impl FnOnce(&mut P, Instant) -> Result<T, BackendError>,
     ) -> Result<T, BackendError> {
         let deadline = Instant::now() + self.deadline;
-        let mut taken = Taken {
-            sessions: self,
-            place: Some(self.take(deadline)?),
-        };
-        match &mut taken.place {
-            Some(place) => work(place, deadline),
-            None => Err(BackendErrorKind::Other.into()),
+        loop {
+            let mut taken = Taken {
+                sessions: self,
+                place: Some(self.take(deadline)?),
+                is_fit: true,
+            };
+            let Some(place) = &mut taken.place else {
+                return Err(BackendErrorKind::Other.into());
+            };
+            taken.is_fit = (self.prepare)(place);
+            if taken.is_fit {
+                return work(place, deadline);
+            }
         }
     }
 
@@ -70,9 +87,17 @@ impl<P> Sessions<P> {
                     "the backend was shut down",
                 ));
             }
+            state.wake_rested();
             if let Some(place) = state.free.pop() {
                 state.taken += 1;
                 return Ok(place);
+            }
+            if state.taken == 0 {
+                state.refused += 1;
+                return Err(BackendError::new(
+                    BackendErrorKind::Throttled,
+                    "all sessions that the token allows are in use elsewhere",
+                ));
             }
             if !has_waited && state.waiting >= self.queue_length {
                 state.refused += 1;
@@ -117,7 +142,8 @@ impl<P> Sessions<P> {
         state.is_stopped = true;
         self.came_back.notify_all();
         loop {
-            let free = std::mem::take(&mut state.free);
+            let mut free = std::mem::take(&mut state.free);
+            free.extend(state.resting.drain(..).map(|(place, _)| place));
             let patience = end.saturating_duration_since(Instant::now());
             if state.taken == 0 || patience.is_zero() {
                 let taken = state.taken;
@@ -139,17 +165,38 @@ impl<P> Sessions<P> {
     }
 }
 
+impl<P> State<P> {
+    /// Those that have rested are tried again, when no other is free.
+    fn wake_rested(&mut self) {
+        if self.resting.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        for (place, until) in std::mem::take(&mut self.resting) {
+            if until <= now {
+                self.free.insert(0, place);
+            } else {
+                self.resting.push((place, until));
+            }
+        }
+    }
+}
+
 /// A session that comes back, also when the work panics.
 struct Taken<'a, P> {
     sessions: &'a Sessions<P>,
     place: Option<P>,
+    is_fit: bool,
 }
 
 impl<P> Drop for Taken<'_, P> {
     fn drop(&mut self) {
         let mut state = self.sessions.state();
         state.taken -= 1;
-        state.free.extend(self.place.take());
+        match self.place.take() {
+            Some(place) if !self.is_fit => state.resting.push((place, Instant::now() + REST)),
+            place => state.free.extend(place),
+        }
         let is_awaited = state.waiting > 0 || state.is_stopped;
         drop(state);
         if is_awaited {

@@ -90,7 +90,10 @@ struct Entry {
 enum Known {
     #[default]
     Nothing,
-    Searching,
+    /// Somebody is searching, whose time is over then.
+    Searching {
+        until: Instant,
+    },
     Key(Arc<Key>),
 }
 
@@ -120,7 +123,7 @@ impl Keys {
         let entry = read(&self.entries).get(id).cloned()?;
         match &*lock(&entry.state) {
             Known::Key(key) if key.epoch == epoch => Some(Arc::clone(key)),
-            Known::Key(_) | Known::Nothing | Known::Searching => None,
+            Known::Key(_) | Known::Nothing | Known::Searching { .. } => None,
         }
     }
 
@@ -146,16 +149,26 @@ impl Keys {
             let mut state = lock(&entry.state);
             match &*state {
                 Known::Key(key) if key.epoch == epoch => return Ok(Arc::clone(key)),
-                Known::Searching => {
-                    let patience = deadline.saturating_duration_since(Instant::now());
-                    if patience.is_zero() {
+                Known::Searching { until } => {
+                    let (now, until) = (Instant::now(), *until);
+                    if now >= deadline {
                         return Err(NoKey::Late);
                     }
-                    // Whatever the end of it is, the next round sees it.
-                    drop(entry.changed.wait_timeout(state, patience));
+                    if now < until {
+                        // Whatever the end of it is, the next round sees it.
+                        let patience = until.min(deadline) - now;
+                        drop(entry.changed.wait_timeout(state, patience));
+                        continue;
+                    }
+                    // That search hangs, on a session of its own. It is left alone with its entry.
+                    drop(state);
+                    let mut entries = write(&self.entries);
+                    if entries.get(id).is_some_and(|current| Arc::ptr_eq(current, &entry)) {
+                        entries.remove(id);
+                    }
                 }
                 Known::Key(_) | Known::Nothing => {
-                    *state = Known::Searching;
+                    *state = Known::Searching { until: deadline };
                     drop(state);
                     break entry;
                 }

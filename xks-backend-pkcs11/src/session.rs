@@ -7,14 +7,14 @@ use cryptoki_sys as ck;
 
 use crate::{
     error::CallError,
-    gcm::Ivs,
     module::{Access, Module},
 };
 
 /// An open session.
 pub(crate) struct Session {
     pub(crate) handle: ck::CK_SESSION_HANDLE,
-    pub(crate) ivs: Ivs,
+    /// Random bytes of the token for the IVs to come.
+    pub(crate) random: Vec<u8>,
     generation: u64,
 }
 
@@ -45,7 +45,7 @@ impl Place {
             Some(session) => session,
             None => Session {
                 handle: access.open_session(slot, read_write)?,
-                ivs: Ivs::default(),
+                random: Vec::new(),
                 generation: access.generation(),
             },
         };
@@ -57,6 +57,10 @@ impl Place {
         self.session
             .as_mut()
             .filter(|session| session.generation == access.generation())
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.session.is_none()
     }
 
     /// Forgets the session: the module says that it is closed, so that its handle may be given out again.

@@ -17,7 +17,7 @@ use crate::{
     bell::Bell,
     config::Config,
     error::{CallError, OpenError, Phase, ReturnCode, Verdict},
-    gcm::{self, Sealed, Setback},
+    gcm::{self, Ivs, Sealed, Setback},
     health::Checkup,
     keys::{self, DOUBT_AFTER, Key, Keys, NoKey},
     module::{Access, Module},
@@ -37,6 +37,7 @@ pub(crate) struct Token {
     pub(crate) config: Config,
     pub(crate) module: Arc<Module>,
     pub(crate) keys: Keys,
+    pub(crate) ivs: Ivs,
     /// Rung when the token should be tested at once.
     pub(crate) bell: Bell,
     checkup: Mutex<Option<Checkup>>,
@@ -70,6 +71,7 @@ impl Token {
     pub(crate) fn new(config: Config, module: Arc<Module>) -> Self {
         Self {
             keys: Keys::new(config.key_lookup, config.key_names.clone()),
+            ivs: Ivs::new(config.quirks.iv_source()),
             config,
             module,
             bell: Bell::default(),
@@ -177,9 +179,7 @@ impl Token {
             return Err(BackendError::new(BackendErrorKind::Other, fault));
         }
         self.with_key(place, id, deadline, Some(KeyUsage::Encrypt), |module, session, key| {
-            let (handle, ivs) = (session.handle, &mut session.ivs);
-            let source = self.config.quirks.iv_source();
-            gcm::seal(module, handle, ivs, source, key.handle, aad, plaintext)
+            self.ivs.seal(module, session, key.handle, aad, plaintext)
         })
     }
 
@@ -252,9 +252,12 @@ impl Token {
                 Setback::Call(error) => error,
             };
             let (verdict, key) = (self.config.quirks.verdict(&error), used.as_deref());
-            let is_worth_another = self.mend(place, id, key, &error, verdict, &mut tried)?;
-            if !is_worth_another || Instant::now() >= deadline {
+            if !self.mend(place, id, key, &error, verdict, &mut tried)? {
                 return Err(failure(verdict, &error));
+            }
+            if Instant::now() >= deadline {
+                let detail = "a call failed, and there was no time for another attempt";
+                return Err(BackendError::new(BackendErrorKind::Timeout, detail).with_source(error));
             }
         }
     }
@@ -357,6 +360,19 @@ impl Token {
         Ok(())
     }
 
+    /// Opens a session where there is none; false if the token has no more of them to give. What else may be wrong is for
+    /// a request to find out.
+    pub(crate) fn prepare(&self, place: &mut Place) -> bool {
+        if !place.is_empty() {
+            return true;
+        }
+        let Ok((connection, access)) = self.enter() else {
+            return true;
+        };
+        let opened = place.session(&access, connection.slot, connection.read_write);
+        !matches!(opened, Err(error) if error.code().0 == ck::CKR_SESSION_COUNT)
+    }
+
     /// Does what the verdict asks for; says whether another attempt is worth while. An error is the end of the request.
     fn mend(
         &self,
@@ -398,6 +414,10 @@ impl Token {
             }
             Verdict::Ambiguous => {
                 self.discard_session(place, error);
+                // A failure of the module that has passed leaves no trace for the canary.
+                if tried.ambiguous.first() {
+                    return Ok(true);
+                }
                 self.ask_canary(place, key, error)?;
                 Err(BackendError::invalid_ciphertext())
             }
@@ -427,8 +447,7 @@ impl Token {
         };
         let mut sing = || {
             let session = place.session(&access, connection.slot, connection.read_write)?;
-            let source = self.config.quirks.iv_source();
-            let sealed = gcm::seal(&access, session.handle, &mut session.ivs, source, key, CANARY, CANARY)?;
+            let sealed = self.ivs.seal(&access, session, key, CANARY, CANARY)?;
             let both = gcm::with_tag(&sealed.ciphertext, &sealed.tag);
             gcm::open(&access, session.handle, key, &sealed.iv, CANARY, &both).map(|opened| *opened == CANARY)
         };
@@ -524,6 +543,7 @@ struct Tried {
     session: Once,
     login: Once,
     unwell: Once,
+    ambiguous: Once,
 }
 
 #[derive(Default)]

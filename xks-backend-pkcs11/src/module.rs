@@ -121,11 +121,11 @@ impl Module {
         Ok(module)
     }
 
-    /// Ends the use of the module. The last user finalizes it, unless a call is still in it.
+    /// Ends the use of the module. The last user finalizes it, if it is ours and no call is still in it.
     pub(crate) fn release(&self) {
         let mut state = self.state();
         state.users = state.users.saturating_sub(1);
-        if state.users > 0 || state.initialized != Initialized::Here {
+        if state.users > 0 || state.initialized == Initialized::No {
             return;
         }
         let Some(drained) = self.gate.drain(LAST_CALLS) else {
@@ -136,9 +136,12 @@ impl Module {
             );
             return;
         };
-        if let Err(error) = self.cryptoki.finalize(&drained) {
+        if state.initialized == Initialized::Here
+            && let Err(error) = self.cryptoki.finalize(&drained)
+        {
             tracing::warn!(module = %self.path.display(), %error, "the PKCS#11 module was not finalized in good order");
         }
+        // The other component may finalize it at any time now.
         state.initialized = Initialized::No;
     }
 

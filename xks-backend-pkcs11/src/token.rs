@@ -326,11 +326,15 @@ impl Token {
             let Ok(name) = name() else {
                 return Ok(Err(keys::Miss::Absent));
             };
-            let found = keys::search(access, session.handle, &name, epoch)?;
-            if matches!(found, Err(keys::Miss::Absent)) {
+            // What the first search does not find may be because of a login that is made good while it is looked into.
+            for _ in 0..2 {
+                let found = keys::search(access, session.handle, &name, epoch)?;
+                if !matches!(found, Err(keys::Miss::Absent)) {
+                    return Ok(found);
+                }
                 self.confirm_absence(access, session, connection)?;
             }
-            Ok(found)
+            Ok(Err(keys::Miss::Absent))
         };
         self.keys.get(id, epoch, deadline, search).map_err(|none| match none {
             NoKey::Call(error) => Setback::Call(error),

@@ -345,7 +345,7 @@ fn explain(error: CallError) -> OpenError {
             ),
         };
     }
-    OpenError::Call(error)
+    OpenError::TestCall(error)
 }
 
 /// An error and all its causes in one line.

@@ -99,7 +99,7 @@ impl Config {
         self
     }
 
-    /// What the token is called in health and logs. By default its serial number.
+    /// What the token is called in health and logs. By default its serial number in health, its label in logs.
     #[must_use]
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());

@@ -362,6 +362,9 @@ pub enum OpenError {
         /// What is wrong, and what to do.
         problem: String,
     },
+    /// A call of the self-test failed, in a way that may pass.
+    #[error("a test operation failed; if it does every time, are the quirks those of the vendor?")]
+    TestCall(#[source] CallError),
     /// A call failed.
     #[error("the PKCS#11 module failed")]
     Call(#[from] CallError),
@@ -380,13 +383,19 @@ impl OpenError {
     /// Whether the same attempt may go well later, without anybody changing the configuration.
     pub(crate) const fn may_pass(&self) -> bool {
         match self {
-            Self::NoToken { .. } | Self::Call(_) | Self::NotInitialized => true,
+            Self::NoToken { .. } | Self::TestCall(_) | Self::Call(_) | Self::NotInitialized => true,
+            Self::TestKey {
+                source: Some(error), ..
+            } => !matches!(
+                error.code().verdict(error.phase()),
+                Verdict::Fail(BackendErrorKind::Other) | Verdict::Misconfigured
+            ),
             Self::Load { .. }
             | Self::Parameters { .. }
             | Self::Ambiguous { .. }
             | Self::NoAesGcm { .. }
             | Self::PinRefused(_)
-            | Self::TestKey { .. }
+            | Self::TestKey { source: None, .. }
             | Self::SelfTest { .. }
             | Self::Config(_)
             | Self::Thread(_) => false,

@@ -56,7 +56,6 @@ pub(crate) fn report(token: &Token, load: &Load) -> Health {
     }
     let info = token.info();
     let info = info.as_deref();
-    let id = token.config.id.clone().or_else(|| info.map(|info| info.serial.clone()));
     let model = info.map_or_else(
         || "unknown".to_owned(),
         |info| {

@@ -1,0 +1,288 @@
+//! What is checked before the first request, and what whoever starts a backend is told.
+
+use std::{error::Error as _, fs, path::Path};
+
+use xks_backend_pkcs11::{
+    Config, Dispatch, IvSource, KeyName, LoadError, OpenError, Pin, PinError, Pkcs11Backend, Quirks, SlotSelector,
+    TestKey,
+};
+use xks_core::{BackendErrorKind, HealthStatus, KeyBackend as _};
+use xks_pkcs11_fixture::{
+    Function, KeyKind, KeyTemplate, OwnProcess, Permission, Profile, Shim, TokenField, When, own_process, softhsm_path,
+    sys::{CKR_ACTION_PROHIBITED, CKR_DEVICE_ERROR, CKR_MECHANISM_INVALID},
+};
+
+use crate::support::{PIN, TOKEN, assert_fails, config, encrypt, open, round_trip, run, vendor_config, wait_until};
+
+#[track_caller]
+fn fails(config: Config) -> OpenError {
+    let Err(error) = Pkcs11Backend::open(config) else {
+        panic!("this should not have been opened")
+    };
+    error
+}
+
+#[test]
+fn what_is_no_module_is_told_from_what_is_not_there() {
+    own_process("opening::what_is_no_module_is_told_from_what_is_not_there", |hsm| {
+        let absent = fails(config(Path::new("/nowhere/libabsent.so")));
+        assert!(absent.to_string().contains("/nowhere/libabsent.so"), "{absent}");
+        assert!(matches!(
+            absent,
+            OpenError::Load {
+                source: LoadError::Library(_),
+                ..
+            }
+        ));
+        let text = hsm.folder().join("text.so");
+        fs::write(&text, "no library").unwrap();
+        assert!(matches!(
+            fails(config(&text)),
+            OpenError::Load {
+                source: LoadError::Library(_),
+                ..
+            }
+        ));
+        // A library of the system's, by its bare name.
+        let error = fails(config(Path::new("libc.so.6")));
+        assert!(
+            matches!(
+                error,
+                OpenError::Load {
+                    source: LoadError::Library(_),
+                    ..
+                }
+            ),
+            "{error:?}"
+        );
+        assert!(
+            error
+                .source()
+                .unwrap()
+                .source()
+                .unwrap()
+                .to_string()
+                .contains("C_GetFunctionList")
+        );
+    });
+}
+
+#[test]
+fn tokens_are_told_apart() {
+    own_process("opening::tokens_are_told_apart", |hsm| {
+        let error = fails(config(&softhsm_path()));
+        assert!(error.to_string().contains("labelled \"main\""), "{error}");
+        hsm.token(TOKEN, PIN);
+        hsm.key(TOKEN, &KeyTemplate::aes256("here"));
+        hsm.token("other", "9876");
+        let by = |slot| config(&softhsm_path()).slot(slot);
+        let error = fails(by(SlotSelector::TokenLabel("absent".into())));
+        assert!(
+            error.to_string().contains("\"main\"") && error.to_string().contains("\"other\""),
+            "{error}"
+        );
+        let OpenError::NoToken { present, .. } = error else {
+            panic!("{error:?}")
+        };
+
+        // Each of them says its serial number, by which it can be found.
+        let main = present.iter().find(|token| token.contains("\"main\"")).unwrap();
+        let serial = main.split("serial number ").nth(1).unwrap().trim_end_matches(')');
+        let backend = open(by(SlotSelector::Serial(serial.into())));
+        run(round_trip(&backend, "here", b"plaintext")).unwrap();
+        let health = run(backend.health()).unwrap();
+        assert_eq!(health.members()[0].id(), serial);
+        assert!(health.members()[0].model().contains(serial), "{health:?}");
+        drop(backend);
+
+        let index = present.iter().position(|token| token == main).unwrap();
+        run(round_trip(&open(by(SlotSelector::Index(index))), "here", b"")).unwrap();
+        let error = fails(by(SlotSelector::Index(7)));
+        assert!(matches!(error, OpenError::NoToken { .. }), "{error:?}");
+
+        hsm.token(TOKEN, "4321");
+        let error = fails(config(&softhsm_path()));
+        assert!(matches!(error, OpenError::Ambiguous { count: 2, .. }), "{error:?}");
+        assert!(error.to_string().contains("serial number"), "{error}");
+    });
+}
+
+/// The PIN from wherever it is, and never in a text.
+#[test]
+fn pins_come_from_files_and_the_environment() {
+    let test = "opening::pins_come_from_files_and_the_environment";
+    OwnProcess::new(test)
+        .env("XKS_TEST_PIN", PIN)
+        .env("XKS_TEST_NO_PIN", "")
+        .run(|hsm| {
+            hsm.token(TOKEN, PIN);
+            hsm.key(TOKEN, &KeyTemplate::aes256("here"));
+            let file = hsm.folder().join("pin");
+            for text in [PIN.to_owned(), format!("{PIN}\n"), format!("{PIN}\r\n")] {
+                fs::write(&file, text).unwrap();
+                drop(open(config(&softhsm_path()).pin(Pin::from_file(&file).unwrap())));
+            }
+            drop(open(
+                config(&softhsm_path()).pin(Pin::from_env("XKS_TEST_PIN").unwrap()),
+            ));
+            assert!(matches!(Pin::from_env("XKS_TEST_NO_PIN"), Ok(Pin::Empty)));
+            assert!(matches!(
+                Pin::from_env("XKS_TEST_UNSET"),
+                Err(PinError::Environment { .. })
+            ));
+            let error = Pin::from_file(hsm.folder().join("absent")).unwrap_err();
+            assert!(error.to_string().contains("absent"), "{error}");
+
+            let debug = format!("{:?}", config(&softhsm_path()).pin(Pin::new("a secret")));
+            assert!(!debug.contains("a secret"), "{debug}");
+
+            // Without a PIN nobody logs in; then private keys are not to be seen.
+            let backend = open(config(&softhsm_path()).pin(Pin::None));
+            assert_fails(run(encrypt(&backend, "here", b"")), BackendErrorKind::KeyNotFound);
+        });
+}
+
+/// A keypad: the token asks for the PIN itself.
+#[test]
+fn a_token_may_ask_for_its_pin_itself() {
+    own_process("opening::a_token_may_ask_for_its_pin_itself", |hsm| {
+        hsm.token(TOKEN, PIN);
+        hsm.key(TOKEN, &KeyTemplate::aes256("here"));
+        let shim = Shim::load();
+        shim.pin_pad(PIN);
+        let backend = open(config(shim.path()).pin(Pin::Protected));
+        run(round_trip(&backend, "here", b"plaintext")).unwrap();
+    });
+}
+
+/// ENC-6: a module that is said to make its own IVs and does not would encrypt under an IV of zeros. The self-test is
+/// where that ends.
+#[test]
+fn wrong_quirks_are_found_out() {
+    own_process("opening::wrong_quirks_are_found_out", |hsm| {
+        hsm.token(TOKEN, PIN);
+        for profile in Profile::ALL {
+            let shim = Shim::copy();
+            shim.profile(profile);
+            for quirks in Quirks::ALL {
+                let source = quirks.iv_source();
+                let right = match profile {
+                    Profile::Nshield | Profile::CloudHsm => source == IvSource::WrittenBack,
+                    Profile::Luna => matches!(source, IvSource::Appended(_)),
+                    Profile::SoftHsm | Profile::Nss => source == IvSource::TokenRandom,
+                };
+                match Pkcs11Backend::open(vendor_config(shim.path(), profile).quirks(quirks)) {
+                    Ok(_) => assert!(right, "{quirks} on {profile:?}"),
+                    Err(OpenError::SelfTest { .. } | OpenError::TestCall(_)) => {
+                        assert!(!right, "{quirks} on {profile:?}");
+                    }
+                    Err(error) => panic!("{quirks} on {profile:?}: {error:?}"),
+                }
+            }
+        }
+        let error = fails(config(&softhsm_path()).quirks(Quirks::NSHIELD));
+        assert!(error.to_string().contains("all zeros"), "{error}");
+    });
+}
+
+#[test]
+fn a_token_without_aes_gcm_is_refused() {
+    own_process("opening::a_token_without_aes_gcm_is_refused", |hsm| {
+        hsm.token(TOKEN, PIN);
+        let shim = Shim::load();
+        shim.fail(Function::C_GetMechanismInfo, CKR_MECHANISM_INVALID, When::always());
+        let error = fails(config(shim.path()));
+        assert!(matches!(error, OpenError::NoAesGcm { .. }), "{error:?}");
+        assert_eq!(shim.counters().logins(), 0, "nobody need log in to find that out");
+        assert_eq!(shim.counters().open_sessions, 0);
+    });
+}
+
+/// HLT-1: the test key backs no KMS key, and is there where the token makes no session keys.
+#[test]
+fn test_keys() {
+    own_process("opening::test_keys", |hsm| {
+        hsm.token(TOKEN, PIN);
+        hsm.key(TOKEN, &KeyTemplate::aes256("usable"));
+        hsm.key(TOKEN, &KeyTemplate::aes256("test"));
+        hsm.key(TOKEN, &KeyTemplate::aes256("short").kind(KeyKind::Aes(16)));
+        hsm.key(TOKEN, &KeyTemplate::aes256("decrypts").may_not(Permission::Encrypt));
+        let before = hsm.keys(TOKEN).len();
+        let shim = Shim::load();
+        drop(open(config(shim.path())));
+        assert_eq!(hsm.keys(TOKEN).len(), before, "a test key was left behind");
+
+        shim.fail(Function::C_GenerateKey, CKR_ACTION_PROHIBITED, When::always());
+        let error = fails(config(shim.path()));
+        assert!(error.to_string().contains("name a key of its own for tests"), "{error}");
+        let named = |label: &str| config(shim.path()).test_key(TestKey::Named(KeyName::Label(label.into())));
+        for label in ["absent", "short", "decrypts"] {
+            let error = fails(named(label));
+            assert!(matches!(error, OpenError::TestKey { .. }), "{error:?}");
+            assert!(error.to_string().contains(label), "{error}");
+        }
+        let backend = open(named("test"));
+        assert_eq!(backend.status().health, HealthStatus::Active);
+        run(round_trip(&backend, "usable", b"plaintext")).unwrap();
+        drop(backend);
+
+        let backend = open(config(shim.path()).test_key(TestKey::None));
+        run(round_trip(&backend, "usable", b"plaintext")).unwrap();
+        let status = backend.status();
+        assert_eq!(status.health, HealthStatus::Degraded);
+        assert_eq!(status.problem.as_deref(), Some("there is no test key"));
+    });
+}
+
+/// One HSM of a fleet that is down keeps nobody from starting.
+#[test]
+fn a_token_can_be_waited_for() {
+    own_process("opening::a_token_can_be_waited_for", |hsm| {
+        let shim = Shim::load();
+        for dispatch in [Dispatch::Inline, Dispatch::Threads] {
+            shim.storm(CKR_DEVICE_ERROR);
+            let backend = Pkcs11Backend::open_when_ready(config(shim.path()).dispatch(dispatch)).unwrap();
+            let text = assert_fails(run(encrypt(&backend, "here", b"")), BackendErrorKind::Unavailable);
+            assert!(text.contains("CKR_DEVICE_ERROR"), "{text}");
+            let health = run(backend.health()).unwrap();
+            assert!(!health.is_usable(), "{health:?}");
+            shim.calm();
+            if dispatch == Dispatch::Inline {
+                // Now there is a module, and no token in it yet.
+                wait_until("the problem is another", || {
+                    backend
+                        .status()
+                        .problem
+                        .is_some_and(|problem| problem.contains("no token"))
+                });
+                hsm.token(TOKEN, PIN);
+                hsm.key(TOKEN, &KeyTemplate::aes256("here"));
+            }
+            wait_until("the token works", || backend.status().health == HealthStatus::Active);
+            run(round_trip(&backend, "here", b"plaintext")).unwrap();
+        }
+        // What no waiting mends is not waited for.
+        let absent = Pkcs11Backend::open_when_ready(config(Path::new("/nowhere/libabsent.so")));
+        assert!(matches!(absent, Err(OpenError::Load { .. })));
+        let wrong = Pkcs11Backend::open_when_ready(config(shim.path()).quirks(Quirks::NSHIELD));
+        assert!(matches!(wrong, Err(OpenError::SelfTest { .. })));
+        shim.assert_clean();
+    });
+}
+
+#[test]
+fn tokens_without_serial_numbers_have_names_too() {
+    own_process("opening::tokens_without_serial_numbers_have_names_too", |hsm| {
+        hsm.token(TOKEN, PIN);
+        let shim = Shim::load();
+        shim.tell(TokenField::Serial, "0000000000000000");
+        shim.tell(TokenField::Manufacturer, "Example Inc.");
+        let backend = open(config(shim.path()).quirks(Quirks::STANDARD));
+        let health = run(backend.health()).unwrap();
+        assert_eq!(health.vendor(), "Example Inc.");
+        assert_eq!(health.members()[0].id(), TOKEN);
+        drop(backend);
+        let backend = open(config(shim.path()).id("hsm-a"));
+        assert_eq!(run(backend.health()).unwrap().members()[0].id(), "hsm-a");
+    });
+}

@@ -72,8 +72,14 @@ pub(crate) fn report(token: &Token, load: &Load) -> Health {
         Some(vendor) => vendor.to_owned(),
         None => manufacturer().unwrap_or_else(|| "unknown".to_owned()),
     };
-    let id = id
-        .filter(|id| !id.is_empty())
-        .unwrap_or_else(|| token.config.slot.to_string());
-    Health::new(vendor, FleetMember::new(id, model, status))
+    // NSS has zeros for a serial number.
+    let serial = || {
+        info.map(|info| info.serial.clone())
+            .filter(|serial| serial.contains(|digit| digit != '0'))
+    };
+    let id = token.config.id.clone().or_else(serial);
+    Health::new(
+        vendor,
+        FleetMember::new(id.unwrap_or_else(|| token.name()), model, status),
+    )
 }

@@ -66,7 +66,7 @@ fn config(module: &std::path::Path) -> Config {
         .slot(SlotSelector::TokenLabel(TOKEN.into()))
         .pin(Pin::new(PIN))
         .quirks(Quirks::SOFTHSM)
-        .sessions(SESSIONS.try_into().unwrap())
+        .sessions(SESSIONS)
 }
 
 fn request() -> EncryptRequest<'static> {

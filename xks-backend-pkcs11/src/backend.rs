@@ -172,8 +172,8 @@ impl Calls {
     fn start(token: &Arc<Token>) -> Result<Self, OpenError> {
         let config = &token.config;
         let most = token.info().and_then(|info| info.max_sessions).unwrap_or(usize::MAX);
-        let number = config.sessions.get().min(most.saturating_sub(OTHER_SESSIONS)).max(1);
-        if number < config.sessions.get() {
+        let number = config.sessions.min(most.saturating_sub(OTHER_SESSIONS)).max(1);
+        if number < config.sessions {
             tracing::warn!(
                 token = token.name(),
                 number,

@@ -1,6 +1,6 @@
 //! What a backend is opened with, as typed values.
 
-use std::{collections::HashMap, env, fmt, fs, io, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{collections::HashMap, env, fmt, fs, io, path::PathBuf, time::Duration};
 
 use thiserror::Error;
 use xks_core::{KeyId, Zeroizing};
@@ -28,7 +28,7 @@ pub struct Config {
     pub(crate) pin: Pin,
     pub(crate) quirks: Quirks,
     pub(crate) id: Option<String>,
-    pub(crate) sessions: NonZeroUsize,
+    pub(crate) sessions: usize,
     pub(crate) queue: usize,
     pub(crate) deadline: Duration,
     pub(crate) max_written_off: usize,
@@ -47,7 +47,7 @@ impl Config {
     /// method.
     #[must_use]
     pub fn new(module: impl Into<PathBuf>) -> Self {
-        let sessions = NonZeroUsize::MIN.saturating_add(29);
+        let sessions = 30;
         Self {
             module: module.into(),
             parameters: None,
@@ -56,9 +56,9 @@ impl Config {
             quirks: Quirks::STANDARD,
             id: None,
             sessions,
-            queue: sessions.get() * 8,
+            queue: sessions * 8,
             deadline: Duration::from_millis(200),
-            max_written_off: sessions.get(),
+            max_written_off: sessions,
             dispatch: Dispatch::Threads,
             key_lookup: KeyLookup::Label,
             key_names: HashMap::new(),
@@ -106,14 +106,16 @@ impl Config {
         self
     }
 
-    /// The most sessions that serve requests at once, by default 30, and with it the length of the queue (eight for each
-    /// session) and the number of calls that may be [written off](Self::max_written_off) (as many as sessions). Two more
-    /// are kept for other purposes. A token that allows fewer gets fewer.
+    /// The most sessions that serve requests at once: one or more, by default 30. Two more are kept for other purposes; a
+    /// token that allows fewer gets fewer.
+    ///
+    /// This also sets the queue to eight requests for each session, and the calls that may be
+    /// [written off](Self::max_written_off) to as many as there are sessions: say other numbers after it.
     #[must_use]
-    pub fn sessions(mut self, sessions: NonZeroUsize) -> Self {
+    pub const fn sessions(mut self, sessions: usize) -> Self {
         self.sessions = sessions;
-        self.queue = sessions.get().saturating_mul(8);
-        self.max_written_off = sessions.get();
+        self.queue = sessions.saturating_mul(8);
+        self.max_written_off = sessions;
         self
     }
 
@@ -204,6 +206,9 @@ impl Config {
 
 impl Config {
     pub(crate) fn check(&self) -> Result<(), OpenError> {
+        if self.sessions == 0 {
+            return Err(OpenError::Config("without a session no request can be served"));
+        }
         if self.deadline.is_zero() {
             return Err(OpenError::Config("a deadline of zero leaves no time for a request"));
         }

@@ -21,25 +21,34 @@ pub(crate) struct Checkup {
 
 /// How a token is, and why it is not better.
 pub(crate) fn status(token: &Token, load: &Load) -> (HealthStatus, Option<String>) {
-    let unavailable = |why: String| (HealthStatus::Unavailable, Some(why));
-    let degraded = |why: String| (HealthStatus::Degraded, Some(why));
     if !token.is_connected() {
-        return unavailable(token.problem().to_string());
+        return (HealthStatus::Unavailable, Some(token.problem().to_string()));
     }
     if let Some(fault) = token.iv_fault() {
-        return unavailable(fault.to_owned());
+        return (HealthStatus::Unavailable, Some(fault.to_owned()));
     }
-    let checkup = token.checkup();
-    let Some(checkup) = checkup.filter(|checkup| checkup.at.elapsed() <= OLDEST) else {
-        return unavailable("the test of the token has not ended for more than 60 seconds".to_owned());
+    judge(
+        token.checkup().as_ref(),
+        Instant::now(),
+        load,
+        token.config.latency_bound,
+    )
+}
+
+/// What the last test of a token that is connected is worth.
+fn judge(checkup: Option<&Checkup>, now: Instant, load: &Load, bound: Duration) -> (HealthStatus, Option<String>) {
+    let unavailable = |why: &str| (HealthStatus::Unavailable, Some(why.to_owned()));
+    let degraded = |why: String| (HealthStatus::Degraded, Some(why));
+    let Some(checkup) = checkup.filter(|checkup| now.saturating_duration_since(checkup.at) <= OLDEST) else {
+        return unavailable("the test of the token has not ended for more than 60 seconds");
     };
     if load.is_stuck {
-        return unavailable("every call of the module hangs".to_owned());
+        return unavailable("every call of the module hangs");
     }
     if load.written_off > 0 {
         return degraded(format!("{} calls have not returned", load.written_off));
     }
-    if checkup.latency > token.config.latency_bound {
+    if checkup.latency > bound {
         return degraded(format!("a test operation took {:?}", checkup.latency));
     }
     if !checkup.is_deep {
@@ -82,4 +91,55 @@ pub(crate) fn report(token: &Token, load: &Load) -> Health {
         vendor,
         FleetMember::new(id.unwrap_or_else(|| token.name()), model, status),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use HealthStatus::{Active, Degraded, Unavailable};
+
+    /// HLT-3: what a test has come to is not told any more after 60 seconds.
+    #[test]
+    fn a_test_grows_old() {
+        let checkup = Checkup {
+            at: Instant::now(),
+            latency: Duration::from_millis(1),
+            is_deep: true,
+        };
+        let status = |checkup, seconds| {
+            let now = Instant::now() + Duration::from_secs(seconds);
+            judge(checkup, now, &Load::default(), Duration::from_millis(100)).0
+        };
+        assert_eq!(status(Some(&checkup), 59), Active);
+        assert_eq!(status(Some(&checkup), 61), Unavailable);
+        assert_eq!(status(None, 0), Unavailable);
+    }
+
+    /// HLT-1: what works only in part, slowly, or untested, is not said to be well.
+    #[test]
+    fn what_is_not_well_is_said() {
+        let well = Checkup {
+            at: Instant::now(),
+            latency: Duration::from_millis(1),
+            is_deep: true,
+        };
+        let bound = Duration::from_millis(100);
+        let status = |checkup: &Checkup, load: &Load| judge(Some(checkup), Instant::now(), load, bound).0;
+        let idle = Load::default();
+        assert_eq!(status(&well, &idle), Active);
+        let slow = Checkup {
+            latency: Duration::from_millis(101),
+            ..well.clone()
+        };
+        assert_eq!(status(&slow, &idle), Degraded);
+        let untested = Checkup {
+            is_deep: false,
+            ..well.clone()
+        };
+        assert_eq!(status(&untested, &idle), Degraded);
+        let mut load = Load { written_off: 1, ..idle };
+        assert_eq!(status(&well, &load), Degraded);
+        load.is_stuck = true;
+        assert_eq!(status(&well, &load), Unavailable);
+    }
 }

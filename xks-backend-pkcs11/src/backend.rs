@@ -1,6 +1,11 @@
 //! The backend: requests go to the token's threads, or stay on the caller's, and come back as the pipeline wants them.
 
-use std::{fmt, sync::Arc, thread, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use xks_core::{
     BackendError, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, HealthStatus, KeyBackend,
@@ -36,6 +41,7 @@ pub struct Pkcs11Backend {
     token: Arc<Token>,
     calls: Calls,
     attendant: Option<thread::JoinHandle<()>>,
+    is_stopped: bool,
 }
 
 enum Calls {
@@ -87,8 +93,9 @@ impl Pkcs11Backend {
 
     fn start(config: Config, is_tolerable: impl Fn(&OpenError) -> bool) -> Result<Self, OpenError> {
         config.check()?;
-        let module = Module::acquire(&config.module, config.parameters.as_deref())?;
-        let token = Arc::new(Token::new(config, Arc::clone(&module)));
+        let bell = Arc::default();
+        let module = Module::acquire(&config.module, config.parameters.as_deref(), &bell)?;
+        let token = Arc::new(Token::new(config, Arc::clone(&module), Arc::clone(&bell)));
         let mut attendant = Attendant::new(Arc::clone(&token));
         let connected = match attendant.connect() {
             Err(error) if is_tolerable(&error) => {
@@ -103,7 +110,7 @@ impl Pkcs11Backend {
             Ok(calls) => calls,
             Err(error) => {
                 drop(attendant); // its sessions go before the module
-                module.release();
+                module.release(&bell);
                 return Err(error);
             }
         };
@@ -111,6 +118,7 @@ impl Pkcs11Backend {
             token,
             calls,
             attendant: None,
+            is_stopped: false,
         };
         let thread = thread::Builder::new().name(format!("xks-attend-{}", backend.token.name()));
         // From here on a failure drops the backend, which cleans up.
@@ -144,21 +152,22 @@ impl Pkcs11Backend {
     }
 
     fn stop(&mut self, patience: Duration) -> bool {
-        let Some(attendant) = self.attendant.take() else {
+        if std::mem::replace(&mut self.is_stopped, true) {
             return true;
-        };
-        let end = std::time::Instant::now() + patience;
+        }
+        let end = Instant::now() + patience;
         self.token.bell.stop();
         let hanging = self.calls.stop_within(patience);
-        while !attendant.is_finished() && std::time::Instant::now() < end {
+        let has_ended = |thread: &thread::JoinHandle<()>| thread.is_finished();
+        while !self.attendant.as_ref().is_none_or(has_ended) && Instant::now() < end {
             thread::sleep(Duration::from_millis(1));
         }
-        let is_done = attendant.is_finished() && hanging == 0;
-        if attendant.is_finished() && attendant.join().is_err() {
+        let attendant = self.attendant.take_if(|thread| thread.is_finished());
+        if attendant.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the thread that looked after a token had panicked");
         }
-        self.token.module.release();
-        is_done
+        self.token.module.release(&self.token.bell);
+        hanging == 0 && self.attendant.is_none()
     }
 }
 

@@ -31,6 +31,12 @@ impl Bell {
         self.rung.notify_one();
     }
 
+    /// Whether the next wait ends at once.
+    pub(crate) fn is_rung(&self) -> bool {
+        let state = self.state();
+        state.is_rung || state.is_stopped
+    }
+
     /// Every wait from now on ends at once.
     pub(crate) fn stop(&self) {
         self.state().is_stopped = true;

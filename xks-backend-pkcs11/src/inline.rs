@@ -204,3 +204,70 @@ impl<P> Drop for Taken<'_, P> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering},
+        thread,
+    };
+
+    use super::*;
+
+    fn sessions(number: usize, queue_length: usize, fit: fn(&mut usize) -> bool) -> Sessions<usize> {
+        Sessions::new(0..number, fit, queue_length, Duration::from_millis(200))
+    }
+
+    fn kind<T>(outcome: Result<T, BackendError>) -> BackendErrorKind {
+        outcome.map(|_| ()).unwrap_err().kind()
+    }
+
+    #[test]
+    fn those_who_wait_are_served_and_no_more_than_may_do() {
+        let sessions = sessions(1, 1, |_| true);
+        let (sessions, served) = (&sessions, AtomicUsize::new(0));
+        thread::scope(|scope| {
+            let outer = sessions.run(|_, _| {
+                scope.spawn(|| sessions.run(|_, _| Ok(served.fetch_add(1, Ordering::SeqCst))).unwrap());
+                while sessions.load().queued == 0 {
+                    thread::yield_now();
+                }
+                assert_eq!(kind(sessions.run(|_, _| Ok(()))), BackendErrorKind::Throttled);
+                Ok(())
+            });
+            outer.unwrap();
+        });
+        assert_eq!(served.into_inner(), 1);
+        let load = sessions.load();
+        assert_eq!((load.running, load.queued, load.refused), (0, 0, 1));
+    }
+
+    #[test]
+    fn who_waits_too_long_is_told_so() {
+        let sessions = sessions(1, 1, |_| true);
+        let inner = sessions.run(|_, _| Ok(kind(sessions.run(|_, _| Ok(())))));
+        assert_eq!(inner.unwrap(), BackendErrorKind::Timeout);
+        assert_eq!(sessions.load().timed_out, 1);
+    }
+
+    #[test]
+    fn a_session_comes_back_from_a_panic() {
+        let sessions = sessions(1, 0, |_| true);
+        let work = || sessions.run(|_, _| -> Result<(), BackendError> { panic!("on purpose") });
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err());
+        assert_eq!(sessions.run(|place, _| Ok(*place)).unwrap(), 0);
+        assert_eq!(sessions.stop_within(Duration::ZERO), 0);
+        assert_eq!(kind(sessions.run(|_, _| Ok(()))), BackendErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn places_that_are_not_fit_rest_and_others_serve() {
+        let some = sessions(3, 0, |place| *place == 0);
+        for _ in 0..5 {
+            assert_eq!(some.run(|place, _| Ok(*place)).unwrap(), 0);
+        }
+        let none = sessions(3, 0, |_| false);
+        assert_eq!(kind(none.run(|_, _| Ok(()))), BackendErrorKind::Throttled);
+        assert_eq!(none.stop_within(Duration::ZERO), 0);
+    }
+}

@@ -17,6 +17,7 @@ use cryptoki_sys as ck;
 use thiserror::Error;
 
 use crate::{
+    bell::Bell,
     error::{CallError, OpenError},
     gate::{Entry, Gate},
     raw::Cryptoki,
@@ -40,8 +41,8 @@ pub(crate) struct Module {
 
 struct State {
     initialized: Initialized,
-    /// How many backends there are.
-    users: usize,
+    /// The backends that there are, each by the bell that has it test its token.
+    users: Vec<Arc<Bell>>,
     /// How many of them have a token that works.
     up: usize,
 }
@@ -69,10 +70,10 @@ pub(crate) enum NotReinitialized {
 }
 
 impl Module {
-    /// The module in a library. Each call of this is to be followed by one of [`release`](Self::release).
-    pub(crate) fn acquire(path: &Path, parameters: Option<&str>) -> Result<Arc<Self>, OpenError> {
+    /// The module in a library, for a backend with this bell. To be followed by [`release`](Self::release).
+    pub(crate) fn acquire(path: &Path, parameters: Option<&str>, bell: &Arc<Bell>) -> Result<Arc<Self>, OpenError> {
         let module = Self::loaded(path, parameters)?;
-        module.state().users += 1;
+        module.state().users.push(Arc::clone(bell));
         Ok(module)
     }
 
@@ -113,7 +114,7 @@ impl Module {
             generation: AtomicU64::new(0),
             state: Mutex::new(State {
                 initialized: Initialized::No,
-                users: 0,
+                users: Vec::new(),
                 up: 0,
             }),
         });
@@ -122,10 +123,10 @@ impl Module {
     }
 
     /// Ends the use of the module. The last user finalizes it, if it is ours and no call is still in it.
-    pub(crate) fn release(&self) {
+    pub(crate) fn release(&self, bell: &Arc<Bell>) {
         let mut state = self.state();
-        state.users = state.users.saturating_sub(1);
-        if state.users > 0 || state.initialized == Initialized::No {
+        state.users.retain(|other| !Arc::ptr_eq(other, bell));
+        if !state.users.is_empty() || state.initialized == Initialized::No {
             return;
         }
         let Some(drained) = self.gate.drain(LAST_CALLS) else {
@@ -174,6 +175,8 @@ impl Module {
             return Ok(());
         }
         if state.up > 0 {
+            // Those who believe that their token works look again.
+            state.users.iter().for_each(|bell| bell.ring());
             return Err(NotReinitialized::InUse);
         }
         if state.initialized == Initialized::Elsewhere {

@@ -39,7 +39,7 @@ pub(crate) struct Token {
     pub(crate) keys: Keys,
     pub(crate) ivs: Ivs,
     /// Rung when the token should be tested at once.
-    pub(crate) bell: Bell,
+    pub(crate) bell: Arc<Bell>,
     checkup: Mutex<Option<Checkup>>,
     connection: ArcSwapOption<Connection>,
     /// Why there is no connection.
@@ -68,13 +68,13 @@ pub(crate) struct Connection {
 }
 
 impl Token {
-    pub(crate) fn new(config: Config, module: Arc<Module>) -> Self {
+    pub(crate) fn new(config: Config, module: Arc<Module>, bell: Arc<Bell>) -> Self {
         Self {
             keys: Keys::new(config.key_lookup, config.key_names.clone()),
             ivs: Ivs::new(config.quirks.iv_source()),
             config,
             module,
-            bell: Bell::default(),
+            bell,
             checkup: Mutex::default(),
             connection: ArcSwapOption::empty(),
             problem: ArcSwap::from_pointee("it has not been connected yet".to_owned()),

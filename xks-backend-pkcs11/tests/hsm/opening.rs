@@ -212,6 +212,10 @@ fn test_keys() {
         drop(open(config(shim.path())));
         assert_eq!(hsm.keys(TOKEN).len(), before, "a test key was left behind");
 
+        // A slot where a login is feigned has no private objects, all the same.
+        shim.fail(Function::C_GenerateKey, CKR_ACTION_PROHIBITED, When::once());
+        drop(open(config(shim.path())));
+
         shim.fail(Function::C_GenerateKey, CKR_ACTION_PROHIBITED, When::always());
         let error = fails(config(shim.path()));
         assert!(error.to_string().contains("name a key of its own for tests"), "{error}");

@@ -88,6 +88,7 @@ impl Attendant {
         token.module.ensure_initialized()?;
         let access = token.module.enter().ok_or(OpenError::NotInitialized)?;
         self.generation = access.generation();
+        token.module.close_the_unclosed(&access);
         let (slot, info) = find_token(&access, &token.config.slot)?;
         let read_write = match token.config.quirks.session_mode() {
             SessionMode::Automatic => !info.is_write_protected(),
@@ -102,6 +103,12 @@ impl Attendant {
 
         // The new anchor is there before the old one goes, so that the login outlives it.
         let mut anchor = Place::new(Arc::clone(&token.module));
+        if anchor
+            .session(&access, slot, read_write)
+            .is_err_and(|error| error.says_no_more_sessions())
+        {
+            self.retire(&access);
+        }
         let session = anchor.session(&access, slot, read_write)?.handle;
         token.log_in(&access, session, info.wants_login())?;
         // Some modules keep a slot's login to themselves until a session asks.
@@ -234,9 +241,14 @@ impl Attendant {
             Err(Setback::Call(error)) => error.to_string(),
             Err(Setback::Final(error)) => error.to_string(),
         };
-        let Err(error) = self.connect() else {
-            tracing::info!(problem, "the token needed new sessions");
-            return;
+        let error = match self.connect() {
+            Ok(()) => {
+                tracing::info!(token = token.name(), problem, "the token needed new sessions");
+                return;
+            }
+            // All that it allows are at work; that is no failure.
+            Err(OpenError::Call(error)) if error.says_no_more_sessions() => return,
+            Err(error) => error,
         };
         let problem = chain(&error);
         tracing::error!(
@@ -255,9 +267,10 @@ impl Attendant {
         let unavailable = || xks_core::BackendError::from(xks_core::BackendErrorKind::Unavailable);
         let access = token.module.enter().ok_or_else(unavailable)?;
         let slot = token.slot_in(access.generation()).ok_or_else(unavailable)?;
-        if let Some(anchor) = self.anchor.opened(&access) {
-            access.is_logged_in(anchor.handle)?;
-        }
+        let (Some(anchor), Some(_)) = (self.anchor.opened(&access), self.probe.opened(&access)) else {
+            return Err(unavailable().into());
+        };
+        access.is_logged_in(anchor.handle)?;
         self.test(&access, slot)
     }
 
@@ -265,7 +278,9 @@ impl Attendant {
     fn recover(&mut self) {
         match self.token.module.reinitialize(self.generation, LAST_CALLS) {
             Ok(()) => {}
-            Err(problem @ (NotReinitialized::NotOurs | NotReinitialized::InUse)) => {
+            Err(
+                problem @ (NotReinitialized::NotOurs | NotReinitialized::InUse | NotReinitialized::NotFinalized(_)),
+            ) => {
                 tracing::debug!(%problem, "the PKCS#11 module is not initialized anew");
             }
             Err(problem @ NotReinitialized::Wedged(_)) => {

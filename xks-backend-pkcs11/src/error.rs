@@ -262,6 +262,11 @@ impl CallError {
         )
     }
 
+    /// Whether the token gives no session, because all that it has are in use.
+    pub(crate) const fn says_no_more_sessions(&self) -> bool {
+        matches!(self.code.0, ckr::CKR_SESSION_COUNT)
+    }
+
     /// Whether the session's handle is nobody's now, and may soon be another's.
     pub(crate) const fn says_session_is_gone(&self) -> bool {
         matches!(

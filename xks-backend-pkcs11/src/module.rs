@@ -19,7 +19,7 @@ use thiserror::Error;
 use crate::{
     bell::Bell,
     error::{CallError, OpenError},
-    gate::{Entry, Gate},
+    gate::{Drained, Entry, Gate},
     raw::Cryptoki,
 };
 
@@ -45,6 +45,8 @@ struct State {
     users: Vec<Arc<Bell>>,
     /// How many of them have a token that works.
     up: usize,
+    /// Sessions that could not be closed, and the generation that they are of.
+    unclosed: Vec<(ck::CK_SESSION_HANDLE, u64)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,6 +67,8 @@ pub(crate) enum NotReinitialized {
     InUse,
     #[error("calls that do not return are in the module ({0}), so it cannot be finalized: restart the process")]
     Wedged(u64),
+    #[error("the module refuses to be finalized")]
+    NotFinalized(#[source] CallError),
     #[error(transparent)]
     Call(#[from] CallError),
 }
@@ -116,6 +120,7 @@ impl Module {
                 initialized: Initialized::No,
                 users: Vec::new(),
                 up: 0,
+                unclosed: Vec::new(),
             }),
         });
         modules.insert(key, Arc::clone(&module));
@@ -138,12 +143,22 @@ impl Module {
             return;
         };
         if state.initialized == Initialized::Here
-            && let Err(error) = self.cryptoki.finalize(&drained)
+            && let Err(error) = self.finalize(&drained)
         {
-            tracing::warn!(module = %self.path.display(), %error, "the PKCS#11 module was not finalized in good order");
+            tracing::warn!(module = %self.path.display(), %error, "the PKCS#11 module refuses to be finalized");
+            drained.open();
+            return;
         }
         // The other component may finalize it at any time now.
         state.initialized = Initialized::No;
+    }
+
+    fn finalize(&self, drained: &Drained<'_>) -> Result<(), CallError> {
+        let outcome = self.cryptoki.finalize(drained);
+        outcome.or_else(|error| match error.code().0 {
+            ck::CKR_CRYPTOKI_NOT_INITIALIZED => Ok(()),
+            _ => Err(error),
+        })
     }
 
     /// The way to the module's functions; none while it is not initialized.
@@ -165,6 +180,26 @@ impl Module {
         } else {
             state.up.saturating_sub(1)
         };
+    }
+
+    /// Closes a session, now or when the device is well again.
+    pub(crate) fn close_session(&self, access: &Access<'_>, session: ck::CK_SESSION_HANDLE) {
+        if let Err(error) = access.close_session(session)
+            && !error.says_session_is_gone()
+        {
+            tracing::debug!(%error, "a session was not closed");
+            self.state().unclosed.push((session, access.generation()));
+        }
+    }
+
+    /// Closes the sessions that could not be closed before.
+    pub(crate) fn close_the_unclosed(&self, access: &Access<'_>) {
+        let unclosed = std::mem::take(&mut self.state().unclosed);
+        for (session, generation) in unclosed {
+            if generation == access.generation() {
+                self.close_session(access, session);
+            }
+        }
     }
 
     /// Finalizes the module and initializes it again, unless that has happened since `generation`. Waits as long as
@@ -193,9 +228,9 @@ impl Module {
             return Err(NotReinitialized::Wedged(calls));
         };
         if state.initialized == Initialized::Here {
-            // A module in trouble may say anything here; what counts is whether it can be initialized.
-            if let Err(error) = self.cryptoki.finalize(&drained) {
-                tracing::debug!(module = %self.path.display(), %error, "finalizing a failed PKCS#11 module");
+            if let Err(error) = self.finalize(&drained) {
+                drained.open();
+                return Err(NotReinitialized::NotFinalized(error));
             }
             state.initialized = Initialized::No;
         }

@@ -70,13 +70,9 @@ impl Place {
 
     /// Closes the session.
     pub(crate) fn close(&mut self, access: &Access<'_>) {
-        if let Some(session) = self
-            .session
-            .take()
-            .filter(|session| session.generation == access.generation())
-            && let Err(error) = access.close_session(session.handle)
-        {
-            tracing::debug!(%error, "a session was not closed in good order");
+        let session = self.session.take();
+        if let Some(session) = session.filter(|session| session.generation == access.generation()) {
+            self.module.close_session(access, session.handle);
         }
     }
 }

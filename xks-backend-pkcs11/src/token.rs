@@ -374,7 +374,7 @@ impl Token {
             return true;
         };
         let opened = place.session(&access, connection.slot, connection.read_write);
-        !matches!(opened, Err(error) if error.code().0 == ck::CKR_SESSION_COUNT)
+        !opened.is_err_and(|error| error.says_no_more_sessions())
     }
 
     /// Does what the verdict asks for; says whether another attempt is worth while. An error is the end of the request.

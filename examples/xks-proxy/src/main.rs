@@ -1,62 +1,88 @@
 //! `xks-proxy`: an AWS KMS external key store proxy.
 //!
-//! For now it has a demo mode only: started without a configuration it serves software keys on loopback, and prints all
+//! Told of a PKCS#11 module it serves the keys of a token; without one, software keys for a demo. Either way it prints all
 //! that is needed to call it.
 
 #![forbid(unsafe_code)]
 
 mod demo;
+mod introduction;
+mod key_store;
+mod options;
 mod server;
+mod token;
 
-use std::{io::IsTerminal as _, net::SocketAddr, process::ExitCode, time::Duration};
+use std::{io::IsTerminal as _, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
-use clap::Parser;
+use clap::Parser as _;
+use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
+use xks_backend_pkcs11::OpenError;
 
-/// An AWS KMS external key store proxy. Without a configuration it serves a demo key store with software keys, which
-/// are gone when it stops.
-#[derive(Debug, Parser)]
-#[command(version)]
-struct Arguments {
-    /// Where to listen; port 0 takes any free port. The demo speaks plain HTTP, so keep it on loopback.
-    #[arg(long, default_value = "127.0.0.1:8000")]
-    listen: SocketAddr,
+use crate::{
+    introduction::Introduction,
+    key_store::Keys,
+    options::{Options, Settings},
+    server::Server,
+    token::Token,
+};
 
-    /// The AWS Region that requests are signed for.
-    #[arg(long, default_value = "us-east-1")]
-    region: String,
+/// The exit status when the token refuses its PIN: whoever starts the program anew by itself should not do so then, for
+/// HSMs lock. It is `EX_NOPERM` of `sysexits.h`.
+const PIN_REFUSED: u8 = 77;
 
-    /// Milliseconds that a request may take before it is answered DependencyTimeoutException.
-    #[arg(long, default_value_t = 200, value_name = "MS")]
-    budget: u64,
-}
+/// How long requests that outlived the server's own patience may take to be dropped.
+const LAST_TASKS: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let options = Options::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
-    match run(&arguments) {
+    match options.settings().and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
-            ExitCode::FAILURE
+            match error.downcast_ref() {
+                Some(OpenError::PinRefused(_)) => ExitCode::from(PIN_REFUSED),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }
 
-#[tokio::main]
-async fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let server = server::Server::bind(arguments.listen).await?;
-    let demo = demo::Demo::new(&arguments.region)?;
-    let introduction = demo.introduction(server.address());
-    let service = xks_http::XksService::new(demo.proxy).budget(Duration::from_millis(arguments.budget));
+fn run(mut settings: Settings) -> anyhow::Result<()> {
+    let runtime = Runtime::new().context("cannot start the runtime")?;
+    let server = runtime.block_on(Server::bind(settings.listen))?;
+    let token = settings.token.take().map(Token::open).transpose()?;
+    let served = runtime.block_on(serve(server, settings, token.as_ref()));
+    // With the runtime goes everything that may still hold the token's backend.
+    runtime.shutdown_timeout(LAST_TASKS);
+    if let Some(token) = token {
+        token.close();
+    }
+    served
+}
+
+async fn serve(server: Server, settings: Settings, token: Option<&Token>) -> anyhow::Result<()> {
+    let keys = match token {
+        Some(token) => token.keys().await,
+        None => demo::keys()?,
+    };
+    let Keys { backend, ids, about } = keys;
+    let introduction = Introduction {
+        address: server.address(),
+        key_store: &settings.key_store,
+        about,
+    };
+    let proxy = settings.key_store.proxy(backend, ids)?;
+    let service = xks_http::XksService::new(proxy).budget(settings.budget);
     let stop = server::stop_signal().context("cannot catch signals")?;
-    demo::print(&introduction)?;
+    introduction.print()?;
     server.serve(service, stop).await;
     Ok(())
 }

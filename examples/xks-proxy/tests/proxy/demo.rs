@@ -1,139 +1,15 @@
-//! The demo as a person meets it: the program is started, what it prints is used, and a real curl calls it.
+//! Without arguments: the demo with software keys.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::string_slice,
-    reason = "a test may panic"
-)]
-
-use std::{
-    collections::HashMap,
-    io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
-};
+use std::process::Command;
 
 use serde_json::{Value, json};
 
-/// The running program and what it printed about itself.
-struct Demo {
-    process: Child,
-    facts: HashMap<&'static str, String>,
-    curl_command: String,
-    console_json: Value,
-}
-
-impl Demo {
-    fn start() -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_xks-proxy"))
-            .args(["--listen", "127.0.0.1:0", "--budget", "5000"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = Vec::new();
-        for line in BufReader::new(process.stdout.take().unwrap()).lines() {
-            let line = line.unwrap();
-            let is_last = line.starts_with("Press Ctrl-C");
-            lines.push(line);
-            if is_last {
-                break;
-            }
-        }
-        let fact = |name: &'static str| {
-            let line = lines
-                .iter()
-                .find_map(|line| line.trim_start().strip_prefix(name))
-                .expect(name);
-            (name, line.trim().to_owned())
-        };
-        let facts = [
-            "address",
-            "URI path prefix",
-            "Region",
-            "access key id",
-            "secret access key",
-        ]
-        .map(fact);
-        let start = lines.iter().position(|line| line.starts_with("curl -sS")).unwrap();
-        let length = lines[start..].iter().position(|line| line.is_empty()).unwrap();
-        let console = lines
-            .iter()
-            .find(|line| line.starts_with("{\"XksProxyUriPath\""))
-            .unwrap();
-        Self {
-            process,
-            facts: facts.into_iter().collect(),
-            curl_command: lines[start..start + length].join("\n"),
-            console_json: serde_json::from_str(console).unwrap(),
-        }
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!(
-            "{}{}/kms/xks/v1/{path}",
-            self.facts["address"], self.facts["URI path prefix"]
-        )
-    }
-
-    /// A signed call by curl, with these arguments besides.
-    fn curl(&self, path: &str, body: &Value, arguments: &[&str]) -> (u16, Value) {
-        let user = format!("{}:{}", self.facts["access key id"], self.facts["secret access key"]);
-        self.curl_as(&user, path, body, arguments)
-    }
-
-    fn curl_as(&self, user: &str, path: &str, body: &Value, arguments: &[&str]) -> (u16, Value) {
-        let signing = format!("aws:amz:{}:kms-xks-proxy", self.facts["Region"]);
-        let output = run(Command::new("curl")
-            .args(["-sS", "-w", "\n%{http_code}", "--aws-sigv4", &signing, "--user", user])
-            .args([
-                "-H",
-                "Content-Type: application/json",
-                "--data-binary",
-                &body.to_string(),
-            ])
-            .args(arguments)
-            .arg(self.url(path)));
-        let (answer, status) = output.rsplit_once('\n').unwrap();
-        (status.parse().unwrap(), serde_json::from_str(answer).expect(answer))
-    }
-}
-
-impl Drop for Demo {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn run(command: &mut Command) -> String {
-    let output = command.output().expect("curl 7.75 or later is needed");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn body(fields: &Value) -> Value {
-    let mut body = json!({
-        "requestMetadata": {
-            "awsPrincipalArn": "arn:aws:iam::123456789012:user/Alice",
-            "kmsKeyArn": "arn:aws:kms:us-east-2:123456789012:/key/1234abcd-12ab-34cd-56ef-1234567890ab",
-            "kmsOperation": "Encrypt",
-            "kmsRequestId": "4112f4d6-db54-4af4-ae30-c55a22a8dfae",
-        },
-        "encryptionAlgorithm": "AES_GCM",
-    });
-    body.as_object_mut()
-        .unwrap()
-        .extend(fields.as_object().unwrap().clone());
-    body
-}
+use crate::support::{Proxy, body, program, run};
 
 /// The command that is printed works when pasted.
 #[test]
 fn the_printed_command_works() {
-    let demo = Demo::start();
+    let demo = Proxy::demo();
     let answer = run(Command::new("sh").arg("-c").arg(&demo.curl_command));
     let answer: Value = serde_json::from_str(&answer).unwrap();
     for field in [
@@ -149,7 +25,7 @@ fn the_printed_command_works() {
 /// CON-1: the console's file says what the other lines say.
 #[test]
 fn the_console_file_fits() {
-    let demo = Demo::start();
+    let demo = Proxy::demo();
     let expected = json!({
         "XksProxyUriPath": format!("{}/kms/xks/v1", demo.facts["URI path prefix"]),
         "XksProxyAuthenticationCredential": {
@@ -157,13 +33,13 @@ fn the_console_file_fits() {
             "RawSecretAccessKey": demo.facts["secret access key"],
         },
     });
-    assert_eq!(demo.console_json, expected);
+    assert_eq!(demo.console_json, Some(expected));
 }
 
 /// TRN-7: a load balancer's check needs no signature.
 #[test]
 fn ping_answers_without_a_signature() {
-    let demo = Demo::start();
+    let demo = Proxy::demo();
     let ping = format!("{}/ping", demo.facts["address"]);
     assert_eq!(
         run(Command::new("curl").args(["-sS", "-w", "%{http_code}", &ping])),
@@ -180,7 +56,7 @@ fn ping_answers_without_a_signature() {
 /// TRN-1, TRN-2: all four operations by curl, over HTTP/1.1 and HTTP/2.
 #[test]
 fn curl_calls_all_four_operations() {
-    let demo = Demo::start();
+    let demo = Proxy::demo();
     for version in ["--http1.1", "--http2-prior-knowledge"] {
         let (status, health) = demo.curl("health", &body(&json!({})), &[version]);
         assert_eq!(
@@ -207,7 +83,7 @@ fn curl_calls_all_four_operations() {
 /// SIG-1, ENC-11, GKM-4, URI-5: failures by curl, each under its name.
 #[test]
 fn curl_meets_the_errors_it_should() {
-    let demo = Demo::start();
+    let demo = Proxy::demo();
     let encrypt = || body(&json!({"plaintext": "eA=="}));
     let error = |answer: (u16, Value)| (answer.0, answer.1["errorName"].as_str().unwrap_or_default().to_owned());
     let expect = |status, name: &str| (status, name.to_owned());
@@ -236,17 +112,11 @@ fn curl_meets_the_errors_it_should() {
 /// The log is for programs too: no colours where nobody looks.
 #[test]
 fn the_log_in_a_file_has_no_colours() {
-    let output = Command::new(env!("CARGO_BIN_EXE_xks-proxy"))
-        .args(["--listen", "256.0.0.1:1"])
-        .output()
-        .unwrap();
+    let output = program().args(["--listen", "256.0.0.1:1"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "a wrong argument");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let output = Command::new(env!("CARGO_BIN_EXE_xks-proxy"))
-        .args(["--listen", &address])
-        .output()
-        .unwrap();
+    let output = program().args(["--listen", &address]).output().unwrap();
     assert!(!output.stderr.contains(&0x1b));
 }
 
@@ -255,10 +125,7 @@ fn the_log_in_a_file_has_no_colours() {
 fn a_taken_port_is_a_clear_error() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let output = Command::new(env!("CARGO_BIN_EXE_xks-proxy"))
-        .args(["--listen", &address])
-        .output()
-        .unwrap();
+    let output = program().args(["--listen", &address]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(
@@ -271,7 +138,6 @@ fn a_taken_port_is_a_clear_error() {
 #[cfg(unix)]
 #[test]
 fn it_stops_when_told_to() {
-    let mut demo = Demo::start();
-    let _ = run(Command::new("kill").args(["-TERM", &demo.process.id().to_string()]));
-    assert!(demo.process.wait().unwrap().success());
+    let (status, _) = Proxy::demo().stop("-TERM");
+    assert!(status.success(), "{status}");
 }

@@ -1,0 +1,106 @@
+//! The script that runs the program on a SoftHSM2 token of its own, in a copy of the project's folders.
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::json;
+
+use crate::support::{Folder, Proxy, body, run, without_our_variables};
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/softhsm");
+
+/// Runs the program that was built for this test, and writes down what it was told before.
+const CARGO: &str = r#"#!/bin/sh
+while [ "$1" != -- ]; do printf '%s ' "$1"; shift; done >"$0.arguments"
+shift
+exec "$XKS_PROXY" "$@"
+"#;
+
+struct Project {
+    folder: Folder,
+    script: PathBuf,
+}
+
+impl Project {
+    fn new() -> Self {
+        let folder = Folder::new();
+        let example = folder.path().join("examples/xks-proxy");
+        fs::create_dir_all(&example).unwrap();
+        let script = example.join("softhsm");
+        fs::copy(SCRIPT, &script).unwrap();
+        fs::create_dir(folder.path().join("bin")).unwrap();
+        let cargo = folder.write("bin/cargo", CARGO);
+        fs::set_permissions(cargo, fs::Permissions::from_mode(0o755)).unwrap();
+        Self { folder, script }
+    }
+
+    fn script(&self) -> Command {
+        let mut path = self.folder.path().join("bin").into_os_string();
+        path.push(":");
+        path.push(std::env::var_os("PATH").unwrap());
+        let mut command = Command::new("bash");
+        without_our_variables(&mut command);
+        command
+            .arg(&self.script)
+            .env("PATH", path)
+            .env("XKS_PROXY", env!("CARGO_BIN_EXE_xks-proxy"));
+        command
+    }
+
+    fn mode(&self, name: &str) -> u32 {
+        let path = self.folder.path().join("target/softhsm-demo").join(name);
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+}
+
+/// It makes a token, runs the program on it, and keeps the token for the next run.
+#[test]
+fn it_runs_the_program_on_a_token_that_it_keeps() {
+    run(Command::new("bash").args(["-n", SCRIPT]));
+    let project = Project::new();
+    let proxy = Proxy::start(&mut project.script());
+    let arguments = fs::read_to_string(project.folder.path().join("bin/cargo.arguments")).unwrap();
+    assert_eq!(arguments, "run --release --locked -p xks-proxy ");
+    assert_eq!((project.mode("pin"), project.mode(".")), (0o600, 0o700));
+    assert!(!project.folder.path().join("target/softhsm-demo/key").exists());
+
+    let mut encrypted = proxy.paste();
+    encrypted
+        .as_object_mut()
+        .unwrap()
+        .remove("ciphertextDataIntegrityValue");
+    let (_, metadata) = proxy.curl("keys/usable/metadata", &body(&json!({})), &[]);
+    assert_eq!(metadata["keySpec"], "AES_256");
+    let (status, log) = proxy.stop("-INT");
+    assert!(
+        status.success() && log.contains("the token is closed"),
+        "{status}: {log}"
+    );
+
+    let proxy = Proxy::start(&mut project.script());
+    let decrypted = proxy.curl("keys/usable/decrypt", &body(&encrypted), &[]);
+    assert_eq!(decrypted, (200, json!({"plaintext": "SGVsbG8gV29ybGQh"})));
+}
+
+/// Without SoftHSM2 it says how to get it.
+#[test]
+fn it_says_how_to_get_softhsm() {
+    let project = Project::new();
+    let tools = project.folder.path().join("tools");
+    fs::create_dir(&tools).unwrap();
+    let dirname = run(Command::new("sh").args(["-c", "command -v dirname"]));
+    symlink(Path::new(dirname.trim()), tools.join("dirname")).unwrap();
+    let bash = run(Command::new("sh").args(["-c", "command -v bash"]));
+    let output = Command::new(bash.trim())
+        .arg(&project.script)
+        .env("PATH", tools)
+        .output()
+        .unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("apt-get install softhsm2"), "{error}");
+}

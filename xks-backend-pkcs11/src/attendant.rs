@@ -101,6 +101,13 @@ impl Attendant {
             return Err(OpenError::NoAesGcm { token: info.label });
         }
 
+        if info.wants_login() && token.config.pin.login().is_none() {
+            tracing::warn!(
+                token = info.label,
+                "the token wants a login, and no PIN is configured: private keys are not to be seen"
+            );
+        }
+
         // The new anchor is there before the old one goes, so that the login outlives it.
         let mut anchor = Place::new(Arc::clone(&token.module));
         if anchor

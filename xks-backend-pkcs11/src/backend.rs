@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::Arc,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -40,8 +43,9 @@ const LAST_CALLS: Duration = Duration::from_secs(2);
 pub struct Pkcs11Backend {
     token: Arc<Token>,
     calls: Calls,
-    attendant: Option<thread::JoinHandle<()>>,
-    is_stopped: bool,
+    /// None once it has ended, and the module is released.
+    attendant: Mutex<Option<thread::JoinHandle<()>>>,
+    is_stopped: AtomicBool,
 }
 
 enum Calls {
@@ -114,15 +118,16 @@ impl Pkcs11Backend {
                 return Err(error);
             }
         };
-        let mut backend = Self {
+        let backend = Self {
             token,
             calls,
-            attendant: None,
-            is_stopped: false,
+            attendant: Mutex::default(),
+            is_stopped: AtomicBool::new(false),
         };
         let thread = thread::Builder::new().name(format!("xks-attend-{}", backend.token.name()));
         // From here on a failure drops the backend, which cleans up.
-        backend.attendant = Some(thread.spawn(|| attendant.run()).map_err(OpenError::Thread)?);
+        let attendant = thread.spawn(|| attendant.run()).map_err(OpenError::Thread)?;
+        *backend.attendant() = Some(attendant);
         Ok(backend)
     }
 
@@ -145,35 +150,37 @@ impl Pkcs11Backend {
 
     /// Takes no more requests, waits for those in the module, closes the sessions, and finalizes the module if no other
     /// backend uses it. Says whether all calls had returned within the time; if not, the module is left as it is, and the
-    /// process should end without unloading it.
+    /// process should end without unloading it. To say it twice does no harm.
     #[must_use = "a module with calls in it may crash when the process ends"]
-    pub fn shutdown(mut self, patience: Duration) -> bool {
-        self.stop(patience)
-    }
-
-    fn stop(&mut self, patience: Duration) -> bool {
-        if std::mem::replace(&mut self.is_stopped, true) {
-            return true;
-        }
+    pub fn shutdown(&self, patience: Duration) -> bool {
         let end = Instant::now() + patience;
         self.token.bell.stop();
         let hanging = self.calls.stop_within(patience);
+        let mut attendant = self.attendant();
         let has_ended = |thread: &thread::JoinHandle<()>| thread.is_finished();
-        while !self.attendant.as_ref().is_none_or(has_ended) && Instant::now() < end {
+        while !attendant.as_ref().is_none_or(has_ended) && Instant::now() < end {
             thread::sleep(Duration::from_millis(1));
         }
-        let attendant = self.attendant.take_if(|thread| thread.is_finished());
-        if attendant.is_some_and(|thread| thread.join().is_err()) {
+        let ended = attendant.take_if(|thread| thread.is_finished());
+        if ended.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the thread that looked after a token had panicked");
         }
-        self.token.module.release(&self.token.bell);
-        hanging == 0 && self.attendant.is_none()
+        if !self.is_stopped.swap(true, Ordering::SeqCst) {
+            self.token.module.release(&self.token.bell);
+        }
+        hanging == 0 && attendant.is_none()
+    }
+
+    fn attendant(&self) -> MutexGuard<'_, Option<thread::JoinHandle<()>>> {
+        self.attendant.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Pkcs11Backend {
     fn drop(&mut self) {
-        self.stop(LAST_CALLS);
+        if !self.is_stopped.load(Ordering::SeqCst) && !self.shutdown(LAST_CALLS) {
+            tracing::warn!("a backend was dropped while calls were in its PKCS#11 module that do not return");
+        }
     }
 }
 

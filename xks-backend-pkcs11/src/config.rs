@@ -380,7 +380,7 @@ impl fmt::Display for KeyName {
     }
 }
 
-/// The key that a token is tested with (HLT-1). It must back no KMS key.
+/// The key that a token is tested with (HLT-1). It is no external key: requests for it are answered `KeyNotFound`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TestKey {

@@ -47,6 +47,7 @@ impl Key {
 pub(crate) enum Miss {
     Absent,
     Several,
+    IsTestKey,
 }
 
 impl Miss {
@@ -55,6 +56,10 @@ impl Miss {
             Self::Absent => BackendError::new(
                 BackendErrorKind::KeyNotFound,
                 format!("the token has no key with {name}, or the user may not see it"),
+            ),
+            Self::IsTestKey => BackendError::new(
+                BackendErrorKind::KeyNotFound,
+                format!("the key with {name} is the one that the token is tested with, and is no external key"),
             ),
             Self::Several => BackendError::new(
                 BackendErrorKind::Other,

@@ -23,7 +23,6 @@
 //! let proxy = Proxy::new(KeyStores::new([key_store])?);
 //! # drop(proxy);
 //! // At the end, before the process exits:
-//! # let backend = Arc::into_inner(backend).ok_or("in use")?;
 //! let all_calls_have_returned = backend.shutdown(Duration::from_secs(5));
 //! # let _ = all_calls_have_returned;
 //! # Ok(())

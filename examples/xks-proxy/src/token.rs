@@ -88,10 +88,10 @@ impl Token {
         Some(format!("{}, {}, {}", health.vendor(), member.model(), member.status()))
     }
 
-    /// To be called when nothing else holds the backend any more. Closes the sessions and finalizes the module before the
-    /// process ends: a module may crash that still has a call in it then.
-    pub(crate) fn close(self) {
-        if Arc::into_inner(self.backend).is_some_and(|backend| backend.shutdown(LAST_CALLS)) {
+    /// Closes the sessions and finalizes the module before the process ends: a module may crash that still has a call in
+    /// it then.
+    pub(crate) fn close(&self) {
+        if self.backend.shutdown(LAST_CALLS) {
             tracing::info!("the token is closed");
         } else {
             tracing::warn!("calls that do not return are in the PKCS#11 module: it is left as it is");

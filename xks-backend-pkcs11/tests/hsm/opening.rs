@@ -227,6 +227,8 @@ fn test_keys() {
         }
         let backend = open(named("test"));
         assert_eq!(backend.status().health, HealthStatus::Active);
+        let text = assert_fails(run(encrypt(&backend, "test", b"")), BackendErrorKind::KeyNotFound);
+        assert!(text.contains("is no external key"), "{text}");
         run(round_trip(&backend, "usable", b"plaintext")).unwrap();
         drop(backend);
 

@@ -114,7 +114,7 @@ impl Pkcs11Backend {
             Ok(calls) => calls,
             Err(error) => {
                 drop(attendant); // its sessions go before the module
-                module.release(&bell);
+                module.release(&bell, Instant::now() + LAST_CALLS);
                 return Err(error);
             }
         };
@@ -165,8 +165,9 @@ impl Pkcs11Backend {
         if ended.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the thread that looked after a token had panicked");
         }
-        if !self.is_stopped.swap(true, Ordering::SeqCst) {
-            self.token.module.release(&self.token.bell);
+        if !self.is_stopped.load(Ordering::SeqCst) {
+            let is_released = self.token.module.release(&self.token.bell, end);
+            self.is_stopped.store(is_released, Ordering::SeqCst);
         }
         hanging == 0 && attendant.is_none()
     }

@@ -7,10 +7,11 @@ use std::{
     ops::Deref,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, TryLockError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use cryptoki_sys as ck;
@@ -25,9 +26,6 @@ use crate::{
 
 /// All modules of the process. None is ever unloaded.
 static MODULES: Mutex<Option<HashMap<PathBuf, Arc<Module>>>> = Mutex::new(None);
-
-/// How long the last backend waits for calls to end before it finalizes the module, or leaves it as it is.
-const LAST_CALLS: Duration = Duration::from_secs(1);
 
 pub(crate) struct Module {
     path: PathBuf,
@@ -127,30 +125,34 @@ impl Module {
         Ok(module)
     }
 
-    /// Ends the use of the module. The last user finalizes it, if it is ours and no call is still in it.
-    pub(crate) fn release(&self, bell: &Arc<Bell>) {
-        let mut state = self.state();
+    /// Ends the use of the module. The last user finalizes it, if it is ours and no call is still in it. False if that
+    /// could not be found out until `end`, because a call that initializes the module hangs.
+    pub(crate) fn release(&self, bell: &Arc<Bell>, end: Instant) -> bool {
+        let Some(mut state) = self.state_until(end) else {
+            return false;
+        };
         state.users.retain(|other| !Arc::ptr_eq(other, bell));
         if !state.users.is_empty() || state.initialized == Initialized::No {
-            return;
+            return true;
         }
-        let Some(drained) = self.gate.drain(LAST_CALLS) else {
+        let Some(drained) = self.gate.drain(end.saturating_duration_since(Instant::now())) else {
             self.gate.open();
             tracing::warn!(
                 module = %self.path.display(), calls = self.gate.inside(),
                 "calls that do not return are in the PKCS#11 module: it is not finalized, and the process should end"
             );
-            return;
+            return true;
         };
         if state.initialized == Initialized::Here
             && let Err(error) = self.finalize(&drained)
         {
             tracing::warn!(module = %self.path.display(), %error, "the PKCS#11 module refuses to be finalized");
             drained.open();
-            return;
+            return true;
         }
         // The other component may finalize it at any time now.
         state.initialized = Initialized::No;
+        true
     }
 
     fn finalize(&self, drained: &Drained<'_>) -> Result<(), CallError> {
@@ -257,6 +259,17 @@ impl Module {
         }
         self.generation.fetch_add(1, Ordering::SeqCst);
         Ok(())
+    }
+
+    fn state_until(&self, end: Instant) -> Option<MutexGuard<'_, State>> {
+        loop {
+            match self.state.try_lock() {
+                Ok(state) => return Some(state),
+                Err(TryLockError::Poisoned(state)) => return Some(state.into_inner()),
+                Err(TryLockError::WouldBlock) if Instant::now() >= end => return None,
+                Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(1)),
+            }
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -8,6 +8,10 @@
     reason = "a test may panic"
 )]
 
+#[path = "../support/conformance.rs"]
+mod checks;
 mod conformance;
+mod faults;
 mod keys;
+mod opening;
 mod support;

@@ -1,0 +1,129 @@
+//! Wrong bits: from whoever sends ciphertexts, and from the HSM itself.
+
+use std::time::Duration;
+
+use xks_backend_pkcs11::{OpenError, Pkcs11Backend};
+use xks_core::{BackendErrorKind, Encrypted, HealthStatus};
+use xks_pkcs11_fixture::{Function, Profile, Shim, When, own_process};
+
+use super::{KEYS, Scene, make_keys};
+use crate::support::{assert_fails, copy, decrypt, encrypt, run, vendor_config, wait_until};
+
+/// DEC-3: ciphertexts that somebody has changed are invalid, whatever the module's code for it; and however many are sent,
+/// others are served meanwhile, and nobody takes them for a failure of the device.
+#[test]
+fn that_clients_send() {
+    own_process("faults::bits::that_clients_send", |hsm| {
+        make_keys(hsm);
+        let shim = Shim::load();
+        for profile in Profile::ALL {
+            let scene = Scene::again(&shim, profile, |config| {
+                config.health_interval(Duration::from_millis(100))
+            });
+            let backend = &*scene.backend;
+            let traffic = scene.traffic(4);
+            run(async {
+                let encrypted = encrypt(backend, KEYS[0], b"plaintext").await.unwrap();
+                for bit in 0..100 {
+                    let changed = change(&encrypted, bit);
+                    assert_fails(
+                        decrypt(backend, KEYS[0], &changed).await,
+                        BackendErrorKind::InvalidCiphertext,
+                    );
+                    // Under another key it is invalid as well.
+                    let outcome = decrypt(backend, KEYS[1], &copy(&encrypted)).await;
+                    assert_fails(outcome, BackendErrorKind::InvalidCiphertext);
+                }
+                assert_eq!(decrypt(backend, KEYS[0], &encrypted).await.unwrap(), b"plaintext");
+            });
+            let tally = traffic.stop();
+            assert_eq!(tally.failed(), 0, "{profile:?}: {tally:?}");
+            assert_eq!(shim.counters().finalized, 0, "{profile:?}");
+            scene.end();
+            shim.reset();
+        }
+    });
+}
+
+/// A bit of an encryption's output is wrong, once: what was returned is invalid when it comes back, and never decrypted to
+/// something else.
+#[test]
+fn of_an_encryption() {
+    own_process("faults::bits::of_an_encryption", |hsm| {
+        make_keys(hsm);
+        let shim = Shim::load();
+        for profile in Profile::ALL {
+            let scene = Scene::again(&shim, profile, |config| config);
+            let backend = &*scene.backend;
+            run(async {
+                shim.flip(Function::C_Encrypt, When::once());
+                let wrong = encrypt(backend, KEYS[0], b"plaintext").await.unwrap();
+                for _ in 0..3 {
+                    assert_fails(
+                        decrypt(backend, KEYS[0], &wrong).await,
+                        BackendErrorKind::InvalidCiphertext,
+                    );
+                }
+                let right = encrypt(backend, KEYS[0], b"plaintext").await.unwrap();
+                assert_eq!(decrypt(backend, KEYS[0], &right).await.unwrap(), b"plaintext");
+            });
+            scene.end();
+        }
+    });
+}
+
+/// A token that computes wrongly is taken out of service at its next test, whichever way it does, and comes back when it
+/// has come to itself. At the start it is not taken into service at all.
+#[test]
+fn of_a_token() {
+    own_process("faults::bits::of_a_token", |hsm| {
+        make_keys(hsm);
+        let shim = Shim::load();
+        for function in [Function::C_Encrypt, Function::C_Decrypt] {
+            let scene = Scene::again(&shim, Profile::SoftHsm, |config| {
+                config.health_interval(Duration::from_millis(20))
+            });
+            let encrypted = run(encrypt(&*scene.backend, KEYS[0], b"plaintext")).unwrap();
+            shim.flip(function, When::always());
+            scene.wait_for_health(HealthStatus::Unavailable);
+            let outcome = run(decrypt(&*scene.backend, KEYS[0], &encrypted));
+            assert_fails(outcome, BackendErrorKind::Unavailable);
+            shim.clear();
+            scene.wait_for_health(HealthStatus::Active);
+            wait_until("the right plaintext", || {
+                run(decrypt(&*scene.backend, KEYS[0], &encrypted)).is_ok_and(|plaintext| plaintext == b"plaintext")
+            });
+            scene.end();
+
+            shim.flip(function, When::always());
+            let error = Pkcs11Backend::open(vendor_config(shim.path(), Profile::SoftHsm)).unwrap_err();
+            println!("{function:?}: {error}");
+            assert!(
+                matches!(error, OpenError::SelfTest { .. } | OpenError::TestCall(_)),
+                "{error:?}"
+            );
+            assert_eq!(shim.counters().open_sessions, 0);
+            shim.clear();
+        }
+    });
+}
+
+/// The ciphertext, the tag or the IV with one bit changed.
+fn change(encrypted: &Encrypted, bit: usize) -> Encrypted {
+    let mut ciphertext = encrypted.ciphertext().to_vec();
+    let mut tag = encrypted.tag().as_bytes().to_vec();
+    let mut iv = encrypted.iv().as_bytes().to_vec();
+    let part = match bit % 3 {
+        0 => &mut ciphertext,
+        1 => &mut tag,
+        _ => &mut iv,
+    };
+    let place = (bit / 3) % (part.len() * 8);
+    part[place / 8] ^= 1 << (place % 8);
+    Encrypted::new(
+        ciphertext,
+        iv.as_slice().try_into().unwrap(),
+        tag.as_slice().try_into().unwrap(),
+        encrypted.bound_aad().clone(),
+    )
+}

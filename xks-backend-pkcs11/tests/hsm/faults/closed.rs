@@ -1,0 +1,114 @@
+//! Sessions that are closed, and users that are logged out, behind the backend's back.
+
+use std::{thread::sleep, time::Duration};
+
+use xks_core::BackendErrorKind;
+use xks_pkcs11_fixture::{Profile, Shim, own_process};
+
+use super::{BOTH, Scene, make_keys};
+
+/// Every session is closed under load, the anchor among them, and with them the login ends: each request opens another
+/// session, logs in and searches anew if need be, and none fails.
+#[test]
+fn all_sessions() {
+    own_process("faults::closed::all_sessions", |hsm| {
+        make_keys(hsm);
+        let shim = Shim::load();
+        for profile in [Profile::SoftHsm, Profile::Nss, Profile::CloudHsm] {
+            for dispatch in BOTH {
+                let scene = Scene::again(&shim, profile, |config| config.dispatch(dispatch));
+                let traffic = scene.traffic(8);
+                for _ in 0..3 {
+                    traffic.wait_for_successes(50);
+                    shim.close_sessions();
+                }
+                traffic.wait_for_successes(50);
+                let tally = traffic.stop();
+                assert_eq!(tally.failed(), 0, "{profile:?}, {dispatch:?}: {tally:?}");
+                assert_eq!(shim.counters().finalized, 0, "the module needed no new start");
+                scene.end();
+                shim.reset();
+            }
+        }
+    });
+}
+
+/// The oldest session, which is the anchor, and then the next oldest are closed: no request fails.
+#[test]
+fn the_oldest_sessions() {
+    own_process("faults::closed::the_oldest_sessions", |hsm| {
+        let scene = Scene::new(hsm, |config| config.health_interval(Duration::from_millis(100)));
+        let traffic = scene.traffic(8);
+        for number in [1, 1, 2, 3] {
+            traffic.wait_for_successes(30);
+            scene.shim.close_oldest_sessions(number);
+            sleep(Duration::from_millis(120));
+        }
+        traffic.wait_for_successes(30);
+        let tally = traffic.stop();
+        assert_eq!(tally.failed(), 0, "{tally:?}");
+        scene.end();
+    });
+}
+
+/// Sessions are closed again and again, faster than requests end: some may fail, so that KMS tries again, and none in a
+/// way that says more. The last one mends everything.
+#[test]
+fn again_and_again() {
+    own_process("faults::closed::again_and_again", |hsm| {
+        make_keys(hsm);
+        let shim = Shim::load();
+        for dispatch in BOTH {
+            let scene = Scene::again(&shim, Profile::SoftHsm, |config| config.dispatch(dispatch));
+            let traffic = scene.traffic(8);
+            for _ in 0..100 {
+                shim.close_sessions();
+                sleep(Duration::from_millis(4));
+            }
+            traffic.wait_for_successes(50);
+            sleep(Duration::from_millis(500)); // so that none is left that has met more than one closing
+            let before = traffic.so_far();
+            println!("{dispatch:?}: {before:?}");
+            before.assert_only(&[BackendErrorKind::Unavailable, BackendErrorKind::Timeout]);
+            traffic.wait_for_successes(200);
+            assert_eq!(
+                traffic.stop().failed(),
+                before.failed(),
+                "failures after the last closing"
+            );
+            scene.end();
+        }
+    });
+}
+
+/// The user is logged out behind the back, and all handles of keys are void: every request logs in and searches anew if
+/// need be, and none fails.
+#[test]
+fn logged_out() {
+    own_process("faults::closed::logged_out", |hsm| {
+        make_keys(hsm);
+        let shim = Shim::load();
+        for profile in [
+            Profile::SoftHsm,
+            Profile::Nshield,
+            Profile::Luna,
+            Profile::CloudHsm,
+            Profile::Nss,
+        ] {
+            for dispatch in BOTH {
+                let scene = Scene::again(&shim, profile, |config| config.dispatch(dispatch));
+                let traffic = scene.traffic(8);
+                for _ in 0..3 {
+                    traffic.wait_for_successes(30);
+                    shim.log_out();
+                }
+                traffic.wait_for_successes(50);
+                let tally = traffic.stop();
+                assert_eq!(tally.failed(), 0, "{profile:?}, {dispatch:?}: {tally:?}");
+                assert_eq!(shim.counters().finalized, 0, "the module needed no new start");
+                scene.end();
+                shim.reset();
+            }
+        }
+    });
+}

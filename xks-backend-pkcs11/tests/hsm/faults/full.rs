@@ -1,0 +1,238 @@
+//! More requests than a token can serve, fewer sessions than were asked for, and HSMs that say that they have too much to
+//! do: KMS is told to come again, and never that something is broken.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use xks_backend_pkcs11::Dispatch;
+use xks_core::{BackendErrorKind as Kind, HealthStatus};
+use xks_pkcs11_fixture::{Function, Profile, Shim, When, own_process, sys::CKR_KEY_HANDLE_INVALID};
+
+use super::{BOTH, KEYS, Scene, make_keys};
+use crate::support::{assert_fails, encrypt, run};
+
+/// What a busy machine adds to a deadline.
+const GRACE: Duration = Duration::from_secs(2);
+const LATENCY: Duration = Duration::from_millis(20);
+
+/// 200 requests at once for four sessions, with a short queue: those that find it full are `Throttled` at once, all others
+/// are served.
+#[test]
+fn the_queue() {
+    own_process("faults::full::the_queue", |hsm| {
+        make_keys(hsm);
+        let shim = Shim::load();
+        for dispatch in BOTH {
+            let scene = Scene::again(&shim, Profile::SoftHsm, |config| {
+                config
+                    .dispatch(dispatch)
+                    .queue_length(16)
+                    .deadline(Duration::from_secs(10))
+            });
+            shim.latency_of_operations(LATENCY);
+            let outcomes = rush(&scene);
+            let served = count(&outcomes, None);
+            let throttled = count(&outcomes, Some(Kind::Throttled));
+            println!("{dispatch:?}: {served} served, {throttled} Throttled");
+            assert_eq!(served + throttled, outcomes.len(), "{outcomes:?}");
+            assert!(served >= 16 && throttled > 0, "{served} served, {throttled} Throttled");
+            let slowest = outcomes.iter().filter(|(kind, _)| kind.is_some()).map(|(_, took)| took);
+            assert!(*slowest.max().unwrap() < GRACE);
+            assert_eq!(scene.status().refused, throttled as u64);
+            shim.clear();
+            scene.end();
+        }
+    });
+}
+
+/// The same with a long queue and a short deadline: nothing waits for longer, and what could not be begun in time is
+/// answered `Timeout`.
+#[test]
+fn the_time() {
+    own_process("faults::full::the_time", |hsm| {
+        make_keys(hsm);
+        let shim = Shim::load();
+        for dispatch in BOTH {
+            let deadline = Duration::from_millis(100);
+            let scene = Scene::again(&shim, Profile::SoftHsm, |config| {
+                config.dispatch(dispatch).queue_length(100).deadline(deadline)
+            });
+            shim.latency_of_operations(LATENCY);
+            let outcomes = rush(&scene);
+            let served = count(&outcomes, None);
+            let throttled = count(&outcomes, Some(Kind::Throttled));
+            let late = count(&outcomes, Some(Kind::Timeout));
+            println!("{dispatch:?}: {served} served, {throttled} Throttled, {late} late");
+            assert_eq!(served + throttled + late, outcomes.len(), "{outcomes:?}");
+            assert!(served > 0 && throttled > 0 && late > 0, "{outcomes:?}");
+            let slowest = outcomes.iter().map(|(_, took)| *took).max().unwrap();
+            assert!(slowest < deadline + GRACE, "{slowest:?}");
+            assert_eq!(scene.status().timed_out, late as u64);
+            shim.clear();
+            scene.end();
+        }
+    });
+}
+
+/// A token that gives fewer sessions than were asked for, and does not say so before, is used with those: whoever waits a
+/// little is served.
+#[test]
+fn sessions_that_are_not_told_of() {
+    own_process("faults::full::sessions_that_are_not_told_of", |hsm| {
+        make_keys(hsm);
+        let shim = Shim::load();
+        for dispatch in BOTH {
+            // One that keeps the login alive, one for tests, two for requests.
+            shim.limit_sessions(4);
+            let scene = Scene::again(&shim, Profile::SoftHsm, |config| config.dispatch(dispatch));
+            run(async {
+                for _ in 0..50 {
+                    encrypt(&*scene.backend, KEYS[0], b"").await.unwrap();
+                }
+            });
+            let traffic = scene.traffic(8);
+            traffic.wait_for_successes(200);
+            let tally = traffic.stop();
+            println!("{dispatch:?}: {} served, {} failed", tally.ok, tally.failed());
+            tally.assert_only(&[Kind::Throttled]);
+            // Those that find out that there are no more.
+            assert!(tally.failed() <= 8, "{tally:?}");
+            shim.limit_sessions(0);
+            scene.end();
+        }
+    });
+}
+
+/// A token that says how many sessions it allows is not asked for more, whatever happens.
+#[test]
+fn sessions_that_are_told_of() {
+    own_process("faults::full::sessions_that_are_told_of", |hsm| {
+        make_keys(hsm);
+        let shim = Shim::load();
+        for (dispatch, limit) in [(Dispatch::Inline, 5), (Dispatch::Threads, 5), (Dispatch::Threads, 4)] {
+            shim.limit_sessions_and_tell(limit);
+            let scene = Scene::again(&shim, Profile::SoftHsm, |config| config.dispatch(dispatch));
+            let traffic = scene.traffic(8);
+            for trouble in [Shim::log_out, Shim::close_sessions, Shim::log_out] {
+                traffic.wait_for_successes(50);
+                trouble(&shim);
+            }
+            traffic.wait_for_successes(50);
+            let tally = traffic.stop();
+            assert_eq!(tally.failed(), 0, "{dispatch:?}: {tally:?}");
+            let counters = shim.counters();
+            assert!(counters.highest_sessions <= limit, "{counters:?}");
+            assert_eq!(counters.finalized, 0);
+            shim.limit_sessions(0);
+            scene.end();
+            shim.reset();
+        }
+    });
+}
+
+/// All sessions that the token gives are in use when the user is logged out behind the back: that is mended without a new
+/// start of the module.
+#[test]
+fn a_logout_at_the_limit() {
+    own_process("faults::full::a_logout_at_the_limit", |hsm| {
+        let scene = Scene::new(hsm, |config| config.health_interval(Duration::from_millis(100)));
+        let traffic = scene.traffic(8);
+        traffic.wait_for_successes(100);
+        let open = scene.shim.counters().open_sessions;
+        scene.shim.limit_sessions(open);
+        for _ in 0..3 {
+            scene.shim.log_out();
+            let before = scene.shim.counters().logins();
+            std::thread::sleep(Duration::from_millis(300));
+            assert!(scene.shim.counters().logins() > before);
+            traffic.wait_for_successes(50);
+        }
+        let tally = traffic.stop();
+        assert_eq!(scene.shim.counters().finalized, 0, "{tally:?}");
+        tally.assert_only(&[Kind::Throttled]);
+        scene.shim.limit_sessions(0);
+        scene.end();
+    });
+}
+
+/// An HSM that has too much to do is no broken one: its codes for it, which mean something else elsewhere, are answered
+/// `Throttled`, its sessions are kept, and its health is what it was.
+#[test]
+fn the_hsm_itself() {
+    own_process("faults::full::the_hsm_itself", |hsm| {
+        make_keys(hsm);
+        let shim = Shim::load();
+        for dispatch in BOTH {
+            let scene = Scene::again(&shim, Profile::CloudHsm, |config| {
+                config.dispatch(dispatch).health_interval(Duration::from_millis(50))
+            });
+            let traffic = scene.traffic(8);
+            traffic.wait_for_successes(50);
+            shim.throttle(When::times(20).after(20));
+            traffic.wait_for_successes(100);
+            shim.throttle(When::always());
+            traffic.wait_for_failures(200);
+            assert_eq!(scene.health(), HealthStatus::Active);
+            shim.clear();
+            traffic.wait_for_successes(50);
+            let tally = traffic.stop();
+            println!("{dispatch:?}: {} served, {} failed", tally.ok, tally.failed());
+            tally.assert_only(&[Kind::Throttled]);
+            assert_eq!(shim.counters().finalized, 0);
+            scene.end();
+            shim.reset();
+        }
+    });
+}
+
+/// A key's handle turns out to be void when there is no time left to look for the key again: that says nothing of the key.
+#[test]
+fn no_time_for_another_search() {
+    own_process("faults::full::no_time_for_another_search", |hsm| {
+        make_keys(hsm);
+        let shim = Shim::load();
+        for dispatch in BOTH {
+            let scene = Scene::again(&shim, Profile::SoftHsm, |config| {
+                config.dispatch(dispatch).deadline(Duration::from_millis(50))
+            });
+            run(encrypt(&*scene.backend, KEYS[0], b"")).unwrap();
+            shim.latency(Function::C_EncryptInit, Duration::from_millis(60));
+            for _ in 0..5 {
+                shim.fail(Function::C_EncryptInit, CKR_KEY_HANDLE_INVALID, When::once());
+                assert_fails(run(encrypt(&*scene.backend, KEYS[0], b"")), Kind::Timeout);
+            }
+            shim.clear();
+            run(encrypt(&*scene.backend, KEYS[0], b"")).unwrap();
+            scene.end();
+        }
+    });
+}
+
+/// 200 encryptions at once: how each failed, if it did, and how long it took.
+fn rush(scene: &Scene) -> Vec<(Option<Kind>, Duration)> {
+    // Enough threads for those that wait on them.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(200)
+        .build()
+        .unwrap();
+    let requests: Vec<_> = (0..200)
+        .map(|number| {
+            let backend = Arc::clone(&scene.backend);
+            runtime.spawn(async move {
+                let start = Instant::now();
+                let outcome = encrypt(&*backend, KEYS[number % KEYS.len()], b"plaintext").await;
+                (outcome.err().map(|error| error.kind()), start.elapsed())
+            })
+        })
+        .collect();
+    requests
+        .into_iter()
+        .map(|request| runtime.block_on(request).unwrap())
+        .collect()
+}
+
+fn count(outcomes: &[(Option<Kind>, Duration)], wanted: Option<Kind>) -> usize {
+    outcomes.iter().filter(|(kind, _)| *kind == wanted).count()
+}

@@ -1,0 +1,152 @@
+//! The fault campaign: what goes wrong in a module, in a token, or in what others do to them, while there is traffic. In
+//! each of them: no lost or wrong answer, no crash, no session or thread left behind.
+
+mod bits;
+mod closed;
+mod codes;
+mod fleet;
+mod full;
+mod hung;
+mod ivs;
+mod keys;
+mod life;
+mod pin;
+mod removed;
+mod storms;
+mod sweep;
+mod traffic;
+
+use std::{sync::Arc, time::Duration};
+
+use xks_backend_pkcs11::{Config, Dispatch, Pkcs11Backend, Status};
+use xks_core::{HealthStatus, KeyBackend as _};
+use xks_pkcs11_fixture::{Function, Functions, KeyTemplate, Profile, Shim, SoftHsm, thread_count};
+
+use self::traffic::Traffic;
+use crate::{
+    checks::VALUE,
+    support::{PIN, TOKEN, open, run, vendor_config, wait_until},
+};
+
+/// How many sessions serve requests.
+const SESSIONS: u64 = 4;
+/// The keys of the traffic.
+const KEYS: [&str; 3] = ["known", "second", "third"];
+const BOTH: [Dispatch; 2] = [Dispatch::Inline, Dispatch::Threads];
+
+/// A backend on a shim, and what there was before it.
+pub(crate) struct Scene {
+    pub(crate) shim: Shim,
+    pub(crate) backend: Arc<Pkcs11Backend>,
+    threads: usize,
+    violations_are_checked: bool,
+}
+
+impl Scene {
+    /// On SoftHSM2 as it is.
+    pub(crate) fn new(hsm: &SoftHsm, change: impl FnOnce(Config) -> Config) -> Self {
+        make_keys(hsm);
+        Self::again(&Shim::load(), Profile::SoftHsm, change)
+    }
+
+    /// On the token that is there already.
+    pub(crate) fn again(shim: &Shim, profile: Profile, change: impl FnOnce(Config) -> Config) -> Self {
+        shim.profile(profile);
+        let threads = thread_count();
+        Self {
+            backend: Arc::new(open(change(vendor_config(shim.path(), profile)))),
+            shim: shim.clone(),
+            threads,
+            violations_are_checked: true,
+        }
+    }
+
+    /// For scenes in which the module itself breaks rules.
+    pub(crate) fn without_rules(mut self) -> Self {
+        self.violations_are_checked = false;
+        self
+    }
+
+    pub(crate) fn traffic(&self, tasks: usize) -> Traffic {
+        Traffic::start(Arc::clone(&self.backend) as _, &KEYS, tasks)
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.backend.status()
+    }
+
+    /// HLT-1: what KMS is told, which never takes long.
+    pub(crate) fn health(&self) -> HealthStatus {
+        let start = std::time::Instant::now();
+        let health = run(self.backend.health()).unwrap();
+        assert!(
+            start.elapsed() < Duration::from_secs(3),
+            "health took {:?}",
+            start.elapsed()
+        );
+        health.members()[0].status()
+    }
+
+    /// Waits until health is as it should be.
+    #[track_caller]
+    pub(crate) fn wait_for_health(&self, status: HealthStatus) {
+        wait_until(&format!("health {status}"), || self.status().health == status);
+        assert_eq!(self.health(), status, "{:?}", self.status());
+    }
+
+    /// Everything works, and nothing was left behind: no calls, no sessions, no threads.
+    #[track_caller]
+    pub(crate) fn end(self) {
+        self.wait_for_health(HealthStatus::Active);
+        let enough = SESSIONS + 2;
+        self.shim.wait_until("no sessions beyond those in use", |counters| {
+            counters.open_sessions <= enough
+        });
+        self.end_as_it_is();
+    }
+
+    /// The same, in whatever health.
+    #[track_caller]
+    pub(crate) fn end_as_it_is(self) {
+        let status = self.status();
+        assert_eq!((status.written_off, status.queued), (0, 0), "{status:?}");
+        wait_until("nothing runs", || self.status().running == 0);
+        let leaked = self.shim.counters().leaked_sessions;
+        let backend = Arc::into_inner(self.backend).expect("nobody else holds the backend");
+        assert!(backend.shutdown(Duration::from_secs(10)), "calls did not return");
+        let counters = self.shim.counters();
+        assert_eq!(counters.open_sessions, 0, "sessions were left open");
+        assert_eq!(
+            counters.leaked_sessions, leaked,
+            "sessions were open when the module was finalized"
+        );
+        assert_eq!(counters.in_flight, 0);
+        wait_until("no thread is left", || thread_count() <= self.threads);
+        if self.violations_are_checked {
+            self.shim.assert_clean();
+        }
+    }
+}
+
+/// The token and the keys of the traffic.
+pub(crate) fn make_keys(hsm: &SoftHsm) {
+    hsm.token(TOKEN, PIN);
+    hsm.key(TOKEN, &KeyTemplate::aes256(KEYS[0]).value(VALUE));
+    for key in &KEYS[1..] {
+        hsm.key(TOKEN, &KeyTemplate::aes256(key));
+    }
+}
+
+/// The functions that the backend calls, but those that end something.
+pub(crate) fn beginnings() -> Functions {
+    Function::C_Initialize
+        | Function::C_GetSlotList
+        | Function::C_GetTokenInfo
+        | Function::C_GetMechanismInfo
+        | Function::C_OpenSession
+        | Function::C_GetSessionInfo
+        | Function::C_Login
+        | Function::C_GenerateKey
+        | Function::C_GenerateRandom
+        | Functions::CRYPT
+}

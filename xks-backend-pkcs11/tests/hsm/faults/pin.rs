@@ -1,0 +1,163 @@
+//! A PIN that the token refuses is never tried again: HSMs lock.
+
+use std::{thread::sleep, time::Duration};
+
+use xks_backend_pkcs11::{OpenError, Pin, Pkcs11Backend};
+use xks_core::{BackendErrorKind, HealthStatus};
+use xks_pkcs11_fixture::{Counters, Function, Profile, Shim, SoftHsm, Violation, When, own_process, sys::*};
+
+use super::{BOTH, KEYS, Scene, make_keys, traffic::Traffic};
+use crate::support::{PIN, TOKEN, assert_fails, encrypt, run, vendor_config, wait_until};
+
+/// Long enough for several attempts to recover.
+const SEVERAL_INTERVALS: Duration = Duration::from_millis(600);
+
+/// A backend with a wrong PIN is not opened, says why, and has tried once.
+#[test]
+fn wrong_at_the_start() {
+    own_process("faults::pin::wrong_at_the_start", |hsm| {
+        make_keys(hsm);
+        let shim = Shim::load();
+        for profile in Profile::ALL {
+            shim.profile(profile);
+            for open in [Pkcs11Backend::open, Pkcs11Backend::open_when_ready] {
+                let config = vendor_config(shim.path(), profile).pin(Pin::new(profile.pin("4321")));
+                let error = open(config).unwrap_err();
+                assert!(matches!(error, OpenError::PinRefused(_)), "{profile:?}: {error:?}");
+                sleep(Duration::from_millis(50));
+                let counters = shim.counters();
+                assert_eq!((counters.logins(), counters.logged_in), (1, 0));
+                assert_eq!((counters.open_sessions, counters.leaked_sessions), (0, 0));
+                assert_eq!((counters.initialized, counters.finalized), (1, 1));
+                shim.assert_clean();
+                shim.reset();
+            }
+        }
+        // With the right one all is well.
+        Scene::again(&shim, Profile::SoftHsm, |config| config).end();
+    });
+}
+
+/// The token takes the PIN no more, and logs the user out: of all requests and of all attempts to recover, one alone is
+/// refused, and everybody is told why.
+#[test]
+fn refused_after_a_logout() {
+    own_process("faults::pin::refused_after_a_logout", |hsm| refused(hsm, Shim::log_out));
+}
+
+/// The same, but it closes all sessions.
+#[test]
+fn refused_after_closing() {
+    own_process("faults::pin::refused_after_closing", |hsm| {
+        refused(hsm, Shim::close_sessions)
+    });
+}
+
+fn refused(hsm: &SoftHsm, trouble: impl Fn(&Shim)) {
+    make_keys(hsm);
+    let shim = Shim::load();
+    for (dispatch, code) in BOTH.into_iter().zip([CKR_PIN_INCORRECT, CKR_PIN_LOCKED]) {
+        let scene = Scene::again(&shim, Profile::SoftHsm, |config| {
+            config.dispatch(dispatch).recovery_interval(Duration::from_millis(50))
+        });
+        let traffic = scene.traffic(8);
+        traffic.wait_for_successes(20);
+        // SoftHSM2 itself would take the old PIN until it is initialized anew.
+        shim.fail(Function::C_Login, code, When::always());
+        let before = shim.counters();
+        trouble(&shim);
+        check_refusal(scene, traffic, &before);
+
+        // Opened anew with the right PIN, everything works.
+        shim.clear();
+        shim.reset();
+        works(&shim, PIN);
+    }
+}
+
+/// The PIN is changed by another process while the backend runs, which is not noticed until the module has to be
+/// initialized anew.
+#[test]
+fn changed() {
+    own_process("faults::pin::changed", |hsm| {
+        make_keys(hsm);
+        let shim = Shim::load();
+        let scene = Scene::again(&shim, Profile::SoftHsm, |config| {
+            config.recovery_interval(Duration::from_millis(50))
+        });
+        let traffic = scene.traffic(8);
+        hsm.change_pin(TOKEN, "9876");
+        traffic.wait_for_successes(20);
+        assert_eq!(traffic.so_far().failed(), 0);
+        let before = shim.counters();
+        shim.sticky(CKR_DEVICE_ERROR);
+        check_refusal(scene, traffic, &before);
+        shim.reset();
+        works(&shim, "9876");
+    });
+}
+
+/// Requests fail and say why, for good, and there was one login that was refused.
+fn check_refusal(scene: Scene, traffic: Traffic, before: &Counters) {
+    for _ in 0..10 {
+        sleep(Duration::from_millis(50));
+        println!(
+            "DBG {:?} {:?} {:?}",
+            traffic.so_far(),
+            scene.status(),
+            scene.shim.counters()
+        );
+    }
+    traffic.wait_for_failures(50);
+    scene.wait_for_health(HealthStatus::Unavailable);
+    sleep(SEVERAL_INTERVALS);
+    let counters = scene.shim.counters();
+    assert_eq!(counters.logins() - before.logins(), 1);
+    assert_eq!(counters.logged_in, before.logged_in);
+    assert_eq!(scene.shim.violated(Violation::LoginAfterRefusal), 0);
+    let text = assert_fails(
+        run(encrypt(&*scene.backend, KEYS[0], b"")),
+        BackendErrorKind::Unavailable,
+    );
+    assert!(text.contains("refuses the PIN"), "{text}");
+    let problem = scene.status().problem.unwrap();
+    assert!(problem.contains("refuses the PIN"), "{problem}");
+    traffic.stop().assert_only(&[BackendErrorKind::Unavailable]);
+    scene.end_as_it_is();
+}
+
+fn works(shim: &Shim, pin: &str) {
+    let scene = Scene::again(shim, Profile::SoftHsm, |config| config.pin(Pin::new(pin)));
+    let traffic = scene.traffic(4);
+    traffic.wait_for_successes(20);
+    assert_eq!(traffic.stop().failed(), 0);
+    scene.end();
+}
+
+/// A token that is gone when its PIN is changed is found again, and tried once.
+#[test]
+fn changed_while_the_token_was_out() {
+    own_process("faults::pin::changed_while_the_token_was_out", |hsm| {
+        let scene = Scene::new(hsm, |config| config.recovery_interval(Duration::from_millis(50)));
+        scene.shim.remove_tokens(CKR_TOKEN_NOT_PRESENT);
+        let refused = || run(encrypt(&*scene.backend, KEYS[0], b"")).is_err();
+        wait_until("the removal is noticed", || {
+            refused() && scene.status().health == HealthStatus::Unavailable
+        });
+        let before = scene.shim.counters();
+        hsm.change_pin(TOKEN, "9876");
+        sleep(Duration::from_millis(200));
+        assert_eq!(
+            scene.shim.counters().logins(),
+            before.logins(),
+            "nobody logs in without a token"
+        );
+        scene.shim.insert_tokens();
+        wait_until("the refusal", || {
+            scene.status().problem.is_some_and(|problem| problem.contains("PIN"))
+        });
+        sleep(SEVERAL_INTERVALS);
+        assert_eq!(scene.shim.counters().logins() - before.logins(), 1);
+        scene.end_as_it_is();
+    });
+}

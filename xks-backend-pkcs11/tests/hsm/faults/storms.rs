@@ -1,0 +1,280 @@
+//! Devices that fail for a while, and modules that fail until they are initialized anew.
+
+use std::{thread::sleep, time::Duration};
+
+use xks_backend_pkcs11::Dispatch;
+use xks_core::{BackendErrorKind, HealthStatus};
+use xks_pkcs11_fixture::{Function, Functions, Profile, Shim, SoftHsm, When, own_process, sys::*};
+
+use super::{BOTH, Scene, beginnings, make_keys};
+
+/// What the owner of an HSM waits for the first right answer at most, after a storm has ended; more than the second that
+/// it should be, for busy machines.
+const RECOVERY: Duration = Duration::from_secs(3);
+
+const STORMS: [(CK_RV, &str); 5] = [
+    (CKR_DEVICE_ERROR, "CKR_DEVICE_ERROR"),
+    (CKR_GENERAL_ERROR, "CKR_GENERAL_ERROR"),
+    (CKR_FUNCTION_FAILED, "CKR_FUNCTION_FAILED"),
+    (CKR_CRYPTOKI_NOT_INITIALIZED, "CKR_CRYPTOKI_NOT_INITIALIZED"),
+    (CKR_TOKEN_NOT_PRESENT, "CKR_TOKEN_NOT_PRESENT"),
+];
+
+/// All calls fail until the storm is over.
+#[test]
+fn that_end() {
+    own_process("faults::storms::that_end", |hsm| weather(hsm, Shim::storm, true));
+}
+
+/// All calls fail until the storm is over and the module was initialized anew.
+#[test]
+fn that_end_with_a_new_start() {
+    own_process("faults::storms::that_end_with_a_new_start", |hsm| {
+        weather(hsm, Shim::sticky_storm, true);
+    });
+}
+
+/// All calls fail until the module was initialized anew: nobody has to do anything.
+#[test]
+fn that_a_new_start_ends() {
+    own_process("faults::storms::that_a_new_start_ends", |hsm| {
+        weather(hsm, Shim::sticky, false)
+    });
+}
+
+/// During a storm requests fail at once, so that another HSM may serve them, and in no way that says something of a key
+/// or of a ciphertext. After it the first right answer comes within a second, and all that follow are right.
+fn weather(hsm: &SoftHsm, begin: impl Fn(&Shim, CK_RV), must_calm: bool) {
+    make_keys(hsm);
+    let shim = Shim::load();
+    for (number, (code, name)) in STORMS.into_iter().enumerate() {
+        let dispatch = BOTH[number % 2];
+        // The intervals of every day.
+        let scene = Scene::again(&shim, Profile::SoftHsm, |config| {
+            config.dispatch(dispatch).recovery_interval(Duration::from_millis(500))
+        });
+        let traffic = scene.traffic(8);
+        traffic.wait_for_successes(20);
+        begin(&shim, code);
+        if must_calm {
+            scene.wait_for_health(HealthStatus::Unavailable);
+            traffic.wait_for_failures(50);
+            sleep(Duration::from_millis(40 * number as u64));
+            shim.calm();
+        } else {
+            traffic.wait_for_failures(1);
+        }
+        let took = traffic.wait_for_successes(1);
+        scene.wait_for_health(HealthStatus::Active);
+        let before = traffic.so_far();
+        traffic.wait_for_successes(100);
+        let tally = traffic.stop();
+        let failure = tally.average_failure(BackendErrorKind::Unavailable);
+        println!(
+            "{name}: {} failed within {failure:?} each, recovered within {took:?}",
+            tally.failed()
+        );
+        tally.assert_only(&[BackendErrorKind::Unavailable]);
+        assert!(took < RECOVERY, "{name}: {took:?}");
+        assert!(failure < Duration::from_millis(100), "{name}: {failure:?}");
+        assert_eq!(tally.failed(), before.failed(), "{name}: failures after the recovery");
+        assert!(shim.counters().finalized >= 1, "{name}: not initialized anew");
+        scene.end();
+        shim.reset();
+    }
+}
+
+/// After the module was initialized anew, its slots come one by one: the token is looked for again and again.
+#[test]
+fn with_no_slots_at_first() {
+    own_process("faults::storms::with_no_slots_at_first", |hsm| {
+        let scene = Scene::new(hsm, |config| config);
+        let traffic = scene.traffic(8);
+        traffic.wait_for_successes(20);
+        scene.shim.empty_slot_list(When::times(8));
+        scene.shim.sticky(CKR_DEVICE_REMOVED);
+        traffic.wait_for_failures(1);
+        let took = traffic.wait_for_successes(1);
+        println!("recovered within {took:?}");
+        scene.wait_for_health(HealthStatus::Active);
+        let tally = traffic.stop();
+        tally.assert_only(&[BackendErrorKind::Unavailable]);
+        assert!(tally.failures[0].count > 0);
+        scene.end();
+    });
+}
+
+/// Even the end and the new start of the module fail at first: they are tried again.
+#[test]
+fn that_even_ending_meets() {
+    own_process("faults::storms::that_even_ending_meets", |hsm| {
+        make_keys(hsm);
+        let shim = Shim::load();
+        for (function, code) in [
+            (Function::C_Finalize, CKR_DEVICE_ERROR),
+            (Function::C_Finalize, CKR_GENERAL_ERROR),
+            (Function::C_Initialize, CKR_DEVICE_ERROR),
+            (Function::C_Initialize, CKR_FUNCTION_FAILED),
+        ] {
+            let scene = Scene::again(&shim, Profile::SoftHsm, |config| config);
+            let traffic = scene.traffic(4);
+            traffic.wait_for_successes(20);
+            shim.fail(function, code, When::times(3));
+            shim.sticky(CKR_DEVICE_REMOVED);
+            traffic.wait_for_failures(1);
+            let took = traffic.wait_for_successes(1);
+            println!("{function:?} -> {code:#x}: recovered within {took:?}");
+            scene.wait_for_health(HealthStatus::Active);
+            traffic.stop().assert_only(&[BackendErrorKind::Unavailable]);
+            let before = shim.counters();
+            scene.end();
+            assert_eq!(shim.counters().finalized, before.finalized + 1, "it is ours still");
+        }
+    });
+}
+
+/// Storms that come and go faster than anybody can look: a ciphertext is never taken for a bad one because of them.
+#[test]
+fn that_are_short() {
+    own_process("faults::storms::that_are_short", |hsm| {
+        make_keys(hsm);
+        let shim = Shim::load();
+        for (dispatch, code) in BOTH.into_iter().zip([CKR_GENERAL_ERROR, CKR_FUNCTION_FAILED]) {
+            let scene = Scene::again(&shim, Profile::SoftHsm, |config| {
+                config.dispatch(dispatch).recovery_interval(Duration::from_millis(20))
+            });
+            let traffic = scene.traffic(8);
+            traffic.wait_for_successes(20);
+            for micros in 0..300 {
+                shim.storm(code);
+                sleep(Duration::from_micros(micros * 3));
+                shim.calm();
+                sleep(Duration::from_millis(1));
+            }
+            traffic.wait_for_successes(50);
+            let tally = traffic.stop();
+            println!("{dispatch:?}: {} right, {} failed", tally.ok, tally.failed());
+            tally.assert_only(&[BackendErrorKind::Unavailable]);
+            scene.end();
+        }
+    });
+}
+
+/// Each of the calls by which the token is brought back fails once: it is brought back all the same.
+#[test]
+fn on_the_way_back() {
+    own_process("faults::storms::on_the_way_back", |hsm| {
+        let scene = Scene::new(hsm, |config| config.recovery_interval(Duration::from_millis(10)));
+        let traffic = scene.traffic(4);
+        for number in 0..40 {
+            let before = scene.shim.counters().initialized;
+            scene.shim.sticky(CKR_DEVICE_ERROR);
+            scene
+                .shim
+                .wait_until("another generation", |counters| counters.initialized > before);
+            let code = STORMS[number as usize % STORMS.len()].0;
+            scene.shim.fail(beginnings(), code, When::once().after(number));
+            traffic.wait_for_successes(5);
+            scene.shim.clear();
+        }
+        scene.wait_for_health(HealthStatus::Active);
+        traffic.wait_for_successes(50);
+        traffic.stop().assert_only(&[BackendErrorKind::Unavailable]);
+        scene.end();
+    });
+}
+
+/// One `CKR_DEVICE_ERROR` alone, in any call, fails no request and is no reason to begin anew; nor are a few, when the
+/// token works as soon as it is tested.
+#[test]
+fn of_a_single_cloud() {
+    own_process("faults::storms::of_a_single_cloud", |hsm| {
+        make_keys(hsm);
+        let shim = Shim::load();
+        for dispatch in BOTH {
+            let scene = Scene::again(&shim, Profile::SoftHsm, |config| config.dispatch(dispatch));
+            let traffic = scene.traffic(8);
+            for code in [
+                CKR_DEVICE_ERROR,
+                CKR_DEVICE_REMOVED,
+                CKR_GENERAL_ERROR,
+                CKR_FUNCTION_FAILED,
+            ] {
+                for function in [
+                    Function::C_EncryptInit,
+                    Function::C_Encrypt,
+                    Function::C_DecryptInit,
+                    Function::C_Decrypt,
+                    Function::C_GenerateRandom,
+                ] {
+                    let before = shim.counters().injected;
+                    shim.fail(function, code, When::once());
+                    shim.wait_until("the failure", |counters| counters.injected > before);
+                    traffic.wait_for_successes(10);
+                }
+            }
+            assert_eq!(traffic.so_far().failed(), 0, "{:?}", traffic.so_far());
+            let before = shim.counters().injected;
+            shim.fail(Functions::CRYPT, CKR_DEVICE_ERROR, When::times(4));
+            shim.wait_until("the failures", |counters| counters.injected >= before + 4);
+            traffic.wait_for_successes(50);
+            let tally = traffic.stop();
+            tally.assert_only(&[BackendErrorKind::Unavailable]);
+            assert!(tally.failed() <= 2, "each request tries twice: {tally:?}");
+            assert_eq!(shim.counters().finalized, 0);
+            assert_eq!(scene.status().health, HealthStatus::Active, "{:?}", scene.status());
+            scene.end();
+            shim.reset();
+        }
+    });
+}
+
+/// The module is initialized anew again and again, under eight threads of traffic: it is never finalized with a call in
+/// it, and no session of an older generation is used or closed, even where its handle is given out again.
+#[test]
+fn again_and_again() {
+    own_process("faults::storms::again_and_again", |hsm| {
+        make_keys(hsm);
+        let shim = Shim::load();
+        generations(&shim, Dispatch::Threads);
+        generations(&shim, Dispatch::Inline);
+    });
+}
+
+/// The same, where the handles of sessions begin at 1 in each generation.
+#[test]
+fn again_and_again_with_the_same_handles() {
+    own_process("faults::storms::again_and_again_with_the_same_handles", |hsm| {
+        make_keys(hsm);
+        let shim = Shim::load();
+        shim.reuse_handles();
+        generations(&shim, Dispatch::Threads);
+        generations(&shim, Dispatch::Inline);
+    });
+}
+
+fn generations(shim: &Shim, dispatch: Dispatch) {
+    let scene = Scene::again(shim, Profile::SoftHsm, |config| config.dispatch(dispatch));
+    let traffic = scene.traffic(8);
+    let before = shim.counters().finalized;
+    for generation in 1..=8 {
+        traffic.wait_for_successes(30);
+        shim.sticky(CKR_DEVICE_ERROR);
+        shim.wait_until("another generation", |counters| {
+            counters.finalized >= before + generation
+        });
+        let took = traffic.wait_for_successes(1);
+        assert!(took < RECOVERY, "{took:?}");
+    }
+    traffic.wait_for_successes(100);
+    let tally = traffic.stop();
+    println!(
+        "{dispatch:?}: {} right, {} failed, slowest {:?}",
+        tally.ok,
+        tally.failed(),
+        tally.slowest
+    );
+    tally.assert_only(&[BackendErrorKind::Unavailable]);
+    shim.assert_clean();
+    scene.end();
+}

@@ -129,12 +129,12 @@ mod tests {
         assert_eq!(status(&well, &idle), Active);
         let slow = Checkup {
             latency: Duration::from_millis(101),
-            ..well.clone()
+            ..well
         };
         assert_eq!(status(&slow, &idle), Degraded);
         let untested = Checkup {
             is_deep: false,
-            ..well.clone()
+            ..well
         };
         assert_eq!(status(&untested, &idle), Degraded);
         let mut load = Load { written_off: 1, ..idle };

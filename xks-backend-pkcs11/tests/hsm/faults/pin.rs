@@ -99,15 +99,7 @@ fn changed() {
 
 /// Requests fail and say why, for good, and there was one login that was refused.
 fn check_refusal(scene: Scene, traffic: Traffic, before: &Counters) {
-    for _ in 0..10 {
-        sleep(Duration::from_millis(50));
-        println!(
-            "DBG {:?} {:?} {:?}",
-            traffic.so_far(),
-            scene.status(),
-            scene.shim.counters()
-        );
-    }
+    for _ in 0..3 { sleep(Duration::from_millis(500)); println!("DBG {:?} {:?} {:?}", traffic.so_far(), scene.status(), scene.shim.counters()); }
     traffic.wait_for_failures(50);
     scene.wait_for_health(HealthStatus::Unavailable);
     sleep(SEVERAL_INTERVALS);

@@ -273,12 +273,14 @@ impl Attendant {
         let token = Arc::clone(&self.token);
         let unavailable = || xks_core::BackendError::from(xks_core::BackendErrorKind::Unavailable);
         let access = token.module.enter().ok_or_else(unavailable)?;
-        let slot = token.slot_in(access.generation()).ok_or_else(unavailable)?;
+        let connection = token.connection_in(access.generation()).ok_or_else(unavailable)?;
         let (Some(anchor), Some(_)) = (self.anchor.opened(&access), self.probe.opened(&access)) else {
             return Err(unavailable().into());
         };
-        access.is_logged_in(anchor.handle)?;
-        self.test(&access, slot)
+        if !access.is_logged_in(anchor.handle)? && connection.wants_login {
+            return Err(unavailable().into());
+        }
+        self.test(&access, connection.slot)
     }
 
     /// One attempt to bring the token back: the module is initialized anew, if that may be, and the token is looked for.

@@ -132,10 +132,7 @@ mod tests {
             ..well
         };
         assert_eq!(status(&slow, &idle), Degraded);
-        let untested = Checkup {
-            is_deep: false,
-            ..well
-        };
+        let untested = Checkup { is_deep: false, ..well };
         assert_eq!(status(&untested, &idle), Degraded);
         let mut load = Load { written_off: 1, ..idle };
         assert_eq!(status(&well, &load), Degraded);

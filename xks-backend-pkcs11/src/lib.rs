@@ -82,15 +82,20 @@ mod health;
 mod inline;
 mod keys;
 mod module;
+mod pin;
 mod pool;
 mod quirks;
 mod raw;
+mod request;
+mod return_code;
 mod session;
 mod token;
 
 pub use self::{
     backend::{Pkcs11Backend, Status},
-    config::{Config, Dispatch, KeyLookup, KeyName, Pin, PinError, SlotSelector, TestKey},
-    error::{CallError, LoadError, OpenError, Phase, ReturnCode, Verdict},
+    config::{Config, Dispatch, KeyLookup, KeyName, SlotSelector, TestKey},
+    error::{CallError, LoadError, OpenError},
+    pin::{Pin, PinError},
     quirks::{AppendedIv, IvSource, Quirks, SessionMode, UnknownVendor},
+    return_code::{Phase, ReturnCode, Verdict},
 };

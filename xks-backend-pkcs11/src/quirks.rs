@@ -6,7 +6,10 @@ use cryptoki_sys as ck;
 use thiserror::Error;
 use xks_core::BackendErrorKind;
 
-use crate::error::{CallError, Phase, ReturnCode, Verdict};
+use crate::{
+    error::CallError,
+    return_code::{Phase, ReturnCode, Verdict},
+};
 
 /// Where the IV of an encryption comes from (ENC-6).
 ///

@@ -15,8 +15,9 @@ use cryptoki_sys as ck;
 use xks_core::Zeroizing;
 
 use crate::{
-    error::{CallError, LoadError, Phase, ReturnCode},
+    error::{CallError, LoadError},
     gate::Drained,
+    return_code::{Phase, ReturnCode},
 };
 
 pub(crate) type Result<T = ()> = std::result::Result<T, CallError>;

@@ -1,36 +1,29 @@
-//! A token as requests see it: connected or not, and the way of one request through it, with what is tried again when a
-//! call fails.
+//! A token: its connection, what is known of it, and its login.
 
-use std::{
-    sync::{
-        Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU32, AtomicU64, Ordering},
-    },
-    time::Instant,
+use std::sync::{
+    Arc, Mutex, OnceLock, PoisonError,
+    atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use cryptoki_sys as ck;
-use xks_core::{BackendError, BackendErrorKind, Iv, KeyId, KeyMetadata, KeyUsage, Zeroizing};
+use xks_core::{BackendError, BackendErrorKind};
 
 use crate::{
     bell::Bell,
-    config::{Config, TestKey},
-    error::{CallError, OpenError, Phase, ReturnCode, Verdict},
-    gcm::{self, Ivs, Sealed, Setback},
+    config::Config,
+    error::{CallError, OpenError},
+    gcm::Ivs,
     health::Checkup,
-    keys::{self, DOUBT_AFTER, Key, Keys, NoKey},
+    keys::Keys,
     module::{Access, Module},
     raw::TokenInfo,
-    session::{Place, Session},
+    return_code::Verdict,
 };
 
 /// After how many failures of the device in a row, without a success in between, the token is tested. One alone may be
 /// nothing.
 const ALARMING: u32 = 3;
-
-/// What the canary of an ambiguous failure encrypts.
-const CANARY: &[u8] = b"xks canary";
 
 /// A token of a module.
 pub(crate) struct Token {
@@ -114,13 +107,10 @@ impl Token {
         id.unwrap_or_else(|| self.config.slot.to_string())
     }
 
-    /// The token's slot, if it is connected in this initialization of the module.
-    pub(crate) fn slot_in(&self, generation: u64) -> Option<ck::CK_SLOT_ID> {
-        let connection = self.connection.load();
-        let connection = connection
-            .as_ref()
-            .filter(|connection| connection.generation == generation);
-        connection.map(|connection| connection.slot)
+    /// How the token is connected, if it is in this initialization of the module.
+    pub(crate) fn connection_in(&self, generation: u64) -> Option<Arc<Connection>> {
+        let connection = self.connection.load_full();
+        connection.filter(|connection| connection.generation == generation)
     }
 
     pub(crate) fn problem(&self) -> Arc<String> {
@@ -166,130 +156,8 @@ impl Token {
         *self.pin_refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Encrypts under a key.
-    pub(crate) fn encrypt(
-        &self,
-        place: &mut Place,
-        id: &KeyId,
-        deadline: Instant,
-        aad: &[u8],
-        plaintext: &[u8],
-    ) -> Result<Sealed, BackendError> {
-        if let Some(fault) = self.iv_fault() {
-            return Err(BackendError::new(BackendErrorKind::Other, fault));
-        }
-        self.with_key(place, id, deadline, Some(KeyUsage::Encrypt), |module, session, key| {
-            self.ivs.seal(module, session, key.handle, aad, plaintext)
-        })
-    }
-
-    /// Decrypts a ciphertext that is followed by its tag.
-    pub(crate) fn decrypt(
-        &self,
-        place: &mut Place,
-        id: &KeyId,
-        deadline: Instant,
-        iv: &Iv,
-        aad: &[u8],
-        ciphertext_and_tag: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, BackendError> {
-        self.with_key(place, id, deadline, Some(KeyUsage::Decrypt), |module, session, key| {
-            gcm::open(module, session.handle, key.handle, iv, aad, ciphertext_and_tag)
-        })
-    }
-
-    /// What a key is, and what it may do.
-    pub(crate) fn key_metadata(
-        &self,
-        place: &mut Place,
-        id: &KeyId,
-        deadline: Instant,
-    ) -> Result<KeyMetadata, BackendError> {
-        self.with_key(place, id, deadline, None, |_, _, key| Ok(key.metadata.clone()))
-    }
-
-    /// A key's metadata, if they are known and were read not too long ago.
-    pub(crate) fn known_metadata(&self, id: &KeyId) -> Option<KeyMetadata> {
-        let key = self.keys.known(id, self.epoch())?;
-        let is_fresh = self.is_connected() && !self.is_outdated(&key);
-        is_fresh.then(|| key.metadata.clone())
-    }
-
-    /// What was not read again for so long is not being refreshed.
-    fn is_outdated(&self, key: &Key) -> bool {
-        key.read.elapsed() >= self.config.key_refresh.saturating_mul(2)
-    }
-
-    /// Does something with a key. What fails for a reason that another session, another search or another login may
-    /// mend is tried again, once for each of them, as long as there is time: encryptions take a new IV each time.
-    fn with_key<T>(
-        &self,
-        place: &mut Place,
-        id: &KeyId,
-        deadline: Instant,
-        usage: Option<KeyUsage>,
-        mut work: impl FnMut(&Access<'_>, &mut Session, &Key) -> Result<T, Setback>,
-    ) -> Result<T, BackendError> {
-        let mut tried = Tried::default();
-        loop {
-            let mut used = None;
-            let setback = match self.attempt(place, id, deadline, usage, &mut used, &mut work) {
-                Ok(done) => {
-                    // Metadata may have come from the cache, which proves nothing.
-                    if usage.is_some() && self.unwell.load(Ordering::Relaxed) != 0 {
-                        self.unwell.store(0, Ordering::Relaxed);
-                    }
-                    return Ok(done);
-                }
-                Err(setback) => setback,
-            };
-            let error = match setback {
-                Setback::Final(error) => return Err(error),
-                Setback::IvFault(fault) => {
-                    self.note_iv_fault(fault);
-                    return Err(BackendError::new(BackendErrorKind::Other, fault));
-                }
-                Setback::Call(error) => error,
-            };
-            let (verdict, key) = (self.config.quirks.verdict(&error), used.as_deref());
-            if !self.mend(place, id, key, &error, verdict, &mut tried)? {
-                return Err(failure(verdict, &error));
-            }
-            if Instant::now() >= deadline {
-                let detail = "a call failed, and there was no time for another attempt";
-                return Err(BackendError::new(BackendErrorKind::Timeout, detail).with_source(error));
-            }
-        }
-    }
-
-    fn attempt<T>(
-        &self,
-        place: &mut Place,
-        id: &KeyId,
-        deadline: Instant,
-        usage: Option<KeyUsage>,
-        used: &mut Option<Arc<Key>>,
-        work: &mut impl FnMut(&Access<'_>, &mut Session, &Key) -> Result<T, Setback>,
-    ) -> Result<T, Setback> {
-        let (connection, access) = self.enter()?;
-        let session = place.session(&access, connection.slot, connection.read_write)?;
-        let mut key = self.key(&access, session, &connection, id, deadline)?;
-        let is_doubtful = match usage {
-            Some(usage) => !key.permits(usage) && key.read.elapsed() >= DOUBT_AFTER,
-            None => self.is_outdated(&key),
-        };
-        if is_doubtful {
-            self.keys.forget(id, key.handle);
-            key = self.key(&access, session, &connection, id, deadline)?;
-        }
-        if let Some(usage) = usage {
-            check(&key, usage)?;
-        }
-        work(&access, session, used.insert(key))
-    }
-
     /// The way to the module, and where the token is in it.
-    fn enter(&self) -> Result<(Arc<Connection>, Access<'_>), BackendError> {
+    pub(crate) fn enter(&self) -> Result<(Arc<Connection>, Access<'_>), BackendError> {
         if let Some(connection) = self.connection.load_full()
             && let Some(access) = self.module.enter()
             && access.generation() == connection.generation
@@ -301,204 +169,6 @@ impl Token {
             BackendErrorKind::Unavailable,
             format!("the token is not connected: {problem}"),
         ))
-    }
-
-    /// The key, from the cache or the token.
-    fn key(
-        &self,
-        access: &Access<'_>,
-        session: &Session,
-        connection: &Connection,
-        id: &KeyId,
-        deadline: Instant,
-    ) -> Result<Arc<Key>, Setback> {
-        let epoch = self.epoch();
-        let name = || {
-            self.keys.name(id).ok_or_else(|| {
-                BackendError::new(
-                    BackendErrorKind::KeyNotFound,
-                    "external key ids stand for CKA_ID here, and this one is no hexadecimal number of whole bytes",
-                )
-            })
-        };
-        let search = || {
-            // What is no name was refused below.
-            let Ok(name) = name() else {
-                return Ok(Err(keys::Miss::Absent));
-            };
-            // HLT-1: what is tested with backs no KMS key.
-            if matches!(&self.config.test_key, TestKey::Named(test_key) if *test_key == name) {
-                return Ok(Err(keys::Miss::IsTestKey));
-            }
-            // What the first search does not find may be because of a login that is made good while it is looked into.
-            for _ in 0..2 {
-                let found = keys::search(access, session.handle, &name, epoch)?;
-                if !matches!(found, Err(keys::Miss::Absent)) {
-                    return Ok(found);
-                }
-                self.confirm_absence(access, session, connection)?;
-            }
-            Ok(Err(keys::Miss::Absent))
-        };
-        self.keys.get(id, epoch, deadline, search).map_err(|none| match none {
-            NoKey::Call(error) => Setback::Call(error),
-            NoKey::Miss(miss) => Setback::Final(name().map_or_else(|error| error, |name| miss.error(&name))),
-            NoKey::Late => Setback::Final(BackendError::new(
-                BackendErrorKind::Timeout,
-                "the search for the key on the token did not end in time",
-            )),
-        })
-    }
-
-    /// A token finds nothing, and says no more, when nobody is logged in, or when it has gone.
-    fn confirm_absence(
-        &self,
-        access: &Access<'_>,
-        session: &Session,
-        connection: &Connection,
-    ) -> Result<(), CallError> {
-        access.token_info(connection.slot)?;
-        if connection.wants_login && !access.is_logged_in(session.handle)? {
-            return Err(CallError::new(
-                "C_FindObjects",
-                Phase::Find,
-                ReturnCode(ck::CKR_USER_NOT_LOGGED_IN),
-            ));
-        }
-        Ok(())
-    }
-
-    /// Opens a session where there is none; false if the token has no more of them to give. What else may be wrong is for
-    /// a request to find out.
-    pub(crate) fn prepare(&self, place: &mut Place) -> bool {
-        if !place.is_empty() {
-            return true;
-        }
-        let Ok((connection, access)) = self.enter() else {
-            return true;
-        };
-        let opened = place.session(&access, connection.slot, connection.read_write);
-        !opened.is_err_and(|error| error.says_no_more_sessions())
-    }
-
-    /// Does what the verdict asks for; says whether another attempt is worth while. An error is the end of the request.
-    fn mend(
-        &self,
-        place: &mut Place,
-        id: &KeyId,
-        key: Option<&Key>,
-        error: &CallError,
-        verdict: Verdict,
-        tried: &mut Tried,
-    ) -> Result<bool, BackendError> {
-        let is_refused_at_the_door = verdict == Verdict::Fail(BackendErrorKind::Throttled)
-            && !matches!(error.phase(), Phase::Encrypt | Phase::Decrypt);
-        if !error.leaves_session_usable() && !is_refused_at_the_door {
-            self.discard_session(place, error);
-        }
-        match verdict {
-            Verdict::SearchAgain => {
-                if let Some(key) = key {
-                    self.keys.forget(id, key.handle);
-                }
-                if tried.search.first() {
-                    return Ok(true);
-                }
-                // The key was found, and its new handle is no better.
-                self.note_unwell(error);
-                Err(failure(Verdict::Unwell, error))
-            }
-            Verdict::NewSession => Ok(tried.session.first()),
-            Verdict::LogInAgain => {
-                let is_first = tried.login.first();
-                if is_first {
-                    self.log_in_again(place)?;
-                }
-                Ok(is_first)
-            }
-            Verdict::Unwell => {
-                self.note_unwell(error);
-                Ok(tried.unwell.first())
-            }
-            Verdict::Ambiguous => {
-                self.discard_session(place, error);
-                // A failure of the module that has passed leaves no trace for the canary.
-                if tried.ambiguous.first() {
-                    return Ok(true);
-                }
-                self.ask_canary(place, key, error)?;
-                Err(BackendError::invalid_ciphertext())
-            }
-            Verdict::Misconfigured => {
-                self.bell.ring();
-                Ok(false)
-            }
-            Verdict::Done | Verdict::Fail(_) | Verdict::PinRefused => Ok(false),
-        }
-    }
-
-    fn discard_session(&self, place: &mut Place, error: &CallError) {
-        match self.module.enter() {
-            Some(access) if !error.says_session_is_gone() => place.close(&access),
-            _ => place.forget(),
-        }
-    }
-
-    /// Whether a decryption has failed because of its ciphertext or because of the module: right after, something is
-    /// encrypted and decrypted with the same key, or with the test key where that one may not. If that goes well, it was
-    /// the ciphertext.
-    fn ask_canary(&self, place: &mut Place, key: Option<&Key>, error: &CallError) -> Result<(), BackendError> {
-        let (connection, access) = self.enter()?;
-        let key = key.filter(|key| key.permits(KeyUsage::Encrypt)).map(|key| key.handle);
-        let Some(key) = key.or(connection.test_key) else {
-            return Err(failure(Verdict::Unwell, error));
-        };
-        let mut sing = || {
-            let session = place.session(&access, connection.slot, connection.read_write)?;
-            let sealed = self.ivs.seal(&access, session, key, CANARY, CANARY)?;
-            let both = gcm::with_tag(&sealed.ciphertext, &sealed.tag);
-            gcm::open(&access, session.handle, key, &sealed.iv, CANARY, &both).map(|opened| *opened == CANARY)
-        };
-        match sing() {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(failure(Verdict::Unwell, error)),
-            Err(Setback::Final(error)) => Err(error),
-            Err(Setback::IvFault(fault)) => {
-                self.note_iv_fault(fault);
-                Err(BackendError::new(BackendErrorKind::Other, fault))
-            }
-            Err(Setback::Call(canary)) => {
-                if !canary.leaves_session_usable() {
-                    self.discard_session(place, &canary);
-                }
-                Err(match self.config.quirks.verdict(&canary) {
-                    verdict @ Verdict::Fail(BackendErrorKind::Throttled) => failure(verdict, &canary),
-                    _ => {
-                        self.note_unwell(&canary);
-                        failure(Verdict::Unwell, &canary)
-                    }
-                })
-            }
-        }
-    }
-
-    fn log_in_again(&self, place: &mut Place) -> Result<(), BackendError> {
-        let (connection, access) = self.enter()?;
-        let trouble = |error: CallError| failure(Verdict::LogInAgain, &error);
-        let session = place
-            .session(&access, connection.slot, connection.read_write)
-            .map_err(trouble)?;
-        if self.config.pin.login().is_none() {
-            return Err(BackendError::new(
-                BackendErrorKind::Unavailable,
-                "the token wants a login, and no PIN is configured",
-            ));
-        }
-        self.log_in(&access, session.handle, connection.wants_login)
-            .map_err(|error| {
-                self.bell.ring();
-                BackendError::new(BackendErrorKind::Unavailable, "the token's user was logged out").with_source(error)
-            })
     }
 
     /// Logs in, if a PIN is configured, and if it was never refused.
@@ -535,66 +205,20 @@ impl Token {
         }
     }
 
-    fn note_unwell(&self, error: &CallError) {
+    /// Something has succeeded.
+    pub(crate) fn note_well(&self) {
+        // Read first: as long as all is well, nobody writes.
+        if self.unwell.load(Ordering::Relaxed) != 0 {
+            self.unwell.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a failure of the device, and has the token tested when there are several in a row.
+    pub(crate) fn note_unwell(&self, error: &CallError) {
         let count = self.unwell.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         tracing::debug!(%error, count, "the device failed");
         if count == ALARMING {
             self.bell.ring();
         }
-    }
-}
-
-/// What has been tried to mend a request.
-#[derive(Default)]
-struct Tried {
-    search: Once,
-    session: Once,
-    login: Once,
-    unwell: Once,
-    ambiguous: Once,
-}
-
-#[derive(Default)]
-struct Once(bool);
-
-impl Once {
-    fn first(&mut self) -> bool {
-        !std::mem::replace(&mut self.0, true)
-    }
-}
-
-/// ENC-11, DEC-4: known before the token is asked, and whatever code the module would have for it.
-fn check(key: &Key, usage: KeyUsage) -> Result<(), BackendError> {
-    let problem = if !key.is_aes_256() {
-        format!(
-            "the key is not an AES key of 256 bits but {}",
-            key.metadata.spec().as_str()
-        )
-    } else if !key.permits(usage) {
-        let attribute = match usage {
-            KeyUsage::Encrypt => "CKA_ENCRYPT",
-            _ => "CKA_DECRYPT",
-        };
-        format!("the key does not permit it: {attribute} is false")
-    } else {
-        return Ok(());
-    };
-    Err(BackendError::new(BackendErrorKind::KeyUsage, problem))
-}
-
-fn failure(verdict: Verdict, error: &CallError) -> BackendError {
-    let kind = verdict.kind().unwrap_or(BackendErrorKind::Other);
-    if kind == BackendErrorKind::InvalidCiphertext {
-        return BackendError::invalid_ciphertext();
-    }
-    let detail = match verdict {
-        Verdict::Misconfigured => {
-            "the module refuses AES-GCM as the quirks have it: are they those of the vendor?".into()
-        }
-        _ => error.to_string(),
-    };
-    match verdict {
-        Verdict::Misconfigured => BackendError::new(kind, detail).with_source(*error),
-        _ => BackendError::new(kind, detail),
     }
 }

@@ -1,0 +1,162 @@
+//! The threads, without a module.
+
+use std::sync::{
+    atomic::{AtomicUsize, Ordering},
+    mpsc,
+};
+
+use super::*;
+
+const DEADLINE: Duration = Duration::from_millis(100);
+
+fn pool(threads: usize, queue_length: usize, max_written_off: usize) -> Arc<Pool<usize>> {
+    patient_pool(threads, queue_length, max_written_off, DEADLINE)
+}
+
+fn patient_pool(threads: usize, queue_length: usize, max_written_off: usize, deadline: Duration) -> Arc<Pool<usize>> {
+    let places = AtomicUsize::new(0);
+    let size = Size {
+        threads,
+        queue_length,
+        max_written_off,
+        deadline,
+    };
+    Arc::new(Pool::start("test", move || places.fetch_add(1, Ordering::Relaxed), |_| true, &size).unwrap())
+}
+
+/// Holds a thread until the sender is dropped.
+fn hang(pool: &Arc<Pool<usize>>) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Result<(), BackendError>>) {
+    let (release, held) = mpsc::channel::<()>();
+    let (pool, (started, has_started)) = (Arc::clone(pool), mpsc::channel());
+    let call = tokio::spawn(async move {
+        let work = move |_: &mut usize, _| {
+            started.send(()).unwrap();
+            let _ = held.recv();
+            Ok(())
+        };
+        pool.run(work).await
+    });
+    tokio::task::block_in_place(|| has_started.recv().unwrap());
+    (release, call)
+}
+
+fn kind<T>(outcome: Result<T, BackendError>) -> BackendErrorKind {
+    outcome.map(|_| ()).unwrap_err().kind()
+}
+
+#[track_caller]
+fn wait_for(pool: &Pool<usize>, what: impl Fn(&Load) -> bool) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !what(&pool.load()) {
+        assert!(Instant::now() < end, "{:?}", pool.load());
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+async fn number(pool: &Pool<usize>) -> Result<usize, BackendError> {
+    pool.run(|place, _| Ok(*place)).await
+}
+
+/// TRN-8: a call that hangs is answered at the deadline, and costs nobody else anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hung_call_is_written_off_and_its_thread_replaced() {
+    let pool = pool(1, 8, 1);
+    assert_eq!(number(&pool).await.unwrap(), 0);
+    let (release, call) = hang(&pool);
+    assert_eq!(kind(call.await.unwrap()), BackendErrorKind::Timeout);
+    wait_for(&pool, |load| load.written_off == 1);
+    assert_eq!(number(&pool).await.unwrap(), 1, "another thread has another place");
+    drop(release);
+    wait_for(&pool, |load| load.written_off == 0);
+    assert_eq!(number(&pool).await.unwrap(), 1);
+    assert_eq!(pool.stop_within(Duration::from_secs(10)), 0);
+    assert_eq!(pool.load().timed_out, 1);
+}
+
+/// TRN-8.
+#[tokio::test(flavor = "multi_thread")]
+async fn when_all_threads_hang_requests_fail_at_once() {
+    let pool = pool(1, 8, 1);
+    let (first, call) = hang(&pool);
+    call.await.unwrap().unwrap_err();
+    wait_for(&pool, |load| load.written_off == 1);
+    let (second, call) = hang(&pool);
+    call.await.unwrap().unwrap_err();
+    wait_for(&pool, |load| load.is_stuck);
+    let start = Instant::now();
+    assert_eq!(kind(number(&pool).await), BackendErrorKind::Unavailable);
+    assert!(start.elapsed() < DEADLINE);
+    // The second thread goes on as soon as its call returns.
+    drop(second);
+    wait_for(&pool, |load| !load.is_stuck);
+    assert_eq!(number(&pool).await.unwrap(), 1);
+    drop(first);
+    assert_eq!(pool.stop_within(Duration::from_secs(10)), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_refuses_at_once_and_what_waits_too_long_is_not_done() {
+    let pool = pool(1, 1, 0);
+    let (release, hung) = hang(&pool);
+    let done = Arc::new(AtomicUsize::new(0));
+    let waiting = {
+        let (pool, done) = (Arc::clone(&pool), Arc::clone(&done));
+        let work = move |_: &mut usize, _| Ok(done.fetch_add(1, Ordering::Relaxed));
+        tokio::spawn(async move { pool.run(work).await })
+    };
+    wait_for(&pool, |load| load.queued == 1);
+    assert_eq!(kind(number(&pool).await), BackendErrorKind::Throttled);
+    assert_eq!(kind(waiting.await.unwrap()), BackendErrorKind::Timeout);
+    assert_eq!(kind(hung.await.unwrap()), BackendErrorKind::Timeout);
+    drop(release);
+    wait_for(&pool, |load| load.running == 0);
+    number(&pool).await.unwrap();
+    assert_eq!(done.load(Ordering::Relaxed), 0);
+    let load = pool.load();
+    assert_eq!((load.refused, load.timed_out), (1, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_waits_for_is_not_done() {
+    let pool = pool(1, 8, 0);
+    let (release, _hung) = hang(&pool);
+    let done = Arc::new(AtomicUsize::new(0));
+    let task = {
+        let (pool, done) = (Arc::clone(&pool), Arc::clone(&done));
+        let work = move |_: &mut usize, _| Ok(done.fetch_add(1, Ordering::Relaxed));
+        tokio::spawn(async move { pool.run(work).await })
+    };
+    wait_for(&pool, |load| load.queued == 1);
+    task.abort();
+    assert!(task.await.unwrap_err().is_cancelled());
+    drop(release);
+    number(&pool).await.unwrap();
+    assert_eq!(done.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_ends_its_request_alone() {
+    let pool = patient_pool(1, 8, 0, Duration::from_secs(60)); // a backtrace takes its time
+    let outcome = pool
+        .run(|_, _| -> Result<(), BackendError> { panic!("on purpose") })
+        .await;
+    assert_eq!(kind(outcome), BackendErrorKind::Unavailable);
+    assert_eq!(number(&pool).await.unwrap(), 1, "the place is a new one");
+    assert_eq!(pool.stop_within(Duration::from_secs(10)), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_pool_refuses_and_forgets_nobody() {
+    let pool = pool(1, 8, 0);
+    let (release, _hung) = hang(&pool);
+    let waiting = {
+        let pool = Arc::clone(&pool);
+        tokio::spawn(async move { number(&pool).await })
+    };
+    wait_for(&pool, |load| load.queued == 1);
+    assert_ne!(pool.stop_within(Duration::ZERO), 0, "a thread hangs");
+    assert_eq!(kind(waiting.await.unwrap()), BackendErrorKind::Unavailable);
+    assert_eq!(kind(number(&pool).await), BackendErrorKind::Unavailable);
+    drop(release);
+    assert_eq!(pool.stop_within(Duration::from_secs(10)), 0);
+}

@@ -1,0 +1,404 @@
+//! What a module's return code means: one table, by code and step.
+
+use std::{error::Error as StdError, fmt};
+
+use cryptoki_sys as ckr;
+use xks_core::BackendErrorKind;
+
+/// The step of a request in which a module was called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Phase {
+    /// `C_GetFunctionList`, `C_Initialize`, `C_Finalize`.
+    Module,
+    /// `C_GetSlotList`, `C_GetTokenInfo`, `C_GetMechanismInfo`.
+    Token,
+    /// `C_OpenSession`, `C_CloseSession`.
+    OpenSession,
+    /// `C_GetSessionInfo`.
+    Session,
+    /// `C_Login`.
+    Login,
+    /// `C_FindObjectsInit`, `C_FindObjects`, `C_FindObjectsFinal`.
+    Find,
+    /// `C_GetAttributeValue`.
+    Attributes,
+    /// `C_GenerateKey`.
+    Generate,
+    /// `C_GenerateRandom`.
+    Random,
+    /// `C_EncryptInit`.
+    EncryptInit,
+    /// `C_Encrypt`.
+    Encrypt,
+    /// `C_DecryptInit`.
+    DecryptInit,
+    /// `C_Decrypt`.
+    Decrypt,
+}
+
+/// What is to be done about a return code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// Nothing: the call did what it should.
+    Done,
+    /// Fail with this kind; another attempt would end in the same way.
+    Fail(BackendErrorKind),
+    /// The module refuses what every request needs: fail, and mark the key store as misconfigured.
+    Misconfigured,
+    /// The module refuses the PIN: stay down and say so. A PIN is never tried twice, for HSMs lock.
+    PinRefused,
+    /// Log in and try once more.
+    LogInAgain,
+    /// Discard the session and try once more on a new one.
+    NewSession,
+    /// Forget the key's handle, search for the key, and try once more if it is found.
+    SearchAgain,
+    /// The module or its device is unwell: try once more on another session, and count it towards recovery.
+    Unwell,
+    /// A wrong tag or a failing module. What is known of the vendor decides; else a canary, which is an encrypt and a
+    /// decrypt with the same key right after: if it succeeds, the ciphertext is invalid; if not, the module is unwell.
+    Ambiguous,
+}
+
+impl Verdict {
+    /// The kind to fail with when the verdict allows no other attempt, when there is no time for one, or when it has
+    /// failed as well; none if there is nothing to fail with.
+    #[must_use]
+    pub const fn kind(self) -> Option<BackendErrorKind> {
+        match self {
+            Self::Done => None,
+            Self::Fail(kind) => Some(kind),
+            Self::SearchAgain => Some(BackendErrorKind::KeyNotFound),
+            Self::Misconfigured => Some(BackendErrorKind::Other),
+            Self::PinRefused | Self::LogInAgain | Self::NewSession | Self::Unwell | Self::Ambiguous => {
+                Some(BackendErrorKind::Unavailable)
+            }
+        }
+    }
+}
+
+/// A `CK_RV`, as a module returned it. It prints its name in the standard, or its number if it has none there.
+///
+/// ```
+/// use xks_backend_pkcs11::{Phase, ReturnCode, Verdict};
+///
+/// let code = ReturnCode(0x30);
+/// assert_eq!(code.to_string(), "CKR_DEVICE_ERROR");
+/// assert_eq!(code.verdict(Phase::Encrypt), Verdict::Unwell);
+/// assert_eq!(ReturnCode(0x8000_0001).to_string(), "CKR 0x80000001");
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a number and nothing else, as the standard has it"
+)]
+pub struct ReturnCode(pub ckr::CK_RV);
+
+impl ReturnCode {
+    /// What is to be done when a module returns this code in this phase.
+    ///
+    /// The table knows no vendor. A vendor's own meaning of a code, such as `CKR_FUNCTION_FAILED` for a full queue, is
+    /// asked first.
+    #[must_use]
+    pub const fn verdict(self, phase: Phase) -> Verdict {
+        use Phase::{Attributes, Decrypt, DecryptInit, EncryptInit, Login, OpenSession};
+
+        match (phase, self.0) {
+            (_, ckr::CKR_OK) | (Login, ckr::CKR_USER_ALREADY_LOGGED_IN) => Verdict::Done,
+
+            (
+                Login,
+                ckr::CKR_PIN_INCORRECT
+                | ckr::CKR_PIN_INVALID
+                | ckr::CKR_PIN_LEN_RANGE
+                | ckr::CKR_PIN_EXPIRED
+                | ckr::CKR_PIN_LOCKED
+                | ckr::CKR_USER_PIN_NOT_INITIALIZED,
+            ) => Verdict::PinRefused,
+
+            // NSS says KEY_TYPE_INCONSISTENT for a usage that is not permitted.
+            (
+                EncryptInit | DecryptInit,
+                ckr::CKR_KEY_FUNCTION_NOT_PERMITTED | ckr::CKR_KEY_TYPE_INCONSISTENT | ckr::CKR_KEY_SIZE_RANGE,
+            ) => Verdict::Fail(BackendErrorKind::KeyUsage),
+
+            // The IV of a decryption is the client's; that of an encryption is ours.
+            (DecryptInit, ckr::CKR_MECHANISM_PARAM_INVALID) => Verdict::Fail(BackendErrorKind::InvalidCiphertext),
+            (EncryptInit, ckr::CKR_MECHANISM_PARAM_INVALID)
+            | (EncryptInit | DecryptInit, ckr::CKR_MECHANISM_INVALID) => Verdict::Misconfigured,
+
+            // NSS says DATA_LEN_RANGE for a ciphertext that is too short.
+            (
+                Decrypt,
+                ckr::CKR_ENCRYPTED_DATA_INVALID
+                | ckr::CKR_ENCRYPTED_DATA_LEN_RANGE
+                | ckr::CKR_DATA_INVALID
+                | ckr::CKR_DATA_LEN_RANGE
+                | ckr::CKR_AEAD_DECRYPT_FAILED,
+            ) => Verdict::Fail(BackendErrorKind::InvalidCiphertext),
+            // A wrong tag is GENERAL_ERROR to SoftHSM2, and reportedly FUNCTION_FAILED to nShield.
+            (Decrypt, ckr::CKR_GENERAL_ERROR | ckr::CKR_FUNCTION_FAILED) => Verdict::Ambiguous,
+
+            (_, ckr::CKR_KEY_HANDLE_INVALID | ckr::CKR_OBJECT_HANDLE_INVALID)
+            // kryoptic, when another process has deleted the key.
+            | (EncryptInit | DecryptInit | Attributes, ckr::CKR_GENERAL_ERROR) => Verdict::SearchAgain,
+
+            (_, ckr::CKR_USER_NOT_LOGGED_IN) => Verdict::LogInAgain,
+
+            // An operation stays active on a session when an earlier call on it failed half-way; and it is gone when
+            // the session was closed and its handle given out anew in the middle of it.
+            (
+                _,
+                ckr::CKR_SESSION_HANDLE_INVALID
+                | ckr::CKR_SESSION_CLOSED
+                | ckr::CKR_OPERATION_ACTIVE
+                | ckr::CKR_OPERATION_NOT_INITIALIZED,
+            ) => Verdict::NewSession,
+
+            // All sessions that the token has are in use, by whomever.
+            (OpenSession, ckr::CKR_SESSION_COUNT) | (_, ckr::CKR_TOKEN_RESOURCE_EXCEEDED) => {
+                Verdict::Fail(BackendErrorKind::Throttled)
+            }
+
+            (
+                _,
+                ckr::CKR_DEVICE_ERROR
+                | ckr::CKR_DEVICE_REMOVED
+                | ckr::CKR_DEVICE_MEMORY
+                | ckr::CKR_HOST_MEMORY
+                | ckr::CKR_TOKEN_NOT_PRESENT
+                | ckr::CKR_TOKEN_NOT_RECOGNIZED
+                | ckr::CKR_SLOT_ID_INVALID
+                | ckr::CKR_CRYPTOKI_NOT_INITIALIZED
+                | ckr::CKR_GENERAL_ERROR
+                | ckr::CKR_FUNCTION_FAILED,
+            ) => Verdict::Unwell,
+
+            _ => Verdict::Fail(BackendErrorKind::Other),
+        }
+    }
+
+    /// The name in the standard.
+    fn name(self) -> Option<&'static str> {
+        NAMES.iter().find(|(code, _)| *code == self.0).map(|(_, name)| *name)
+    }
+}
+
+impl fmt::Display for ReturnCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "CKR {:#010x}", self.0),
+        }
+    }
+}
+
+impl fmt::Debug for ReturnCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ReturnCode({self})")
+    }
+}
+
+impl StdError for ReturnCode {}
+
+macro_rules! names {
+    ($($name:ident)*) => {
+        /// The codes that a module may return in one of the [`Phase`]s, and what the standard calls them.
+        const NAMES: &[(ckr::CK_RV, &str)] = &[$((ckr::$name, stringify!($name))),*];
+    };
+}
+
+names! {
+    CKR_OK CKR_CANCEL CKR_HOST_MEMORY CKR_SLOT_ID_INVALID CKR_GENERAL_ERROR CKR_FUNCTION_FAILED CKR_ARGUMENTS_BAD
+    CKR_CANT_LOCK CKR_ATTRIBUTE_SENSITIVE CKR_ATTRIBUTE_TYPE_INVALID CKR_ATTRIBUTE_VALUE_INVALID CKR_ACTION_PROHIBITED
+    CKR_DATA_INVALID CKR_DATA_LEN_RANGE CKR_DEVICE_ERROR CKR_DEVICE_MEMORY CKR_DEVICE_REMOVED
+    CKR_ENCRYPTED_DATA_INVALID CKR_ENCRYPTED_DATA_LEN_RANGE CKR_AEAD_DECRYPT_FAILED CKR_FUNCTION_CANCELED
+    CKR_FUNCTION_NOT_SUPPORTED CKR_KEY_HANDLE_INVALID CKR_KEY_SIZE_RANGE CKR_KEY_TYPE_INCONSISTENT CKR_KEY_NEEDED
+    CKR_KEY_CHANGED CKR_KEY_FUNCTION_NOT_PERMITTED CKR_MECHANISM_INVALID CKR_MECHANISM_PARAM_INVALID
+    CKR_OBJECT_HANDLE_INVALID CKR_OPERATION_ACTIVE CKR_OPERATION_NOT_INITIALIZED CKR_PIN_INCORRECT CKR_PIN_INVALID
+    CKR_PIN_LEN_RANGE CKR_PIN_EXPIRED CKR_PIN_LOCKED CKR_SESSION_CLOSED CKR_SESSION_COUNT CKR_SESSION_HANDLE_INVALID
+    CKR_SESSION_PARALLEL_NOT_SUPPORTED CKR_SESSION_READ_ONLY CKR_SESSION_READ_WRITE_SO_EXISTS
+    CKR_TEMPLATE_INCOMPLETE CKR_TEMPLATE_INCONSISTENT CKR_TOKEN_NOT_PRESENT CKR_TOKEN_NOT_RECOGNIZED
+    CKR_TOKEN_WRITE_PROTECTED CKR_USER_ALREADY_LOGGED_IN CKR_USER_NOT_LOGGED_IN CKR_USER_PIN_NOT_INITIALIZED
+    CKR_USER_TYPE_INVALID CKR_USER_ANOTHER_ALREADY_LOGGED_IN CKR_USER_TOO_MANY_TYPES CKR_RANDOM_NO_RNG
+    CKR_BUFFER_TOO_SMALL CKR_CRYPTOKI_NOT_INITIALIZED CKR_CRYPTOKI_ALREADY_INITIALIZED CKR_MUTEX_BAD
+    CKR_MUTEX_NOT_LOCKED CKR_FIPS_SELF_TEST_FAILED CKR_FUNCTION_REJECTED CKR_TOKEN_RESOURCE_EXCEEDED
+    CKR_OPERATION_CANCEL_FAILED CKR_KEY_EXHAUSTED
+}
+
+#[cfg(test)]
+mod tests {
+    use ckr::*;
+
+    use super::*;
+    use Phase::*;
+
+    const PHASES: [Phase; 13] = [
+        Module,
+        Token,
+        OpenSession,
+        Session,
+        Login,
+        Find,
+        Attributes,
+        Generate,
+        Random,
+        EncryptInit,
+        Encrypt,
+        DecryptInit,
+        Decrypt,
+    ];
+    const INIT: [Phase; 2] = [EncryptInit, DecryptInit];
+
+    #[track_caller]
+    fn assert_verdict(phases: &[Phase], codes: &[CK_RV], verdict: Verdict) {
+        for &phase in phases {
+            for &code in codes {
+                assert_eq!(
+                    ReturnCode(code).verdict(phase),
+                    verdict,
+                    "{} in {phase:?}",
+                    ReturnCode(code)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn success_is_success() {
+        assert_verdict(&PHASES, &[CKR_OK], Verdict::Done);
+        assert_verdict(&[Login], &[CKR_USER_ALREADY_LOGGED_IN], Verdict::Done);
+    }
+
+    #[test]
+    fn a_key_that_may_not_is_told_from_a_key_that_is_gone() {
+        let usage = Verdict::Fail(BackendErrorKind::KeyUsage);
+        let codes = [
+            CKR_KEY_FUNCTION_NOT_PERMITTED,
+            CKR_KEY_TYPE_INCONSISTENT,
+            CKR_KEY_SIZE_RANGE,
+        ];
+        assert_verdict(&INIT, &codes, usage);
+        let codes = [CKR_KEY_HANDLE_INVALID, CKR_OBJECT_HANDLE_INVALID];
+        assert_verdict(&PHASES, &codes, Verdict::SearchAgain);
+        assert_verdict(&INIT, &[CKR_GENERAL_ERROR], Verdict::SearchAgain);
+        assert_verdict(&[Attributes], &[CKR_GENERAL_ERROR], Verdict::SearchAgain);
+        assert_eq!(Verdict::SearchAgain.kind(), Some(BackendErrorKind::KeyNotFound));
+    }
+
+    #[test]
+    fn a_bad_parameter_is_the_clients_on_decrypt_and_ours_on_encrypt() {
+        let invalid = Verdict::Fail(BackendErrorKind::InvalidCiphertext);
+        assert_verdict(&[DecryptInit], &[CKR_MECHANISM_PARAM_INVALID], invalid);
+        assert_verdict(&[EncryptInit], &[CKR_MECHANISM_PARAM_INVALID], Verdict::Misconfigured);
+        assert_verdict(&INIT, &[CKR_MECHANISM_INVALID], Verdict::Misconfigured);
+        assert_eq!(Verdict::Misconfigured.kind(), Some(BackendErrorKind::Other));
+    }
+
+    #[test]
+    fn wrong_tags_are_recognised_or_suspected() {
+        let codes = [
+            CKR_ENCRYPTED_DATA_INVALID,
+            CKR_ENCRYPTED_DATA_LEN_RANGE,
+            CKR_DATA_INVALID,
+            CKR_DATA_LEN_RANGE,
+            0x42,
+        ];
+        assert_verdict(&[Decrypt], &codes, Verdict::Fail(BackendErrorKind::InvalidCiphertext));
+        assert_verdict(
+            &[Decrypt],
+            &[CKR_GENERAL_ERROR, CKR_FUNCTION_FAILED],
+            Verdict::Ambiguous,
+        );
+    }
+
+    #[test]
+    fn only_decrypt_blames_the_ciphertext() {
+        for phase in PHASES
+            .into_iter()
+            .filter(|phase| !matches!(phase, DecryptInit | Decrypt))
+        {
+            for code in 0..0x300 {
+                let verdict = ReturnCode(code).verdict(phase);
+                assert_ne!(
+                    verdict.kind(),
+                    Some(BackendErrorKind::InvalidCiphertext),
+                    "{code:#x} in {phase:?}"
+                );
+                assert_ne!(verdict, Verdict::Ambiguous, "{code:#x} in {phase:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_another_session_may_mend_is_tried_again() {
+        assert_verdict(&PHASES, &[CKR_USER_NOT_LOGGED_IN], Verdict::LogInAgain);
+        let codes = [
+            CKR_SESSION_HANDLE_INVALID,
+            CKR_SESSION_CLOSED,
+            CKR_OPERATION_ACTIVE,
+            CKR_OPERATION_NOT_INITIALIZED,
+        ];
+        assert_verdict(&PHASES, &codes, Verdict::NewSession);
+        let codes = [
+            CKR_DEVICE_ERROR,
+            CKR_DEVICE_REMOVED,
+            CKR_TOKEN_NOT_PRESENT,
+            CKR_CRYPTOKI_NOT_INITIALIZED,
+            CKR_DEVICE_MEMORY,
+            CKR_HOST_MEMORY,
+            CKR_SLOT_ID_INVALID,
+        ];
+        assert_verdict(&PHASES, &codes, Verdict::Unwell);
+        let codes = [CKR_GENERAL_ERROR, CKR_FUNCTION_FAILED];
+        assert_verdict(&[OpenSession, Login, Find, Random, Encrypt], &codes, Verdict::Unwell);
+        for verdict in [
+            Verdict::LogInAgain,
+            Verdict::NewSession,
+            Verdict::Unwell,
+            Verdict::Ambiguous,
+        ] {
+            assert_eq!(verdict.kind(), Some(BackendErrorKind::Unavailable));
+        }
+    }
+
+    #[test]
+    fn a_refused_pin_is_never_tried_again() {
+        let codes = [
+            CKR_PIN_INCORRECT,
+            CKR_PIN_INVALID,
+            CKR_PIN_LEN_RANGE,
+            CKR_PIN_EXPIRED,
+            CKR_PIN_LOCKED,
+        ];
+        assert_verdict(&[Login], &codes, Verdict::PinRefused);
+        assert_verdict(&[Login], &[CKR_USER_PIN_NOT_INITIALIZED], Verdict::PinRefused);
+    }
+
+    #[test]
+    fn other_codes_fail_at_once() {
+        let codes = [
+            CKR_ARGUMENTS_BAD,
+            CKR_BUFFER_TOO_SMALL,
+            CKR_VENDOR_DEFINED,
+            CKR_VENDOR_DEFINED + 7,
+            CK_RV::MAX,
+        ];
+        assert_verdict(&PHASES, &codes, Verdict::Fail(BackendErrorKind::Other));
+    }
+
+    #[test]
+    fn codes_print_their_names() {
+        assert_eq!(format!("{:?}", ReturnCode(0)), "ReturnCode(CKR_OK)");
+        assert_eq!(ReturnCode(0x203).to_string(), "CKR_KEY_EXHAUSTED");
+        assert_eq!(ReturnCode(0x4).to_string(), "CKR 0x00000004");
+        for (index, (code, name)) in NAMES.iter().enumerate() {
+            assert!(
+                NAMES[..index].iter().all(|(other, _)| other != code),
+                "{name} stands there twice"
+            );
+        }
+    }
+}

@@ -1,5 +1,5 @@
-//! The thread that looks after a token: it keeps a session that is never used for work, tests the token, looks at its keys
-//! again, and brings it back when it has failed.
+//! The thread that looks after a token: it keeps a session that is never used for work, tests the token, looks at its
+//! keys again, and brings it back when it has failed.
 //!
 //! ```text
 //! connected ──test fails, with new sessions too──▶ down: requests are refused at once
@@ -200,8 +200,8 @@ impl Attendant {
         }
     }
 
-    /// Two encryptions and a decryption of each: that the IVs are made, and made anew (ENC-6), and that what comes back is
-    /// what went in.
+    /// Two encryptions and a decryption of each: that the IVs are made, and made anew (ENC-6), and that what comes back
+    /// is what went in.
     fn test(&mut self, access: &Access<'_>, slot: ck::CK_SLOT_ID) -> Result<Checkup, Setback> {
         let mut latency = Duration::ZERO;
         if let (Some(key), Some(session)) = (self.test_key, self.probe.opened(access)) {
@@ -283,7 +283,8 @@ impl Attendant {
         self.test(&access, connection.slot)
     }
 
-    /// One attempt to bring the token back: the module is initialized anew, if that may be, and the token is looked for.
+    /// One attempt to bring the token back: the module is initialized anew, if that may be, and the token is looked
+    /// for.
     fn recover(&mut self) {
         match self.token.module.reinitialize(self.generation, LAST_CALLS) {
             Ok(()) => {}

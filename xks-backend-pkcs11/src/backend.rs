@@ -17,7 +17,7 @@ use xks_core::{
 
 use crate::{
     attendant::Attendant,
-    config::{Config, Dispatch},
+    config::{Config, Dispatch, LONGEST},
     error::OpenError,
     gcm, health,
     inline::Sessions,
@@ -86,8 +86,8 @@ impl Pkcs11Backend {
     }
 
     /// As [`open`](Self::open), but a token that does not work at the moment is waited for in the background, and the
-    /// requests until then are answered `Unavailable`. So one HSM of a fleet that is down at the start keeps nobody from
-    /// starting.
+    /// requests until then are answered `Unavailable`. So one HSM of a fleet that is down at the start keeps nobody
+    /// from starting.
     ///
     /// # Errors
     /// What no waiting mends: a library that is no module, a refused PIN, a token without AES-GCM, a failed self-test.
@@ -124,7 +124,7 @@ impl Pkcs11Backend {
             attendant: Mutex::default(),
             is_stopped: AtomicBool::new(false),
         };
-        let thread = thread::Builder::new().name(format!("xks-attend-{}", backend.token.name()));
+        let thread = thread::Builder::new().name("xks-hsm-attend".to_owned());
         // From here on a failure drops the backend, which cleans up.
         let attendant = thread.spawn(|| attendant.run()).map_err(OpenError::Thread)?;
         *backend.attendant() = Some(attendant);
@@ -149,10 +149,11 @@ impl Pkcs11Backend {
     }
 
     /// Takes no more requests, waits for those in the module, closes the sessions, and finalizes the module if no other
-    /// backend uses it. Says whether all calls had returned within the time; if not, the module is left as it is, and the
-    /// process should end without unloading it. To say it twice does no harm.
+    /// backend uses it. Says whether all calls had returned within the time; if not, the module is left as it is, and
+    /// the process should end without unloading it. To say it twice does no harm.
     #[must_use = "a module with calls in it may crash when the process ends"]
     pub fn shutdown(&self, patience: Duration) -> bool {
+        let patience = patience.min(LONGEST);
         let end = Instant::now() + patience;
         self.token.bell.stop();
         let hanging = self.calls.stop_within(patience);

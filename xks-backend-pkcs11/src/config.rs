@@ -105,8 +105,8 @@ impl Config {
         self
     }
 
-    /// The most sessions that serve requests at once: one or more, by default 30. Two more are kept for other purposes; a
-    /// token that allows fewer gets fewer.
+    /// The most sessions that serve requests at once: one or more, by default 30. Two more are kept for other purposes;
+    /// a token that allows fewer gets fewer.
     ///
     /// This also sets the queue to eight requests for each session, and the calls that may be
     /// [written off](Self::max_written_off) to as many as there are sessions: say other numbers after it.
@@ -165,8 +165,8 @@ impl Config {
         self
     }
 
-    /// How often a key that is in use is looked at again: whether it is still there and still the same, and what it may be
-    /// used for. By default every 30 seconds. A key that the module itself refuses is noticed at once.
+    /// How often a key that is in use is looked at again: whether it is still there and still the same, and what it may
+    /// be used for. By default every 30 seconds. A key that the module itself refuses is noticed at once.
     #[must_use]
     pub fn key_refresh(mut self, interval: Duration) -> Self {
         self.key_refresh = interval;
@@ -203,6 +203,9 @@ impl Config {
     }
 }
 
+/// A day: no time here is longer.
+pub(crate) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
 impl Config {
     pub(crate) fn check(&self) -> Result<(), OpenError> {
         if self.sessions == 0 {
@@ -215,6 +218,15 @@ impl Config {
             return Err(OpenError::Config(
                 "an interval of zero would keep the token busy with nothing",
             ));
+        }
+        let times = [
+            self.deadline,
+            self.key_refresh,
+            self.health_interval,
+            self.recovery_interval,
+        ];
+        if times.into_iter().any(|time| time > LONGEST) {
+            return Err(OpenError::Config("a time is longer than a day"));
         }
         Ok(())
     }
@@ -253,8 +265,8 @@ pub enum Dispatch {
     /// answered at their deadline also when the module does not return.
     #[default]
     Threads,
-    /// On the thread that polls the request: for modules that answer in microseconds, such as SoftHSM2, where the way to
-    /// another thread would take longer than the call. A module that does not return keeps that thread.
+    /// On the thread that polls the request: for modules that answer in microseconds, such as SoftHSM2, where the way
+    /// to another thread would take longer than the call. A module that does not return keeps that thread.
     Inline,
 }
 

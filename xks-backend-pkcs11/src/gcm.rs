@@ -1,6 +1,9 @@
 //! AES-GCM on a session: where the IV comes from, and where it and the tag are in what the module returns.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use cryptoki_sys::{CK_OBJECT_HANDLE, CK_SESSION_HANDLE};
 use xks_core::{BackendError, BackendErrorKind, Iv, Tag, Zeroizing};
@@ -51,22 +54,26 @@ pub(crate) struct Sealed {
 /// Where a token's IVs come from, and what is watched of them.
 pub(crate) struct Ivs {
     source: IvSource,
+    /// How many IVs are remembered.
+    memory: usize,
     watched: Mutex<Watched>,
 }
 
 /// What must not come again, on whichever session.
 #[derive(Default)]
 struct Watched {
-    /// The IV of the last encryption.
-    last: Option<Iv>,
+    /// The IVs of the last encryptions.
+    recent: VecDeque<Iv>,
     /// The first bytes that the token's random source last gave.
     random: Option<[u8; IV]>,
 }
 
 impl Ivs {
-    pub(crate) fn new(source: IvSource) -> Self {
+    /// For so many sessions: encryptions that began before the source broke may still end after it did.
+    pub(crate) fn new(source: IvSource, sessions: usize) -> Self {
         Self {
             source,
+            memory: sessions.saturating_mul(2).clamp(32, 256),
             watched: Mutex::default(),
         }
     }
@@ -143,7 +150,7 @@ impl Ivs {
         Ok(next)
     }
 
-    /// An IV that is all zeros was never made by anybody, and one that is the last one again is a repetition.
+    /// An IV that is all zeros was never made by anybody, and one of the last ones again is a repetition.
     fn accept(&self, iv: &[u8]) -> Result<Iv, Setback> {
         if iv.iter().all(|byte| *byte == 0) {
             return Err(Setback::IvFault(
@@ -151,11 +158,16 @@ impl Ivs {
             ));
         }
         let iv = Iv::try_from(iv).map_err(|_| unusable("an IV has an illegal length"))?;
-        if self.watched().last.replace(iv) == Some(iv) {
+        let mut watched = self.watched();
+        if watched.recent.contains(&iv) {
             return Err(Setback::IvFault(
-                "two encryptions in a row had the same IV: the source of IVs is broken",
+                "an encryption had the IV of one just before: the source of IVs is broken",
             ));
         }
+        if watched.recent.len() >= self.memory {
+            watched.recent.pop_front();
+        }
+        watched.recent.push_back(iv);
         Ok(iv)
     }
 

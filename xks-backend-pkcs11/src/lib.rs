@@ -36,37 +36,39 @@
 //!               │                  └─ new session, new login, new search: each once ◀── what the return code asks for
 //!               └ deadline over: Timeout, wherever the request is; a call that does not return is written off
 //! ```
-//! [`Dispatch::Inline`] leaves out queue and thread, for modules that answer in microseconds. What a return code asks for
-//! is a table, [`ReturnCode::verdict`], made from what modules were seen to answer: the same event has different codes in
-//! different modules, and one code stands for different events.
+//! [`Dispatch::Inline`] leaves out queue and thread, for modules that answer in microseconds. What a return code asks
+//! for is a table, [`ReturnCode::verdict`], made from what modules were seen to answer: the same event has different
+//! codes in different modules, and one code stands for different events.
 //!
 //! # What it does about failures
 //! * **A hung call** is answered `Timeout` at its deadline. Its thread is written off and replaced, up to a
 //!   [limit](Config::max_written_off); health is DEGRADED meanwhile.
-//! * **Sessions that are closed, a login that is lost, a key that was deleted and made again**: mended within the request.
+//! * **Sessions that are closed, a login that is lost, a key that was deleted and made again**: mended within the
+//!   request.
 //! * **A failing device**: requests are refused at once (`Unavailable`), so that a [`Fleet`](xks_core::Fleet) can ask
 //!   another HSM, and the module is initialized anew until the token works; never while a call is in it. A module that
 //!   other tokens work in, or that another component of the process has initialized, is left initialized.
 //! * **A wrong PIN** is tried once. The backend stays down and says so.
-//! * **An ambiguous return code** of a decryption, such as SoftHSM2's for a wrong tag, is looked into: the decryption is
-//!   tried again, then something is encrypted and decrypted with the same key. Only if that goes well was it the
+//! * **An ambiguous return code** of a decryption, such as SoftHSM2's for a wrong tag, is looked into: the decryption
+//!   is tried again, then something is encrypted and decrypted with the same key. Only if that goes well was it the
 //!   ciphertext.
-//! * **IVs** that are zero or repeat themselves are never used, and nothing more is encrypted until the backend is opened
-//!   anew (ENC-6). The test at the start finds out wrong [`Quirks`] before that.
+//! * **IVs** that are zero or repeat themselves are never used, and nothing more is encrypted until the backend is
+//!   opened anew (ENC-6). The test at the start finds out wrong [`Quirks`] before that.
 //!
 //! # Keys
-//! An external key id is a key's label, its `CKA_ID`, or [what you say](Config::key). A name that two keys have is refused.
-//! Only AES keys of 256 bits encrypt; of others there are metadata that say what they are. Handles and attributes are
-//! cached; what others change on the token is seen within [a while](Config::key_refresh), a key that is gone at once.
+//! An external key id is a key's label, its `CKA_ID`, or [what you say](Config::key). A name that two keys have is
+//! refused. Only AES keys of 256 bits encrypt; of others there are metadata that say what they are. Handles and
+//! attributes are cached; what others change on the token is seen within [a while](Config::key_refresh), a key that is
+//! gone at once.
 //!
 //! # Health
-//! A thread of the backend's own [tests](Config::health_interval) the token with a key made for it (HLT-1), and health is
-//! answered from the last test, at once. A test that is older than 60 seconds counts as UNAVAILABLE (HLT-3).
+//! A thread of the backend's own [tests](Config::health_interval) the token with a key made for it (HLT-1), and health
+//! is answered from the last test, at once. A test that is older than 60 seconds counts as UNAVAILABLE (HLT-3).
 //!
 //! # The process
 //! A module is loaded once, and never unloaded. Several backends may share one. It is initialized with leave to use the
-//! system's locks. Do not fork after a backend was opened. Environment variables that a module reads are to be set before
-//! the process starts.
+//! system's locks. Do not fork after a backend was opened. Environment variables that a module reads are to be set
+//! before the process starts.
 
 // Unsafe code is in `raw.rs` alone.
 #![deny(unsafe_code)]

@@ -13,8 +13,8 @@ use crate::{
 
 /// Where the IV of an encryption comes from (ENC-6).
 ///
-/// A module that is said to make its own and does not would encrypt under an IV of zeros, again and again, and no return
-/// code tells. So it is tried before the first request, and an IV that is still zero after a call is never used.
+/// A module that is said to make its own and does not would encrypt under an IV of zeros, again and again, and no
+/// return code tells. So it is tried before the first request, and an IV that is still zero after a call is never used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum IvSource {
@@ -129,8 +129,8 @@ impl Quirks {
         ..Self::STANDARD
     };
 
-    /// AWS CloudHSM: the HSM makes the IV; a busy cluster answers with codes that mean something else elsewhere. The PIN
-    /// has the form `user:password`. With a single HSM, the client's key availability check has to be disabled.
+    /// AWS CloudHSM: the HSM makes the IV; a busy cluster answers with codes that mean something else elsewhere. The
+    /// PIN has the form `user:password`. With a single HSM, the client's key availability check has to be disabled.
     pub const CLOUDHSM: Self = Self {
         name: "cloudhsm",
         vendor: Some("AWS"),

@@ -71,7 +71,8 @@ impl Cryptoki {
         if list.is_null() {
             return Err(LoadError::NoFunctionList);
         }
-        // SAFETY: the module answered that this points to its list, which begins with its version, whatever else there is.
+        // SAFETY: the module answered that this points to its list, which begins with its version, whatever else there
+        // is.
         let version = unsafe { ptr::addr_of!((*list).version).read_unaligned() };
         if version.major < 2 {
             return Err(LoadError::Version(version.major, version.minor));

@@ -207,8 +207,8 @@ impl Token {
         Ok(())
     }
 
-    /// Opens a session where there is none; false if the token has no more of them to give. What else may be wrong is for
-    /// a request to find out.
+    /// Opens a session where there is none; false if the token has no more of them to give. What else may be wrong is
+    /// for a request to find out.
     pub(crate) fn prepare(&self, place: &mut Place) -> bool {
         if !place.is_empty() {
             return true;
@@ -284,8 +284,8 @@ impl Token {
     }
 
     /// Whether a decryption has failed because of its ciphertext or because of the module: right after, something is
-    /// encrypted and decrypted with the same key, or with the test key where that one may not. If that goes well, it was
-    /// the ciphertext.
+    /// encrypted and decrypted with the same key, or with the test key where that one may not. If that goes well, it
+    /// was the ciphertext.
     fn ask_canary(&self, place: &mut Place, key: Option<&Key>, error: &CallError) -> Result<(), BackendError> {
         let (connection, access) = self.enter()?;
         let key = key.filter(|key| key.permits(KeyUsage::Encrypt)).map(|key| key.handle);

@@ -1,5 +1,5 @@
-//! A session, and the place that holds one: it is closed when it is no longer wanted, but only in the generation that it
-//! was opened in. Later its handle may be another's.
+//! A session, and the place that holds one: it is closed when it is no longer wanted, but only in the generation that
+//! it was opened in. Later its handle may be another's.
 
 use std::sync::Arc;
 

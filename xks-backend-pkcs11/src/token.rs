@@ -64,7 +64,7 @@ impl Token {
     pub(crate) fn new(config: Config, module: Arc<Module>, bell: Arc<Bell>) -> Self {
         Self {
             keys: Keys::new(config.key_lookup, config.key_names.clone()),
-            ivs: Ivs::new(config.quirks.iv_source()),
+            ivs: Ivs::new(config.quirks.iv_source(), config.sessions),
             config,
             module,
             bell,

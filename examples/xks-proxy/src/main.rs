@@ -1,7 +1,7 @@
 //! `xks-proxy`: an AWS KMS external key store proxy.
 //!
-//! Told of a PKCS#11 module it serves the keys of a token; without one, software keys for a demo. Either way it prints all
-//! that is needed to call it.
+//! Told of a PKCS#11 module it serves the keys of a token; without one, software keys for a demo. Either way it prints
+//! all that is needed to call it.
 
 #![forbid(unsafe_code)]
 

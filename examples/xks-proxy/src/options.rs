@@ -48,8 +48,8 @@ struct KeyStoreOptions {
     #[arg(long, default_value = "/demo-key-store", value_name = "PREFIX")]
     uri_path_prefix: UriPathPrefix,
 
-    /// The access key id that requests are signed with; the secret comes from --secret-access-key-file, or else from the
-    /// environment variable XKS_SECRET_ACCESS_KEY. By default both are made anew at each start, and printed.
+    /// The access key id that requests are signed with; the secret comes from --secret-access-key-file, or else from
+    /// the environment variable XKS_SECRET_ACCESS_KEY. By default both are made anew at each start, and printed.
     #[arg(long, value_name = "ID")]
     access_key_id: Option<AccessKeyId>,
 
@@ -57,8 +57,8 @@ struct KeyStoreOptions {
     #[arg(long, value_name = "FILE", requires = "access_key_id")]
     secret_access_key_file: Option<PathBuf>,
 
-    /// How AAD and ciphertext metadata are authenticated. AWS's sample proxy has `digest`. What was encrypted with one does
-    /// not decrypt with the other.
+    /// How AAD and ciphertext metadata are authenticated. AWS's sample proxy has `digest`. What was encrypted with one
+    /// does not decrypt with the other.
     #[arg(long, value_enum, default_value_t)]
     aad_framing: Framing,
 }
@@ -83,8 +83,8 @@ struct TokenOptions {
     #[arg(long, value_name = "PLACE")]
     slot_index: Option<usize>,
 
-    /// The file with the PIN, or passphrase; an empty file for one of no characters. Without --pin-file and --pin-env nobody
-    /// logs in.
+    /// The file with the PIN, or passphrase; an empty file for one of no characters. Without --pin-file and --pin-env
+    /// nobody logs in.
     #[arg(long, value_name = "FILE", conflicts_with = "pin_env")]
     pin_file: Option<PathBuf>,
 
@@ -112,7 +112,8 @@ struct TokenOptions {
     #[arg(long, value_name = "NUMBER")]
     sessions: Option<usize>,
 
-    /// How many requests may wait for a session; any further is answered ThrottlingException. By default 8 for each session.
+    /// How many requests may wait for a session; any further is answered ThrottlingException. By default 8 for each
+    /// session.
     #[arg(long, value_name = "NUMBER")]
     queue: Option<usize>,
 
@@ -124,8 +125,8 @@ struct TokenOptions {
     #[arg(long)]
     inline: bool,
 
-    /// The label of an AES-256 key to test the token with, at the start and for health. It must back no KMS key. By default
-    /// one is made for the purpose, which leaves nothing behind.
+    /// The label of an AES-256 key to test the token with, at the start and for health. It must back no KMS key. By
+    /// default one is made for the purpose, which leaves nothing behind.
     #[arg(long, value_name = "LABEL", conflicts_with = "no_test_key")]
     test_key: Option<String>,
 

@@ -88,8 +88,8 @@ impl Token {
         Some(format!("{}, {}, {}", health.vendor(), member.model(), member.status()))
     }
 
-    /// Closes the sessions and finalizes the module before the process ends: a module may crash that still has a call in
-    /// it then.
+    /// Closes the sessions and finalizes the module before the process ends: a module may crash that still has a call
+    /// in it then.
     pub(crate) fn close(&self) {
         if self.backend.shutdown(LAST_CALLS) {
             tracing::info!("the token is closed");

@@ -1,5 +1,5 @@
-//! Threads that call the module, each with a place for a session, behind a queue that has an end. Whoever waits is answered at the
-//! deadline, whatever the module does: the timekeeper, which never calls the module, sees to that.
+//! Threads that call the module, each with a place for a session, behind a queue that has an end. Whoever waits is
+//! answered at the deadline, whatever the module does: the timekeeper, which never calls the module, sees to that.
 
 use std::{
     collections::VecDeque,
@@ -182,8 +182,8 @@ impl<P: 'static> Pool<P> {
         started.map(|()| pool)
     }
 
-    /// Has work done on one of the threads. The error is `Throttled` when the queue is full, `Unavailable` when no thread
-    /// is left or the pool is stopped, and `Timeout` when the deadline comes first.
+    /// Has work done on one of the threads. The error is `Throttled` when the queue is full, `Unavailable` when no
+    /// thread is left or the pool is stopped, and `Timeout` when the deadline comes first.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut P, Instant) -> Result<T, BackendError> + Send + 'static,
@@ -316,7 +316,7 @@ impl<P: 'static> Shared<P> {
         state: &mut State<P>,
     ) -> io::Result<()> {
         let shared = Arc::clone(self);
-        let thread = thread::Builder::new().name(format!("xks-{name}-{}", self.name));
+        let thread = thread::Builder::new().name(format!("xks-hsm-{name}"));
         state.threads += 1;
         let started = thread.spawn(move || {
             let _ends = ThreadEnds(&shared);

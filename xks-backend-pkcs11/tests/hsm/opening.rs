@@ -1,6 +1,6 @@
 //! What is checked before the first request, and what whoever starts a backend is told.
 
-use std::{error::Error as _, fs, path::Path};
+use std::{error::Error as _, fs, path::Path, time::Duration};
 
 use xks_backend_pkcs11::{
     Config, Dispatch, IvSource, KeyName, LoadError, OpenError, Pin, PinError, Pkcs11Backend, Quirks, SlotSelector,
@@ -104,6 +104,31 @@ fn tokens_are_told_apart() {
         let error = fails(config(&softhsm_path()));
         assert!(matches!(error, OpenError::Ambiguous { count: 2, .. }), "{error:?}");
         assert!(error.to_string().contains("serial number"), "{error}");
+    });
+}
+
+#[test]
+fn what_cannot_be_is_not_opened() {
+    own_process("opening::what_cannot_be_is_not_opened", |hsm| {
+        hsm.token(TOKEN, PIN);
+        let config = || config(&softhsm_path());
+        let (zero, long) = (Duration::ZERO, Duration::MAX);
+        for config in [
+            config().sessions(0),
+            config().deadline(zero),
+            config().deadline(long),
+            config().key_refresh(zero),
+            config().key_refresh(long),
+            config().health_interval(zero),
+            config().recovery_interval(zero),
+            config().recovery_interval(long),
+            config().module_parameters("a zero \0"),
+        ] {
+            let error = fails(config);
+            assert!(matches!(error, OpenError::Config(_)), "{error:?}");
+        }
+        // As long as it likes, in the end.
+        assert!(open(config().sessions(1).queue_length(0).max_written_off(0)).shutdown(long));
     });
 }
 

@@ -280,7 +280,9 @@ impl Attendant {
         if !access.is_logged_in(anchor.handle)? && connection.wants_login {
             return Err(unavailable().into());
         }
-        self.test(&access, connection.slot)
+        let checkup = self.test(&access, connection.slot)?;
+        token.module.close_the_unclosed(&access);
+        Ok(checkup)
     }
 
     /// One attempt to bring the token back: the module is initialized anew, if that may be, and the token is looked

@@ -33,6 +33,7 @@ pub(crate) fn check(backend: Pkcs11Backend, quirks: Quirks) {
         backend.shutdown(std::time::Duration::from_secs(10)),
         "calls did not return"
     );
+    drop(backend);
 }
 
 async fn what_is_said_of_keys(backend: &Pkcs11Backend) {

@@ -1,11 +1,4 @@
-//! The thread that looks after a token: it keeps a session that is never used for work, tests the token, looks at its
-//! keys again, and brings it back when it has failed.
-//!
-//! ```text
-//! connected ──test fails, with new sessions too──▶ down: requests are refused at once
-//!     ▲                                              │  every recovery interval
-//!     └── token found, logged in, tested ◀── finalize, initialize (when nobody is inside)
-//! ```
+//! How a token is found, logged in to and tested: at the start, and whenever it has failed.
 
 use std::{
     sync::Arc,
@@ -13,75 +6,27 @@ use std::{
 };
 
 use cryptoki_sys as ck;
+use xks_core::{BackendError, BackendErrorKind, KeyUsage};
 
+use super::Attendant;
 use crate::{
-    bell::Wake,
     config::{SlotSelector, TestKey},
     error::{CallError, OpenError},
     gcm::{self, Setback},
     health::Checkup,
     keys,
-    module::{Access, NotReinitialized},
+    module::Access,
     quirks::SessionMode,
     raw::{Attribute, TokenInfo},
     session::Place,
-    token::{Connection, Token},
+    token::Connection,
 };
-
-/// How long a failed module's last calls are waited for before it is finalized.
-const LAST_CALLS: Duration = Duration::from_millis(250);
 
 /// The additional authenticated data and the plaintext of a test.
 const TEST_AAD: &[u8] = b"xks-backend-pkcs11 test";
 const TEST_PLAINTEXT: &[u8] = b"not a secret, 32 bytes of length";
 
-pub(crate) struct Attendant {
-    token: Arc<Token>,
-    /// Keeps the login alive. Never used for work.
-    anchor: Place,
-    /// Holds the test key, tests, and looks at keys.
-    probe: Place,
-    test_key: Option<ck::CK_OBJECT_HANDLE>,
-    /// The initialization of the module in which the token was last looked for.
-    generation: u64,
-}
-
 impl Attendant {
-    pub(crate) fn new(token: Arc<Token>) -> Self {
-        let module = &token.module;
-        Self {
-            anchor: Place::new(Arc::clone(module)),
-            probe: Place::new(Arc::clone(module)),
-            token,
-            test_key: None,
-            generation: 0,
-        }
-    }
-
-    /// Until the bell is stopped.
-    pub(crate) fn run(mut self) {
-        loop {
-            let interval = if self.token.is_connected() {
-                self.token.config.health_interval.min(self.token.config.key_refresh)
-            } else {
-                self.token.config.recovery_interval
-            };
-            match self.token.bell.wait_until(Instant::now() + interval) {
-                Wake::Stopped => break,
-                Wake::Rung | Wake::Time if self.token.is_connected() => {
-                    self.look_after();
-                    if self.token.is_connected() {
-                        self.refresh_keys();
-                    }
-                }
-                // A refused PIN is not tried again; somebody has to see to it.
-                Wake::Rung | Wake::Time if self.token.pin_refused().is_some() => {}
-                Wake::Rung | Wake::Time => self.recover(),
-            }
-        }
-        self.token.disconnected("the backend was shut down".to_owned());
-    }
-
     /// Finds the token, logs in and tests it; requests are served from then on.
     pub(crate) fn connect(&mut self) -> Result<(), OpenError> {
         let token = Arc::clone(&self.token);
@@ -152,7 +97,9 @@ impl Attendant {
     fn retire(&mut self, access: &Access<'_>) {
         for place in [&mut self.anchor, &mut self.probe] {
             if let Some(session) = place.opened(access)
-                && access.is_logged_in(session.handle).is_err()
+                && access
+                    .is_logged_in(session.handle)
+                    .is_err_and(|error| error.says_session_is_gone())
             {
                 place.forget();
             }
@@ -202,7 +149,7 @@ impl Attendant {
 
     /// Two encryptions and a decryption of each: that the IVs are made, and made anew (ENC-6), and that what comes back
     /// is what went in.
-    fn test(&mut self, access: &Access<'_>, slot: ck::CK_SLOT_ID) -> Result<Checkup, Setback> {
+    pub(super) fn test(&mut self, access: &Access<'_>, slot: ck::CK_SLOT_ID) -> Result<Checkup, Setback> {
         let mut latency = Duration::ZERO;
         if let (Some(key), Some(session)) = (self.test_key, self.probe.opened(access)) {
             for _ in 0..2 {
@@ -213,8 +160,8 @@ impl Attendant {
                 let opened = gcm::open(access, session.handle, key, &sealed.iv, TEST_AAD, &both)?;
                 latency = latency.max(sealed_at - start).max(sealed_at.elapsed());
                 if *opened != TEST_PLAINTEXT {
-                    return Err(Setback::Final(xks_core::BackendError::new(
-                        xks_core::BackendErrorKind::Other,
+                    return Err(Setback::Final(BackendError::new(
+                        BackendErrorKind::Other,
                         "a test encryption does not decrypt to what it was made from",
                     )));
                 }
@@ -229,127 +176,6 @@ impl Attendant {
             latency,
             is_deep: self.test_key.is_some(),
         })
-    }
-
-    /// Tests the token; if that fails, with new sessions; if that fails too, the token is down.
-    fn look_after(&mut self) {
-        let token = Arc::clone(&self.token);
-        let problem = match self.test_again() {
-            Ok(checkup) => {
-                token.note_checkup(checkup);
-                return;
-            }
-            // It works, for others: the last test's result stays until it is too old.
-            Err(Setback::Call(error)) if token.config.quirks.is_throttled(&error) => return,
-            Err(Setback::IvFault(fault)) => {
-                token.note_iv_fault(fault);
-                return;
-            }
-            Err(Setback::Call(error)) => error.to_string(),
-            Err(Setback::Final(error)) => error.to_string(),
-        };
-        let error = match self.connect() {
-            Ok(()) => {
-                tracing::info!(token = token.name(), problem, "the token needed new sessions");
-                return;
-            }
-            // All that it allows are at work; that is no failure.
-            Err(OpenError::Call(error)) if error.says_no_more_sessions() => return,
-            Err(error) => error,
-        };
-        let problem = chain(&error);
-        tracing::error!(
-            token = token.name(),
-            problem,
-            "the token does not work: requests are refused until it does"
-        );
-        self.go_down(&error);
-        if self.token.pin_refused().is_none() {
-            self.recover();
-        }
-    }
-
-    fn test_again(&mut self) -> Result<Checkup, Setback> {
-        let token = Arc::clone(&self.token);
-        let unavailable = || xks_core::BackendError::from(xks_core::BackendErrorKind::Unavailable);
-        let access = token.module.enter().ok_or_else(unavailable)?;
-        let connection = token.connection_in(access.generation()).ok_or_else(unavailable)?;
-        let (Some(anchor), Some(_)) = (self.anchor.opened(&access), self.probe.opened(&access)) else {
-            return Err(unavailable().into());
-        };
-        if !access.is_logged_in(anchor.handle)? && connection.wants_login {
-            return Err(unavailable().into());
-        }
-        let checkup = self.test(&access, connection.slot)?;
-        token.module.close_the_unclosed(&access);
-        Ok(checkup)
-    }
-
-    /// One attempt to bring the token back: the module is initialized anew, if that may be, and the token is looked
-    /// for.
-    fn recover(&mut self) {
-        match self.token.module.reinitialize(self.generation, LAST_CALLS) {
-            Ok(()) => {}
-            Err(
-                problem @ (NotReinitialized::NotOurs | NotReinitialized::InUse | NotReinitialized::NotFinalized(_)),
-            ) => {
-                tracing::debug!(%problem, "the PKCS#11 module is not initialized anew");
-            }
-            Err(problem @ NotReinitialized::Wedged(_)) => {
-                self.token.disconnected(problem.to_string());
-                tracing::warn!(token = self.token.name(), %problem);
-            }
-            Err(problem @ NotReinitialized::Call(_)) => {
-                self.token.disconnected(problem.to_string());
-                tracing::debug!(%problem, "the PKCS#11 module cannot be initialized");
-                return;
-            }
-        }
-        match self.connect() {
-            Ok(()) => tracing::info!(token = self.token.name(), "the token works again"),
-            Err(error) => self.go_down(&error),
-        }
-    }
-
-    pub(crate) fn go_down(&self, error: &OpenError) {
-        if matches!(error, OpenError::PinRefused(_)) {
-            tracing::error!(
-                token = self.token.name(),
-                "the token refuses the PIN, which is not tried again: correct it, and restart"
-            );
-        }
-        self.token.disconnected(chain(error));
-    }
-
-    /// Looks again at the keys that have not been looked at for a while.
-    fn refresh_keys(&mut self) {
-        let token = Arc::clone(&self.token);
-        let epoch = token.epoch();
-        for (id, old) in token.keys.older_than(token.config.key_refresh, epoch) {
-            // There may be many keys, and something that cannot wait.
-            if token.bell.is_rung() {
-                return;
-            }
-            let (Some(access), Some(name)) = (token.module.enter(), token.keys.name(&id)) else {
-                return;
-            };
-            let Some(session) = self.probe.opened(&access) else {
-                return;
-            };
-            match keys::look_at(&access, session.handle, old.handle, &name, epoch) {
-                Ok(Some(key)) => token.keys.update(&id, &old, key),
-                // The next request searches.
-                Ok(None) => token.keys.forget(&id, old.handle),
-                Err(error) => {
-                    tracing::debug!(%error, key = %id, "a key could not be looked at again");
-                    token.keys.forget(&id, old.handle);
-                    if !error.leaves_session_usable() {
-                        token.bell.ring();
-                        return;
-                    }
-                }
-            }
-        }
     }
 }
 
@@ -372,7 +198,7 @@ fn make_test_key(
 }
 
 fn is_test_key(key: &keys::Key) -> bool {
-    key.permits(xks_core::KeyUsage::Encrypt) && key.permits(xks_core::KeyUsage::Decrypt)
+    key.permits(KeyUsage::Encrypt) && key.permits(KeyUsage::Decrypt)
 }
 
 /// A self-test in which a call fails because the quirks are wrong says so.
@@ -388,17 +214,6 @@ fn explain(error: CallError) -> OpenError {
         };
     }
     OpenError::TestCall(error)
-}
-
-/// An error and all its causes in one line.
-fn chain(error: &OpenError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// The slot of the token that was asked for.

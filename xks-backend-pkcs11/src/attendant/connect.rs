@@ -46,7 +46,8 @@ impl Attendant {
             return Err(OpenError::NoAesGcm { token: info.label });
         }
 
-        if info.wants_login() && token.config.pin.login().is_none() {
+        let is_first_time = token.info().is_none();
+        if is_first_time && info.wants_login() && token.config.pin.login().is_none() {
             tracing::warn!(
                 token = info.label,
                 "the token wants a login, and no PIN is configured: private keys are not to be seen"

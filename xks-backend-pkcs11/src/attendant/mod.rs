@@ -34,6 +34,8 @@ pub(crate) struct Attendant {
     test_key: Option<ck::CK_OBJECT_HANDLE>,
     /// The initialization of the module in which the token was last looked for.
     generation: u64,
+    /// A call hangs in the module, so that it cannot be initialized anew.
+    is_wedged: bool,
 }
 
 impl Attendant {
@@ -45,6 +47,7 @@ impl Attendant {
             token,
             test_key: None,
             generation: 0,
+            is_wedged: false,
         }
     }
 
@@ -129,7 +132,9 @@ impl Attendant {
     /// One attempt to bring the token back: the module is initialized anew, if that may be, and the token is looked
     /// for.
     fn recover(&mut self) {
-        match self.token.module.reinitialize(self.generation, LAST_CALLS) {
+        let outcome = self.token.module.reinitialize(self.generation, LAST_CALLS);
+        let was_wedged = std::mem::replace(&mut self.is_wedged, matches!(outcome, Err(NotReinitialized::Wedged(_))));
+        match outcome {
             Ok(()) => {}
             Err(
                 problem @ (NotReinitialized::NotOurs | NotReinitialized::InUse | NotReinitialized::NotFinalized(_)),
@@ -138,7 +143,9 @@ impl Attendant {
             }
             Err(problem @ NotReinitialized::Wedged(_)) => {
                 self.token.disconnected(problem.to_string());
-                tracing::warn!(token = self.token.name(), %problem);
+                if !was_wedged {
+                    tracing::warn!(token = self.token.name(), %problem);
+                }
             }
             Err(problem @ NotReinitialized::Call(_)) => {
                 self.token.disconnected(problem.to_string());

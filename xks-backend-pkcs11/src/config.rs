@@ -236,7 +236,7 @@ impl Config {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SlotSelector {
-    /// The first slot that has a token.
+    /// The first slot that has an initialized token.
     First,
     /// The slot at this place, from 0, among those that have a token. Places may change when tokens come and go.
     Index(usize),

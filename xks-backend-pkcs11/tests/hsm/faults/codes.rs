@@ -75,3 +75,12 @@ pub(super) const CODES: [CK_RV; 69] = [
     0x0bad,
     CK_RV::MAX,
 ];
+
+/// Those that tell of a device or a module that does not work.
+pub(super) const STORMS: [(CK_RV, &str); 5] = [
+    (CKR_DEVICE_ERROR, "CKR_DEVICE_ERROR"),
+    (CKR_GENERAL_ERROR, "CKR_GENERAL_ERROR"),
+    (CKR_FUNCTION_FAILED, "CKR_FUNCTION_FAILED"),
+    (CKR_CRYPTOKI_NOT_INITIALIZED, "CKR_CRYPTOKI_NOT_INITIALIZED"),
+    (CKR_TOKEN_NOT_PRESENT, "CKR_TOKEN_NOT_PRESENT"),
+];

@@ -162,7 +162,7 @@ impl Pair {
     }
 
     fn traffic(&self) -> Traffic {
-        Traffic::start(Arc::clone(&self.fleet) as _, &KEYS, 8)
+        Traffic::start(&self.fleet, &KEYS, 8)
     }
 
     /// How many operations each has begun.

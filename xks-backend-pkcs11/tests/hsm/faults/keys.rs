@@ -38,7 +38,9 @@ fn deleted_and_made_again() {
             let before = traffic.so_far();
             traffic.wait_for_successes(50);
             let tally = traffic.stop();
-            tally.assert_only(&[Kind::KeyNotFound]);
+            // SoftHSM2 says of a key that is about to go or to come that it may do nothing.
+            tally.assert_only(&[Kind::KeyNotFound, Kind::KeyUsage]);
+            assert!(tally.of(Kind::KeyUsage) <= 8, "{tally:?}");
             assert_eq!(tally.failed(), before.failed(), "{tally:?}");
             scene.end();
         }

@@ -1,12 +1,11 @@
-//! How backends begin and end: in the midst of traffic, of failures, and of others that use the same module.
+//! How backends begin and end, in the midst of traffic and of failures.
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
-use xks_backend_pkcs11::{Dispatch, Pkcs11Backend};
+use xks_backend_pkcs11::Pkcs11Backend;
 use xks_core::{BackendErrorKind, HealthStatus};
 use xks_pkcs11_fixture::{
     Function, Profile, Shim, When, own_process,
@@ -14,8 +13,11 @@ use xks_pkcs11_fixture::{
     thread_count,
 };
 
-use super::{BOTH, KEYS, Scene, beginnings, make_keys, traffic::Traffic};
+use super::{BOTH, KEYS, Scene, beginnings, make_keys};
 use crate::support::{assert_fails, config, encrypt, round_trip, run, vendor_config, wait_until};
+
+/// What ails a token.
+type Trouble = fn(&Shim);
 
 /// Backends come and go: nothing is left of any of them.
 #[test]
@@ -58,6 +60,35 @@ fn dropped_under_load() {
     });
 }
 
+/// A backend is shut down under load: what is in the module is answered, what comes after is refused at once, and nobody
+/// is left without an answer.
+#[test]
+fn shut_down_under_load() {
+    own_process("faults::life::shut_down_under_load", |hsm| {
+        make_keys(hsm);
+        let shim = Shim::load();
+        for dispatch in BOTH {
+            let threads = thread_count();
+            shim.latency_of_operations(Duration::from_millis(3));
+            let scene = Scene::again(&shim, Profile::SoftHsm, |config| config.dispatch(dispatch));
+            let traffic = scene.traffic(16);
+            traffic.wait_for_successes(20);
+            assert!(scene.backend.shutdown(Duration::from_secs(10)));
+            let counters = shim.counters();
+            assert_eq!((counters.open_sessions, counters.in_flight), (0, 0));
+            assert_eq!(counters.initialized, counters.finalized);
+            traffic.wait_for_failures(50);
+            let tally = traffic.stop();
+            tally.assert_only(&[BackendErrorKind::Unavailable]);
+            assert_eq!(shim.counters(), counters, "something was called after it");
+            assert!(scene.backend.shutdown(Duration::ZERO), "once more");
+            drop(scene);
+            wait_until("no thread is left", || thread_count() <= threads);
+        }
+        shim.assert_clean();
+    });
+}
+
 /// A backend is shut down while its token does not work: that takes no longer than otherwise.
 #[test]
 fn dropped_in_a_storm() {
@@ -88,116 +119,6 @@ fn dropped_in_a_storm() {
             shim.clear();
         }
         Scene::again(&shim, Profile::SoftHsm, |config| config).end();
-    });
-}
-
-/// Of two backends on one token, one is dropped under load: the other one's requests do not notice, for the login and the
-/// module stay.
-#[test]
-fn one_of_two() {
-    own_process("faults::life::one_of_two", |hsm| {
-        make_keys(hsm);
-        let shim = Shim::load();
-        let scene = Scene::again(&shim, Profile::SoftHsm, |config| config);
-        let traffic = scene.traffic(4);
-        for number in 0..6 {
-            let other = Scene::again(&shim, Profile::SoftHsm, |config| config.dispatch(BOTH[number % 2]));
-            let others = other.traffic(4);
-            others.wait_for_successes(20);
-            traffic.wait_for_successes(20);
-            assert_eq!(others.stop().failed(), 0);
-            assert!(
-                Arc::into_inner(other.backend)
-                    .unwrap()
-                    .shutdown(Duration::from_secs(10))
-            );
-            traffic.wait_for_successes(50);
-        }
-        let tally = traffic.stop();
-        assert_eq!(tally.failed(), 0, "{tally:?}");
-        assert_eq!(shim.counters().finalized, 0);
-        scene.end();
-        assert_eq!(shim.counters().finalized, 1);
-    });
-}
-
-/// Two backends on one module fail together, and both come back, each with what is its own: the module is initialized anew
-/// for both at once.
-#[test]
-fn two_that_fail() {
-    own_process("faults::life::two_that_fail", |hsm| {
-        make_keys(hsm);
-        let shim = Shim::load();
-        let scenes = [Dispatch::Threads, Dispatch::Inline]
-            .map(|dispatch| Scene::again(&shim, Profile::SoftHsm, |config| config.dispatch(dispatch)));
-        let traffic = scenes.each_ref().map(|scene| scene.traffic(4));
-        for _ in 0..4 {
-            traffic.iter().for_each(|traffic| drop(traffic.wait_for_successes(20)));
-            let before = shim.counters().initialized;
-            shim.sticky(CKR_DEVICE_ERROR);
-            shim.wait_until("another generation", |counters| counters.initialized > before);
-            let took = traffic.each_ref().map(|traffic| traffic.wait_for_successes(1));
-            println!("recovered within {took:?}");
-        }
-        traffic.iter().for_each(|traffic| drop(traffic.wait_for_successes(50)));
-        let [first, second] = traffic.map(Traffic::stop);
-        first.assert_only(&[BackendErrorKind::Unavailable]);
-        second.assert_only(&[BackendErrorKind::Unavailable]);
-        let [first, second] = scenes;
-        assert!(
-            Arc::into_inner(first.backend)
-                .unwrap()
-                .shutdown(Duration::from_secs(10))
-        );
-        second.end();
-    });
-}
-
-/// A module that another component of the process has initialized is used, and left to that one.
-#[test]
-fn in_the_module_of_another() {
-    own_process("faults::life::in_the_module_of_another", |hsm| {
-        make_keys(hsm);
-        let shim = Shim::load();
-        let other = Pkcs11::new(shim.path()).unwrap();
-        let initialize = || CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK);
-        other.initialize(initialize()).unwrap();
-        for dispatch in BOTH {
-            let scene = Scene::again(&shim, Profile::SoftHsm, |config| config.dispatch(dispatch));
-            let traffic = scene.traffic(4);
-            traffic.wait_for_successes(50);
-            shim.close_sessions();
-            traffic.wait_for_successes(50);
-            assert_eq!(traffic.stop().failed(), 0);
-            // What ends by itself ends without a new start, too.
-            let traffic = scene.traffic(4);
-            shim.storm(CKR_DEVICE_ERROR);
-            scene.wait_for_health(HealthStatus::Unavailable);
-            shim.calm();
-            traffic.wait_for_successes(50);
-            traffic.stop().assert_only(&[BackendErrorKind::Unavailable]);
-            scene.end();
-        }
-        let counters = shim.counters();
-        assert_eq!((counters.initialized, counters.finalized), (1, 0));
-        assert!(other.get_slots_with_token().is_ok(), "it goes on");
-
-        // It leaves: the module is the backend's from then on.
-        let scene = Scene::again(&shim, Profile::SoftHsm, |config| config);
-        let traffic = scene.traffic(4);
-        traffic.wait_for_successes(20);
-        let tally = traffic.stop();
-        assert_eq!(tally.failed(), 0, "{tally:?}");
-        other.finalize().unwrap();
-        let start = Instant::now();
-        wait_until("the module is taken over", || {
-            run(round_trip(&*scene.backend, KEYS[0], b"")).is_ok()
-        });
-        println!("taken over after {:?}", start.elapsed());
-        scene.wait_for_health(HealthStatus::Active);
-        let scene = scene.without_rules(); // nobody tells whether a session is of an initialization that has ended
-        scene.end();
-        assert_eq!(shim.counters().finalized, 2);
     });
 }
 
@@ -255,15 +176,15 @@ fn opened_before_the_token_is_ready() {
     own_process("faults::life::opened_before_the_token_is_ready", |hsm| {
         make_keys(hsm);
         let shim = Shim::load();
-        let begin: [(&str, fn(&Shim)); 5] = [
+        let begin: [(&str, Trouble); 5] = [
             ("a storm", |shim| shim.storm(CKR_DEVICE_ERROR)),
             ("a sticky storm", |shim| shim.sticky_storm(CKR_TOKEN_NOT_PRESENT)),
             ("no slots", |shim| shim.empty_slot_list(When::always())),
             ("no start", |shim| {
-                shim.fail(Function::C_Initialize, CKR_DEVICE_ERROR, When::always())
+                shim.fail(Function::C_Initialize, CKR_DEVICE_ERROR, When::always());
             }),
             ("no test key", |shim| {
-                shim.fail(Function::C_GenerateKey, CKR_DEVICE_ERROR, When::always())
+                shim.fail(Function::C_GenerateKey, CKR_DEVICE_ERROR, When::always());
             }),
         ];
         for (what, begin) in begin {

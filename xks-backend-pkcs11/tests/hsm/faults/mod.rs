@@ -1,6 +1,8 @@
 //! The fault campaign: what goes wrong in a module, in a token, or in what others do to them, while there is traffic. In
 //! each of them: no lost or wrong answer, no crash, no session or thread left behind.
+#![allow(clippy::print_stdout, reason = "how long and how often, for whoever looks into it")]
 
+mod anew;
 mod bits;
 mod closed;
 mod codes;
@@ -12,20 +14,25 @@ mod keys;
 mod life;
 mod pin;
 mod removed;
+mod shared;
 mod storms;
+mod stuck;
 mod sweep;
 mod traffic;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use xks_backend_pkcs11::{Config, Dispatch, Pkcs11Backend, Status};
-use xks_core::{HealthStatus, KeyBackend as _};
+use xks_core::{BackendError, HealthStatus, KeyBackend as _};
 use xks_pkcs11_fixture::{Function, Functions, KeyTemplate, Profile, Shim, SoftHsm, thread_count};
 
 use self::traffic::Traffic;
 use crate::{
     checks::VALUE,
-    support::{PIN, TOKEN, open, run, vendor_config, wait_until},
+    support::{PIN, TOKEN, open, round_trip, run, vendor_config, wait_until},
 };
 
 /// How many sessions serve requests.
@@ -68,7 +75,7 @@ impl Scene {
     }
 
     pub(crate) fn traffic(&self, tasks: usize) -> Traffic {
-        Traffic::start(Arc::clone(&self.backend) as _, &KEYS, tasks)
+        Traffic::start(&self.backend, &KEYS, tasks)
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -77,7 +84,7 @@ impl Scene {
 
     /// HLT-1: what KMS is told, which never takes long.
     pub(crate) fn health(&self) -> HealthStatus {
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         let health = run(self.backend.health()).unwrap();
         assert!(
             start.elapsed() < Duration::from_secs(3),
@@ -92,6 +99,13 @@ impl Scene {
     pub(crate) fn wait_for_health(&self, status: HealthStatus) {
         wait_until(&format!("health {status}"), || self.status().health == status);
         assert_eq!(self.health(), status, "{:?}", self.status());
+    }
+
+    /// Waits until all sessions are open, which is a little after the start.
+    #[track_caller]
+    pub(crate) fn wait_for_sessions(&self) {
+        self.shim
+            .wait_until("all sessions", |counters| counters.open_sessions >= SESSIONS + 2);
     }
 
     /// Everything works, and nothing was left behind: no calls, no sessions, no threads.
@@ -149,4 +163,11 @@ pub(crate) fn beginnings() -> Functions {
         | Function::C_GenerateKey
         | Function::C_GenerateRandom
         | Functions::CRYPT
+}
+
+/// How long an encryption with a decryption takes, and how it ends.
+pub(crate) fn timed(backend: &Pkcs11Backend, key: &str) -> (Duration, Result<(), BackendError>) {
+    let start = Instant::now();
+    let outcome = run(round_trip(backend, key, b"plaintext"));
+    (start.elapsed(), outcome)
 }

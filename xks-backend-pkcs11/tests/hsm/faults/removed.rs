@@ -67,7 +67,9 @@ fn one_of_two() {
             config.slot(SlotSelector::TokenLabel("other".into()))
         });
         let traffic = [&scene, &other].map(|scene| scene.traffic(4));
-        traffic.iter().for_each(|traffic| drop(traffic.wait_for_successes(20)));
+        for traffic in &traffic {
+            traffic.wait_for_successes(20);
+        }
         for _ in 0..2 {
             shim.remove_token("other", CKR_DEVICE_REMOVED);
             other.wait_for_health(HealthStatus::Unavailable);

@@ -2,23 +2,14 @@
 
 use std::{thread::sleep, time::Duration};
 
-use xks_backend_pkcs11::Dispatch;
 use xks_core::{BackendErrorKind, HealthStatus};
 use xks_pkcs11_fixture::{Function, Functions, Profile, Shim, SoftHsm, When, own_process, sys::*};
 
-use super::{BOTH, Scene, beginnings, make_keys};
+use super::{BOTH, Scene, codes::STORMS, make_keys};
 
 /// What the owner of an HSM waits for the first right answer at most, after a storm has ended; more than the second that
 /// it should be, for busy machines.
 const RECOVERY: Duration = Duration::from_secs(3);
-
-const STORMS: [(CK_RV, &str); 5] = [
-    (CKR_DEVICE_ERROR, "CKR_DEVICE_ERROR"),
-    (CKR_GENERAL_ERROR, "CKR_GENERAL_ERROR"),
-    (CKR_FUNCTION_FAILED, "CKR_FUNCTION_FAILED"),
-    (CKR_CRYPTOKI_NOT_INITIALIZED, "CKR_CRYPTOKI_NOT_INITIALIZED"),
-    (CKR_TOKEN_NOT_PRESENT, "CKR_TOKEN_NOT_PRESENT"),
-];
 
 /// All calls fail until the storm is over.
 #[test]
@@ -38,7 +29,7 @@ fn that_end_with_a_new_start() {
 #[test]
 fn that_a_new_start_ends() {
     own_process("faults::storms::that_a_new_start_ends", |hsm| {
-        weather(hsm, Shim::sticky, false)
+        weather(hsm, Shim::sticky, false);
     });
 }
 
@@ -104,35 +95,6 @@ fn with_no_slots_at_first() {
     });
 }
 
-/// Even the end and the new start of the module fail at first: they are tried again.
-#[test]
-fn that_even_ending_meets() {
-    own_process("faults::storms::that_even_ending_meets", |hsm| {
-        make_keys(hsm);
-        let shim = Shim::load();
-        for (function, code) in [
-            (Function::C_Finalize, CKR_DEVICE_ERROR),
-            (Function::C_Finalize, CKR_GENERAL_ERROR),
-            (Function::C_Initialize, CKR_DEVICE_ERROR),
-            (Function::C_Initialize, CKR_FUNCTION_FAILED),
-        ] {
-            let scene = Scene::again(&shim, Profile::SoftHsm, |config| config);
-            let traffic = scene.traffic(4);
-            traffic.wait_for_successes(20);
-            shim.fail(function, code, When::times(3));
-            shim.sticky(CKR_DEVICE_REMOVED);
-            traffic.wait_for_failures(1);
-            let took = traffic.wait_for_successes(1);
-            println!("{function:?} -> {code:#x}: recovered within {took:?}");
-            scene.wait_for_health(HealthStatus::Active);
-            traffic.stop().assert_only(&[BackendErrorKind::Unavailable]);
-            let before = shim.counters();
-            scene.end();
-            assert_eq!(shim.counters().finalized, before.finalized + 1, "it is ours still");
-        }
-    });
-}
-
 /// Storms that come and go faster than anybody can look: a ciphertext is never taken for a bad one because of them.
 #[test]
 fn that_are_short() {
@@ -141,7 +103,10 @@ fn that_are_short() {
         let shim = Shim::load();
         for (dispatch, code) in BOTH.into_iter().zip([CKR_GENERAL_ERROR, CKR_FUNCTION_FAILED]) {
             let scene = Scene::again(&shim, Profile::SoftHsm, |config| {
-                config.dispatch(dispatch).recovery_interval(Duration::from_millis(20))
+                config
+                    .dispatch(dispatch)
+                    .health_interval(Duration::from_millis(100))
+                    .recovery_interval(Duration::from_millis(20))
             });
             let traffic = scene.traffic(8);
             traffic.wait_for_successes(20);
@@ -157,30 +122,6 @@ fn that_are_short() {
             tally.assert_only(&[BackendErrorKind::Unavailable]);
             scene.end();
         }
-    });
-}
-
-/// Each of the calls by which the token is brought back fails once: it is brought back all the same.
-#[test]
-fn on_the_way_back() {
-    own_process("faults::storms::on_the_way_back", |hsm| {
-        let scene = Scene::new(hsm, |config| config.recovery_interval(Duration::from_millis(10)));
-        let traffic = scene.traffic(4);
-        for number in 0..40 {
-            let before = scene.shim.counters().initialized;
-            scene.shim.sticky(CKR_DEVICE_ERROR);
-            scene
-                .shim
-                .wait_until("another generation", |counters| counters.initialized > before);
-            let code = STORMS[number as usize % STORMS.len()].0;
-            scene.shim.fail(beginnings(), code, When::once().after(number));
-            traffic.wait_for_successes(5);
-            scene.shim.clear();
-        }
-        scene.wait_for_health(HealthStatus::Active);
-        traffic.wait_for_successes(50);
-        traffic.stop().assert_only(&[BackendErrorKind::Unavailable]);
-        scene.end();
     });
 }
 
@@ -227,54 +168,4 @@ fn of_a_single_cloud() {
             shim.reset();
         }
     });
-}
-
-/// The module is initialized anew again and again, under eight threads of traffic: it is never finalized with a call in
-/// it, and no session of an older generation is used or closed, even where its handle is given out again.
-#[test]
-fn again_and_again() {
-    own_process("faults::storms::again_and_again", |hsm| {
-        make_keys(hsm);
-        let shim = Shim::load();
-        generations(&shim, Dispatch::Threads);
-        generations(&shim, Dispatch::Inline);
-    });
-}
-
-/// The same, where the handles of sessions begin at 1 in each generation.
-#[test]
-fn again_and_again_with_the_same_handles() {
-    own_process("faults::storms::again_and_again_with_the_same_handles", |hsm| {
-        make_keys(hsm);
-        let shim = Shim::load();
-        shim.reuse_handles();
-        generations(&shim, Dispatch::Threads);
-        generations(&shim, Dispatch::Inline);
-    });
-}
-
-fn generations(shim: &Shim, dispatch: Dispatch) {
-    let scene = Scene::again(shim, Profile::SoftHsm, |config| config.dispatch(dispatch));
-    let traffic = scene.traffic(8);
-    let before = shim.counters().finalized;
-    for generation in 1..=8 {
-        traffic.wait_for_successes(30);
-        shim.sticky(CKR_DEVICE_ERROR);
-        shim.wait_until("another generation", |counters| {
-            counters.finalized >= before + generation
-        });
-        let took = traffic.wait_for_successes(1);
-        assert!(took < RECOVERY, "{took:?}");
-    }
-    traffic.wait_for_successes(100);
-    let tally = traffic.stop();
-    println!(
-        "{dispatch:?}: {} right, {} failed, slowest {:?}",
-        tally.ok,
-        tally.failed(),
-        tally.slowest
-    );
-    tally.assert_only(&[BackendErrorKind::Unavailable]);
-    shim.assert_clean();
-    scene.end();
 }

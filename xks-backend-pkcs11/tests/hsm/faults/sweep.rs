@@ -106,7 +106,7 @@ fn sweep(hsm: &SoftHsm, profile: Profile) {
             wrong.push(format!("{}: {outcome:?}", case.text()));
         }
         let next = if case.step == Step::Search { &name } else { KEYS[0] };
-        let mut next = || runtime.block_on(round_trip(backend, next, b"next"));
+        let next = || runtime.block_on(round_trip(backend, next, b"next"));
         if case.has_token_tested() {
             wait_until("the next request", || next().is_ok());
             wait_for_silence(&shim);

@@ -45,7 +45,7 @@ pub(crate) struct Failures {
 
 impl Traffic {
     /// Starts so many tasks on a runtime of their own with so many threads.
-    pub(crate) fn start(backend: Arc<dyn KeyBackend>, keys: &[&str], tasks: usize) -> Self {
+    pub(crate) fn start<B: KeyBackend + 'static>(backend: &Arc<B>, keys: &[&str], tasks: usize) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(tasks.min(8))
             .enable_time()
@@ -58,7 +58,7 @@ impl Traffic {
         };
         for task in 0..tasks {
             let source = Source {
-                backend: Arc::clone(&backend),
+                backend: Arc::clone(backend) as _,
                 key: keys[task % keys.len()].to_owned(),
                 task,
                 tally: Arc::clone(&traffic.tally),
@@ -123,8 +123,12 @@ impl Tally {
     /// Panics if any request failed in another way.
     #[track_caller]
     pub(crate) fn assert_only(&self, kinds: &[BackendErrorKind]) {
-        let are_expected = self.failures.iter().all(|failures| kinds.contains(&failures.kind));
-        assert!(are_expected, "not only {kinds:?}: {self:?}");
+        if let Some(other) = self.failures.iter().find(|failures| !kinds.contains(&failures.kind)) {
+            panic!(
+                "not only {kinds:?}, but {} times {}: {self:?}",
+                other.count, other.first
+            );
+        }
     }
 
     /// How long a request took on average that failed so.

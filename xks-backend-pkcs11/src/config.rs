@@ -4,7 +4,7 @@ use std::{collections::HashMap, fmt, path::PathBuf, time::Duration};
 
 use xks_core::KeyId;
 
-use crate::{error::OpenError, pin::Pin, quirks::Quirks};
+use crate::{error::OpenError, pin::Pin, quirks::Quirks, raw::AttributeValue};
 
 /// How a backend finds and uses its token. [`Config::new`] has defaults for all but the module's path.
 ///
@@ -85,6 +85,9 @@ impl Config {
     }
 
     /// The user's PIN. By default there is none, and nobody logs in.
+    ///
+    /// A token knows one login for all of a process: where another backend or component has logged in, a wrong PIN here
+    /// goes unnoticed until the module has to be initialized anew, and no PIN does as well as a right one.
     #[must_use]
     pub fn pin(mut self, pin: Pin) -> Self {
         self.pin = pin;
@@ -119,6 +122,7 @@ impl Config {
     }
 
     /// How many requests may wait for a session; any further is `Throttled` at once. By default eight for each session.
+    /// With fewer than one for each, a request may be refused while a session is just becoming free.
     #[must_use]
     pub fn queue_length(mut self, requests: usize) -> Self {
         self.queue = requests;
@@ -166,7 +170,8 @@ impl Config {
     }
 
     /// How often a key that is in use is looked at again: whether it is still there and still the same, and what it may
-    /// be used for. By default every 30 seconds. A key that the module itself refuses is noticed at once.
+    /// be used for. By default every 30 seconds. A key that the module itself refuses is noticed at once; a second key of the same name only when
+    /// the key has to be searched for again.
     #[must_use]
     pub fn key_refresh(mut self, interval: Duration) -> Self {
         self.key_refresh = interval;
@@ -218,6 +223,18 @@ impl Config {
             return Err(OpenError::Config(
                 "an interval of zero would keep the token busy with nothing",
             ));
+        }
+        let named = match &self.test_key {
+            TestKey::Named(name) => Some(name),
+            TestKey::Session | TestKey::None => None,
+        };
+        if self
+            .key_names
+            .values()
+            .chain(named)
+            .any(|name| name.bytes().len() > AttributeValue::ROOM)
+        {
+            return Err(OpenError::Config("a key's name has more than 256 bytes"));
         }
         let times = [
             self.deadline,
@@ -281,7 +298,7 @@ pub enum KeyLookup {
     Id,
 }
 
-/// What names a key on its token.
+/// What names a key on its token: at most 256 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KeyName {
@@ -289,6 +306,15 @@ pub enum KeyName {
     Label(String),
     /// `CKA_ID`
     Id(Vec<u8>),
+}
+
+impl KeyName {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Label(label) => label.as_bytes(),
+            Self::Id(id) => id,
+        }
+    }
 }
 
 impl fmt::Display for KeyName {
@@ -312,7 +338,7 @@ pub enum TestKey {
     Session,
     /// A key on the token, an AES-256 key that may encrypt and decrypt: where the token makes no session keys.
     Named(KeyName),
-    /// None. Then nothing tells before the first request whether the token makes IVs as its quirks say, and health is
-    /// never better than DEGRADED.
+    /// None. Then nothing tells before the first request whether the token makes IVs as its quirks say, health is never
+    /// better than DEGRADED, and a wrong ciphertext of a key that may not encrypt is told from a failing token by guess.
     None,
 }

@@ -316,9 +316,9 @@ pub(crate) fn look_at(
         (ck::CKA_UNWRAP, KeyUsage::Unwrap),
         (ck::CKA_DERIVE, KeyUsage::Derive),
     ];
-    let (name_kind, expected) = match name {
-        KeyName::Label(label) => (ck::CKA_LABEL, label.as_bytes()),
-        KeyName::Id(id) => (ck::CKA_ID, &**id),
+    let name_kind = match name {
+        KeyName::Label(_) => ck::CKA_LABEL,
+        KeyName::Id(_) => ck::CKA_ID,
     };
     let [key_type, length, actual, token] = cryptoki.attributes(
         session,
@@ -330,7 +330,7 @@ pub(crate) fn look_at(
             Wanted::Flag(ck::CKA_TOKEN),
         ],
     )?;
-    if actual.bytes() != Some(expected) || token.flag() == Some(false) {
+    if actual.bytes() != Some(name.bytes()) || token.flag() == Some(false) {
         return Ok(None);
     }
     let flags = cryptoki.attributes(session, handle, USAGES.map(|(kind, _)| Wanted::Flag(kind)))?;

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, TryLockError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -24,14 +24,19 @@ use crate::{
     raw::Cryptoki,
 };
 
-/// All modules of the process. None is ever unloaded.
-static MODULES: Mutex<Option<HashMap<PathBuf, Arc<Module>>>> = Mutex::new(None);
+/// All modules of the process, by where their function lists are: one library may have many names. None is ever unloaded.
+static MODULES: Mutex<Option<HashMap<usize, Arc<Module>>>> = Mutex::new(None);
 
 pub(crate) struct Module {
     path: PathBuf,
     parameters: Option<&'static CStr>,
     cryptoki: Cryptoki,
     gate: Gate,
+    /// How many backends have a token that works.
+    up: AtomicUsize,
+    /// Sessions that could not be closed, and the generation that they are of. Locked for a moment only: whoever is
+    /// inside the gate may wait for this, and never for `state`, which is held while the gate is drained.
+    unclosed: Mutex<Vec<(ck::CK_SESSION_HANDLE, u64)>>,
     /// Counts the initializations. Handles are good in the generation that they were given out in.
     generation: AtomicU64,
     state: Mutex<State>,
@@ -41,10 +46,6 @@ struct State {
     initialized: Initialized,
     /// The backends that there are, each by the bell that has it test its token.
     users: Vec<Arc<Bell>>,
-    /// How many of them have a token that works.
-    up: usize,
-    /// Sessions that could not be closed, and the generation that they are of.
-    unclosed: Vec<(ck::CK_SESSION_HANDLE, u64)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -92,9 +93,11 @@ impl Module {
     fn loaded(path: &Path, parameters: Option<&str>) -> Result<Arc<Self>, OpenError> {
         let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
         let modules = modules.get_or_insert_default();
-        // A bare name is for the system's loader to find.
-        let key = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        if let Some(module) = modules.get(&key) {
+        let (cryptoki, address) = Cryptoki::load(path).map_err(|source| OpenError::Load {
+            path: path.to_owned(),
+            source,
+        })?;
+        if let Some(module) = modules.get(&address) {
             let same = module.parameters.map(CStr::to_bytes) == parameters.map(str::as_bytes);
             return same
                 .then(|| Arc::clone(module))
@@ -104,24 +107,20 @@ impl Module {
             .map(CString::new)
             .transpose()
             .map_err(|_| OpenError::Config("the module's parameters hold a zero byte"))?;
-        let cryptoki = Cryptoki::load(path).map_err(|source| OpenError::Load {
-            path: path.to_owned(),
-            source,
-        })?;
         let module = Arc::new(Self {
-            path: key.clone(),
+            path: path.to_owned(),
             parameters: parameters.map(|text| &*Box::leak(text.into_boxed_c_str())),
             cryptoki,
             gate: Gate::closed(),
+            up: AtomicUsize::new(0),
+            unclosed: Mutex::default(),
             generation: AtomicU64::new(0),
             state: Mutex::new(State {
                 initialized: Initialized::No,
                 users: Vec::new(),
-                up: 0,
-                unclosed: Vec::new(),
             }),
         });
-        modules.insert(key, Arc::clone(&module));
+        modules.insert(address, Arc::clone(&module));
         Ok(module)
     }
 
@@ -176,12 +175,11 @@ impl Module {
 
     /// Notes that one more, or one less, of the module's tokens works.
     pub(crate) fn note_up(&self, is_up: bool) {
-        let mut state = self.state();
-        state.up = if is_up {
-            state.up + 1
+        if is_up {
+            self.up.fetch_add(1, Ordering::SeqCst);
         } else {
-            state.up.saturating_sub(1)
-        };
+            self.up.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 
     /// Closes a session, now or when the device is well again.
@@ -190,13 +188,13 @@ impl Module {
             && !error.says_session_is_gone()
         {
             tracing::debug!(%error, "a session was not closed");
-            self.state().unclosed.push((session, access.generation()));
+            self.unclosed().push((session, access.generation()));
         }
     }
 
     /// Closes the sessions that could not be closed before.
     pub(crate) fn close_the_unclosed(&self, access: &Access<'_>) {
-        let unclosed = std::mem::take(&mut self.state().unclosed);
+        let unclosed = std::mem::take(&mut *self.unclosed());
         for (session, generation) in unclosed {
             if generation == access.generation() {
                 self.close_session(access, session);
@@ -211,7 +209,7 @@ impl Module {
         if self.generation.load(Ordering::SeqCst) != generation && state.initialized != Initialized::No {
             return Ok(());
         }
-        if state.up > 0 {
+        if self.up.load(Ordering::SeqCst) > 0 {
             // Those who believe that their token works look again.
             state.users.iter().for_each(|bell| bell.ring());
             return Err(NotReinitialized::InUse);
@@ -259,6 +257,10 @@ impl Module {
         }
         self.generation.fetch_add(1, Ordering::SeqCst);
         Ok(())
+    }
+
+    fn unclosed(&self) -> MutexGuard<'_, Vec<(ck::CK_SESSION_HANDLE, u64)>> {
+        self.unclosed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state_until(&self, end: Instant) -> Option<MutexGuard<'_, State>> {

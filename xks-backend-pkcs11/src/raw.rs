@@ -55,8 +55,9 @@ fn outcome(function: &'static str, phase: Phase, code: ck::CK_RV) -> Result {
 }
 
 impl Cryptoki {
-    /// Loads a module, for as long as the process lives.
-    pub(crate) fn load(path: &Path) -> std::result::Result<Self, LoadError> {
+    /// Loads a module, for as long as the process lives. The address is that of its function list: a library has one,
+    /// however often and by whatever names it is loaded.
+    pub(crate) fn load(path: &Path) -> std::result::Result<(Self, usize), LoadError> {
         // SAFETY: loading runs the library's initializers. Whoever names a library here trusts it with the keys.
         let library = unsafe { libloading::Library::new(path) }.map_err(LoadError::Library)?;
         let library = mem::ManuallyDrop::new(library);
@@ -78,8 +79,8 @@ impl Cryptoki {
             return Err(LoadError::Version(version.major, version.minor));
         }
         // SAFETY: as above; from version 2.0 on, the lists of all versions begin with these functions.
-        let list = unsafe { list.read_unaligned() };
-        Ok(Self { list })
+        let functions = unsafe { list.read_unaligned() };
+        Ok((Self { list: functions }, list.addr()))
     }
 
     /// `C_Initialize`, with leave to use the system's locks. `parameters` is for modules that want some, like NSS, and
@@ -463,13 +464,15 @@ pub(crate) enum Wanted {
 /// What an object has. Room for 256 bytes: twice what an external key id has. Aligned for what modules write.
 #[repr(align(16))]
 pub(crate) struct AttributeValue {
-    bytes: [u8; 256],
+    bytes: [u8; Self::ROOM],
     length: Option<usize>,
 }
 
 impl AttributeValue {
+    pub(crate) const ROOM: usize = 256;
+
     const EMPTY: Self = Self {
-        bytes: [0; 256],
+        bytes: [0; Self::ROOM],
         length: None,
     };
 

@@ -169,15 +169,24 @@ impl Token {
             if matches!(&self.config.test_key, TestKey::Named(test_key) if *test_key == name) {
                 return Ok(Err(keys::Miss::IsTestKey));
             }
-            // What the first search does not find may be because of a login that is made good while it is looked into.
-            for _ in 0..2 {
+            loop {
+                let login = self.epoch();
+                // A token finds nothing, and says no more, when nobody is logged in, or when it has gone.
+                self.confirm_login(access, session, connection)?;
                 let found = keys::search(access, session.handle, &name, epoch)?;
-                if !matches!(found, Err(keys::Miss::Absent)) {
-                    return Ok(found);
+                match found {
+                    // By whatever name.
+                    Ok(key) if connection.test_key == Some(key.handle) => return Ok(Err(keys::Miss::IsTestKey)),
+                    Err(keys::Miss::Absent) => {}
+                    found => return Ok(found),
                 }
-                self.confirm_absence(access, session, connection)?;
+                access.token_info(connection.slot)?;
+                self.confirm_login(access, session, connection)?;
+                // Somebody may have been logged out and in again in between.
+                if login == self.epoch() || Instant::now() >= deadline {
+                    return Ok(Err(keys::Miss::Absent));
+                }
             }
-            Ok(Err(keys::Miss::Absent))
         };
         self.keys.get(id, epoch, deadline, search).map_err(|none| match none {
             NoKey::Call(error) => Setback::Call(error),
@@ -189,20 +198,10 @@ impl Token {
         })
     }
 
-    /// A token finds nothing, and says no more, when nobody is logged in, or when it has gone.
-    fn confirm_absence(
-        &self,
-        access: &Access<'_>,
-        session: &Session,
-        connection: &Connection,
-    ) -> Result<(), CallError> {
-        access.token_info(connection.slot)?;
+    fn confirm_login(&self, access: &Access<'_>, session: &Session, connection: &Connection) -> Result<(), CallError> {
         if connection.wants_login && !access.is_logged_in(session.handle)? {
-            return Err(CallError::new(
-                "C_FindObjects",
-                Phase::Find,
-                ReturnCode(ck::CKR_USER_NOT_LOGGED_IN),
-            ));
+            let code = ReturnCode(ck::CKR_USER_NOT_LOGGED_IN);
+            return Err(CallError::new("C_GetSessionInfo", Phase::Session, code));
         }
         Ok(())
     }
@@ -261,11 +260,12 @@ impl Token {
             }
             Verdict::Ambiguous => {
                 self.discard_session(place, error);
-                // A failure of the module that has passed leaves no trace for the canary.
+                self.ask_canary(place, key, error)?;
+                // A trouble that has just passed leaves no trace for the canary. What fails again, between two canaries
+                // that sing, is the ciphertext.
                 if tried.ambiguous.first() {
                     return Ok(true);
                 }
-                self.ask_canary(place, key, error)?;
                 Err(BackendError::invalid_ciphertext())
             }
             Verdict::Misconfigured => {
@@ -289,14 +289,18 @@ impl Token {
     fn ask_canary(&self, place: &mut Place, key: Option<&Key>, error: &CallError) -> Result<(), BackendError> {
         let (connection, access) = self.enter()?;
         let key = key.filter(|key| key.permits(KeyUsage::Encrypt)).map(|key| key.handle);
-        let Some(key) = key.or(connection.test_key) else {
-            return Err(failure(Verdict::Unwell, error));
-        };
+        let key = key.or(connection.test_key);
         let mut sing = || {
             let session = place.session(&access, connection.slot, connection.read_write)?;
+            let Some(key) = key else {
+                // All that can be done without a key: whether the token answers.
+                access.token_info(connection.slot)?;
+                return Ok(true);
+            };
             let sealed = self.ivs.seal(&access, session, key, CANARY, CANARY)?;
             let both = gcm::with_tag(&sealed.ciphertext, &sealed.tag);
-            gcm::open(&access, session.handle, key, &sealed.iv, CANARY, &both).map(|opened| *opened == CANARY)
+            let opened = gcm::open(&access, session.handle, key, &sealed.iv, CANARY, &both)?;
+            Ok(*opened == CANARY)
         };
         match sing() {
             Ok(true) => Ok(()),

@@ -185,8 +185,9 @@ impl Token {
         if let Some(error) = *refused {
             return Err(OpenError::PinRefused(error));
         }
+        // Handles of an earlier login may be good for nothing, or for something else.
+        self.epoch.fetch_add(1, Ordering::SeqCst);
         let Err(error) = access.log_in(session, pin) else {
-            // Handles of an earlier login may be good for nothing, or for something else.
             self.epoch.fetch_add(1, Ordering::SeqCst);
             return Ok(());
         };

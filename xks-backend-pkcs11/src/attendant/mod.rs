@@ -25,6 +25,9 @@ use crate::{
 /// How long a failed module's last calls are waited for before it is finalized.
 const LAST_CALLS: Duration = Duration::from_millis(250);
 
+/// How often a slow token is tested, at the most.
+const SLOW: Duration = Duration::from_secs(1);
+
 pub(crate) struct Attendant {
     token: Arc<Token>,
     /// Keeps the login alive. Never used for work.
@@ -54,10 +57,13 @@ impl Attendant {
     /// Until the bell is stopped.
     pub(crate) fn run(mut self) {
         loop {
-            let interval = if self.token.is_connected() {
-                self.token.config.health_interval.min(self.token.config.key_refresh)
-            } else {
-                self.token.config.recovery_interval
+            let config = &self.token.config;
+            let is_slow = |checkup: Checkup| checkup.latency > config.latency_bound;
+            let interval = match self.token.is_connected() {
+                // What is bad is looked at more often, so that it is known when it is better.
+                true if self.token.checkup().is_some_and(is_slow) => config.recovery_interval.max(SLOW),
+                true => config.health_interval.min(config.key_refresh),
+                false => config.recovery_interval,
             };
             match self.token.bell.wait_until(Instant::now() + interval) {
                 Wake::Stopped => break,

@@ -270,7 +270,7 @@ impl<P: 'static> Shared<P> {
             return refuse(BackendErrorKind::Unavailable, "the backend was shut down");
         }
         // The queue may be as long as it likes for those who are about to be served.
-        if state.queue.len() >= self.queue_length + state.idle {
+        if state.queue.len() >= self.queue_length.saturating_add(state.idle) {
             state.refused += 1;
             return refuse(BackendErrorKind::Throttled, "the queue before the token is full");
         }

@@ -12,7 +12,7 @@ use xks_pkcs11_fixture::{
     sys::{CKR_ACTION_PROHIBITED, CKR_DEVICE_ERROR, CKR_MECHANISM_INVALID},
 };
 
-use crate::support::{PIN, TOKEN, assert_fails, config, encrypt, open, round_trip, run, vendor_config, wait_until};
+use crate::support::{PIN, TOKEN, assert_fails, config, encrypt, id, open, round_trip, run, vendor_config, wait_until};
 
 #[track_caller]
 fn fails(config: Config) -> OpenError {
@@ -123,12 +123,29 @@ fn what_cannot_be_is_not_opened() {
             config().recovery_interval(zero),
             config().recovery_interval(long),
             config().module_parameters("a zero \0"),
+            config().key(id("long"), KeyName::Label("l".repeat(257))),
+            config().test_key(TestKey::Named(KeyName::Id(vec![7; 257]))),
         ] {
             let error = fails(config);
             assert!(matches!(error, OpenError::Config(_)), "{error:?}");
         }
         // As long as it likes, in the end.
         assert!(open(config().sessions(1).queue_length(0).max_written_off(0)).shutdown(long));
+    });
+}
+
+/// A library is one module, whatever it is called: it is finalized when nobody uses it any more.
+#[test]
+fn a_library_may_have_two_names() {
+    own_process("opening::a_library_may_have_two_names", |hsm| {
+        hsm.token(TOKEN, PIN);
+        hsm.key(TOKEN, &KeyTemplate::aes256("here"));
+        let other_name = hsm.folder().join("other-name.so");
+        std::os::unix::fs::symlink(softhsm_path().canonicalize().unwrap(), &other_name).unwrap();
+        let (first, second) = (open(config(&softhsm_path())), open(config(&other_name)));
+        run(round_trip(&first, "here", b"plaintext")).unwrap();
+        drop(first);
+        run(round_trip(&second, "here", b"plaintext")).unwrap();
     });
 }
 
@@ -254,6 +271,10 @@ fn test_keys() {
         assert_eq!(backend.status().health, HealthStatus::Active);
         let text = assert_fails(run(encrypt(&backend, "test", b"")), BackendErrorKind::KeyNotFound);
         assert!(text.contains("is no external key"), "{text}");
+        let by_id = named("test").key(id("alias"), KeyName::Id(b"test".to_vec()));
+        drop(backend);
+        let backend = open(by_id);
+        assert_fails(run(encrypt(&backend, "alias", b"")), BackendErrorKind::KeyNotFound);
         run(round_trip(&backend, "usable", b"plaintext")).unwrap();
         drop(backend);
 

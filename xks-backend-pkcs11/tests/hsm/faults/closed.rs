@@ -20,9 +20,10 @@ fn all_sessions() {
                 let traffic = scene.traffic(8);
                 for _ in 0..3 {
                     traffic.wait_for_successes(50);
+                    traffic.wait_for_everyone();
                     shim.close_sessions();
                 }
-                traffic.wait_for_successes(50);
+                traffic.wait_for_everyone();
                 let tally = traffic.stop();
                 assert_eq!(tally.failed(), 0, "{profile:?}, {dispatch:?}: {tally:?}");
                 assert_eq!(shim.counters().finalized, 0, "the module needed no new start");
@@ -41,6 +42,7 @@ fn the_oldest_sessions() {
         let traffic = scene.traffic(8);
         for number in [1, 1, 2, 3] {
             traffic.wait_for_successes(30);
+            traffic.wait_for_everyone();
             scene.shim.close_oldest_sessions(number);
             sleep(Duration::from_millis(120));
         }
@@ -100,9 +102,10 @@ fn logged_out() {
                 let traffic = scene.traffic(8);
                 for _ in 0..3 {
                     traffic.wait_for_successes(30);
+                    traffic.wait_for_everyone();
                     shim.log_out();
                 }
-                traffic.wait_for_successes(50);
+                traffic.wait_for_everyone();
                 let tally = traffic.stop();
                 assert_eq!(tally.failed(), 0, "{profile:?}, {dispatch:?}: {tally:?}");
                 assert_eq!(shim.counters().finalized, 0, "the module needed no new start");

@@ -117,6 +117,7 @@ fn sessions_that_are_told_of() {
             let traffic = scene.traffic(8);
             for trouble in [Shim::log_out, Shim::close_sessions, Shim::log_out] {
                 traffic.wait_for_successes(50);
+                traffic.wait_for_everyone();
                 trouble(&shim);
             }
             traffic.wait_for_successes(50);
@@ -140,6 +141,7 @@ fn a_logout_at_the_limit() {
         let scene = Scene::new(hsm, |config| config.health_interval(Duration::from_millis(100)));
         let traffic = scene.traffic(8);
         traffic.wait_for_successes(100);
+        scene.wait_for_sessions();
         let open = scene.shim.counters().open_sessions;
         scene.shim.limit_sessions(open);
         for _ in 0..3 {

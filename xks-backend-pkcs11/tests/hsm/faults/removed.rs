@@ -39,7 +39,7 @@ fn and_back() {
                 println!("{dispatch:?}, {code:#x}: failed within {failure:?} each, recovered within {took:?}");
                 tally.assert_only(&[BackendErrorKind::Unavailable]);
                 assert!(took < Duration::from_secs(3), "{took:?}");
-                assert!(failure < Duration::from_millis(100), "{failure:?}");
+                assert!(failure < Duration::from_millis(500), "{failure:?}");
                 assert_eq!(
                     tally.failed(),
                     before.failed(),

@@ -14,14 +14,14 @@ const RECOVERY: Duration = Duration::from_secs(3);
 /// All calls fail until the storm is over.
 #[test]
 fn that_end() {
-    own_process("faults::storms::that_end", |hsm| weather(hsm, Shim::storm, true));
+    own_process("faults::storms::that_end", |hsm| weather(hsm, Shim::storm, true, false));
 }
 
 /// All calls fail until the storm is over and the module was initialized anew.
 #[test]
 fn that_end_with_a_new_start() {
     own_process("faults::storms::that_end_with_a_new_start", |hsm| {
-        weather(hsm, Shim::sticky_storm, true);
+        weather(hsm, Shim::sticky_storm, true, true);
     });
 }
 
@@ -29,13 +29,13 @@ fn that_end_with_a_new_start() {
 #[test]
 fn that_a_new_start_ends() {
     own_process("faults::storms::that_a_new_start_ends", |hsm| {
-        weather(hsm, Shim::sticky, false);
+        weather(hsm, Shim::sticky, false, true);
     });
 }
 
 /// During a storm requests fail at once, so that another HSM may serve them, and in no way that says something of a key
 /// or of a ciphertext. After it the first right answer comes within a second, and all that follow are right.
-fn weather(hsm: &SoftHsm, begin: impl Fn(&Shim, CK_RV), must_calm: bool) {
+fn weather(hsm: &SoftHsm, begin: impl Fn(&Shim, CK_RV), must_calm: bool, must_begin_anew: bool) {
     make_keys(hsm);
     let shim = Shim::load();
     for (number, (code, name)) in STORMS.into_iter().enumerate() {
@@ -67,9 +67,10 @@ fn weather(hsm: &SoftHsm, begin: impl Fn(&Shim, CK_RV), must_calm: bool) {
         );
         tally.assert_only(&[BackendErrorKind::Unavailable]);
         assert!(took < RECOVERY, "{name}: {took:?}");
-        assert!(failure < Duration::from_millis(100), "{name}: {failure:?}");
+        assert!(failure < Duration::from_millis(500), "{name}: {failure:?}");
         assert_eq!(tally.failed(), before.failed(), "{name}: failures after the recovery");
-        assert!(shim.counters().finalized >= 1, "{name}: not initialized anew");
+        let is_anew = shim.counters().finalized >= 1;
+        assert!(is_anew || !must_begin_anew, "{name}: not initialized anew");
         scene.end();
         shim.reset();
     }
@@ -151,7 +152,7 @@ fn of_a_single_cloud() {
                     let before = shim.counters().injected;
                     shim.fail(function, code, When::once());
                     shim.wait_until("the failure", |counters| counters.injected > before);
-                    traffic.wait_for_successes(10);
+                    traffic.wait_for_everyone();
                 }
             }
             assert_eq!(traffic.so_far().failed(), 0, "{:?}", traffic.so_far());

@@ -4,7 +4,7 @@ use std::{
     ops::Range,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -21,6 +21,8 @@ const PAUSE: Duration = Duration::from_millis(1);
 pub(crate) struct Traffic {
     runtime: Runtime,
     tasks: Vec<JoinHandle<()>>,
+    /// How often each task has done what it does.
+    rounds: Vec<Arc<AtomicU64>>,
     stop: Arc<AtomicBool>,
     tally: Arc<Mutex<Tally>>,
 }
@@ -53,6 +55,7 @@ impl Traffic {
         let mut traffic = Self {
             runtime: runtime.unwrap(),
             tasks: Vec::new(),
+            rounds: (0..tasks).map(|_| Arc::default()).collect(),
             stop: Arc::default(),
             tally: Arc::default(),
         };
@@ -61,6 +64,7 @@ impl Traffic {
                 backend: Arc::clone(backend) as _,
                 key: keys[task % keys.len()].to_owned(),
                 task,
+                rounds: Arc::clone(&traffic.rounds[task]),
                 tally: Arc::clone(&traffic.tally),
             };
             let stop = Arc::clone(&traffic.stop);
@@ -86,6 +90,16 @@ impl Traffic {
     pub(crate) fn wait_for_failures(&self, more: u64) {
         let before = self.so_far().failed();
         crate::support::wait_until("requests that fail", || self.so_far().failed() >= before + more);
+    }
+
+    /// Waits until no request is under way any more that is now.
+    #[track_caller]
+    pub(crate) fn wait_for_everyone(&self) {
+        let count = || self.rounds.iter().map(|rounds| rounds.load(Ordering::SeqCst));
+        let before: Vec<_> = count().collect();
+        crate::support::wait_until("an answer for everyone", || {
+            count().zip(&before).all(|(now, before)| now > *before + 1)
+        });
     }
 
     /// Ends it when every task is between two requests. Panics if one of them got another plaintext than it sent.
@@ -170,6 +184,7 @@ struct Source {
     backend: Arc<dyn KeyBackend>,
     key: String,
     task: usize,
+    rounds: Arc<AtomicU64>,
     tally: Arc<Mutex<Tally>>,
 }
 
@@ -187,6 +202,7 @@ impl Source {
             if let Some((round, encrypted)) = first.as_ref().filter(|_| round % 8 == 7) {
                 self.decrypt(*round, encrypted).await;
             }
+            self.rounds.fetch_add(1, Ordering::SeqCst);
             tokio::time::sleep(PAUSE).await;
         }
     }

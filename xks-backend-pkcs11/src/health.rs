@@ -27,6 +27,10 @@ pub(crate) fn status(token: &Token, load: &Load) -> (HealthStatus, Option<String
     if let Some(fault) = token.iv_fault() {
         return (HealthStatus::Unavailable, Some(fault.to_owned()));
     }
+    if token.is_doubtful() {
+        let why = "requests fail, although the test of the token succeeds";
+        return (HealthStatus::Unavailable, Some(why.to_owned()));
+    }
     judge(
         token.checkup().as_ref(),
         Instant::now(),

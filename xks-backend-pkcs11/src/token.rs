@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex, OnceLock, PoisonError,
-    atomic::{AtomicU32, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -25,6 +25,9 @@ use crate::{
 /// nothing.
 const ALARMING: u32 = 3;
 
+/// After how many failures in a row the test's word is not enough.
+const DOUBTFUL: u32 = 4 * ALARMING;
+
 /// A token of a module.
 pub(crate) struct Token {
     pub(crate) config: Config,
@@ -45,8 +48,10 @@ pub(crate) struct Token {
     pin_refused: Mutex<Option<CallError>>,
     /// Why nothing is encrypted any more.
     iv_fault: OnceLock<&'static str>,
-    /// Failures of the device since the last success.
+    /// Failures of the device since the last request that succeeded, or since the token was connected.
     unwell: AtomicU32,
+    /// A request has succeeded since this was last asked.
+    is_proved: AtomicBool,
 }
 
 /// What is known of a token that works.
@@ -76,12 +81,14 @@ impl Token {
             pin_refused: Mutex::default(),
             iv_fault: OnceLock::new(),
             unwell: AtomicU32::new(0),
+            is_proved: AtomicBool::new(false),
         }
     }
 
     /// The token works, from now on.
     pub(crate) fn connected(&self, connection: Connection, info: TokenInfo) {
         self.info.store(Some(Arc::new(info)));
+        self.unwell.store(0, Ordering::Relaxed);
         self.epoch.fetch_add(1, Ordering::SeqCst);
         if self.connection.swap(Some(Arc::new(connection))).is_none() {
             self.module.note_up(true);
@@ -132,7 +139,6 @@ impl Token {
 
     /// The token was tested, and works.
     pub(crate) fn note_checkup(&self, checkup: Checkup) {
-        self.unwell.store(0, Ordering::Relaxed);
         *self.checkup.lock().unwrap_or_else(PoisonError::into_inner) = Some(checkup);
     }
 
@@ -206,19 +212,32 @@ impl Token {
         }
     }
 
-    /// Something has succeeded.
+    /// A request has succeeded.
     pub(crate) fn note_well(&self) {
         // Read first: as long as all is well, nobody writes.
         if self.unwell.load(Ordering::Relaxed) != 0 {
             self.unwell.store(0, Ordering::Relaxed);
         }
+        if !self.is_proved.load(Ordering::Relaxed) {
+            self.is_proved.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a request has succeeded since this was last asked.
+    pub(crate) fn take_proof(&self) -> bool {
+        self.is_proved.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether so many requests have failed, and none succeeded, that a test which succeeds proves nothing.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.unwell.load(Ordering::Relaxed) >= DOUBTFUL
     }
 
     /// Counts a failure of the device, and has the token tested when there are several in a row.
     pub(crate) fn note_unwell(&self, error: &CallError) {
         let count = self.unwell.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         tracing::debug!(%error, count, "the device failed");
-        if count == ALARMING {
+        if count.is_multiple_of(ALARMING) {
             self.bell.ring();
         }
     }

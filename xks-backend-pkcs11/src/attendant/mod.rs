@@ -18,8 +18,8 @@ use cryptoki_sys as ck;
 use xks_core::{BackendError, BackendErrorKind};
 
 use crate::{
-    bell::Wake, error::OpenError, gcm::Setback, health::Checkup, keys, module::NotReinitialized, session::Place,
-    token::Token,
+    bell::Wake, error::OpenError, gcm::Setback, health::Checkup, keys, module::NotReinitialized, raw::TokenInfo,
+    session::Place, token::Token,
 };
 
 /// How long a failed module's last calls are waited for before it is finalized.
@@ -37,6 +37,10 @@ pub(crate) struct Attendant {
     test_key: Option<ck::CK_OBJECT_HANDLE>,
     /// The initialization of the module in which the token was last looked for.
     generation: u64,
+    /// Requests have failed although the test succeeded.
+    is_doubted: bool,
+    /// When the module was last initialized anew because of that.
+    began_anew: Option<Instant>,
     /// A call hangs in the module, so that it cannot be initialized anew.
     is_wedged: bool,
 }
@@ -50,6 +54,8 @@ impl Attendant {
             token,
             test_key: None,
             generation: 0,
+            is_doubted: false,
+            began_anew: None,
             is_wedged: false,
         }
     }
@@ -85,6 +91,11 @@ impl Attendant {
     fn look_after(&mut self) {
         let token = Arc::clone(&self.token);
         let problem = match self.test_again() {
+            Ok(checkup) if token.is_doubtful() => {
+                token.note_checkup(checkup);
+                self.doubt();
+                return;
+            }
             Ok(checkup) => {
                 token.note_checkup(checkup);
                 return;
@@ -119,6 +130,28 @@ impl Attendant {
         }
     }
 
+    /// The test succeeds, and requests fail all the same: new sessions and a new search may help; if they do not, a new
+    /// initialization, but not too often.
+    fn doubt(&mut self) {
+        const PROBLEM: &str = "requests fail, although the test of the token succeeds";
+        let was_proved = self.token.take_proof();
+        let is_first = !std::mem::replace(&mut self.is_doubted, true) || was_proved;
+        let is_due = |last: Instant| last.elapsed() >= self.token.config.health_interval;
+        if !is_first && self.began_anew.is_none_or(is_due) {
+            self.began_anew = Some(Instant::now());
+            tracing::error!(token = self.token.name(), "{PROBLEM}: the module is initialized anew");
+            self.token.disconnected(PROBLEM.to_owned());
+            self.recover();
+        } else {
+            if is_first {
+                tracing::warn!(token = self.token.name(), "{PROBLEM}: new sessions are opened");
+            }
+            if let Err(error) = self.connect() {
+                self.go_down(&error);
+            }
+        }
+    }
+
     fn test_again(&mut self) -> Result<Checkup, Setback> {
         let token = Arc::clone(&self.token);
         let unavailable = || BackendError::from(BackendErrorKind::Unavailable);
@@ -129,6 +162,12 @@ impl Attendant {
         };
         if !access.is_logged_in(anchor.handle)? && connection.wants_login {
             return Err(unavailable().into());
+        }
+        // A token may be gone, or another in its place, while sessions and what lives in them are served on.
+        let info = access.token_info(connection.slot)?;
+        let is_same = |known: Arc<TokenInfo>| (&known.serial, &known.label) == (&info.serial, &info.label);
+        if !token.info().is_some_and(is_same) {
+            return Err(BackendError::new(BackendErrorKind::Unavailable, "another token is in the slot").into());
         }
         let checkup = self.test(&access, connection.slot)?;
         token.module.close_the_unclosed(&access);

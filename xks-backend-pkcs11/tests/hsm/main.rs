@@ -13,5 +13,6 @@ mod checks;
 mod conformance;
 mod faults;
 mod keys;
+mod lost;
 mod opening;
 mod support;

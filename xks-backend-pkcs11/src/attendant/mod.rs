@@ -166,7 +166,9 @@ impl Attendant {
         // A token may be gone, or another in its place, while sessions and what lives in them are served on.
         let info = access.token_info(connection.slot)?;
         let is_same = |known: Arc<TokenInfo>| (&known.serial, &known.label) == (&info.serial, &info.label);
-        if !token.info().is_some_and(is_same) {
+        // SoftHSM2 says nothing of a token for a moment while another process writes to it.
+        let says_who_it_is = info.is_initialized() && !(info.serial.is_empty() && info.label.is_empty());
+        if says_who_it_is && !token.info().is_some_and(is_same) {
             return Err(BackendError::new(BackendErrorKind::Unavailable, "another token is in the slot").into());
         }
         let checkup = self.test(&access, connection.slot)?;

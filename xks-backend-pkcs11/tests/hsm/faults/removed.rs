@@ -32,6 +32,7 @@ fn and_back() {
                 shim.insert_tokens();
                 let took = traffic.wait_for_successes(1);
                 scene.wait_for_health(HealthStatus::Active);
+                traffic.wait_for_everyone();
                 let before = traffic.so_far();
                 traffic.wait_for_successes(50);
                 let tally = traffic.stop();

@@ -1,11 +1,15 @@
 //! Devices that fail for a while, and modules that fail until they are initialized anew.
 
-use std::{thread::sleep, time::Duration};
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 use xks_core::{BackendErrorKind, HealthStatus};
 use xks_pkcs11_fixture::{Function, Functions, Profile, Shim, SoftHsm, When, own_process, sys::*};
 
 use super::{BOTH, Scene, codes::STORMS, make_keys};
+use crate::support::wait_until;
 
 /// What the owner of an HSM waits for the first right answer at most, after a storm has ended; more than the second that
 /// it should be, for busy machines.
@@ -46,6 +50,7 @@ fn weather(hsm: &SoftHsm, begin: impl Fn(&Shim, CK_RV), must_calm: bool, must_be
         });
         let traffic = scene.traffic(8);
         traffic.wait_for_successes(20);
+        let initialized = shim.counters().initialized;
         begin(&shim, code);
         if must_calm {
             scene.wait_for_health(HealthStatus::Unavailable);
@@ -53,10 +58,11 @@ fn weather(hsm: &SoftHsm, begin: impl Fn(&Shim, CK_RV), must_calm: bool, must_be
             sleep(Duration::from_millis(40 * number as u64));
             shim.calm();
         } else {
-            traffic.wait_for_failures(1);
+            shim.wait_until("a new start", |counters| counters.initialized > initialized);
         }
         let took = traffic.wait_for_successes(1);
         scene.wait_for_health(HealthStatus::Active);
+        traffic.wait_for_everyone();
         let before = traffic.so_far();
         traffic.wait_for_successes(100);
         let tally = traffic.stop();
@@ -122,6 +128,44 @@ fn that_are_short() {
             println!("{dispatch:?}: {} right, {} failed", tally.ok, tally.failed());
             tally.assert_only(&[BackendErrorKind::Unavailable]);
             scene.end();
+        }
+    });
+}
+
+/// What fails for requests goes well for the test of the token: that is noticed all the same, the module is initialized
+/// anew, but not again and again, and when it is over requests are served soon.
+#[test]
+fn that_spare_the_test() {
+    own_process("faults::storms::that_spare_the_test", |hsm| {
+        make_keys(hsm);
+        let shim = Shim::load();
+        for dispatch in BOTH {
+            let interval = Duration::from_millis(300);
+            let scene = Scene::again(&shim, Profile::SoftHsm, |config| {
+                config.dispatch(dispatch).health_interval(interval)
+            });
+            let traffic = scene.traffic(8);
+            traffic.wait_for_successes(20);
+            let start = Instant::now();
+            // Nobody looks for the test key, and everybody for all others after a new login.
+            shim.fail(Functions::FIND, CKR_DEVICE_ERROR, When::always());
+            shim.log_out();
+            wait_until("health", || scene.status().health == HealthStatus::Unavailable);
+            shim.wait_until("a new start", |counters| counters.finalized > 0);
+            sleep(Duration::from_secs(1));
+            let starts = u128::from(shim.counters().finalized);
+            let most = 2 + start.elapsed().as_millis() / interval.as_millis();
+            println!("{dispatch:?}: {starts} new starts within {:?}", start.elapsed());
+            assert!(starts <= most, "{starts} new starts within {:?}", start.elapsed());
+            shim.clear();
+            let took = traffic.wait_for_successes(1);
+            println!("{dispatch:?}: recovered within {took:?}");
+            assert!(took < RECOVERY, "{took:?}");
+            scene.wait_for_health(HealthStatus::Active);
+            traffic.wait_for_everyone();
+            traffic.stop().assert_only(&[BackendErrorKind::Unavailable]);
+            scene.end();
+            shim.reset();
         }
     });
 }

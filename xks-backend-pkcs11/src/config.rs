@@ -283,7 +283,8 @@ pub enum Dispatch {
     #[default]
     Threads,
     /// On the thread that polls the request: for modules that answer in microseconds, such as SoftHSM2, where the way
-    /// to another thread would take longer than the call. A module that does not return keeps that thread.
+    /// to another thread would take longer than the call. A module that does not return keeps that thread,
+    /// and so does the search for a key, which takes tens of milliseconds on a SoftHSM2 token with a thousand keys.
     Inline,
 }
 
@@ -294,7 +295,7 @@ pub enum KeyLookup {
     /// The key whose label (`CKA_LABEL`) is the external key id.
     #[default]
     Label,
-    /// The key whose `CKA_ID` is, in hexadecimal digits, the external key id.
+    /// The key whose `CKA_ID` is, in hexadecimal digits (lower case), the external key id.
     Id,
 }
 

@@ -20,9 +20,14 @@ use crate::{
 pub(crate) const DOUBT_AFTER: Duration = Duration::from_secs(1);
 /// How many absent keys are remembered.
 const MOST_ABSENT: usize = 1024;
+/// How many keys are searched for at once. On SoftHSM2 with a thousand keys a search takes as long as a thousand
+/// encryptions, and many at once would take the machine.
+const MOST_SEARCHES: usize = 2;
+/// How many keys of a token are looked through beforehand.
+const MOST_FOREKNOWN: usize = 10_000;
 
 /// A key on the token.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Key {
     pub(crate) handle: ck::CK_OBJECT_HANDLE,
     pub(crate) metadata: KeyMetadata,
@@ -81,7 +86,12 @@ pub(crate) enum NoKey {
 pub(crate) struct Keys {
     lookup: KeyLookup,
     names: HashMap<KeyId, KeyName>,
+    /// How long a search may take before others no longer wait for it.
+    patience: Duration,
     entries: RwLock<HashMap<KeyId, Arc<Entry>>>,
+    /// When each search that is under way began.
+    searches: Mutex<Vec<Instant>>,
+    search_ended: Condvar,
     absent: Mutex<HashMap<KeyId, (Miss, Instant, u64)>>,
 }
 
@@ -95,7 +105,7 @@ struct Entry {
 enum Known {
     #[default]
     Nothing,
-    /// Somebody is searching, whose time is over then.
+    /// Somebody is searching, and does so in vain if it takes longer than this.
     Searching {
         until: Instant,
     },
@@ -103,10 +113,15 @@ enum Known {
 }
 
 impl Keys {
-    pub(crate) fn new(lookup: KeyLookup, names: HashMap<KeyId, KeyName>) -> Self {
+    /// For requests that may take as long as `deadline`.
+    pub(crate) fn new(lookup: KeyLookup, names: HashMap<KeyId, KeyName>, deadline: Duration) -> Self {
         Self {
             lookup,
             names,
+            // Whoever comes when the first request's time is over has half of its own left for a search.
+            patience: deadline.saturating_mul(3) / 2,
+            searches: Mutex::default(),
+            search_ended: Condvar::new(),
             entries: RwLock::default(),
             absent: Mutex::default(),
         }
@@ -173,7 +188,9 @@ impl Keys {
                     }
                 }
                 Known::Key(_) | Known::Nothing => {
-                    *state = Known::Searching { until: deadline };
+                    *state = Known::Searching {
+                        until: Instant::now() + self.patience,
+                    };
                     drop(state);
                     break entry;
                 }
@@ -186,7 +203,12 @@ impl Keys {
             entry: &entry,
             found: None,
         };
-        match search() {
+        let Some(turn) = self.search_turn(deadline) else {
+            return Err(NoKey::Late);
+        };
+        let outcome = search();
+        drop(turn);
+        match outcome {
             Ok(Ok(key)) => {
                 let key = Arc::new(key);
                 search_ends.found = Some(Arc::clone(&key));
@@ -198,6 +220,97 @@ impl Keys {
             }
             Err(error) => Err(NoKey::Call(error)),
         }
+    }
+
+    /// Waits until fewer than the most searches are under way; none if that takes too long.
+    fn search_turn(&self, deadline: Instant) -> Option<SearchTurn<'_>> {
+        let mut searches = lock(&self.searches);
+        loop {
+            let now = Instant::now();
+            // Those that hang are not waited for.
+            let under_way = searches
+                .iter()
+                .filter(|began| now.duration_since(**began) < self.patience);
+            if under_way.count() < MOST_SEARCHES {
+                searches.push(now);
+                return Some(SearchTurn { keys: self, began: now });
+            }
+            if now >= deadline {
+                return None;
+            }
+            (searches, _) = self
+                .search_ended
+                .wait_timeout(searches, deadline - now)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Puts keys that were looked through beforehand where no search has been yet.
+    pub(crate) fn foreknow(&self, keys: Vec<(KeyId, Key)>) {
+        for (id, key) in keys {
+            let entry = Arc::clone(write(&self.entries).entry(id).or_default());
+            let mut state = lock(&entry.state);
+            if !matches!(&*state, Known::Searching { .. }) {
+                *state = Known::Key(Arc::new(key));
+            }
+        }
+    }
+
+    /// Looks through the token's keys, so that not each of them has to be searched for: all of them within `patience`,
+    /// or none, since a name that two keys have would not be noticed otherwise.
+    pub(crate) fn look_through(
+        &self,
+        cryptoki: &Cryptoki,
+        session: ck::CK_SESSION_HANDLE,
+        epoch: u64,
+        patience: Duration,
+    ) -> Result<Vec<(KeyId, Key)>, CallError> {
+        let end = Instant::now() + patience;
+        let template = [
+            Attribute::Number(ck::CKA_CLASS, ck::CKO_SECRET_KEY),
+            Attribute::Flag(ck::CKA_TOKEN, true),
+        ];
+        let handles = cryptoki.find(session, &template, MOST_FOREKNOWN)?;
+        if handles.len() >= MOST_FOREKNOWN {
+            return Ok(Vec::new());
+        }
+        let mut found: HashMap<KeyId, Option<Key>> = HashMap::new();
+        for handle in handles {
+            if Instant::now() >= end {
+                return Ok(Vec::new());
+            }
+            let seen = see(cryptoki, session, handle, epoch)?;
+            for id in self.ids(&seen) {
+                // None: two keys have the name.
+                let key = if found.contains_key(&id) {
+                    None
+                } else {
+                    Some(seen.key.clone())
+                };
+                found.insert(id, key);
+            }
+        }
+        Ok(found.into_iter().filter_map(|(id, key)| Some((id, key?))).collect())
+    }
+
+    /// The external key ids that a key has.
+    fn ids(&self, seen: &Seen) -> Vec<KeyId> {
+        let text = match self.lookup {
+            KeyLookup::Label => seen
+                .label
+                .bytes()
+                .and_then(|label| String::from_utf8(label.to_vec()).ok()),
+            KeyLookup::Id => seen.id.bytes().map(to_hex),
+        };
+        let by_lookup = text
+            .and_then(|text| text.parse().ok())
+            .filter(|id| !self.names.contains_key(id));
+        let by_name = self
+            .names
+            .iter()
+            .filter(|(_, name)| seen.has(name))
+            .map(|(id, _)| id.clone());
+        by_name.chain(by_lookup).collect()
     }
 
     /// Forgets a key, unless another has been found in its place since.
@@ -247,6 +360,22 @@ impl Keys {
     }
 }
 
+struct SearchTurn<'a> {
+    keys: &'a Keys,
+    began: Instant,
+}
+
+impl Drop for SearchTurn<'_> {
+    fn drop(&mut self) {
+        let mut searches = lock(&self.keys.searches);
+        if let Some(index) = searches.iter().position(|began| *began == self.began) {
+            searches.swap_remove(index);
+        }
+        drop(searches);
+        self.keys.search_ended.notify_all();
+    }
+}
+
 struct SearchEnds<'a> {
     keys: &'a Keys,
     id: &'a KeyId,
@@ -257,7 +386,13 @@ struct SearchEnds<'a> {
 impl Drop for SearchEnds<'_> {
     fn drop(&mut self) {
         let known = match self.found.take() {
-            Some(key) => Known::Key(key),
+            Some(key) => {
+                // Also when it took so long that others no longer waited.
+                write(&self.keys.entries)
+                    .entry(self.id.clone())
+                    .or_insert_with(|| Arc::clone(self.entry));
+                Known::Key(key)
+            }
             None => {
                 // Ids that name nothing leave no entry behind.
                 let mut entries = write(&self.keys.entries);
@@ -307,6 +442,34 @@ pub(crate) fn look_at(
     name: &KeyName,
     epoch: u64,
 ) -> Result<Option<Key>, CallError> {
+    let seen = see(cryptoki, session, handle, epoch)?;
+    Ok(seen.has(name).then_some(seen.key))
+}
+
+/// A key, and what it is called.
+struct Seen {
+    label: AttributeValue,
+    id: AttributeValue,
+    is_on_token: bool,
+    key: Key,
+}
+
+impl Seen {
+    fn has(&self, name: &KeyName) -> bool {
+        let actual = match name {
+            KeyName::Label(_) => &self.label,
+            KeyName::Id(_) => &self.id,
+        };
+        self.is_on_token && actual.bytes() == Some(name.bytes())
+    }
+}
+
+fn see(
+    cryptoki: &Cryptoki,
+    session: ck::CK_SESSION_HANDLE,
+    handle: ck::CK_OBJECT_HANDLE,
+    epoch: u64,
+) -> Result<Seen, CallError> {
     const USAGES: [(ck::CK_ATTRIBUTE_TYPE, KeyUsage); 7] = [
         (ck::CKA_ENCRYPT, KeyUsage::Encrypt),
         (ck::CKA_DECRYPT, KeyUsage::Decrypt),
@@ -316,35 +479,31 @@ pub(crate) fn look_at(
         (ck::CKA_UNWRAP, KeyUsage::Unwrap),
         (ck::CKA_DERIVE, KeyUsage::Derive),
     ];
-    let name_kind = match name {
-        KeyName::Label(_) => ck::CKA_LABEL,
-        KeyName::Id(_) => ck::CKA_ID,
-    };
-    let [key_type, length, actual, token] = cryptoki.attributes(
-        session,
-        handle,
-        [
-            Wanted::Number(ck::CKA_KEY_TYPE),
-            Wanted::Number(ck::CKA_VALUE_LEN),
-            Wanted::Bytes(name_kind),
-            Wanted::Flag(ck::CKA_TOKEN),
-        ],
-    )?;
-    if actual.bytes() != Some(name.bytes()) || token.flag() == Some(false) {
-        return Ok(None);
-    }
+    let wanted = [
+        Wanted::Number(ck::CKA_KEY_TYPE),
+        Wanted::Number(ck::CKA_VALUE_LEN),
+        Wanted::Bytes(ck::CKA_LABEL),
+        Wanted::Bytes(ck::CKA_ID),
+        Wanted::Flag(ck::CKA_TOKEN),
+    ];
+    let [key_type, length, label, id, token] = cryptoki.attributes(session, handle, wanted)?;
     let flags = cryptoki.attributes(session, handle, USAGES.map(|(kind, _)| Wanted::Flag(kind)))?;
     let usages = USAGES.iter().zip(&flags);
     let usages = usages
         .filter(|(_, flag)| flag.flag() == Some(true))
         .map(|((_, usage), _)| *usage);
-    Ok(Some(Key {
-        handle,
-        // GKM-3: PKCS#11 cannot disable a single key.
-        metadata: KeyMetadata::new(key_spec(&key_type, &length), usages, KeyStatus::Enabled),
-        read: Instant::now(),
-        epoch,
-    }))
+    Ok(Seen {
+        label,
+        id,
+        is_on_token: token.flag() != Some(false),
+        key: Key {
+            handle,
+            // GKM-3: PKCS#11 cannot disable a single key.
+            metadata: KeyMetadata::new(key_spec(&key_type, &length), usages, KeyStatus::Enabled),
+            read: Instant::now(),
+            epoch,
+        },
+    })
 }
 
 /// GKM-1.
@@ -372,17 +531,22 @@ fn key_spec(key_type: &AttributeValue, length: &AttributeValue) -> KeySpec {
     }
 }
 
-/// Two digits for each byte, in either case.
+/// Two digits for each byte, in lower case alone: a key has one external key id.
 fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: &u8| match byte {
+        b'A'..=b'F' => None,
+        byte => char::from(*byte).to_digit(16),
+    };
     let digits = text.as_bytes().chunks(2);
     let bytes = digits.map(|digits| match digits {
-        [high, low] => {
-            let digit = |byte: &u8| char::from(*byte).to_digit(16);
-            u8::try_from(digit(high)? * 16 + digit(low)?).ok()
-        }
+        [high, low] => u8::try_from(digit(high)? * 16 + digit(low)?).ok(),
         _ => None,
     });
     bytes.collect()
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 // What a panic leaves behind in these is whole.

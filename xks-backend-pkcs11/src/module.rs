@@ -227,6 +227,11 @@ impl Module {
             self.gate.open();
             return Err(NotReinitialized::Wedged(calls));
         };
+        // Another token may have been found to work meanwhile.
+        if self.up.load(Ordering::SeqCst) > 0 {
+            drained.open();
+            return Err(NotReinitialized::InUse);
+        }
         if state.initialized == Initialized::Here {
             if let Err(error) = self.finalize(&drained) {
                 drained.open();

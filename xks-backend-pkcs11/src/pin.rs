@@ -1,9 +1,16 @@
 //! The PIN, and where it comes from.
 
-use std::{env, fmt, fs, io, path::PathBuf};
+use std::{
+    env, fmt, fs,
+    io::{self, Read as _},
+    path::PathBuf,
+};
 
 use thiserror::Error;
 use xks_core::Zeroizing;
+
+/// No PIN is as long as this, in bytes.
+const LONGEST: usize = 4096;
 
 /// The user's PIN, or passphrase. Wiped when dropped, and never printed.
 #[derive(Clone)]
@@ -30,11 +37,16 @@ impl Pin {
     /// The PIN in a file: all of it but one line break at the end.
     ///
     /// # Errors
-    /// [`PinError::File`], also when the file holds no UTF-8.
+    /// [`PinError::File`], also when the file holds no UTF-8, or 4096 bytes and more.
     pub fn from_file(path: impl Into<PathBuf>) -> Result<Self, PinError> {
         let path = path.into();
-        let text = fs::read_to_string(&path).map_err(|source| PinError::File { path, source })?;
-        let text = Zeroizing::new(text);
+        let mut text = Zeroizing::new(String::with_capacity(LONGEST));
+        let read = fs::File::open(&path).and_then(|file| file.take(LONGEST as u64).read_to_string(&mut text));
+        let read = read.and_then(|length| match length {
+            LONGEST => Err(io::Error::new(io::ErrorKind::InvalidData, "it is too long for a PIN")),
+            _ => Ok(()),
+        });
+        read.map_err(|source| PinError::File { path, source })?;
         let pin = text.strip_suffix('\n').unwrap_or(&text);
         Ok(Self::new(pin.strip_suffix('\r').unwrap_or(pin)))
     }

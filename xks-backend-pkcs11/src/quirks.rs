@@ -188,7 +188,7 @@ impl Quirks {
     /// The same quirks with a return code of `C_Decrypt` that certainly means a wrong tag.
     ///
     /// Without this, `CKR_GENERAL_ERROR` and `CKR_FUNCTION_FAILED` are looked into by an encryption and a decryption
-    /// with the same key; that costs two calls for each ciphertext that does not authenticate, and is never wrong.
+    /// with the same key; that costs a few calls for each ciphertext that does not authenticate.
     #[must_use]
     pub const fn with_invalid_ciphertext(self, code: ReturnCode) -> Self {
         Self {

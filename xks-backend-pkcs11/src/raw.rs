@@ -62,8 +62,10 @@ impl Cryptoki {
         let library = unsafe { libloading::Library::new(path) }.map_err(LoadError::Library)?;
         let library = mem::ManuallyDrop::new(library);
         // SAFETY: this is the signature that the standard gives to this name.
-        let get_list = unsafe { library.get::<ck::CK_C_GetFunctionList>(b"C_GetFunctionList\0") }
-            .map_err(LoadError::Library)?
+        let symbol = unsafe { library.get::<ck::CK_C_GetFunctionList>(b"C_GetFunctionList\0") };
+        let get_list = symbol
+            .ok()
+            .and_then(|get_list| *get_list)
             .ok_or(LoadError::NoFunctionList)?;
         let mut list = ptr::null_mut();
         // SAFETY: the argument is a place for a pointer, which lives until the call has returned.

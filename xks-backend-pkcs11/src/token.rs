@@ -68,7 +68,7 @@ pub(crate) struct Connection {
 impl Token {
     pub(crate) fn new(config: Config, module: Arc<Module>, bell: Arc<Bell>) -> Self {
         Self {
-            keys: Keys::new(config.key_lookup, config.key_names.clone()),
+            keys: Keys::new(config.key_lookup, config.key_names.clone(), config.deadline),
             ivs: Ivs::new(config.quirks.iv_source(), config.sessions),
             config,
             module,

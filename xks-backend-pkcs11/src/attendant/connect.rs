@@ -26,6 +26,9 @@ use crate::{
 const TEST_AAD: &[u8] = b"xks-backend-pkcs11 test";
 const TEST_PLAINTEXT: &[u8] = b"not a secret, 32 bytes of length";
 
+/// How long the token's keys may be looked through before there are requests.
+const LOOKING_THROUGH: Duration = Duration::from_millis(300);
+
 impl Attendant {
     /// Finds the token, logs in and tests it; requests are served from then on.
     pub(crate) fn connect(&mut self) -> Result<(), OpenError> {
@@ -90,8 +93,28 @@ impl Attendant {
             wants_login: info.wants_login() && token.config.pin.login().is_some(),
             test_key: self.test_key,
         };
+        self.look_through_keys(&access);
         token.connected(connection, info);
         Ok(())
+    }
+
+    /// All keys are looked through once, before there are requests for them: if that cannot be, each is searched for when
+    /// it is asked for.
+    fn look_through_keys(&mut self, access: &Access<'_>) {
+        let token = Arc::clone(&self.token);
+        let Some(session) = self.probe.opened(access) else {
+            return;
+        };
+        // In the login that is about to begin.
+        let epoch = token.epoch() + 1;
+        match token.keys.look_through(access, session.handle, epoch, LOOKING_THROUGH) {
+            Ok(keys) => {
+                let test_key = self.test_key;
+                let external = keys.into_iter().filter(|(_, key)| Some(key.handle) != test_key);
+                token.keys.foreknow(external.collect());
+            }
+            Err(error) => tracing::debug!(%error, "the token's keys could not be looked through"),
+        }
     }
 
     /// Closes the sessions, but not such as the module has closed itself.
@@ -247,6 +270,7 @@ fn find_token(access: &Access<'_>, wanted: &SlotSelector) -> Result<(ck::CK_SLOT
             wanted: wanted.clone(),
             present: present
                 .iter()
+                .filter(|(_, info)| info.is_initialized())
                 .map(|(_, info)| format!("{:?} (serial number {})", info.label, info.serial))
                 .collect(),
         }),

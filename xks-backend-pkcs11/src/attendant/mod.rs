@@ -11,6 +11,7 @@ mod connect;
 
 use std::{
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -24,6 +25,9 @@ use crate::{
 
 /// How long a failed module's last calls are waited for before it is finalized.
 const LAST_CALLS: Duration = Duration::from_millis(250);
+
+/// Before a token that is not there is looked for once more.
+const A_MOMENT: Duration = Duration::from_millis(20);
 
 /// How often a slow token is tested, at the most.
 const SLOW: Duration = Duration::from_secs(1);
@@ -109,7 +113,13 @@ impl Attendant {
             Err(Setback::Call(error)) => error.to_string(),
             Err(Setback::Final(error)) => error.to_string(),
         };
-        let error = match self.connect() {
+        let mut connected = self.connect();
+        // For a moment, while another process writes to it, SoftHSM2 says nothing of a token.
+        if matches!(connected, Err(OpenError::NoToken { .. })) {
+            thread::sleep(A_MOMENT);
+            connected = self.connect();
+        }
+        let error = match connected {
             Ok(()) => {
                 tracing::info!(token = token.name(), problem, "the token needed new sessions");
                 return;

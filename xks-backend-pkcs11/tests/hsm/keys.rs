@@ -2,9 +2,11 @@
 
 use xks_backend_pkcs11::{Dispatch, KeyLookup, KeyName};
 use xks_core::{BackendErrorKind, KeySpec, KeyStatus, KeyUsage};
-use xks_pkcs11_fixture::{KeyKind, KeyTemplate, Permission, own_process, softhsm_path};
+use xks_pkcs11_fixture::{
+    Function, KeyKind, KeyTemplate, Permission, Shim, own_process, softhsm_path, sys::CKR_DEVICE_ERROR,
+};
 
-use crate::support::{PIN, TOKEN, assert_fails, config, encrypt, id, metadata, open, round_trip, run};
+use crate::support::{PIN, TOKEN, assert_fails, config, encrypt, id, metadata, open, round_trip, run, wait_until};
 
 /// GKM-1, GKM-2, GKM-3: what a key is and may do is read from its attributes.
 #[test]
@@ -77,12 +79,54 @@ fn a_name_of_two_keys_is_refused() {
                 .key(id("alias"), KeyName::Label("a label with blanks".into())),
         );
         run(async {
-            for key in ["31", "32", "03ff", "03FF", "alias"] {
+            for key in ["31", "32", "03ff", "alias"] {
                 round_trip(&backend, key, key.as_bytes()).await.unwrap();
             }
             assert_fails(encrypt(&backend, "33", b"").await, BackendErrorKind::KeyNotFound);
             assert_fails(encrypt(&backend, "twin", b"").await, BackendErrorKind::KeyNotFound);
             assert_fails(encrypt(&backend, "3", b"").await, BackendErrorKind::KeyNotFound);
+            // One key has one id.
+            assert_fails(encrypt(&backend, "03FF", b"").await, BackendErrorKind::KeyNotFound);
         });
+    });
+}
+
+/// A token's keys are known before the first request for them, and again when the token was lost and found: with many of
+/// them, a search for each would keep the token busy for a long time.
+#[test]
+fn many_keys_are_known_beforehand() {
+    own_process("keys::many_keys_are_known_beforehand", |hsm| {
+        hsm.token(TOKEN, PIN);
+        for number in 0..20 {
+            hsm.key(TOKEN, &KeyTemplate::aes256(&format!("key-{number}")));
+        }
+        hsm.key(TOKEN, &KeyTemplate::aes256("twin").id(b"1"));
+        hsm.key(TOKEN, &KeyTemplate::aes256("twin").id(b"2"));
+        let shim = Shim::load();
+        let backend = open(config(shim.path()));
+        for _ in 0..2 {
+            let before = shim.counters().of(Function::C_FindObjectsInit);
+            run(async {
+                for number in 0..20 {
+                    let key = format!("key-{number}");
+                    round_trip(&backend, &key, key.as_bytes()).await.unwrap();
+                    assert_eq!(metadata(&backend, &key).await.unwrap().spec(), &KeySpec::Aes256);
+                }
+            });
+            assert_eq!(
+                shim.counters().of(Function::C_FindObjectsInit),
+                before,
+                "nothing was searched for"
+            );
+            // Where a name is not clear, a search makes it so.
+            assert_fails(run(encrypt(&backend, "twin", b"")), BackendErrorKind::Other);
+            let generation = shim.counters().initialized;
+            shim.sticky(CKR_DEVICE_ERROR);
+            wait_until("it is back", || {
+                shim.counters().initialized > generation && run(round_trip(&backend, "key-0", b"")).is_ok()
+            });
+        }
+        drop(backend);
+        shim.assert_clean();
     });
 }

@@ -44,15 +44,17 @@ fn requests_fail_and_the_test_does_not() {
         for code in [CKR_DEVICE_ERROR, CKR_FUNCTION_FAILED] {
             let backend = open(config(shim.path()));
             let before = shim.counters().initialized;
-            // The test makes no search.
+            // The test makes no search, and this key is not known yet.
+            let key = format!("later-{code}");
+            hsm.key(TOKEN, &KeyTemplate::aes256(&key));
             shim.fail(Function::C_FindObjectsInit, code, When::always());
             wait_until("health tells, and the module is initialized anew", || {
-                assert_fails(run(encrypt(&backend, "here", b"")), BackendErrorKind::Unavailable);
+                assert_fails(run(encrypt(&backend, &key, b"")), BackendErrorKind::Unavailable);
                 let problem = backend.status().problem.unwrap_or_default();
                 problem.contains("requests fail") && shim.counters().initialized > before
             });
             shim.clear();
-            wait_until("it is back", || run(round_trip(&backend, "here", b"after")).is_ok());
+            wait_until("it is back", || run(round_trip(&backend, &key, b"after")).is_ok());
             wait_until("health tells", || backend.status().health == HealthStatus::Active);
             // Every ten seconds at most.
             assert_eq!(shim.counters().initialized, before + 1);

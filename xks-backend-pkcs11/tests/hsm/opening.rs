@@ -1,6 +1,6 @@
 //! What is checked before the first request, and what whoever starts a backend is told.
 
-use std::{error::Error as _, fs, path::Path, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use xks_backend_pkcs11::{
     Config, Dispatch, IvSource, KeyName, LoadError, OpenError, Pin, PinError, Pkcs11Backend, Quirks, SlotSelector,
@@ -45,25 +45,13 @@ fn what_is_no_module_is_told_from_what_is_not_there() {
         ));
         // A library of the system's, by its bare name.
         let error = fails(config(Path::new("libc.so.6")));
-        assert!(
-            matches!(
-                error,
-                OpenError::Load {
-                    source: LoadError::Library(_),
-                    ..
-                }
-            ),
-            "{error:?}"
-        );
-        assert!(
-            error
-                .source()
-                .unwrap()
-                .source()
-                .unwrap()
-                .to_string()
-                .contains("C_GetFunctionList")
-        );
+        assert!(matches!(
+            error,
+            OpenError::Load {
+                source: LoadError::NoFunctionList,
+                ..
+            }
+        ));
     });
 }
 
@@ -178,6 +166,7 @@ fn pins_come_from_files_and_the_environment() {
             ));
             let error = Pin::from_file(hsm.folder().join("absent")).unwrap_err();
             assert!(error.to_string().contains("absent"), "{error}");
+            assert!(Pin::from_file("/dev/zero").is_err(), "that has no end");
 
             let debug = format!("{:?}", config(&softhsm_path()).pin(Pin::new("a secret")));
             assert!(!debug.contains("a secret"), "{debug}");

@@ -9,8 +9,8 @@ use xks_pkcs11_fixture::{Function, Profile, Shim, When, own_process};
 use super::{KEYS, Scene, make_keys};
 use crate::support::{assert_fails, copy, decrypt, encrypt, run, vendor_config, wait_until};
 
-/// DEC-3: ciphertexts that somebody has changed are invalid, whatever the module's code for it; and however many are sent,
-/// others are served meanwhile, and nobody takes them for a failure of the device.
+/// DEC-3: ciphertexts that somebody has changed are invalid, whatever the module's code for it; and however many are
+/// sent, others are served meanwhile, and nobody takes them for a failure of the device.
 #[test]
 fn that_clients_send() {
     own_process("faults::bits::that_clients_send", |hsm| {
@@ -45,8 +45,8 @@ fn that_clients_send() {
     });
 }
 
-/// A bit of an encryption's output is wrong, once: what was returned is invalid when it comes back, and never decrypted to
-/// something else.
+/// A bit of an encryption's output is wrong, once: what was returned is invalid when it comes back, and never decrypted
+/// to something else.
 #[test]
 fn of_an_encryption() {
     own_process("faults::bits::of_an_encryption", |hsm| {
@@ -72,8 +72,8 @@ fn of_an_encryption() {
     });
 }
 
-/// A token that computes wrongly is taken out of service at its next test, whichever way it does, and comes back when it
-/// has come to itself. At the start it is not taken into service at all.
+/// A token that computes wrongly is taken out of service at its next test, whichever way it does, and comes back when
+/// it has come to itself. At the start it is not taken into service at all.
 #[test]
 fn of_a_token() {
     own_process("faults::bits::of_a_token", |hsm| {

@@ -68,7 +68,8 @@ fn again_and_again() {
                 sleep(Duration::from_millis(4));
             }
             traffic.wait_for_successes(50);
-            sleep(Duration::from_millis(500)); // so that none is left that has met more than one closing
+            // None is left that has met more than one closing.
+            traffic.wait_for_everyone();
             let before = traffic.so_far();
             println!("{dispatch:?}: {before:?}");
             before.assert_only(&[BackendErrorKind::Unavailable, BackendErrorKind::Timeout]);

@@ -1,9 +1,9 @@
 //! The codes that a module may return.
 
-use xks_pkcs11_fixture::sys::*;
+use xks_pkcs11_fixture::{Function, sys::*};
 
-/// All but success: those of the standard that are not about signatures, random seeds and the like, what vendors add, and
-/// what nobody knows.
+/// All but success: those of the standard that are not about signatures, random seeds and the like, what vendors add,
+/// and what nobody knows.
 pub(super) const CODES: [CK_RV; 69] = [
     CKR_CANCEL,
     CKR_HOST_MEMORY,
@@ -84,3 +84,61 @@ pub(super) const STORMS: [(CK_RV, &str); 5] = [
     (CKR_CRYPTOKI_NOT_INITIALIZED, "CKR_CRYPTOKI_NOT_INITIALIZED"),
     (CKR_TOKEN_NOT_PRESENT, "CKR_TOKEN_NOT_PRESENT"),
 ];
+
+/// What another session, another login or another search mends.
+pub(super) const fn is_of_a_session(code: CK_RV) -> bool {
+    matches!(
+        code,
+        CKR_SESSION_HANDLE_INVALID
+            | CKR_SESSION_CLOSED
+            | CKR_OPERATION_ACTIVE
+            | CKR_OPERATION_NOT_INITIALIZED
+            | CKR_USER_NOT_LOGGED_IN
+            | CKR_KEY_HANDLE_INVALID
+            | CKR_OBJECT_HANDLE_INVALID
+    )
+}
+
+/// What may be gone at the next attempt.
+pub(super) const fn is_of_the_device(code: CK_RV) -> bool {
+    matches!(
+        code,
+        CKR_DEVICE_ERROR
+            | CKR_DEVICE_REMOVED
+            | CKR_DEVICE_MEMORY
+            | CKR_HOST_MEMORY
+            | CKR_TOKEN_NOT_PRESENT
+            | CKR_CRYPTOKI_NOT_INITIALIZED
+            | CKR_GENERAL_ERROR
+            | CKR_FUNCTION_FAILED
+    )
+}
+
+/// What says without doubt that a ciphertext, or its IV, is none.
+pub(super) const fn blames_the_ciphertext(function: Function, code: CK_RV) -> bool {
+    match function {
+        Function::C_Decrypt => matches!(
+            code,
+            CKR_ENCRYPTED_DATA_INVALID
+                | CKR_ENCRYPTED_DATA_LEN_RANGE
+                | CKR_DATA_INVALID
+                | CKR_DATA_LEN_RANGE
+                | CKR_AEAD_DECRYPT_FAILED
+        ),
+        Function::C_DecryptInit => code == CKR_MECHANISM_PARAM_INVALID,
+        _ => false,
+    }
+}
+
+/// What says that the PIN is not taken.
+pub(super) const fn is_refusal(code: CK_RV) -> bool {
+    matches!(
+        code,
+        CKR_PIN_INCORRECT
+            | CKR_PIN_INVALID
+            | CKR_PIN_LEN_RANGE
+            | CKR_PIN_EXPIRED
+            | CKR_PIN_LOCKED
+            | CKR_USER_PIN_NOT_INITIALIZED
+    )
+}

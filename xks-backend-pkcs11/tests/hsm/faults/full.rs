@@ -1,5 +1,5 @@
-//! More requests than a token can serve, fewer sessions than were asked for, and HSMs that say that they have too much to
-//! do: KMS is told to come again, and never that something is broken.
+//! More requests than a token can serve, fewer sessions than were asked for, and HSMs that say that they have too much
+//! to do: KMS is told to come again, and never that something is broken.
 
 use std::{
     sync::Arc,
@@ -17,8 +17,8 @@ use crate::support::{assert_fails, encrypt, run};
 const GRACE: Duration = Duration::from_secs(2);
 const LATENCY: Duration = Duration::from_millis(20);
 
-/// 200 requests at once for four sessions, with a short queue: those that find it full are `Throttled` at once, all others
-/// are served.
+/// 200 requests at once for four sessions, with a short queue: those that find it full are `Throttled` at once, all
+/// others are served.
 #[test]
 fn the_queue() {
     own_process("faults::full::the_queue", |hsm| {
@@ -76,8 +76,8 @@ fn the_time() {
     });
 }
 
-/// A token that gives fewer sessions than were asked for, and does not say so before, is used with those: whoever waits a
-/// little is served.
+/// A token that gives fewer sessions than were asked for, and does not say so before, is used with those: whoever waits
+/// a little is served.
 #[test]
 fn sessions_that_are_not_told_of() {
     own_process("faults::full::sessions_that_are_not_told_of", |hsm| {
@@ -133,8 +133,8 @@ fn sessions_that_are_told_of() {
     });
 }
 
-/// All sessions that the token gives are in use when the user is logged out behind the back: that is mended without a new
-/// start of the module.
+/// All sessions that the token gives are in use when the user is logged out behind the back: that is mended without a
+/// new start of the module.
 #[test]
 fn a_logout_at_the_limit() {
     own_process("faults::full::a_logout_at_the_limit", |hsm| {
@@ -189,7 +189,8 @@ fn the_hsm_itself() {
     });
 }
 
-/// A key's handle turns out to be void when there is no time left to look for the key again: that says nothing of the key.
+/// A key's handle turns out to be void when there is no time left to look for the key again: that says nothing of the
+/// key.
 #[test]
 fn no_time_for_another_search() {
     own_process("faults::full::no_time_for_another_search", |hsm| {

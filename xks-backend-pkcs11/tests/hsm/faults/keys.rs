@@ -15,8 +15,8 @@ use crate::{
 /// What is believed of a key for at most this long, and what a busy machine adds.
 const SOON: Duration = Duration::from_secs(4);
 
-/// A key is deleted and made again with the same value, under load: its requests are answered that it is not there until it
-/// is, those of other keys are served all the time, and what was encrypted before can be decrypted after.
+/// A key is deleted and made again with the same value, under load: its requests are answered that it is not there
+/// until it is, those of other keys are served all the time, and what was encrypted before can be decrypted after.
 #[test]
 fn deleted_and_made_again() {
     own_process("faults::keys::deleted_and_made_again", |hsm| {
@@ -35,6 +35,7 @@ fn deleted_and_made_again() {
                 println!("{profile:?}: found after {:?}", made.elapsed());
                 assert!(made.elapsed() < SOON);
             }
+            traffic.wait_for_everyone();
             let before = traffic.so_far();
             traffic.wait_for_successes(50);
             let tally = traffic.stop();
@@ -67,8 +68,8 @@ fn replaced_by_another() {
     });
 }
 
-/// ENC-11: what a key may do is switched off and on by another process. Off is noticed by the very next request, on within
-/// a second, and what it still may do it does all the time.
+/// ENC-11: what a key may do is switched off and on by another process. Off is noticed by the very next request, on
+/// within a second, and what it still may do it does all the time.
 #[test]
 fn forbidden_and_permitted() {
     own_process("faults::keys::forbidden_and_permitted", |hsm| {

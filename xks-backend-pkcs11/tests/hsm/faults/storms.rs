@@ -11,8 +11,8 @@ use xks_pkcs11_fixture::{Function, Functions, Profile, Shim, SoftHsm, When, own_
 use super::{BOTH, Scene, codes::STORMS, make_keys};
 use crate::support::wait_until;
 
-/// What the owner of an HSM waits for the first right answer at most, after a storm has ended; more than the second that
-/// it should be, for busy machines.
+/// What the owner of an HSM waits for the first right answer at most, after a storm has ended; more than the second
+/// that it should be, for busy machines.
 const RECOVERY: Duration = Duration::from_secs(3);
 
 /// All calls fail until the storm is over.

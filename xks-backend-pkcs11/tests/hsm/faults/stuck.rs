@@ -16,8 +16,8 @@ const DEADLINE: Duration = Duration::from_millis(200);
 /// What a busy machine may add to it.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// A call by which the token is brought back hangs: requests fail at once, status and health are told at once, and when the
-/// call returns the token comes back.
+/// A call by which the token is brought back hangs: requests fail at once, status and health are told at once, and when
+/// the call returns the token comes back.
 #[test]
 fn on_the_way_back() {
     own_process("faults::stuck::on_the_way_back", |hsm| {
@@ -60,8 +60,8 @@ fn on_the_way_back() {
     });
 }
 
-/// A call hangs when the module has to be initialized anew: it is not finalized with that call in it, requests fail at once
-/// meanwhile, and the token comes back when the call has returned.
+/// A call hangs when the module has to be initialized anew: it is not finalized with that call in it, requests fail at
+/// once meanwhile, and the token comes back when the call has returned.
 #[test]
 fn in_a_storm() {
     own_process("faults::stuck::in_a_storm", |hsm| {
@@ -94,8 +94,8 @@ fn in_a_storm() {
     });
 }
 
-/// The module itself hangs, in its end or in its new start, while the backend is shut down: that takes no longer than it
-/// may, and says so.
+/// The module itself hangs, in its end or in its new start, while the backend is shut down: that takes no longer than
+/// it may, and says so.
 #[test]
 fn at_the_shutdown_of_a_module_that_hangs() {
     own_process("faults::stuck::at_the_shutdown_of_a_module_that_hangs", |hsm| {

@@ -1,5 +1,5 @@
-//! Any code from any function that a request may call, once: the request ends with the right answer or with an error that
-//! is true, and the next one succeeds.
+//! Any code from any function that a request may call, once: the request ends with the right answer or with an error
+//! that is true, and the next one succeeds.
 
 use std::{thread::sleep, time::Duration};
 
@@ -7,7 +7,11 @@ use xks_backend_pkcs11::{Config, KeyName, ReturnCode};
 use xks_core::BackendErrorKind as Kind;
 use xks_pkcs11_fixture::{Function, Profile, Shim, SoftHsm, When, own_process, sys::*};
 
-use super::{KEYS, Scene, codes::CODES, make_keys};
+use super::{
+    KEYS, Scene,
+    codes::{self, CODES},
+    make_keys,
+};
 use crate::support::{copy, decrypt, encrypt, id, metadata, round_trip, wait_until};
 
 #[test]
@@ -199,54 +203,23 @@ impl Case {
                 CKR_ATTRIBUTE_SENSITIVE | CKR_ATTRIBUTE_TYPE_INVALID | CKR_BUFFER_TOO_SMALL
             );
         // After these nobody logs in any more.
-        let refuses = self.function == Function::C_Login && is_refusal(self.code);
+        let refuses = self.function == Function::C_Login && codes::is_refusal(self.code);
         let is_too_much = self.active && self.step == Step::LogIn;
         (self.after == 0 || is_called_twice) && !says_half && !refuses && !is_too_much
     }
 
     fn may_be(&self, profile: Profile, outcome: Result<(), Kind>) -> bool {
-        use Function::{C_Decrypt, C_DecryptInit, C_EncryptInit, C_Login, C_OpenSession};
+        use Function::{C_DecryptInit, C_EncryptInit, C_Login, C_OpenSession};
 
         let Err(kind) = outcome else {
             return self.step != Step::SearchInVain;
         };
-        let is_of_a_session = [
-            CKR_SESSION_HANDLE_INVALID,
-            CKR_SESSION_CLOSED,
-            CKR_OPERATION_ACTIVE,
-            CKR_OPERATION_NOT_INITIALIZED,
-            CKR_USER_NOT_LOGGED_IN,
-            CKR_KEY_HANDLE_INVALID,
-            CKR_OBJECT_HANDLE_INVALID,
-        ]
-        .contains(&self.code);
-        let is_of_the_device = [
-            CKR_DEVICE_ERROR,
-            CKR_DEVICE_REMOVED,
-            CKR_DEVICE_MEMORY,
-            CKR_HOST_MEMORY,
-            CKR_TOKEN_NOT_PRESENT,
-            CKR_CRYPTOKI_NOT_INITIALIZED,
-            CKR_GENERAL_ERROR,
-            CKR_FUNCTION_FAILED,
-        ]
-        .contains(&self.code);
-        let is_mendable = is_of_a_session || is_of_the_device;
+        let is_of_a_session = codes::is_of_a_session(self.code);
+        let is_mendable = is_of_a_session || codes::is_of_the_device(self.code);
         let is_busy = profile == Profile::CloudHsm && matches!(self.code, CKR_FUNCTION_FAILED | CKR_DEVICE_ERROR);
         match kind {
             Kind::KeyNotFound => self.step == Step::SearchInVain,
-            Kind::InvalidCiphertext => match self.function {
-                C_Decrypt => matches!(
-                    self.code,
-                    CKR_ENCRYPTED_DATA_INVALID
-                        | CKR_ENCRYPTED_DATA_LEN_RANGE
-                        | CKR_DATA_INVALID
-                        | CKR_DATA_LEN_RANGE
-                        | CKR_AEAD_DECRYPT_FAILED
-                ),
-                C_DecryptInit => self.code == CKR_MECHANISM_PARAM_INVALID,
-                _ => false,
-            },
+            Kind::InvalidCiphertext => codes::blames_the_ciphertext(self.function, self.code),
             Kind::KeyUsage => {
                 matches!(self.function, C_EncryptInit | C_DecryptInit)
                     && matches!(
@@ -280,16 +253,4 @@ impl Case {
             self.after
         )
     }
-}
-
-fn is_refusal(code: CK_RV) -> bool {
-    matches!(
-        code,
-        CKR_PIN_INCORRECT
-            | CKR_PIN_INVALID
-            | CKR_PIN_LEN_RANGE
-            | CKR_PIN_EXPIRED
-            | CKR_PIN_LOCKED
-            | CKR_USER_PIN_NOT_INITIALIZED
-    )
 }

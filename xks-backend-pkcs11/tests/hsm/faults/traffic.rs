@@ -1,4 +1,5 @@
-//! Requests without end, as KMS sends them: what comes back is compared with what went in, and every failure is counted.
+//! Requests without end, as KMS sends them: what comes back is compared with what went in, and every failure is
+//! counted.
 
 use std::{
     ops::Range,
@@ -31,7 +32,8 @@ pub(crate) struct Traffic {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) ok: u64,
-    /// Each kind of failure: how often, how long such requests took at the most and together, and the first one's words.
+    /// Each kind of failure: how often, how long such requests took at the most and together, and the first one's
+    /// words.
     pub(crate) failures: Vec<Failures>,
     /// The request that took longest.
     pub(crate) slowest: Duration,

@@ -26,6 +26,9 @@ use crate::{
 /// How long a failed module's last calls are waited for before it is finalized.
 const LAST_CALLS: Duration = Duration::from_millis(250);
 
+/// How long keys are looked at again at a time.
+const REFRESHING: Duration = Duration::from_millis(500);
+
 /// Before a token that is not there is looked for once more.
 const A_MOMENT: Duration = Duration::from_millis(20);
 
@@ -230,9 +233,12 @@ impl Attendant {
     fn refresh_keys(&mut self) {
         let token = Arc::clone(&self.token);
         let epoch = token.epoch();
-        for (id, old) in token.keys.older_than(token.config.key_refresh, epoch) {
-            // There may be many keys, and something that cannot wait.
-            if token.bell.is_rung() {
+        let end = Instant::now() + REFRESHING;
+        let mut keys = token.keys.older_than(token.config.key_refresh, epoch);
+        keys.sort_unstable_by_key(|(_, key)| key.read);
+        for (id, old) in keys {
+            // There may be many keys, and something that cannot wait. The others come next time.
+            if token.bell.is_rung() || Instant::now() >= end {
                 return;
             }
             let (Some(access), Some(name)) = (token.module.enter(), token.keys.name(&id)) else {

@@ -90,6 +90,37 @@ fn a_search() {
     });
 }
 
+/// As many searches hang as there may be at once: others are made nevertheless, and keys that are known need none.
+#[test]
+fn all_searches() {
+    own_process("faults::hung::all_searches", |hsm| {
+        let scene = Scene::new(hsm, |config| config.deadline(DEADLINE));
+        let traffic = scene.traffic(2);
+        traffic.wait_for_successes(20);
+        for key in ["later-1", "later-2", "later-3"] {
+            hsm.key(TOKEN, &KeyTemplate::aes256(key));
+        }
+        scene.shim.hang(Function::C_FindObjects, When::times(2));
+        for key in ["later-1", "later-2"] {
+            assert_eq!(
+                timed(&scene.backend, key).1.unwrap_err().kind(),
+                BackendErrorKind::Timeout
+            );
+        }
+        for key in ["later-3", "later-1", "later-2"] {
+            let (took, outcome) = timed(&scene.backend, key);
+            println!("{key}: {took:?}");
+            outcome.unwrap();
+        }
+        assert_eq!(scene.shim.counters().hung, 2, "they hang still");
+        let tally = traffic.stop();
+        assert!(tally.failed() <= 2, "more than a busy machine explains: {tally:?}");
+        scene.shim.release();
+        wait_until("the calls return", || scene.status().written_off == 0);
+        scene.end();
+    });
+}
+
 /// Several calls hang under load, on all sessions but one: each fails one request and no more.
 #[test]
 fn several_calls() {
@@ -192,6 +223,7 @@ fn the_test_call() {
 }
 
 const FUNCTIONS: [Function; 9] = [
+    // First, for after another login no key is known.
     Function::C_OpenSession,
     Function::C_FindObjectsInit,
     Function::C_FindObjects,

@@ -42,6 +42,7 @@ enum Step {
 }
 
 const STEPS: [(Function, Step); 15] = [
+    // First, for after another login no key is known.
     (Function::C_OpenSession, Step::Reopen),
     (Function::C_GenerateRandom, Step::Reopen),
     (Function::C_FindObjectsInit, Step::Search),

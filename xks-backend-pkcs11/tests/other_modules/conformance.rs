@@ -66,11 +66,12 @@ fn kryoptic_on_read_only_sessions() {
 #[ignore = "needs scripts/modules"]
 fn craton_on_read_only_sessions() {
     with_token(Module::Craton, "conformance::craton_on_read_only_sessions", |token| {
+        token.elsewhere("import test 7");
         let quirks = Quirks::STANDARD.with_session_mode(SessionMode::ReadOnly);
         let config = token.config().quirks(quirks);
         let error = Pkcs11Backend::open(config.clone()).unwrap_err();
         assert!(matches!(error, OpenError::TestKey { .. }), "{error:?}");
-        let name = KeyName::Label("known".into());
+        let name = KeyName::Label("test".into());
         check(open(config.test_key(TestKey::Named(name))), quirks);
     });
 }

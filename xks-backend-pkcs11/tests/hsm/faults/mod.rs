@@ -96,11 +96,12 @@ impl Scene {
         health.members()[0].status()
     }
 
-    /// Waits until health is as it should be.
+    /// Waits until health is as it should be, and KMS is told so.
     #[track_caller]
     pub(crate) fn wait_for_health(&self, status: HealthStatus) {
-        wait_until(&format!("health {status}"), || self.status().health == status);
-        assert_eq!(self.health(), status, "{:?}", self.status());
+        wait_until(&format!("health {status}"), || {
+            self.status().health == status && self.health() == status
+        });
     }
 
     /// Waits until all sessions are open, which is a little after the start.

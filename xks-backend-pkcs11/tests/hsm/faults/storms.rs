@@ -9,7 +9,6 @@ use xks_core::{BackendErrorKind, HealthStatus};
 use xks_pkcs11_fixture::{Function, Functions, Profile, Shim, SoftHsm, When, own_process, sys::*};
 
 use super::{BOTH, Scene, codes::STORMS, make_keys};
-use crate::support::wait_until;
 
 /// What the owner of an HSM waits for the first right answer at most, after a storm has ended; more than the second
 /// that it should be, for busy machines.
@@ -150,7 +149,7 @@ fn that_spare_the_test() {
             // Nobody looks for the test key, and everybody for all others after a new login.
             shim.fail(Functions::FIND, CKR_DEVICE_ERROR, When::always());
             shim.log_out();
-            wait_until("health", || scene.status().health == HealthStatus::Unavailable);
+            scene.wait_for_health(HealthStatus::Unavailable);
             shim.wait_until("a new start", |counters| counters.finalized > 0);
             sleep(Duration::from_secs(1));
             let starts = u128::from(shim.counters().finalized);

@@ -61,6 +61,8 @@ pub struct Status {
     pub health: HealthStatus,
     /// Why it is not better.
     pub problem: Option<String>,
+    /// Sessions that can serve: fewer than configured where the token gives fewer, or where some are being mended.
+    pub sessions: usize,
     /// Requests that wait for a session.
     pub queued: usize,
     /// Requests in the module.
@@ -139,6 +141,7 @@ impl Pkcs11Backend {
         Status {
             health,
             problem,
+            sessions: load.sessions,
             queued: load.queued,
             running: load.running,
             written_off: load.written_off,

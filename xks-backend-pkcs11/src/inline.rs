@@ -127,6 +127,7 @@ impl<P> Sessions<P> {
     pub(crate) fn load(&self) -> Load {
         let state = self.state();
         Load {
+            sessions: state.free.len() + state.taken,
             queued: state.waiting,
             running: state.taken,
             refused: state.refused,
@@ -239,7 +240,7 @@ mod tests {
         });
         assert_eq!(served.into_inner(), 1);
         let load = sessions.load();
-        assert_eq!((load.running, load.queued, load.refused), (0, 0, 1));
+        assert_eq!((load.sessions, load.running, load.queued, load.refused), (1, 0, 0, 1));
     }
 
     #[test]

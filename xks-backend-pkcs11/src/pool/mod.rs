@@ -126,6 +126,8 @@ enum Replaced {
 /// What a pool is doing.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Load {
+    /// Places that are fit for a request.
+    pub(crate) sessions: usize,
     pub(crate) queued: usize,
     pub(crate) running: usize,
     pub(crate) written_off: usize,
@@ -219,6 +221,7 @@ impl<P: 'static> Pool<P> {
             load.running += usize::from(matches!(call.running, Some((_, Some(_)))));
             load.written_off += usize::from(call.written_off.is_some());
         }
+        load.sessions = state.workers.len().saturating_sub(state.resting + load.written_off);
         load
     }
 

@@ -21,6 +21,7 @@ pub struct EncryptRequest<'a> {
     request_metadata: RequestMetadata<'a>,
     plaintext: Zeroizing<Vec<u8>>,
     aad: BoundAad,
+    default_metadata: Option<CiphertextMetadata>,
     pub(crate) note: Note<'a>,
 }
 
@@ -32,6 +33,7 @@ impl<'a> EncryptRequest<'a> {
             request_metadata,
             plaintext,
             aad,
+            default_metadata: None,
             note: Note::nowhere(),
         }
     }
@@ -48,13 +50,19 @@ impl<'a> EncryptRequest<'a> {
         &self.plaintext
     }
 
-    /// Fixes the ciphertext metadata, if any, and gives the bytes to authenticate (ENC-7). KMS keeps the metadata
-    /// with the ciphertext and sends it back on decrypt. What an earlier call gave stays as it was; the metadata that
+    /// Fixes the ciphertext metadata, if any, and gives the bytes to authenticate (ENC-7). `None` stands for
+    /// [the default](Self::set_default_metadata). KMS keeps the metadata with the ciphertext and sends it back on decrypt. What an earlier call gave stays as it was; the metadata that
     /// KMS gets is that of the one which the [`Encrypted`] was made with.
     #[must_use]
     pub fn bind_aad(&mut self, metadata: Option<CiphertextMetadata>) -> BoundAad {
-        self.aad.set_metadata(metadata);
+        self.aad.set_metadata(metadata.or(self.default_metadata));
         self.aad.clone()
+    }
+
+    /// The ciphertext metadata for a backend that has none of its own, by default none: for a backend around another
+    /// one, which calls this before it hands the request on.
+    pub const fn set_default_metadata(&mut self, metadata: CiphertextMetadata) {
+        self.default_metadata = Some(metadata);
     }
 
     /// Writes down for the audit record which of this backend's several key managers has the request (LOG-1): call it
@@ -141,6 +149,7 @@ impl<'a> EncryptBody<'a> {
             request_metadata: self.request_metadata,
             plaintext: self.plaintext,
             aad,
+            default_metadata: None,
             note: Note::nowhere(),
         })
     }

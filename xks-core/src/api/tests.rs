@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{AadFraming, BoundAad, ErrorName, Limits, ciphertext::Encrypted};
+use crate::{AadFraming, BoundAad, CiphertextMetadata, ErrorName, Limits, Zeroizing, ciphertext::Encrypted};
 
 const METADATA: &str = r#"{"awsPrincipalArn":"arn:aws:iam::123456789012:user/Alice","kmsKeyArn":"arn:aws:kms:us-east-2:123456789012:key/1","kmsOperation":"Encrypt","kmsRequestId":"r"}"#;
 
@@ -439,6 +439,24 @@ fn decrypt_body_of(encrypted: &Encrypted, aad: &[u8]) -> String {
     body["encryptionAlgorithm"] = json!("AES_GCM");
     body["additionalAuthenticatedData"] = json!(BASE64_STANDARD.encode(aad));
     body.to_string()
+}
+
+/// ENC-7: what a layer around a backend fixes serves a backend that has no metadata of its own, and no other.
+#[test]
+fn default_metadata_is_for_a_backend_that_has_none() {
+    let metadata = |bytes: &[u8]| CiphertextMetadata::try_from(bytes).unwrap();
+    let aad = BoundAad::new(AadFraming::Spec, Some(b"aad"), None).unwrap();
+    let mut request = EncryptRequest::new(RequestMetadata::default(), Zeroizing::new(b"plaintext".to_vec()), aad);
+    assert_eq!(request.bind_aad(None).metadata(), None);
+    request.set_default_metadata(metadata(b"default"));
+    let bound = request.bind_aad(None);
+    let expected = BoundAad::new(AadFraming::Spec, Some(b"aad"), Some(metadata(b"default"))).unwrap();
+    assert_eq!(bound.as_bytes(), expected.as_bytes());
+    assert_eq!(
+        request.bind_aad(Some(metadata(b"own"))).metadata(),
+        Some(&metadata(b"own"))
+    );
+    assert_eq!(request.bind_aad(None).metadata(), Some(&metadata(b"default")));
 }
 
 proptest! {

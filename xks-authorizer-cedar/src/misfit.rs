@@ -1,0 +1,32 @@
+//! A request that the schema has no place for.
+
+use std::error::Error;
+
+use crate::error::with_causes;
+
+/// Why Cedar was not asked. Such a request is denied: a policy that forbids might have applied.
+#[derive(Debug)]
+pub(crate) struct Misfit {
+    /// For the audit record, in the place of a policy. Holds nothing from the request.
+    pub(crate) reason: String,
+    /// For the log.
+    pub(crate) detail: String,
+}
+
+impl Misfit {
+    /// An extra field that is not what the schema says.
+    pub(crate) fn field(name: &str) -> Self {
+        Self {
+            reason: format!("requestMetadata.{name} is not what the schema declares"),
+            detail: "it is of another type, lacks something or is there twice; correct the schema".to_owned(),
+        }
+    }
+
+    /// Anything else. The proxy lets no such request through; a test of policies may make one.
+    pub(crate) fn request(error: &(impl Error + ?Sized)) -> Self {
+        Self {
+            reason: "the request does not fit the schema".to_owned(),
+            detail: with_causes(error),
+        }
+    }
+}

@@ -1,14 +1,23 @@
-//! The demo's keys: software keys that live as long as the process.
+//! The demo: without settings, one key store with software keys that live as long as the process.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, time::Duration};
 
 use xks_backend_soft::{SoftBackend, SoftKey};
-use xks_core::{KeyId, KeyStatus, KeyUsage};
+use xks_core::{AadFraming, KeyId, KeyStatus, KeyUsage, Limits, UriPathPrefix};
 
-use crate::{introduction::About, key_store::Keys};
+use crate::{
+    backends::Backends,
+    credential,
+    settings::{
+        Authorization, CredentialSettings, HealthSettings, KeyStoreSettings, LogSettings, SecretOrigin, ServerSettings,
+        Settings, TrafficLimits,
+    },
+};
+
+const BACKEND: &str = "demo";
 
 /// The keys: what they are called, what they may do, and what that is good for.
-const KEYS: [(&str, &[KeyUsage], KeyStatus, &str); 5] = [
+pub(crate) const KEYS: [(&str, &[KeyUsage], KeyStatus, &str); 5] = [
     (
         "usable",
         &[KeyUsage::Encrypt, KeyUsage::Decrypt],
@@ -36,26 +45,44 @@ const KEYS: [(&str, &[KeyUsage], KeyStatus, &str); 5] = [
     ),
 ];
 
-/// New keys each time.
-pub(crate) fn keys() -> anyhow::Result<Keys> {
-    let (backend, mut ids, mut listing) = (SoftBackend::new(), Vec::new(), Vec::new());
-    for (name, usages, status, what) in KEYS {
+/// New keys and a new credential each time, on loopback.
+pub(crate) fn settings() -> anyhow::Result<(Settings, Backends)> {
+    let (backend, mut ids) = (SoftBackend::new(), Vec::new());
+    for (name, usages, status, _) in KEYS {
         let id: KeyId = name.parse()?;
         let key = SoftKey::generate()?
             .with_usages(usages.iter().copied())
             .with_status(status);
         backend.insert(id.clone(), key);
         ids.push(id);
-        listing.push(format!("{name:<14}{what}"));
     }
-    Ok(Keys {
-        backend: Arc::new(backend),
-        about: About {
-            title: "demo key store over plain HTTP, with software keys that are gone when it stops. Not for production.",
-            hsm: None,
-            listing,
-            example: ids.first().cloned(),
+    let settings = Settings {
+        environment: Vec::new(),
+        server: ServerSettings {
+            drain_delay: Duration::ZERO,
+            ..ServerSettings::new(SocketAddr::from(([127, 0, 0, 1], 8000)))
         },
-        ids: Some(ids),
-    })
+        tls: None,
+        health: HealthSettings::default(),
+        metrics: None,
+        log: LogSettings::default(),
+        watch: None,
+        backends: Vec::new(),
+        key_stores: vec![KeyStoreSettings {
+            prefix: UriPathPrefix::new("/demo-key-store")?,
+            regions: vec!["us-east-1".to_owned()],
+            backend: BACKEND.to_owned(),
+            keys: Some(ids),
+            credentials: vec![CredentialSettings {
+                credential: credential::new()?,
+                origin: SecretOrigin::New,
+            }],
+            aad_framing: AadFraming::Spec,
+            ciphertext_metadata: None,
+            limits: Limits::default(),
+            traffic: TrafficLimits::default(),
+            authorization: Authorization::AllowAll,
+        }],
+    };
+    Ok((settings, Backends::of_demo(BACKEND, backend)))
 }

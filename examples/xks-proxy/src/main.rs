@@ -1,88 +1,313 @@
-//! `xks-proxy`: an AWS KMS external key store proxy.
+//! `xks-proxy`: an AWS KMS external key store proxy, for production.
 //!
-//! Told of a PKCS#11 module it serves the keys of a token; without one, software keys for a demo. Either way it prints
-//! all that is needed to call it.
+//! ```text
+//! main      command line, exit status
+//! settings  what it is told: our format, or the sample proxy's      demo      what it serves without
+//! app       what is in force: key stores, backends, certificates    reload    replaces it
+//! server    ports, phases, the end       listener, connection, tls  one connection and its time limits
+//! limits, metadata                       layers around a backend
+//! health, metrics, log, service_manager  what others learn of it
+//! ```
 
 #![forbid(unsafe_code)]
 
+mod app;
+mod backends;
+mod command_line;
+mod connection;
+mod credential;
 mod demo;
-mod introduction;
-mod key_store;
-mod options;
+mod health;
+mod limits;
+mod listener;
+mod log;
+mod metadata;
+mod metrics;
+mod reload;
 mod server;
-mod token;
+mod service_manager;
+mod settings;
+mod summary;
+mod tls;
 
-use std::{io::IsTerminal as _, process::ExitCode, time::Duration};
-
-use anyhow::Context as _;
-use clap::Parser as _;
-use tokio::runtime::Runtime;
-use tracing_subscriber::EnvFilter;
-use xks_backend_pkcs11::OpenError;
-
-use crate::{
-    introduction::Introduction,
-    key_store::Keys,
-    options::{Options, Settings},
-    server::Server,
-    token::Token,
+use std::{
+    env,
+    error::Error,
+    io::{self, Write as _},
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{self, ExitCode},
+    sync::Arc,
+    time::Duration,
 };
 
-/// The exit status when the token refuses its PIN: whoever starts the program anew by itself should not do so then, for
-/// HSMs lock. It is `EX_NOPERM` of `sysexits.h`.
+use anyhow::{Context as _, anyhow};
+use clap::Parser as _;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::runtime::Runtime;
+
+use crate::{
+    app::App,
+    backends::{BackendError, Backends},
+    command_line::{Command, CommandLine, SETTINGS_VARIABLE},
+    health::Health,
+    log::Log,
+    metrics::Metrics,
+    reload::Reload,
+    server::Server,
+    settings::{Loaded, LogOutput, Settings, Severity},
+};
+
+/// The exit status when the settings are wrong, and when a token refuses its PIN: whoever starts the program anew by itself
+/// should not do so then, for HSMs lock. They are `EX_CONFIG` and `EX_NOPERM` of `sysexits.h`.
+const WRONG_SETTINGS: u8 = 78;
 const PIN_REFUSED: u8 = 77;
 
-/// How long requests that outlived the server's own patience may take to be dropped.
+/// How long tasks that outlived the server's own patience may take to be dropped.
 const LAST_TASKS: Duration = Duration::from_secs(1);
 
+/// Descriptors beside those of connections: listeners, files, a module's own.
+const OTHER_DESCRIPTORS: u64 = 200;
+
 fn main() -> ExitCode {
-    let options = Options::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
-    match options.settings().and_then(run) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error:#}");
-            match error.downcast_ref() {
-                Some(OpenError::PinRefused(_)) => ExitCode::from(PIN_REFUSED),
-                _ => ExitCode::FAILURE,
+    let command_line = CommandLine::parse();
+    let done = match command_line.command {
+        Some(Command::Check { file }) => check(&file),
+        Some(Command::Convert { file }) => convert(&file),
+        Some(Command::NewCredential { uri_path_prefix }) => credential::new()
+            .and_then(|new| print(&credential::text(&new, &uri_path_prefix)).map(|()| ExitCode::SUCCESS)),
+        None => {
+            let of_environment = || {
+                env::var_os(SETTINGS_VARIABLE)
+                    .filter(|file| !file.is_empty())
+                    .map(PathBuf::from)
+            };
+            serve(
+                command_line.config.or_else(of_environment).as_deref(),
+                command_line.listen,
+            )
+        }
+    };
+    done.unwrap_or_else(|error| {
+        let _ = writeln!(io::stderr(), "xks-proxy: {}", with_causes(&*error));
+        ExitCode::FAILURE
+    })
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .context("cannot write to standard output")
+}
+
+/// An error and what caused it, in one line.
+pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+fn load(file: &Path) -> anyhow::Result<Loaded> {
+    settings::load(file).with_context(|| format!("cannot read the settings from {}", file.display()))
+}
+
+fn check(file: &Path) -> anyhow::Result<ExitCode> {
+    let loaded = load(file)?;
+    let (errors, warnings) = (loaded.errors(), loaded.warnings());
+    let plural = |number: usize, word: &str| format!("{number} {word}{}", if number == 1 { "" } else { "s" });
+    let mut text: String = loaded.problems.iter().map(|problem| format!("{problem}\n")).collect();
+    text.push_str(&format!(
+        "{}, {}\n",
+        plural(errors, "error"),
+        plural(warnings, "warning")
+    ));
+    print(&text)?;
+    Ok(if errors == 0 {
+        ExitCode::SUCCESS
+    } else {
+        WRONG_SETTINGS.into()
+    })
+}
+
+fn convert(file: &Path) -> anyhow::Result<ExitCode> {
+    let loaded = load(file)?;
+    report(&loaded)?;
+    let Some(settings) = &loaded.settings else {
+        return Ok(WRONG_SETTINGS.into());
+    };
+    if !loaded.is_sample_proxys {
+        return Err(anyhow!("{} is in this program's format already", file.display()));
+    }
+    print(&settings::to_our_format(settings))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Problems, to standard error.
+fn report(loaded: &Loaded) -> anyhow::Result<()> {
+    let text: String = loaded.problems.iter().map(|problem| format!("{problem}\n")).collect();
+    io::stderr()
+        .write_all(text.as_bytes())
+        .context("cannot write to standard error")
+}
+
+fn serve(file: Option<&Path>, listen: Option<std::net::SocketAddr>) -> anyhow::Result<ExitCode> {
+    let (mut settings, loaded, demo) = match file {
+        Some(file) => {
+            let mut loaded = load(file)?;
+            if loaded.errors() > 0 {
+                report(&loaded)?;
+                return Ok(WRONG_SETTINGS.into());
             }
+            let settings = loaded.settings.take().context("no settings")?;
+            (settings, Some(loaded), None)
+        }
+        None => {
+            let (settings, backends) = demo::settings()?;
+            (settings, None, Some(backends))
+        }
+    };
+    put_into_environment(&settings.environment)?;
+    if let Some(listen) = listen {
+        settings.server.listen = listen;
+    }
+    let log = Log::start(&settings.log)?;
+    for problem in loaded.iter().flat_map(|loaded| &loaded.problems) {
+        match problem.severity {
+            Severity::Error => tracing::error!("{problem}"),
+            Severity::Warning => tracing::warn!("{problem}"),
         }
     }
-}
-
-fn run(mut settings: Settings) -> anyhow::Result<()> {
     let runtime = Runtime::new().context("cannot start the runtime")?;
-    let server = runtime.block_on(Server::bind(settings.listen))?;
-    let token = settings.token.take().map(Token::open).transpose()?;
-    let served = runtime.block_on(serve(server, settings, token.as_ref()));
-    // With the runtime goes everything that may still hold the token's backend.
+    let served = run(&runtime, &settings, file.zip(loaded.as_ref()), demo, &log);
+    // With the runtime goes everything that may still hold a backend.
     runtime.shutdown_timeout(LAST_TASKS);
-    if let Some(token) = token {
-        token.close();
+    let (result, backends) = served;
+    if let Some(backends) = backends {
+        backends.close_all_but(None);
     }
-    served
+    let Err(error) = result else {
+        tracing::info!("stopped");
+        return Ok(ExitCode::SUCCESS);
+    };
+    // It is said on standard error, in one line, wherever the log goes.
+    if settings.log.output != LogOutput::Stderr {
+        let _ = writeln!(io::stderr(), "xks-proxy: {}", with_causes(&*error));
+    }
+    tracing::error!("{}", with_causes(&*error));
+    Ok(match error.downcast_ref::<BackendError>() {
+        Some(error) if error.is_pin_refused() => PIN_REFUSED.into(),
+        _ => ExitCode::FAILURE,
+    })
 }
 
-async fn serve(server: Server, settings: Settings, token: Option<&Token>) -> anyhow::Result<()> {
-    let keys = match token {
-        Some(token) => token.keys().await,
-        None => demo::keys()?,
+/// Serves until it is told to stop. The backends are the caller's to close, when nobody can use them any more.
+fn run(
+    runtime: &Runtime,
+    settings: &Settings,
+    file: Option<(&Path, &Loaded)>,
+    demo: Option<Backends>,
+    log: &Log,
+) -> (anyhow::Result<()>, Option<Arc<Backends>>) {
+    let start = || {
+        raise_descriptor_limit(settings);
+        let server = {
+            let _in_runtime = runtime.enter();
+            Server::bind(settings)?
+        };
+        let backends = demo.map_or_else(|| Backends::open(&settings.backends, None), Ok)?;
+        let metrics = Arc::new(Metrics::new(log.lost_lines()));
+        let app = Arc::new(App::new(settings, backends, Arc::clone(&metrics))?);
+        metrics.look_at(&app);
+        Ok((server, app))
     };
-    let Keys { backend, ids, about } = keys;
-    let introduction = Introduction {
-        address: server.address(),
-        key_store: &settings.key_store,
-        about,
+    let (server, app) = match start() {
+        Ok(started) => started,
+        Err(error) => return (Err(error), None),
     };
-    let proxy = settings.key_store.proxy(backend, ids)?;
-    let service = xks_http::XksService::new(proxy).budget(settings.budget);
-    let stop = server::stop_signal().context("cannot catch signals")?;
-    introduction.print()?;
-    server.serve(service, stop).await;
-    Ok(())
+    let result = runtime.block_on(async {
+        let health = Arc::new(Health::new(settings.health.clone()));
+        health.look(&app).await;
+        let path = file.map(|(path, _)| path);
+        let summary = summary::summary(settings, path, &server.addresses(), &app.backends()).await;
+        if let Some((path, loaded)) = file {
+            let reload = Reload::new(path, &loaded.files, settings).context("cannot catch signals")?;
+            let app = Arc::clone(&app);
+            tokio::spawn(async move { reload.run(&app).await });
+        }
+        let (watching, watched) = (Arc::clone(&health), Arc::clone(&app));
+        tokio::spawn(async move { watching.watch(&watched).await });
+        tokio::spawn(service_manager::keep_alive());
+        let mut printed = Ok(());
+        let ready = || {
+            let end = if file.is_some() {
+                "Ready.\n"
+            } else {
+                "Press Ctrl-C to stop.\n"
+            };
+            // Where the log has standard output for itself, a reader of it gets nothing else.
+            if settings.log.output == LogOutput::Stdout {
+                summary
+                    .lines()
+                    .filter(|line| !line.is_empty())
+                    .for_each(|line| tracing::info!("{line}"));
+                tracing::info!("ready");
+            } else {
+                printed = print(&summary).and_then(|()| print(end));
+            }
+            service_manager::ready();
+        };
+        server.run(&app, &health, ready).await?;
+        printed
+    });
+    let backends = app.backends();
+    (result, Some(backends))
+}
+
+/// A PKCS#11 module reads its variables when it is loaded, and a variable can be set safely only for a new program: so this
+/// one becomes another of itself.
+fn put_into_environment(variables: &[(String, String)]) -> anyhow::Result<()> {
+    let is_set = |(name, value): &(String, String)| env::var_os(name).is_some_and(|set| set == value.as_str());
+    if variables.iter().all(is_set) {
+        return Ok(());
+    }
+    let program =
+        env::current_exe().context("cannot find this program, to start it with the variables of [environment]")?;
+    let mut command = process::Command::new(program);
+    command
+        .args(env::args_os().skip(1))
+        .envs(variables.iter().map(|(name, value)| (name, value)));
+    Err(command.exec()).context("cannot start this program anew with the variables of [environment]")
+}
+
+/// As many descriptors as there may be connections, or as many as there can be.
+fn raise_descriptor_limit(settings: &Settings) {
+    let wanted = u64::try_from(settings.server.max_connections)
+        .unwrap_or(u64::MAX)
+        .saturating_add(OTHER_DESCRIPTORS);
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let most = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let raised = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: Some(most),
+            maximum: limit.maximum,
+        },
+    );
+    if raised.is_err() || most < wanted {
+        let connections = settings.server.max_connections;
+        tracing::warn!(
+            limit = most,
+            connections,
+            "there are fewer file descriptors than connections may be: raise the limit (LimitNOFILE), or lower max_connections"
+        );
+    }
 }

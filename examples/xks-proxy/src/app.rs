@@ -1,0 +1,154 @@
+//! What is in force: key stores, key managers, certificates. All of it can be replaced while requests are served; a
+//! request, and a connection, goes on with what it began with (SIG-7).
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use xks_core::{KeyBackend, KeyStore, KeyStores, Proxy, UriPathPrefix};
+
+use crate::{
+    backends::Backends,
+    limits::{Limited, Traffic},
+    metadata::WithMetadata,
+    metrics::{Metrics, Records},
+    settings::{Authorization, KeyStoreSettings, Settings, TrafficLimits},
+    tls::TlsMaterial,
+};
+
+/// Beside the budget of a request: until a key manager that is no longer served is closed.
+const GRACE: Duration = Duration::from_secs(1);
+
+pub(crate) struct App {
+    pub(crate) proxy: Arc<Proxy>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// What new connections are greeted with; none for plain HTTP.
+    pub(crate) tls: ArcSwapOption<TlsMaterial>,
+    backends: ArcSwap<Backends>,
+    /// Names of the backends that key stores are served from.
+    served: ArcSwap<Vec<String>>,
+    traffic: Mutex<HashMap<UriPathPrefix, Arc<Traffic>>>,
+    budget: Duration,
+}
+
+impl App {
+    pub(crate) fn new(settings: &Settings, backends: Backends, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+        let mut traffic = HashMap::new();
+        let key_stores = key_stores(settings, &backends, &mut traffic)?;
+        let proxy = Proxy::builder(KeyStores::new(key_stores)?)
+            .vendor("xks-proxy")
+            .model(concat!("xks-proxy ", env!("CARGO_PKG_VERSION")))
+            .audit(Records::new(Arc::clone(&metrics)))
+            .build();
+        Ok(Self {
+            proxy: Arc::new(proxy),
+            metrics,
+            tls: ArcSwapOption::new(settings.tls.as_ref().map(|tls| Arc::new(tls.material.clone()))),
+            backends: ArcSwap::from_pointee(backends),
+            served: ArcSwap::from_pointee(served(settings)),
+            traffic: Mutex::new(traffic),
+            budget: settings.server.budget,
+        })
+    }
+
+    /// Puts other settings in force, or changes nothing. It blocks for as long as it takes to open new key managers.
+    pub(crate) fn replace(&self, settings: &Settings) -> anyhow::Result<()> {
+        let former = self.backends.load_full();
+        let backends = Arc::new(Backends::open(&settings.backends, Some(&former))?);
+        // Held until the end, so that two changes do not mix.
+        let mut traffic = self.traffic.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = traffic.clone();
+        let replaced = key_stores(settings, &backends, &mut next)
+            .and_then(|key_stores| Ok(self.proxy.key_stores().replace(key_stores)?));
+        if let Err(error) = replaced {
+            backends.close_all_but(Some(&former));
+            return Err(error);
+        }
+        *traffic = next;
+        if let (Some(tls), true) = (&settings.tls, self.tls.load().is_some()) {
+            self.tls.store(Some(Arc::new(tls.material.clone())));
+        }
+        self.served.store(Arc::new(served(settings)));
+        self.backends.store(Arc::clone(&backends));
+        former.retire(backends, self.budget + GRACE);
+        Ok(())
+    }
+
+    pub(crate) fn backends(&self) -> Arc<Backends> {
+        self.backends.load_full()
+    }
+
+    /// The key managers that key stores are served from, by name.
+    pub(crate) fn served_backends(&self) -> Vec<(String, Arc<dyn KeyBackend>)> {
+        let (backends, served) = (self.backends.load(), self.served.load());
+        served
+            .iter()
+            .filter_map(|name| Some((name.clone(), backends.get(name)?)))
+            .collect()
+    }
+}
+
+fn served(settings: &Settings) -> Vec<String> {
+    let mut names: Vec<_> = settings.key_stores.iter().map(|store| store.backend.clone()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+fn key_stores(
+    settings: &Settings,
+    backends: &Backends,
+    traffic: &mut HashMap<UriPathPrefix, Arc<Traffic>>,
+) -> anyhow::Result<Vec<KeyStore>> {
+    traffic.retain(|prefix, _| settings.key_stores.iter().any(|store| store.prefix == *prefix));
+    let build = |store: &KeyStoreSettings| key_store(store, backends, traffic);
+    settings.key_stores.iter().map(build).collect()
+}
+
+fn key_store(
+    settings: &KeyStoreSettings,
+    backends: &Backends,
+    traffic: &mut HashMap<UriPathPrefix, Arc<Traffic>>,
+) -> anyhow::Result<KeyStore> {
+    let name = &settings.backend;
+    let mut backend = backends
+        .get(name)
+        .with_context(|| format!("there is no [backends.{name}]"))?;
+    if let Some(metadata) = settings.ciphertext_metadata {
+        backend = Arc::new(WithMetadata {
+            inner: backend,
+            metadata,
+        });
+    }
+    if settings.traffic == TrafficLimits::default() {
+        traffic.remove(&settings.prefix);
+    } else {
+        let known = traffic
+            .get(&settings.prefix)
+            .filter(|known| known.limits() == settings.traffic);
+        let limited = known.map_or_else(|| Arc::new(Traffic::new(settings.traffic)), Arc::clone);
+        traffic.insert(settings.prefix.clone(), Arc::clone(&limited));
+        backend = Arc::new(Limited::new(backend, limited));
+    }
+    let mut builder = KeyStore::builder(settings.prefix.clone(), backend)
+        .limits(settings.limits)
+        .aad_framing(settings.aad_framing);
+    for region in &settings.regions {
+        builder = builder.region(region.as_str());
+    }
+    for credential in &settings.credentials {
+        builder = builder.credential(credential.credential.clone());
+    }
+    builder = match &settings.keys {
+        Some(keys) => builder.keys(keys.iter().cloned()),
+        None => builder.all_keys_of_backend(),
+    };
+    if let Authorization::By { authorizer, .. } = &settings.authorization {
+        builder = builder.authorizer(Arc::clone(authorizer));
+    }
+    Ok(builder.build()?)
+}

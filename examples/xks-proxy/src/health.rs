@@ -1,0 +1,127 @@
+//! Health for load balancers (TRN-7): whether the process lives, and whether this instance can take traffic, which
+//! follows the key managers' own deep checks (HLT-1) and ends first when the server is to stop.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use tokio::task::JoinSet;
+
+use crate::{
+    app::App,
+    settings::{HealthSettings, ReadyWhen},
+};
+
+/// What of the health there is to tell at any moment.
+pub(crate) struct Health {
+    settings: HealthSettings,
+    works: AtomicBool,
+    is_stopping: AtomicBool,
+}
+
+impl Health {
+    pub(crate) fn new(settings: HealthSettings) -> Self {
+        Self {
+            settings,
+            works: AtomicBool::new(false),
+            is_stopping: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.works.load(Ordering::Relaxed) && !self.is_stopping.load(Ordering::Relaxed)
+    }
+
+    /// Not ready from now on.
+    pub(crate) fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// The answer, if the path is one of health.
+    pub(crate) fn answer<B>(&self, request: &Request<B>) -> Option<Response<Full<Bytes>>> {
+        let path = request.uri().path();
+        let (status, text) = if path == self.settings.readiness_path {
+            match self.is_ready() {
+                true => (StatusCode::OK, "ready\n"),
+                false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+            }
+        } else if path == self.settings.liveness_path {
+            (StatusCode::OK, "alive\n")
+        } else {
+            return None;
+        };
+        if *request.method() != Method::GET && *request.method() != Method::HEAD {
+            let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "use GET\n");
+            let allowed = HeaderValue::from_static("GET, HEAD");
+            response.headers_mut().insert(header::ALLOW, allowed);
+            return Some(response);
+        }
+        Some(plain(status, text))
+    }
+
+    /// Looks at the key managers again and again.
+    pub(crate) async fn watch(&self, app: &App) {
+        loop {
+            self.look(app).await;
+            tokio::time::sleep(self.settings.interval).await;
+        }
+    }
+
+    /// Asks all key managers at once.
+    pub(crate) async fn look(&self, app: &App) {
+        let mut asked = JoinSet::new();
+        for (name, backend) in app.served_backends() {
+            let patience = self.settings.interval.min(Duration::from_secs(2));
+            asked.spawn(async move {
+                let works = match tokio::time::timeout(patience, backend.health()).await {
+                    Ok(Ok(health)) => health.is_usable(),
+                    Ok(Err(_)) | Err(_) => false,
+                };
+                (name, works)
+            });
+        }
+        // One that panicked does not work.
+        let mut works = vec![];
+        while let Some(answer) = asked.join_next().await {
+            works.push(answer.is_ok_and(|(name, works)| {
+                app.metrics.set_backend_up(&name, works);
+                works
+            }));
+        }
+        let works = match self.settings.ready_when {
+            ReadyWhen::Any => works.contains(&true),
+            ReadyWhen::All => !works.contains(&false),
+        };
+        if self.works.swap(works, Ordering::Relaxed) != works {
+            match works {
+                true => tracing::info!("ready: key managers work"),
+                false => tracing::error!("not ready: key managers do not work; balancers will send no more traffic"),
+            }
+        }
+    }
+}
+
+/// Everything at a path of its own, and nothing else.
+pub(crate) fn not_found() -> Response<Full<Bytes>> {
+    plain(StatusCode::NOT_FOUND, "there is nothing here\n")
+}
+
+pub(crate) fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = status;
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+/// Answers at the health paths alone.
+pub(crate) fn answer_or_404<B>(health: &Arc<Health>, request: &Request<B>) -> Response<Full<Bytes>> {
+    health.answer(request).unwrap_or_else(not_found)
+}

@@ -1,0 +1,208 @@
+//! Reads the settings again, on SIGHUP or when a file has changed, and puts them in force, or leaves what is.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::{
+    app::App,
+    service_manager,
+    settings::{self, Loaded, Settings, Severity},
+    with_causes,
+};
+
+pub(crate) struct Reload {
+    path: PathBuf,
+    files: Files,
+    watch: Option<Duration>,
+    fixed: Fixed,
+    hangup: Signal,
+}
+
+impl Reload {
+    /// SIGHUP is caught from now on.
+    pub(crate) fn new(path: &Path, loaded_files: &BTreeSet<PathBuf>, settings: &Settings) -> std::io::Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            files: Files::look(loaded_files),
+            watch: settings.watch,
+            fixed: Fixed::of(settings),
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Reloads whenever there is a reason, for ever.
+    pub(crate) async fn run(mut self, app: &Arc<App>) {
+        // A file that is just being written changes between two looks: only one that has come to rest counts.
+        let mut unrest = None;
+        loop {
+            let look = async {
+                match self.watch {
+                    Some(interval) => tokio::time::sleep(interval).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = self.hangup.recv() => {}
+                () = look => {
+                    let names: BTreeSet<_> = self.files.0.keys().cloned().collect();
+                    let Ok(now) = tokio::task::spawn_blocking(move || Files::look(&names)).await else { continue };
+                    if now == self.files {
+                        unrest = None;
+                        continue;
+                    }
+                    if unrest.as_ref() != Some(&now) {
+                        unrest = Some(now);
+                        continue;
+                    }
+                }
+            }
+            unrest = None;
+            self.reload(Arc::clone(app)).await;
+        }
+    }
+
+    async fn reload(&mut self, app: Arc<App>) {
+        service_manager::reloading();
+        let (path, files, fixed) = (self.path.clone(), self.files.clone(), self.fixed.clone());
+        let metrics = Arc::clone(&app.metrics);
+        let reloading = tokio::task::spawn_blocking(move || reload(&path, &files, &fixed, &app));
+        match reloading.await {
+            Ok(Outcome {
+                files,
+                watch,
+                is_success,
+            }) => {
+                self.files = files;
+                self.watch = watch.unwrap_or(self.watch);
+                metrics.count_reload(is_success);
+            }
+            Err(error) => {
+                tracing::error!("settings not reloaded, the former ones stay in force: {error}");
+                metrics.count_reload(false);
+            }
+        }
+        service_manager::ready();
+    }
+}
+
+struct Outcome {
+    files: Files,
+    watch: Option<Option<Duration>>,
+    is_success: bool,
+}
+
+fn reload(path: &Path, files: &Files, fixed: &Fixed, app: &App) -> Outcome {
+    // What changes while it is being read is seen as changed afterwards.
+    let before = Files::look(&files.0.keys().cloned().collect());
+    let failed = |files, reason: String| {
+        tracing::error!("settings not reloaded, the former ones stay in force: {reason}");
+        Outcome {
+            files,
+            watch: None,
+            is_success: false,
+        }
+    };
+    let Loaded {
+        settings,
+        problems,
+        files: named,
+        ..
+    } = match settings::load(path) {
+        Ok(loaded) => loaded,
+        Err(error) => return failed(before, format!("cannot read {}: {error}", path.display())),
+    };
+    let looked = before.and(Files::look(&named));
+    for problem in &problems {
+        match problem.severity {
+            Severity::Error => tracing::error!("settings not reloaded, the former ones stay in force: {problem}"),
+            Severity::Warning => tracing::warn!("{problem}"),
+        }
+    }
+    let Some(settings) = settings else {
+        return Outcome {
+            files: looked,
+            watch: None,
+            is_success: false,
+        };
+    };
+    if let Err(error) = app.replace(&settings) {
+        return failed(looked, with_causes(&*error));
+    }
+    for table in fixed.changes(&Fixed::of(&settings)) {
+        tracing::warn!("a change of [{table}] takes effect with the next start");
+    }
+    tracing::info!(key_stores = settings.key_stores.len(), "settings reloaded");
+    Outcome {
+        files: looked.of(&named),
+        watch: Some(settings.watch),
+        is_success: true,
+    }
+}
+
+/// What stays as it was at the start.
+#[derive(Clone, PartialEq)]
+struct Fixed(Vec<(&'static str, String)>);
+
+impl Fixed {
+    fn of(settings: &Settings) -> Self {
+        Self(vec![
+            ("environment", format!("{:?}", settings.environment)),
+            ("server", format!("{:?}", settings.server)),
+            ("tls", settings.tls.is_some().to_string()),
+            ("health", format!("{:?}", settings.health)),
+            ("metrics", format!("{:?}", settings.metrics)),
+            ("log", format!("{:?}", settings.log)),
+        ])
+    }
+
+    fn changes<'o>(&self, other: &'o Self) -> impl Iterator<Item = &'static str> + use<'_, 'o> {
+        self.0
+            .iter()
+            .zip(&other.0)
+            .filter(|(one, other)| one != other)
+            .map(|((table, _), _)| *table)
+    }
+}
+
+/// How each file was at a look: none where there is no such file. Symbolic links are followed, so that one that is
+/// pointed elsewhere has changed.
+#[derive(Clone, Default, PartialEq)]
+struct Files(BTreeMap<PathBuf, Option<[i64; 6]>>);
+
+impl Files {
+    fn look(names: &BTreeSet<PathBuf>) -> Self {
+        Self(names.iter().map(|name| (name.clone(), state(name))).collect())
+    }
+
+    /// Both; of what is in both, as it is here.
+    fn and(self, other: Self) -> Self {
+        let mut all = other.0;
+        all.extend(self.0);
+        Self(all)
+    }
+
+    fn of(mut self, names: &BTreeSet<PathBuf>) -> Self {
+        self.0.retain(|name, _| names.contains(name));
+        self
+    }
+}
+
+fn state(path: &Path) -> Option<[i64; 6]> {
+    let found = fs::metadata(path).ok()?;
+    Some([
+        found.dev().cast_signed(),
+        found.ino().cast_signed(),
+        found.len().cast_signed(),
+        found.mtime(),
+        found.mtime_nsec(),
+        found.ctime_nsec() ^ found.ctime(),
+    ])
+}

@@ -1,0 +1,38 @@
+//! What systemd is told: when the server is ready, reads its settings again, ends, and that it is alive. Without systemd
+//! nobody is told anything.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!("cannot tell the service manager: {error}");
+    }
+}
+
+pub(crate) fn ready() {
+    notify(&[NotifyState::Ready]);
+}
+
+pub(crate) fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(_) => notify(&[NotifyState::Reloading]),
+    }
+}
+
+pub(crate) fn stopping() {
+    notify(&[NotifyState::Stopping]);
+}
+
+/// Says again and again that the runtime runs, if somebody wants to know.
+pub(crate) async fn keep_alive() {
+    let Some(patience) = sd_notify::watchdog_enabled() else {
+        return std::future::pending().await;
+    };
+    loop {
+        notify(&[NotifyState::Watchdog]);
+        tokio::time::sleep((patience / 3).max(Duration::from_millis(10))).await;
+    }
+}

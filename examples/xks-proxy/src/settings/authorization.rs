@@ -1,0 +1,129 @@
+//! Secondary authorization (AUZ-1) as the settings say it: rules, or policies in Cedar.
+
+use std::sync::Arc;
+
+use xks_core::{KeyOperation, Rule, Rules};
+
+use super::{Authorization, reader::Table};
+
+/// None when something was wrong: then nobody is to be let in by mistake.
+pub(super) fn authorization(table: &mut Table<'_, '_>) -> Option<Authorization> {
+    let has_rules = table.has("rules");
+    let rules: Vec<_> = table.tables("rules").into_iter().map(rule).collect();
+    let cedar = table.table("cedar");
+    match (has_rules, cedar) {
+        (true, Some(_)) => {
+            table.error("`rules` and `cedar` are both there");
+            None
+        }
+        (false, Some(cedar)) => policies(cedar),
+        (false, None) => Some(Authorization::AllowAll),
+        (true, None) => {
+            let rules = rules.into_iter().collect::<Option<Vec<_>>>()?;
+            Some(Authorization::By {
+                what: format!("{} rules", rules.len()),
+                authorizer: Arc::new(Rules::new(rules)),
+            })
+        }
+    }
+}
+
+fn rule(mut table: Table<'_, '_>) -> Option<Rule> {
+    let mut rule = match (table.text("allow"), table.text("deny")) {
+        (Some(name), None) => Some(Rule::allow(name.value)),
+        (None, Some(name)) => Some(Rule::deny(name.value)),
+        _ => {
+            table.error("a rule has a name: `allow = \"...\"`, or `deny = \"...\"`");
+            None
+        }
+    };
+    type Condition = fn(Rule, &str) -> Rule;
+    let conditions: [(&'static str, Condition); 9] = [
+        ("principals", Rule::principal),
+        ("accounts", Rule::account),
+        ("kms_key_arns", Rule::kms_key_arn),
+        ("regions", Rule::region),
+        ("kms_via_services", Rule::kms_via_service),
+        ("vpcs", Rule::vpc),
+        ("vpc_endpoints", Rule::vpc_endpoint),
+        ("kms_operations", Rule::kms_operation),
+        ("keys", Rule::key),
+    ];
+    for (key, condition) in conditions {
+        let is_there = table.has(key);
+        let patterns = table.texts(key).unwrap_or_default();
+        if is_there && patterns.is_empty() {
+            // A list that happens to be empty must not become no condition at all.
+            table.error(format!("`{key}` is empty: leave it out, or name a pattern"));
+            rule = None;
+        }
+        for pattern in patterns {
+            rule = rule.map(|rule| condition(rule, &pattern.value));
+        }
+    }
+    let is_there = table.has("operations");
+    let operations = table.texts("operations").unwrap_or_default();
+    if is_there && operations.is_empty() {
+        table.error("`operations` is empty: leave it out, or name an operation");
+        rule = None;
+    }
+    for operation in operations {
+        let all = [
+            KeyOperation::GetKeyMetadata,
+            KeyOperation::Encrypt,
+            KeyOperation::Decrypt,
+        ];
+        match all.into_iter().find(|known| known.as_str() == operation.value) {
+            Some(operation) => rule = rule.map(|rule| rule.operation(operation)),
+            None => {
+                let wrong = format!("{:?} is none of GetKeyMetadata, Encrypt, Decrypt", operation.value);
+                table.source.error(operation.span, wrong);
+                rule = None;
+            }
+        }
+    }
+    rule
+}
+
+/// Policies, and the schema and entities that may come with them, in Cedar's own formats.
+#[cfg(feature = "cedar")]
+fn policies(mut table: Table<'_, '_>) -> Option<Authorization> {
+    use xks_authorizer_cedar::{CedarAuthorizer, CedarError};
+
+    let source = table.source;
+    let policies = table.path("policies");
+    let policies = table.needed("policies", policies);
+    let others = [table.path("schema"), table.path("entities")];
+    let policies = policies?;
+    let text = source.read_text(&policies);
+    let [schema, entities] = others.map(|file| file.map(|file| (source.read_text(&file), file.span)));
+    let text = text?;
+    let mut builder = CedarAuthorizer::builder(&text);
+    if let Some((schema, _)) = &schema {
+        builder = builder.schema(schema.as_ref()?);
+    }
+    if let Some((entities, _)) = &entities {
+        builder = builder.entities(entities.as_ref()?);
+    }
+    match builder.build() {
+        Ok(authorizer) => Some(Authorization::By {
+            what: format!("Cedar policies in {}", policies.value.display()),
+            authorizer: Arc::new(authorizer),
+        }),
+        Err(error) => {
+            let span = match (&error, schema, entities) {
+                (CedarError::Schema(_), Some((_, span)), _) | (CedarError::Entities(_), _, Some((_, span))) => span,
+                _ => policies.span,
+            };
+            source.error(span, error.to_string());
+            None
+        }
+    }
+}
+
+#[cfg(not(feature = "cedar"))]
+fn policies(mut table: Table<'_, '_>) -> Option<Authorization> {
+    table.error("this build has no Cedar: build it with `--features cedar`");
+    table.forget();
+    None
+}

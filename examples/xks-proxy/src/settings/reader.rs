@@ -1,0 +1,447 @@
+//! Reads a TOML file key by key, and goes on after whatever is wrong, so that everything is said at once, with its line.
+//! What nobody asks for is unknown, and refused.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+    fmt::{self, Display},
+    fs,
+    ops::{Range, RangeInclusive},
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+use xks_core::Zeroizing;
+
+/// No file that settings name is larger than this.
+const MOST_BYTES: u64 = 4 * 1024 * 1024;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Severity {
+    /// It cannot be served like that.
+    Error,
+    /// It can, and somebody should know.
+    Warning,
+}
+
+/// One thing that is wrong with a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    pub(crate) severity: Severity,
+    file: PathBuf,
+    line: usize,
+    pub(crate) text: String,
+}
+
+impl Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let severity = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        write!(f, "{}:{}: {severity}: {}", self.file.display(), self.line, self.text)
+    }
+}
+
+/// A file that is being read: what it says, what was wrong with it so far, and which other files it named.
+pub(crate) struct Source<'i> {
+    path: &'i Path,
+    text: &'i str,
+    problems: RefCell<Vec<Problem>>,
+    files: RefCell<BTreeSet<PathBuf>>,
+    has_errors: Cell<bool>,
+    prefers_working_directory: Cell<bool>,
+}
+
+/// What [`Source::finish`] leaves.
+pub(crate) struct Findings {
+    pub(crate) problems: Vec<Problem>,
+    /// The file itself, and those that it named.
+    pub(crate) files: BTreeSet<PathBuf>,
+    pub(crate) has_errors: bool,
+}
+
+impl<'i> Source<'i> {
+    pub(crate) fn new(path: &'i Path, text: &'i str) -> Self {
+        Self {
+            path,
+            text,
+            problems: RefCell::default(),
+            files: RefCell::new(BTreeSet::from([path.to_owned()])),
+            has_errors: Cell::new(false),
+            prefers_working_directory: Cell::new(false),
+        }
+    }
+
+    /// From now on a relative path begins at the working directory, if there is such a file.
+    pub(crate) fn prefer_working_directory(&self) {
+        self.prefers_working_directory.set(true);
+    }
+
+    /// The whole file; none if it is no TOML.
+    pub(crate) fn root(&self) -> Option<Table<'_, 'i>> {
+        let (table, errors) = DeTable::parse_recoverable(self.text);
+        for error in &errors {
+            self.error(error.span().unwrap_or(0..0), error.message());
+        }
+        let span = table.span();
+        errors
+            .is_empty()
+            .then(|| Table::new(self, String::new(), 0..span.start, table.into_inner()))
+    }
+
+    pub(crate) fn error(&self, span: Range<usize>, text: impl Into<String>) {
+        self.has_errors.set(true);
+        self.note(Severity::Error, span, text.into());
+    }
+
+    pub(crate) fn warn(&self, span: Range<usize>, text: impl Into<String>) {
+        self.note(Severity::Warning, span, text.into());
+    }
+
+    fn note(&self, severity: Severity, span: Range<usize>, text: String) {
+        let before = self.text.as_bytes().get(..span.start).unwrap_or_default();
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        let problem = Problem {
+            severity,
+            file: self.path.to_owned(),
+            line,
+            text,
+        };
+        let mut problems = self.problems.borrow_mut();
+        if !problems.contains(&problem) {
+            problems.push(problem);
+        }
+    }
+
+    pub(crate) fn has_errors(&self) -> bool {
+        self.has_errors.get()
+    }
+
+    /// A path as the file means it: relative to its own folder.
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        if self.prefers_working_directory.get()
+            && let Ok(there) = std::path::absolute(path)
+            && there.exists()
+        {
+            return there;
+        }
+        self.path.parent().unwrap_or(Path::new("")).join(path)
+    }
+
+    /// The content of a file that the settings name. It is watched from then on, readable or not.
+    pub(crate) fn read(&self, path: &Item<PathBuf>) -> Option<Zeroizing<Vec<u8>>> {
+        self.files.borrow_mut().insert(path.value.clone());
+        let content = fs::metadata(&path.value).and_then(|metadata| match metadata.len() {
+            length if length > MOST_BYTES => Err(std::io::Error::other("it has more than 4 MiB")),
+            _ => fs::read(&path.value).map(Zeroizing::new),
+        });
+        content
+            .map_err(|error| {
+                let text = format!("cannot read {}: {error}", path.value.display());
+                self.error(path.span.clone(), text);
+            })
+            .ok()
+    }
+
+    /// The text of a file that the settings name, without the line break at its end.
+    pub(crate) fn read_text(&self, path: &Item<PathBuf>) -> Option<Zeroizing<String>> {
+        let content = self.read(path)?;
+        let Ok(text) = std::str::from_utf8(&content) else {
+            self.error(path.span.clone(), format!("{} is no UTF-8 text", path.value.display()));
+            return None;
+        };
+        Some(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
+    }
+
+    pub(crate) fn finish(self) -> Findings {
+        let mut problems = self.problems.into_inner();
+        problems.sort_by_key(|problem| problem.line);
+        Findings {
+            problems,
+            files: self.files.into_inner(),
+            has_errors: self.has_errors.get(),
+        }
+    }
+}
+
+/// A value, and where it stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Item<T> {
+    pub(crate) value: T,
+    pub(crate) span: Range<usize>,
+}
+
+/// A table, from which each key is taken once. When it is dropped, the keys that are left are unknown.
+pub(crate) struct Table<'s, 'i> {
+    pub(crate) source: &'s Source<'i>,
+    /// Such as `server.tcp_keepalive`; empty for the whole file.
+    name: String,
+    pub(crate) span: Range<usize>,
+    entries: DeTable<'i>,
+    /// The keys that were asked for, and those of them that were there.
+    known: BTreeSet<&'static str>,
+    present: BTreeSet<&'static str>,
+}
+
+impl<'s, 'i> Table<'s, 'i> {
+    fn new(source: &'s Source<'i>, name: String, span: Range<usize>, entries: DeTable<'i>) -> Self {
+        Self {
+            source,
+            name,
+            span,
+            entries,
+            known: BTreeSet::new(),
+            present: BTreeSet::new(),
+        }
+    }
+
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    fn take(&mut self, key: &'static str) -> Option<Spanned<DeValue<'i>>> {
+        self.known.insert(key);
+        let value = self.entries.remove(key)?;
+        self.present.insert(key);
+        Some(value)
+    }
+
+    /// A value of one type, or an error that says which type it should have.
+    fn typed<T>(
+        &mut self,
+        key: &'static str,
+        type_name: &str,
+        convert: impl FnOnce(DeValue<'i>) -> Option<T>,
+    ) -> Option<Item<T>> {
+        let value = self.take(key)?;
+        let span = value.span();
+        let converted = convert(value.into_inner());
+        if converted.is_none() {
+            self.source.error(span.clone(), format!("`{key}` takes {type_name}"));
+        }
+        converted.map(|value| Item { value, span })
+    }
+
+    pub(crate) fn text(&mut self, key: &'static str) -> Option<Item<String>> {
+        self.typed(key, "a text in quotes", text)
+    }
+
+    /// A text, or a whole number as one.
+    pub(crate) fn text_or_number(&mut self, key: &'static str) -> Option<String> {
+        let value = self.typed(key, "a text in quotes, or a number", |value| match value {
+            DeValue::Integer(number) => Some(number.to_string()),
+            value => text(value),
+        });
+        value.map(|item| item.value)
+    }
+
+    pub(crate) fn flag(&mut self, key: &'static str) -> Option<bool> {
+        let flag = self.typed(key, "true or false", |value| value.as_bool());
+        flag.map(|item| item.value)
+    }
+
+    /// A whole number within the range.
+    pub(crate) fn number<T: TryFrom<u64>>(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Option<T> {
+        let within = format!("a whole number from {} to {}", range.start(), range.end());
+        let number = self.typed(key, &within, |value| {
+            let number = value.as_integer()?;
+            let number = u64::from_str_radix(number.as_str(), number.radix()).ok()?;
+            range.contains(&number).then(|| T::try_from(number).ok()).flatten()
+        });
+        number.map(|item| item.value)
+    }
+
+    pub(crate) fn milliseconds(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Option<Duration> {
+        self.number(key, range).map(Duration::from_millis)
+    }
+
+    pub(crate) fn seconds(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Option<Duration> {
+        self.number(key, range).map(Duration::from_secs)
+    }
+
+    pub(crate) fn path(&mut self, key: &'static str) -> Option<Item<PathBuf>> {
+        let text = self.text(key)?;
+        Some(Item {
+            value: self.source.path(&text.value),
+            span: text.span,
+        })
+    }
+
+    /// A text that stands for something.
+    pub(crate) fn parsed<T: FromStr<Err: Display>>(&mut self, key: &'static str) -> Option<Item<T>> {
+        let text = self.text(key)?;
+        match text.value.parse() {
+            Ok(value) => Some(Item { value, span: text.span }),
+            Err(error) => {
+                self.source.error(text.span, format!("`{key}`: {error}"));
+                None
+            }
+        }
+    }
+
+    /// One of a few words.
+    pub(crate) fn one_of<T: Clone>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
+        let text = self.text(key)?;
+        let found = words.iter().find(|(word, _)| *word == text.value);
+        if found.is_none() {
+            let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+            let wrong = format!("`{key}` is one of {}, not {:?}", known.join(", "), text.value);
+            self.source.error(text.span, wrong);
+        }
+        found.map(|(_, value)| value.clone())
+    }
+
+    pub(crate) fn texts(&mut self, key: &'static str) -> Option<Vec<Item<String>>> {
+        self.typed(key, "a list of texts: [\"...\", \"...\"]", |value| {
+            let DeValue::Array(array) = value else { return None };
+            let item = |value: Spanned<DeValue<'i>>| {
+                let span = value.span();
+                text(value.into_inner()).map(|value| Item { value, span })
+            };
+            array.into_iter().map(item).collect()
+        })
+        .map(|item| item.value)
+    }
+
+    /// A list of texts that stand for something; those that do not are left out, with an error each.
+    pub(crate) fn parsed_list<T: FromStr<Err: Display>>(&mut self, key: &'static str) -> Option<Vec<Item<T>>> {
+        let texts = self.texts(key)?;
+        let parse = |text: Item<String>| match text.value.parse() {
+            Ok(value) => Some(Item { value, span: text.span }),
+            Err(error) => {
+                let wrong = format!("`{key}`: {:?}: {error}", text.value);
+                self.source.error(text.span, wrong);
+                None
+            }
+        };
+        Some(texts.into_iter().filter_map(parse).collect())
+    }
+
+    pub(crate) fn table(&mut self, key: &'static str) -> Option<Self> {
+        let name = self.name_of(key);
+        let table = self.typed(key, "a table", |value| match value {
+            DeValue::Table(table) => Some(table),
+            _ => None,
+        })?;
+        Some(Self::new(self.source, name, table.span, table.value))
+    }
+
+    /// `[[key]]`, as often as it is there.
+    pub(crate) fn tables(&mut self, key: &'static str) -> Vec<Self> {
+        let (source, name) = (self.source, self.name_of(key));
+        let tables = self.typed(key, "tables: [[...]]", |value| {
+            let DeValue::Array(array) = value else { return None };
+            let table = |value: Spanned<DeValue<'i>>| {
+                let span = value.span();
+                match value.into_inner() {
+                    DeValue::Table(table) => Some(Self::new(source, name.clone(), span, table)),
+                    _ => None,
+                }
+            };
+            array.into_iter().map(table).collect::<Option<Vec<_>>>()
+        });
+        tables.map(|item| item.value).unwrap_or_default()
+    }
+
+    /// All that this table holds, which somebody has named: texts. For tables with keys of the user's own.
+    pub(crate) fn into_texts(mut self) -> Vec<(String, Item<String>)> {
+        let mut texts = Vec::new();
+        for (name, value) in std::mem::take(&mut self.entries) {
+            let span = value.span();
+            match text(value.into_inner()) {
+                Some(value) => texts.push((name.get_ref().to_string(), Item { value, span })),
+                None => self
+                    .source
+                    .error(span, format!("`{}` takes a text in quotes", name.get_ref())),
+            }
+        }
+        texts
+    }
+
+    /// All that this table holds, which somebody has named: tables.
+    pub(crate) fn into_tables(mut self) -> Vec<(String, Self)> {
+        let mut tables = Vec::new();
+        for (name, value) in std::mem::take(&mut self.entries) {
+            let span = name.span();
+            let name = name.get_ref().to_string();
+            match value.into_inner() {
+                DeValue::Table(table) => {
+                    let full = format!("{}.{name}", self.name);
+                    tables.push((name, Self::new(self.source, full, span, table)));
+                }
+                _ => self
+                    .source
+                    .error(span, format!("`{name}` takes a table: [{}.{name}]", self.name)),
+            }
+        }
+        tables
+    }
+
+    /// What has to be there. What is there and wrong has its error already.
+    pub(crate) fn needed<T>(&self, key: &'static str, value: Option<T>) -> Option<T> {
+        if value.is_none() && !self.present.contains(key) {
+            self.error(match self.name.as_str() {
+                "" => format!("`{key}` is missing"),
+                name => format!("`{key}` is missing in [{name}]"),
+            });
+        }
+        value
+    }
+
+    pub(crate) fn is_present(&self, key: &str) -> bool {
+        self.present.contains(key)
+    }
+
+    /// Gives up on what is left, of which nobody can tell whether it is known.
+    pub(crate) fn forget(&mut self) {
+        self.entries.clear();
+    }
+
+    pub(crate) fn error(&self, text: impl Into<String>) {
+        self.source.error(self.span.clone(), text);
+    }
+
+    fn name_of(&self, key: &str) -> String {
+        match self.name.as_str() {
+            "" => key.to_owned(),
+            name => format!("{name}.{key}"),
+        }
+    }
+}
+
+impl Drop for Table<'_, '_> {
+    fn drop(&mut self) {
+        for key in self.entries.keys() {
+            let unknown = key.get_ref();
+            let wrong = match nearest(unknown, &self.known) {
+                Some(known) => format!("unknown key `{unknown}`; did you mean `{known}`?"),
+                None => {
+                    let known: Vec<_> = self.known.iter().copied().collect();
+                    format!("unknown key `{unknown}`; there are {}", known.join(", "))
+                }
+            };
+            self.source.error(key.span(), wrong);
+        }
+    }
+}
+
+/// The known key that was probably meant.
+fn nearest<'k>(unknown: &str, known: &BTreeSet<&'k str>) -> Option<&'k str> {
+    let distance = |known: &&&str| strsim::damerau_levenshtein(unknown, known);
+    let nearest = known.iter().min_by_key(distance)?;
+    (distance(&nearest) <= unknown.len() / 3 + 1).then_some(*nearest)
+}
+
+fn text(value: DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(text) => Some(text.into_owned()),
+        _ => None,
+    }
+}

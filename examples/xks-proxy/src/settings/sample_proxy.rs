@@ -1,0 +1,394 @@
+//! The settings file of AWS's sample proxy (`aws-kms-xks-proxy`), as HSM vendors' guides have it written, taken as it is:
+//! same paths, same credentials, same HSM, and what the sample proxy encrypted decrypts.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use tracing::Level;
+use xks_backend_pkcs11::{Dispatch, IvSource, KeyLookup, Quirks, SlotSelector};
+use xks_core::{AadFraming, AccessKeyId, CiphertextMetadata, KeyId, Limits, UriPathPrefix, Zeroizing};
+
+use super::{
+    AuditLevel, Authorization, BackendKind, BackendSettings, HealthSettings, KeyStoreSettings, LogFile, LogFormat,
+    LogOutput, LogSettings, Pkcs11Settings, Rotation, Secret, SecretOrigin, ServerSettings, Settings, TcpKeepalive,
+    TestKeySetting, TlsSettings, TrafficLimits, ours,
+    reader::{Item, Table},
+    shared::{self, TlsFiles, Unique, check_region, ciphertext_metadata, warn_of_small_limits},
+};
+
+/// The name that the one HSM gets.
+const BACKEND: &str = "hsm";
+
+/// Whether a file is in that format: by the tables that ours does not have.
+pub(super) fn is_one(root: &Table<'_, '_>) -> bool {
+    ["external_key_stores", "security", "pkcs11", "hsm_capabilities"]
+        .iter()
+        .any(|table| root.has(table))
+}
+
+pub(super) fn settings(mut root: Table<'_, '_>, module: Option<&PathBuf>) -> Option<Settings> {
+    root.source.prefer_working_directory(); // as the sample proxy does
+    let server = root.table("server");
+    let server = root.needed("server", server).and_then(server_settings);
+    let log = root.table("tracing").map(log).unwrap_or_default();
+    let security = root.table("security");
+    let security = root.needed("security", security).map(security_settings);
+    let tls = root.table("tls");
+    let tls = tls.and_then(|table| tls_settings(table, security.as_ref()));
+    if security.as_ref().is_some_and(|security| security.has_tls) {
+        root.needed("tls", root.is_present("tls").then_some(()));
+    }
+    let stores = root.tables("external_key_stores");
+    if stores.is_empty() {
+        root.needed("external_key_stores", None::<()>);
+    }
+    let environment = root.table("pkcs11_logger").map(logger_environment).unwrap_or_default();
+    let capabilities = root.table("hsm_capabilities");
+    let capabilities = root.needed("hsm_capabilities", capabilities).map(hsm_capabilities);
+    let pkcs11 = root.table("pkcs11");
+    let pkcs11 = root.needed("pkcs11", pkcs11);
+    let pkcs11 = pkcs11.and_then(|table| pkcs11_settings(table, module, capabilities.unwrap_or_default()));
+    let limits = root.table("limits").map(limits).unwrap_or_default();
+    let server = server?;
+    let mut unique = Unique::default();
+    let key_stores = stores
+        .into_iter()
+        .filter_map(|store| key_store(store, &server, limits, &mut unique));
+    let key_stores: Vec<_> = key_stores.collect();
+    if key_stores.is_empty() {
+        root.error("no external key store has a credential: nobody could call");
+    }
+    Some(Settings {
+        environment,
+        tls,
+        health: HealthSettings {
+            listen: server.ping.filter(|ping| *ping != server.server.listen),
+            ..HealthSettings::default()
+        },
+        metrics: None,
+        log,
+        watch: Some(ours::DEFAULT_WATCH),
+        backends: vec![BackendSettings {
+            name: BACKEND.to_owned(),
+            kind: BackendKind::Pkcs11(pkcs11?),
+        }],
+        key_stores,
+        server: server.server,
+    })
+}
+
+/// `[server]`
+struct Server {
+    server: ServerSettings,
+    /// Where `/ping` is asked for.
+    ping: Option<SocketAddr>,
+    region: String,
+    ciphertext_metadata: Option<CiphertextMetadata>,
+}
+
+fn server_settings(mut table: Table<'_, '_>) -> Option<Server> {
+    let source = table.source;
+    let ip = table.parsed::<IpAddr>("ip");
+    let ip = table.needed("ip", ip).map(|ip| ip.value);
+    let port = table.number("port", 0..=65_535);
+    let port = table.needed("port", port);
+    let ping_port = table.number("port_http_ping", 0..=65_535).unwrap_or(80);
+    let region = table.text("region");
+    let region = table.needed("region", region);
+    if let Some(region) = &region {
+        check_region(source, region);
+    }
+    if let Some(service) = table.text("service").filter(|service| service.value != "kms-xks-proxy") {
+        source.error(
+            service.span,
+            "`service` is `kms-xks-proxy`: KMS signs for no other (SIG-1)",
+        );
+    }
+    let metadata = table
+        .text("ciphertext_metadata_b64")
+        .filter(|text| !text.value.is_empty());
+    let ciphertext_metadata = metadata.and_then(|text| ciphertext_metadata(source, text));
+    let keepalive = table.table("tcp_keepalive").and_then(|mut table| {
+        let interval = table.seconds("tcp_keepalive_interval_secs", 1..=86_400);
+        let retries = table.number("tcp_keepalive_retries", 1..=100);
+        Some(TcpKeepalive {
+            idle: table.seconds("tcp_keepalive_secs", 1..=86_400)?,
+            interval,
+            retries,
+        })
+    });
+    let (ip, port) = (ip?, port?);
+    Some(Server {
+        server: ServerSettings {
+            tcp_keepalive: keepalive,
+            ..ServerSettings::new(SocketAddr::new(ip, port))
+        },
+        ping: Some(SocketAddr::new(ip, ping_port)),
+        region: region?.value,
+        ciphertext_metadata,
+    })
+}
+
+/// `[tracing]`
+fn log(mut table: Table<'_, '_>) -> LogSettings {
+    let levels = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR"];
+    let level = table.text("level").and_then(|level| {
+        let parsed = level.value.parse::<Level>();
+        if parsed.is_err() {
+            table
+                .source
+                .error(level.span, format!("`level` is one of {}", levels.join(", ")));
+        }
+        parsed.ok()
+    });
+    let to_stdout = table.flag("is_stdout_writer_enabled").unwrap_or(false);
+    let to_file = table.flag("is_file_writer_enabled").unwrap_or(false);
+    let directory = table.path("directory").map(|directory| directory.value);
+    let prefix = table.text("file_prefix").map(|prefix| prefix.value);
+    let rotations = [
+        ("MINUTELY", Rotation::Minutely),
+        ("HOURLY", Rotation::Hourly),
+        ("DAILY", Rotation::Daily),
+        ("NEVER", Rotation::Never),
+    ];
+    let rotation = table.one_of("rotation_kind", &rotations).unwrap_or(Rotation::Daily);
+    if to_file {
+        table.needed("directory", directory.as_ref());
+    }
+    LogSettings {
+        level: level.unwrap_or(Level::INFO),
+        audit: AuditLevel::All,
+        format: LogFormat::Human,
+        output: if to_stdout { LogOutput::Stdout } else { LogOutput::None },
+        file: directory.filter(|_| to_file).map(|directory| LogFile {
+            directory,
+            prefix: prefix.unwrap_or_else(|| "xks-proxy.log".to_owned()),
+            rotation,
+            keep: None,
+        }),
+    }
+}
+
+/// `[security]`
+struct Security {
+    has_tls: bool,
+    has_mtls: bool,
+}
+
+fn security_settings(mut table: Table<'_, '_>) -> Security {
+    let source = table.source;
+    if table.flag("is_sigv4_auth_enabled") == Some(false) {
+        table.error(
+            "`is_sigv4_auth_enabled = false`: requests without a valid signature are never served here (SIG-1); \
+             set it to true",
+        );
+    }
+    let has_tls = table.flag("is_tls_enabled").unwrap_or(false);
+    let has_mtls = table.flag("is_mtls_enabled").unwrap_or(false);
+    if has_mtls && !has_tls {
+        table.error("`is_mtls_enabled` without `is_tls_enabled`: client certificates would not be asked for");
+    }
+    // Read, so that its keys are known.
+    if let Some(mut oso) = table.table("oso") {
+        oso.text("polar_file_path");
+    }
+    if let Some(secondary) = table
+        .text("secondary_auth")
+        .filter(|secondary| !secondary.value.is_empty())
+    {
+        source.error(
+            secondary.span,
+            format!(
+                "`secondary_auth = {:?}`: there is no such policy engine here, and to start without it would let \
+                 everybody in whom the policies kept out; write the policies down as rules or in Cedar in this \
+                 program's own format (`xks-proxy convert`, after taking this line out), then serve that file",
+                secondary.value
+            ),
+        );
+    }
+    Security { has_tls, has_mtls }
+}
+
+/// `[tls]`
+fn tls_settings(mut table: Table<'_, '_>, security: Option<&Security>) -> Option<TlsSettings> {
+    let chain = table.path("tls_cert_pem");
+    let key = table.path("tls_key_pem");
+    let roots = table.path("mtls_client_ca_pem");
+    let name = table.text("mtls_client_dns_name");
+    let security = security.filter(|security| security.has_tls)?;
+    let (chain, key) = (table.needed("tls_cert_pem", chain), table.needed("tls_key_pem", key));
+    let client = security.has_mtls.then(|| {
+        let (roots, name) = (
+            table.needed("mtls_client_ca_pem", roots),
+            table.needed("mtls_client_dns_name", name),
+        );
+        Some((roots?, vec![name?]))
+    });
+    let files = TlsFiles {
+        certificate_chain: chain?,
+        private_key: key?,
+        client: match client {
+            Some(client) => Some(client?),
+            None => None,
+        },
+    };
+    files.load(table.source)
+}
+
+/// `[pkcs11_logger]`: what a logging module around the HSM's own reads from the environment.
+fn logger_environment(mut table: Table<'_, '_>) -> Vec<(String, String)> {
+    let keys = [
+        "PKCS11_LOGGER_LIBRARY_PATH",
+        "PKCS11_LOGGER_LOG_FILE_PATH",
+        "PKCS11_LOGGER_FLAGS",
+    ];
+    keys.into_iter()
+        .filter_map(|key| Some((key.to_owned(), table.text_or_number(key)?)))
+        .collect()
+}
+
+/// `[hsm_capabilities]`: who makes the IVs.
+#[derive(Clone, Copy, Default)]
+struct Capabilities {
+    can_generate_iv: bool,
+    is_zero_iv_required: bool,
+}
+
+fn hsm_capabilities(mut table: Table<'_, '_>) -> Capabilities {
+    Capabilities {
+        can_generate_iv: table.flag("can_generate_iv").unwrap_or(false),
+        is_zero_iv_required: table.flag("is_zero_iv_required").unwrap_or(false),
+    }
+}
+
+impl Capabilities {
+    /// Which vendor's module it is, from the name that the vendor gave it; and how its IVs are made, from what was
+    /// configured.
+    fn quirks(self, module: &Path) -> Quirks {
+        let name = module.to_string_lossy().to_lowercase();
+        let vendors = [
+            ("cknfast", Quirks::NSHIELD),
+            ("cloudhsm", Quirks::CLOUDHSM),
+            ("cryptoki2", Quirks::LUNA),
+            ("luna", Quirks::LUNA),
+            ("softhsm", Quirks::SOFTHSM),
+        ];
+        let named = vendors
+            .into_iter()
+            .find(|(part, _)| name.contains(part))
+            .map(|(_, quirks)| quirks);
+        let quirks = named.unwrap_or(Quirks::STANDARD);
+        quirks.with_iv_source(match (self.can_generate_iv, self.is_zero_iv_required) {
+            (false, _) => IvSource::TokenRandom,
+            (true, true) => IvSource::WrittenBack,
+            (true, false) => Quirks::LUNA.iv_source(),
+        })
+    }
+}
+
+/// `[pkcs11]`
+fn pkcs11_settings(
+    mut table: Table<'_, '_>,
+    module: Option<&PathBuf>,
+    capabilities: Capabilities,
+) -> Option<Pkcs11Settings> {
+    let source = table.source;
+    let of_file = table.path(super::MODULE_VARIABLE);
+    let module = shared::module(source, of_file, module);
+    let module = table.needed(super::MODULE_VARIABLE, module);
+    let sessions = table.number("session_pool_max_size", 1..=10_000).unwrap_or(30);
+    let pin = table
+        .text("user_pin")
+        .map(|pin| Secret(Zeroizing::new(pin.value.into_bytes())));
+    // What only the sample proxy's own pool of sessions has a use for.
+    table.number::<u64>("session_pool_timeout_milli", 0..=u64::MAX);
+    table.number::<u64>("context_read_timeout_milli", 0..=u64::MAX);
+    if table.flag("session_eager_close") == Some(true) {
+        let doubt = "`session_eager_close`: sessions are kept open here, and those that fail are replaced";
+        source.warn(table.span.clone(), doubt);
+    }
+    let module = module?;
+    Some(Pkcs11Settings {
+        quirks: capabilities.quirks(&module),
+        module,
+        slot: SlotSelector::First,
+        pin,
+        key_lookup: KeyLookup::Label,
+        sessions,
+        queue: None,
+        deadline: ours::default_deadline(ServerSettings::BUDGET),
+        dispatch: Dispatch::Threads,
+        test_key: TestKeySetting::Session,
+    })
+}
+
+/// `[limits]`: lengths of Base64 text, of which four characters are three bytes.
+fn limits(mut table: Table<'_, '_>) -> Limits {
+    let mut limits = Limits::default();
+    let bytes = |characters: usize| characters / 4 * 3;
+    if let Some(characters) = table.number("max_plaintext_in_base64", 4..=16_777_216) {
+        limits = limits.with_plaintext(bytes(characters));
+    }
+    if let Some(characters) = table.number("max_aad_in_base64", 4..=16_777_216) {
+        limits = limits.with_aad(bytes(characters).min(usize::from(u16::MAX)));
+    }
+    warn_of_small_limits(&table, limits);
+    limits
+}
+
+/// `[[external_key_stores]]`; none for a placeholder, with which nobody could sign.
+fn key_store(
+    mut table: Table<'_, '_>,
+    server: &Server,
+    limits: Limits,
+    unique: &mut Unique,
+) -> Option<KeyStoreSettings> {
+    let source = table.source;
+    let id = table.text("sigv4_access_key_id");
+    let secret = table.text("sigv4_secret_access_key");
+    let keys = table.parsed_list::<KeyId>("xks_key_id_set");
+    let prefix = table.parsed::<UriPathPrefix>("uri_path_prefix");
+    let is_empty = |item: &Option<Item<String>>| item.as_ref().is_none_or(|item| item.value.is_empty());
+    if is_empty(&id) && is_empty(&secret) {
+        let doubt = "an external key store without a credential is skipped: nobody could call it";
+        source.warn(table.span.clone(), doubt);
+        return None;
+    }
+    let prefix = table.needed("uri_path_prefix", prefix);
+    let id = table
+        .needed("sigv4_access_key_id", id)
+        .and_then(|id| match AccessKeyId::new(&id.value) {
+            Ok(value) => Some(Item { value, span: id.span }),
+            Err(error) => {
+                source.error(id.span, format!("`sigv4_access_key_id`: {error}"));
+                None
+            }
+        });
+    let secret = table.needed("sigv4_secret_access_key", secret);
+    let keys = table.needed("xks_key_id_set", keys);
+    let secret = secret.map(|secret| Item {
+        value: Zeroizing::new(secret.value),
+        span: secret.span,
+    });
+    let credential = shared::credential(source, id?, secret?, SecretOrigin::Settings)?;
+    unique.check(
+        &table,
+        prefix.as_ref(),
+        std::slice::from_ref(&credential),
+        keys.as_deref(),
+    );
+    Some(KeyStoreSettings {
+        prefix: prefix?.value,
+        regions: vec![server.region.clone()],
+        backend: BACKEND.to_owned(),
+        keys: Some(keys?.into_iter().map(|key| key.value).collect()),
+        credentials: vec![credential.value],
+        aad_framing: AadFraming::Digest,
+        ciphertext_metadata: server.ciphertext_metadata,
+        limits,
+        traffic: TrafficLimits::default(),
+        authorization: Authorization::AllowAll,
+    })
+}

@@ -1,0 +1,195 @@
+//! What both formats say alike, each in its own words: TLS files, credentials, a module, a set of key stores.
+
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+    path::PathBuf,
+};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use xks_core::{AccessKeyId, CiphertextMetadata, Credential, KeyId, Limits, UriPathPrefix, Zeroizing};
+
+use super::{
+    ClientCertificates, CredentialSettings, Secret, SecretOrigin, TlsSettings,
+    reader::{Item, Source, Table},
+};
+use crate::tls::{TlsMaterial, TlsPart};
+
+/// The files of TLS, read and tried.
+pub(super) struct TlsFiles {
+    pub(super) certificate_chain: Item<PathBuf>,
+    pub(super) private_key: Item<PathBuf>,
+    pub(super) client: Option<(Item<PathBuf>, Vec<Item<String>>)>,
+}
+
+impl TlsFiles {
+    pub(super) fn load(self, source: &Source<'_>) -> Option<TlsSettings> {
+        let Self {
+            certificate_chain,
+            private_key,
+            client,
+        } = self;
+        let (chain, key) = (source.read(&certificate_chain), source.read(&private_key));
+        let roots = client.as_ref().map(|(roots, _)| source.read(roots));
+        let (chain, key) = (chain?, key?);
+        let names: Vec<String> = client
+            .iter()
+            .flat_map(|(_, names)| names)
+            .map(|name| name.value.clone())
+            .collect();
+        let material = match roots {
+            None => TlsMaterial::new(&chain, &key, None),
+            Some(roots) => TlsMaterial::new(&chain, &key, Some((&roots?, &names))),
+        };
+        let span_of = |part| match (part, &client) {
+            (TlsPart::PrivateKey, _) => private_key.span.clone(),
+            (TlsPart::ClientRoots, Some((roots, _))) => roots.span.clone(),
+            (TlsPart::CertificateChain | TlsPart::ClientRoots, _) => certificate_chain.span.clone(),
+        };
+        let material = material
+            .map_err(|error| source.error(span_of(error.part), error.to_string()))
+            .ok()?;
+        for doubt in material.doubts() {
+            source.warn(certificate_chain.span.clone(), doubt);
+        }
+        Some(TlsSettings {
+            certificate_chain: certificate_chain.value,
+            private_key: private_key.value,
+            client: client.map(|(roots, _)| ClientCertificates {
+                roots: roots.value,
+                names,
+            }),
+            material,
+        })
+    }
+}
+
+/// A credential of a checked id and secret (SIG-6).
+pub(super) fn credential(
+    source: &Source<'_>,
+    id: Item<AccessKeyId>,
+    secret: Item<Zeroizing<String>>,
+    origin: SecretOrigin,
+) -> Option<Item<CredentialSettings>> {
+    match Credential::new(&id.value, secret.value) {
+        Ok(credential) => Some(Item {
+            value: CredentialSettings { credential, origin },
+            span: id.span,
+        }),
+        Err(error) => {
+            source.error(secret.span, error.to_string());
+            None
+        }
+    }
+}
+
+/// The module's path: that of the environment goes before that of the file.
+pub(super) fn module(
+    source: &Source<'_>,
+    of_file: Option<Item<PathBuf>>,
+    of_environment: Option<&PathBuf>,
+) -> Option<PathBuf> {
+    let (path, span) = match (of_environment, of_file) {
+        (Some(path), of_file) => (path.clone(), of_file.map_or(0..0, |item| item.span)),
+        (None, Some(item)) => (item.value, item.span),
+        (None, None) => return None,
+    };
+    if !path.is_file() {
+        source.error(span, format!("there is no PKCS#11 module at {}", path.display()));
+    }
+    Some(path)
+}
+
+/// ENC-7: Base64 of 1 to 20 bytes.
+pub(super) fn ciphertext_metadata(source: &Source<'_>, text: Item<String>) -> Option<CiphertextMetadata> {
+    let bytes = BASE64_STANDARD.decode(&text.value).unwrap_or_default();
+    let metadata = CiphertextMetadata::try_from(&*bytes);
+    if metadata.is_err() {
+        source.error(text.span, "ciphertext metadata is the Base64 of 1 to 20 bytes");
+    }
+    metadata.ok()
+}
+
+/// ENC-2, ENC-3: less than the specification demands can be configured, and is said.
+pub(super) fn warn_of_small_limits(table: &Table<'_, '_>, limits: Limits) {
+    let least = Limits::default();
+    if limits.plaintext < least.plaintext || limits.aad < least.aad {
+        table.source.warn(
+            table.span.clone(),
+            format!(
+                "limits of {} bytes of plaintext and {} of AAD are below what KMS counts on: {} and {}",
+                limits.plaintext, limits.aad, least.plaintext, least.aad
+            ),
+        );
+    }
+}
+
+/// What no two key stores may share, and what one may not name twice.
+#[derive(Default)]
+pub(super) struct Unique {
+    prefixes: HashMap<UriPathPrefix, Range<usize>>,
+    access_key_ids: HashSet<AccessKeyId>,
+}
+
+impl Unique {
+    pub(super) fn check(
+        &mut self,
+        table: &Table<'_, '_>,
+        prefix: Option<&Item<UriPathPrefix>>,
+        credentials: &[Item<CredentialSettings>],
+        keys: Option<&[Item<KeyId>]>,
+    ) {
+        let source = table.source;
+        if let Some(prefix) = prefix {
+            if self
+                .prefixes
+                .insert(prefix.value.clone(), prefix.span.clone())
+                .is_some()
+            {
+                let wrong = format!(
+                    "another key store has the same URI path prefix {:?}",
+                    prefix.value.as_str()
+                );
+                source.error(prefix.span.clone(), wrong);
+            }
+            if prefix.value.is_too_short_for_console() {
+                // URI-1
+                let doubt = "the AWS console takes a URI path prefix of 9 characters or more, or none";
+                source.warn(prefix.span.clone(), doubt);
+            }
+        }
+        for credential in credentials {
+            let id = credential.value.credential.access_key_id();
+            if !self.access_key_ids.insert(id.clone()) {
+                let wrong = format!("the access key id {id} is used twice; each must name one secret of one key store");
+                source.error(credential.span.clone(), wrong);
+            }
+        }
+        let mut seen = HashSet::new();
+        for key in keys.unwrap_or_default() {
+            if !seen.insert(&key.value) {
+                source.warn(key.span.clone(), format!("the key {} is named twice", key.value));
+            }
+        }
+        if keys.is_some_and(<[_]>::is_empty) {
+            source.warn(
+                table.span.clone(),
+                "a key store without keys: every request will be answered KeyNotFound",
+            );
+        }
+    }
+}
+
+/// Whether it can be a Region's name; which Regions there are, nobody knows for long.
+pub(super) fn check_region(source: &Source<'_>, region: &Item<String>) {
+    let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if !(1..=64).contains(&region.value.len()) || !region.value.bytes().all(legal) {
+        let wrong = format!("{:?} is not an AWS Region: write it like eu-central-1", region.value);
+        source.error(region.span.clone(), wrong);
+    }
+}
+
+/// Text as what is kept secret.
+pub(super) fn secret(text: &Zeroizing<String>) -> Secret {
+    Secret(Zeroizing::new(text.as_bytes().to_vec()))
+}

@@ -1,0 +1,211 @@
+//! What is said at the start: where the server listens, and with which keys; and a command that calls it.
+
+use std::{
+    fmt::Write as _,
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use xks_core::{AadFraming, GetKeyMetadataRequest, KeyId, KeyUsage, RequestMetadata, Zeroizing};
+
+use crate::{
+    backends::Backends,
+    demo,
+    server::Addresses,
+    settings::{Authorization, CredentialSettings, KeyStoreSettings, SecretOrigin, Settings},
+};
+
+/// How many keys of a key store are asked for what they are.
+const MOST_KEYS: usize = 50;
+
+/// How long they may take, each.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// It holds a secret if that is new, so that the key store can be called at all.
+pub(crate) async fn summary(
+    settings: &Settings,
+    file: Option<&Path>,
+    addresses: &Addresses,
+    backends: &Backends,
+) -> Zeroizing<String> {
+    let mut out = Zeroizing::new(String::with_capacity(32 * 1024)); // it seldom grows, so copies are seldom left behind
+    let scheme = if settings.tls.is_some() { "https" } else { "http" };
+    let health_address = addresses.health.map_or_else(
+        || format!("{scheme}://{}", addresses.api),
+        |address| format!("http://{address}"),
+    );
+    let _ = writeln!(out, "xks-proxy {}\n", env!("CARGO_PKG_VERSION"));
+    let mut fact = |name: &str, value: &dyn std::fmt::Display| {
+        let _ = writeln!(out, "  {name:<18} {value}");
+    };
+    fact("address", &format!("{scheme}://{}", addresses.api));
+    fact("TLS", &tls(settings));
+    fact("health", &format!("{health_address}{}", settings.health.readiness_path));
+    if let Some(address) = addresses.metrics {
+        fact("metrics", &format!("http://{address}/metrics"));
+    }
+    match file {
+        Some(file) => fact("settings", &file.display()),
+        None => fact(
+            "settings",
+            &"none: a demo with software keys that are gone when it stops; not for production",
+        ),
+    }
+    for (name, backend) in backends.iter() {
+        let health = tokio::time::timeout(PATIENCE, backend.as_key_backend().health()).await;
+        match health {
+            Ok(Ok(health)) => {
+                for member in health.members() {
+                    fact(
+                        "key manager",
+                        &format!("{name}: {}, {}, {}", health.vendor(), member.model(), member.status()),
+                    );
+                }
+            }
+            _ => fact("key manager", &format!("{name}: does not tell its health")),
+        }
+    }
+    let mut example = None;
+    for store in &settings.key_stores {
+        let usable = key_store(&mut out, store, backends, file.is_none()).await;
+        example = example.or(Some(store).zip(usable));
+    }
+    if let (Some((store, key)), None) = (example, &settings.tls) {
+        command(&mut out, store, &key, &addresses.api.to_string());
+    }
+    if let Some(store) = settings.key_stores.first()
+        && let Some(CredentialSettings {
+            credential,
+            origin: SecretOrigin::New,
+        }) = store.credentials.first()
+    {
+        out.push_str("The file that the AWS KMS console takes when an external key store is created:\n\n");
+        out.push_str(&credential.console_json(&store.prefix));
+        out.push_str("\n\n");
+    }
+    out
+}
+
+fn tls(settings: &Settings) -> String {
+    match settings.tls.as_ref().map(|tls| &tls.client) {
+        None => "none: AWS KMS calls over HTTPS, so put what terminates TLS in front".to_owned(),
+        Some(None) => "1.2 and 1.3".to_owned(),
+        Some(Some(client)) => format!("1.2 and 1.3, with client certificates of {}", client.names.join(", ")),
+    }
+}
+
+/// Says all of it, and returns a key that may encrypt.
+async fn key_store(out: &mut String, store: &KeyStoreSettings, backends: &Backends, is_demo: bool) -> Option<KeyId> {
+    out.push('\n');
+    let mut fact = |name: &str, value: &str| {
+        let _ = writeln!(out, "  {name:<18} {value}");
+    };
+    fact("URI path prefix", store.prefix.as_str());
+    fact("Region", &store.regions.join(", "));
+    fact("served from", &store.backend);
+    for CredentialSettings { credential, origin } in &store.credentials {
+        fact("access key id", credential.access_key_id().as_str());
+        let shown = match origin {
+            SecretOrigin::New => Zeroizing::new(credential.secret_access_key().expose().to_owned()),
+            SecretOrigin::File(path) => Zeroizing::new(format!("as in {}", path.display())),
+            SecretOrigin::Environment(variable) => Zeroizing::new(format!("as in ${variable}")),
+            SecretOrigin::Settings => Zeroizing::new("as in the settings".to_owned()),
+        };
+        fact("secret access key", &shown);
+    }
+    fact(
+        "AAD framing",
+        match store.aad_framing {
+            AadFraming::Digest => "digest: SHA-256 of the AAD, as AWS's sample proxy",
+            _ => "spec: as the specification says",
+        },
+    );
+    match &store.authorization {
+        Authorization::AllowAll => fact("authorization", "none beyond AWS's own"),
+        Authorization::By { what, .. } => fact("authorization", what),
+    }
+    if let Some((rate, burst)) = store.traffic.rate {
+        fact("rate", &format!("{rate} requests a second, {burst} at once"));
+    }
+    let Some(keys) = &store.keys else {
+        fact("external keys", "every key of the key manager");
+        return None;
+    };
+    fact("external keys", &keys.len().to_string());
+    let backend = backends.get(&store.backend)?;
+    let mut usable = None;
+    for key in keys.iter().take(MOST_KEYS) {
+        let request = GetKeyMetadataRequest::new(RequestMetadata::default());
+        let what = match tokio::time::timeout(PATIENCE, backend.key_metadata(key, &request)).await {
+            Ok(Ok(metadata)) => {
+                if usable.is_none() && metadata.usages().contains(&KeyUsage::Encrypt) {
+                    usable = Some(key.clone());
+                }
+                let usages: Vec<_> = metadata.usages().iter().map(|usage| usage.as_str()).collect();
+                format!("{}, {}", metadata.spec().as_str(), usages.join(" "))
+            }
+            // It may come later.
+            Ok(Err(error)) => {
+                tracing::warn!(
+                    key_store = store.prefix.as_str(),
+                    key = key.as_str(),
+                    "the key cannot be used: {error}"
+                );
+                error.to_string()
+            }
+            Err(_) => "no answer".to_owned(),
+        };
+        let purpose = demo::KEYS.iter().find(|(name, ..)| is_demo && *name == key.as_str());
+        let _ = match purpose {
+            Some((.., purpose)) => writeln!(out, "    {:<16} {purpose}", key.as_str()),
+            None => writeln!(out, "    {:<16} {what}", key.as_str()),
+        };
+    }
+    if keys.len() > MOST_KEYS {
+        let _ = writeln!(out, "    and {} more", keys.len() - MOST_KEYS);
+    }
+    usable
+}
+
+/// A command that encrypts, for a shell.
+fn command(out: &mut String, store: &KeyStoreSettings, key: &KeyId, address: &str) {
+    let (Some(CredentialSettings { credential, origin }), Some(region)) =
+        (store.credentials.first(), store.regions.first())
+    else {
+        return;
+    };
+    let id = credential.access_key_id();
+    let user = Zeroizing::new(match origin {
+        SecretOrigin::New => format!("{id}:{}", credential.secret_access_key().expose()),
+        SecretOrigin::File(path) => format!("{id}:\"$(cat {})\"", quoted(path)),
+        SecretOrigin::Environment(variable) => format!("{id}:\"${variable}\""),
+        SecretOrigin::Settings => format!("{id}:SECRET"),
+    });
+    let secret_note = match origin {
+        SecretOrigin::Settings => ", after putting in its secret access key",
+        _ => "",
+    };
+    let (user, path) = (&*user, store.prefix.xks_proxy_uri_path());
+    // A request id that is new at each start is enough for an example.
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |now| now.as_millis());
+    // Writing to a string cannot fail.
+    let _ = write!(
+        out,
+        r#"
+Paste this to encrypt with the key `{key}`{secret_note}, with the integrity value that AWS KMS asks for:
+
+curl -sS http://{address}{path}/keys/{key}/encrypt \
+  --aws-sigv4 aws:amz:{region}:kms-xks-proxy --user {user} \
+  -H 'Content-Type: application/json' \
+  -d '{{"requestMetadata":{{"awsPrincipalArn":"arn:aws:iam::123456789012:user/Alice","kmsKeyArn":"arn:aws:kms:{region}:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab","kmsOperation":"Encrypt","kmsRequestId":"demo-{now}"}},"plaintext":"SGVsbG8gV29ybGQh","encryptionAlgorithm":"AES_GCM","ciphertextDataIntegrityValueAlgorithm":"SHA_256"}}'
+
+"#
+    );
+}
+
+/// As a shell takes it for one word.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
+}

@@ -14,8 +14,8 @@ use super::{
     AuditLevel, Authorization, BackendKind, BackendSettings, HealthSettings, KeyStoreSettings, LogFile, LogFormat,
     LogOutput, LogSettings, Pkcs11Settings, Rotation, Secret, SecretOrigin, ServerSettings, Settings, TcpKeepalive,
     TestKeySetting, TlsSettings, TrafficLimits, ours,
-    reader::{Item, Table},
     shared::{self, TlsFiles, Unique, check_region, ciphertext_metadata, warn_of_small_limits},
+    table::{Item, Table},
 };
 
 /// The name that the one HSM gets.

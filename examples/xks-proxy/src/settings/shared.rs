@@ -11,7 +11,8 @@ use xks_core::{AccessKeyId, CiphertextMetadata, Credential, KeyId, Limits, UriPa
 
 use super::{
     ClientCertificates, CredentialSettings, Secret, SecretOrigin, TlsSettings,
-    reader::{Item, Source, Table},
+    source::Source,
+    table::{Item, Table},
 };
 use crate::tls::{TlsMaterial, TlsPart};
 

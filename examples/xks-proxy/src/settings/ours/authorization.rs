@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use xks_core::{KeyOperation, Rule, Rules};
 
-use super::{Authorization, reader::Table};
+use crate::settings::{Authorization, table::Table};
 
 /// None when something was wrong: then nobody is to be let in by mistake.
 pub(super) fn authorization(table: &mut Table<'_, '_>) -> Option<Authorization> {

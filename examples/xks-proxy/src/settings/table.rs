@@ -1,13 +1,11 @@
-//! Reads a TOML file key by key, and goes on after whatever is wrong, so that everything is said at once, with its line.
-//! What nobody asks for is unknown, and refused.
+//! A table of a TOML file, from which keys are taken one by one, with their types. What nobody asks for is unknown, and
+//! refused.
 
 use std::{
-    cell::{Cell, RefCell},
     collections::BTreeSet,
-    fmt::{self, Display},
-    fs,
+    fmt::Display,
     ops::{Range, RangeInclusive},
-    path::{Path, PathBuf},
+    path::PathBuf,
     str::FromStr,
     time::Duration,
 };
@@ -16,160 +14,8 @@ use toml::{
     Spanned,
     de::{DeTable, DeValue},
 };
-use xks_core::Zeroizing;
 
-/// No file that settings name is larger than this.
-const MOST_BYTES: u64 = 4 * 1024 * 1024;
-
-/// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Severity {
-    /// It cannot be served like that.
-    Error,
-    /// It can, and somebody should know.
-    Warning,
-}
-
-/// One thing that is wrong with a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Problem {
-    pub(crate) severity: Severity,
-    file: PathBuf,
-    line: usize,
-    pub(crate) text: String,
-}
-
-impl Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let severity = match self.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-        };
-        write!(f, "{}:{}: {severity}: {}", self.file.display(), self.line, self.text)
-    }
-}
-
-/// A file that is being read: what it says, what was wrong with it so far, and which other files it named.
-pub(crate) struct Source<'i> {
-    path: &'i Path,
-    text: &'i str,
-    problems: RefCell<Vec<Problem>>,
-    files: RefCell<BTreeSet<PathBuf>>,
-    has_errors: Cell<bool>,
-    prefers_working_directory: Cell<bool>,
-}
-
-/// What [`Source::finish`] leaves.
-pub(crate) struct Findings {
-    pub(crate) problems: Vec<Problem>,
-    /// The file itself, and those that it named.
-    pub(crate) files: BTreeSet<PathBuf>,
-    pub(crate) has_errors: bool,
-}
-
-impl<'i> Source<'i> {
-    pub(crate) fn new(path: &'i Path, text: &'i str) -> Self {
-        Self {
-            path,
-            text,
-            problems: RefCell::default(),
-            files: RefCell::new(BTreeSet::from([path.to_owned()])),
-            has_errors: Cell::new(false),
-            prefers_working_directory: Cell::new(false),
-        }
-    }
-
-    /// From now on a relative path begins at the working directory, if there is such a file.
-    pub(crate) fn prefer_working_directory(&self) {
-        self.prefers_working_directory.set(true);
-    }
-
-    /// The whole file; none if it is no TOML.
-    pub(crate) fn root(&self) -> Option<Table<'_, 'i>> {
-        let (table, errors) = DeTable::parse_recoverable(self.text);
-        for error in &errors {
-            self.error(error.span().unwrap_or(0..0), error.message());
-        }
-        let span = table.span();
-        errors
-            .is_empty()
-            .then(|| Table::new(self, String::new(), 0..span.start, table.into_inner()))
-    }
-
-    pub(crate) fn error(&self, span: Range<usize>, text: impl Into<String>) {
-        self.has_errors.set(true);
-        self.note(Severity::Error, span, text.into());
-    }
-
-    pub(crate) fn warn(&self, span: Range<usize>, text: impl Into<String>) {
-        self.note(Severity::Warning, span, text.into());
-    }
-
-    fn note(&self, severity: Severity, span: Range<usize>, text: String) {
-        let before = self.text.as_bytes().get(..span.start).unwrap_or_default();
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        let problem = Problem {
-            severity,
-            file: self.path.to_owned(),
-            line,
-            text,
-        };
-        let mut problems = self.problems.borrow_mut();
-        if !problems.contains(&problem) {
-            problems.push(problem);
-        }
-    }
-
-    pub(crate) fn has_errors(&self) -> bool {
-        self.has_errors.get()
-    }
-
-    /// A path as the file means it: relative to its own folder.
-    pub(crate) fn path(&self, path: &str) -> PathBuf {
-        if self.prefers_working_directory.get()
-            && let Ok(there) = std::path::absolute(path)
-            && there.exists()
-        {
-            return there;
-        }
-        self.path.parent().unwrap_or(Path::new("")).join(path)
-    }
-
-    /// The content of a file that the settings name. It is watched from then on, readable or not.
-    pub(crate) fn read(&self, path: &Item<PathBuf>) -> Option<Zeroizing<Vec<u8>>> {
-        self.files.borrow_mut().insert(path.value.clone());
-        let content = fs::metadata(&path.value).and_then(|metadata| match metadata.len() {
-            length if length > MOST_BYTES => Err(std::io::Error::other("it has more than 4 MiB")),
-            _ => fs::read(&path.value).map(Zeroizing::new),
-        });
-        content
-            .map_err(|error| {
-                let text = format!("cannot read {}: {error}", path.value.display());
-                self.error(path.span.clone(), text);
-            })
-            .ok()
-    }
-
-    /// The text of a file that the settings name, without the line break at its end.
-    pub(crate) fn read_text(&self, path: &Item<PathBuf>) -> Option<Zeroizing<String>> {
-        let content = self.read(path)?;
-        let Ok(text) = std::str::from_utf8(&content) else {
-            self.error(path.span.clone(), format!("{} is no UTF-8 text", path.value.display()));
-            return None;
-        };
-        Some(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
-    }
-
-    pub(crate) fn finish(self) -> Findings {
-        let mut problems = self.problems.into_inner();
-        problems.sort_by_key(|problem| problem.line);
-        Findings {
-            problems,
-            files: self.files.into_inner(),
-            has_errors: self.has_errors.get(),
-        }
-    }
-}
+use super::source::Source;
 
 /// A value, and where it stands.
 #[derive(Clone, Debug)]
@@ -191,7 +37,7 @@ pub(crate) struct Table<'s, 'i> {
 }
 
 impl<'s, 'i> Table<'s, 'i> {
-    fn new(source: &'s Source<'i>, name: String, span: Range<usize>, entries: DeTable<'i>) -> Self {
+    pub(super) fn new(source: &'s Source<'i>, name: String, span: Range<usize>, entries: DeTable<'i>) -> Self {
         Self {
             source,
             name,

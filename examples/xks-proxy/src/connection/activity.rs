@@ -1,0 +1,140 @@
+//! What a connection has been doing, and for how long there is still patience with it.
+
+use std::{
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use super::Protocol;
+
+/// How much patience there is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// For the head of a request that has begun.
+    pub(crate) header: Duration,
+    /// For a client that takes nothing of its answer.
+    pub(crate) stall: Duration,
+    /// For one that asks for nothing.
+    pub(crate) idle: Duration,
+}
+
+/// What a connection has been doing, in milliseconds since the process began to count.
+pub(super) struct Activity {
+    /// Bytes went in or out.
+    moved: AtomicU64,
+    /// Its last request ended, or it was opened.
+    rested: AtomicU64,
+    /// Bytes came that belong to no request yet; 0 for none.
+    head_began: AtomicU64,
+    in_flight: AtomicU32,
+    /// The client does not take what it is sent.
+    is_blocked: AtomicBool,
+    /// Its frames, such as pings, are no requests.
+    is_http2: AtomicBool,
+}
+
+/// Why a connection shall end.
+pub(super) enum Verdict {
+    Idle,
+    Slow,
+}
+
+/// Never 0.
+fn now() -> u64 {
+    static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u64::try_from(BEGIN.elapsed().as_millis())
+        .unwrap_or(u64::MAX)
+        .saturating_add(1)
+}
+
+impl Activity {
+    pub(super) fn new() -> Self {
+        let now = now();
+        Self {
+            moved: AtomicU64::new(now),
+            rested: AtomicU64::new(now),
+            head_began: AtomicU64::new(0),
+            in_flight: AtomicU32::new(0),
+            is_blocked: AtomicBool::new(false),
+            is_http2: AtomicBool::new(false),
+        }
+    }
+
+    /// Once that is known.
+    pub(super) fn speaks(&self, protocol: Protocol) {
+        self.is_http2.store(protocol == Protocol::Http2, Ordering::Relaxed);
+    }
+
+    /// Bytes came in.
+    pub(super) fn read(&self) {
+        let now = now();
+        self.moved.store(now, Ordering::Relaxed);
+        if self.in_flight.load(Ordering::Relaxed) == 0 && !self.is_http2.load(Ordering::Relaxed) {
+            let _ = self
+                .head_began
+                .compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes went out, or did not.
+    pub(super) fn wrote(&self, is_blocked: bool) {
+        self.is_blocked.store(is_blocked, Ordering::Relaxed);
+        if !is_blocked {
+            self.moved.store(now(), Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until patience has an end.
+    pub(super) async fn out_of_patience(&self, patience: &Patience) -> Verdict {
+        loop {
+            match self.look(patience) {
+                Ok(again) => tokio::time::sleep(again).await,
+                Err(verdict) => return verdict,
+            }
+        }
+    }
+
+    /// When to look again, or that there is no more patience.
+    fn look(&self, patience: &Patience) -> Result<Duration, Verdict> {
+        let now = now();
+        let left = |patience: Duration, since: &AtomicU64| {
+            let spent = Duration::from_millis(now.saturating_sub(since.load(Ordering::Relaxed)));
+            patience.checked_sub(spent).filter(|left| !left.is_zero())
+        };
+        if self.is_blocked.load(Ordering::Relaxed) {
+            return left(patience.stall, &self.moved).ok_or(Verdict::Slow);
+        }
+        let soon = patience.header.min(patience.stall);
+        if self.in_flight.load(Ordering::Relaxed) > 0 {
+            return Ok(soon);
+        }
+        if self.head_began.load(Ordering::Relaxed) > 0 {
+            return left(patience.header, &self.head_began).ok_or(Verdict::Slow);
+        }
+        // A head may begin at any time.
+        left(patience.idle, &self.rested)
+            .map(|left| left.min(soon))
+            .ok_or(Verdict::Idle)
+    }
+}
+
+/// A request that is being answered.
+pub(super) struct Running(Arc<Activity>);
+
+impl Running {
+    pub(super) fn start(activity: &Arc<Activity>) -> Self {
+        activity.in_flight.fetch_add(1, Ordering::Relaxed);
+        activity.head_began.store(0, Ordering::Relaxed);
+        Self(Arc::clone(activity))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.rested.store(now(), Ordering::Relaxed);
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}

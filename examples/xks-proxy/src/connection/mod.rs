@@ -1,0 +1,166 @@
+//! One connection: HTTP/1.1 or HTTP/2 (TRN-2), for as long as its client behaves.
+//!
+//! A client may be idle for long; it may not begin something and leave it unfinished: the head of a request, or the taking
+//! of an answer. The body of a request is within the request's own budget.
+
+mod activity;
+mod watched;
+
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+
+use http::{HeaderValue, Request, Response, header};
+use hyper::{
+    body::{Body, Incoming},
+    server::conn::{http1, http2},
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::graceful::GracefulConnection,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+};
+
+pub(crate) use self::activity::Patience;
+use self::{
+    activity::{Activity, Running, Verdict},
+    watched::Watched,
+};
+
+/// What the server is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    Serving,
+    /// It goes on, and asks its clients to go elsewhere.
+    Leaving,
+    /// It ends: requests in flight are the last.
+    Stopping,
+}
+
+impl Phase {
+    /// Waits until the server is there.
+    pub(crate) async fn reached(self, phase: &mut watch::Receiver<Self>) {
+        // Without a sender it has ended.
+        let _ = phase.wait_for(|phase| *phase >= self).await;
+    }
+}
+
+/// Which HTTP a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// Serves connections of one listener.
+pub(crate) struct Http {
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+    patience: Patience,
+    phase: watch::Receiver<Phase>,
+}
+
+impl Http {
+    pub(crate) fn new(patience: Patience, phase: watch::Receiver<Phase>) -> Self {
+        let mut http1 = http1::Builder::new();
+        // Time limits are this file's: hyper's own would end idle connections as slow ones.
+        http1
+            .timer(TokioTimer::new())
+            .header_read_timeout(None)
+            .max_buf_size(64 * 1024);
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(128)
+            .max_header_list_size(32 * 1024)
+            .keep_alive_interval(patience.header)
+            .keep_alive_timeout(patience.stall);
+        Self {
+            http1,
+            http2,
+            patience,
+            phase,
+        }
+    }
+
+    /// For a handshake before the first request.
+    pub(crate) const fn handshake_time(&self) -> Duration {
+        self.patience.header
+    }
+
+    /// Serves until the client goes, or has to. The client's first bytes tell the protocol where TLS has not.
+    pub(crate) async fn serve<S, B, F>(
+        &self,
+        stream: S,
+        protocol: Option<Protocol>,
+        answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+    {
+        let activity = Arc::new(Activity::new());
+        let mut stream = Watched::new(stream, &activity);
+        let protocol = match protocol {
+            Some(protocol) => protocol,
+            None => {
+                let mut phase = self.phase.clone();
+                let protocol = tokio::select! {
+                    protocol = stream.protocol() => protocol.ok(),
+                    () = Phase::Stopping.reached(&mut phase) => None,
+                    _ = activity.out_of_patience(&self.patience) => None,
+                };
+                let Some(protocol) = protocol else { return };
+                protocol
+            }
+        };
+        activity.speaks(protocol);
+        let (of_service, phase) = (Arc::clone(&activity), self.phase.clone());
+        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+            let running = Running::start(&of_service);
+            let phase = phase.clone();
+            // In a box, so that an idle connection does not hold the room for a request.
+            let answer = Box::pin(answer(request));
+            async move {
+                let mut response = answer.await;
+                drop(running);
+                if protocol == Protocol::Http1 && *phase.borrow() > Phase::Serving {
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(header::CONNECTION, close);
+                }
+                Ok::<_, Infallible>(response)
+            }
+        });
+        let io = TokioIo::new(stream);
+        match protocol {
+            Protocol::Http1 => Box::pin(self.drive(self.http1.serve_connection(io, service), &activity)).await,
+            Protocol::Http2 => Box::pin(self.drive(self.http2.serve_connection(io, service), &activity)).await,
+        }
+    }
+
+    async fn drive(&self, connection: impl GracefulConnection<Error = hyper::Error>, activity: &Activity) {
+        let mut connection = pin!(connection);
+        let mut phase = self.phase.clone();
+        let ended = tokio::select! {
+            ended = &mut connection => Some(ended),
+            () = Phase::Stopping.reached(&mut phase) => None,
+            verdict = activity.out_of_patience(&self.patience) => match verdict {
+                Verdict::Idle => None,
+                Verdict::Slow => return,
+            },
+        };
+        let ended = match ended {
+            Some(ended) => ended,
+            None => {
+                connection.as_mut().graceful_shutdown();
+                tokio::time::timeout(self.patience.stall, connection)
+                    .await
+                    .unwrap_or(Ok(()))
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!("a connection ended with: {error}");
+        }
+    }
+}

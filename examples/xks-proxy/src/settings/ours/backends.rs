@@ -1,0 +1,192 @@
+//! `[backends.NAME]`: the key managers.
+
+use std::{collections::HashSet, path::PathBuf, time::Duration};
+
+use xks_backend_pkcs11::{AppendedIv, Dispatch, IvSource, KeyLookup, Quirks, SlotSelector};
+use xks_backend_soft::KeyMaterial;
+use xks_core::{Fleet, KeyId};
+
+use super::{DAY_MS, default_deadline, one_secret};
+use crate::{
+    settings::{
+        BackendKind, BackendSettings, FleetSettings, MODULE_VARIABLE, Pkcs11Settings, Secret, SoftSettings,
+        TestKeySetting, shared,
+        table::{Item, Table},
+    },
+    with_causes,
+};
+
+pub(super) fn backends(root: &mut Table<'_, '_>, module: Option<&PathBuf>, budget: Duration) -> Vec<BackendSettings> {
+    let table = root.table("backends");
+    let tables = root
+        .needed("backends", table)
+        .map(Table::into_tables)
+        .unwrap_or_default();
+    let kinds = ["pkcs11", "soft", "fleet"].map(|kind| (kind, kind));
+    let modules = tables.iter().filter(|(_, table)| table.has("module")).count();
+    let source = root.source;
+    if module.is_some() && modules > 1 {
+        let doubt = format!("{} is not heeded: it could be the module of several", MODULE_VARIABLE);
+        source.warn(root.span.clone(), doubt);
+    }
+    let module = module.filter(|_| modules <= 1);
+    let mut spans = Vec::new();
+    let mut backends = Vec::new();
+    for (name, mut table) in tables {
+        let span = table.span.clone();
+        let kind = table.one_of("kind", &kinds);
+        let kind = match table.needed("kind", kind) {
+            Some("pkcs11") => pkcs11(&mut table, module, budget).map(BackendKind::Pkcs11),
+            Some("soft") => soft(&mut table).map(BackendKind::Soft),
+            Some(_) => fleet(&mut table).map(BackendKind::Fleet),
+            None => {
+                table.forget();
+                None
+            }
+        };
+        if let Some(kind) = kind {
+            backends.push(BackendSettings { name, kind });
+            spans.push(span);
+        }
+    }
+    let kinds: std::collections::HashMap<_, _> = backends
+        .iter()
+        .map(|backend| (backend.name.as_str(), &backend.kind))
+        .collect();
+    for (backend, span) in backends.iter().zip(spans) {
+        let BackendKind::Fleet(fleet) = &backend.kind else {
+            continue;
+        };
+        let mut seen = HashSet::new();
+        for member in fleet.members.iter().chain(&fleet.standby) {
+            let wrong = match kinds.get(member.as_str()) {
+                _ if source.has_errors() => continue, // it may be one that was wrong
+                Some(BackendKind::Fleet(_)) => format!("{member:?} is a fleet; a fleet's members are not"),
+                Some(_) if seen.insert(member) => continue,
+                Some(_) => format!("{member:?} is named twice"),
+                None => format!("there is no [backends.{member}]"),
+            };
+            source.error(span.clone(), wrong);
+        }
+    }
+    backends
+}
+
+fn pkcs11(table: &mut Table<'_, '_>, module: Option<&PathBuf>, budget: Duration) -> Option<Pkcs11Settings> {
+    let source = table.source;
+    let of_file = table.path("module");
+    let module = shared::module(source, of_file, module);
+    let module = table.needed("module", module);
+    let mut quirks = table
+        .parsed::<Quirks>("vendor")
+        .map_or(Quirks::STANDARD, |item| item.value);
+    let iv_sources = [
+        ("token-random", IvSource::TokenRandom),
+        ("system-random", IvSource::SystemRandom),
+        ("written-back", IvSource::WrittenBack),
+        ("appended-12", IvSource::Appended(AppendedIv::Bytes12)),
+        ("appended-16", IvSource::Appended(AppendedIv::Bytes16)),
+    ];
+    if let Some(iv_source) = table.one_of("iv_source", &iv_sources) {
+        quirks = quirks.with_iv_source(iv_source);
+    }
+    let slots = [
+        table
+            .text("token_label")
+            .map(|label| SlotSelector::TokenLabel(label.value)),
+        table
+            .text("token_serial")
+            .map(|serial| SlotSelector::Serial(serial.value)),
+        table
+            .number("slot_index", 0..=u64::from(u32::MAX))
+            .map(SlotSelector::Index),
+    ];
+    let mut slots = slots.into_iter().flatten();
+    let slot = slots.next().unwrap_or(SlotSelector::First);
+    if slots.next().is_some() {
+        table.error("name the token by one of `token_label`, `token_serial` and `slot_index`");
+    }
+    let pin = one_secret(table, ["pin_file", "pin_env", "pin"]).map(|(pin, _)| shared::secret(&pin.value));
+    let lookups = [("label", KeyLookup::Label), ("id", KeyLookup::Id)];
+    let deadline = table.milliseconds("deadline_ms", 1..=DAY_MS);
+    if deadline.is_some_and(|deadline| deadline > budget) {
+        table.error("`deadline_ms` is more than the budget: nobody would wait for the token so long");
+    }
+    let label = table.text("test_key").map(|label| label.value);
+    let test_key = match (label, table.flag("no_test_key").unwrap_or(false)) {
+        (Some(_), true) => {
+            table.error("`test_key` and `no_test_key` are both set");
+            TestKeySetting::None
+        }
+        (None, true) => TestKeySetting::None,
+        (Some(label), false) => TestKeySetting::Label(label),
+        (None, false) => TestKeySetting::Session,
+    };
+    let settings = Pkcs11Settings {
+        module: PathBuf::new(),
+        quirks,
+        slot,
+        pin,
+        key_lookup: table.one_of("key_lookup", &lookups).unwrap_or_default(),
+        sessions: table.number("sessions", 1..=10_000).unwrap_or(30),
+        queue: table.number("queue", 0..=1_000_000),
+        deadline: deadline.unwrap_or_else(|| default_deadline(budget)),
+        dispatch: match table.flag("inline") {
+            Some(true) => Dispatch::Inline,
+            _ => Dispatch::Threads,
+        },
+        test_key,
+    };
+    Some(Pkcs11Settings {
+        module: module?,
+        ..settings
+    })
+}
+
+fn soft(table: &mut Table<'_, '_>) -> Option<SoftSettings> {
+    let source = table.source;
+    let keys = table.table("keys");
+    let keys = table
+        .needed("keys", keys)?
+        .into_texts()
+        .into_iter()
+        .filter_map(|(id, file)| {
+            let path = Item {
+                value: source.path(&file.value),
+                span: file.span,
+            };
+            let content = source.read(&path);
+            let id = id
+                .parse::<KeyId>()
+                .map_err(|error| source.error(path.span.clone(), format!("{id:?}: {error}")));
+            let content = Secret(content?);
+            if let Err(error) = KeyMaterial::from_file(&path.value) {
+                source.error(path.span, with_causes(&error));
+                return None;
+            }
+            Some((id.ok()?, path.value, content))
+        });
+    Some(SoftSettings { keys: keys.collect() })
+}
+
+fn fleet(table: &mut Table<'_, '_>) -> Option<FleetSettings> {
+    let names = |items: Vec<Item<String>>| items.into_iter().map(|item| item.value).collect::<Vec<_>>();
+    let members = table.texts("members").map(names);
+    let standby = table.texts("standby").map(names).unwrap_or_default();
+    let attempt = table
+        .milliseconds("attempt_ms", 1..=DAY_MS)
+        .unwrap_or(Fleet::DEFAULT_ATTEMPT);
+    let budget = table
+        .milliseconds("budget_ms", 1..=DAY_MS)
+        .unwrap_or(Fleet::DEFAULT_BUDGET);
+    let members = table.needed("members", members)?;
+    if members.is_empty() {
+        table.error("a fleet has at least one member");
+    }
+    Some(FleetSettings {
+        members,
+        standby,
+        attempt,
+        budget,
+    })
+}

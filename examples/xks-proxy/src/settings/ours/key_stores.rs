@@ -1,0 +1,137 @@
+//! `[[key_stores]]`: the tenants.
+
+use xks_core::{AadFraming, AccessKeyId, KeyId, Limits, UriPathPrefix};
+
+use super::{authorization::authorization, one_secret};
+use crate::settings::{
+    BackendKind, BackendSettings, CredentialSettings, KeyStoreSettings, TrafficLimits,
+    shared::{self, Unique, check_region, ciphertext_metadata, warn_of_small_limits},
+    table::{Item, Table},
+};
+
+pub(super) fn key_stores(root: &mut Table<'_, '_>, backends: &[BackendSettings]) -> Vec<KeyStoreSettings> {
+    let tables = root.tables("key_stores");
+    if tables.is_empty() {
+        root.needed("key_stores", None::<()>);
+    }
+    let mut unique = Unique::default();
+    tables
+        .into_iter()
+        .filter_map(|table| key_store(table, backends, &mut unique))
+        .collect()
+}
+
+fn key_store(mut table: Table<'_, '_>, backends: &[BackendSettings], unique: &mut Unique) -> Option<KeyStoreSettings> {
+    let source = table.source;
+    let prefix = table.parsed::<UriPathPrefix>("uri_path_prefix");
+    let prefix = table.needed("uri_path_prefix", prefix);
+    let regions = table.texts("regions");
+    let regions = table.needed("regions", regions).unwrap_or_default();
+    regions.iter().for_each(|region| check_region(source, region));
+    if regions.is_empty() && !source.has_errors() {
+        table.error("name at least one AWS Region whose KMS may call");
+    }
+    let backend = backend_of(&mut table, backends);
+    let keys = table.parsed_list::<KeyId>("keys");
+    let all_keys = table.flag("all_keys").unwrap_or(false);
+    match (keys.is_some() || table.is_present("keys"), all_keys) {
+        (true, true) => table.error("`keys` and `all_keys` are both there"),
+        (false, false) => table.error("say which keys belong to it: `keys = [...]`, or `all_keys = true`"),
+        _ => {}
+    }
+    let credential_tables = table.tables("credentials");
+    if credential_tables.is_empty() {
+        table.needed("credentials", None::<()>);
+    }
+    let credentials: Vec<_> = credential_tables.into_iter().filter_map(credential).collect();
+    unique.check(&table, prefix.as_ref(), &credentials, keys.as_deref());
+    let framings = [("spec", AadFraming::Spec), ("digest", AadFraming::Digest)];
+    let aad_framing = table.one_of("aad_framing", &framings).unwrap_or_default();
+    let metadata = table
+        .text("ciphertext_metadata")
+        .and_then(|text| ciphertext_metadata(source, text));
+    let kind = backends
+        .iter()
+        .find(|other| Some(&other.name) == backend.as_ref())
+        .map(|backend| &backend.kind);
+    if metadata.is_some() && matches!(kind, Some(BackendKind::Soft(_))) {
+        table.error("`ciphertext_metadata`: software keys have metadata of their own");
+    }
+    let limits = limits(&mut table);
+    let traffic = traffic(&mut table);
+    let authorization = authorization(&mut table);
+    Some(KeyStoreSettings {
+        prefix: prefix?.value,
+        regions: regions.into_iter().map(|region| region.value).collect(),
+        backend: backend?,
+        keys: keys
+            .filter(|_| !all_keys)
+            .map(|keys| keys.into_iter().map(|key| key.value).collect()),
+        credentials: credentials.into_iter().map(|credential| credential.value).collect(),
+        aad_framing,
+        ciphertext_metadata: metadata,
+        limits,
+        traffic,
+        authorization: authorization?,
+    })
+}
+
+/// The one that is named, or the only one that is nobody's member.
+fn backend_of(table: &mut Table<'_, '_>, backends: &[BackendSettings]) -> Option<String> {
+    if let Some(name) = table.text("backend") {
+        if !backends.iter().any(|backend| backend.name == name.value) && !table.source.has_errors() {
+            table
+                .source
+                .error(name.span, format!("there is no [backends.{}]", name.value));
+        }
+        return Some(name.value);
+    }
+    let is_member = |name: &String| {
+        backends.iter().any(|backend| match &backend.kind {
+            BackendKind::Fleet(fleet) => fleet.members.contains(name) || fleet.standby.contains(name),
+            _ => false,
+        })
+    };
+    let mut eligible = backends.iter().filter(|backend| !is_member(&backend.name));
+    match (eligible.next(), eligible.next()) {
+        (Some(only), None) => Some(only.name.clone()),
+        _ => table.needed("backend", None),
+    }
+}
+
+fn credential(mut table: Table<'_, '_>) -> Option<Item<CredentialSettings>> {
+    let id = table.parsed::<AccessKeyId>("access_key_id");
+    let id = table.needed("access_key_id", id);
+    let keys = ["secret_access_key_file", "secret_access_key_env", "secret_access_key"];
+    let is_there = keys.iter().any(|key| table.has(key));
+    let secret = one_secret(&mut table, keys);
+    if !is_there {
+        table.error(format!("one of `{}` is missing", keys.join("`, `")));
+    }
+    let (secret, origin) = secret?;
+    shared::credential(table.source, id?, secret, origin)
+}
+
+fn limits(table: &mut Table<'_, '_>) -> Limits {
+    let mut limits = Limits::default();
+    if let Some(bytes) = table.number("max_plaintext_bytes", 1..=16_777_216) {
+        limits = limits.with_plaintext(bytes);
+    }
+    if let Some(bytes) = table.number("max_aad_bytes", 1..=65_535) {
+        limits = limits.with_aad(bytes);
+    }
+    warn_of_small_limits(table, limits);
+    limits
+}
+
+fn traffic(table: &mut Table<'_, '_>) -> TrafficLimits {
+    let rate = table.number::<u32>("requests_per_second", 1..=10_000_000);
+    let burst = table.number::<u32>("burst", 1..=10_000_000);
+    if burst.is_some() && rate.is_none() {
+        table.error("`burst` needs `requests_per_second`");
+    }
+    TrafficLimits {
+        rate: rate.map(|rate| (rate, burst.unwrap_or(rate))),
+        concurrent: table.number("concurrent_requests", 1..=1_000_000),
+    }
+}

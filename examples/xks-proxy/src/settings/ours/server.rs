@@ -1,0 +1,163 @@
+//! `[server]`, `[tls]`, `[health]` and `[log]`.
+
+use std::{net::SocketAddr, time::Duration};
+
+use tracing::Level;
+
+use super::{DAY, DAY_MS};
+use crate::settings::{
+    AuditLevel, HealthSettings, LogFile, LogFormat, LogOutput, LogSettings, ReadyWhen, Rotation, ServerSettings,
+    TcpKeepalive, TlsSettings, shared::TlsFiles, table::Table,
+};
+
+pub(super) fn server(mut table: Table<'_, '_>) -> Option<ServerSettings> {
+    let listen = table.parsed::<SocketAddr>("listen");
+    let listen = table.needed("listen", listen);
+    let standard = ServerSettings::new(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let budget = table.milliseconds("budget_ms", 1..=DAY_MS).unwrap_or(standard.budget);
+    if budget >= Duration::from_millis(250) {
+        // TRN-8
+        table
+            .source
+            .warn(table.span.clone(), "`budget_ms`: KMS gives up after 250 ms");
+    }
+    let keepalive = table.table("tcp_keepalive").and_then(|mut table| {
+        let idle = table.seconds("idle_secs", 1..=DAY);
+        let interval = table.seconds("interval_secs", 1..=DAY);
+        let retries = table.number("retries", 1..=100);
+        Some(TcpKeepalive {
+            idle: table.needed("idle_secs", idle)?,
+            interval,
+            retries,
+        })
+    });
+    let server = ServerSettings {
+        tcp_keepalive: keepalive,
+        max_connections: table
+            .number("max_connections", 1..=1_000_000)
+            .unwrap_or(standard.max_connections),
+        max_body_bytes: table
+            .number("max_body_bytes", 1024..=16_777_216)
+            .unwrap_or(standard.max_body_bytes),
+        budget,
+        header_timeout: table
+            .seconds("header_timeout_secs", 1..=DAY)
+            .unwrap_or(standard.header_timeout),
+        stall_timeout: table
+            .seconds("stall_timeout_secs", 1..=DAY)
+            .unwrap_or(standard.stall_timeout),
+        idle_timeout: table
+            .seconds("idle_timeout_secs", 1..=DAY)
+            .unwrap_or(standard.idle_timeout),
+        drain_delay: table
+            .seconds("drain_delay_secs", 0..=3600)
+            .unwrap_or(standard.drain_delay),
+        drain_timeout: table
+            .seconds("drain_timeout_secs", 0..=3600)
+            .unwrap_or(standard.drain_timeout),
+        ..standard
+    };
+    Some(ServerSettings {
+        listen: listen?.value,
+        ..server
+    })
+}
+
+pub(super) fn tls(mut table: Table<'_, '_>) -> Option<TlsSettings> {
+    let chain = table.path("certificate_chain");
+    let chain = table.needed("certificate_chain", chain);
+    let key = table.path("private_key");
+    let key = table.needed("private_key", key);
+    let client = table.table("client").map(|mut table| {
+        let roots = table.path("roots");
+        let roots = table.needed("roots", roots);
+        let names = table.texts("names");
+        let names = table.needed("names", names)?;
+        if names.is_empty() {
+            table.error("`names` is empty: no client could connect");
+        }
+        Some((roots?, names))
+    });
+    let files = TlsFiles {
+        certificate_chain: chain?,
+        private_key: key?,
+        client: match client {
+            Some(client) => Some(client?),
+            None => None,
+        },
+    };
+    files.load(table.source)
+}
+
+pub(super) fn health(mut table: Table<'_, '_>) -> HealthSettings {
+    let standard = HealthSettings::default();
+    let listen = table.parsed("listen").map(|item| item.value);
+    let mut path = |key, standard: String| match table.text(key) {
+        Some(path) if path.value.starts_with('/') => path.value,
+        Some(path) => {
+            table.source.error(path.span, format!("`{key}` begins with a slash"));
+            standard
+        }
+        None => standard,
+    };
+    let readiness_path = path("readiness_path", standard.readiness_path);
+    let liveness_path = path("liveness_path", standard.liveness_path);
+    if readiness_path == liveness_path {
+        table.error("`readiness_path` and `liveness_path` are the same");
+    }
+    let words = [("any", ReadyWhen::Any), ("all", ReadyWhen::All)];
+    HealthSettings {
+        listen,
+        readiness_path,
+        liveness_path,
+        ready_when: table.one_of("ready_when", &words).unwrap_or(standard.ready_when),
+        interval: table.seconds("interval_secs", 1..=30).unwrap_or(standard.interval), // HLT-3
+    }
+}
+
+pub(super) fn log(mut table: Table<'_, '_>) -> LogSettings {
+    let standard = LogSettings::default();
+    let levels = [
+        ("error", Level::ERROR),
+        ("warn", Level::WARN),
+        ("info", Level::INFO),
+        ("debug", Level::DEBUG),
+        ("trace", Level::TRACE),
+    ];
+    let audits = [
+        ("all", AuditLevel::All),
+        ("failures", AuditLevel::Failures),
+        ("off", AuditLevel::Off),
+    ];
+    let formats = [("human", LogFormat::Human), ("json", LogFormat::Json)];
+    let outputs = [
+        ("stderr", LogOutput::Stderr),
+        ("stdout", LogOutput::Stdout),
+        ("none", LogOutput::None),
+    ];
+    let rotations = [
+        ("minutely", Rotation::Minutely),
+        ("hourly", Rotation::Hourly),
+        ("daily", Rotation::Daily),
+        ("never", Rotation::Never),
+    ];
+    let file = table.table("file").and_then(|mut table| {
+        let directory = table.path("directory");
+        let prefix = table.text("prefix").map(|item| item.value);
+        let rotation = table.one_of("rotation", &rotations).unwrap_or(Rotation::Daily);
+        let keep = table.number("keep", 1..=100_000);
+        Some(LogFile {
+            directory: table.needed("directory", directory)?.value,
+            prefix: prefix.unwrap_or_else(|| "xks-proxy.log".to_owned()),
+            rotation,
+            keep,
+        })
+    });
+    LogSettings {
+        level: table.one_of("level", &levels).unwrap_or(standard.level),
+        audit: table.one_of("audit", &audits).unwrap_or(standard.audit),
+        format: table.one_of("format", &formats).unwrap_or(standard.format),
+        output: table.one_of("output", &outputs).unwrap_or(standard.output),
+        file,
+    }
+}

@@ -23,6 +23,7 @@ mod listener;
 mod log;
 mod metadata;
 mod metrics;
+mod process;
 mod reload;
 mod server;
 mod service_manager;
@@ -34,16 +35,16 @@ use std::{
     env,
     error::Error,
     io::{self, Write as _},
-    os::unix::process::CommandExt as _,
+    net::SocketAddr,
     path::{Path, PathBuf},
-    process::{self, ExitCode},
+    process::ExitCode,
     sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context as _, anyhow};
 use clap::Parser as _;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use thiserror::Error;
 use tokio::runtime::Runtime;
 
 use crate::{
@@ -53,7 +54,7 @@ use crate::{
     health::Health,
     log::Log,
     metrics::Metrics,
-    reload::Reload,
+    reload::{Hangup, Reload},
     server::Server,
     settings::{Loaded, LogOutput, Settings, Severity},
 };
@@ -65,9 +66,6 @@ const PIN_REFUSED: u8 = 77;
 
 /// How long tasks that outlived the server's own patience may take to be dropped.
 const LAST_TASKS: Duration = Duration::from_secs(1);
-
-/// Descriptors beside those of connections: listeners, files, a module's own.
-const OTHER_DESCRIPTORS: u64 = 200;
 
 fn main() -> ExitCode {
     let command_line = CommandLine::parse();
@@ -90,7 +88,10 @@ fn main() -> ExitCode {
     };
     done.unwrap_or_else(|error| {
         let _ = writeln!(io::stderr(), "xks-proxy: {}", with_causes(&*error));
-        ExitCode::FAILURE
+        match error.is::<SettingsUnreadable>() {
+            true => WRONG_SETTINGS.into(),
+            false => ExitCode::FAILURE,
+        }
     })
 }
 
@@ -114,7 +115,17 @@ pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
 }
 
 fn load(file: &Path) -> anyhow::Result<Loaded> {
-    settings::load(file).with_context(|| format!("cannot read the settings from {}", file.display()))
+    settings::load(file).map_err(|source| {
+        let file = file.to_owned();
+        SettingsUnreadable { file, source }.into()
+    })
+}
+
+#[derive(Debug, Error)]
+#[error("cannot read the settings from {}", file.display())]
+struct SettingsUnreadable {
+    file: PathBuf,
+    source: io::Error,
 }
 
 fn check(file: &Path) -> anyhow::Result<ExitCode> {
@@ -156,8 +167,8 @@ fn report(loaded: &Loaded) -> anyhow::Result<()> {
         .context("cannot write to standard error")
 }
 
-fn serve(file: Option<&Path>, listen: Option<std::net::SocketAddr>) -> anyhow::Result<ExitCode> {
-    let (mut settings, loaded, demo) = match file {
+fn serve(file: Option<&Path>, listen: Option<SocketAddr>) -> anyhow::Result<ExitCode> {
+    let (settings, loaded, demo) = match file {
         Some(file) => {
             let mut loaded = load(file)?;
             if loaded.errors() > 0 {
@@ -172,10 +183,7 @@ fn serve(file: Option<&Path>, listen: Option<std::net::SocketAddr>) -> anyhow::R
             (settings, None, Some(backends))
         }
     };
-    put_into_environment(&settings.environment)?;
-    if let Some(listen) = listen {
-        settings.server.listen = listen;
-    }
+    process::put_into_environment(&settings.environment)?;
     let log = Log::start(&settings.log)?;
     for problem in loaded.iter().flat_map(|loaded| &loaded.problems) {
         match problem.severity {
@@ -184,7 +192,7 @@ fn serve(file: Option<&Path>, listen: Option<std::net::SocketAddr>) -> anyhow::R
         }
     }
     let runtime = Runtime::new().context("cannot start the runtime")?;
-    let served = run(&runtime, &settings, file.zip(loaded.as_ref()), demo, &log);
+    let served = run(&runtime, &settings, listen, file.zip(loaded.as_ref()), demo, &log);
     // With the runtime goes everything that may still hold a backend.
     runtime.shutdown_timeout(LAST_TASKS);
     let (result, backends) = served;
@@ -210,23 +218,23 @@ fn serve(file: Option<&Path>, listen: Option<std::net::SocketAddr>) -> anyhow::R
 fn run(
     runtime: &Runtime,
     settings: &Settings,
+    listen: Option<SocketAddr>,
     file: Option<(&Path, &Loaded)>,
     demo: Option<Backends>,
     log: &Log,
 ) -> (anyhow::Result<()>, Option<Arc<Backends>>) {
     let start = || {
-        raise_descriptor_limit(settings);
-        let server = {
-            let _in_runtime = runtime.enter();
-            Server::bind(settings)?
-        };
+        process::raise_descriptor_limit(settings.server.max_connections);
+        let _in_runtime = runtime.enter();
+        let hangup = Hangup::catch().context("cannot catch signals")?;
+        let server = Server::bind(settings, listen.unwrap_or(settings.server.listen))?;
         let backends = demo.map_or_else(|| Backends::open(&settings.backends, None), Ok)?;
         let metrics = Arc::new(Metrics::new(log.lost_lines()));
         let app = Arc::new(App::new(settings, backends, Arc::clone(&metrics))?);
         metrics.look_at(&app);
-        Ok((server, app))
+        Ok((hangup, server, app))
     };
-    let (server, app) = match start() {
+    let (hangup, server, app) = match start() {
         Ok(started) => started,
         Err(error) => return (Err(error), None),
     };
@@ -236,7 +244,7 @@ fn run(
         let path = file.map(|(path, _)| path);
         let summary = summary::summary(settings, path, &server.addresses(), &app.backends()).await;
         if let Some((path, loaded)) = file {
-            let reload = Reload::new(path, &loaded.files, settings).context("cannot catch signals")?;
+            let reload = Reload::new(path, loaded, settings, hangup);
             let app = Arc::clone(&app);
             tokio::spawn(async move { reload.run(&app).await });
         }
@@ -267,47 +275,4 @@ fn run(
     });
     let backends = app.backends();
     (result, Some(backends))
-}
-
-/// A PKCS#11 module reads its variables when it is loaded, and a variable can be set safely only for a new program: so this
-/// one becomes another of itself.
-fn put_into_environment(variables: &[(String, String)]) -> anyhow::Result<()> {
-    let is_set = |(name, value): &(String, String)| env::var_os(name).is_some_and(|set| set == value.as_str());
-    if variables.iter().all(is_set) {
-        return Ok(());
-    }
-    let program =
-        env::current_exe().context("cannot find this program, to start it with the variables of [environment]")?;
-    let mut command = process::Command::new(program);
-    command
-        .args(env::args_os().skip(1))
-        .envs(variables.iter().map(|(name, value)| (name, value)));
-    Err(command.exec()).context("cannot start this program anew with the variables of [environment]")
-}
-
-/// As many descriptors as there may be connections, or as many as there can be.
-fn raise_descriptor_limit(settings: &Settings) {
-    let wanted = u64::try_from(settings.server.max_connections)
-        .unwrap_or(u64::MAX)
-        .saturating_add(OTHER_DESCRIPTORS);
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= wanted) {
-        return;
-    }
-    let most = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
-    let raised = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: Some(most),
-            maximum: limit.maximum,
-        },
-    );
-    if raised.is_err() || most < wanted {
-        let connections = settings.server.max_connections;
-        tracing::warn!(
-            limit = most,
-            connections,
-            "there are fewer file descriptors than connections may be: raise the limit (LimitNOFILE), or lower max_connections"
-        );
-    }
 }

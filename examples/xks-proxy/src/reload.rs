@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
@@ -23,19 +23,28 @@ pub(crate) struct Reload {
     files: Files,
     watch: Option<Duration>,
     fixed: Fixed,
-    hangup: Signal,
+    hangup: Hangup,
+}
+
+/// SIGHUP, which is caught from the moment this is made: until then it would end the process.
+pub(crate) struct Hangup(Signal);
+
+impl Hangup {
+    /// Within a runtime.
+    pub(crate) fn catch() -> io::Result<Self> {
+        signal(SignalKind::hangup()).map(Self)
+    }
 }
 
 impl Reload {
-    /// SIGHUP is caught from now on.
-    pub(crate) fn new(path: &Path, loaded_files: &BTreeSet<PathBuf>, settings: &Settings) -> std::io::Result<Self> {
-        Ok(Self {
+    pub(crate) fn new(path: &Path, loaded: &Loaded, settings: &Settings, hangup: Hangup) -> Self {
+        Self {
             path: path.to_owned(),
-            files: Files::look(loaded_files),
+            files: Files::look(&loaded.files),
             watch: settings.watch,
             fixed: Fixed::of(settings),
-            hangup: signal(SignalKind::hangup())?,
-        })
+            hangup,
+        }
     }
 
     /// Reloads whenever there is a reason, for ever.
@@ -50,7 +59,7 @@ impl Reload {
                 }
             };
             tokio::select! {
-                _ = self.hangup.recv() => {}
+                _ = self.hangup.0.recv() => {}
                 () = look => {
                     let names: BTreeSet<_> = self.files.0.keys().cloned().collect();
                     let Ok(now) = tokio::task::spawn_blocking(move || Files::look(&names)).await else { continue };

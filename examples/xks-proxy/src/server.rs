@@ -48,15 +48,15 @@ pub(crate) struct Addresses {
 }
 
 impl Server {
-    /// Within a runtime.
-    pub(crate) fn bind(settings: &Settings) -> anyhow::Result<Self> {
+    /// Within a runtime. `listen` is where the API is.
+    pub(crate) fn bind(settings: &Settings, listen: SocketAddr) -> anyhow::Result<Self> {
         let server = settings.server.clone();
         let auxiliary = |address: Option<SocketAddr>| {
             let bind = |address| Listener::bind(address, MOST_AUXILIARY_CONNECTIONS, None);
             address.map(bind).transpose()
         };
         Ok(Self {
-            api: Listener::bind(server.listen, server.max_connections, server.tcp_keepalive)?,
+            api: Listener::bind(listen, server.max_connections, server.tcp_keepalive)?,
             health: auxiliary(settings.health.listen)?,
             metrics: auxiliary(settings.metrics)?,
             settings: server,

@@ -1,0 +1,59 @@
+//! What the process asks of the system: variables, and descriptors.
+
+use std::{env, os::unix::process::CommandExt as _, process::Command};
+
+use anyhow::{Context as _, ensure};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Descriptors beside those of connections: listeners, files, a module's own.
+const OTHER_DESCRIPTORS: u64 = 200;
+
+/// Says that this process has been started by itself.
+const STARTED_ANEW: &str = "XKS_PROXY_STARTED_ANEW";
+
+/// A PKCS#11 module reads its variables when it is loaded, and a variable can be set safely only for a new program: so this
+/// one becomes another of itself, under the same process id.
+pub(crate) fn put_into_environment(variables: &[(String, String)]) -> anyhow::Result<()> {
+    let missing = variables
+        .iter()
+        .find(|(name, value)| env::var_os(name).is_none_or(|set| set != value.as_str()));
+    let Some((missing, _)) = missing else { return Ok(()) };
+    ensure!(
+        env::var_os(STARTED_ANEW).is_none(),
+        "the system does not let the variable {missing} of [environment] through"
+    );
+    let failed = "cannot start this program anew with the variables of [environment]";
+    let mut command = Command::new(env::current_exe().context(failed)?);
+    command
+        .args(env::args_os().skip(1))
+        .envs(variables.iter().map(|(name, value)| (name, value)))
+        .env(STARTED_ANEW, "1");
+    Err(command.exec()).context(failed)
+}
+
+/// As many descriptors as there may be connections, or as many as there can be.
+pub(crate) fn raise_descriptor_limit(max_connections: usize) {
+    let wanted = u64::try_from(max_connections)
+        .unwrap_or(u64::MAX)
+        .saturating_add(OTHER_DESCRIPTORS);
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let most = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let raised = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: Some(most),
+            maximum: limit.maximum,
+        },
+    );
+    if raised.is_err() || most < wanted {
+        tracing::warn!(
+            limit = most,
+            max_connections,
+            "there are fewer file descriptors than connections may be: raise the limit (LimitNOFILE), or lower \
+             max_connections"
+        );
+    }
+}

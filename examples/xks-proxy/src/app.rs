@@ -9,12 +9,12 @@ use std::{
 
 use anyhow::Context as _;
 use arc_swap::{ArcSwap, ArcSwapOption};
-use xks_core::{KeyBackend, KeyStore, KeyStores, Proxy, UriPathPrefix};
+use xks_core::{KeyBackend, KeyStore, KeyStores, Limits, Proxy, UriPathPrefix};
 
 use crate::{
     backends::Backends,
+    described::Described,
     limits::{Limited, Traffic},
-    metadata::WithMetadata,
     metrics::{Metrics, Records},
     settings::{Authorization, KeyStoreSettings, Settings, TrafficLimits},
     tls::TlsMaterial,
@@ -118,10 +118,11 @@ fn key_store(
     let mut backend = backends
         .get(name)
         .with_context(|| format!("there is no [backends.{name}]"))?;
-    if let Some(metadata) = settings.ciphertext_metadata {
-        backend = Arc::new(WithMetadata {
+    if settings.ciphertext_metadata.is_some() || settings.limits != Limits::default() {
+        backend = Arc::new(Described {
             inner: backend,
-            metadata,
+            metadata: settings.ciphertext_metadata,
+            limits: settings.limits,
         });
     }
     if settings.traffic == TrafficLimits::default() {

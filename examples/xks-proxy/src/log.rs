@@ -45,17 +45,25 @@ impl Log {
         match settings.output {
             LogOutput::Stderr => {
                 let has_colours = io::stderr().is_terminal();
-                layers.push(layer(settings.format, has_colours, log.queue(io::stderr())));
+                layers.push(layer(
+                    settings.format,
+                    has_colours,
+                    log.queue(settings.format, io::stderr()),
+                ));
             }
             LogOutput::Stdout => {
                 let has_colours = io::stdout().is_terminal();
-                layers.push(layer(settings.format, has_colours, log.queue(io::stdout())));
+                layers.push(layer(
+                    settings.format,
+                    has_colours,
+                    log.queue(settings.format, io::stdout()),
+                ));
             }
             LogOutput::None => {}
         }
         if let Some(file) = &settings.file {
             let files = files(file)?;
-            layers.push(layer(settings.format, false, log.queue(files)));
+            layers.push(layer(settings.format, false, log.queue(settings.format, files)));
         }
         tracing_subscriber::registry()
             .with(layers.with_filter(filter(settings)?))
@@ -79,9 +87,10 @@ impl Log {
         })
     }
 
-    fn queue(&mut self, writer: impl Write + Send + 'static) -> NonBlocking {
+    fn queue(&mut self, format: LogFormat, writer: impl Write + Send + 'static) -> NonBlocking {
         let counted = Counted {
             writer,
+            format,
             unwritten: Arc::clone(&self.unwritten),
         };
         let (queue, guard) = NonBlockingBuilder::default()
@@ -151,12 +160,18 @@ fn files(settings: &LogFile) -> anyhow::Result<RollingFileAppender> {
 /// Counts what could not be written, and says so once on standard error.
 struct Counted<W> {
     writer: W,
+    format: LogFormat,
     unwritten: Arc<AtomicU64>,
 }
 
 impl<W: Write> Write for Counted<W> {
+    /// `line` is a whole one.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if let Err(error) = self.writer.write_all(line)
+        let escaped = match self.format {
+            LogFormat::Human => None, // its formatter escapes everything
+            LogFormat::Json => escaped(line),
+        };
+        if let Err(error) = self.writer.write_all(escaped.as_deref().unwrap_or(line))
             && self.unwritten.fetch_add(1, Ordering::Relaxed) == 0
         {
             let _ = writeln!(io::stderr(), "xks-proxy: lines of the log are lost: {error}");
@@ -166,5 +181,42 @@ impl<W: Write> Write for Counted<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.writer.flush()
+    }
+}
+
+/// LOG-2: JSON lets control characters beyond ASCII, and two that are line breaks to some programs, stand as they are.
+/// Where there are any: the line with each in its escaped form, which means the same.
+fn escaped(line: &[u8]) -> Option<Vec<u8>> {
+    let is_control = |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{2028}' | '\u{2029}');
+    let line = std::str::from_utf8(line).ok()?;
+    if !line.contains(is_control) {
+        return None;
+    }
+    let mut escaped = Vec::with_capacity(line.len() + 64);
+    for c in line.chars() {
+        if is_control(c) {
+            // All of them have four digits.
+            let _ = write!(escaped, "\\u{:04x}", u32::from(c));
+        } else {
+            escaped.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+    }
+    Some(escaped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// LOG-2: nothing in a line of JSON ends it for anybody, and the text stays what it was.
+    #[test]
+    fn a_line_of_json_is_one_line_to_everybody() {
+        assert_eq!(escaped("{\"a\":\"ü\"}\n".as_bytes()), None);
+        let text = "\u{7f}\u{85}\u{2028}\u{2029}ü";
+        let line = format!("{}\n", serde_json::json!({ "a": text }));
+        let escaped = String::from_utf8(escaped(line.as_bytes()).unwrap()).unwrap();
+        assert_eq!(escaped, "{\"a\":\"\\u007f\\u0085\\u2028\\u2029ü\"}\n");
+        let read: serde_json::Value = serde_json::from_str(&escaped).unwrap();
+        assert_eq!(read["a"], text);
     }
 }

@@ -5,7 +5,7 @@
 //! settings  what it is told: our format, or the sample proxy's      demo      what it serves without
 //! app       what is in force: key stores, backends, certificates    reload    replaces it
 //! server    ports, phases, the end       listener, connection, tls  one connection and its time limits
-//! limits, metadata                       layers around a backend
+//! limits, described                      layers around a backend
 //! health, metrics, log, service_manager  what others learn of it
 //! ```
 
@@ -17,11 +17,11 @@ mod command_line;
 mod connection;
 mod credential;
 mod demo;
+mod described;
 mod health;
 mod limits;
 mod listener;
 mod log;
-mod metadata;
 mod metrics;
 mod process;
 mod reload;

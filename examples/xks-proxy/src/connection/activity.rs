@@ -97,6 +97,27 @@ impl Activity {
         }
     }
 
+    /// Waits until nothing has happened for a while, and nothing has begun.
+    pub(super) async fn quiet(&self, a_while: Duration) {
+        loop {
+            let is_busy = self.in_flight.load(Ordering::Relaxed) > 0 || self.head_began.load(Ordering::Relaxed) > 0;
+            let since = self
+                .moved
+                .load(Ordering::Relaxed)
+                .max(self.rested.load(Ordering::Relaxed));
+            let spent = Duration::from_millis(now().saturating_sub(since));
+            let left = if is_busy {
+                a_while
+            } else {
+                a_while.saturating_sub(spent)
+            };
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(left).await;
+        }
+    }
+
     /// When to look again, or that there is no more patience.
     fn look(&self, patience: &Patience) -> Result<Duration, Verdict> {
         let now = now();

@@ -28,6 +28,9 @@ use self::{
     watched::Watched,
 };
 
+/// How long a connection has to be quiet before it is closed under HTTP/1.1 at the server's end.
+const QUIET: Duration = Duration::from_millis(500);
+
 /// What the server is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
@@ -105,10 +108,9 @@ impl Http {
         let protocol = match protocol {
             Some(protocol) => protocol,
             None => {
-                let mut phase = self.phase.clone();
                 let protocol = tokio::select! {
                     protocol = stream.protocol() => protocol.ok(),
-                    () = Phase::Stopping.reached(&mut phase) => None,
+                    () = self.time_to_go(Protocol::Http1, &activity) => None,
                     _ = activity.out_of_patience(&self.patience) => None,
                 };
                 let Some(protocol) = protocol else { return };
@@ -134,17 +136,42 @@ impl Http {
         });
         let io = TokioIo::new(stream);
         match protocol {
-            Protocol::Http1 => Box::pin(self.drive(self.http1.serve_connection(io, service), &activity)).await,
-            Protocol::Http2 => Box::pin(self.drive(self.http2.serve_connection(io, service), &activity)).await,
+            Protocol::Http1 => {
+                Box::pin(self.drive(protocol, self.http1.serve_connection(io, service), &activity)).await;
+            }
+            Protocol::Http2 => {
+                Box::pin(self.drive(protocol, self.http2.serve_connection(io, service), &activity)).await;
+            }
         }
     }
 
-    async fn drive(&self, connection: impl GracefulConnection<Error = hyper::Error>, activity: &Activity) {
-        let mut connection = pin!(connection);
+    /// When to tell the client that this connection ends.
+    ///
+    /// HTTP/2 can say so without losing a request, and does as soon as the server is leaving. HTTP/1.1 says it with an
+    /// answer; a connection without one is closed only when its client has been quiet for a while, since what it may be
+    /// sending right now would be lost.
+    async fn time_to_go(&self, protocol: Protocol, activity: &Activity) {
         let mut phase = self.phase.clone();
+        match protocol {
+            Protocol::Http2 if *phase.borrow() == Phase::Serving => Phase::Leaving.reached(&mut phase).await,
+            Protocol::Http2 => Phase::Stopping.reached(&mut phase).await,
+            Protocol::Http1 => {
+                Phase::Stopping.reached(&mut phase).await;
+                activity.quiet(QUIET).await;
+            }
+        }
+    }
+
+    async fn drive(
+        &self,
+        protocol: Protocol,
+        connection: impl GracefulConnection<Error = hyper::Error>,
+        activity: &Activity,
+    ) {
+        let mut connection = pin!(connection);
         let ended = tokio::select! {
             ended = &mut connection => Some(ended),
-            () = Phase::Stopping.reached(&mut phase) => None,
+            () = self.time_to_go(protocol, activity) => None,
             verdict = activity.out_of_patience(&self.patience) => match verdict {
                 Verdict::Idle => None,
                 Verdict::Slow => return,

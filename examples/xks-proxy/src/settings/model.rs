@@ -203,6 +203,16 @@ pub(crate) struct Pkcs11Settings {
     pub(crate) test_key: TestKeySetting,
 }
 
+impl Pkcs11Settings {
+    /// HLT-1: it is no external key.
+    pub(crate) fn is_test_key(&self, key: &KeyId) -> bool {
+        match &self.test_key {
+            TestKeySetting::Label(label) => self.key_lookup == KeyLookup::Label && key.as_str() == label,
+            TestKeySetting::Session | TestKeySetting::None => false,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum TestKeySetting {
     Session,

@@ -54,8 +54,17 @@ fn key_store(mut table: Table<'_, '_>, backends: &[BackendSettings], unique: &mu
         .iter()
         .find(|other| Some(&other.name) == backend.as_ref())
         .map(|backend| &backend.kind);
-    if metadata.is_some() && matches!(kind, Some(BackendKind::Soft(_))) {
-        table.error("`ciphertext_metadata`: software keys have metadata of their own");
+    match kind {
+        Some(BackendKind::Soft(_)) if metadata.is_some() => {
+            table.error("`ciphertext_metadata`: software keys have metadata of their own");
+        }
+        Some(BackendKind::Pkcs11(token)) => {
+            for key in keys.iter().flatten().filter(|key| token.is_test_key(&key.value)) {
+                let wrong = format!("{} is the backend's test key, which must back no KMS key", key.value);
+                source.error(key.span.clone(), wrong);
+            }
+        }
+        _ => {}
     }
     let limits = limits(&mut table);
     let traffic = traffic(&mut table);

@@ -1,4 +1,4 @@
-//! The same ciphertext metadata with every ciphertext, as a setting of the sample proxy has it.
+//! What a key store's settings say of its key manager that the key manager does not say itself.
 
 use std::sync::Arc;
 
@@ -7,15 +7,18 @@ use xks_core::{
     KeyBackend, KeyId, KeyMetadata, Limits, Zeroizing, async_trait,
 };
 
-/// A backend whose ciphertexts bear a constant, for one that has no metadata of its own. What was encrypted without it,
-/// or with another, decrypts as before: it comes with each request.
-pub(crate) struct WithMetadata {
+/// A backend around another one.
+pub(crate) struct Described {
     pub(crate) inner: Arc<dyn KeyBackend>,
-    pub(crate) metadata: CiphertextMetadata,
+    /// The same for every ciphertext, for a backend that has none of its own. What was encrypted without it, or with
+    /// another, decrypts as before: it comes with each request.
+    pub(crate) metadata: Option<CiphertextMetadata>,
+    /// What the key manager takes, as its operator knows it.
+    pub(crate) limits: Limits,
 }
 
 #[async_trait]
-impl KeyBackend for WithMetadata {
+impl KeyBackend for Described {
     async fn key_metadata(
         &self,
         key: &KeyId,
@@ -25,7 +28,9 @@ impl KeyBackend for WithMetadata {
     }
 
     async fn encrypt(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
-        request.set_default_metadata(self.metadata);
+        if let Some(metadata) = self.metadata {
+            request.set_default_metadata(metadata);
+        }
         self.inner.encrypt(key, request).await
     }
 
@@ -38,6 +43,6 @@ impl KeyBackend for WithMetadata {
     }
 
     fn limits(&self) -> Limits {
-        self.inner.limits()
+        self.limits
     }
 }

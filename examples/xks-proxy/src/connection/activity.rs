@@ -37,6 +37,7 @@ pub(super) struct Activity {
 }
 
 /// Why a connection shall end.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Idle,
     Slow,
@@ -52,7 +53,10 @@ fn now() -> u64 {
 
 impl Activity {
     pub(super) fn new() -> Self {
-        let now = now();
+        Self::opened(now())
+    }
+
+    const fn opened(now: u64) -> Self {
         Self {
             moved: AtomicU64::new(now),
             rested: AtomicU64::new(now),
@@ -90,7 +94,7 @@ impl Activity {
     /// Waits until patience has an end.
     pub(super) async fn out_of_patience(&self, patience: &Patience) -> Verdict {
         loop {
-            match self.look(patience) {
+            match self.look(patience, now()) {
                 Ok(again) => tokio::time::sleep(again).await,
                 Err(verdict) => return verdict,
             }
@@ -119,8 +123,7 @@ impl Activity {
     }
 
     /// When to look again, or that there is no more patience.
-    fn look(&self, patience: &Patience) -> Result<Duration, Verdict> {
-        let now = now();
+    fn look(&self, patience: &Patience, now: u64) -> Result<Duration, Verdict> {
         let left = |patience: Duration, since: &AtomicU64| {
             let spent = Duration::from_millis(now.saturating_sub(since.load(Ordering::Relaxed)));
             patience.checked_sub(spent).filter(|left| !left.is_zero())
@@ -157,5 +160,76 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.0.rested.store(now(), Ordering::Relaxed);
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Patience = Patience {
+        header: Duration::from_millis(1_000),
+        stall: Duration::from_millis(2_000),
+        idle: Duration::from_millis(60_000),
+    };
+
+    /// Opened at 1000.
+    fn connection() -> Activity {
+        Activity::opened(1_000)
+    }
+
+    #[test]
+    fn an_idle_connection_has_the_longest_patience() {
+        let activity = connection();
+        assert_eq!(activity.look(&PATIENCE, 1_000), Ok(PATIENCE.header), "a head may begin");
+        assert_eq!(activity.look(&PATIENCE, 60_900), Ok(Duration::from_millis(100)));
+        assert_eq!(activity.look(&PATIENCE, 61_000), Err(Verdict::Idle));
+        activity.rested.store(50_000, Ordering::Relaxed);
+        assert!(
+            activity.look(&PATIENCE, 61_000).is_ok(),
+            "a request has ended meanwhile"
+        );
+    }
+
+    #[test]
+    fn a_head_that_has_begun_has_an_end() {
+        let activity = connection();
+        activity.head_began.store(5_000, Ordering::Relaxed);
+        activity.moved.store(5_990, Ordering::Relaxed); // byte by byte
+        assert_eq!(activity.look(&PATIENCE, 5_999), Ok(Duration::from_millis(1)));
+        assert_eq!(activity.look(&PATIENCE, 6_000), Err(Verdict::Slow));
+        let activity = Arc::new(activity);
+        let running = Running::start(&activity);
+        assert_eq!(
+            activity.look(&PATIENCE, 6_000),
+            Ok(PATIENCE.header),
+            "the head is whole"
+        );
+        drop(running);
+        assert_eq!(activity.head_began.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn who_takes_nothing_is_let_go() {
+        let activity = connection();
+        activity.wrote(true);
+        activity.moved.store(5_000, Ordering::Relaxed);
+        activity.in_flight.store(1, Ordering::Relaxed);
+        assert_eq!(activity.look(&PATIENCE, 6_999), Ok(Duration::from_millis(1)));
+        assert_eq!(activity.look(&PATIENCE, 7_000), Err(Verdict::Slow));
+        activity.wrote(false);
+        assert!(activity.look(&PATIENCE, 7_000).is_ok());
+    }
+
+    /// Frames of HTTP/2, such as pings, come without a request, and do not begin one.
+    #[test]
+    fn frames_begin_no_head() {
+        let activity = connection();
+        activity.speaks(Protocol::Http2);
+        activity.read();
+        assert_eq!(activity.head_began.load(Ordering::Relaxed), 0);
+        activity.speaks(Protocol::Http1);
+        activity.read();
+        assert_ne!(activity.head_began.load(Ordering::Relaxed), 0);
     }
 }

@@ -183,3 +183,21 @@ fn list<'t>(texts: impl Iterator<Item = &'t str>) -> String {
     let texts: Vec<_> = texts.map(quoted).collect();
     format!("[{}]", texts.join(", "))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Whatever a path or a PIN holds comes back as it was.
+        #[test]
+        fn what_is_quoted_is_read_as_it_was(text in any::<String>()) {
+            let line = format!("key = {}", quoted(&text));
+            let table = toml::de::DeTable::parse(&line).unwrap().into_inner();
+            let value = table.get("key").unwrap().get_ref();
+            prop_assert!(matches!(value, toml::de::DeValue::String(read) if *read == text), "{line:?}");
+        }
+    }
+}

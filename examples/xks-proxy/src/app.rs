@@ -7,16 +7,16 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use xks_core::{KeyBackend, KeyStore, KeyStores, Limits, Proxy, UriPathPrefix};
 
 use crate::{
-    backends::Backends,
+    backends::{BackendError, Backends},
     described::Described,
     limits::{Limited, Traffic},
     metrics::{Metrics, Records},
-    settings::{Authorization, KeyStoreSettings, Settings, TrafficLimits},
+    settings::{Authorization, BackendSettings, KeyStoreSettings, Settings, TrafficLimits},
     tls::TlsMaterial,
 };
 
@@ -32,6 +32,8 @@ pub(crate) struct App {
     /// Names of the backends that key stores are served from.
     served: ArcSwap<Vec<String>>,
     traffic: Mutex<HashMap<UriPathPrefix, Arc<Traffic>>>,
+    /// Tokens that refused their PIN. As they are, they are not opened again: HSMs lock.
+    refused: Mutex<Vec<BackendSettings>>,
     budget: Duration,
 }
 
@@ -51,6 +53,7 @@ impl App {
             backends: ArcSwap::from_pointee(backends),
             served: ArcSwap::from_pointee(served(settings)),
             traffic: Mutex::new(traffic),
+            refused: Mutex::default(),
             budget: settings.server.budget,
         })
     }
@@ -58,7 +61,7 @@ impl App {
     /// Puts other settings in force, or changes nothing. It blocks for as long as it takes to open new key managers.
     pub(crate) fn replace(&self, settings: &Settings) -> anyhow::Result<()> {
         let former = self.backends.load_full();
-        let backends = Arc::new(Backends::open(&settings.backends, Some(&former))?);
+        let backends = Arc::new(self.open(&settings.backends, &former)?);
         // Held until the end, so that two changes do not mix.
         let mut traffic = self.traffic.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = traffic.clone();
@@ -76,6 +79,19 @@ impl App {
         self.backends.store(Arc::clone(&backends));
         former.retire(backends, self.budget + GRACE);
         Ok(())
+    }
+
+    fn open(&self, settings: &[BackendSettings], former: &Backends) -> anyhow::Result<Backends> {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = settings.iter().find(|settings| refused.contains(settings)) {
+            bail!(
+                "[backends.{}]: the token has refused this PIN, which is not tried again",
+                known.name
+            );
+        }
+        let opened = Backends::open(settings, Some(former));
+        refused.extend(opened.as_ref().err().and_then(BackendError::refused_pin).cloned());
+        Ok(opened?)
     }
 
     pub(crate) fn backends(&self) -> Arc<Backends> {

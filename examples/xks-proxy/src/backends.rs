@@ -31,9 +31,9 @@ pub(crate) enum Backend {
 
 /// Why a key manager cannot be opened.
 #[derive(Debug, Error)]
-#[error("[backends.{name}]")]
+#[error("[backends.{}]", settings.name)]
 pub(crate) struct BackendError {
-    name: String,
+    settings: Box<BackendSettings>,
     source: BackendProblem,
 }
 
@@ -47,9 +47,12 @@ enum BackendProblem {
 }
 
 impl BackendError {
-    /// To try again would lock the token.
-    pub(crate) const fn is_pin_refused(&self) -> bool {
-        matches!(self.source, BackendProblem::Token(OpenError::PinRefused(_)))
+    /// The token whose PIN was refused: to try it again would lock the token.
+    pub(crate) const fn refused_pin(&self) -> Option<&BackendSettings> {
+        match &self.source {
+            BackendProblem::Token(OpenError::PinRefused(_)) => Some(&self.settings),
+            _ => None,
+        }
     }
 }
 
@@ -75,7 +78,7 @@ impl Backends {
                 None => open.open_one(&settings.kind, is_member),
             };
             let backend = backend.map_err(|source| BackendError {
-                name: settings.name.clone(),
+                settings: Box::new(settings.clone()),
                 source,
             });
             match backend {

@@ -77,7 +77,9 @@ impl Health {
     /// Asks all key managers at once.
     pub(crate) async fn look(&self, app: &App) {
         let mut asked = JoinSet::new();
-        for (name, backend) in app.served_backends() {
+        let backends = app.served_backends();
+        let count = backends.len();
+        for (name, backend) in backends {
             let patience = self.settings.interval.min(Duration::from_secs(2));
             asked.spawn(async move {
                 let works = match tokio::time::timeout(patience, backend.health()).await {
@@ -87,17 +89,16 @@ impl Health {
                 (name, works)
             });
         }
-        // One that panicked does not work.
-        let mut works = vec![];
+        let mut answers = Vec::new();
         while let Some(answer) = asked.join_next().await {
-            works.push(answer.is_ok_and(|(name, works)| {
-                app.metrics.set_backend_up(&name, works);
-                works
-            }));
+            answers.extend(answer.ok());
         }
+        // One that panicked has not answered, and does not work.
+        let all_answered = answers.len() == count;
+        app.metrics.set_backends_up(&answers);
         let works = match self.settings.ready_when {
-            ReadyWhen::Any => works.contains(&true),
-            ReadyWhen::All => !works.contains(&false),
+            ReadyWhen::Any => answers.iter().any(|(_, works)| *works),
+            ReadyWhen::All => all_answered && answers.iter().all(|(_, works)| *works),
         };
         if self.works.swap(works, Ordering::Relaxed) != works {
             match works {

@@ -209,7 +209,7 @@ fn serve(file: Option<&Path>, listen: Option<SocketAddr>) -> anyhow::Result<Exit
     }
     tracing::error!("{}", with_causes(&*error));
     Ok(match error.downcast_ref::<BackendError>() {
-        Some(error) if error.is_pin_refused() => PIN_REFUSED.into(),
+        Some(error) if error.refused_pin().is_some() => PIN_REFUSED.into(),
         _ => ExitCode::FAILURE,
     })
 }

@@ -3,7 +3,7 @@
 mod looked;
 
 use std::{
-    sync::{Arc, atomic::AtomicI64},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicI64},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -30,6 +30,8 @@ pub(crate) struct Metrics {
     credential_requests: Family<CredentialLabels, Counter>,
     credential_last_used: Family<CredentialLabels, Gauge<i64, AtomicI64>>,
     backend_up: Family<BackendLabels, Gauge>,
+    /// Those that it has values for.
+    backends: Mutex<Vec<String>>,
     pub(crate) connections: Gauge,
     pub(crate) connections_refused: Counter,
     handshake_failures: Family<ReasonLabels, Counter>,
@@ -82,6 +84,7 @@ impl Metrics {
             credential_requests: Family::default(),
             credential_last_used: Family::default(),
             backend_up: Family::default(),
+            backends: Mutex::default(),
             connections: Gauge::default(),
             connections_refused: Counter::default(),
             handshake_failures: Family::default(),
@@ -140,11 +143,21 @@ impl Metrics {
         self.app.store(Some(Arc::clone(app)));
     }
 
-    pub(crate) fn set_backend_up(&self, backend: &str, is_up: bool) {
-        let labels = BackendLabels {
+    /// Of each key manager that is served now, and of no other.
+    pub(crate) fn set_backends_up(&self, backends: &[(String, bool)]) {
+        let label = |backend: &str| BackendLabels {
             backend: backend.to_owned(),
         };
-        self.backend_up.get_or_create(&labels).set(i64::from(is_up));
+        let mut known = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
+        for gone in known.extract_if(.., |known| !backends.iter().any(|(name, _)| name == known)) {
+            self.backend_up.remove(&label(&gone));
+        }
+        for (name, is_up) in backends {
+            self.backend_up.get_or_create(&label(name)).set(i64::from(*is_up));
+            if !known.contains(name) {
+                known.push(name.clone());
+            }
+        }
     }
 
     pub(crate) fn count_handshake_failure(&self, reason: &'static str) {

@@ -38,7 +38,7 @@ pub(super) fn backends(root: &mut Table<'_, '_>, module: Option<&PathBuf>, budge
         let kind = match table.needed("kind", kind) {
             Some("pkcs11") => pkcs11(&mut table, module, budget).map(BackendKind::Pkcs11),
             Some("soft") => soft(&mut table).map(BackendKind::Soft),
-            Some(_) => fleet(&mut table).map(BackendKind::Fleet),
+            Some(_) => fleet(&mut table, budget).map(BackendKind::Fleet),
             None => {
                 table.forget();
                 None
@@ -169,7 +169,7 @@ fn soft(table: &mut Table<'_, '_>) -> Option<SoftSettings> {
     Some(SoftSettings { keys: keys.collect() })
 }
 
-fn fleet(table: &mut Table<'_, '_>) -> Option<FleetSettings> {
+fn fleet(table: &mut Table<'_, '_>, of_request: Duration) -> Option<FleetSettings> {
     let names = |items: Vec<Item<String>>| items.into_iter().map(|item| item.value).collect::<Vec<_>>();
     let members = table.texts("members").map(names);
     let standby = table.texts("standby").map(names).unwrap_or_default();
@@ -179,6 +179,10 @@ fn fleet(table: &mut Table<'_, '_>) -> Option<FleetSettings> {
     let budget = table
         .milliseconds("budget_ms", 1..=DAY_MS)
         .unwrap_or(Fleet::DEFAULT_BUDGET);
+    if budget > of_request {
+        let doubt = "`budget_ms` of the fleet is more than that of a request: nobody would wait so long";
+        table.source.warn(table.span.clone(), doubt);
+    }
     let members = table.needed("members", members)?;
     if members.is_empty() {
         table.error("a fleet has at least one member");

@@ -5,7 +5,12 @@ mod backends;
 mod key_stores;
 mod server;
 
-use std::{env, path::PathBuf, time::Duration};
+use std::{
+    env,
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    path::PathBuf,
+    time::Duration,
+};
 
 use xks_core::Zeroizing;
 
@@ -24,16 +29,31 @@ pub(super) fn settings(mut root: Table<'_, '_>, module: Option<&PathBuf>) -> Opt
     let server = root.needed("server", server).and_then(server::server);
     let tls = root.table("tls").map(server::tls);
     let health = root.table("health").map(server::health).unwrap_or_default();
-    let metrics = root.table("metrics").and_then(|mut table| {
-        let listen = table.parsed("listen");
-        table.needed("listen", listen).map(|item| item.value)
-    });
+    let metrics = root
+        .table("metrics")
+        .map(|mut table| table.parsed("listen").map_or(DEFAULT_METRICS, |item| item.value));
     let log = root.table("log").map(server::log).unwrap_or_default();
     let watch = root.table("reload").map_or(Some(DEFAULT_WATCH), |mut table| {
         let watch = table.seconds("watch_secs", 0..=DAY).unwrap_or(DEFAULT_WATCH);
         (!watch.is_zero()).then_some(watch)
     });
     let budget = server.as_ref().map_or(ServerSettings::BUDGET, |server| server.budget);
+    if let Some(server) = &server {
+        let others = [health.listen, metrics];
+        let all: Vec<_> = others
+            .into_iter()
+            .flatten()
+            .chain([server.listen])
+            .filter(|address| address.port() != 0)
+            .collect();
+        if let Some(taken) = all
+            .iter()
+            .enumerate()
+            .find_map(|(place, address)| all.get(..place)?.contains(address).then_some(address))
+        {
+            root.error(format!("two listeners have the address {taken}"));
+        }
+    }
     let backends = backends::backends(&mut root, module, budget);
     let key_stores = key_stores::key_stores(&mut root, &backends);
     Some(Settings {
@@ -51,6 +71,9 @@ pub(super) fn settings(mut root: Table<'_, '_>, module: Option<&PathBuf>) -> Opt
         key_stores,
     })
 }
+
+/// Prometheus' agent is mostly on the same machine.
+const DEFAULT_METRICS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9464));
 
 /// Between two looks at the files.
 pub(super) const DEFAULT_WATCH: Duration = Duration::from_secs(2);

@@ -38,9 +38,12 @@ impl Listener {
             socket.bind(address)?;
             socket.listen(BACKLOG)
         };
-        let listener = bind().with_context(|| match address.port() {
-            1..1024 => format!("cannot listen on {address} (ports below 1024 take CAP_NET_BIND_SERVICE)"),
-            _ => format!("cannot listen on {address}"),
+        let listener = bind().with_context(|| {
+            let hint = match address.port() {
+                1..1024 => "a port below 1024 takes CAP_NET_BIND_SERVICE",
+                _ => "--listen or the settings name another address",
+            };
+            format!("cannot listen on {address} ({hint})")
         })?;
         let address = listener.local_addr().context("cannot tell the listener's address")?;
         let most = u32::try_from(most).unwrap_or(u32::MAX);

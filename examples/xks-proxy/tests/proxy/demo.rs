@@ -2,16 +2,16 @@
 
 use std::process::Command;
 
-use serde_json::{Value, json};
+use rustix::process::Signal;
+use serde_json::json;
 
-use crate::support::{Proxy, body, program, run};
+use crate::support::{Demo, body, error, fetch, program, run};
 
 /// The command that is printed works when pasted.
 #[test]
 fn the_printed_command_works() {
-    let demo = Proxy::demo();
-    let answer = run(Command::new("sh").arg("-c").arg(&demo.curl_command));
-    let answer: Value = serde_json::from_str(&answer).unwrap();
+    let demo = Demo::start();
+    let answer = demo.paste();
     for field in [
         "ciphertext",
         "initializationVector",
@@ -25,7 +25,7 @@ fn the_printed_command_works() {
 /// CON-1: the console's file says what the other lines say.
 #[test]
 fn the_console_file_fits() {
-    let demo = Proxy::demo();
+    let demo = Demo::start();
     let expected = json!({
         "XksProxyUriPath": format!("{}/kms/xks/v1", demo.facts["URI path prefix"]),
         "XksProxyAuthenticationCredential": {
@@ -33,49 +33,45 @@ fn the_console_file_fits() {
             "RawSecretAccessKey": demo.facts["secret access key"],
         },
     });
-    assert_eq!(demo.console_json, Some(expected));
+    assert_eq!(demo.console_json, expected);
 }
 
 /// TRN-7: a load balancer's check needs no signature.
 #[test]
 fn ping_answers_without_a_signature() {
-    let demo = Proxy::demo();
+    let demo = Demo::start();
     let ping = format!("{}/ping", demo.facts["address"]);
-    assert_eq!(
-        run(Command::new("curl").args(["-sS", "-w", "%{http_code}", &ping])),
-        "pong\n200"
-    );
+    assert_eq!(fetch(&ping, &[]), (200, "ready\n".to_owned()));
     assert_eq!(
         run(Command::new("curl").args(["-sSI", "-o", "/dev/null", "-w", "%{http_code}", &ping])),
         "200"
     );
-    let post = ["-sS", "-o", "/dev/null", "-w", "%{http_code}", "-d", "x", &ping];
-    assert_eq!(run(Command::new("curl").args(post)), "405");
+    assert_eq!(fetch(&ping, &["-d", "x"]).0, 405);
 }
 
 /// TRN-1, TRN-2: all four operations by curl, over HTTP/1.1 and HTTP/2.
 #[test]
 fn curl_calls_all_four_operations() {
-    let demo = Proxy::demo();
+    let demo = Demo::start();
     for version in ["--http1.1", "--http2-prior-knowledge"] {
-        let (status, health) = demo.curl("health", &body(&json!({})), &[version]);
+        let (status, health) = demo.curl.call("health", &body(&json!({})), &[version]);
         assert_eq!(
             (status, &health["ekmFleetDetails"][0]["healthStatus"]),
             (200, &json!("ACTIVE")),
             "{health}"
         );
 
-        let (status, metadata) = demo.curl("keys/usable/metadata", &body(&json!({})), &[version]);
+        let (status, metadata) = demo.curl.call("keys/usable/metadata", &body(&json!({})), &[version]);
         let expected = json!({"keySpec": "AES_256", "keyUsage": ["ENCRYPT", "DECRYPT"], "keyStatus": "ENABLED"});
         assert_eq!((status, metadata), (200, expected));
 
         let plaintext = json!({"plaintext": "cGxhaW50ZXh0Cg==", "additionalAuthenticatedData": "YWFk"});
-        let (status, encrypted) = demo.curl("keys/usable/encrypt", &body(&plaintext), &[version]);
+        let (status, encrypted) = demo.curl.call("keys/usable/encrypt", &body(&plaintext), &[version]);
         assert_eq!(status, 200, "{encrypted}");
 
         let mut ciphertext = encrypted;
         ciphertext["additionalAuthenticatedData"] = json!("YWFk");
-        let decrypted = demo.curl("keys/usable/decrypt", &body(&ciphertext), &[version]);
+        let decrypted = demo.curl.call("keys/usable/decrypt", &body(&ciphertext), &[version]);
         assert_eq!(decrypted, (200, json!({"plaintext": "cGxhaW50ZXh0Cg=="})));
     }
 }
@@ -83,15 +79,13 @@ fn curl_calls_all_four_operations() {
 /// SIG-1, ENC-11, GKM-4, URI-5: failures by curl, each under its name.
 #[test]
 fn curl_meets_the_errors_it_should() {
-    let demo = Proxy::demo();
+    let demo = Demo::start();
     let encrypt = || body(&json!({"plaintext": "eA=="}));
-    let error = |answer: (u16, Value)| (answer.0, answer.1["errorName"].as_str().unwrap_or_default().to_owned());
-    let expect = |status, name: &str| (status, name.to_owned());
 
     let (id, secret) = (&demo.facts["access key id"], &demo.facts["secret access key"]);
     for user in [format!("Invalid{id}:{secret}"), format!("{id}:Invalid{secret}")] {
-        let answer = demo.curl_as(&user, "keys/usable/encrypt", &encrypt(), &[]);
-        assert_eq!(error(answer), expect(401, "AuthenticationFailedException"));
+        let answer = demo.curl.call_as(&user, "keys/usable/encrypt", &encrypt());
+        assert_eq!(error(&answer), (401, "AuthenticationFailedException"));
     }
     for (key, status, name) in [
         ("decrypt-only", 400, "InvalidKeyUsageException"),
@@ -99,14 +93,14 @@ fn curl_meets_the_errors_it_should() {
         ("disabled", 400, "InvalidStateException"),
         ("absent", 404, "KeyNotFoundException"),
     ] {
-        let answer = demo.curl(&format!("keys/{key}/encrypt"), &encrypt(), &[]);
-        assert_eq!(error(answer), expect(status, name), "{key}");
+        let answer = demo.curl.call(&format!("keys/{key}/encrypt"), &encrypt(), &[]);
+        assert_eq!(error(&answer), (status, name), "{key}");
     }
-    let answer = demo.curl("keys/usable/encrypt", &body(&json!({})), &[]);
-    assert_eq!(error(answer), expect(400, "ValidationException"));
-    let answer = demo.curl("keys/usable/destroy", &encrypt(), &[]);
-    assert_eq!(error(answer), expect(404, "InvalidUriPathException"));
-    assert_eq!(demo.curl("health", &body(&json!({})), &["-X", "GET"]).0, 405);
+    let answer = demo.curl.call("keys/usable/encrypt", &body(&json!({})), &[]);
+    assert_eq!(error(&answer), (400, "ValidationException"));
+    let answer = demo.curl.call("keys/usable/destroy", &encrypt(), &[]);
+    assert_eq!(error(&answer), (404, "InvalidUriPathException"));
+    assert_eq!(demo.curl.call("health", &body(&json!({})), &["-X", "GET"]).0, 405);
 }
 
 /// The log is for programs too: no colours where nobody looks.
@@ -135,9 +129,8 @@ fn a_taken_port_is_a_clear_error() {
 }
 
 /// SIGTERM ends it with success.
-#[cfg(unix)]
 #[test]
 fn it_stops_when_told_to() {
-    let (status, _) = Proxy::demo().stop("-TERM");
+    let (status, _) = Demo::start().stop(Signal::TERM);
     assert!(status.success(), "{status}");
 }

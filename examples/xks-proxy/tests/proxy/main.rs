@@ -1,4 +1,5 @@
-//! The program as a person meets it: it is started, what it prints is used, and a real curl calls it.
+//! The program as a person meets it: it is started, what it prints is used, and clients of all kinds call it, good ones
+//! and others.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,10 +9,25 @@
     clippy::string_slice,
     reason = "a test may panic"
 )]
+#![cfg(unix)]
 
+mod authorization;
+mod check;
+mod credentials;
 mod demo;
-#[cfg(unix)]
+mod fleet;
+mod health;
+mod hostile;
+mod idle;
+mod lifecycle;
+mod limits;
+mod log;
+mod metrics;
+mod mutual_tls;
+mod notify;
+mod reload;
+mod sample_proxy;
 mod script;
 mod support;
-#[cfg(unix)]
+mod tls;
 mod token;

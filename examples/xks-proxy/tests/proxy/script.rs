@@ -7,16 +7,18 @@ use std::{
     process::Command,
 };
 
+use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{Folder, Proxy, body, run, without_our_variables};
+use crate::support::{Curl, Folder, Server, body, ciphertext, run, without_our_variables};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/softhsm");
 
-/// Runs the program that was built for this test, and writes down what it was told before.
+/// Runs the program that was built for this test, and writes down what it was told before, and after.
 const CARGO: &str = r#"#!/bin/sh
 while [ "$1" != -- ]; do printf '%s ' "$1"; shift; done >"$0.arguments"
 shift
+printf '%s\n' "$@" >"$0.of-the-program"
 exec "$XKS_PROXY" "$@"
 "#;
 
@@ -38,7 +40,8 @@ impl Project {
         Self { folder, script }
     }
 
-    fn script(&self) -> Command {
+    /// The script, on a free port.
+    fn start(&self) -> (Server, Curl) {
         let mut path = self.folder.path().join("bin").into_os_string();
         path.push(":");
         path.push(std::env::var_os("PATH").unwrap());
@@ -46,9 +49,35 @@ impl Project {
         without_our_variables(&mut command);
         command
             .arg(&self.script)
+            .args(["--listen", "127.0.0.1:0"])
             .env("PATH", path)
             .env("XKS_PROXY", env!("CARGO_BIN_EXE_xks-proxy"));
-        command
+        let server = Server::start_by(&mut command);
+        let curl = self.client(&server);
+        (server, curl)
+    }
+
+    /// One who calls as the settings say that the script has written.
+    fn client(&self, server: &Server) -> Curl {
+        let arguments = fs::read_to_string(self.folder.path().join("bin/cargo.of-the-program")).unwrap();
+        let mut arguments = arguments.lines().skip_while(|argument| *argument != "--config");
+        let file = PathBuf::from(arguments.nth(1).unwrap());
+        let settings: toml::Table = fs::read_to_string(&file).unwrap().parse().unwrap();
+        let store = &settings["key_stores"][0];
+        let text = |value: &toml::Value| value.as_str().unwrap().to_owned();
+        let credential = &store["credentials"][0];
+        let secret = match credential.get("secret_access_key") {
+            Some(secret) => text(secret),
+            None => {
+                let path = file.parent().unwrap().join(text(&credential["secret_access_key_file"]));
+                fs::read_to_string(path).unwrap().trim().to_owned()
+            }
+        };
+        Curl {
+            base: format!("{}{}", server.url(), text(&store["uri_path_prefix"])),
+            region: text(&store["regions"][0]),
+            user: format!("{}:{secret}", text(&credential["access_key_id"])),
+        }
     }
 
     fn mode(&self, name: &str) -> u32 {
@@ -62,27 +91,22 @@ impl Project {
 fn it_runs_the_program_on_a_token_that_it_keeps() {
     run(Command::new("bash").args(["-n", SCRIPT]));
     let project = Project::new();
-    let proxy = Proxy::start(&mut project.script());
+    let (server, curl) = project.start();
     let arguments = fs::read_to_string(project.folder.path().join("bin/cargo.arguments")).unwrap();
     assert_eq!(arguments, "run --release --locked -p xks-proxy ");
     assert_eq!((project.mode("pin"), project.mode(".")), (0o600, 0o700));
     assert!(!project.folder.path().join("target/softhsm-demo/key").exists());
 
-    let mut encrypted = proxy.paste();
-    encrypted
-        .as_object_mut()
-        .unwrap()
-        .remove("ciphertextDataIntegrityValue");
-    let (_, metadata) = proxy.curl("keys/usable/metadata", &body(&json!({})), &[]);
+    let plaintext = body(&json!({"plaintext": "SGVsbG8gV29ybGQh"}));
+    let (status, encrypted) = curl.call("keys/usable/encrypt", &plaintext, &[]);
+    assert_eq!(status, 200, "{encrypted}");
+    let (_, metadata) = curl.call("keys/usable/metadata", &body(&json!({})), &[]);
     assert_eq!(metadata["keySpec"], "AES_256");
-    let (status, log) = proxy.stop("-INT");
-    assert!(
-        status.success() && log.contains("the token is closed"),
-        "{status}: {log}"
-    );
+    let (status, log) = server.process.stop(Signal::INT);
+    assert!(status.success(), "{status}: {log}");
 
-    let proxy = Proxy::start(&mut project.script());
-    let decrypted = proxy.curl("keys/usable/decrypt", &body(&encrypted), &[]);
+    let (_server, curl) = project.start();
+    let decrypted = curl.call("keys/usable/decrypt", &ciphertext(&encrypted), &[]);
     assert_eq!(decrypted, (200, json!({"plaintext": "SGVsbG8gV29ybGQh"})));
 }
 

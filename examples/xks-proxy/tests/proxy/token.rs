@@ -1,113 +1,25 @@
 //! With a PKCS#11 module: the keys of a SoftHSM2 token.
 
-use std::{
-    path::PathBuf,
-    process::{Command, Output},
-    thread,
-};
+use std::thread;
 
 use aes_gcm::{
     Aes256Gcm, KeyInit as _,
     aead::{Aead as _, Payload},
 };
-use base64::{Engine as _, prelude::BASE64_STANDARD};
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use xks_pkcs11_fixture::softhsm_path;
 
-use crate::support::{Folder, Proxy, body, error, program, run};
-
-const PIN: &str = "not 1234";
-const LABEL: &str = "xks test";
-/// The value of the key `known`. softhsm2-util takes one without zeros and line breaks.
-const VALUE: &[u8; 32] = b"the value of a key for all to se";
-
-/// A token with the keys `known` and `other`.
-struct SoftHsm {
-    folder: Folder,
-    config: PathBuf,
-    pin: PathBuf,
-    serial: String,
-}
-
-impl SoftHsm {
-    fn new() -> Self {
-        let folder = Folder::new();
-        let tokens = folder.path().join("tokens");
-        std::fs::create_dir(&tokens).unwrap();
-        let config = format!("directories.tokendir = {}\nlog.level = ERROR\n", tokens.display());
-        let mut hsm = Self {
-            config: folder.write("softhsm2.conf", &config),
-            pin: folder.write("pin", &format!("{PIN}\n")),
-            serial: String::new(),
-            folder,
-        };
-        hsm.util(&["--init-token", "--free", "--label", LABEL, "--so-pin", "so 1234"]);
-        hsm.import("known", "01", VALUE);
-        hsm.import("other", "02", b"of this key nobody needs to know");
-        let slots = hsm.util(&["--show-slots"]);
-        let serial = slots
-            .lines()
-            .find_map(|line| line.trim().strip_prefix("Serial number:"));
-        hsm.serial = serial.unwrap().trim().to_owned();
-        hsm
-    }
-
-    fn import(&self, label: &str, id: &str, value: &[u8]) {
-        let file = self.folder.path().join("key");
-        std::fs::write(&file, value).unwrap();
-        let file = file.to_str().unwrap();
-        self.util(&[
-            "--import", file, "--aes", "--token", LABEL, "--label", label, "--id", id,
-        ]);
-    }
-
-    fn util(&self, arguments: &[&str]) -> String {
-        let mut util = Command::new("softhsm2-util");
-        run(util
-            .env("SOFTHSM2_CONF", &self.config)
-            .args(arguments)
-            .args(["--pin", PIN]))
-    }
-
-    /// The program on the token, but for its PIN.
-    fn program(&self) -> Command {
-        let mut command = program();
-        command
-            .env("SOFTHSM2_CONF", &self.config)
-            .arg("--pkcs11-module")
-            .arg(softhsm_path());
-        command
-    }
-
-    fn start(&self, arguments: &[&str]) -> Proxy {
-        let mut command = self.program();
-        command.args(["--vendor", "softhsm", "--pin-file"]).arg(&self.pin);
-        Proxy::start(command.args(arguments))
-    }
-}
-
-fn encode(bytes: &[u8]) -> Value {
-    json!(BASE64_STANDARD.encode(bytes))
-}
-
-fn decode(value: &Value) -> Vec<u8> {
-    BASE64_STANDARD.decode(value.as_str().unwrap()).unwrap()
-}
-
-/// What it does when it should not start: it ends by itself.
-fn refused(command: &mut Command) -> (Option<i32>, String) {
-    let Output { status, stderr, .. } = command.args(["--listen", "127.0.0.1:0"]).output().unwrap();
-    (status.code(), String::from_utf8(stderr).unwrap())
-}
+use crate::support::{Server, Settings, Token, body, decode, encode, ended, error, plaintext, quoted};
 
 /// ENC-9, DEC-3, GKM-1, GKM-4, HLT-1: all four operations, on threads of the backend's own and on the server's.
 #[test]
 fn a_token_is_served() {
-    let hsm = SoftHsm::new();
-    for dispatch in [&["--sessions", "4", "--queue", "16"][..], &["--inline"]] {
-        let proxy = hsm.start(dispatch);
-        let (status, metadata) = proxy.curl("keys/known/metadata", &body(&json!({})), &[]);
+    let token = Token::new();
+    for dispatch in ["sessions = 4\nqueue = 16", "inline = true"] {
+        let settings = token.settings(dispatch);
+        let server = token.serve(&settings);
+        let curl = server.curl();
+        let (status, metadata) = curl.call("keys/known/metadata", &body(&json!({})), &[]);
         assert_eq!(
             (status, &metadata["keySpec"], &metadata["keyStatus"]),
             (200, &json!("AES_256"), &json!("ENABLED")),
@@ -119,7 +31,7 @@ fn a_token_is_served() {
             "additionalAuthenticatedData": "YWFk",
             "ciphertextDataIntegrityValueAlgorithm": "SHA_256",
         });
-        let (status, encrypted) = proxy.curl("keys/known/encrypt", &body(&plaintext), &[]);
+        let (status, encrypted) = curl.call("keys/known/encrypt", &body(&plaintext), &[]);
         assert_eq!(status, 200, "{encrypted}");
         let mut ciphertext = json!({"additionalAuthenticatedData": "YWFk"});
         let mut integrity = Sha256::new_with_prefix(b"aad");
@@ -128,50 +40,64 @@ fn a_token_is_served() {
             integrity.update(decode(&encrypted[field]));
         }
         assert_eq!(encrypted["ciphertextDataIntegrityValue"], encode(&integrity.finalize()));
-        let decrypted = proxy.curl("keys/known/decrypt", &body(&ciphertext), &[]);
+        let decrypted = curl.call("keys/known/decrypt", &body(&ciphertext), &[]);
         assert_eq!(decrypted, (200, json!({"plaintext": "cGxhaW50ZXh0Cg=="})));
 
         ciphertext["additionalAuthenticatedData"] = json!("YWFl");
-        let answer = proxy.curl("keys/known/decrypt", &body(&ciphertext), &[]);
+        let answer = curl.call("keys/known/decrypt", &body(&ciphertext), &[]);
         assert_eq!(error(&answer), (400, "InvalidCiphertextException"));
-        let answer = proxy.curl("keys/absent/encrypt", &body(&plaintext), &[]);
+        let answer = curl.call("keys/absent/encrypt", &body(&plaintext), &[]);
         assert_eq!(error(&answer), (404, "KeyNotFoundException"));
 
-        let (status, health) = proxy.curl("health", &body(&json!({})), &[]);
+        let (status, health) = curl.call("health", &body(&json!({})), &[]);
         let member = &health["ekmFleetDetails"][0];
         assert_eq!((status, &member["healthStatus"]), (200, &json!("ACTIVE")), "{health}");
-        assert_eq!(member["id"], json!(hsm.serial));
+        assert!(health.to_string().contains(&token.serial), "{health}");
         let model = member["model"].as_str().unwrap();
-        assert!(model.contains("SoftHSM") && model.contains(&hsm.serial), "{model}");
-        assert!(proxy.text.contains(model), "{}", proxy.text);
+        assert!(model.contains("SoftHSM") && model.contains(&token.serial), "{model}");
     }
 }
 
-/// A key that is not named is not served; one that is missing keeps nobody from starting.
+/// A key that is not named is not served; one that is missing keeps nobody from starting, and is said.
 #[test]
 fn only_named_keys_are_served() {
-    let hsm = SoftHsm::new();
-    let proxy = hsm.start(&["--token-label", LABEL, "--key", "absent", "--key", "known"]);
-    assert!(proxy.paste()["ciphertext"].is_string());
-    let missing = "absent        the token has no key";
+    let token = Token::new();
+    let label = format!("token_label = {:?}", Token::LABEL);
+    let settings = token.settings_with(&label, "keys = [\"absent\", \"known\"]");
+    let server = token.serve(&settings);
+    let said = format!("{}{}", server.summary, server.process.log.text());
     assert!(
-        proxy.text.contains(missing) && proxy.text.contains("known         AES_256"),
-        "{}",
-        proxy.text
+        said.lines()
+            .any(|line| line.contains("absent") && line.contains("no key")),
+        "{said}"
     );
-    let answer = proxy.curl("keys/other/metadata", &body(&json!({})), &[]);
-    assert_eq!(error(&answer), (404, "KeyNotFoundException"));
-    drop(proxy);
+    assert!(
+        server
+            .summary
+            .lines()
+            .any(|line| line.contains("known") && line.contains("AES_256")),
+        "{said}"
+    );
+    let curl = server.curl();
+    for (key, status) in [("known", 200), ("other", 404), ("absent", 404)] {
+        let answer = curl.call(&format!("keys/{key}/metadata"), &body(&json!({})), &[]);
+        assert_eq!(answer.0, status, "{key}: {answer:?}");
+    }
+    drop(server);
 
-    let proxy = hsm.start(&["--token-serial", &hsm.serial, "--key-lookup", "id"]);
+    let serial = format!("token_serial = \"{}\"\nkey_lookup = \"id\"", token.serial);
+    let settings = token.settings(&serial);
+    let server = token.serve(&settings);
     for (key, status) in [("02", 200), ("03", 404), ("known", 404)] {
-        let answer = proxy.curl(&format!("keys/{key}/metadata"), &body(&json!({})), &[]);
+        let answer = server
+            .curl()
+            .call(&format!("keys/{key}/metadata"), &body(&json!({})), &[]);
         assert_eq!(answer.0, status, "{key}: {answer:?}");
     }
 }
 
 /// The GCM AAD input of AWS's sample proxy.
-fn digest_framed(aad: Option<&[u8]>, metadata: &[u8]) -> Vec<u8> {
+pub(crate) fn digest_framed(aad: Option<&[u8]>, metadata: &[u8]) -> Vec<u8> {
     let length = u16::try_from(aad.map_or(0, <[u8]>::len)).unwrap();
     let mut input = length.to_be_bytes().to_vec();
     if let Some(aad) = aad {
@@ -185,10 +111,14 @@ fn digest_framed(aad: Option<&[u8]>, metadata: &[u8]) -> Vec<u8> {
 /// Ciphertexts go from AWS's sample proxy to this one and back, on one token.
 #[test]
 fn digest_framing_is_that_of_the_sample_proxy() {
-    let hsm = SoftHsm::new();
-    let proxy = hsm.start(&["--aad-framing", "digest"]);
-    let with_spec = hsm.start(&[]);
-    let cipher = Aes256Gcm::new_from_slice(VALUE).unwrap();
+    let token = Token::new();
+    let (digest, spec) = (
+        token.settings_with("", "all_keys = true\naad_framing = \"digest\""),
+        token.settings(""),
+    );
+    let (digest, spec) = ((token.serve(&digest), digest), (token.serve(&spec), spec));
+    let (curl, with_spec) = (digest.0.curl(), spec.0.curl());
+    let cipher = Aes256Gcm::new_from_slice(Token::VALUE).unwrap();
     let longest = [b'a'; 8192];
     let aads: [Option<&[u8]>; 4] = [None, Some(b""), Some(b"aad"), Some(&longest)];
     for (aad, metadata) in aads.into_iter().zip([&b""[..], b"", b"key set 1", b""]) {
@@ -211,19 +141,19 @@ fn digest_framing_is_that_of_the_sample_proxy() {
         if !metadata.is_empty() {
             fields["ciphertextMetadata"] = encode(metadata);
         }
-        let answer = proxy.curl("keys/known/decrypt", &body(&fields), &[]);
+        let answer = curl.call("keys/known/decrypt", &body(&fields), &[]);
         assert_eq!(answer, (200, json!({"plaintext": encode(b"made by hand")})));
-        let answer = with_spec.curl("keys/known/decrypt", &body(&fields), &[]);
+        let answer = with_spec.call("keys/known/decrypt", &body(&fields), &[]);
         // Without AAD both are the same bytes.
         if aad.is_some_and(|aad| !aad.is_empty()) {
             assert_eq!(error(&answer), (400, "InvalidCiphertextException"));
         }
 
-        let mut fields = json!({"plaintext": encode(b"made by the proxy")});
+        let mut request = plaintext(b"made by the proxy");
         if let Some(aad) = aad {
-            fields["additionalAuthenticatedData"] = encode(aad);
+            request["additionalAuthenticatedData"] = encode(aad);
         }
-        let (status, encrypted) = proxy.curl("keys/known/encrypt", &body(&fields), &[]);
+        let (status, encrypted) = curl.call("keys/known/encrypt", &request, &[]);
         assert_eq!(status, 200, "{encrypted}");
         let mut both = decode(&encrypted["ciphertext"]);
         both.extend(decode(&encrypted["authenticationTag"]));
@@ -237,47 +167,71 @@ fn digest_framing_is_that_of_the_sample_proxy() {
     }
 }
 
-/// A credential that somebody has already is not printed, and the printed command works all the same.
+/// The PIN of a token: from the environment, from a file, or as it stands in the settings; never printed.
 #[test]
-fn a_given_credential_stays_secret() {
-    const ID: &str = "BETWEEN2TENAND3TENCHARACTERS";
-    const SECRET: &str = "ASecretOf43To64CharactersThatNobodyShouldSee";
-    let hsm = SoftHsm::new();
-    let file = hsm.folder.write("it's a secret", &format!("{SECRET}\n"));
-    let with_file = ["--secret-access-key-file", file.to_str().unwrap()];
-    for options in [&with_file[..], &[]] {
-        let mut command = hsm.program();
-        command.arg("--pin-env").arg("OUR_PIN").env("OUR_PIN", PIN);
+fn a_pin_has_three_places_and_stays_secret() {
+    let token = Token::new();
+    for pin in [
+        "pin_env = \"OUR_PIN\"".to_owned(),
+        format!("pin_file = {}", quoted(&token.pin)),
+        format!("pin = {:?}", Token::PIN),
+    ] {
+        let settings = token
+            .settings("")
+            .backends(&token.backend("token", &format!("vendor = \"softhsm\"\n{pin}")));
+        let mut command = token.program();
         command
-            .args(["--uri-path-prefix", "/example/path", "--region", "eu-central-1"])
-            .args(["--key", "known", "--access-key-id", ID])
-            .args(options);
-        if options.is_empty() {
-            command.env("XKS_SECRET_ACCESS_KEY", SECRET);
-        }
-        let mut proxy = Proxy::start(&mut command);
-        assert!(
-            !proxy.text.contains(SECRET) && proxy.console_json.is_none(),
-            "{}",
-            proxy.text
-        );
-        assert!(proxy.url("").ends_with("/example/path/kms/xks/v1/"));
-        if options.is_empty() {
-            proxy.curl_command = format!("XKS_SECRET_ACCESS_KEY={SECRET}\n{}", proxy.curl_command);
-        }
-        assert!(proxy.paste()["ciphertext"].is_string());
-        let user = format!("{ID}:{SECRET}");
-        let answer = proxy.curl_as(&user, "keys/known/metadata", &body(&json!({})), &[]);
+            .arg("--config")
+            .arg(settings.write())
+            .env("OUR_PIN", Token::PIN)
+            .env("RUST_LOG", "trace");
+        let server = Server::start_by(&mut command);
+        let answer = server.curl().call("keys/known/metadata", &body(&json!({})), &[]);
         assert_eq!(answer.0, 200, "{answer:?}");
+        let summary = server.summary.clone();
+        let (status, log) = server.stop();
+        assert!(status.success());
+        assert!(
+            !summary.contains(Token::PIN) && !log.contains(Token::PIN),
+            "{summary}{log}"
+        );
     }
+}
+
+/// `[environment]` is set before a module is loaded: this one reads from it where its tokens are.
+#[test]
+fn a_module_finds_its_variables() {
+    let token = Token::new();
+    let settings = token
+        .settings("")
+        .tables(&format!("[environment]\nSOFTHSM2_CONF = {}", quoted(&token.config)));
+    let server = Server::start(&settings);
+    let answer = server.curl().call("keys/known/metadata", &body(&json!({})), &[]);
+    assert_eq!(answer.0, 200, "{answer:?}");
+    // It is one process still, which its parent can stop.
+    let (status, log) = server.stop();
+    assert!(
+        status.success() && log.contains("the token is closed"),
+        "{status}: {log}"
+    );
+}
+
+/// What it does with settings that it should not start with.
+fn refused(token: &Token, settings: &Settings) -> (Option<i32>, String) {
+    let (code, out, log) = ended(token.program().arg("--config").arg(settings.write()));
+    assert_eq!(out, "", "{log}");
+    (code, log)
 }
 
 /// What keeps it from starting is said in the log, with what to do, and it ends with failure.
 #[test]
 fn it_says_why_it_does_not_start() {
-    let hsm = SoftHsm::new();
-    let wrong = hsm.folder.write("wrong", "5678");
-    let (code, log) = refused(hsm.program().arg("--pin-file").arg(wrong));
+    let token = Token::new();
+    let pinless = |more: &str| token.settings("").server("").backends(&token.backend("token", more));
+
+    let settings = pinless("vendor = \"softhsm\"\npin_file = \"wrong\"");
+    settings.folder.write("wrong", "5678");
+    let (code, log) = refused(&token, &settings);
     assert_eq!(code, Some(77), "{log}");
     assert!(
         log.contains("refuses the PIN, which is not tried again") && log.lines().count() == 1,
@@ -285,56 +239,65 @@ fn it_says_why_it_does_not_start() {
     );
     assert!(!log.contains("5678"), "{log}");
 
-    let (code, log) = refused(program().args(["--pkcs11-module", "/no/such/module.so"]));
+    // A file that is no library.
+    let mut settings = pinless("");
+    let no_library = settings.folder.write("no-library.so", "no library");
+    settings.backends = format!(
+        "[backends.token]\nkind = \"pkcs11\"\nmodule = {}\n",
+        quoted(&no_library)
+    );
+    let (code, log) = refused(&token, &settings);
     assert_eq!(code, Some(1), "{log}");
     assert!(
-        log.contains("/no/such/module.so cannot be used") && log.lines().count() == 1,
+        log.contains("no-library.so cannot be used") && log.lines().count() == 1,
         "{log}"
     );
 
-    let (code, log) = refused(hsm.program().args(["--token-label", "another"]));
+    // No file at all: that is seen before anything is loaded.
+    settings.backends = "[backends.token]\nkind = \"pkcs11\"\nmodule = \"/no/such/module.so\"\n".to_owned();
+    let (code, log) = refused(&token, &settings);
+    assert_eq!(code, Some(78), "{log}");
+    assert!(log.contains("/no/such/module.so") && log.lines().count() == 1, "{log}");
+
+    let (code, log) = refused(&token, &pinless("token_label = \"another\""));
     assert_eq!(code, Some(1), "{log}");
     assert!(
-        log.contains("\"another\"") && log.contains(LABEL) && log.contains(&hsm.serial),
+        log.contains("\"another\"") && log.contains(Token::LABEL) && log.contains(&token.serial),
         "{log}"
     );
 
     // A vendor whose modules make IVs, and a module that makes none: it would encrypt under zeros.
-    let (code, log) = refused(
-        hsm.program()
-            .arg("--pin-file")
-            .arg(&hsm.pin)
-            .args(["--vendor", "nshield"]),
-    );
+    let nshield = format!("vendor = \"nshield\"\npin_file = {}", quoted(&token.pin));
+    let (code, log) = refused(&token, &pinless(&nshield));
     assert_eq!(code, Some(1), "{log}");
     assert!(log.contains("the self-test failed") && log.contains("zeros"), "{log}");
 
-    let (code, log) = refused(hsm.program().args(["--deadline-ms", "300"]));
-    assert_eq!(code, Some(1), "{log}");
-    assert!(log.contains("--budget"), "{log}");
-    let (code, log) = refused(hsm.program().args(["--key", "a", "--test-key", "a"]));
-    assert_eq!(code, Some(1), "{log}");
-    assert!(log.contains("--test-key"), "{log}");
-
-    for arguments in [
-        &["--inline"][..],
-        &["--secret-access-key-file", "x"],
-        &["--vendor", "nobody", "--pkcs11-module", "x"],
+    for (more, said) in [
+        ("deadline_ms = 300", "deadline_ms"),
+        ("test_key = \"a\"\nno_test_key = true", "test_key"),
+        ("token_label = \"a\"\nslot_index = 0", "slot_index"),
+        ("vendor = \"nobody\"", "vendor"),
+        ("pin = \"1\"\npin_env = \"OUR_PIN\"", "pin"),
     ] {
-        let (code, log) = refused(program().args(arguments));
-        assert_eq!(code, Some(2), "{log}");
+        let (code, log) = refused(&token, &pinless(more));
+        assert_eq!(code, Some(78), "{log}");
+        assert!(log.contains(": error: ") && log.contains(said), "{said}: {log}");
     }
+    let settings = token.settings_with("test_key = \"known\"", "keys = [\"known\"]");
+    let (code, log) = refused(&token, &settings);
+    assert_eq!(code, Some(78), "{log}");
+    assert!(log.contains("known") && log.contains("test key"), "{log}");
 }
 
 /// The module is finalized before the process ends, also while requests come in: a module may crash otherwise.
 #[test]
 fn it_stops_in_good_order_while_busy() {
-    let hsm = SoftHsm::new();
-    for dispatch in [&[][..], &["--inline"]] {
-        let proxy = hsm.start(dispatch);
-        let user = format!("{}:{}", proxy.facts["access key id"], proxy.facts["secret access key"]);
+    let token = Token::new();
+    for dispatch in ["", "inline = true"] {
+        let settings = token.settings(dispatch);
+        let server = token.serve(&settings);
         let clients = [0; 3].map(|_| {
-            let mut curl = proxy.curl_process(&user, "keys/known/encrypt", &body(&json!({"plaintext": "eA=="})));
+            let mut curl = server.curl().process("keys/known/encrypt", &plaintext(b"x"));
             thread::spawn(move || {
                 let mut answered = 0;
                 while curl.output().unwrap().status.success() {
@@ -344,9 +307,12 @@ fn it_stops_in_good_order_while_busy() {
             })
         });
         thread::sleep(std::time::Duration::from_millis(300));
-        let (status, log) = proxy.stop("-TERM");
+        let (status, log) = server.stop();
         assert!(status.success(), "{status}: {log}");
-        assert!(log.contains("the token is closed") && !log.contains("WARN"), "{log}");
+        assert!(
+            log.contains("the token is closed") && !log.contains("before all requests"),
+            "{log}"
+        );
         let answered: i32 = clients.into_iter().map(|client| client.join().unwrap()).sum();
         assert!(answered > 0);
     }

@@ -145,7 +145,7 @@ pub(super) fn log(mut table: Table<'_, '_>) -> LogSettings {
         let directory = table.path("directory");
         let prefix = table.text("prefix").map(|item| item.value);
         let rotation = table.one_of("rotation", &rotations).unwrap_or(Rotation::Daily);
-        let keep = table.number("keep", 1..=100_000);
+        let keep = table.number("keep", 2..=100_000); // of one, a restart would leave none
         Some(LogFile {
             directory: table.needed("directory", directory)?.value,
             prefix: prefix.unwrap_or_else(|| "xks-proxy.log".to_owned()),

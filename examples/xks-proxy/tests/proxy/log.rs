@@ -1,0 +1,234 @@
+//! The log, as people and programs read it.
+
+use std::{fs, thread, time::Duration};
+
+use serde_json::{Value, json};
+
+use crate::support::{ACCESS_KEY_ID, PREFIX, SECRET_ACCESS_KEY, Server, Settings, body, ciphertext, encode, plaintext};
+
+const PLANTED: &[u8] = b"planted plaintext that nobody should log";
+
+fn with_log(keys: &str) -> Settings {
+    Settings::new().tables(&format!("[log]\n{keys}"))
+}
+
+/// Encrypts and decrypts once, and asks for a key that is not there.
+fn three_requests(server: &Server) {
+    let curl = server.curl();
+    let (status, encrypted) = curl.call("keys/usable/encrypt", &plaintext(PLANTED), &[]);
+    assert_eq!(status, 200, "{encrypted}");
+    let answer = curl.call("keys/usable/decrypt", &ciphertext(&encrypted), &[]);
+    assert_eq!(answer, (200, json!({"plaintext": encode(PLANTED)})));
+    assert_eq!(curl.call("keys/none/metadata", &body(&json!({})), &[]).0, 404);
+}
+
+/// The value of a field, wherever in its line it stands.
+fn field<'v>(record: &'v Value, name: &str) -> Option<&'v Value> {
+    record
+        .get(name)
+        .or_else(|| record.get("fields").and_then(|fields| fields.get(name)))
+}
+
+fn records(log: &str) -> Vec<Value> {
+    let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).expect(line));
+    lines.filter(|line| line["target"] == "xks::audit").collect()
+}
+
+/// LOG-1, MD-4: each line is an object of JSON, and each request has one, which says what happened.
+#[test]
+fn a_line_of_json_is_one_object() {
+    let settings = with_log("format = \"json\"");
+    let server = Server::start(&settings);
+    three_requests(&server);
+    let (_, log) = server.stop();
+    let records = records(&log);
+    assert_eq!(records.len(), 3, "{log}");
+    for record in &records {
+        for name in [
+            "kms_request_id",
+            "principal",
+            "key",
+            "key_store",
+            "status",
+            "duration_us",
+            "access_key_id",
+        ] {
+            assert!(field(record, name).is_some(), "{name}: {record}");
+        }
+        assert_eq!(field(record, "key_store").unwrap(), PREFIX);
+        assert_eq!(
+            field(record, "principal").unwrap(),
+            "arn:aws:iam::123456789012:user/Alice"
+        );
+        assert_eq!(
+            field(record, "kms_request_id").unwrap(),
+            "4112f4d6-db54-4af4-ae30-c55a22a8dfae"
+        );
+        assert!(
+            record["level"].is_string() && record["timestamp"].is_string(),
+            "{record}"
+        );
+    }
+    assert_eq!(field(&records[0], "status").unwrap(), 200);
+    assert_eq!(field(&records[2], "error").unwrap(), "KeyNotFoundException");
+    assert_eq!(records[2]["level"], "WARN");
+}
+
+/// LOG-2: what a client puts into its texts stays within them: in both formats, one request is one line.
+#[test]
+fn nobody_forges_a_line() {
+    let forged_text = "x\n2026-01-01T00:00:00Z  INFO xks::audit: kms_request_id=\"forged\"\r\u{1b}[2J\u{7f}\u{85}\u{2028}\0\", \"status\": 200}\n{\"forged\": true}";
+    let mut request = body(&json!({}));
+    request["requestMetadata"]["awsPrincipalArn"] = json!(forged_text);
+    request["requestMetadata"]["unknown\n\"field"] = json!(forged_text);
+    for format in ["json", "human"] {
+        let settings = with_log(&format!("format = \"{format}\""));
+        let server = Server::start(&settings);
+        assert_eq!(server.curl().call("keys/usable/metadata", &request, &[]).0, 200);
+        let (_, log) = server.stop();
+        // Whoever splits lines at U+0085 or U+2028, as some programs do, sees no others than whoever splits at U+000A.
+        let is_raw = |c: char| c != '\n' && (c.is_control() || c == '\u{2028}' || c == '\u{2029}');
+        assert!(!log.contains(is_raw), "{log:?}");
+        let forged = |line: &str| line.starts_with("2026-01-01") || line.starts_with("{\"forged\"");
+        assert!(!log.lines().any(forged), "{log}");
+        assert_eq!(log.lines().filter(|line| line.contains("forged")).count(), 1, "{log}");
+        if format == "json" {
+            let records = records(&log);
+            assert_eq!(records.len(), 1);
+            assert_eq!(
+                field(&records[0], "principal").unwrap(),
+                forged_text,
+                "whole, and in its place"
+            );
+        }
+    }
+}
+
+/// ENC-12, DEC-5: not even at the level that says everything.
+#[test]
+fn plaintext_and_secrets_are_never_logged() {
+    for format in ["json", "human"] {
+        let settings = with_log(&format!("level = \"trace\"\nformat = \"{format}\""));
+        let server = Server::start(&settings);
+        three_requests(&server);
+        let (_, log) = server.stop();
+        let key = fs::read_to_string(settings.file("usable.key")).unwrap();
+        let encoded = encode(PLANTED);
+        let planted = std::str::from_utf8(PLANTED).unwrap();
+        for secret in [
+            planted,
+            encoded.as_str().unwrap(),
+            SECRET_ACCESS_KEY,
+            &key,
+            encode(key.as_bytes()).as_str().unwrap(),
+        ] {
+            assert!(!log.contains(secret), "{secret} is in {log}");
+        }
+        assert!(log.contains(ACCESS_KEY_ID));
+    }
+}
+
+/// LOG-2: the same lines go to files, whose names say from when they are, and nothing is lost at the end.
+#[test]
+fn files_have_the_same_lines() {
+    for (rotation, is_dated) in [("minutely", true), ("daily", true), ("never", false)] {
+        let settings = with_log(&format!(
+            "format = \"json\"\n[log.file]\ndirectory = \"logs\"\nprefix = \"audit.log\"\nrotation = \"{rotation}\""
+        ));
+        let server = Server::start(&settings);
+        three_requests(&server);
+        let (status, log) = server.stop();
+        assert!(status.success(), "{log}");
+        let mut text = String::new();
+        let mut names = Vec::new();
+        for entry in fs::read_dir(settings.file("logs")).unwrap() {
+            let path = entry.unwrap().path();
+            names.push(path.file_name().unwrap().to_str().unwrap().to_owned());
+            text += &fs::read_to_string(path).unwrap();
+        }
+        let fits = |name: &String| match is_dated {
+            true => name.starts_with("audit.log.20"),
+            false => name == "audit.log",
+        };
+        assert!(!names.is_empty() && names.iter().all(fits), "{names:?}");
+        assert_eq!(records(&text).len(), 3, "{text}");
+        assert_eq!(records(&log).len(), 3, "{log}");
+    }
+}
+
+/// Old files go, so that a disk does not run full.
+#[test]
+fn only_so_many_files_are_kept() {
+    let settings = with_log("[log.file]\ndirectory = \"logs\"\nrotation = \"daily\"\nkeep = 3");
+    let logs = settings.file("logs");
+    fs::create_dir(&logs).unwrap();
+    for day in 1..=5 {
+        fs::write(logs.join(format!("xks-proxy.log.2020-01-0{day}")), "old\n").unwrap();
+        thread::sleep(Duration::from_millis(50)); // what counts is when they were made
+    }
+    let server = Server::start(&settings);
+    three_requests(&server);
+    drop(server);
+    let mut names: Vec<_> = fs::read_dir(&logs)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    names.sort_unstable();
+    assert_eq!(names.len(), 3, "{names:?}");
+    assert_eq!(names[..2], ["xks-proxy.log.2020-01-04", "xks-proxy.log.2020-01-05"]);
+}
+
+/// LOG-2: a restart takes nothing from the file that is being written, however few files are kept.
+#[test]
+fn a_restart_loses_no_lines() {
+    for keep in [2, 3] {
+        let settings = with_log(&format!(
+            "[log.file]\ndirectory = \"logs\"\nrotation = \"daily\"\nkeep = {keep}"
+        ));
+        for _ in 0..3 {
+            let server = Server::start(&settings);
+            three_requests(&server);
+            assert!(server.stop().0.success());
+        }
+        let files = fs::read_dir(settings.file("logs")).unwrap();
+        let text: String = files
+            .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
+            .collect();
+        assert_eq!(text.matches("xks::audit").count(), 9, "{keep}: {text}");
+    }
+}
+
+/// Which requests have records, and where they go.
+#[test]
+fn records_are_kept_of_what_was_asked_for() {
+    for (keys, audited) in [
+        ("audit = \"all\"", 3),
+        ("audit = \"failures\"", 1),
+        ("audit = \"off\"", 0),
+        ("level = \"error\"", 3),
+    ] {
+        let settings = with_log(&format!("{keys}\nformat = \"json\""));
+        let server = Server::start(&settings);
+        three_requests(&server);
+        let (_, log) = server.stop();
+        assert_eq!(records(&log).len(), audited, "{keys}: {log}");
+    }
+
+    let settings = with_log("output = \"stdout\"");
+    let server = Server::start(&settings);
+    three_requests(&server);
+    server.process.out.wait_for("KeyNotFoundException");
+    let (_, log) = server.stop();
+    assert_eq!(log, "");
+
+    let settings = with_log("output = \"none\"");
+    let server = Server::start(&settings);
+    three_requests(&server);
+    let out = server.process.out.clone();
+    let (_, log) = server.stop();
+    assert!(
+        log.is_empty() && !out.text().contains("xks::audit"),
+        "{log}{}",
+        out.text()
+    );
+}

@@ -1,0 +1,69 @@
+//! The demo, and what it printed about itself.
+
+use std::{
+    collections::HashMap,
+    process::{Command, ExitStatus},
+};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::{Curl, Process, program, run};
+
+pub(crate) struct Demo {
+    process: Process,
+    pub(crate) facts: HashMap<&'static str, String>,
+    pub(crate) curl: Curl,
+    pub(crate) curl_command: String,
+    pub(crate) console_json: Value,
+}
+
+impl Demo {
+    /// Starts it on a free port and reads what it prints.
+    pub(crate) fn start() -> Self {
+        let process = Process::start(program().args(["--listen", "127.0.0.1:0"]));
+        if !process.out.holds("\nPress Ctrl-C to stop.\n", 1) {
+            let (status, log) = process.wait();
+            panic!("{status}: {log}");
+        }
+        let text = process.out.text();
+        let lines: Vec<&str> = text.lines().collect();
+        let fact = |name: &'static str| {
+            let line = lines.iter().find_map(|line| line.trim_start().strip_prefix(name));
+            (name, line.expect(name).trim().to_owned())
+        };
+        let facts: HashMap<_, _> = [
+            "address",
+            "URI path prefix",
+            "Region",
+            "access key id",
+            "secret access key",
+        ]
+        .map(fact)
+        .into();
+        let start = lines.iter().position(|line| line.starts_with("curl -sS")).unwrap();
+        let length = lines[start..].iter().position(|line| line.is_empty()).unwrap();
+        let console = lines.iter().find(|line| line.starts_with("{\"XksProxyUriPath\""));
+        Self {
+            process,
+            curl: Curl {
+                base: format!("{}{}", facts["address"], facts["URI path prefix"]),
+                region: facts["Region"].clone(),
+                user: format!("{}:{}", facts["access key id"], facts["secret access key"]),
+            },
+            facts,
+            curl_command: lines[start..start + length].join("\n"),
+            console_json: serde_json::from_str(console.unwrap()).unwrap(),
+        }
+    }
+
+    /// The printed command, pasted into a shell.
+    pub(crate) fn paste(&self) -> Value {
+        let answer = run(Command::new("sh").arg("-c").arg(&self.curl_command));
+        serde_json::from_str(&answer).expect(&answer)
+    }
+
+    pub(crate) fn stop(self, signal: Signal) -> (ExitStatus, String) {
+        self.process.stop(signal)
+    }
+}

@@ -317,6 +317,36 @@ fn the_reference_knows_only_keys_that_exist() {
     assert_eq!(errors, Vec::<&str>::new());
 }
 
+/// The files to begin with are legal, once what they name is there.
+#[test]
+fn the_first_settings_of_a_user_pass() {
+    for text in [
+        include_str!("../../settings/softhsm.toml"),
+        include_str!("../../settings/nshield.toml"),
+    ] {
+        let settings = Site::new(&Leaf::SERVER).settings();
+        let folder = &settings.folder;
+        for (name, text) in [
+            (
+                "server-chain.pem",
+                fs::read_to_string(settings.file("chain.pem")).unwrap(),
+            ),
+            ("server-key.pem", fs::read_to_string(settings.file("key.pem")).unwrap()),
+            ("pin", "1234\n".to_owned()),
+            ("passphrase", String::new()),
+            ("softhsm.secret", SECRET_ACCESS_KEY.to_owned()),
+            ("tenant-a.secret", SECRET_ACCESS_KEY.to_owned()),
+        ] {
+            folder.write(name, &text);
+        }
+        let module = text.lines().find_map(|line| line.strip_prefix("module = ")).unwrap();
+        fs::write(settings.path(), text.replace(module, &quoted(&softhsm_path()))).unwrap();
+        let (code, printed, _) = ended(program().arg("check").arg(settings.path()));
+        assert_eq!(code, Some(0), "{printed}");
+        assert!(printed.ends_with("0 errors, 0 warnings\n"), "{printed}");
+    }
+}
+
 /// CON-1, SIG-6: a credential that the settings take, and the console too.
 #[test]
 fn a_new_credential_is_good_for_settings_and_console() {

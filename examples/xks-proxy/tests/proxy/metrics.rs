@@ -141,7 +141,7 @@ fn the_state_of_things_is_told() {
     }
     assert_eq!(metrics.sum("xks_connections_refused_total", &[]), 0.0);
     assert_eq!(metrics.sum("xks_tls_handshake_failures_total", &[]), 0.0);
-    assert!(metrics.has("xks_connections"));
+    assert!(metrics.has("xks_connections", &[]));
 
     let reloads = |server: &Server| server.metrics().sum("xks_reloads_total", &[]);
     let before = reloads(&server);

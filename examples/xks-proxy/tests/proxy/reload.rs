@@ -8,8 +8,8 @@ use tokio::task::block_in_place;
 
 use crate::support::{
     ACCESS_KEY_ID, Connection, Curl, Http, Leaf, Load, OTHER_ACCESS_KEY_ID, OTHER_SECRET, PATIENCE, PREFIX,
-    SECRET_ACCESS_KEY, Server, Settings, Site, Style, Target, body, credential, error, key_store, program, signer,
-    usual_credential, usual_signer, wait_until,
+    SECRET_ACCESS_KEY, Server, Settings, Site, Style, Target, Token, body, credential, error, key_store, program,
+    signer, usual_credential, usual_signer, wait_until,
 };
 
 const ALL_STYLES: [Style; 3] = [Style::KeepAlive, Style::Reconnecting, Style::Http2];
@@ -173,7 +173,7 @@ fn a_bad_file_changes_nothing() {
 /// A key store and a backend come and go, and so do the limits of one.
 #[test]
 fn key_stores_and_backends_are_replaced() {
-    let mut settings = Settings::new();
+    let mut settings = Settings::new().health().metrics();
     let server = Server::start(&settings);
     let second = key_store(
         "/example/second",
@@ -187,6 +187,8 @@ fn key_stores_and_backends_are_replaced() {
     settings.key_stores = first + &second;
     settings.write();
     server.reload();
+    let is_known = |backend| server.metrics().has("xks_backend_up", &[("backend", backend)]);
+    wait_until("the second key manager has been looked at", || is_known("second"));
     let curl = server.curl_of("/example/second");
     let user = format!("{OTHER_ACCESS_KEY_ID}:{OTHER_SECRET}");
     assert_eq!(curl.call_as(&user, "keys/second/metadata", &body(&json!({}))).0, 200);
@@ -209,6 +211,43 @@ fn key_stores_and_backends_are_replaced() {
         server.curl().call("keys/usable/metadata", &body(&json!({})), &[]).0,
         200
     );
+    wait_until("nobody speaks of the second key manager any more", || {
+        !is_known("second")
+    });
+    assert!(is_known("keys"));
+}
+
+/// HSMs lock after a few wrong PINs: one that was refused is not tried again by the next reload, and the token that was
+/// served stays so.
+#[test]
+fn a_refused_pin_is_tried_once() {
+    let token = Token::new();
+    token.add("second");
+    let mut settings = token.settings("token_label = \"xks test\"");
+    settings.key_stores = settings.key_stores.replace("all_keys", "backend = \"token\"\nall_keys");
+    let server = token.serve(&settings);
+    let is_served = || server.curl().call("keys/known/metadata", &body(&json!({})), &[]).0 == 200;
+    let good = settings.backends.clone();
+    let more = "vendor = \"softhsm\"\ntoken_label = \"second\"\npin = \"5678\"";
+    settings.backends = good.clone() + &token.backend("second", more);
+    settings.write();
+    server.process.signal(Signal::HUP);
+    server.process.log.wait_for("refuses the PIN");
+    for round in 2..4 {
+        server.process.signal(Signal::HUP);
+        assert!(server.process.log.holds("settings not reloaded", round));
+        assert!(is_served());
+    }
+    let log = server.process.log.text();
+    assert_eq!(log.matches("refuses the PIN").count(), 1, "{log}");
+    assert!(
+        log.contains("has refused this PIN, which is not tried again") && !log.contains("5678"),
+        "{log}"
+    );
+    settings.backends = good + &token.backend("second", &more.replace("5678", Token::PIN));
+    settings.write();
+    server.reload();
+    assert!(is_served());
 }
 
 /// A new certificate is shown to who connects from then on; who was connected before stays so.

@@ -46,7 +46,8 @@ impl Metrics {
         values[0]
     }
 
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.of(name, &[]).next().is_some()
+    /// Whether there is a series of this name that has these labels.
+    pub(crate) fn has(&self, name: &str, labels: &[(&str, &str)]) -> bool {
+        self.of(name, labels).next().is_some()
     }
 }

@@ -140,7 +140,8 @@ impl AuditSink for TracingAudit {
                     access_key_id = record.access_key_id.map(AccessKeyId::as_str),
                     signing_region = record.signing_region,
                     method = (record.method != "POST").then(|| clipped(record.method)),
-                    path = record.operation.is_none().then(|| path_of(record.target)),
+                    // Of a path that is not understood, or whose prefix is nobody's.
+                    path = record.key_store.is_none().then(|| path_of(record.target)),
                     duration_us = u64::try_from(record.duration.as_micros()).unwrap_or(u64::MAX),
                 )
             };

@@ -18,7 +18,8 @@ use serde_json::json;
 use tracing_subscriber::fmt::MakeWriter;
 use xks_core::{
     AadFraming, Authorizer, BackendError, BackendErrorKind, Decision, DecryptRequest, EncryptRequest, Encrypted, Fleet,
-    GetKeyMetadataRequest, Health, KeyBackend, KeyId, KeyMetadata, Rule, Rules, Subject, Zeroizing, async_trait,
+    GetKeyMetadataRequest, Health, KeyBackend, KeyId, KeyMetadata, Request, Rule, Rules, Subject, Zeroizing,
+    async_trait,
 };
 
 mod support;
@@ -117,6 +118,20 @@ async fn the_log_has_one_honest_line_for_each_request() {
     let lines = log.lines();
     assert!(
         lines[0].contains("WARN") && lines[0].contains("error=\"KeyNotFoundException\""),
+        "{lines:?}"
+    );
+
+    // A prefix that is nobody's is named: it is what is wrong, mostly, when a key store is created.
+    let stray = Request::new("POST", "/wrong/prefix/kms/xks/v1/health?signature=00ff", b"{}");
+    client.proxy.handle(stray).await;
+    let stray = Request::new("POST", "/wrong/prefix/kms/xks/v1/health", b"{}");
+    client.proxy.handle(stray).await;
+    let lines = log.lines();
+    for line in &lines {
+        assert!(line.contains("path=\"/wrong/prefix/kms/xks/v1/health\""), "{line}");
+    }
+    assert!(
+        lines.len() == 2 && lines[1].contains("no key store has this prefix"),
         "{lines:?}"
     );
 

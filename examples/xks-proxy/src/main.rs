@@ -254,7 +254,7 @@ fn run(
         let mut printed = Ok(());
         let ready = || {
             let end = if file.is_some() {
-                "Ready.\n"
+                "\nReady.\n"
             } else {
                 "Press Ctrl-C to stop.\n"
             };

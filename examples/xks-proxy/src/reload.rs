@@ -15,7 +15,7 @@ use crate::{
     app::App,
     service_manager,
     settings::{self, Loaded, Settings, Severity},
-    with_causes,
+    summary, with_causes,
 };
 
 pub(crate) struct Reload {
@@ -82,16 +82,17 @@ impl Reload {
         service_manager::reloading();
         let (path, files, fixed) = (self.path.clone(), self.files.clone(), self.fixed.clone());
         let metrics = Arc::clone(&app.metrics);
+        let reloaded = Arc::clone(&app);
         let reloading = tokio::task::spawn_blocking(move || reload(&path, &files, &fixed, &app));
         match reloading.await {
-            Ok(Outcome {
-                files,
-                watch,
-                is_success,
-            }) => {
+            Ok(Outcome { files, settings }) => {
                 self.files = files;
-                self.watch = watch.unwrap_or(self.watch);
-                metrics.count_reload(is_success);
+                metrics.count_reload(settings.is_some());
+                if let Some(settings) = settings {
+                    self.watch = settings.watch;
+                    let backends = reloaded.backends();
+                    tokio::spawn(async move { summary::warn_of_unusable_keys(&settings, &backends).await });
+                }
             }
             Err(error) => {
                 tracing::error!("settings not reloaded, the former ones stay in force: {error}");
@@ -104,8 +105,8 @@ impl Reload {
 
 struct Outcome {
     files: Files,
-    watch: Option<Option<Duration>>,
-    is_success: bool,
+    /// Those that are in force now; none when the former ones stay.
+    settings: Option<Settings>,
 }
 
 fn reload(path: &Path, files: &Files, fixed: &Fixed, app: &App) -> Outcome {
@@ -113,11 +114,7 @@ fn reload(path: &Path, files: &Files, fixed: &Fixed, app: &App) -> Outcome {
     let before = Files::look(&files.0.keys().cloned().collect());
     let failed = |files, reason: String| {
         tracing::error!("settings not reloaded, the former ones stay in force: {reason}");
-        Outcome {
-            files,
-            watch: None,
-            is_success: false,
-        }
+        Outcome { files, settings: None }
     };
     let Loaded {
         settings,
@@ -138,8 +135,7 @@ fn reload(path: &Path, files: &Files, fixed: &Fixed, app: &App) -> Outcome {
     let Some(settings) = settings else {
         return Outcome {
             files: looked,
-            watch: None,
-            is_success: false,
+            settings: None,
         };
     };
     if let Err(error) = app.replace(&settings) {
@@ -151,8 +147,7 @@ fn reload(path: &Path, files: &Files, fixed: &Fixed, app: &App) -> Outcome {
     tracing::info!(key_stores = settings.key_stores.len(), "settings reloaded");
     Outcome {
         files: looked.of(&named),
-        watch: Some(settings.watch),
-        is_success: true,
+        settings: Some(settings),
     }
 }
 

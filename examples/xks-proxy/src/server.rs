@@ -1,9 +1,10 @@
 //! The server's life: it binds its ports, serves, and ends without losing a request.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, num::NonZeroU32, sync::Arc};
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
@@ -120,6 +121,7 @@ impl Server {
             app: Arc::clone(app),
             http: Http::new(patience, phase.subscribe()),
             service,
+            complaints: RateLimiter::keyed(Quota::per_minute(NonZeroU32::MIN)),
             health: (!has_own_health).then(|| Arc::clone(health)),
         });
         let refusing = Arc::clone(app);
@@ -161,6 +163,8 @@ struct Api {
     app: Arc<App>,
     http: Http,
     service: XksService,
+    /// One a minute for each reason that a handshake fails for.
+    complaints: DefaultKeyedRateLimiter<&'static str>,
     /// Where health has no listener of its own.
     health: Option<Arc<Health>>,
 }
@@ -185,11 +189,20 @@ impl Api {
                 };
                 self.serve_http(Box::new(stream), Some(protocol)).await;
             }
-            Ok(Err(error)) => {
-                self.app.metrics.count_handshake_failure(tls::reason_of(&error));
-                tracing::debug!("a TLS handshake failed: {error}");
-            }
-            Err(_) => self.app.metrics.count_handshake_failure("timeout"),
+            Ok(Err(error)) => self.handshake_failed(tls::reason_of(&error), &error),
+            Err(elapsed) => self.handshake_failed("timeout", &elapsed),
+        }
+    }
+
+    /// Counts it, and says it from time to time: strangers knock at every door.
+    fn handshake_failed(&self, reason: &'static str, error: &dyn std::error::Error) {
+        self.app.metrics.count_handshake_failure(reason);
+        match self.complaints.check_key(&reason) {
+            Ok(()) => tracing::warn!(
+                reason,
+                "a TLS handshake failed, and others may in the next minute: {error}"
+            ),
+            Err(_) => tracing::debug!(reason, "a TLS handshake failed: {error}"),
         }
     }
 

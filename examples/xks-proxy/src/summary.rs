@@ -6,7 +6,9 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use xks_core::{AadFraming, GetKeyMetadataRequest, KeyId, KeyUsage, RequestMetadata, Zeroizing};
+use xks_core::{
+    AadFraming, GetKeyMetadataRequest, KeyBackend, KeyId, KeyMetadata, KeyUsage, RequestMetadata, Zeroizing,
+};
 
 use crate::{
     backends::Backends,
@@ -135,36 +137,55 @@ async fn key_store(out: &mut String, store: &KeyStoreSettings, backends: &Backen
     let backend = backends.get(&store.backend)?;
     let mut usable = None;
     for key in keys.iter().take(MOST_KEYS) {
-        let request = GetKeyMetadataRequest::new(RequestMetadata::default());
-        let what = match tokio::time::timeout(PATIENCE, backend.key_metadata(key, &request)).await {
-            Ok(Ok(metadata)) => {
-                if usable.is_none() && metadata.usages().contains(&KeyUsage::Encrypt) {
-                    usable = Some(key.clone());
-                }
+        let metadata = key_metadata(store, &*backend, key).await;
+        if usable.is_none()
+            && metadata
+                .as_ref()
+                .is_ok_and(|metadata| metadata.usages().contains(&KeyUsage::Encrypt))
+        {
+            usable = Some(key.clone());
+        }
+        let purpose = demo::KEYS.iter().find(|(name, ..)| is_demo && *name == key.as_str());
+        let what = match (purpose, metadata) {
+            (Some((.., purpose)), _) => (*purpose).to_owned(),
+            (None, Ok(metadata)) => {
                 let usages: Vec<_> = metadata.usages().iter().map(|usage| usage.as_str()).collect();
                 format!("{}, {}", metadata.spec().as_str(), usages.join(" "))
             }
-            // It may come later.
-            Ok(Err(error)) => {
-                tracing::warn!(
-                    key_store = store.prefix.as_str(),
-                    key = key.as_str(),
-                    "the key cannot be used: {error}"
-                );
-                error.to_string()
-            }
-            Err(_) => "no answer".to_owned(),
+            (None, Err(why)) => why,
         };
-        let purpose = demo::KEYS.iter().find(|(name, ..)| is_demo && *name == key.as_str());
-        let _ = match purpose {
-            Some((.., purpose)) => writeln!(out, "    {:<16} {purpose}", key.as_str()),
-            None => writeln!(out, "    {:<16} {what}", key.as_str()),
-        };
+        let _ = writeln!(out, "    {:<16} {what}", key.as_str());
     }
     if keys.len() > MOST_KEYS {
         let _ = writeln!(out, "    and {} more", keys.len() - MOST_KEYS);
     }
     usable
+}
+
+/// What a key is, or why that cannot be told, which is logged too: the key may come later.
+async fn key_metadata(store: &KeyStoreSettings, backend: &dyn KeyBackend, key: &KeyId) -> Result<KeyMetadata, String> {
+    let request = GetKeyMetadataRequest::new(RequestMetadata::default());
+    let why = match tokio::time::timeout(PATIENCE, backend.key_metadata(key, &request)).await {
+        Ok(Ok(metadata)) => return Ok(metadata),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "no answer".to_owned(),
+    };
+    let (key_store, key) = (store.prefix.as_str(), key.as_str());
+    tracing::warn!(key_store, key, "the key cannot be used: {why}");
+    Err(why)
+}
+
+/// Looks at the keys of settings that are in force now.
+pub(crate) async fn warn_of_unusable_keys(settings: &Settings, backends: &Backends) {
+    for store in &settings.key_stores {
+        let Some(backend) = backends.get(&store.backend) else {
+            continue;
+        };
+        for key in store.keys.iter().flatten().take(MOST_KEYS) {
+            // It has been said.
+            let _ = key_metadata(store, &*backend, key).await;
+        }
+    }
 }
 
 /// A command that encrypts, for a shell.

@@ -49,15 +49,20 @@ pub(super) fn settings(mut root: Table<'_, '_>, module: Option<&PathBuf>) -> Opt
     let capabilities = root.needed("hsm_capabilities", capabilities).map(hsm_capabilities);
     let pkcs11 = root.table("pkcs11");
     let pkcs11 = root.needed("pkcs11", pkcs11);
-    let pkcs11 = pkcs11.and_then(|table| pkcs11_settings(table, module, capabilities.unwrap_or_default()));
+    let behind_logger = environment
+        .iter()
+        .find(|(name, _)| name == LOGGED_MODULE)
+        .map(|(_, module)| module);
+    let capabilities = capabilities.unwrap_or_default();
+    let pkcs11 = pkcs11.and_then(|table| pkcs11_settings(table, module, behind_logger, capabilities));
     let limits = root.table("limits").map(limits).unwrap_or_default();
-    let server = server?;
     let mut unique = Unique::default();
     let key_stores = stores
         .into_iter()
-        .filter_map(|store| key_store(store, &server, limits, &mut unique));
+        .filter_map(|store| key_store(store, server.as_ref(), limits, &mut unique));
     let key_stores: Vec<_> = key_stores.collect();
-    if key_stores.is_empty() {
+    let server = server?;
+    if key_stores.is_empty() && !root.source.has_errors() {
         root.error("no external key store has a credential: nobody could call");
     }
     Some(Settings {
@@ -237,13 +242,12 @@ fn tls_settings(mut table: Table<'_, '_>, security: Option<&Security>) -> Option
     files.load(table.source)
 }
 
+/// Where a logging module finds the HSM's own.
+const LOGGED_MODULE: &str = "PKCS11_LOGGER_LIBRARY_PATH";
+
 /// `[pkcs11_logger]`: what a logging module around the HSM's own reads from the environment.
 fn logger_environment(mut table: Table<'_, '_>) -> Vec<(String, String)> {
-    let keys = [
-        "PKCS11_LOGGER_LIBRARY_PATH",
-        "PKCS11_LOGGER_LOG_FILE_PATH",
-        "PKCS11_LOGGER_FLAGS",
-    ];
+    let keys = [LOGGED_MODULE, "PKCS11_LOGGER_LOG_FILE_PATH", "PKCS11_LOGGER_FLAGS"];
     keys.into_iter()
         .filter_map(|key| Some((key.to_owned(), table.text_or_number(key)?)))
         .collect()
@@ -292,6 +296,7 @@ impl Capabilities {
 fn pkcs11_settings(
     mut table: Table<'_, '_>,
     module: Option<&PathBuf>,
+    behind_logger: Option<&String>,
     capabilities: Capabilities,
 ) -> Option<Pkcs11Settings> {
     let source = table.source;
@@ -311,7 +316,7 @@ fn pkcs11_settings(
     }
     let module = module?;
     Some(Pkcs11Settings {
-        quirks: capabilities.quirks(&module),
+        quirks: capabilities.quirks(behind_logger.map_or(&module, Path::new)),
         module,
         slot: SlotSelector::First,
         pin,
@@ -341,7 +346,7 @@ fn limits(mut table: Table<'_, '_>) -> Limits {
 /// `[[external_key_stores]]`; none for a placeholder, with which nobody could sign.
 fn key_store(
     mut table: Table<'_, '_>,
-    server: &Server,
+    server: Option<&Server>,
     limits: Limits,
     unique: &mut Unique,
 ) -> Option<KeyStoreSettings> {
@@ -379,6 +384,7 @@ fn key_store(
         std::slice::from_ref(&credential),
         keys.as_deref(),
     );
+    let server = server?;
     Some(KeyStoreSettings {
         prefix: prefix?.value,
         regions: vec![server.region.clone()],

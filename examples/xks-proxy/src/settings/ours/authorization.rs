@@ -21,7 +21,10 @@ pub(super) fn authorization(table: &mut Table<'_, '_>) -> Option<Authorization> 
         (true, None) => {
             let rules = rules.into_iter().collect::<Option<Vec<_>>>()?;
             Some(Authorization::By {
-                what: format!("{} rules", rules.len()),
+                what: match rules.len() {
+                    1 => "1 rule".to_owned(),
+                    number => format!("{number} rules"),
+                },
                 authorizer: Arc::new(Rules::new(rules)),
             })
         }

@@ -3,11 +3,14 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use xks_core::{KeyBackend, KeyStore, KeyStores, Limits, Proxy, UriPathPrefix};
 
@@ -34,6 +37,8 @@ pub(crate) struct App {
     traffic: Mutex<HashMap<UriPathPrefix, Arc<Traffic>>>,
     /// Tokens that refused their PIN. As they are, they are not opened again: HSMs lock.
     refused: Mutex<Vec<BackendSettings>>,
+    /// Counts changes, so that one that was given up does not come after another.
+    turn: AtomicU64,
     budget: Duration,
 }
 
@@ -54,19 +59,34 @@ impl App {
             served: ArcSwap::from_pointee(served(settings)),
             traffic: Mutex::new(traffic),
             refused: Mutex::default(),
+            turn: AtomicU64::new(0),
             budget: settings.server.budget,
         })
     }
 
-    /// Puts other settings in force, or changes nothing. It blocks for as long as it takes to open new key managers.
-    pub(crate) fn replace(&self, settings: &Settings) -> anyhow::Result<()> {
+    /// Says that a change begins, which ends all others that are under way.
+    pub(crate) fn next_turn(&self) -> u64 {
+        self.turn.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Puts other settings in force, or changes nothing. It blocks for as long as it takes to open new key managers; if
+    /// another turn has begun by then, nothing changes either.
+    pub(crate) fn replace(&self, settings: &Settings, turn: u64) -> anyhow::Result<()> {
         let former = self.backends.load_full();
         let backends = Arc::new(self.open(&settings.backends, &former)?);
         // Held until the end, so that two changes do not mix.
         let mut traffic = self.traffic.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = traffic.clone();
-        let replaced = key_stores(settings, &backends, &mut next)
-            .and_then(|key_stores| Ok(self.proxy.key_stores().replace(key_stores)?));
+        let is_late = self.turn.load(Ordering::Relaxed) != turn;
+        let replaced = key_stores(settings, &backends, &mut next).and_then(|key_stores| {
+            ensure!(!is_late, "it took too long");
+            let gone = self.proxy.key_stores().all();
+            let gone = gone
+                .iter()
+                .filter(|store| !settings.key_stores.iter().any(|new| new.prefix == *store.prefix()));
+            gone.for_each(|store| tracing::warn!(key_store = store.prefix().as_str(), "no longer served"));
+            Ok(self.proxy.key_stores().replace(key_stores)?)
+        });
         if let Err(error) = replaced {
             backends.close_all_but(Some(&former));
             return Err(error);
@@ -82,15 +102,25 @@ impl App {
     }
 
     fn open(&self, settings: &[BackendSettings], former: &Backends) -> anyhow::Result<Backends> {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = settings.iter().find(|settings| refused.contains(settings)) {
-            bail!(
-                "[backends.{}]: the token has refused this PIN, which is not tried again",
-                known.name
-            );
+        // Never locked while a module is called, which may not return.
+        let refused = || self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_refused = |new: &&BackendSettings| refused().iter().any(|old| old.has_same_login(new));
+        if let Some(known) = settings.iter().find(is_refused) {
+            let name = &known.name;
+            bail!("[backends.{name}]: the token has refused this PIN, which is not tried again");
+        }
+        for new in settings {
+            if former.settings().any(|old| old.has_another_pin_than(new)) {
+                let backend = new.name.as_str();
+                tracing::warn!(
+                    backend,
+                    "the token is open under the former PIN: the new one is tried when it has to be opened anew, at the \
+                     latest at the next start"
+                );
+            }
         }
         let opened = Backends::open(settings, Some(former));
-        refused.extend(opened.as_ref().err().and_then(BackendError::refused_pin).cloned());
+        refused().extend(opened.as_ref().err().and_then(BackendError::refused_pin).cloned());
         Ok(opened?)
     }
 

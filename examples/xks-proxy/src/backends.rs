@@ -149,6 +149,10 @@ impl Backends {
         fleet.members.iter().chain(&fleet.standby).all(same)
     }
 
+    pub(crate) fn settings(&self) -> impl Iterator<Item = &BackendSettings> {
+        self.0.iter().map(|open| &open.settings)
+    }
+
     fn find(&self, name: &str) -> Option<&OpenBackend> {
         self.0.iter().find(|open| open.settings.name == name)
     }

@@ -1,8 +1,9 @@
 //! Listeners: they take connections, as many as there may be, and let them go when the server ends.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use governor::{Quota, RateLimiter};
 use socket2::{SockRef, TcpKeepalive as Keepalive};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
@@ -87,13 +88,17 @@ impl Listener {
             }
             tokio::spawn(serve(stream, Place(place)));
         };
+        let complaints = RateLimiter::direct(Quota::per_minute(NonZeroU32::MIN));
         let mut stopping = std::pin::pin!(Phase::Stopping.reached(&mut phase));
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => serve(stream),
                     Err(error) => {
-                        tracing::warn!("cannot accept a connection: {error}");
+                        match complaints.check() {
+                            Ok(()) => tracing::warn!("cannot accept connections: {error}"),
+                            Err(_) => tracing::debug!("cannot accept a connection: {error}"),
+                        }
                         tokio::time::sleep(PAUSE).await;
                     }
                 },
@@ -102,7 +107,7 @@ impl Listener {
         }
         // Those that have come already are still served; from here to the listener's end is the only gap.
         if let Ok(listener) = listener.into_std() {
-            while let Ok((stream, _)) = listener.accept() {
+            for (stream, _) in (0..BACKLOG).map_while(|_| listener.accept().ok()) {
                 let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
                 stream.map_or_else(|error| tracing::debug!("a connection was lost: {error}"), &serve);
             }

@@ -6,6 +6,7 @@
 use std::{
     env,
     io::{self, IsTerminal as _, Write},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -171,7 +172,10 @@ impl<W: Write> Write for Counted<W> {
             LogFormat::Human => None, // its formatter escapes everything
             LogFormat::Json => escaped(line),
         };
-        if let Err(error) = self.writer.write_all(escaped.as_deref().unwrap_or(line))
+        // What changes the file with the time panics when it can neither do so nor complain.
+        let write = AssertUnwindSafe(|| self.writer.write_all(escaped.as_deref().unwrap_or(line)));
+        let written = catch_unwind(write).unwrap_or_else(|_| Err(io::Error::other("the file cannot be changed")));
+        if let Err(error) = written
             && self.unwritten.fetch_add(1, Ordering::Relaxed) == 0
         {
             let _ = writeln!(io::stderr(), "xks-proxy: lines of the log are lost: {error}");

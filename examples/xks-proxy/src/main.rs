@@ -1,17 +1,21 @@
 //! `xks-proxy`: an AWS KMS external key store proxy, for production.
 //!
 //! ```text
-//! main      command line, exit status
-//! settings  what it is told: our format, or the sample proxy's      demo      what it serves without
-//! app       what is in force: key stores, backends, certificates    reload    replaces it
-//! server    ports, phases, the end       listener, connection, tls  one connection and its time limits
-//! limits, described                      layers around a backend
-//! health, metrics, log, service_manager  what others learn of it
+//! main       command line, exit status
+//! settings   what it is told: our format, or the sample proxy's         demo     what it serves without
+//! life       from the settings to the end                               summary  what it says of itself
+//! app        what is in force: key stores, backends, certificates       reload   replaces it
+//! backends   the key managers           limits, described               layers around one
+//! server     phases, the end            listener, api, connection, tls  one connection and its time limits
+//! auxiliary  listeners for health and metrics
+//! health, metrics, log, service_manager                                 what others learn of it
 //! ```
 
 #![forbid(unsafe_code)]
 
+mod api;
 mod app;
+mod auxiliary;
 mod backends;
 mod command_line;
 mod connection;
@@ -19,6 +23,7 @@ mod credential;
 mod demo;
 mod described;
 mod health;
+mod life;
 mod limits;
 mod listener;
 mod log;
@@ -35,37 +40,23 @@ use std::{
     env,
     error::Error,
     io::{self, Write as _},
-    net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::Arc,
-    time::Duration,
 };
 
 use anyhow::{Context as _, anyhow};
 use clap::Parser as _;
 use thiserror::Error;
-use tokio::runtime::Runtime;
 
 use crate::{
-    app::App,
-    backends::{BackendError, Backends},
     command_line::{Command, CommandLine, SETTINGS_VARIABLE},
-    health::Health,
-    log::Log,
-    metrics::Metrics,
-    reload::{Hangup, Reload},
-    server::Server,
-    settings::{Loaded, LogOutput, Settings, Severity},
+    settings::Loaded,
 };
 
 /// The exit status when the settings are wrong, and when a token refuses its PIN: whoever starts the program anew by itself
 /// should not do so then, for HSMs lock. They are `EX_CONFIG` and `EX_NOPERM` of `sysexits.h`.
-const WRONG_SETTINGS: u8 = 78;
-const PIN_REFUSED: u8 = 77;
-
-/// How long tasks that outlived the server's own patience may take to be dropped.
-const LAST_TASKS: Duration = Duration::from_secs(1);
+pub(crate) const WRONG_SETTINGS: u8 = 78;
+pub(crate) const PIN_REFUSED: u8 = 77;
 
 fn main() -> ExitCode {
     let command_line = CommandLine::parse();
@@ -80,7 +71,7 @@ fn main() -> ExitCode {
                     .filter(|file| !file.is_empty())
                     .map(PathBuf::from)
             };
-            serve(
+            life::serve(
                 command_line.config.or_else(of_environment).as_deref(),
                 command_line.listen,
             )
@@ -95,7 +86,7 @@ fn main() -> ExitCode {
     })
 }
 
-fn print(text: &str) -> anyhow::Result<()> {
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
@@ -114,7 +105,7 @@ pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-fn load(file: &Path) -> anyhow::Result<Loaded> {
+pub(crate) fn load(file: &Path) -> anyhow::Result<Loaded> {
     settings::load(file).map_err(|source| {
         let file = file.to_owned();
         SettingsUnreadable { file, source }.into()
@@ -160,119 +151,9 @@ fn convert(file: &Path) -> anyhow::Result<ExitCode> {
 }
 
 /// Problems, to standard error.
-fn report(loaded: &Loaded) -> anyhow::Result<()> {
+pub(crate) fn report(loaded: &Loaded) -> anyhow::Result<()> {
     let text: String = loaded.problems.iter().map(|problem| format!("{problem}\n")).collect();
     io::stderr()
         .write_all(text.as_bytes())
         .context("cannot write to standard error")
-}
-
-fn serve(file: Option<&Path>, listen: Option<SocketAddr>) -> anyhow::Result<ExitCode> {
-    let (settings, loaded, demo) = match file {
-        Some(file) => {
-            let mut loaded = load(file)?;
-            if loaded.errors() > 0 {
-                report(&loaded)?;
-                return Ok(WRONG_SETTINGS.into());
-            }
-            let settings = loaded.settings.take().context("no settings")?;
-            (settings, Some(loaded), None)
-        }
-        None => {
-            let (settings, backends) = demo::settings()?;
-            (settings, None, Some(backends))
-        }
-    };
-    process::put_into_environment(&settings.environment)?;
-    let log = Log::start(&settings.log)?;
-    for problem in loaded.iter().flat_map(|loaded| &loaded.problems) {
-        match problem.severity {
-            Severity::Error => tracing::error!("{problem}"),
-            Severity::Warning => tracing::warn!("{problem}"),
-        }
-    }
-    let runtime = Runtime::new().context("cannot start the runtime")?;
-    let served = run(&runtime, &settings, listen, file.zip(loaded.as_ref()), demo, &log);
-    // With the runtime goes everything that may still hold a backend.
-    runtime.shutdown_timeout(LAST_TASKS);
-    let (result, backends) = served;
-    if let Some(backends) = backends {
-        backends.close_all_but(None);
-    }
-    let Err(error) = result else {
-        tracing::info!("stopped");
-        return Ok(ExitCode::SUCCESS);
-    };
-    // It is said on standard error, in one line, wherever the log goes.
-    if settings.log.output != LogOutput::Stderr {
-        let _ = writeln!(io::stderr(), "xks-proxy: {}", with_causes(&*error));
-    }
-    tracing::error!("{}", with_causes(&*error));
-    Ok(match error.downcast_ref::<BackendError>() {
-        Some(error) if error.refused_pin().is_some() => PIN_REFUSED.into(),
-        _ => ExitCode::FAILURE,
-    })
-}
-
-/// Serves until it is told to stop. The backends are the caller's to close, when nobody can use them any more.
-fn run(
-    runtime: &Runtime,
-    settings: &Settings,
-    listen: Option<SocketAddr>,
-    file: Option<(&Path, &Loaded)>,
-    demo: Option<Backends>,
-    log: &Log,
-) -> (anyhow::Result<()>, Option<Arc<Backends>>) {
-    let start = || {
-        process::raise_descriptor_limit(settings.server.max_connections);
-        let _in_runtime = runtime.enter();
-        let hangup = Hangup::catch().context("cannot catch signals")?;
-        let server = Server::bind(settings, listen.unwrap_or(settings.server.listen))?;
-        let backends = demo.map_or_else(|| Backends::open(&settings.backends, None), Ok)?;
-        let metrics = Arc::new(Metrics::new(log.lost_lines()));
-        let app = Arc::new(App::new(settings, backends, Arc::clone(&metrics))?);
-        metrics.look_at(&app);
-        Ok((hangup, server, app))
-    };
-    let (hangup, server, app) = match start() {
-        Ok(started) => started,
-        Err(error) => return (Err(error), None),
-    };
-    let result = runtime.block_on(async {
-        let health = Arc::new(Health::new(settings.health.clone()));
-        health.look(&app).await;
-        let path = file.map(|(path, _)| path);
-        let summary = summary::summary(settings, path, &server.addresses(), &app.backends()).await;
-        if let Some((path, loaded)) = file {
-            let reload = Reload::new(path, loaded, settings, hangup);
-            let app = Arc::clone(&app);
-            tokio::spawn(async move { reload.run(&app).await });
-        }
-        let (watching, watched) = (Arc::clone(&health), Arc::clone(&app));
-        tokio::spawn(async move { watching.watch(&watched).await });
-        tokio::spawn(service_manager::keep_alive());
-        let mut printed = Ok(());
-        let ready = || {
-            let end = if file.is_some() {
-                "\nReady.\n"
-            } else {
-                "Press Ctrl-C to stop.\n"
-            };
-            // Where the log has standard output for itself, a reader of it gets nothing else.
-            if settings.log.output == LogOutput::Stdout {
-                summary
-                    .lines()
-                    .filter(|line| !line.is_empty())
-                    .for_each(|line| tracing::info!("{line}"));
-                tracing::info!("ready");
-            } else {
-                printed = print(&summary).and_then(|()| print(end));
-            }
-            service_manager::ready();
-        };
-        server.run(&app, &health, ready).await?;
-        printed
-    });
-    let backends = app.backends();
-    (result, Some(backends))
 }

@@ -31,15 +31,16 @@ pub(crate) fn put_into_environment(variables: &[(String, String)]) -> anyhow::Re
     Err(command.exec()).context(failed)
 }
 
-/// As many descriptors as there may be connections, or as many as there can be.
-pub(crate) fn raise_descriptor_limit(max_connections: usize) {
+/// Gets as many descriptors as there may be connections, or as many as there can be; returns how many connections there
+/// may be then. A reserve is left for everything else, health among it.
+pub(crate) fn raise_descriptor_limit(max_connections: usize) -> usize {
     let wanted = u64::try_from(max_connections)
         .unwrap_or(u64::MAX)
         .saturating_add(OTHER_DESCRIPTORS);
     let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= wanted) {
-        return;
-    }
+    let Some(current) = limit.current.filter(|current| *current < wanted) else {
+        return max_connections;
+    };
     let most = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
     let raised = setrlimit(
         Resource::Nofile,
@@ -48,12 +49,18 @@ pub(crate) fn raise_descriptor_limit(max_connections: usize) {
             maximum: limit.maximum,
         },
     );
-    if raised.is_err() || most < wanted {
-        tracing::warn!(
-            limit = most,
-            max_connections,
-            "there are fewer file descriptors than connections may be: raise the limit (LimitNOFILE), or lower \
-             max_connections"
-        );
+    let descriptors = if raised.is_ok() { most } else { current };
+    if descriptors == wanted {
+        return max_connections;
     }
+    let left = descriptors.saturating_sub(OTHER_DESCRIPTORS).max(descriptors / 4);
+    let connections = usize::try_from(left).unwrap_or(max_connections).max(1);
+    tracing::warn!(
+        descriptors,
+        connections,
+        max_connections,
+        "there are fewer file descriptors than connections may be, so there will be fewer connections: raise the limit \
+         (LimitNOFILE), or lower max_connections"
+    );
+    connections
 }

@@ -18,6 +18,9 @@ use crate::{
     summary, with_causes,
 };
 
+/// How long a reload may take: longer than a token that works takes to open.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 pub(crate) struct Reload {
     path: PathBuf,
     files: Files,
@@ -37,10 +40,11 @@ impl Hangup {
 }
 
 impl Reload {
-    pub(crate) fn new(path: &Path, loaded: &Loaded, settings: &Settings, hangup: Hangup) -> Self {
+    /// `files` is how they were when the settings were read.
+    pub(crate) fn new(path: &Path, files: Files, settings: &Settings, hangup: Hangup) -> Self {
         Self {
             path: path.to_owned(),
-            files: Files::look(&loaded.files),
+            files,
             watch: settings.watch,
             fixed: Fixed::of(settings),
             hangup,
@@ -82,10 +86,10 @@ impl Reload {
         service_manager::reloading();
         let (path, files, fixed) = (self.path.clone(), self.files.clone(), self.fixed.clone());
         let metrics = Arc::clone(&app.metrics);
-        let reloaded = Arc::clone(&app);
-        let reloading = tokio::task::spawn_blocking(move || reload(&path, &files, &fixed, &app));
-        match reloading.await {
-            Ok(Outcome { files, settings }) => {
+        let (reloaded, turn) = (Arc::clone(&app), app.next_turn());
+        let reloading = tokio::task::spawn_blocking(move || reload(&path, &files, &fixed, &app, turn));
+        match tokio::time::timeout(PATIENCE, reloading).await {
+            Ok(Ok(Outcome { files, settings })) => {
                 self.files = files;
                 metrics.count_reload(settings.is_some());
                 if let Some(settings) = settings {
@@ -94,8 +98,17 @@ impl Reload {
                     tokio::spawn(async move { summary::warn_of_unusable_keys(&settings, &backends).await });
                 }
             }
-            Err(error) => {
+            Ok(Err(error)) => {
                 tracing::error!("settings not reloaded, the former ones stay in force: {error}");
+                metrics.count_reload(false);
+            }
+            Err(_) => {
+                reloaded.next_turn(); // so that it does not take effect when nobody expects it any more
+                tracing::error!(
+                    "settings not reloaded, the former ones stay in force: a key manager does not open within {} s; \
+                     leave it out, or as it was",
+                    PATIENCE.as_secs()
+                );
                 metrics.count_reload(false);
             }
         }
@@ -109,7 +122,7 @@ struct Outcome {
     settings: Option<Settings>,
 }
 
-fn reload(path: &Path, files: &Files, fixed: &Fixed, app: &App) -> Outcome {
+fn reload(path: &Path, files: &Files, fixed: &Fixed, app: &App, turn: u64) -> Outcome {
     // What changes while it is being read is seen as changed afterwards.
     let before = Files::look(&files.0.keys().cloned().collect());
     let failed = |files, reason: String| {
@@ -138,8 +151,9 @@ fn reload(path: &Path, files: &Files, fixed: &Fixed, app: &App) -> Outcome {
             settings: None,
         };
     };
-    if let Err(error) = app.replace(&settings) {
-        return failed(looked, with_causes(&*error));
+    if let Err(error) = app.replace(&settings, turn) {
+        let why = with_causes(&*error);
+        return failed(looked, format!("{why}; SIGHUP tries again"));
     }
     for table in fixed.changes(&Fixed::of(&settings)) {
         tracing::warn!("a change of [{table}] takes effect with the next start");
@@ -179,15 +193,19 @@ impl Fixed {
 /// How each file was at a look: none where there is no such file. Symbolic links are followed, so that one that is
 /// pointed elsewhere has changed.
 #[derive(Clone, Default, PartialEq)]
-struct Files(BTreeMap<PathBuf, Option<[i64; 6]>>);
+pub(crate) struct Files(BTreeMap<PathBuf, Option<[i64; 6]>>);
 
 impl Files {
-    fn look(names: &BTreeSet<PathBuf>) -> Self {
+    pub(crate) fn look_at(path: &Path) -> Self {
+        Self::look(&std::path::absolute(path).into_iter().collect())
+    }
+
+    pub(crate) fn look(names: &BTreeSet<PathBuf>) -> Self {
         Self(names.iter().map(|name| (name.clone(), state(name))).collect())
     }
 
     /// Both; of what is in both, as it is here.
-    fn and(self, other: Self) -> Self {
+    pub(crate) fn and(self, other: Self) -> Self {
         let mut all = other.0;
         all.extend(self.0);
         Self(all)

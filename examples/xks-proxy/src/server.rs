@@ -3,45 +3,35 @@
 use std::{net::SocketAddr, num::NonZeroU32, sync::Arc};
 
 use anyhow::Context as _;
-use bytes::Bytes;
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::{Either, Full};
-use hyper::body::Incoming;
-use rustls::ServerConfig;
+use governor::{Quota, RateLimiter};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
 };
-use tokio_rustls::TlsAcceptor;
-use xks_http::{ResponseBody, XksService};
+use xks_http::XksService;
 
 use crate::{
+    api::Api,
     app::App,
-    connection::{Http, Patience, Phase, Protocol},
-    health::{self, Health},
-    listener::{Listener, Place},
+    auxiliary,
+    connection::{Http, Patience, Phase},
+    health::Health,
+    listener::Listener,
     metrics::Metrics,
     service_manager,
     settings::{ServerSettings, Settings},
-    tls,
 };
 
-/// Balancers and Prometheus need few.
-const MOST_AUXILIARY_CONNECTIONS: usize = 256;
-
-/// All ports, bound.
+/// All ports, bound. The API's waits.
 pub(crate) struct Server {
     settings: ServerSettings,
     api: Listener,
-    health: Option<Listener>,
-    metrics: Option<Listener>,
+    addresses: Addresses,
     phase: watch::Sender<Phase>,
 }
 
 /// Where it listens.
+#[derive(Clone, Copy)]
 pub(crate) struct Addresses {
     pub(crate) api: SocketAddr,
     pub(crate) health: Option<SocketAddr>,
@@ -49,71 +39,58 @@ pub(crate) struct Addresses {
 }
 
 impl Server {
-    /// Within a runtime. `listen` is where the API is.
-    pub(crate) fn bind(settings: &Settings, listen: SocketAddr) -> anyhow::Result<Self> {
+    /// Within a runtime. `listen` is where the API is, with `most` connections. Health and metrics are served at once.
+    pub(crate) fn bind(
+        settings: &Settings,
+        listen: SocketAddr,
+        most: usize,
+        health: &Arc<Health>,
+        metrics: &Arc<Metrics>,
+    ) -> anyhow::Result<Self> {
         let server = settings.server.clone();
         let auxiliary = |address: Option<SocketAddr>| {
-            let bind = |address| Listener::bind(address, MOST_AUXILIARY_CONNECTIONS, None);
+            let bind = |address| Listener::bind(address, auxiliary::MOST_CONNECTIONS, None);
             address.map(bind).transpose()
         };
+        let api = Listener::bind(listen, most, server.tcp_keepalive)?;
+        let (for_health, for_metrics) = (auxiliary(settings.health.listen)?, auxiliary(settings.metrics)?);
+        let addresses = Addresses {
+            api: api.address(),
+            health: for_health.as_ref().map(Listener::address),
+            metrics: for_metrics.as_ref().map(Listener::address),
+        };
+        if let Some(listener) = for_health {
+            auxiliary::serve_health(listener, Arc::clone(health));
+        }
+        if let Some(listener) = for_metrics {
+            auxiliary::serve_metrics(listener, Arc::clone(metrics));
+        }
         Ok(Self {
-            api: Listener::bind(listen, server.max_connections, server.tcp_keepalive)?,
-            health: auxiliary(settings.health.listen)?,
-            metrics: auxiliary(settings.metrics)?,
             settings: server,
+            api,
+            addresses,
             phase: watch::Sender::new(Phase::Serving),
         })
     }
 
-    pub(crate) fn addresses(&self) -> Addresses {
-        Addresses {
-            api: self.api.address(),
-            health: self.health.as_ref().map(Listener::address),
-            metrics: self.metrics.as_ref().map(Listener::address),
-        }
+    pub(crate) const fn addresses(&self) -> Addresses {
+        self.addresses
     }
 
-    /// Serves until SIGTERM or SIGINT, and then until requests in flight have ended. `ready` is called when it serves.
-    pub(crate) async fn run(self, app: &Arc<App>, health: &Arc<Health>, ready: impl FnOnce()) -> anyhow::Result<()> {
+    /// Serves until it is told to stop, and then until requests in flight have ended. `ready` is called when it serves.
+    pub(crate) async fn run(
+        self,
+        app: &Arc<App>,
+        health: &Arc<Health>,
+        stop: &mut Stop,
+        ready: impl FnOnce(),
+    ) -> anyhow::Result<()> {
         let Self { settings, phase, .. } = self;
-        let mut stop = Stop::catch().context("cannot catch signals")?;
         let patience = Patience {
             header: settings.header_timeout,
             stall: settings.stall_timeout,
             idle: settings.idle_timeout,
         };
-        // What serves balancers stays to the end.
-        let until_end = watch::Sender::new(Phase::Serving);
-        let auxiliary = Arc::new(Http::new(patience, until_end.subscribe()));
-        let has_own_health = self.health.is_some();
-        if let Some(listener) = self.health {
-            let (http, health) = (Arc::clone(&auxiliary), Arc::clone(health));
-            let serve = move |stream: TcpStream, place: Place| {
-                let (http, health) = (Arc::clone(&http), Arc::clone(&health));
-                async move {
-                    let answer = move |request: Request<_>| {
-                        let answer = health::answer_or_404(&health, &request);
-                        std::future::ready(answer)
-                    };
-                    http.serve(stream, None, answer).await;
-                    drop(place);
-                }
-            };
-            tokio::spawn(listener.serve(until_end.subscribe(), serve, || {}));
-        }
-        if let Some(listener) = self.metrics {
-            let (http, metrics) = (auxiliary, Arc::clone(&app.metrics));
-            let serve = move |stream: TcpStream, place: Place| {
-                let (http, metrics) = (Arc::clone(&http), Arc::clone(&metrics));
-                async move {
-                    let answer = move |request: Request<_>| std::future::ready(metrics_answer(&metrics, &request));
-                    http.serve(stream, None, answer).await;
-                    drop(place);
-                }
-            };
-            tokio::spawn(listener.serve(until_end.subscribe(), serve, || {}));
-        }
-
         let service = XksService::new(Arc::clone(&app.proxy))
             .budget(settings.budget)
             .max_body_bytes(settings.max_body_bytes);
@@ -122,7 +99,7 @@ impl Server {
             http: Http::new(patience, phase.subscribe()),
             service,
             complaints: RateLimiter::keyed(Quota::per_minute(NonZeroU32::MIN)),
-            health: (!has_own_health).then(|| Arc::clone(health)),
+            health: self.addresses.health.is_none().then(|| Arc::clone(health)),
         });
         let refusing = Arc::clone(app);
         let refused = move || {
@@ -152,120 +129,28 @@ impl Server {
             .await
             .is_err()
         {
-            tracing::warn!("stopped before all requests had ended");
+            tracing::warn!("stopped before all connections had ended");
         }
         Ok(())
     }
 }
 
-/// What a connection to the API needs.
-struct Api {
-    app: Arc<App>,
-    http: Http,
-    service: XksService,
-    /// One a minute for each reason that a handshake fails for.
-    complaints: DefaultKeyedRateLimiter<&'static str>,
-    /// Where health has no listener of its own.
-    health: Option<Arc<Health>>,
-}
-
-impl Api {
-    async fn serve(self: Arc<Self>, stream: TcpStream, _place: Place) {
-        let _open = Open::new(&self.app.metrics);
-        // In boxes, so that no connection holds the room for one of another kind.
-        match self.app.tls.load_full() {
-            None => Box::pin(self.serve_http(stream, None)).await,
-            Some(tls) => Box::pin(self.serve_https(stream, Arc::clone(&tls.config))).await,
-        }
-    }
-
-    async fn serve_https(self: &Arc<Self>, stream: TcpStream, config: Arc<ServerConfig>) {
-        let handshake = TlsAcceptor::from(config).accept(stream);
-        match tokio::time::timeout(self.http.handshake_time(), handshake).await {
-            Ok(Ok(stream)) => {
-                let protocol = match stream.get_ref().1.alpn_protocol() {
-                    Some(b"h2") => Protocol::Http2,
-                    _ => Protocol::Http1,
-                };
-                self.serve_http(Box::new(stream), Some(protocol)).await;
-            }
-            Ok(Err(error)) => self.handshake_failed(tls::reason_of(&error), &error),
-            Err(elapsed) => self.handshake_failed("timeout", &elapsed),
-        }
-    }
-
-    /// Counts it, and says it from time to time: strangers knock at every door.
-    fn handshake_failed(&self, reason: &'static str, error: &dyn std::error::Error) {
-        self.app.metrics.count_handshake_failure(reason);
-        match self.complaints.check_key(&reason) {
-            Ok(()) => tracing::warn!(
-                reason,
-                "a TLS handshake failed, and others may in the next minute: {error}"
-            ),
-            Err(_) => tracing::debug!(reason, "a TLS handshake failed: {error}"),
-        }
-    }
-
-    async fn serve_http<S>(self: &Arc<Self>, stream: S, protocol: Option<Protocol>)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let api = Arc::clone(self);
-        let answer = move |request| Arc::clone(&api).answer(request);
-        self.http.serve(stream, protocol, answer).await;
-    }
-
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Either<Full<Bytes>, ResponseBody>> {
-        if let Some(answer) = self.health.as_ref().and_then(|health| health.answer(&request)) {
-            return answer.map(Either::Left);
-        }
-        self.service.handle(request).await.map(Either::Right)
-    }
-}
-
-/// Counts an open connection.
-struct Open(Arc<Metrics>);
-
-impl Open {
-    fn new(metrics: &Arc<Metrics>) -> Self {
-        metrics.connections.inc();
-        Self(Arc::clone(metrics))
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.connections.dec();
-    }
-}
-
-fn metrics_answer<B>(metrics: &Metrics, request: &Request<B>) -> Response<Full<Bytes>> {
-    if request.uri().path() != "/metrics" {
-        return health::not_found();
-    }
-    let mut response = health::plain(StatusCode::OK, "");
-    *response.body_mut() = Full::from(metrics.text());
-    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    response
-}
-
 /// The signals that end the server.
-struct Stop {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
+pub(crate) struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
 }
 
 impl Stop {
     /// From now on.
-    fn catch() -> std::io::Result<Self> {
+    pub(crate) fn catch() -> std::io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
         })
     }
 
-    async fn signalled(&mut self) {
+    pub(crate) async fn signalled(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use tokio::time::Instant;
 use xks_core::{
     AadFraming, GetKeyMetadataRequest, KeyBackend, KeyId, KeyMetadata, KeyUsage, RequestMetadata, Zeroizing,
 };
@@ -20,14 +21,17 @@ use crate::{
 /// How many keys of a key store are asked for what they are.
 const MOST_KEYS: usize = 50;
 
-/// How long they may take, each.
+/// How long one may take.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long all of them may take before the server serves without having asked the rest.
+const ALL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// It holds a secret if that is new, so that the key store can be called at all.
 pub(crate) async fn summary(
     settings: &Settings,
     file: Option<&Path>,
-    addresses: &Addresses,
+    addresses: Addresses,
     backends: &Backends,
 ) -> Zeroizing<String> {
     let mut out = Zeroizing::new(String::with_capacity(32 * 1024)); // it seldom grows, so copies are seldom left behind
@@ -67,9 +71,9 @@ pub(crate) async fn summary(
             _ => fact("key manager", &format!("{name}: does not tell its health")),
         }
     }
-    let mut example = None;
+    let (mut example, until) = (None, Instant::now() + ALL_PATIENCE);
     for store in &settings.key_stores {
-        let usable = key_store(&mut out, store, backends, file.is_none()).await;
+        let usable = key_store(&mut out, store, backends, file.is_none(), until).await;
         example = example.or(Some(store).zip(usable));
     }
     if let (Some((store, key)), None) = (example, &settings.tls) {
@@ -97,7 +101,13 @@ fn tls(settings: &Settings) -> String {
 }
 
 /// Says all of it, and returns a key that may encrypt.
-async fn key_store(out: &mut String, store: &KeyStoreSettings, backends: &Backends, is_demo: bool) -> Option<KeyId> {
+async fn key_store(
+    out: &mut String,
+    store: &KeyStoreSettings,
+    backends: &Backends,
+    is_demo: bool,
+    until: Instant,
+) -> Option<KeyId> {
     out.push('\n');
     let mut fact = |name: &str, value: &str| {
         let _ = writeln!(out, "  {name:<18} {value}");
@@ -137,7 +147,7 @@ async fn key_store(out: &mut String, store: &KeyStoreSettings, backends: &Backen
     let backend = backends.get(&store.backend)?;
     let mut usable = None;
     for key in keys.iter().take(MOST_KEYS) {
-        let metadata = key_metadata(store, &*backend, key).await;
+        let metadata = key_metadata(store, &*backend, key, until).await;
         if usable.is_none()
             && metadata
                 .as_ref()
@@ -163,9 +173,19 @@ async fn key_store(out: &mut String, store: &KeyStoreSettings, backends: &Backen
 }
 
 /// What a key is, or why that cannot be told, which is logged too: the key may come later.
-async fn key_metadata(store: &KeyStoreSettings, backend: &dyn KeyBackend, key: &KeyId) -> Result<KeyMetadata, String> {
+async fn key_metadata(
+    store: &KeyStoreSettings,
+    backend: &dyn KeyBackend,
+    key: &KeyId,
+    until: Instant,
+) -> Result<KeyMetadata, String> {
     let request = GetKeyMetadataRequest::new(RequestMetadata::default());
-    let why = match tokio::time::timeout(PATIENCE, backend.key_metadata(key, &request)).await {
+    let why = match tokio::time::timeout_at(
+        until.min(Instant::now() + PATIENCE),
+        backend.key_metadata(key, &request),
+    )
+    .await
+    {
         Ok(Ok(metadata)) => return Ok(metadata),
         Ok(Err(error)) => error.to_string(),
         Err(_) => "no answer".to_owned(),
@@ -177,13 +197,14 @@ async fn key_metadata(store: &KeyStoreSettings, backend: &dyn KeyBackend, key: &
 
 /// Looks at the keys of settings that are in force now.
 pub(crate) async fn warn_of_unusable_keys(settings: &Settings, backends: &Backends) {
+    let until = Instant::now() + ALL_PATIENCE;
     for store in &settings.key_stores {
         let Some(backend) = backends.get(&store.backend) else {
             continue;
         };
         for key in store.keys.iter().flatten().take(MOST_KEYS) {
             // It has been said.
-            let _ = key_metadata(store, &*backend, key).await;
+            let _ = key_metadata(store, &*backend, key, until).await;
         }
     }
 }

@@ -268,6 +268,7 @@ pub(crate) fn reason_of(error: &std::io::Error) -> &'static str {
         Some(rustls::Error::AlertReceived(_)) => "refused_by_client",
         Some(rustls::Error::PeerIncompatible(_)) => "incompatible",
         Some(_) => "protocol",
+        None if error.kind() == std::io::ErrorKind::TimedOut => "timeout",
         None => "connection",
     }
 }

@@ -25,6 +25,8 @@ pub(crate) struct Patience {
 pub(super) struct Activity {
     /// Bytes went in or out.
     moved: AtomicU64,
+    /// Bytes went out.
+    wrote: AtomicU64,
     /// Its last request ended, or it was opened.
     rested: AtomicU64,
     /// Bytes came that belong to no request yet; 0 for none.
@@ -59,6 +61,7 @@ impl Activity {
     const fn opened(now: u64) -> Self {
         Self {
             moved: AtomicU64::new(now),
+            wrote: AtomicU64::new(now),
             rested: AtomicU64::new(now),
             head_began: AtomicU64::new(0),
             in_flight: AtomicU32::new(0),
@@ -69,7 +72,11 @@ impl Activity {
 
     /// Once that is known.
     pub(super) fn speaks(&self, protocol: Protocol) {
-        self.is_http2.store(protocol == Protocol::Http2, Ordering::Relaxed);
+        let is_http2 = protocol == Protocol::Http2;
+        self.is_http2.store(is_http2, Ordering::Relaxed);
+        if is_http2 {
+            self.head_began.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Bytes came in.
@@ -87,7 +94,16 @@ impl Activity {
     pub(super) fn wrote(&self, is_blocked: bool) {
         self.is_blocked.store(is_blocked, Ordering::Relaxed);
         if !is_blocked {
-            self.moved.store(now(), Ordering::Relaxed);
+            let now = now();
+            self.moved.store(now, Ordering::Relaxed);
+            self.wrote.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// The client has taken everything.
+    pub(super) fn flushed(&self) {
+        if self.is_blocked.load(Ordering::Relaxed) {
+            self.wrote(false);
         }
     }
 
@@ -101,10 +117,10 @@ impl Activity {
         }
     }
 
-    /// Waits until nothing has happened for a while, and nothing has begun.
+    /// Waits until no request is under way, and nothing has moved for a while.
     pub(super) async fn quiet(&self, a_while: Duration) {
         loop {
-            let is_busy = self.in_flight.load(Ordering::Relaxed) > 0 || self.head_began.load(Ordering::Relaxed) > 0;
+            let is_busy = self.in_flight.load(Ordering::Relaxed) > 0;
             let since = self
                 .moved
                 .load(Ordering::Relaxed)
@@ -129,7 +145,7 @@ impl Activity {
             patience.checked_sub(spent).filter(|left| !left.is_zero())
         };
         if self.is_blocked.load(Ordering::Relaxed) {
-            return left(patience.stall, &self.moved).ok_or(Verdict::Slow);
+            return left(patience.stall, &self.wrote).ok_or(Verdict::Slow);
         }
         let soon = patience.header.min(patience.stall);
         if self.in_flight.load(Ordering::Relaxed) > 0 {
@@ -213,7 +229,8 @@ mod tests {
     fn who_takes_nothing_is_let_go() {
         let activity = connection();
         activity.wrote(true);
-        activity.moved.store(5_000, Ordering::Relaxed);
+        activity.wrote.store(5_000, Ordering::Relaxed);
+        activity.moved.store(6_990, Ordering::Relaxed); // it sends, and takes nothing
         activity.in_flight.store(1, Ordering::Relaxed);
         assert_eq!(activity.look(&PATIENCE, 6_999), Ok(Duration::from_millis(1)));
         assert_eq!(activity.look(&PATIENCE, 7_000), Err(Verdict::Slow));
@@ -228,6 +245,10 @@ mod tests {
         activity.speaks(Protocol::Http2);
         activity.read();
         assert_eq!(activity.head_began.load(Ordering::Relaxed), 0);
+        activity.speaks(Protocol::Http1);
+        activity.read();
+        activity.speaks(Protocol::Http2);
+        assert_eq!(activity.head_began.load(Ordering::Relaxed), 0, "its preface is none");
         activity.speaks(Protocol::Http1);
         activity.read();
         assert_ne!(activity.head_began.load(Ordering::Relaxed), 0);

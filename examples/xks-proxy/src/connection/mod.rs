@@ -31,6 +31,9 @@ use self::{
 /// How long a connection has to be quiet before it is closed under HTTP/1.1 at the server's end.
 const QUIET: Duration = Duration::from_millis(500);
 
+/// How long one has to be quiet whose client has been told that it ends.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// What the server is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
@@ -87,9 +90,16 @@ impl Http {
         }
     }
 
-    /// For a handshake before the first request.
-    pub(crate) const fn handshake_time(&self) -> Duration {
-        self.patience.header
+    /// Waits until a handshake before the first request should have ended: its time is over, or the server's.
+    pub(crate) async fn end_of_handshake(&self) {
+        let mut phase = self.phase.clone();
+        tokio::select! {
+            () = tokio::time::sleep(self.patience.header) => {}
+            () = async {
+                Phase::Stopping.reached(&mut phase).await;
+                tokio::time::sleep(QUIET).await;
+            } => {}
+        }
     }
 
     /// Serves until the client goes, or has to. The client's first bytes tell the protocol where TLS has not.
@@ -181,9 +191,12 @@ impl Http {
             Some(ended) => ended,
             None => {
                 connection.as_mut().graceful_shutdown();
-                tokio::time::timeout(self.patience.stall, connection)
-                    .await
-                    .unwrap_or(Ok(()))
+                tokio::select! {
+                    ended = connection => ended,
+                    () = tokio::time::sleep(self.patience.stall) => Ok(()),
+                    // Its client was told, and has nothing more to say.
+                    () = activity.quiet(LAST_WORDS) => Ok(()),
+                }
             }
         };
         if let Err(error) = ended {

@@ -102,8 +102,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let poll = Pin::new(&mut self.stream).poll_flush(context);
-        if poll.is_pending() {
-            self.activity.wrote(true);
+        match &poll {
+            Poll::Pending => self.activity.wrote(true),
+            Poll::Ready(_) => self.activity.flushed(),
         }
         poll
     }

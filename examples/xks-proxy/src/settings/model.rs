@@ -180,6 +180,27 @@ pub(crate) struct BackendSettings {
     pub(crate) kind: BackendKind,
 }
 
+impl BackendSettings {
+    /// Whether both are the same token, and log in with the same PIN.
+    pub(crate) fn has_same_login(&self, other: &Self) -> bool {
+        self.same_token(other).is_some_and(|(one, other)| one.pin == other.pin)
+    }
+
+    /// Whether both are the same token, and log in with different PINs.
+    pub(crate) fn has_another_pin_than(&self, other: &Self) -> bool {
+        self.same_token(other).is_some_and(|(one, other)| one.pin != other.pin)
+    }
+
+    fn same_token<'s>(&'s self, other: &'s Self) -> Option<(&'s Pkcs11Settings, &'s Pkcs11Settings)> {
+        match (&self.kind, &other.kind) {
+            (BackendKind::Pkcs11(one), BackendKind::Pkcs11(other)) => {
+                (one.module == other.module && one.slot == other.slot).then_some((one, other))
+            }
+            _ => None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum BackendKind {
     Pkcs11(Pkcs11Settings),

@@ -353,14 +353,15 @@ fn key_store(
     let source = table.source;
     let id = table.text("sigv4_access_key_id");
     let secret = table.text("sigv4_secret_access_key");
-    let keys = table.parsed_list::<KeyId>("xks_key_id_set");
-    let prefix = table.parsed::<UriPathPrefix>("uri_path_prefix");
     let is_empty = |item: &Option<Item<String>>| item.as_ref().is_none_or(|item| item.value.is_empty());
     if is_empty(&id) && is_empty(&secret) {
         let doubt = "an external key store without a credential is skipped: nobody could call it";
         source.warn(table.span.clone(), doubt);
+        table.forget();
         return None;
     }
+    let keys = table.parsed_list::<KeyId>("xks_key_id_set");
+    let prefix = table.parsed::<UriPathPrefix>("uri_path_prefix");
     let prefix = table.needed("uri_path_prefix", prefix);
     let id = table
         .needed("sigv4_access_key_id", id)

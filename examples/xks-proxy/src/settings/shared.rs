@@ -33,6 +33,21 @@ impl TlsFiles {
         let (chain, key) = (source.read(&certificate_chain), source.read(&private_key));
         let roots = client.as_ref().map(|(roots, _)| source.read(roots));
         let (chain, key) = (chain?, key?);
+        // One name, whole: what has an asterisk, or is no name, would match nobody's certificate.
+        let is_name = |name: &str| {
+            !name.is_empty()
+                && name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
+        };
+        let names = client.iter().flat_map(|(_, names)| names);
+        for name in names.filter(|name| !is_name(&name.value)) {
+            let wrong = format!(
+                "{:?} is no name of a client: write it like cks.kms.eu-central-1.amazonaws.com",
+                name.value
+            );
+            source.error(name.span.clone(), wrong);
+        }
         let names: Vec<String> = client
             .iter()
             .flat_map(|(_, names)| names)
@@ -90,11 +105,20 @@ pub(super) fn module(
     of_file: Option<Item<PathBuf>>,
     of_environment: Option<&PathBuf>,
 ) -> Option<PathBuf> {
+    let in_file = of_file.as_ref().map(|item| item.value.clone());
     let (path, span) = match (of_environment, of_file) {
         (Some(path), of_file) => (path.clone(), of_file.map_or(0..0, |item| item.span)),
         (None, Some(item)) => (item.value, item.span),
         (None, None) => return None,
     };
+    if of_environment.is_some_and(|of_environment| in_file.as_ref().is_some_and(|in_file| in_file != of_environment)) {
+        let doubt = format!(
+            "the variable {} goes before this module: {}",
+            super::MODULE_VARIABLE,
+            path.display()
+        );
+        source.warn(span.clone(), doubt);
+    }
     if !path.is_file() {
         source.error(span, format!("there is no PKCS#11 module at {}", path.display()));
     }

@@ -5,7 +5,8 @@ use std::{
     cell::{Cell, RefCell},
     collections::BTreeSet,
     fmt::{self, Display},
-    fs,
+    fs::{self, File},
+    io::{self, Read as _},
     ops::Range,
     path::{Path, PathBuf},
 };
@@ -135,10 +136,7 @@ impl<'i> Source<'i> {
     /// The content of a file that the settings name. It is watched from then on, readable or not.
     pub(crate) fn read(&self, path: &Item<PathBuf>) -> Option<Zeroizing<Vec<u8>>> {
         self.files.borrow_mut().insert(path.value.clone());
-        let content = fs::metadata(&path.value).and_then(|metadata| match metadata.len() {
-            length if length > MOST_BYTES => Err(std::io::Error::other("it has more than 4 MiB")),
-            _ => fs::read(&path.value).map(Zeroizing::new),
-        });
+        let content = read(&path.value);
         content
             .map_err(|error| {
                 let text = format!("cannot read {}: {error}", path.value.display());
@@ -166,4 +164,17 @@ impl<'i> Source<'i> {
             has_errors: self.has_errors.get(),
         }
     }
+}
+
+/// A file, but not a pipe or a device, which might have no end.
+fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let mut content = Zeroizing::new(Vec::new());
+    File::open(path)?.take(MOST_BYTES + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > MOST_BYTES {
+        return Err(io::Error::other("it has more than 4 MiB"));
+    }
+    Ok(content)
 }

@@ -241,6 +241,12 @@ impl<'s, 'i> Table<'s, 'i> {
         value
     }
 
+    /// Whether a key holds this text; it stays there.
+    pub(crate) fn says(&self, key: &str, text: &str) -> bool {
+        let value = self.entries.get(key).map(Spanned::get_ref);
+        matches!(value, Some(DeValue::String(found)) if *found == text)
+    }
+
     pub(crate) fn is_present(&self, key: &str) -> bool {
         self.present.contains(key)
     }

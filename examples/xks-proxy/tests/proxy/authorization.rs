@@ -137,5 +137,11 @@ fn cedar_policies_allow_and_forbid() {
 
     settings.folder.write("policies.cedar", "permit(principal, action");
     let (code, printed) = check(&settings);
-    assert!(code == Some(78) && printed.contains("policies.cedar"), "{printed}");
+    let line = 1 + settings
+        .text()
+        .lines()
+        .position(|line| line.starts_with("policies = "))
+        .unwrap();
+    let said = format!(":{line}: error: ");
+    assert!(code == Some(78) && printed.contains(&said), "{printed}");
 }

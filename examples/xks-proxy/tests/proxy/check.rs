@@ -276,6 +276,12 @@ fn reference(with_comments: bool) -> (Settings, Token, String) {
         text.truncate(start);
     }
     folder.write("policies.cedar", "permit(principal, action, resource);");
+    folder.write("entities.json", "[]");
+    let schema = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../xks-authorizer-cedar/src/xks.cedarschema"
+    );
+    fs::copy(schema, folder.path().join("xks.cedarschema")).unwrap();
     if with_comments {
         // An empty list stands for "no condition", which is said by leaving the key out.
         let is_shown = |line: &str| line.starts_with('#') && line.contains(" = ") && !line.contains("= []");

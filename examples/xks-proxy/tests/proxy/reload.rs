@@ -228,7 +228,7 @@ fn a_refused_pin_is_tried_once() {
     let server = token.serve(&settings);
     let is_served = || server.curl().call("keys/known/metadata", &body(&json!({})), &[]).0 == 200;
     let good = settings.backends.clone();
-    let more = "vendor = \"softhsm\"\ntoken_label = \"second\"\npin = \"5678\"";
+    let more = "vendor = \"softhsm\"\ntoken_label = \"second\"\npin = \"wrong 9753\"";
     settings.backends = good.clone() + &token.backend("second", more);
     settings.write();
     server.process.signal(Signal::HUP);
@@ -241,10 +241,10 @@ fn a_refused_pin_is_tried_once() {
     let log = server.process.log.text();
     assert_eq!(log.matches("refuses the PIN").count(), 1, "{log}");
     assert!(
-        log.contains("has refused this PIN, which is not tried again") && !log.contains("5678"),
+        log.contains("has refused this PIN, which is not tried again") && !log.contains("wrong 9753"),
         "{log}"
     );
-    settings.backends = good + &token.backend("second", &more.replace("5678", Token::PIN));
+    settings.backends = good + &token.backend("second", &more.replace("wrong 9753", Token::PIN));
     settings.write();
     server.reload();
     assert!(is_served());

@@ -18,6 +18,10 @@ pub(super) fn authorization(table: &mut Table<'_, '_>) -> Option<Authorization> 
         }
         (false, Some(cedar)) => policies(cedar),
         (false, None) => Some(Authorization::AllowAll),
+        (true, None) if rules.is_empty() => {
+            table.error("`rules` is empty, which denies everything: leave it out, or say who may do what");
+            None
+        }
         (true, None) => {
             let rules = rules.into_iter().collect::<Option<Vec<_>>>()?;
             Some(Authorization::By {

@@ -16,24 +16,65 @@ use crate::{
     with_causes,
 };
 
-pub(super) fn backends(root: &mut Table<'_, '_>, module: Option<&PathBuf>, budget: Duration) -> Vec<BackendSettings> {
+/// All that are written down.
+#[derive(Default)]
+pub(super) struct Backends {
+    pub(super) sound: Vec<BackendSettings>,
+    /// Names of those that have errors of their own.
+    wrong: HashSet<String>,
+}
+
+impl Backends {
+    pub(super) fn kind(&self, name: &str) -> Option<&BackendKind> {
+        self.sound
+            .iter()
+            .find(|backend| backend.name == name)
+            .map(|backend| &backend.kind)
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.kind(name).is_some() || self.wrong.contains(name)
+    }
+
+    /// The only one that is nobody's member, if there is one.
+    pub(super) fn only(&self) -> Option<&str> {
+        let is_member = |name: &String| {
+            self.sound.iter().any(|backend| match &backend.kind {
+                BackendKind::Fleet(fleet) => fleet.members.contains(name) || fleet.standby.contains(name),
+                _ => false,
+            })
+        };
+        let names = self.sound.iter().map(|backend| &backend.name).chain(&self.wrong);
+        let mut eligible = names.filter(|name| !is_member(name));
+        match (eligible.next(), eligible.next()) {
+            (Some(only), None) => Some(only),
+            _ => None,
+        }
+    }
+}
+
+pub(super) fn backends(root: &mut Table<'_, '_>, module: Option<&PathBuf>, budget: Duration) -> Backends {
     let table = root.table("backends");
     let tables = root
         .needed("backends", table)
         .map(Table::into_tables)
         .unwrap_or_default();
     let kinds = ["pkcs11", "soft", "fleet"].map(|kind| (kind, kind));
-    let modules = tables.iter().filter(|(_, table)| table.has("module")).count();
+    let modules = tables.iter().filter(|(_, table)| table.says("kind", "pkcs11")).count();
     let source = root.source;
     if module.is_some() && modules > 1 {
-        let doubt = format!("{} is not heeded: it could be the module of several", MODULE_VARIABLE);
+        let doubt = format!("{MODULE_VARIABLE} is not heeded: it could be the module of several");
         source.warn(root.span.clone(), doubt);
     }
     let module = module.filter(|_| modules <= 1);
-    let mut spans = Vec::new();
-    let mut backends = Vec::new();
+    let (mut backends, mut spans) = (Backends::default(), Vec::new());
     for (name, mut table) in tables {
         let span = table.span.clone();
+        if name.is_empty() || name.contains(|c: char| c.is_control() || matches!(c, '/' | ',')) {
+            table.error(format!(
+                "{name:?} is no name of a backend: it is not empty, and has no slash or comma"
+            ));
+        }
         let kind = table.one_of("kind", &kinds);
         let kind = match table.needed("kind", kind) {
             Some("pkcs11") => pkcs11(&mut table, module, budget).map(BackendKind::Pkcs11),
@@ -44,27 +85,27 @@ pub(super) fn backends(root: &mut Table<'_, '_>, module: Option<&PathBuf>, budge
                 None
             }
         };
-        if let Some(kind) = kind {
-            backends.push(BackendSettings { name, kind });
-            spans.push(span);
+        match kind {
+            Some(kind) => {
+                backends.sound.push(BackendSettings { name, kind });
+                spans.push(span);
+            }
+            None => {
+                backends.wrong.insert(name);
+            }
         }
     }
-    let kinds: std::collections::HashMap<_, _> = backends
-        .iter()
-        .map(|backend| (backend.name.as_str(), &backend.kind))
-        .collect();
-    for (backend, span) in backends.iter().zip(spans) {
+    for (backend, span) in backends.sound.iter().zip(spans) {
         let BackendKind::Fleet(fleet) = &backend.kind else {
             continue;
         };
         let mut seen = HashSet::new();
         for member in fleet.members.iter().chain(&fleet.standby) {
-            let wrong = match kinds.get(member.as_str()) {
-                _ if source.has_errors() => continue, // it may be one that was wrong
+            let wrong = match backends.kind(member) {
                 Some(BackendKind::Fleet(_)) => format!("{member:?} is a fleet; a fleet's members are not"),
-                Some(_) if seen.insert(member) => continue,
-                Some(_) => format!("{member:?} is named twice"),
-                None => format!("there is no [backends.{member}]"),
+                None if !backends.has(member) => format!("there is no [backends.{member}]"),
+                _ if seen.insert(member) => continue,
+                _ => format!("{member:?} is named twice"),
             };
             source.error(span.clone(), wrong);
         }
@@ -181,6 +222,10 @@ fn fleet(table: &mut Table<'_, '_>, of_request: Duration) -> Option<FleetSetting
         .unwrap_or(Fleet::DEFAULT_BUDGET);
     if budget > of_request {
         let doubt = "`budget_ms` of the fleet is more than that of a request: nobody would wait so long";
+        table.source.warn(table.span.clone(), doubt);
+    }
+    if attempt > budget {
+        let doubt = "`attempt_ms` is more than `budget_ms`: no second member would be asked";
         table.source.warn(table.span.clone(), doubt);
     }
     let members = table.needed("members", members)?;

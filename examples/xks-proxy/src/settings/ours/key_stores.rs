@@ -2,17 +2,17 @@
 
 use xks_core::{AadFraming, AccessKeyId, KeyId, Limits, UriPathPrefix};
 
-use super::{authorization::authorization, one_secret};
+use super::{authorization::authorization, backends::Backends, one_secret};
 use crate::settings::{
-    BackendKind, BackendSettings, CredentialSettings, KeyStoreSettings, TrafficLimits,
+    BackendKind, CredentialSettings, KeyStoreSettings, TrafficLimits,
     shared::{self, Unique, check_region, ciphertext_metadata, warn_of_small_limits},
     table::{Item, Table},
 };
 
-pub(super) fn key_stores(root: &mut Table<'_, '_>, backends: &[BackendSettings]) -> Vec<KeyStoreSettings> {
+pub(super) fn key_stores(root: &mut Table<'_, '_>, backends: &Backends) -> Vec<KeyStoreSettings> {
     let tables = root.tables("key_stores");
     if tables.is_empty() {
-        root.needed("key_stores", None::<()>);
+        root.error("there are no [[key_stores]]: nobody could call");
     }
     let mut unique = Unique::default();
     tables
@@ -21,14 +21,14 @@ pub(super) fn key_stores(root: &mut Table<'_, '_>, backends: &[BackendSettings])
         .collect()
 }
 
-fn key_store(mut table: Table<'_, '_>, backends: &[BackendSettings], unique: &mut Unique) -> Option<KeyStoreSettings> {
+fn key_store(mut table: Table<'_, '_>, backends: &Backends, unique: &mut Unique) -> Option<KeyStoreSettings> {
     let source = table.source;
     let prefix = table.parsed::<UriPathPrefix>("uri_path_prefix");
     let prefix = table.needed("uri_path_prefix", prefix);
     let regions = table.texts("regions");
     let regions = table.needed("regions", regions).unwrap_or_default();
     regions.iter().for_each(|region| check_region(source, region));
-    if regions.is_empty() && !source.has_errors() {
+    if regions.is_empty() && table.is_present("regions") {
         table.error("name at least one AWS Region whose KMS may call");
     }
     let backend = backend_of(&mut table, backends);
@@ -41,7 +41,7 @@ fn key_store(mut table: Table<'_, '_>, backends: &[BackendSettings], unique: &mu
     }
     let credential_tables = table.tables("credentials");
     if credential_tables.is_empty() {
-        table.needed("credentials", None::<()>);
+        table.error("there are no [[key_stores.credentials]]: nobody could call");
     }
     let credentials: Vec<_> = credential_tables.into_iter().filter_map(credential).collect();
     unique.check(&table, prefix.as_ref(), &credentials, keys.as_deref());
@@ -50,10 +50,7 @@ fn key_store(mut table: Table<'_, '_>, backends: &[BackendSettings], unique: &mu
     let metadata = table
         .text("ciphertext_metadata")
         .and_then(|text| ciphertext_metadata(source, text));
-    let kind = backends
-        .iter()
-        .find(|other| Some(&other.name) == backend.as_ref())
-        .map(|backend| &backend.kind);
+    let kind = backend.as_deref().and_then(|name| backends.kind(name));
     match kind {
         Some(BackendKind::Soft(_)) if metadata.is_some() => {
             table.error("`ciphertext_metadata`: software keys have metadata of their own");
@@ -85,27 +82,17 @@ fn key_store(mut table: Table<'_, '_>, backends: &[BackendSettings], unique: &mu
     })
 }
 
-/// The one that is named, or the only one that is nobody's member.
-fn backend_of(table: &mut Table<'_, '_>, backends: &[BackendSettings]) -> Option<String> {
-    if let Some(name) = table.text("backend") {
-        if !backends.iter().any(|backend| backend.name == name.value) && !table.source.has_errors() {
-            table
-                .source
-                .error(name.span, format!("there is no [backends.{}]", name.value));
-        }
-        return Some(name.value);
-    }
-    let is_member = |name: &String| {
-        backends.iter().any(|backend| match &backend.kind {
-            BackendKind::Fleet(fleet) => fleet.members.contains(name) || fleet.standby.contains(name),
-            _ => false,
-        })
+/// The one that is named, or the only one.
+fn backend_of(table: &mut Table<'_, '_>, backends: &Backends) -> Option<String> {
+    let Some(name) = table.text("backend") else {
+        let only = backends.only().map(str::to_owned);
+        return table.needed("backend", only);
     };
-    let mut eligible = backends.iter().filter(|backend| !is_member(&backend.name));
-    match (eligible.next(), eligible.next()) {
-        (Some(only), None) => Some(only.name.clone()),
-        _ => table.needed("backend", None),
+    if !backends.has(&name.value) {
+        let wrong = format!("there is no [backends.{}]", name.value);
+        table.source.error(name.span, wrong);
     }
+    Some(name.value)
 }
 
 fn credential(mut table: Table<'_, '_>) -> Option<Item<CredentialSettings>> {

@@ -67,7 +67,7 @@ pub(super) fn settings(mut root: Table<'_, '_>, module: Option<&PathBuf>) -> Opt
         metrics,
         log,
         watch,
-        backends,
+        backends: backends.sound,
         key_stores,
     })
 }

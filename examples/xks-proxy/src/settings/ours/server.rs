@@ -102,6 +102,11 @@ pub(super) fn health(mut table: Table<'_, '_>) -> HealthSettings {
     };
     let readiness_path = path("readiness_path", standard.readiness_path);
     let liveness_path = path("liveness_path", standard.liveness_path);
+    for path in [&readiness_path, &liveness_path] {
+        if path.contains("/kms/xks/v1") {
+            table.error(format!("{path:?} is a path of the API's"));
+        }
+    }
     if readiness_path == liveness_path {
         table.error("`readiness_path` and `liveness_path` are the same");
     }
@@ -144,6 +149,12 @@ pub(super) fn log(mut table: Table<'_, '_>) -> LogSettings {
     let file = table.table("file").and_then(|mut table| {
         let directory = table.path("directory");
         let prefix = table.text("prefix").map(|item| item.value);
+        if prefix
+            .as_ref()
+            .is_some_and(|prefix| prefix.is_empty() || prefix.contains('/'))
+        {
+            table.error("`prefix` is the beginning of a file's name, without a slash");
+        }
         let rotation = table.one_of("rotation", &rotations).unwrap_or(Rotation::Daily);
         let keep = table.number("keep", 2..=100_000); // of one, a restart would leave none
         Some(LogFile {

@@ -1,0 +1,110 @@
+//! The API on one connection: TLS, if there is any, and the answers.
+
+use std::{io, sync::Arc};
+
+use bytes::Bytes;
+use governor::DefaultKeyedRateLimiter;
+use http::{Request, Response};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use rustls::ServerConfig;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_rustls::TlsAcceptor;
+use xks_http::{ResponseBody, XksService};
+
+use crate::{
+    app::App,
+    connection::{Http, Protocol},
+    health::Health,
+    listener::Place,
+    metrics::Metrics,
+    tls,
+};
+
+/// What a connection to the API needs.
+pub(crate) struct Api {
+    pub(crate) app: Arc<App>,
+    pub(crate) http: Http,
+    pub(crate) service: XksService,
+    /// One a minute for each reason that a handshake fails for.
+    pub(crate) complaints: DefaultKeyedRateLimiter<&'static str>,
+    /// Where health has no listener of its own.
+    pub(crate) health: Option<Arc<Health>>,
+}
+
+impl Api {
+    /// Serves one connection.
+    pub(crate) async fn serve(self: Arc<Self>, stream: TcpStream, _place: Place) {
+        let _open = Open::new(&self.app.metrics);
+        // In boxes, so that no connection holds the room for one of another kind.
+        match self.app.tls.load_full() {
+            None => Box::pin(self.serve_http(stream, None)).await,
+            Some(tls) => Box::pin(self.serve_https(stream, Arc::clone(&tls.config))).await,
+        }
+    }
+
+    async fn serve_https(self: &Arc<Self>, stream: TcpStream, config: Arc<ServerConfig>) {
+        let handshake = TlsAcceptor::from(config).accept(stream);
+        let stream = tokio::select! {
+            stream = handshake => stream,
+            () = self.http.end_of_handshake() => Err(io::ErrorKind::TimedOut.into()),
+        };
+        match stream {
+            Ok(stream) => {
+                let protocol = match stream.get_ref().1.alpn_protocol() {
+                    Some(b"h2") => Protocol::Http2,
+                    _ => Protocol::Http1,
+                };
+                self.serve_http(Box::new(stream), Some(protocol)).await;
+            }
+            Err(error) => self.handshake_failed(tls::reason_of(&error), &error),
+        }
+    }
+
+    /// Counts it, and says it from time to time: strangers knock at every door.
+    fn handshake_failed(&self, reason: &'static str, error: &dyn std::error::Error) {
+        self.app.metrics.count_handshake_failure(reason);
+        match self.complaints.check_key(&reason) {
+            Ok(()) => tracing::warn!(
+                reason,
+                "a TLS handshake failed, and others may in the next minute: {error}"
+            ),
+            Err(_) => tracing::debug!(reason, "a TLS handshake failed: {error}"),
+        }
+    }
+
+    async fn serve_http<S>(self: &Arc<Self>, stream: S, protocol: Option<Protocol>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let api = Arc::clone(self);
+        let answer = move |request| Arc::clone(&api).answer(request);
+        self.http.serve(stream, protocol, answer).await;
+    }
+
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Either<Full<Bytes>, ResponseBody>> {
+        if let Some(answer) = self.health.as_ref().and_then(|health| health.answer(&request)) {
+            return answer.map(Either::Left);
+        }
+        self.service.handle(request).await.map(Either::Right)
+    }
+}
+
+/// Counts an open connection.
+struct Open(Arc<Metrics>);
+
+impl Open {
+    fn new(metrics: &Arc<Metrics>) -> Self {
+        metrics.connections.inc();
+        Self(Arc::clone(metrics))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connections.dec();
+    }
+}

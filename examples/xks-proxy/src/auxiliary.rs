@@ -1,0 +1,66 @@
+//! The listeners for balancers and for Prometheus, in plain HTTP. They serve from the first moment to the last.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use tokio::{net::TcpStream, sync::watch};
+
+use crate::{
+    connection::{Http, Patience, Phase},
+    health::{self, Health},
+    listener::{Listener, Place},
+    metrics::Metrics,
+};
+
+/// Balancers and Prometheus need few.
+pub(crate) const MOST_CONNECTIONS: usize = 1024;
+
+/// Whoever asks for health asks at once, and not for long.
+const PATIENCE: Patience = Patience {
+    header: Duration::from_secs(5),
+    stall: Duration::from_secs(5),
+    idle: Duration::from_secs(10),
+};
+
+/// Serves health, and nothing else, for as long as the runtime lives.
+pub(crate) fn serve_health(listener: Listener, health: Arc<Health>) {
+    serve(listener, move |request| health::answer_or_404(&health, request));
+}
+
+/// Serves metrics, and nothing else, for as long as the runtime lives.
+pub(crate) fn serve_metrics(listener: Listener, metrics: Arc<Metrics>) {
+    serve(listener, move |request| metrics_answer(&metrics, request));
+}
+
+fn serve(listener: Listener, answer: impl Fn(&Request<Incoming>) -> Response<Full<Bytes>> + Send + Sync + 'static) {
+    let serving = watch::Sender::new(Phase::Serving);
+    let phase = serving.subscribe();
+    let http = Arc::new(Http::new(PATIENCE, phase.clone()));
+    let answer = Arc::new(answer);
+    tokio::spawn(async move {
+        let serve = move |stream: TcpStream, place: Place| {
+            let (http, answer) = (Arc::clone(&http), Arc::clone(&answer));
+            async move {
+                let answer = move |request| std::future::ready(answer(&request));
+                http.serve(stream, None, answer).await;
+                drop(place);
+            }
+        };
+        listener.serve(phase, serve, || {}).await;
+        drop(serving); // until here, so that the phase lasts
+    });
+}
+
+fn metrics_answer<B>(metrics: &Metrics, request: &Request<B>) -> Response<Full<Bytes>> {
+    if request.uri().path() != "/metrics" {
+        return health::not_found();
+    }
+    let mut response = health::plain(StatusCode::OK, "");
+    *response.body_mut() = Full::from(metrics.text());
+    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}

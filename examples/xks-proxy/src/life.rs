@@ -1,0 +1,183 @@
+//! A server's life: from its settings to its end.
+
+use std::{
+    io::{self, Write as _},
+    net::SocketAddr,
+    path::Path,
+    process::ExitCode,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use tokio::{runtime::Runtime, task::spawn_blocking};
+
+use crate::{
+    PIN_REFUSED, WRONG_SETTINGS,
+    app::App,
+    backends::{BackendError, Backends},
+    demo,
+    health::Health,
+    load,
+    log::Log,
+    metrics::Metrics,
+    print, process,
+    reload::{Files, Hangup, Reload},
+    report,
+    server::{Server, Stop},
+    service_manager,
+    settings::{LogOutput, Settings, Severity},
+    summary, with_causes,
+};
+
+/// How long tasks that outlived the server's own patience may take to be dropped.
+const LAST_TASKS: Duration = Duration::from_secs(1);
+
+/// How long a token that is being opened is waited for after the server was told to stop. In the middle of a login some
+/// modules must not be ended.
+const LAST_OPENING: Duration = Duration::from_secs(10);
+
+/// A settings file, and how all files that were read were then.
+struct File<'a> {
+    path: &'a Path,
+    seen: Files,
+}
+
+/// Serves what a settings file says, or the demo, until it is told to stop.
+pub(crate) fn serve(path: Option<&Path>, listen: Option<SocketAddr>) -> anyhow::Result<ExitCode> {
+    let (settings, problems, file, demo) = match path {
+        Some(path) => {
+            // What changes from here on is a change.
+            let before = Files::look_at(path);
+            let mut loaded = load(path)?;
+            if loaded.errors() > 0 {
+                report(&loaded)?;
+                return Ok(WRONG_SETTINGS.into());
+            }
+            let settings = loaded.settings.take().context("no settings")?;
+            let seen = before.and(Files::look(&loaded.files));
+            (settings, loaded.problems, Some(File { path, seen }), None)
+        }
+        None => {
+            let (settings, backends) = demo::settings()?;
+            (settings, Vec::new(), None, Some(backends))
+        }
+    };
+    process::put_into_environment(&settings.environment)?;
+    let log = Log::start(&settings.log)?;
+    for problem in &problems {
+        match problem.severity {
+            Severity::Error => tracing::error!("{problem}"),
+            Severity::Warning => tracing::warn!("{problem}"),
+        }
+    }
+    let runtime = Runtime::new().context("cannot start the runtime")?;
+    let mut backends = None;
+    let result = runtime.block_on(live(&settings, listen, file, demo, &log, &mut backends));
+    // With the runtime goes everything that may still hold a backend.
+    runtime.shutdown_timeout(LAST_TASKS);
+    if let Some(backends) = backends {
+        backends.close_all_but(None);
+    }
+    let Err(error) = result else {
+        tracing::info!("stopped");
+        return Ok(ExitCode::SUCCESS);
+    };
+    // It is said on standard error, in one line, wherever the log goes.
+    if settings.log.output != LogOutput::Stderr {
+        let _ = writeln!(io::stderr(), "xks-proxy: {}", with_causes(&*error));
+    }
+    tracing::error!("{}", with_causes(&*error));
+    Ok(match error.downcast_ref::<BackendError>() {
+        Some(error) if error.refused_pin().is_some() => PIN_REFUSED.into(),
+        _ => ExitCode::FAILURE,
+    })
+}
+
+/// Within the runtime. What is left open in `backends` is the caller's to close, when nobody can use it any more.
+async fn live(
+    settings: &Settings,
+    listen: Option<SocketAddr>,
+    file: Option<File<'_>>,
+    demo: Option<Backends>,
+    log: &Log,
+    backends: &mut Option<Arc<Backends>>,
+) -> anyhow::Result<()> {
+    // Before anything that a signal must not end half done.
+    let mut stop = Stop::catch().context("cannot catch signals")?;
+    let hangup = Hangup::catch().context("cannot catch signals")?;
+    let health = Arc::new(Health::new(settings.health.clone()));
+    let metrics = Arc::new(Metrics::new(log.lost_lines()));
+    let most = process::raise_descriptor_limit(settings.server.max_connections);
+    let listen = listen.unwrap_or(settings.server.listen);
+    let server = Server::bind(settings, listen, most, &health, &metrics)?;
+    let opened = match demo {
+        Some(backends) => Some(backends),
+        None => open(settings, &mut stop).await?,
+    };
+    let Some(opened) = opened else { return Ok(()) };
+    let app = Arc::new(App::new(settings, opened, Arc::clone(&metrics))?);
+    *backends = Some(app.backends());
+    metrics.look_at(&app);
+    health.look(&app).await;
+    let path = file.as_ref().map(|file| file.path);
+    let text = summary::summary(settings, path, server.addresses(), &app.backends()).await;
+    if let Some(File { path, seen }) = file {
+        let (reload, app) = (Reload::new(path, seen, settings, hangup), Arc::clone(&app));
+        tokio::spawn(async move { reload.run(&app).await });
+    }
+    let (watching, watched) = (Arc::clone(&health), Arc::clone(&app));
+    tokio::spawn(async move { watching.watch(&watched).await });
+    tokio::spawn(service_manager::keep_alive());
+    let ready = || {
+        service_manager::ready();
+        let end = if path.is_some() {
+            "\nReady.\n"
+        } else {
+            "Press Ctrl-C to stop.\n"
+        };
+        // Where the log has standard output for itself, a reader of it gets nothing else.
+        if settings.log.output == LogOutput::Stdout {
+            text.lines()
+                .filter(|line| !line.is_empty())
+                .for_each(|line| tracing::info!("{line}"));
+            tracing::info!("ready");
+            return;
+        }
+        // Nobody waits for a reader who does not read.
+        thread::spawn(move || {
+            if let Err(error) = print(&text).and_then(|()| print(end)) {
+                tracing::warn!("{}", with_causes(&*error));
+            }
+        });
+    };
+    let served = server.run(&app, &health, &mut stop, ready).await;
+    *backends = Some(app.backends());
+    served
+}
+
+/// Opens the key managers, none if it is told to stop meanwhile.
+async fn open(settings: &Settings, stop: &mut Stop) -> anyhow::Result<Option<Backends>> {
+    let kinds = settings.backends.clone();
+    let mut opening = spawn_blocking(move || Backends::open(&kinds, None));
+    tokio::select! {
+        opened = &mut opening => return Ok(Some(opened.context("the start")??)),
+        () = stop.signalled() => {}
+    }
+    tracing::info!("stopping: waiting for key managers that are being opened");
+    service_manager::stopping();
+    let opened = tokio::select! {
+        opened = tokio::time::timeout(LAST_OPENING, opening) => opened,
+        () = stop.signalled() => return Ok(None),
+    };
+    match opened {
+        // What was opened is closed in good order; what was not is no matter any more.
+        Ok(Ok(Ok(backends))) => spawn_blocking(move || backends.close_all_but(None))
+            .await
+            .context("the end")?,
+        Ok(_) => {}
+        Err(_) => tracing::warn!("a key manager does not return: it is left as it is"),
+    }
+    Ok(None)
+}

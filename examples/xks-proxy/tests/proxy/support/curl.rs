@@ -1,8 +1,10 @@
 //! curl, which signs by itself: another witness than AWS's crate.
 
-use std::process::Command;
+use std::{process::Command, time::Instant};
 
 use serde_json::Value;
+
+use super::PATIENCE;
 
 /// Somebody who calls a key store by curl.
 #[derive(Clone)]
@@ -21,9 +23,11 @@ impl Curl {
 
     /// A signed call, with these arguments besides.
     pub(crate) fn call(&self, path: &str, body: &Value, arguments: &[&str]) -> (u16, Value) {
-        let output = run(self.process(path, body).args(arguments));
-        let (answer, status) = output.rsplit_once('\n').unwrap();
-        (status.parse().unwrap(), serde_json::from_str(answer).expect(answer))
+        patiently(|| {
+            let output = run(self.process(path, body).args(arguments));
+            let (answer, status) = output.rsplit_once('\n').unwrap();
+            (status.parse().unwrap(), serde_json::from_str(answer).expect(answer))
+        })
     }
 
     pub(crate) fn call_as(&self, user: &str, path: &str, body: &Value) -> (u16, Value) {
@@ -43,6 +47,18 @@ impl Curl {
             .args(["--data-binary", &body.to_string()])
             .arg(self.url(path));
         curl
+    }
+}
+
+/// Tries again when the server had no time: with settings that cannot be told otherwise, a request has 200 ms, which a busy
+/// machine may want for itself.
+pub(crate) fn patiently(call: impl Fn() -> (u16, Value)) -> (u16, Value) {
+    let start = Instant::now();
+    loop {
+        let answer = call();
+        if answer.1["errorName"] != "DependencyTimeoutException" || start.elapsed() > PATIENCE {
+            return answer;
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::{Curl, Process, program, run};
+use super::{Curl, Process, curl::patiently, program, run};
 
 pub(crate) struct Demo {
     process: Process,
@@ -59,8 +59,11 @@ impl Demo {
 
     /// The printed command, pasted into a shell.
     pub(crate) fn paste(&self) -> Value {
-        let answer = run(Command::new("sh").arg("-c").arg(&self.curl_command));
-        serde_json::from_str(&answer).expect(&answer)
+        let paste = || {
+            let answer = run(Command::new("sh").arg("-c").arg(&self.curl_command));
+            (0, serde_json::from_str(&answer).expect(&answer))
+        };
+        patiently(paste).1
     }
 
     pub(crate) fn stop(self, signal: Signal) -> (ExitStatus, String) {

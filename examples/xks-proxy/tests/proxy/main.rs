@@ -23,11 +23,13 @@ mod lifecycle;
 mod limits;
 mod log;
 mod metrics;
+mod moments;
 mod mutual_tls;
 mod notify;
 mod reload;
 mod sample_proxy;
 mod script;
+
 mod support;
 mod tls;
 mod token;

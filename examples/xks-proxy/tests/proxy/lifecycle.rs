@@ -2,6 +2,7 @@
 
 use std::{
     net::TcpListener,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -10,7 +11,7 @@ use serde_json::json;
 use tokio::task::block_in_place;
 
 use crate::support::{
-    Connection, Http, Leaf, Load, PREFIX, Server, Settings, Site, Style, Target, body, ciphertext, encode, ended,
+    Connection, Http, Leaf, Load, PREFIX, Raw, Server, Settings, Site, Style, Target, body, ciphertext, encode, ended,
     fetch, plaintext, program, usual_signer, wait_until,
 };
 
@@ -98,7 +99,6 @@ async fn readiness_goes_down_first() {
 /// A request that is under way when the time to stop has come is answered.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_in_flight_is_answered() {
-    use crate::support::Raw;
     let settings = Settings::new();
     let server = Server::start(&settings);
     let (head, body) = Raw::request(server.address(), "health", &body(&json!({})));
@@ -118,6 +118,35 @@ async fn a_request_in_flight_is_answered() {
         let (status, log) = server.process.wait();
         assert!(status.success(), "{status}: {log}");
     });
+}
+
+/// One that does not end is waited for as long as the settings say, and no longer.
+#[test]
+fn a_client_that_dawdles_does_not_keep_it_from_stopping() {
+    let settings = Settings::new().server("budget_ms = 600000\ndrain_delay_secs = 0\ndrain_timeout_secs = 1");
+    let server = Server::start(&settings);
+    let (head, body) = Raw::request(server.address(), "health", &body(&json!({})));
+    let mut client = Raw::open(server.address());
+    client.send(head.as_bytes()).unwrap();
+    client.send(&body.as_bytes()[..10]).unwrap();
+    thread::sleep(Duration::from_secs(1));
+    let (status, log) = server.stop();
+    assert!(
+        status.success() && log.contains("before all requests had ended"),
+        "{status}: {log}"
+    );
+    client.read_to_end();
+}
+
+/// Whoever is in a hurry says it twice.
+#[test]
+fn a_second_signal_ends_the_delay() {
+    let settings = Settings::new().server("drain_delay_secs = 3600").health();
+    let server = Server::start(&settings);
+    server.process.signal(Signal::TERM);
+    wait_until("readiness goes down", || server.readiness() == 503);
+    let (status, log) = server.stop();
+    assert!(status.success(), "{status}: {log}");
 }
 
 /// After a kill without a warning the port is free at once, and what was encrypted before decrypts.

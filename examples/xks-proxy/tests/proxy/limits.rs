@@ -133,6 +133,22 @@ async fn concurrency_is_kept() {
     assert_eq!(answer.status, 200, "{answer:?}");
 }
 
+/// A body that is larger than any is answered, whatever is in it.
+#[tokio::test]
+async fn bodies_are_kept_small() {
+    let settings = Settings::new().server("budget_ms = 30000\nmax_body_bytes = 2048");
+    let server = Server::start(&settings);
+    let mut connection = Connection::open(&server.target(), Http::Two).await.unwrap();
+    for (text, answer) in [(1000, (200, "")), (2000, (400, "ValidationException"))] {
+        let request = plaintext(&vec![7; text]);
+        let answered = connection
+            .post(&usual_signer(), "keys/usable/encrypt", &request)
+            .await
+            .unwrap();
+        assert_eq!(answered.error(), answer, "{text}");
+    }
+}
+
 /// ENC-4: sizes above the configured ones are not supported, and those up to them are.
 #[tokio::test]
 async fn sizes_are_kept() {

@@ -1,10 +1,13 @@
 //! The log, as people and programs read it.
 
-use std::{fs, thread, time::Duration};
+use std::{fs, process::Command, thread, time::Duration};
 
 use serde_json::{Value, json};
 
-use crate::support::{ACCESS_KEY_ID, PREFIX, SECRET_ACCESS_KEY, Server, Settings, body, ciphertext, encode, plaintext};
+use crate::support::{
+    ACCESS_KEY_ID, Connection, Http, PREFIX, SECRET_ACCESS_KEY, Server, Settings, body, ciphertext, encode, plaintext,
+    run, usual_signer, without_our_variables,
+};
 
 const PLANTED: &[u8] = b"planted plaintext that nobody should log";
 
@@ -231,4 +234,36 @@ fn records_are_kept_of_what_was_asked_for() {
         "{log}{}",
         out.text()
     );
+}
+
+/// Nobody waits for a reader of the log that hangs: requests go on, and so does the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_hangs_holds_up_nobody() {
+    let settings = Settings::new();
+    let pipe = settings.file("pipe");
+    run(Command::new("mkfifo").arg(&pipe));
+    // Open, and never read. The system keeps 64 KiB of what is written.
+    let reader = fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+    let mut command = Command::new("sh");
+    without_our_variables(&mut command);
+    command
+        .args([
+            "-c",
+            "exec \"$0\" --config \"$1\" 2>\"$2\"",
+            env!("CARGO_BIN_EXE_xks-proxy"),
+        ])
+        .arg(settings.write())
+        .arg(&pipe);
+    let server = Server::start_by(&mut command);
+    let mut connection = Connection::open(&server.target(), Http::One).await.unwrap();
+    for _ in 0..500 {
+        let answer = connection
+            .post(&usual_signer(), "keys/usable/encrypt", &plaintext(b"x"))
+            .await
+            .unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    let (status, _) = tokio::task::block_in_place(|| server.stop());
+    assert!(status.success(), "{status}");
+    drop(reader);
 }

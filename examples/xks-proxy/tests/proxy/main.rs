@@ -29,7 +29,6 @@ mod notify;
 mod reload;
 mod sample_proxy;
 mod script;
-
 mod support;
 mod tls;
 mod token;

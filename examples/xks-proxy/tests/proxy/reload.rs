@@ -217,6 +217,21 @@ fn key_stores_and_backends_are_replaced() {
     assert!(is_known("keys"));
 }
 
+/// What only a start can change is said, and everything else is in force.
+#[test]
+fn what_needs_a_restart_is_said() {
+    let mut settings = Settings::new();
+    let server = Server::start(&settings);
+    settings.server = settings.server.replace("budget_ms = 30000", "budget_ms = 29000");
+    settings.key_stores = with_credentials(&[other_credential()]);
+    settings.write();
+    server.reload();
+    let log = server.process.log.text();
+    let said = log.lines().find(|line| line.contains("[server]")).expect(&log);
+    assert!(said.contains("WARN") && said.contains("next start"), "{log}");
+    assert_eq!(status_with(&server.curl(), OTHER_ACCESS_KEY_ID, OTHER_SECRET), 200);
+}
+
 /// HSMs lock after a few wrong PINs: one that was refused is not tried again by the next reload, and the token that was
 /// served stays so.
 #[test]

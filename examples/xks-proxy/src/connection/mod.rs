@@ -172,6 +172,13 @@ impl Http {
         }
     }
 
+    /// However long it may have been idle.
+    async fn too_slow(&self, activity: &Activity) {
+        while activity.out_of_patience(&self.patience).await == Verdict::Idle {
+            tokio::time::sleep(LAST_WORDS).await;
+        }
+    }
+
     async fn drive(
         &self,
         protocol: Protocol,
@@ -193,9 +200,9 @@ impl Http {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
                     ended = connection => ended,
-                    () = tokio::time::sleep(self.patience.stall) => Ok(()),
                     // Its client was told, and has nothing more to say.
                     () = activity.quiet(LAST_WORDS) => Ok(()),
+                    () = self.too_slow(activity) => Ok(()),
                 }
             }
         };

@@ -29,6 +29,8 @@ mod notify;
 mod reload;
 mod sample_proxy;
 mod script;
+mod shipped;
 mod support;
+mod takeover;
 mod tls;
 mod token;

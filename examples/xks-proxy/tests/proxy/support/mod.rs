@@ -6,6 +6,7 @@ mod demo;
 mod folder;
 mod load;
 mod metrics;
+mod old;
 mod pki;
 mod process;
 mod raw;
@@ -29,6 +30,7 @@ pub(crate) use self::{
     folder::Folder,
     load::{Load, Style},
     metrics::Metrics,
+    old::{Old, SHAPES},
     pki::{Authority, Identity, Leaf, client_config},
     process::{Process, program, without_our_variables},
     raw::Raw,

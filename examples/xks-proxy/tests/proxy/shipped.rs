@@ -1,0 +1,157 @@
+//! The settings files that come with the program, and the credentials that it makes.
+
+use std::{collections::HashSet, fs};
+
+use serde_json::{Value, json};
+use xks_pkcs11_fixture::softhsm_path;
+
+use crate::support::{
+    Authority, Leaf, PREFIX, SECRET_ACCESS_KEY, Server, Settings, Site, Token, body, credential, ended, key_store,
+    program, quoted,
+};
+
+/// The file that explains every key, with files that exist in place of its examples. `with_comments`: and with
+/// each key that it shows as a comment.
+fn reference(with_comments: bool) -> (Settings, Token, String) {
+    let (site, token) = (Site::new(&Leaf::SERVER), Token::new());
+    let settings = site.settings();
+    let folder = &settings.folder;
+    folder.write("clients.pem", &Authority::root("Root of clients").pem());
+    folder.write("tenant-a.secret", &format!("{SECRET_ACCESS_KEY}\n"));
+    let mut text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/settings/reference.toml")).unwrap();
+    for (example, real) in [
+        ("\"server-chain.pem\"", "\"chain.pem\"".to_owned()),
+        ("\"server-key.pem\"", "\"key.pem\"".to_owned()),
+        ("\"amazon-roots.pem\"", "\"clients.pem\"".to_owned()),
+        ("\"development.key\"", "\"usable.key\"".to_owned()),
+        ("\"/opt/nfast/toolkits/pkcs11/libcknfast.so\"", quoted(&softhsm_path())),
+        ("\"/opt/other/libcknfast.so\"", quoted(&softhsm_path())),
+        ("\"/etc/xks-proxy/passphrase\"", quoted(&token.pin)),
+        ("\"/etc/xks-proxy/tenant-a.secret\"", "\"tenant-a.secret\"".to_owned()),
+        ("\"/var/log/xks-proxy\"", "\"logs\"".to_owned()),
+        (
+            "#ciphertext_metadata = \"...\"",
+            "#ciphertext_metadata = \"a2V5LXNldD0x\"".to_owned(),
+        ),
+    ] {
+        assert!(text.contains(example), "{example} is not in the reference any more");
+        text = text.replace(example, &real);
+    }
+    if !cfg!(feature = "cedar") {
+        let start = text.find("[key_stores.cedar]").unwrap();
+        text.truncate(start);
+    }
+    folder.write("policies.cedar", "permit(principal, action, resource);");
+    folder.write("entities.json", "[]");
+    let schema = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../xks-authorizer-cedar/src/xks.cedarschema"
+    );
+    fs::copy(schema, folder.path().join("xks.cedarschema")).unwrap();
+    if with_comments {
+        // An empty list stands for "no condition", which is said by leaving the key out.
+        let is_shown = |line: &str| line.starts_with('#') && line.contains(" = ") && !line.contains("= []");
+        let lines = text.lines().map(|line| match is_shown(line) {
+            true => line.trim_start_matches('#'),
+            false => line,
+        });
+        text = lines.collect::<Vec<_>>().join("\n");
+    }
+    (settings, token, text)
+}
+
+fn check_reference(settings: &Settings, text: &str) -> (Option<i32>, String) {
+    let file = settings.folder.write("reference.toml", text);
+    let (code, printed, _) = ended(
+        program()
+            .arg("check")
+            .arg(file)
+            .env("XKS_PROXY_PASSPHRASE", "a passphrase")
+            .env("XKS_PROXY_DEVELOPMENT_SECRET", SECRET_ACCESS_KEY),
+    );
+    (code, printed)
+}
+
+/// What the reference shows is legal.
+#[test]
+fn the_reference_passes() {
+    let (settings, _token, text) = reference(false);
+    let (code, printed) = check_reference(&settings, &text);
+    assert_eq!(code, Some(0), "{printed}");
+}
+
+/// Each key that the reference explains exists, in its table, and takes the default or example that is shown.
+#[test]
+fn the_reference_knows_only_keys_that_exist() {
+    let (settings, _token, text) = reference(true);
+    let (_, printed) = check_reference(&settings, &text);
+    let errors: Vec<_> = printed.lines().filter(|line| line.contains(": error: ")).collect();
+    assert_eq!(errors, Vec::<&str>::new());
+}
+
+/// The files to begin with are legal, once what they name is there.
+#[test]
+fn the_first_settings_of_a_user_pass() {
+    for text in [
+        include_str!("../../settings/softhsm.toml"),
+        include_str!("../../settings/nshield.toml"),
+    ] {
+        let settings = Site::new(&Leaf::SERVER).settings();
+        let folder = &settings.folder;
+        for (name, text) in [
+            (
+                "server-chain.pem",
+                fs::read_to_string(settings.file("chain.pem")).unwrap(),
+            ),
+            ("server-key.pem", fs::read_to_string(settings.file("key.pem")).unwrap()),
+            ("pin", "1234\n".to_owned()),
+            ("passphrase", String::new()),
+            ("softhsm.secret", SECRET_ACCESS_KEY.to_owned()),
+            ("tenant-a.secret", SECRET_ACCESS_KEY.to_owned()),
+        ] {
+            folder.write(name, &text);
+        }
+        let module = text.lines().find_map(|line| line.strip_prefix("module = ")).unwrap();
+        fs::write(settings.path(), text.replace(module, &quoted(&softhsm_path()))).unwrap();
+        let (code, printed, _) = ended(program().arg("check").arg(settings.path()));
+        assert_eq!(code, Some(0), "{printed}");
+        assert!(printed.ends_with("0 errors, 0 warnings\n"), "{printed}");
+    }
+}
+
+/// CON-1, SIG-6: a credential that the settings take, and the console too.
+#[test]
+fn a_new_credential_is_good_for_settings_and_console() {
+    let mut seen = HashSet::new();
+    for prefix in [PREFIX, ""] {
+        let mut command = program();
+        command.arg("new-credential");
+        if !prefix.is_empty() {
+            command.args(["--uri-path-prefix", prefix]);
+        }
+        let (code, out, log) = ended(&mut command);
+        assert_eq!(code, Some(0), "{log}");
+        let lines = |part: &str| {
+            out.lines()
+                .filter(|line| line.contains(part))
+                .collect::<Vec<_>>()
+                .join("\n")
+        };
+        let keys = format!("{}\n{}\n", lines("access_key_id = "), lines("secret_access_key = "));
+        let parsed: toml::Table = keys.parse().unwrap();
+        let text = |key: &str| parsed[key].as_str().unwrap().to_owned();
+        let (id, secret) = (text("access_key_id"), text("secret_access_key"));
+        let json = &out[out.find('{').unwrap()..=out.rfind('}').unwrap()];
+        let json: Value = serde_json::from_str(json).unwrap();
+        assert_eq!(json["XksProxyUriPath"], format!("{prefix}/kms/xks/v1"));
+        assert_eq!(json["XksProxyAuthenticationCredential"]["AccessKeyId"], id);
+        assert_eq!(json["XksProxyAuthenticationCredential"]["RawSecretAccessKey"], secret);
+        assert!(seen.insert(id.clone()) && seen.insert(secret.clone()), "not new");
+
+        let settings = Settings::new().key_stores(&key_store(prefix, "all_keys = true", &[credential(&id, &secret)]));
+        let server = Server::start(&settings);
+        let user = format!("{id}:{secret}");
+        let answer = server.curl_of(prefix).call_as(&user, "health", &body(&json!({})));
+        assert_eq!(answer.0, 200, "{answer:?}");
+    }
+}

@@ -161,16 +161,15 @@ fn key_store(
     traffic: &mut HashMap<UriPathPrefix, Arc<Traffic>>,
 ) -> anyhow::Result<KeyStore> {
     let name = &settings.backend;
-    let mut backend = backends
+    let inner = backends
         .get(name)
         .with_context(|| format!("there is no [backends.{name}]"))?;
-    if settings.ciphertext_metadata.is_some() || settings.limits != Limits::default() {
-        backend = Arc::new(Described {
-            inner: backend,
-            metadata: settings.ciphertext_metadata,
-            limits: settings.limits,
-        });
-    }
+    let mut backend: Arc<dyn KeyBackend> = Arc::new(Described {
+        inner,
+        name: (!backends.is_fleet(name)).then(|| name.clone()),
+        metadata: settings.ciphertext_metadata,
+        limits: Some(settings.limits).filter(|limits| *limits != Limits::default()),
+    });
     if settings.traffic == TrafficLimits::default() {
         traffic.remove(&settings.prefix);
     } else {

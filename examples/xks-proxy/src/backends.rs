@@ -161,6 +161,11 @@ impl Backends {
         self.find(name).map(|open| open.backend.as_key_backend())
     }
 
+    pub(crate) fn is_fleet(&self, name: &str) -> bool {
+        self.find(name)
+            .is_some_and(|open| matches!(open.backend, Backend::Fleet(_)))
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Backend)> {
         self.0.iter().map(|open| (open.settings.name.as_str(), &open.backend))
     }

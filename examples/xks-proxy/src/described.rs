@@ -10,11 +10,13 @@ use xks_core::{
 /// A backend around another one.
 pub(crate) struct Described {
     pub(crate) inner: Arc<dyn KeyBackend>,
+    /// What the audit record calls it (LOG-1); none for a fleet, whose members have names.
+    pub(crate) name: Option<String>,
     /// The same for every ciphertext, for a backend that has none of its own. What was encrypted without it, or with
     /// another, decrypts as before: it comes with each request.
     pub(crate) metadata: Option<CiphertextMetadata>,
-    /// What the key manager takes, as its operator knows it.
-    pub(crate) limits: Limits,
+    /// What the key manager takes, where its operator knows better.
+    pub(crate) limits: Option<Limits>,
 }
 
 #[async_trait]
@@ -24,10 +26,16 @@ impl KeyBackend for Described {
         key: &KeyId,
         request: &GetKeyMetadataRequest<'_>,
     ) -> Result<KeyMetadata, BackendError> {
+        if let Some(name) = &self.name {
+            request.note_served_by(name);
+        }
         self.inner.key_metadata(key, request).await
     }
 
     async fn encrypt(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
+        if let Some(name) = &self.name {
+            request.note_served_by(name);
+        }
         if let Some(metadata) = self.metadata {
             request.set_default_metadata(metadata);
         }
@@ -35,6 +43,9 @@ impl KeyBackend for Described {
     }
 
     async fn decrypt(&self, key: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
+        if let Some(name) = &self.name {
+            request.note_served_by(name);
+        }
         self.inner.decrypt(key, request).await
     }
 
@@ -43,6 +54,6 @@ impl KeyBackend for Described {
     }
 
     fn limits(&self) -> Limits {
-        self.limits
+        self.limits.unwrap_or_else(|| self.inner.limits())
     }
 }

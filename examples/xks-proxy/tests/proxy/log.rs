@@ -59,6 +59,7 @@ fn a_line_of_json_is_one_object() {
             assert!(field(record, name).is_some(), "{name}: {record}");
         }
         assert_eq!(field(record, "key_store").unwrap(), PREFIX);
+        assert_eq!(field(record, "served_by").unwrap(), "keys", "the backend's name");
         assert_eq!(
             field(record, "principal").unwrap(),
             "arn:aws:iam::123456789012:user/Alice"

@@ -29,7 +29,7 @@ pub(super) fn is_one(root: &Table<'_, '_>) -> bool {
 }
 
 pub(super) fn settings(mut root: Table<'_, '_>, module: Option<&PathBuf>) -> Option<Settings> {
-    root.source.prefer_working_directory(); // as the sample proxy does
+    root.source.is_sample_proxys();
     let server = root.table("server");
     let server = root.needed("server", server).and_then(server_settings);
     let log = root.table("tracing").map(log).unwrap_or_default();
@@ -184,14 +184,19 @@ struct Security {
 
 fn security_settings(mut table: Table<'_, '_>) -> Security {
     let source = table.source;
-    if table.flag("is_sigv4_auth_enabled") == Some(false) {
+    // Without one of these, nobody could tell what was meant.
+    let mut flag = |key| {
+        let flag = table.flag(key);
+        table.needed(key, flag)
+    };
+    let [has_sigv4, has_tls, has_mtls] = ["is_sigv4_auth_enabled", "is_tls_enabled", "is_mtls_enabled"].map(&mut flag);
+    if has_sigv4 == Some(false) {
         table.error(
             "`is_sigv4_auth_enabled = false`: requests without a valid signature are never served here (SIG-1); \
              set it to true",
         );
     }
-    let has_tls = table.flag("is_tls_enabled").unwrap_or(false);
-    let has_mtls = table.flag("is_mtls_enabled").unwrap_or(false);
+    let (has_tls, has_mtls) = (has_tls.unwrap_or(false), has_mtls.unwrap_or(false));
     if has_mtls && !has_tls {
         table.error("`is_mtls_enabled` without `is_tls_enabled`: client certificates would not be asked for");
     }
@@ -261,9 +266,15 @@ struct Capabilities {
 }
 
 fn hsm_capabilities(mut table: Table<'_, '_>) -> Capabilities {
+    let can_generate_iv = table.flag("can_generate_iv");
+    let can_generate_iv = table.needed("can_generate_iv", can_generate_iv).unwrap_or(false);
+    let mut is_zero_iv_required = table.flag("is_zero_iv_required");
+    if can_generate_iv {
+        is_zero_iv_required = table.needed("is_zero_iv_required", is_zero_iv_required);
+    }
     Capabilities {
-        can_generate_iv: table.flag("can_generate_iv").unwrap_or(false),
-        is_zero_iv_required: table.flag("is_zero_iv_required").unwrap_or(false),
+        can_generate_iv,
+        is_zero_iv_required: is_zero_iv_required.unwrap_or(false),
     }
 }
 

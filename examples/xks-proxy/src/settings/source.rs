@@ -54,7 +54,7 @@ pub(crate) struct Source<'i> {
     problems: RefCell<Vec<Problem>>,
     files: RefCell<BTreeSet<PathBuf>>,
     has_errors: Cell<bool>,
-    prefers_working_directory: Cell<bool>,
+    is_sample_proxys: Cell<bool>,
 }
 
 /// What [`Source::finish`] leaves.
@@ -73,13 +73,22 @@ impl<'i> Source<'i> {
             problems: RefCell::default(),
             files: RefCell::new(BTreeSet::from([path.to_owned()])),
             has_errors: Cell::new(false),
-            prefers_working_directory: Cell::new(false),
+            is_sample_proxys: Cell::new(false),
         }
     }
 
-    /// From now on a relative path begins at the working directory, if there is such a file.
-    pub(crate) fn prefer_working_directory(&self) {
-        self.prefers_working_directory.set(true);
+    /// From now on it is read as the sample proxy reads: a relative path begins at the working directory, if there is
+    /// such a file, and a key that is unknown is passed over, with a warning; but for what keeps somebody out.
+    pub(crate) fn is_sample_proxys(&self) {
+        self.is_sample_proxys.set(true);
+    }
+
+    pub(crate) fn unknown_key(&self, table: &str, span: Range<usize>, text: String) {
+        if self.is_sample_proxys.get() && table != "security" {
+            self.warn(span, format!("{text}; it is passed over, as the sample proxy does"));
+        } else {
+            self.error(span, text);
+        }
     }
 
     /// The whole file; none if it is no TOML.
@@ -124,7 +133,7 @@ impl<'i> Source<'i> {
 
     /// A path as the file means it: relative to its own folder.
     pub(crate) fn path(&self, path: &str) -> PathBuf {
-        if self.prefers_working_directory.get()
+        if self.is_sample_proxys.get()
             && let Ok(there) = std::path::absolute(path)
             && there.exists()
         {

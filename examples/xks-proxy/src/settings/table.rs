@@ -279,7 +279,7 @@ impl Drop for Table<'_, '_> {
                     format!("unknown key `{unknown}`; there are {}", known.join(", "))
                 }
             };
-            self.source.error(key.span(), wrong);
+            self.source.unknown_key(&self.name, key.span(), wrong);
         }
     }
 }

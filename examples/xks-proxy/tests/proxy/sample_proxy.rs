@@ -165,6 +165,16 @@ fn a_placeholder_is_skipped() {
     assert_eq!(at(&new, "key_stores").unwrap().as_array().unwrap().len(), 1);
 }
 
+/// A key that the old proxy passed over is passed over, and said: the file is taken as it is.
+#[test]
+fn an_unknown_key_is_passed_over() {
+    let old = Old::new("softhsm").with("user_pin = ", "of_another_version = 1\nuser_pin = ");
+    let (code, printed) = old.check();
+    assert_eq!(code, Some(0), "{printed}");
+    let said = |line: &str| line.contains(": warning: unknown key `of_another_version`");
+    assert!(printed.lines().any(said), "{printed}");
+}
+
 /// What would let somebody in whom the old proxy kept out, or what serves nobody, is an error that says so.
 #[test]
 fn what_cannot_be_kept_is_refused() {
@@ -185,10 +195,12 @@ fn what_cannot_be_kept_is_refused() {
         (store, "sigv4_access_key_id = \"\"", "sigv4_access_key_id"),
         (store, "sigv4_access_key_id = \"short\"", "sigv4_access_key_id"),
         (
-            "user_pin = ",
-            "user_pim = ",
-            "unknown key `user_pim`; did you mean `user_pin`?",
+            "is_mtls_enabled = ",
+            "is_mtls_enabeld = ",
+            "unknown key `is_mtls_enabeld`; did you mean `is_mtls_enabled`?",
         ),
+        ("is_tls_enabled = false", "", "`is_tls_enabled` is missing"),
+        ("can_generate_iv = false", "", "`can_generate_iv` is missing"),
     ] {
         let old = Old::new("softhsm").with(line, other);
         let (code, printed) = old.check();

@@ -14,7 +14,7 @@ use super::{
     AuditLevel, Authorization, BackendKind, BackendSettings, HealthSettings, KeyStoreSettings, LogFile, LogFormat,
     LogOutput, LogSettings, Pkcs11Settings, Rotation, Secret, SecretOrigin, ServerSettings, Settings, TcpKeepalive,
     TestKeySetting, TlsSettings, TrafficLimits, ours,
-    shared::{self, TlsFiles, Unique, check_region, ciphertext_metadata, warn_of_small_limits},
+    shared::{self, Unique, check_region, ciphertext_metadata, warn_of_small_limits},
     table::{Item, Table},
 };
 
@@ -236,15 +236,7 @@ fn tls_settings(mut table: Table<'_, '_>, security: Option<&Security>) -> Option
         );
         Some((roots?, vec![name?]))
     });
-    let files = TlsFiles {
-        certificate_chain: chain?,
-        private_key: key?,
-        client: match client {
-            Some(client) => Some(client?),
-            None => None,
-        },
-    };
-    files.load(table.source)
+    shared::tls(table.source, chain, key, client)
 }
 
 /// Where a logging module finds the HSM's own.

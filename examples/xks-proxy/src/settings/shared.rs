@@ -16,68 +16,69 @@ use super::{
 };
 use crate::tls::{TlsMaterial, TlsPart};
 
-/// The files of TLS, read and tried.
-pub(super) struct TlsFiles {
-    pub(super) certificate_chain: Item<PathBuf>,
-    pub(super) private_key: Item<PathBuf>,
-    pub(super) client: Option<(Item<PathBuf>, Vec<Item<String>>)>,
-}
+/// Of the clients whose certificates are taken.
+pub(super) type RootsAndNames = (Item<PathBuf>, Vec<Item<String>>);
 
-impl TlsFiles {
-    pub(super) fn load(self, source: &Source<'_>) -> Option<TlsSettings> {
-        let Self {
-            certificate_chain,
-            private_key,
-            client,
-        } = self;
-        let (chain, key) = (source.read(&certificate_chain), source.read(&private_key));
-        let roots = client.as_ref().map(|(roots, _)| source.read(roots));
-        let (chain, key) = (chain?, key?);
-        // One name, whole: what has an asterisk, or is no name, would match nobody's certificate.
-        let is_name = |name: &str| {
-            !name.is_empty()
-                && name
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
-        };
-        let names = client.iter().flat_map(|(_, names)| names);
-        for name in names.filter(|name| !is_name(&name.value)) {
-            let wrong = format!(
-                "{:?} is no name of a client: write it like cks.kms.eu-central-1.amazonaws.com",
-                name.value
-            );
-            source.error(name.span.clone(), wrong);
-        }
-        let names: Vec<String> = client
-            .iter()
-            .flat_map(|(_, names)| names)
-            .map(|name| name.value.clone())
-            .collect();
-        let material = match roots {
-            None => TlsMaterial::new(&chain, &key, None),
-            Some(roots) => TlsMaterial::new(&chain, &key, Some((&roots?, &names))),
-        };
-        let span_of = |part| match (part, &client) {
-            (TlsPart::PrivateKey, _) => private_key.span.clone(),
-            (TlsPart::ClientRoots, Some((roots, _))) => roots.span.clone(),
-            (TlsPart::CertificateChain | TlsPart::ClientRoots, _) => certificate_chain.span.clone(),
-        };
-        let material = material
-            .map_err(|error| source.error(span_of(error.part), error.to_string()))
-            .ok()?;
-        for doubt in material.doubts() {
-            source.warn(certificate_chain.span.clone(), doubt);
-        }
-        Some(TlsSettings {
-            certificate_chain: certificate_chain.value,
-            private_key: private_key.value,
-            client: client.map(|(roots, _)| ClientCertificates {
-                roots: roots.value,
-                names,
-            }),
-            material,
-        })
+/// The files of TLS, read and tried; none if one is missing or wrong. `client` is there when client certificates are asked
+/// for.
+pub(super) fn tls(
+    source: &Source<'_>,
+    certificate_chain: Option<Item<PathBuf>>,
+    private_key: Option<Item<PathBuf>>,
+    client: Option<Option<RootsAndNames>>,
+) -> Option<TlsSettings> {
+    let client = match client {
+        Some(client) => Some(client?),
+        None => None,
+    };
+    let (certificate_chain, private_key) = (certificate_chain?, private_key?);
+    let (chain, key) = (source.read(&certificate_chain), source.read(&private_key));
+    let roots = client.as_ref().map(|(roots, _)| source.read(roots));
+    let (chain, key) = (chain?, key?);
+    // One name, whole: what has an asterisk, or is no name, would match nobody's certificate.
+    let is_name = |name: &str| {
+        !name.is_empty()
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
+    };
+    let names = client.iter().flat_map(|(_, names)| names);
+    for name in names.filter(|name| !is_name(&name.value)) {
+        let wrong = format!(
+            "{:?} is no name of a client: write it like cks.kms.eu-central-1.amazonaws.com",
+            name.value
+        );
+        source.error(name.span.clone(), wrong);
     }
+    let names: Vec<String> = client
+        .iter()
+        .flat_map(|(_, names)| names)
+        .map(|name| name.value.clone())
+        .collect();
+    let material = match roots {
+        None => TlsMaterial::new(&chain, &key, None),
+        Some(roots) => TlsMaterial::new(&chain, &key, Some((&roots?, &names))),
+    };
+    let span_of = |part| match (part, &client) {
+        (TlsPart::PrivateKey, _) => private_key.span.clone(),
+        (TlsPart::ClientRoots, Some((roots, _))) => roots.span.clone(),
+        (TlsPart::CertificateChain | TlsPart::ClientRoots, _) => certificate_chain.span.clone(),
+    };
+    let material = material
+        .map_err(|error| source.error(span_of(error.part), error.to_string()))
+        .ok()?;
+    for doubt in material.doubts() {
+        source.warn(certificate_chain.span.clone(), doubt);
+    }
+    Some(TlsSettings {
+        certificate_chain: certificate_chain.value,
+        private_key: private_key.value,
+        client: client.map(|(roots, _)| ClientCertificates {
+            roots: roots.value,
+            names,
+        }),
+        material,
+    })
 }
 
 /// A credential of a checked id and secret (SIG-6).

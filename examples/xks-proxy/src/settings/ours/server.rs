@@ -7,7 +7,7 @@ use tracing::Level;
 use super::{DAY, DAY_MS};
 use crate::settings::{
     AuditLevel, HealthSettings, LogFile, LogFormat, LogOutput, LogSettings, ReadyWhen, Rotation, ServerSettings,
-    TcpKeepalive, TlsSettings, shared::TlsFiles, table::Table,
+    TcpKeepalive, TlsSettings, shared, table::Table,
 };
 
 pub(super) fn server(mut table: Table<'_, '_>) -> Option<ServerSettings> {
@@ -78,15 +78,7 @@ pub(super) fn tls(mut table: Table<'_, '_>) -> Option<TlsSettings> {
         }
         Some((roots?, names))
     });
-    let files = TlsFiles {
-        certificate_chain: chain?,
-        private_key: key?,
-        client: match client {
-            Some(client) => Some(client?),
-            None => None,
-        },
-    };
-    files.load(table.source)
+    shared::tls(table.source, chain, key, client)
 }
 
 pub(super) fn health(mut table: Table<'_, '_>) -> HealthSettings {

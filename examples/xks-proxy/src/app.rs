@@ -37,6 +37,9 @@ pub(crate) struct App {
     traffic: Mutex<HashMap<UriPathPrefix, Arc<Traffic>>>,
     /// Tokens that refused their PIN. As they are, they are not opened again: HSMs lock.
     refused: Mutex<Vec<BackendSettings>>,
+    /// Tokens that are being opened, also on behalf of a change that was given up: none is opened twice at once, or a PIN
+    /// would be tried as often.
+    opening: Mutex<Vec<BackendSettings>>,
     /// Counts changes, so that one that was given up does not come after another.
     turn: AtomicU64,
     budget: Duration,
@@ -59,6 +62,7 @@ impl App {
             served: ArcSwap::from_pointee(served(settings)),
             traffic: Mutex::new(traffic),
             refused: Mutex::default(),
+            opening: Mutex::default(),
             turn: AtomicU64::new(0),
             budget: settings.server.budget,
         })
@@ -69,6 +73,11 @@ impl App {
         self.turn.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// Whether another change has begun since.
+    pub(crate) fn is_late(&self, turn: u64) -> bool {
+        self.turn.load(Ordering::Relaxed) != turn
+    }
+
     /// Puts other settings in force, or changes nothing. It blocks for as long as it takes to open new key managers; if
     /// another turn has begun by then, nothing changes either.
     pub(crate) fn replace(&self, settings: &Settings, turn: u64) -> anyhow::Result<()> {
@@ -77,7 +86,7 @@ impl App {
         // Held until the end, so that two changes do not mix.
         let mut traffic = self.traffic.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = traffic.clone();
-        let is_late = self.turn.load(Ordering::Relaxed) != turn;
+        let is_late = self.is_late(turn);
         let replaced = key_stores(settings, &backends, &mut next).and_then(|key_stores| {
             ensure!(!is_late, "it took too long");
             let gone = self.proxy.key_stores().all();
@@ -119,7 +128,21 @@ impl App {
                 );
             }
         }
+        let opening = || self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = |new: &&BackendSettings| !former.settings().any(|old| old == *new);
+        let new: Vec<_> = settings.iter().filter(is_new).cloned().collect();
+        {
+            let mut opening = opening();
+            if let Some(known) = new.iter().find(|new| opening.iter().any(|old| old.is_same_token(new))) {
+                bail!(
+                    "[backends.{}]: the token is still being opened by an earlier attempt",
+                    known.name
+                );
+            }
+            opening.extend(new.iter().cloned());
+        }
         let opened = Backends::open(settings, Some(former));
+        opening().retain(|old| !new.contains(old));
         refused().extend(opened.as_ref().err().and_then(BackendError::refused_pin).cloned());
         Ok(opened?)
     }

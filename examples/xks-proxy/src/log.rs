@@ -188,24 +188,44 @@ impl<W: Write> Write for Counted<W> {
     }
 }
 
-/// LOG-2: JSON lets control characters beyond ASCII, and two that are line breaks to some programs, stand as they are.
-/// Where there are any: the line with each in its escaped form, which means the same.
+/// LOG-2: JSON lets characters beyond ASCII stand as they are that end a line for some programs, or that no reader sees, or
+/// that turn the text around. Where there are any: the line with each in its escaped form, which means the same.
 fn escaped(line: &[u8]) -> Option<Vec<u8>> {
-    let is_control = |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{2028}' | '\u{2029}');
     let line = std::str::from_utf8(line).ok()?;
-    if !line.contains(is_control) {
+    if line.is_ascii() && !line.contains('\u{7f}') || !line.contains(is_hidden) {
         return None;
     }
     let mut escaped = Vec::with_capacity(line.len() + 64);
     for c in line.chars() {
-        if is_control(c) {
-            // All of them have four digits.
-            let _ = write!(escaped, "\\u{:04x}", u32::from(c));
+        if is_hidden(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(escaped, "\\u{unit:04x}");
+            }
         } else {
             escaped.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
         }
     }
     Some(escaped)
+}
+
+/// Control and format characters, and what separates lines and paragraphs; but for the line break at a line's end.
+fn is_hidden(c: char) -> bool {
+    (c.is_control() && c != '\n')
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{600}'..='\u{605}'
+                | '\u{61c}'
+                | '\u{6dd}'
+                | '\u{70f}'
+                | '\u{180e}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
 }
 
 #[cfg(test)]
@@ -216,10 +236,10 @@ mod tests {
     #[test]
     fn a_line_of_json_is_one_line_to_everybody() {
         assert_eq!(escaped("{\"a\":\"ü\"}\n".as_bytes()), None);
-        let text = "\u{7f}\u{85}\u{2028}\u{2029}ü";
+        let text = "\u{7f}\u{85}\u{2028}\u{202e}\u{e0041}ü";
         let line = format!("{}\n", serde_json::json!({ "a": text }));
         let escaped = String::from_utf8(escaped(line.as_bytes()).unwrap()).unwrap();
-        assert_eq!(escaped, "{\"a\":\"\\u007f\\u0085\\u2028\\u2029ü\"}\n");
+        assert_eq!(escaped, "{\"a\":\"\\u007f\\u0085\\u2028\\u202e\\udb40\\udc41ü\"}\n");
         let read: serde_json::Value = serde_json::from_str(&escaped).unwrap();
         assert_eq!(read["a"], text);
     }

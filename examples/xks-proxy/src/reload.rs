@@ -104,9 +104,13 @@ impl Reload {
             }
             Err(_) => {
                 reloaded.next_turn(); // so that it does not take effect when nobody expects it any more
+                let names = self.files.0.keys().cloned().collect();
+                if let Ok(files) = tokio::task::spawn_blocking(move || Files::look(&names)).await {
+                    self.files = files; // it has been tried as it is
+                }
                 tracing::error!(
                     "settings not reloaded, the former ones stay in force: a key manager does not open within {} s; \
-                     leave it out, or as it was",
+                     leave it out or as it was, or try again with SIGHUP",
                     PATIENCE.as_secs()
                 );
                 metrics.count_reload(false);
@@ -152,6 +156,13 @@ fn reload(path: &Path, files: &Files, fixed: &Fixed, app: &App, turn: u64) -> Ou
         };
     };
     if let Err(error) = app.replace(&settings, turn) {
+        if app.is_late(turn) {
+            tracing::info!("a reload that had been given up has come to its end, and changed nothing");
+            return Outcome {
+                files: looked,
+                settings: None,
+            };
+        }
         let why = with_causes(&*error);
         return failed(looked, format!("{why}; SIGHUP tries again"));
     }

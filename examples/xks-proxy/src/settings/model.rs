@@ -191,6 +191,10 @@ impl BackendSettings {
         self.same_token(other).is_some_and(|(one, other)| one.pin != other.pin)
     }
 
+    pub(crate) fn is_same_token(&self, other: &Self) -> bool {
+        self.same_token(other).is_some()
+    }
+
     fn same_token<'s>(&'s self, other: &'s Self) -> Option<(&'s Pkcs11Settings, &'s Pkcs11Settings)> {
         match (&self.kind, &other.kind) {
             (BackendKind::Pkcs11(one), BackendKind::Pkcs11(other)) => {

@@ -201,9 +201,10 @@ fn security_settings(mut table: Table<'_, '_>) -> Security {
         table.error("`is_mtls_enabled` without `is_tls_enabled`: client certificates would not be asked for");
     }
     // Read, so that its keys are known.
-    if let Some(mut oso) = table.table("oso") {
+    let oso = table.table("oso").map(|mut oso| {
         oso.text("polar_file_path");
-    }
+        oso.span.clone()
+    });
     if let Some(secondary) = table
         .text("secondary_auth")
         .filter(|secondary| !secondary.value.is_empty())
@@ -216,6 +217,11 @@ fn security_settings(mut table: Table<'_, '_>) -> Security {
                  program's own format (`xks-proxy convert`, after taking this line out), then serve that file",
                 secondary.value
             ),
+        );
+    } else if let Some(span) = oso {
+        source.warn(
+            span,
+            "[security.oso] without `secondary_auth`: no policy is asked, here or by the sample proxy",
         );
     }
     Security { has_tls, has_mtls }
@@ -310,6 +316,10 @@ fn pkcs11_settings(
     let pin = table
         .text("user_pin")
         .map(|pin| Secret(Zeroizing::new(pin.value.into_bytes())));
+    if !table.is_present("user_pin") {
+        let doubt = "no `user_pin`: nobody logs in, and keys that need a login are not found";
+        source.warn(table.span.clone(), doubt);
+    }
     // What only the sample proxy's own pool of sessions has a use for.
     table.number::<u64>("session_pool_timeout_milli", 0..=u64::MAX);
     table.number::<u64>("context_read_timeout_milli", 0..=u64::MAX);

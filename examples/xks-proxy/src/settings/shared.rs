@@ -37,7 +37,7 @@ pub(super) fn tls(
     let (chain, key) = (chain?, key?);
     // One name, whole: what has an asterisk, or is no name, would match nobody's certificate.
     let is_name = |name: &str| {
-        !name.is_empty()
+        name.split('.').all(|label| !label.is_empty())
             && name
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))

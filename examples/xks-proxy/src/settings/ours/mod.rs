@@ -39,18 +39,19 @@ pub(super) fn settings(mut root: Table<'_, '_>, module: Option<&PathBuf>) -> Opt
     });
     let budget = server.as_ref().map_or(ServerSettings::BUDGET, |server| server.budget);
     if let Some(server) = &server {
-        let others = [health.listen, metrics];
-        let all: Vec<_> = others
+        let all: Vec<_> = [Some(server.listen), health.listen, metrics]
             .into_iter()
             .flatten()
-            .chain([server.listen])
-            .filter(|address| address.port() != 0)
             .collect();
-        if let Some(taken) = all
+        let collide = |one: &SocketAddr, other: &SocketAddr| {
+            let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+            one.port() != 0 && one.port() == other.port() && (everywhere || one.ip() == other.ip())
+        };
+        let taken = all
             .iter()
             .enumerate()
-            .find_map(|(place, address)| all.get(..place)?.contains(address).then_some(address))
-        {
+            .find(|(place, address)| all.iter().take(*place).any(|earlier| collide(earlier, address)));
+        if let Some((_, taken)) = taken {
             root.error(format!("two listeners have the address {taken}"));
         }
     }

@@ -95,6 +95,14 @@ pub(super) fn health(mut table: Table<'_, '_>) -> HealthSettings {
     let readiness_path = path("readiness_path", standard.readiness_path);
     let liveness_path = path("liveness_path", standard.liveness_path);
     for path in [&readiness_path, &liveness_path] {
+        if !path
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#'))
+        {
+            table.error(format!(
+                "{path:?} is no path of a URL, which has no spaces and no query"
+            ));
+        }
         if path.contains("/kms/xks/v1") {
             table.error(format!("{path:?} is a path of the API's"));
         }

@@ -27,7 +27,9 @@ const PATIENCE: Patience = Patience {
 
 /// Serves health, and nothing else, for as long as the runtime lives.
 pub(crate) fn serve_health(listener: Listener, health: Arc<Health>) {
-    serve(listener, move |request| health::answer_or_404(&health, request));
+    serve(listener, move |request| {
+        health.answer(request).unwrap_or_else(health::not_found)
+    });
 }
 
 /// Serves metrics, and nothing else, for as long as the runtime lives.

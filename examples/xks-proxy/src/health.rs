@@ -2,10 +2,7 @@
 //! follows the key managers' own deep checks (HLT-1) and ends first when the server is to stop.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -109,7 +106,7 @@ impl Health {
     }
 }
 
-/// Everything at a path of its own, and nothing else.
+/// At every path that a listener does not serve.
 pub(crate) fn not_found() -> Response<Full<Bytes>> {
     plain(StatusCode::NOT_FOUND, "there is nothing here\n")
 }
@@ -120,9 +117,4 @@ pub(crate) fn plain(status: StatusCode, text: &'static str) -> Response<Full<Byt
     let kind = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
-}
-
-/// Answers at the health paths alone.
-pub(crate) fn answer_or_404<B>(health: &Arc<Health>, request: &Request<B>) -> Response<Full<Bytes>> {
-    health.answer(request).unwrap_or_else(not_found)
 }

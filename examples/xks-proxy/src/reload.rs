@@ -65,8 +65,7 @@ impl Reload {
             tokio::select! {
                 _ = self.hangup.0.recv() => {}
                 () = look => {
-                    let names: BTreeSet<_> = self.files.0.keys().cloned().collect();
-                    let Ok(now) = tokio::task::spawn_blocking(move || Files::look(&names)).await else { continue };
+                    let now = self.files.look_again().await;
                     if now == self.files {
                         unrest = None;
                         continue;
@@ -84,10 +83,12 @@ impl Reload {
 
     async fn reload(&mut self, app: Arc<App>) {
         service_manager::reloading();
+        // What changes from here on, while it is being read or while a token hangs, is seen as changed afterwards.
+        self.files = self.files.look_again().await;
         let (path, files, fixed) = (self.path.clone(), self.files.clone(), self.fixed.clone());
         let metrics = Arc::clone(&app.metrics);
         let (reloaded, turn) = (Arc::clone(&app), app.next_turn());
-        let reloading = tokio::task::spawn_blocking(move || reload(&path, &files, &fixed, &app, turn));
+        let reloading = tokio::task::spawn_blocking(move || reload(&path, files, &fixed, &app, turn));
         match tokio::time::timeout(PATIENCE, reloading).await {
             Ok(Ok(Outcome { files, settings })) => {
                 self.files = files;
@@ -104,10 +105,6 @@ impl Reload {
             }
             Err(_) => {
                 reloaded.next_turn(); // so that it does not take effect when nobody expects it any more
-                let names = self.files.0.keys().cloned().collect();
-                if let Ok(files) = tokio::task::spawn_blocking(move || Files::look(&names)).await {
-                    self.files = files; // it has been tried as it is
-                }
                 tracing::error!(
                     "settings not reloaded, the former ones stay in force: a key manager does not open within {} s; \
                      leave it out or as it was, or try again with SIGHUP",
@@ -126,12 +123,12 @@ struct Outcome {
     settings: Option<Settings>,
 }
 
-fn reload(path: &Path, files: &Files, fixed: &Fixed, app: &App, turn: u64) -> Outcome {
-    // What changes while it is being read is seen as changed afterwards.
-    let before = Files::look(&files.0.keys().cloned().collect());
+/// `before` is how the files were before any of them is read.
+fn reload(path: &Path, before: Files, fixed: &Fixed, app: &App, turn: u64) -> Outcome {
+    let unchanged = |files| Outcome { files, settings: None };
     let failed = |files, reason: String| {
         tracing::error!("settings not reloaded, the former ones stay in force: {reason}");
-        Outcome { files, settings: None }
+        unchanged(files)
     };
     let Loaded {
         settings,
@@ -150,18 +147,12 @@ fn reload(path: &Path, files: &Files, fixed: &Fixed, app: &App, turn: u64) -> Ou
         }
     }
     let Some(settings) = settings else {
-        return Outcome {
-            files: looked,
-            settings: None,
-        };
+        return unchanged(looked);
     };
     if let Err(error) = app.replace(&settings, turn) {
         if app.is_late(turn) {
             tracing::info!("a reload that had been given up has come to its end, and changed nothing");
-            return Outcome {
-                files: looked,
-                settings: None,
-            };
+            return unchanged(looked);
         }
         let why = with_causes(&*error);
         return failed(looked, format!("{why}; SIGHUP tries again"));
@@ -213,6 +204,13 @@ impl Files {
 
     pub(crate) fn look(names: &BTreeSet<PathBuf>) -> Self {
         Self(names.iter().map(|name| (name.clone(), state(name))).collect())
+    }
+
+    /// The same files, as they are now.
+    async fn look_again(&self) -> Self {
+        let names = self.0.keys().cloned().collect();
+        let look = tokio::task::spawn_blocking(move || Self::look(&names));
+        look.await.unwrap_or_else(|_| self.clone()) // it does not panic
     }
 
     /// Both; of what is in both, as it is here.

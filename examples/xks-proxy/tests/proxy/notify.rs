@@ -21,10 +21,8 @@ fn wait_for(socket: &UnixDatagram, wanted: &str) -> String {
     panic!("no {wanted}");
 }
 
-/// It says when it is ready, when it reads its settings anew and is ready again, and when it stops.
-#[test]
-fn a_service_manager_is_told() {
-    let settings = Settings::new();
+/// The server, and the socket on which a service manager hears of it.
+fn notified(settings: &Settings) -> (Process, UnixDatagram) {
     let path = settings.file("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -33,7 +31,14 @@ fn a_service_manager_is_told() {
         .arg("--config")
         .arg(settings.write())
         .env("NOTIFY_SOCKET", &path);
-    let process = Process::start(&mut command);
+    (Process::start(&mut command), socket)
+}
+
+/// It says when it is ready, when it reads its settings anew and is ready again, and when it stops.
+#[test]
+fn a_service_manager_is_told() {
+    let settings = Settings::new();
+    let (process, socket) = notified(&settings);
     wait_for(&socket, "READY=1");
     process.signal(Signal::HUP);
     let message = wait_for(&socket, "RELOADING=1");
@@ -53,15 +58,7 @@ fn a_service_manager_is_told() {
 #[test]
 fn a_failed_reload_ends_ready() {
     let settings = Settings::new();
-    let path = settings.file("notify");
-    let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut command = program();
-    command
-        .arg("--config")
-        .arg(settings.write())
-        .env("NOTIFY_SOCKET", &path);
-    let process = Process::start(&mut command);
+    let (process, socket) = notified(&settings);
     wait_for(&socket, "READY=1");
     settings.folder.replace("settings.toml", "no TOML");
     process.signal(Signal::HUP);

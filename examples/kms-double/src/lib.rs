@@ -1,0 +1,3 @@
+//! What AWS KMS does to an external key store proxy.
+
+#![forbid(unsafe_code)]

@@ -20,6 +20,18 @@ pub enum AadFraming {
     /// the digest when the request has no AAD field. For HSMs that take little AAD, and for ciphertexts that
     /// were made by that proxy.
     Digest,
+    /// From `Digest` to `Spec` without losing a ciphertext (ENC-8): encrypts as `Spec` and says so with
+    /// [`MARK`](Self::MARK) at the head of the ciphertext metadata; decrypts what is marked as `Spec` and everything
+    /// else as `Digest`. The mark takes 2 of the 20 bytes of metadata. A backend does not see it; for one that wants
+    /// more than the other 18, `Digest` stays in use.
+    ///
+    /// No metadata that `Digest` ciphertexts already have may begin with the mark. It is no text in UTF-8.
+    Migrating,
+}
+
+impl AadFraming {
+    /// What the ciphertext metadata of [`Migrating`](Self::Migrating) begins with.
+    pub const MARK: [u8; 2] = [0xad, 0x01];
 }
 
 /// AAD of more than 65 535 bytes, which no framing can express.
@@ -38,15 +50,24 @@ pub struct BoundAad(Arc<Frame>);
 /// data integrity value, the latter must be contiguous.
 #[derive(Clone)]
 struct Frame {
-    /// `Spec`: length, AAD, metadata length, metadata. `Digest`: two unused bytes, AAD, then the input.
+    framing: AadFraming,
+    /// Whether the request has the AAD field, be it empty.
+    is_present: bool,
+    /// Length, AAD, then by layout. `Spec`: metadata length, metadata; all of it is the input. `Digest`: the input.
     buffer: Vec<u8>,
     /// The AAD is `buffer[LENGTH_BYTES..aad_end]`.
     aad_end: usize,
-    /// The input is `buffer[input_start..]`.
-    input_start: usize,
+    layout: Layout,
     /// The metadata's length stands at `buffer[metadata_start]`.
     metadata_start: usize,
+    /// What the backend knows of the metadata: all but the mark.
     metadata: Option<CiphertextMetadata>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    Spec,
+    Digest,
 }
 
 /// What `u16be(len(AAD))` takes.
@@ -55,7 +76,8 @@ const LENGTH_BYTES: usize = 2;
 const MAX_TAIL: usize = LENGTH_BYTES + 32 + 1 + CiphertextMetadata::MAX_LENGTH;
 
 impl BoundAad {
-    /// Frames a request's AAD (`None` when the request has no such field) and the metadata.
+    /// Frames a request's AAD (`None` when the request has no such field) and a backend's metadata, as for an
+    /// encryption.
     ///
     /// The pipeline does this for a backend; it is public for tests.
     ///
@@ -77,20 +99,35 @@ impl BoundAad {
     /// The GCM AAD input.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        self.0.buffer.get(self.0.input_start..).unwrap_or_default()
+        let start = match self.0.layout {
+            Layout::Spec => 0,
+            Layout::Digest => self.0.aad_end,
+        };
+        self.0.buffer.get(start..).unwrap_or_default()
     }
 
-    /// The ciphertext metadata that is part of it.
+    /// The ciphertext metadata that is part of it, as the backend gave it.
     #[must_use]
     pub fn metadata(&self) -> Option<&CiphertextMetadata> {
         self.0.metadata.as_ref()
     }
 
+    /// The ciphertext metadata as KMS gets it; empty if there is none.
+    pub(crate) fn sent_metadata(&self) -> &[u8] {
+        self.0.buffer.get(self.0.metadata_start + 1..).unwrap_or_default()
+    }
+
+    /// Whether decrypt will see which framing this was made in. It would not if a backend's own metadata, with no
+    /// room for the mark, began with the mark.
+    pub(crate) fn is_readable_again(&self) -> bool {
+        self.0.framing != AadFraming::Migrating
+            || (self.0.layout == Layout::Spec) == self.sent_metadata().starts_with(&AadFraming::MARK)
+    }
+
     /// Whether both are made from the same AAD in the same framing, whatever their metadata.
     pub(crate) fn is_of_the_same_request(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-            || (self.0.input_start == other.0.input_start
-                && self.0.buffer.get(..self.0.metadata_start) == other.0.buffer.get(..other.0.metadata_start))
+        let of = |aad: &Self| (aad.0.framing, aad.0.is_present);
+        Arc::ptr_eq(&self.0, &other.0) || (of(self) == of(other) && self.raw() == other.raw())
     }
 
     /// The AAD as the request had it.
@@ -98,14 +135,60 @@ impl BoundAad {
         self.0.buffer.get(LENGTH_BYTES..self.0.aad_end).unwrap_or_default()
     }
 
-    /// Writes the metadata behind the AAD, in place unless a clone of this is still held somewhere.
+    /// Binds a backend's metadata for an encryption, in place unless a clone of this is still held somewhere.
     pub(crate) fn set_metadata(&mut self, metadata: Option<CiphertextMetadata>) {
         let frame = Arc::make_mut(&mut self.0);
         let bytes = metadata.as_ref().map_or(&[][..], CiphertextMetadata::as_bytes);
-        frame.buffer.truncate(frame.metadata_start);
-        frame.buffer.push(bytes.len() as u8); // at most 20
-        frame.buffer.extend_from_slice(bytes);
+        let room = CiphertextMetadata::MAX_LENGTH - AadFraming::MARK.len();
+        match frame.framing {
+            AadFraming::Migrating if bytes.len() <= room => frame.write(Layout::Spec, &AadFraming::MARK, bytes),
+            AadFraming::Spec => frame.write(Layout::Spec, &[], bytes),
+            AadFraming::Digest | AadFraming::Migrating => frame.write(Layout::Digest, &[], bytes),
+        }
         frame.metadata = metadata;
+    }
+
+    /// Binds the metadata that came with a ciphertext, for a decryption.
+    pub(crate) fn set_sent_metadata(&mut self, sent: Option<CiphertextMetadata>) {
+        let bytes = sent.as_ref().map_or(&[][..], CiphertextMetadata::as_bytes);
+        match self.0.framing {
+            AadFraming::Migrating => match bytes.strip_prefix(&AadFraming::MARK) {
+                Some(own) => self.set_metadata(own.try_into().ok()), // ENC-8
+                None => {
+                    let frame = Arc::make_mut(&mut self.0);
+                    frame.write(Layout::Digest, &[], bytes);
+                    frame.metadata = sent;
+                }
+            },
+            AadFraming::Spec | AadFraming::Digest => self.set_metadata(sent),
+        }
+    }
+}
+
+impl Frame {
+    /// Writes all that follows the AAD.
+    fn write(&mut self, layout: Layout, mark: &[u8], metadata: &[u8]) {
+        if layout != self.layout {
+            self.lay_out(layout);
+        }
+        self.buffer.truncate(self.metadata_start);
+        self.buffer.push((mark.len() + metadata.len()) as u8); // at most 20
+        self.buffer.extend_from_slice(mark);
+        self.buffer.extend_from_slice(metadata);
+    }
+
+    /// Writes what stands between the AAD and the metadata's length.
+    fn lay_out(&mut self, layout: Layout) {
+        self.layout = layout;
+        self.buffer.truncate(self.aad_end);
+        if layout == Layout::Digest {
+            let digest = Sha256::digest(self.buffer.get(LENGTH_BYTES..).unwrap_or_default());
+            self.buffer.extend_from_within(..LENGTH_BYTES);
+            if self.is_present {
+                self.buffer.extend_from_slice(&digest);
+            }
+        }
+        self.metadata_start = self.buffer.len();
     }
 }
 
@@ -142,31 +225,23 @@ impl RawAad {
     pub(crate) fn frame(self, framing: AadFraming) -> Result<BoundAad, AadTooLong> {
         let length = u16::try_from(self.len()).map_err(|_| AadTooLong)?.to_be_bytes();
         let Self { mut buffer, is_present } = self;
+        for (to, from) in buffer.iter_mut().zip(length) {
+            *to = from;
+        }
         let aad_end = buffer.len();
-        let input_start = match framing {
-            AadFraming::Spec => {
-                for (to, from) in buffer.iter_mut().zip(length) {
-                    *to = from;
-                }
-                0
-            }
-            AadFraming::Digest => {
-                let digest = Sha256::digest(buffer.get(LENGTH_BYTES..).unwrap_or_default());
-                buffer.extend_from_slice(&length);
-                if is_present {
-                    buffer.extend_from_slice(&digest);
-                }
-                aad_end
-            }
-        };
-        let metadata_start = buffer.len();
-        let mut bound = BoundAad(Arc::new(Frame {
+        let mut frame = Frame {
+            framing,
+            is_present,
             buffer,
             aad_end,
-            input_start,
-            metadata_start,
+            layout: Layout::Spec,
+            metadata_start: aad_end,
             metadata: None,
-        }));
+        };
+        if framing == AadFraming::Digest {
+            frame.lay_out(Layout::Digest);
+        }
+        let mut bound = BoundAad(Arc::new(frame));
         bound.set_metadata(None);
         Ok(bound)
     }
@@ -244,12 +319,64 @@ mod tests {
         assert_eq!((clone.raw(), aad.raw()), (&b"aad"[..], &b"aad"[..]));
     }
 
+    /// ENC-8: marked is `Spec`, and only that; what a backend sees has no mark.
+    #[test]
+    fn migrating_says_which_framing_it_used() {
+        let framed = |framing, own: Option<&[u8]>| BoundAad::new(framing, Some(b"aad"), own.map(metadata)).unwrap();
+        for own in [None, Some(&b"v=1"[..]), Some(&[7; 18]), Some(&[7; 19]), Some(&[7; 20])] {
+            let new = framed(AadFraming::Migrating, own);
+            let is_marked = own.is_none_or(|own| own.len() <= 18);
+            let sent = if is_marked { &AadFraming::MARK[..] } else { &[] };
+            let sent = [sent, own.unwrap_or_default()].concat();
+            assert_eq!(
+                (new.sent_metadata(), new.metadata()),
+                (&*sent, own.map(metadata).as_ref())
+            );
+            assert!(new.is_readable_again());
+            let same = if is_marked {
+                AadFraming::Spec
+            } else {
+                AadFraming::Digest
+            };
+            assert_eq!(new.as_bytes(), framed(same, Some(&sent)).as_bytes());
+
+            // On decrypt: the new one as it was bound, and what is not marked as `Digest`.
+            for (sent, expected) in [
+                (Some(&*sent), &new),
+                (own, &framed(AadFraming::Digest, own)),
+                (None, &framed(AadFraming::Digest, None)),
+            ] {
+                let mut again = framed(AadFraming::Migrating, Some(b"bound before"));
+                again.set_sent_metadata(sent.filter(|sent| !sent.is_empty()).map(metadata));
+                assert_eq!(again.as_bytes(), expected.as_bytes(), "{sent:?}");
+                assert_eq!((again.metadata(), again.raw()), (expected.metadata(), &b"aad"[..]));
+            }
+        }
+        let no_aad = BoundAad::new(AadFraming::Migrating, None, Some(metadata(&[7; 20]))).unwrap();
+        assert_eq!(no_aad.as_bytes(), bound(AadFraming::Digest, None, Some(&[7; 20])));
+    }
+
+    /// ENC-8: a mark for which there was no room would be read as one on decrypt.
+    #[test]
+    fn a_mark_that_is_none_is_noticed() {
+        let looks_marked = metadata(&[&AadFraming::MARK[..], &[7; 17]].concat());
+        for (framing, is_readable) in [(AadFraming::Migrating, false), (AadFraming::Digest, true)] {
+            let aad = BoundAad::new(framing, None, Some(looks_marked)).unwrap();
+            assert_eq!(aad.is_readable_again(), is_readable);
+        }
+    }
+
     #[test]
     fn another_requests_aad_is_known_as_such() {
         let aad = |framing, aad: Option<&[u8]>, md: &[u8]| BoundAad::new(framing, aad, Some(metadata(md))).unwrap();
         let this = aad(AadFraming::Digest, Some(b""), b"1");
         assert!(this.is_of_the_same_request(&this.clone()));
         assert!(this.is_of_the_same_request(&aad(AadFraming::Digest, Some(b""), b"22")));
+        let migrating = |md| aad(AadFraming::Migrating, Some(b""), md);
+        assert!(
+            migrating(b"1").is_of_the_same_request(&migrating(&[7; 20])),
+            "in both layouts"
+        );
         for other in [
             aad(AadFraming::Spec, Some(b""), b"1"),
             aad(AadFraming::Digest, None, b"1"),
@@ -266,7 +393,7 @@ mod tests {
             a in prop::collection::vec(0u8..3, 0..6), b in prop::collection::vec(0u8..3, 0..6),
             m in prop::option::of(prop::collection::vec(0u8..3, 1..4)),
             n in prop::option::of(prop::collection::vec(0u8..3, 1..4)),
-            framing in prop_oneof![Just(AadFraming::Spec), Just(AadFraming::Digest)],
+            framing in prop_oneof![Just(AadFraming::Spec), Just(AadFraming::Digest), Just(AadFraming::Migrating)],
         ) {
             let left = bound(framing, Some(&a), m.as_deref());
             let right = bound(framing, Some(&b), n.as_deref());

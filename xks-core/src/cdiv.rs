@@ -12,7 +12,7 @@ use crate::ciphertext::Encrypted;
 pub(crate) fn ciphertext_data_integrity_value(encrypted: &Encrypted) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(encrypted.aad.raw());
-    hash.update(encrypted.aad.metadata().map_or(&[][..], |metadata| metadata.as_bytes()));
+    hash.update(encrypted.aad.sent_metadata());
     hash.update(encrypted.iv.as_bytes());
     hash.update(&encrypted.ciphertext);
     hash.update(encrypted.tag.as_bytes());

@@ -1,12 +1,9 @@
 //! Holds `docs/requirements.md` against the workspace: every row marked M or S is cited by a comment in the code that
-//! keeps it and by the comment above a test that proves it, or stands in the table of what is not kept yet.
+//! keeps it and by the comment above a test that proves it; every row for operators stands in the server's guide.
 //!
 //! `cargo test -p xks-core --test requirements -- --nocapture` prints who cites what.
 
 use std::{collections::BTreeSet, fs, io, path::Path};
-
-/// The part of the document that lists what nothing keeps yet.
-const NOT_KEPT: &str = "\n## Not kept by the library yet\n";
 
 /// An id, what kind of comment it stands in, and where: a file, or for a test its name.
 type Citation = (String, By, String);
@@ -61,14 +58,14 @@ fn citations(file: &str, source: &str, groups: &BTreeSet<&str>) -> BTreeSet<Cita
     found
 }
 
-/// The rows `| id | cell | ...` of the tables in a part of the document: id and next cell.
-fn rows(part: &str) -> impl Iterator<Item = (&str, &str)> {
-    part.lines().filter_map(|line| {
+/// The rows `| id | level | requirement |` of the document's tables.
+fn rows(document: &str) -> impl Iterator<Item = (&str, &str, &str)> {
+    document.lines().filter_map(|line| {
         let mut cells = line.strip_prefix("| ")?.split(" | ");
-        let (id, cell) = (cells.next()?, cells.next()?);
+        let (id, level, requirement) = (cells.next()?, cells.next()?, cells.next()?);
         let (group, number) = id.split_once('-')?;
         let is_id = group.bytes().all(|byte| byte.is_ascii_uppercase()) && number.parse::<u32>().is_ok();
-        is_id.then_some((id, cell))
+        is_id.then_some((id, level, requirement))
     })
 }
 
@@ -90,37 +87,36 @@ fn walk(folder: &Path, root: &Path, groups: &BTreeSet<&str>, found: &mut BTreeSe
     Ok(())
 }
 
-/// A line for each id, and what is wrong with these citations of the document's requirements.
-fn judge(document: &str, cited: &BTreeSet<Citation>) -> (Vec<String>, Vec<String>) {
+/// A line for each id, and what is wrong with these citations of the document's requirements. `guide` is the text for
+/// operators.
+fn judge(document: &str, guide: &str, cited: &BTreeSet<Citation>) -> (Vec<String>, Vec<String>) {
     let (mut table, mut problems) = (Vec::new(), Vec::new());
-    let (kept, not_kept) = document.split_once(NOT_KEPT).unwrap_or((document, ""));
-    let not_kept: BTreeSet<&str> = rows(not_kept).map(|(id, _)| id).collect();
     let mut known = BTreeSet::new();
-    for (id, level) in rows(kept) {
+    for (id, level, requirement) in rows(document) {
         let places = |kind| {
             let of_id = cited.iter().filter(move |(cited, by, _)| cited == id && *by == kind);
             of_id.map(|(_, _, place)| &**place).collect::<Vec<_>>().join(" ")
         };
         let (code, tests) = (places(By::Code), places(By::Test));
-        table.push(format!("{id:7} {level:4} code: {code} tests: {tests}"));
+        let is_for_operators = requirement.starts_with("For operators");
+        let kept_by = if is_for_operators { "the operator, see the guide; " } else { "" };
+        table.push(format!("{id:7} {level:4} {kept_by}code: {code} tests: {tests}"));
         let mut require = |holds: bool, problem: &str| {
             if !holds {
                 problems.push(format!("{id} {problem}"));
             }
         };
         require(known.insert(id), "stands in the document twice");
-        if not_kept.contains(id) {
-            let stale = format!("is listed as not kept, yet proved by {tests}");
-            require(tests.is_empty(), &stale);
-        } else if level.contains(['M', 'S']) {
+        if level.contains(['M', 'S']) {
             require(!code.is_empty(), "is not cited in code");
             require(!tests.is_empty(), "is not cited by a test");
         }
+        let group = id.split('-').next().into_iter().collect();
+        let in_guide = !is_for_operators || ids(guide, &group).any(|cited| cited == id);
+        require(in_guide, "is for operators, and not in their guide");
     }
-    let cited = cited.iter().map(|(id, _, place)| (&**id, &**place));
-    let listed = not_kept.iter().map(|id| (*id, "the table of what is not kept"));
-    let unknown = cited.chain(listed).filter(|(id, _)| !known.contains(id));
-    problems.extend(unknown.map(|(id, place)| format!("{id} is not in the document, yet named by {place}")));
+    let unknown = cited.iter().filter(|(id, ..)| !known.contains(&**id));
+    problems.extend(unknown.map(|(id, _, place)| format!("{id} is not in the document, yet named by {place}")));
     (table, problems)
 }
 
@@ -128,10 +124,11 @@ fn judge(document: &str, cited: &BTreeSet<Citation>) -> (Vec<String>, Vec<String
 fn every_requirement_is_kept_and_proved() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let document = fs::read_to_string(root.join("docs/requirements.md")).unwrap();
-    let groups = rows(&document).filter_map(|(id, _)| id.split('-').next()).collect();
+    let guide = fs::read_to_string(root.join("examples/xks-proxy/README.md")).unwrap();
+    let groups = rows(&document).filter_map(|(id, ..)| id.split('-').next()).collect();
     let mut cited = BTreeSet::new();
     walk(root, root, &groups, &mut cited).unwrap();
-    let (table, problems) = judge(&document, &cited);
+    let (table, problems) = judge(&document, &guide, &cited);
     println!("{}", table.join("\n"));
     assert!(table.len() >= 60, "requirements are missing");
     assert!(problems.is_empty(), "what is wrong:\n{}", problems.join("\n"));
@@ -178,22 +175,21 @@ fn citations_are_found_where_they_count() {
 
 #[test]
 fn each_fault_is_reported() {
-    let kept = "| A-1 | M | text |\n| A-2 | – | text | more |\n";
-    let not_kept = &format!("{kept}{NOT_KEPT}| A-1 | The server. |\n");
+    let document = "| A-1 | M | text |\n| A-2 | – | text | more |\n| A-3 | – | For operators: text |\n";
+    let guide = "what A-3 wants";
     let code = "// A-1\nfn code() {}\n";
     let both = &format!("{code}#[cfg(test)]\nmod tests {{\n/// A-1\n#[test]\nfn proof() {{}}\n");
-    let unknown = &format!("// A-3\n\n{both}");
-    let cases: [(&str, &str, &[&str]); 7] = [
-        (kept, both, &[]),
-        (kept, "", &["A-1 is not cited in code", "A-1 is not cited by a test"]),
-        (kept, code, &["A-1 is not cited by a test"]),
-        (kept, unknown, &["A-3 is not in the document, yet named by f.rs"]),
-        (not_kept, code, &[]),
-        (not_kept, both, &["A-1 is listed as not kept, yet proved by proof"]),
-        (&kept.replace("A-2", "A-1"), both, &["A-1 stands in the document twice"]),
+    let unknown = &format!("// A-4\n\n{both}");
+    let cases: [(&str, &str, &str, &[&str]); 6] = [
+        (document, guide, both, &[]),
+        (document, guide, "", &["A-1 is not cited in code", "A-1 is not cited by a test"]),
+        (document, guide, code, &["A-1 is not cited by a test"]),
+        (document, guide, unknown, &["A-4 is not in the document, yet named by f.rs"]),
+        (document, "A-33", both, &["A-3 is for operators, and not in their guide"]),
+        (&document.replace("A-2", "A-1"), guide, both, &["A-1 stands in the document twice"]),
     ];
-    for (document, source, expected) in cases {
-        let (_, problems) = judge(document, &citations("f.rs", source, &["A"].into()));
+    for (document, guide, source, expected) in cases {
+        let (_, problems) = judge(document, guide, &citations("f.rs", source, &["A"].into()));
         assert_eq!(problems, expected, "{document}{source}");
     }
 }

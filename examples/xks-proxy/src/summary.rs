@@ -129,6 +129,7 @@ async fn key_store(
         "AAD framing",
         match store.aad_framing {
             AadFraming::Digest => "digest: SHA-256 of the AAD, as AWS's sample proxy",
+            AadFraming::Migrating => "migrating: what is new as the specification says, and marked",
             _ => "spec: as the specification says",
         },
     );

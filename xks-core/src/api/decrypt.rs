@@ -184,7 +184,7 @@ impl<'a> DecryptBody<'a> {
     pub(crate) fn into_request(self, framing: AadFraming, limits: Limits) -> Result<DecryptRequest<'a>, Error> {
         check_size(self.ciphertext.len(), limits.plaintext, "ciphertext")?;
         let mut aad = frame_aad(self.aad, framing, limits)?;
-        aad.set_metadata(self.metadata);
+        aad.set_sent_metadata(self.metadata);
         Ok(DecryptRequest {
             request_metadata: self.request_metadata,
             ciphertext: self.ciphertext,

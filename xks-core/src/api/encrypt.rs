@@ -74,13 +74,17 @@ impl<'a> EncryptRequest<'a> {
         self.note.write(member);
     }
 
-    /// Whether what was encrypted was authenticated with this request's AAD, and is of the right length (ENC-6, ENC-7).
+    /// Whether what was encrypted was authenticated with this request's AAD, is of the right length, and can be read
+    /// again (ENC-6, ENC-7, ENC-8).
     pub(crate) fn check(&self, encrypted: &Encrypted) -> Result<(), &'static str> {
         if encrypted.ciphertext.len() != self.plaintext.len() {
             return Err("the backend returned a ciphertext of another length than the plaintext");
         }
         if !encrypted.aad.is_of_the_same_request(&self.aad) {
             return Err("the backend authenticated the AAD of another request");
+        }
+        if !encrypted.aad.is_readable_again() {
+            return Err("the backend's ciphertext metadata begins with the mark of the migrating framing");
         }
         Ok(())
     }
@@ -197,8 +201,9 @@ impl Encrypted {
             .field("ciphertext", &self.ciphertext)
             .field("initializationVector", self.iv.as_bytes())
             .field("authenticationTag", self.tag.as_bytes());
-        if let Some(metadata) = self.aad.metadata() {
-            object = object.field("ciphertextMetadata", metadata.as_bytes());
+        let metadata = self.aad.sent_metadata();
+        if !metadata.is_empty() {
+            object = object.field("ciphertextMetadata", metadata);
         }
         if let Some(value) = integrity_value {
             object = object.field("ciphertextDataIntegrityValue", value);

@@ -13,6 +13,7 @@ mod access;
 mod bad_input;
 mod failures;
 mod fleet;
+mod migrating;
 mod operations;
 #[path = "../support/mod.rs"]
 mod support;

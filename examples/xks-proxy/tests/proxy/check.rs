@@ -137,7 +137,14 @@ fn contradictions_are_errors() {
     let other = "ANOTHER2ACCESS3KEY4ID5";
     let fleet =
         "[backends.a]\nkind = \"fleet\"\nmembers = [\"b\"]\n[backends.b]\nkind = \"fleet\"\nmembers = [\"a\"]\n";
+    let migrating = |metadata: &str| {
+        let keys = format!("all_keys = true\naad_framing = \"migrating\"\nciphertext_metadata = \"{metadata}\"");
+        Settings::new().key_stores(&key_store(PREFIX, &keys, &[usual_credential()]))
+    };
     for (settings, said) in [
+        // ENC-8
+        (migrating("rQE="), "begins as the mark"),
+        (migrating("AAAAAAAAAAAAAAAAAAAAAAAAAA=="), "no room"),
         (
             Settings::new().key_stores(&two(ACCESS_KEY_ID, "/example/tenant-b")),
             "is used twice",

@@ -3,13 +3,13 @@
 use std::{fs, os::unix::fs::symlink, time::Duration};
 
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
 use crate::support::{
     ACCESS_KEY_ID, Connection, Curl, Http, Leaf, Load, OTHER_ACCESS_KEY_ID, OTHER_SECRET, PATIENCE, PREFIX,
-    SECRET_ACCESS_KEY, Server, Settings, Site, Style, Target, Token, body, credential, error, key_store, program,
-    signer, usual_credential, usual_signer, wait_until,
+    SECRET_ACCESS_KEY, Server, Settings, Site, Style, Target, Token, body, ciphertext, credential, decode, encode,
+    error, key_store, plaintext, program, signer, usual_credential, usual_signer, wait_until,
 };
 
 const ALL_STYLES: [Style; 3] = [Style::KeepAlive, Style::Reconnecting, Style::Http2];
@@ -24,6 +24,34 @@ fn other_credential() -> String {
 
 fn status_with(curl: &Curl, id: &str, secret: &str) -> u16 {
     curl.call_as(&format!("{id}:{secret}"), "health", &body(&json!({}))).0
+}
+
+/// ENC-8: a token's key store goes over to the specification's framing. What was encrypted before decrypts on.
+#[test]
+fn a_key_store_migrates_to_another_framing() {
+    let token = Token::new();
+    let with_framing = |framing: &str| format!("all_keys = true\naad_framing = \"{framing}\"");
+    let mut settings = token.settings_with("", &with_framing("digest"));
+    let server = token.serve(&settings);
+    let curl = server.curl();
+    let aad = json!({ "additionalAuthenticatedData": encode(b"project=nile") });
+    let with_aad = |mut body: Value| {
+        body.as_object_mut().unwrap().extend(aad.as_object().unwrap().clone());
+        body
+    };
+    let encrypt = || curl.call("keys/known/encrypt", &with_aad(plaintext(b"secret")), &[]);
+    let (status, old) = encrypt();
+    assert_eq!((status, &old["ciphertextMetadata"]), (200, &Value::Null), "{old}");
+
+    settings.key_stores = key_store(PREFIX, &with_framing("migrating"), &[usual_credential()]);
+    settings.write();
+    server.reload();
+    let (status, new) = encrypt();
+    assert_eq!((status, decode(&new["ciphertextMetadata"])), (200, vec![0xad, 0x01]));
+    for encrypted in [&old, &new] {
+        let (status, answer) = curl.call("keys/known/decrypt", &with_aad(ciphertext(encrypted)), &[]);
+        assert_eq!((status, &answer["plaintext"]), (200, &encode(b"secret")), "{answer}");
+    }
 }
 
 /// SIG-7: a second credential is added, the client goes over to it, the first is removed. No request fails, no connection

@@ -1,6 +1,6 @@
 //! `[[key_stores]]`: the tenants.
 
-use xks_core::{AadFraming, AccessKeyId, KeyId, Limits, UriPathPrefix};
+use xks_core::{AadFraming, AccessKeyId, CiphertextMetadata, KeyId, Limits, UriPathPrefix};
 
 use super::{authorization::authorization, backends::Backends, one_secret};
 use crate::settings::{
@@ -45,11 +45,23 @@ fn key_store(mut table: Table<'_, '_>, backends: &Backends, unique: &mut Unique)
     }
     let credentials: Vec<_> = credential_tables.into_iter().filter_map(credential).collect();
     unique.check(&table, prefix.as_ref(), &credentials, keys.as_deref());
-    let framings = [("spec", AadFraming::Spec), ("digest", AadFraming::Digest)];
+    let framings = [
+        ("spec", AadFraming::Spec),
+        ("digest", AadFraming::Digest),
+        ("migrating", AadFraming::Migrating),
+    ];
     let aad_framing = table.one_of("aad_framing", &framings).unwrap_or_default();
     let metadata = table
         .text("ciphertext_metadata")
         .and_then(|text| ciphertext_metadata(source, text));
+    if let (AadFraming::Migrating, Some(metadata)) = (aad_framing, metadata.as_ref().map(CiphertextMetadata::as_bytes))
+    {
+        if metadata.starts_with(&AadFraming::MARK) {
+            table.error("`ciphertext_metadata` begins as the mark of `aad_framing = \"migrating\"` does");
+        } else if metadata.len() + AadFraming::MARK.len() > CiphertextMetadata::MAX_LENGTH {
+            table.error("`ciphertext_metadata` leaves no room for the 2 bytes of `aad_framing = \"migrating\"`");
+        }
+    }
     let kind = backend.as_deref().and_then(|name| backends.kind(name));
     match kind {
         Some(BackendKind::Soft(_)) if metadata.is_some() => {

@@ -39,15 +39,17 @@ impl<'a> Authorization<'a> {
 
         let (mut credential, mut signed_headers, mut signature) = (None, None, None);
         for part in parts.split(',') {
-            let (name, value) = part
-                .trim_matches(' ')
-                .split_once('=')
-                .ok_or(malformed("a part has no `=`"))?;
-            let slot = match name {
-                "Credential" => &mut credential,
-                "SignedHeaders" => &mut signed_headers,
-                "Signature" => &mut signature,
-                _ => return Err(malformed("a part is neither Credential, SignedHeaders nor Signature")),
+            let part = without_spaces_around(part);
+            let (slot, value) = if let Some(value) = part.strip_prefix("Credential=") {
+                (&mut credential, value)
+            } else if let Some(value) = part.strip_prefix("SignedHeaders=") {
+                (&mut signed_headers, value)
+            } else if let Some(value) = part.strip_prefix("Signature=") {
+                (&mut signature, value)
+            } else {
+                return Err(malformed(
+                    "a part is neither Credential=, SignedHeaders= nor Signature=",
+                ));
             };
             if slot.replace(value).is_some() {
                 return Err(malformed("a part is there twice"));
@@ -69,19 +71,15 @@ impl<'a> Authorization<'a> {
 
 impl<'a> Scope<'a> {
     fn parse(text: &'a str) -> Result<Self, Rejection> {
-        let mut parts = text.split('/');
-        let (Some(date), Some(region), Some(service), Some(terminator), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
-        else {
+        let mut parts = text.splitn(3, '/');
+        let (Some(date), Some(region), Some(rest)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(Rejection::MalformedAuthorization("the scope does not have four parts"));
         };
         if date.len() != 8 || !date.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(Rejection::MalformedAuthorization("the scope's date is not yyyymmdd"));
         }
-        if service != SERVICE {
-            return Err(Rejection::WrongService);
-        }
-        if terminator != TERMINATOR {
+        let end = rest.strip_prefix(SERVICE).and_then(|rest| rest.strip_prefix('/'));
+        if end.ok_or(Rejection::WrongService)? != TERMINATOR {
             return Err(Rejection::MalformedAuthorization(
                 "the scope does not end with aws4_request",
             ));
@@ -90,24 +88,40 @@ impl<'a> Scope<'a> {
     }
 }
 
+/// Signers put a space after each comma.
+fn without_spaces_around(mut part: &str) -> &str {
+    while let Some(rest) = part.strip_prefix(' ').or_else(|| part.strip_suffix(' ')) {
+        part = rest;
+    }
+    part
+}
+
 /// 64 lower-case hexadecimal digits.
 fn decode_hex(text: &str) -> Option<[u8; 32]> {
-    fn digit(byte: u8) -> Option<u8> {
-        match byte {
-            b'0'..=b'9' => Some(byte - b'0'),
-            b'a'..=b'f' => Some(byte - b'a' + 10),
-            _ => None,
-        }
-    }
     let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
         return None;
     };
     let pairs: &[[u8; 2]; 32] = pairs.try_into().ok()?;
     let mut bytes = [0; 32];
+    let mut all = 0;
     for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-        *byte = digit(*high)? << 4 | digit(*low)?;
+        let (high, low) = (digit(*high), digit(*low));
+        all |= high | low;
+        *byte = high << 4 | low;
     }
-    Some(bytes)
+    (all <= 0xf).then_some(bytes)
+}
+
+/// The value of a lower-case hexadecimal digit; above 0xf if it is none.
+const fn digit(byte: u8) -> u8 {
+    let (number, letter) = (byte.wrapping_sub(b'0'), byte.wrapping_sub(b'a'));
+    if number < 10 {
+        number
+    } else if letter < 6 {
+        letter + 10
+    } else {
+        0xff
+    }
 }
 
 #[cfg(test)]

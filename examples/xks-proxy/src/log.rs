@@ -30,6 +30,9 @@ const AUDIT_TARGET: &str = "xks::audit";
 /// How many lines may wait to be written: most of a second at full load.
 const QUEUE_LENGTH: usize = 16 * 1024;
 
+/// How much is written at once, if as much is waiting: a call of the system for each line costs as much as the line.
+const GATHERED_BYTES: usize = 32 * 1024;
+
 /// Writes what is left when it is dropped.
 #[derive(Default)]
 pub(crate) struct Log {
@@ -92,6 +95,7 @@ impl Log {
         let counted = Counted {
             writer,
             format,
+            gathered: (Vec::with_capacity(2 * GATHERED_BYTES), 0),
             unwritten: Arc::clone(&self.unwritten),
         };
         let (queue, guard) = NonBlockingBuilder::default()
@@ -158,10 +162,12 @@ fn files(settings: &LogFile) -> anyhow::Result<RollingFileAppender> {
     files.with_context(|| format!("cannot write log files in {}", settings.directory.display()))
 }
 
-/// Counts what could not be written, and says so once on standard error.
+/// Gathers lines while more are waiting, and counts those that could not be written.
 struct Counted<W> {
     writer: W,
     format: LogFormat,
+    /// Whole lines, and how many.
+    gathered: (Vec<u8>, u64),
     unwritten: Arc<AtomicU64>,
 }
 
@@ -172,19 +178,32 @@ impl<W: Write> Write for Counted<W> {
             LogFormat::Human => None, // its formatter escapes everything
             LogFormat::Json => escaped(line),
         };
-        // What changes the file with the time panics when it can neither do so nor complain.
-        let write = AssertUnwindSafe(|| self.writer.write_all(escaped.as_deref().unwrap_or(line)));
-        let written = catch_unwind(write).unwrap_or_else(|_| Err(io::Error::other("the file cannot be changed")));
-        if let Err(error) = written
-            && self.unwritten.fetch_add(1, Ordering::Relaxed) == 0
-        {
-            let _ = writeln!(io::stderr(), "xks-proxy: lines of the log are lost: {error}");
+        let (lines, count) = &mut self.gathered;
+        lines.extend_from_slice(escaped.as_deref().unwrap_or(line));
+        *count += 1;
+        if lines.len() >= GATHERED_BYTES {
+            self.flush()?;
         }
         Ok(line.len())
     }
 
+    /// The queue's thread calls it whenever no line is waiting.
     fn flush(&mut self) -> io::Result<()> {
-        self.writer.flush()
+        let (lines, count) = std::mem::take(&mut self.gathered);
+        if lines.is_empty() {
+            return Ok(());
+        }
+        // What changes the file with the time panics when it can neither do so nor complain.
+        let write = AssertUnwindSafe(|| self.writer.write_all(&lines).and_then(|()| self.writer.flush()));
+        let written = catch_unwind(write).unwrap_or_else(|_| Err(io::Error::other("the file cannot be changed")));
+        if let Err(error) = written
+            && self.unwritten.fetch_add(count, Ordering::Relaxed) == 0
+        {
+            let _ = writeln!(io::stderr(), "xks-proxy: lines of the log are lost: {error}");
+        }
+        self.gathered.0 = lines;
+        self.gathered.0.clear();
+        Ok(())
     }
 }
 

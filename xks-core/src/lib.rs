@@ -30,6 +30,9 @@
 //! # Requirement ids
 //! Ids like ENC-7 or SIG-5 stand for the requirements of the specification, as the project's `docs/requirements.md`
 //! lists them. They mark the line that keeps a requirement, and the test that proves it.
+//!
+//! # Features
+//! * `testkit`: what tests of backends and embedders need, see `testkit`. Not for production.
 
 #![forbid(unsafe_code)]
 
@@ -54,6 +57,8 @@ mod served_by;
 pub mod sigv4;
 #[cfg(test)]
 mod testing;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 mod text;
 mod trail;
 

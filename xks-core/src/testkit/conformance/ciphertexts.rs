@@ -1,0 +1,400 @@
+//! What is encrypted decrypts, and nothing else does.
+
+use std::error::Error as _;
+
+use aes_gcm::{
+    Aes256Gcm, AesGcm, KeyInit as _,
+    aead::{AeadInOut, consts::U16},
+    aes::Aes256,
+};
+
+use super::{
+    Fixture, Problem,
+    tools::{
+        Altered, Checked, aad, broken, copy, flipped, metadata, request, require, said, some_bits, text, usual_aad,
+    },
+};
+use crate::{AadFraming, BoundAad, Encrypted, Iv, KeyBackend as _};
+
+const FRAMINGS: [AadFraming; 3] = [AadFraming::Spec, AadFraming::Digest, AadFraming::Migrating];
+
+pub(super) fn round_trips(fixture: &Fixture) -> Checked {
+    let limits = fixture.backend.limits();
+    let all_aad = text(limits.aad);
+    for framing in FRAMINGS {
+        for length in [0, 1, 15, 16, 17, 32, 4096, 4300, limits.plaintext] {
+            for aad_length in [None, Some(0), Some(1), Some(300), Some(8192), Some(limits.aad)] {
+                let plaintext = text(length);
+                let raw = aad_length.map(|length| all_aad.get(..length).unwrap_or(&all_aad));
+                let what =
+                    format!("what was encrypted of {length} bytes with AAD of {aad_length:?} bytes in {framing:?}");
+                let encrypted = fixture.encrypt(&plaintext, aad(framing, raw)?);
+                let encrypted = encrypted.map_err(|problem| match problem {
+                    Problem::Broken(how) => broken(format!("{how} (AAD of {aad_length:?} bytes in {framing:?})")),
+                    not_tried @ Problem::NotTried(_) => not_tried,
+                })?;
+                fixture.must_decrypt(&encrypted, &plaintext, &what)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn lengths(fixture: &Fixture) -> Checked {
+    for length in [0, 1, 12, 16, 17, 4300] {
+        let encrypted = fixture.encrypt(&text(length), usual_aad()?)?;
+        let got = encrypted.ciphertext().len();
+        require(got == length, || format!("{length} bytes became a ciphertext of {got}"))?;
+        let is_plain = length > 1 && encrypted.ciphertext() == text(length);
+        require(!is_plain, || "the ciphertext is the plaintext".into())?;
+    }
+    Ok(())
+}
+
+pub(super) fn the_requests_aad_is_returned(fixture: &Fixture) -> Checked {
+    for framing in FRAMINGS {
+        for raw in [None, Some(&b""[..]), Some(b"this")] {
+            // `encrypt` compares what comes back with the request.
+            let encrypted = fixture.encrypt(b"plaintext", aad(framing, raw)?)?;
+            let own = encrypted.bound_aad().metadata().copied();
+            let expected = BoundAad::new(framing, raw, own).map_err(|error| broken(error.to_string()))?;
+            let is_same = encrypted.bound_aad().as_bytes() == expected.as_bytes();
+            require(is_same, || "the `BoundAad` is not that of the request".into())?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn software_agrees(fixture: &Fixture) -> Checked {
+    let value = fixture
+        .value
+        .as_ref()
+        .ok_or(Problem::NotTried("value of its usable key"))?;
+    let short = Aes256Gcm::new((&**value).into());
+    let long = AesGcm::<Aes256, U16>::new((&**value).into());
+    for (length, raw) in [(0, None), (14, Some(&b"project=nile"[..])), (4300, Some(&[7; 8192]))] {
+        let plaintext = text(length);
+        let encrypted = fixture.encrypt(&plaintext, aad(AadFraming::Spec, raw)?)?;
+        let mut opened = encrypted.ciphertext().to_vec();
+        let (bytes, tag) = (encrypted.bound_aad().as_bytes(), (*encrypted.tag().as_bytes()).into());
+        let outcome = match <[u8; 12]>::try_from(encrypted.iv().as_bytes()) {
+            Ok(iv) => short.decrypt_inout_detached(&iv.into(), bytes, opened.as_mut_slice().into(), &tag),
+            Err(_) => match <[u8; 16]>::try_from(encrypted.iv().as_bytes()) {
+                Ok(iv) => long.decrypt_inout_detached(&iv.into(), bytes, opened.as_mut_slice().into(), &tag),
+                Err(_) => return Err(broken("an IV of another length")),
+            },
+        };
+        let agrees = outcome.is_ok() && opened == plaintext;
+        require(agrees, || {
+            format!("AES-256-GCM in software does not decrypt what the backend encrypted of {length} bytes")
+        })?;
+
+        // Metadata of its own belongs to the ciphertext, so it is taken from there.
+        let own = encrypted.bound_aad().metadata().copied();
+        let bound = BoundAad::new(AadFraming::Spec, raw, own).map_err(|error| broken(error.to_string()))?;
+        for iv in [Iv::from([9; 12]), Iv::from([9; 16])] {
+            let mut sealed = plaintext.clone();
+            let buffer = sealed.as_mut_slice().into();
+            let tag = match <[u8; 12]>::try_from(iv.as_bytes()) {
+                Ok(iv) => short.encrypt_inout_detached(&iv.into(), bound.as_bytes(), buffer),
+                Err(_) if fixture.long_ivs => long.encrypt_inout_detached(&[9; 16].into(), bound.as_bytes(), buffer),
+                Err(_) => continue,
+            };
+            let tag = tag.map_err(|_| broken("AES-256-GCM in software refused to encrypt"))?;
+            let by_software = Encrypted::new(sealed, iv, <[u8; 16]>::from(tag).into(), bound.clone());
+            let what = format!("what software encrypted under an IV of {} bytes", iv.as_bytes().len());
+            fixture.must_decrypt(&by_software, &plaintext, &what)?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn default_metadata_is_used(fixture: &Fixture) -> Checked {
+    let mut request = request(b"plaintext", usual_aad()?);
+    if let Some(default) = metadata(b"default metadata") {
+        request.set_default_metadata(default);
+    }
+    let key = fixture.key(&fixture.usable)?;
+    let outcome = fixture.wait(fixture.backend.encrypt(&key, &mut request));
+    let encrypted = outcome.ok_or_else(|| broken("`run` did not run the future"))?;
+    let encrypted = encrypted.map_err(|error| broken(format!("not encrypted: {}", said(&error))))?;
+    request.check(&encrypted).map_err(broken)?;
+    let has_metadata = encrypted.bound_aad().metadata().is_some();
+    require(has_metadata, || {
+        "neither its own metadata nor the default one is bound".into()
+    })?;
+    fixture.must_decrypt(&encrypted, b"plaintext", "what was encrypted with metadata")
+}
+
+pub(super) fn a_request_can_be_encrypted_again(fixture: &Fixture) -> Checked {
+    let (key, mut request) = (fixture.key(&fixture.usable)?, request(b"plaintext", usual_aad()?));
+    let mut encrypt = || {
+        let outcome = fixture.wait(fixture.backend.encrypt(&key, &mut request));
+        let outcome = outcome.ok_or_else(|| broken("`run` did not run the future"))?;
+        let encrypted = outcome.map_err(|error| broken(format!("not encrypted: {}", said(&error))))?;
+        request.check(&encrypted).map_err(broken)?;
+        Ok::<_, Problem>(encrypted)
+    };
+    let (first, second) = (encrypt()?, encrypt()?);
+    require(first.iv() != second.iv(), || "both have the same IV".into())?;
+    fixture.must_decrypt(&first, b"plaintext", "the first of two encryptions of a request")?;
+    fixture.must_decrypt(&second, b"plaintext", "the second of two encryptions of a request")
+}
+
+pub(super) fn an_answer_can_be_decrypted_again(fixture: &Fixture) -> Checked {
+    let encrypted: Vec<_> = (1..20)
+        .map(|length| Ok((length, fixture.encrypt(&text(length), usual_aad()?)?)))
+        .collect::<Result<_, Problem>>()?;
+    for (length, encrypted) in encrypted.iter().rev().chain(&encrypted) {
+        fixture.must_decrypt(encrypted, &text(*length), "an older ciphertext")?;
+    }
+    Ok(())
+}
+
+pub(super) fn any_change_of_the_ciphertext_is_noticed(fixture: &Fixture) -> Checked {
+    for length in [1, 16, 33, 4300] {
+        let encrypted = fixture.encrypt(&text(length), usual_aad()?)?;
+        let good = encrypted.ciphertext();
+        let alter = |to: Vec<u8>, what: &str| {
+            fixture.must_be_invalid(&fixture.usable, Altered(&encrypted).ciphertext(to), what)
+        };
+        for bit in some_bits(length) {
+            let what = format!("bit {bit} of a ciphertext of {length} bytes was changed");
+            alter(flipped(good, bit), &what)?;
+        }
+        alter(Vec::new(), "the ciphertext was left out")?;
+        alter(
+            good.get(1..).unwrap_or_default().to_vec(),
+            "the first byte was left out",
+        )?;
+        alter(
+            good.get(..length - 1).unwrap_or_default().to_vec(),
+            "the last byte was left out",
+        )?;
+        alter([good, &[0]].concat(), "a byte was added at the end")?;
+        alter([&[0], good].concat(), "a byte was added at the beginning")?;
+        fixture.must_decrypt(&encrypted, &text(length), "the good ciphertext, after changed ones,")?;
+    }
+    let empty = fixture.encrypt(b"", usual_aad()?)?;
+    let what = "a byte was added to an empty ciphertext";
+    fixture.must_be_invalid(&fixture.usable, Altered(&empty).ciphertext(vec![0]), what)
+}
+
+pub(super) fn any_change_of_the_tag_is_noticed(fixture: &Fixture) -> Checked {
+    for length in [0, 32] {
+        let encrypted = fixture.encrypt(&text(length), usual_aad()?)?;
+        let tag = *encrypted.tag().as_bytes();
+        let alter = |to: [u8; 16], what: &str| {
+            fixture.must_be_invalid(&fixture.usable, Altered(&encrypted).tag(to.into()), what)
+        };
+        for bit in 0..128 {
+            let altered = flipped(&tag, bit).try_into().unwrap_or_default();
+            alter(altered, &format!("bit {bit} of the tag was changed"))?;
+        }
+        alter([0; 16], "the tag was replaced by zeros")?;
+        // A byte moves from the ciphertext into the tag, or back.
+        let all = [encrypted.ciphertext(), &tag].concat();
+        if let Some((ciphertext, rest)) = all.split_at_checked(length.saturating_sub(1))
+            && let Some(tag) = rest.first_chunk::<16>()
+            && length > 0
+        {
+            let moved = Encrypted::new(
+                ciphertext.to_vec(),
+                *encrypted.iv(),
+                (*tag).into(),
+                usual_aad_of(&encrypted),
+            );
+            let what = "a byte was moved from the ciphertext into the tag, and the tag cut";
+            fixture.must_be_invalid(&fixture.usable, moved, what)?;
+        }
+        fixture.must_decrypt(&encrypted, &text(length), "the good ciphertext, after changed tags,")?;
+    }
+    Ok(())
+}
+
+fn usual_aad_of(encrypted: &Encrypted) -> BoundAad {
+    encrypted.bound_aad().clone()
+}
+
+pub(super) fn any_change_of_the_iv_is_noticed(fixture: &Fixture) -> Checked {
+    let encrypted = fixture.encrypt(b"plaintext", usual_aad()?)?;
+    let iv = encrypted.iv().as_bytes();
+    for bit in 0..iv.len() * 8 {
+        if let Ok(altered) = Iv::try_from(&*flipped(iv, bit)) {
+            let what = format!("bit {bit} of the IV was changed");
+            fixture.must_be_invalid(&fixture.usable, Altered(&encrypted).iv(altered), &what)?;
+        }
+    }
+    let mut other_length = iv.to_vec();
+    other_length.resize(28 - iv.len(), 0);
+    if let Ok(altered) = Iv::try_from(&*other_length) {
+        let what = "the IV was made longer or shorter";
+        fixture.must_be_invalid(&fixture.usable, Altered(&encrypted).iv(altered), what)?;
+    }
+    fixture.must_decrypt(&encrypted, b"plaintext", "the good ciphertext, after changed IVs,")
+}
+
+pub(super) fn any_change_of_the_aad_is_noticed(fixture: &Fixture) -> Checked {
+    for length in [1, 12, 40, 255, 256, 8192] {
+        let raw = text(length);
+        let encrypted = fixture.encrypt(b"plaintext", aad(AadFraming::Spec, Some(&raw))?)?;
+        let own = encrypted.bound_aad().metadata().copied();
+        let alter = |framing, to: Option<&[u8]>, what: &str| {
+            let aad = BoundAad::new(framing, to, own).map_err(|error| broken(error.to_string()))?;
+            fixture.must_be_invalid(&fixture.usable, Altered(&encrypted).aad(aad), what)
+        };
+        for bit in some_bits(length) {
+            let what = format!("bit {bit} of {length} bytes of AAD was changed");
+            alter(AadFraming::Spec, Some(&flipped(&raw, bit)), &what)?;
+        }
+        alter(AadFraming::Spec, None, "the AAD was left out")?;
+        alter(
+            AadFraming::Spec,
+            raw.get(..length - 1),
+            "the last byte of the AAD was left out",
+        )?;
+        alter(
+            AadFraming::Spec,
+            Some(&[&raw[..], &[0]].concat()),
+            "a byte was added to the AAD",
+        )?;
+        alter(AadFraming::Digest, Some(&raw), "the AAD was framed as its digest")?;
+        fixture.must_decrypt(&encrypted, b"plaintext", "the good ciphertext, after changed AAD,")?;
+    }
+    let absent = fixture.encrypt(b"plaintext", aad(AadFraming::Digest, None)?)?;
+    let own = absent.bound_aad().metadata().copied();
+    let empty = BoundAad::new(AadFraming::Digest, Some(b""), own).map_err(|error| broken(error.to_string()))?;
+    let what = "AAD that was absent became empty in the digest framing";
+    fixture.must_be_invalid(&fixture.usable, Altered(&absent).aad(empty), what)
+}
+
+pub(super) fn any_change_of_the_metadata_is_noticed(fixture: &Fixture) -> Checked {
+    let mut request = request(b"plaintext", usual_aad()?);
+    if let Some(default) = metadata(b"meta") {
+        request.set_default_metadata(default);
+    }
+    let key = fixture.key(&fixture.usable)?;
+    let outcome = fixture.wait(fixture.backend.encrypt(&key, &mut request));
+    let encrypted = outcome.ok_or_else(|| broken("`run` did not run the future"))?;
+    let encrypted = encrypted.map_err(|error| broken(format!("not encrypted: {}", said(&error))))?;
+    let with = usual_aad()?;
+    let raw = with.raw();
+    let alter = |raw: &[u8], md: &[u8], what: &str| {
+        let aad = BoundAad::new(AadFraming::Spec, Some(raw), metadata(md));
+        let aad = aad.map_err(|error| broken(error.to_string()))?;
+        fixture.must_be_invalid(&fixture.usable, Altered(&encrypted).aad(aad), what)
+    };
+    let Some(own) = encrypted.bound_aad().metadata().map(|own| own.as_bytes().to_vec()) else {
+        return Err(broken("neither its own metadata nor the default one is bound"));
+    };
+    for bit in 0..own.len() * 8 {
+        alter(
+            raw,
+            &flipped(&own, bit),
+            &format!("bit {bit} of the metadata was changed"),
+        )?;
+    }
+    alter(raw, b"", "the metadata was dropped")?;
+    alter(
+        raw,
+        own.get(..own.len() - 1).unwrap_or_default(),
+        "the metadata was cut",
+    )?;
+    alter(raw, &[&own[..], b"0"].concat(), "a byte was added to the metadata")?;
+    alter(
+        &[raw, &own].concat(),
+        b"",
+        "the metadata was moved to the end of the AAD",
+    )?;
+    alter(
+        &[raw, &[own.len() as u8], &own].concat(),
+        b"",
+        "the framed metadata was moved into the AAD",
+    )?;
+    let (start, end) = raw.split_at(raw.len() - 2);
+    alter(
+        start,
+        &[end, &own].concat(),
+        "the end of the AAD was moved into the metadata",
+    )?;
+    fixture.must_decrypt(&encrypted, b"plaintext", "the good ciphertext, after changed metadata,")?;
+
+    let without = fixture.encrypt(b"plaintext", usual_aad()?)?;
+    if without.bound_aad().metadata().is_none() {
+        let added = BoundAad::new(AadFraming::Spec, Some(raw), metadata(b"added"));
+        let added = added.map_err(|error| broken(error.to_string()))?;
+        fixture.must_be_invalid(&fixture.usable, Altered(&without).aad(added), "metadata was added")?;
+    }
+    Ok(())
+}
+
+pub(super) fn parts_of_two_ciphertexts_do_not_mix(fixture: &Fixture) -> Checked {
+    let one = fixture.encrypt(b"the first one", usual_aad()?)?;
+    let two = fixture.encrypt(b"the other one", usual_aad()?)?;
+    for (encrypted, what) in [
+        (
+            Altered(&one).tag(*two.tag()),
+            "the tag was replaced by that of another ciphertext",
+        ),
+        (
+            Altered(&one).iv(*two.iv()),
+            "the IV was replaced by that of another ciphertext",
+        ),
+        (
+            Altered(&one).ciphertext(two.ciphertext().to_vec()),
+            "the ciphertext was replaced by another",
+        ),
+    ] {
+        fixture.must_be_invalid(&fixture.usable, encrypted, what)?;
+    }
+    fixture.must_decrypt(&one, b"the first one", "the first of two ciphertexts")?;
+    fixture.must_decrypt(&two, b"the other one", "the second of two ciphertexts")
+}
+
+pub(super) fn keys_are_kept_apart(fixture: &Fixture) -> Checked {
+    let other = fixture.other.as_ref().ok_or(Problem::NotTried("other usable key"))?;
+    let encrypted = fixture.encrypt(b"plaintext", usual_aad()?)?;
+    fixture.must_be_invalid(other, copy(&encrypted), "it was given to another key")?;
+    let of_other = fixture.encrypt_on(&*fixture.backend, other, b"plaintext", usual_aad()?)?;
+    let of_other = of_other.map_err(|error| broken(format!("the other key did not encrypt: {}", said(&error))))?;
+    fixture.must_be_invalid(
+        &fixture.usable,
+        copy(&of_other),
+        "that of the other key was given to this one",
+    )?;
+    match fixture.decrypt(other, of_other)? {
+        Ok(plaintext) if *plaintext == b"plaintext" => Ok(()),
+        Ok(_) => Err(broken("the other key decrypted to another plaintext")),
+        Err(error) => Err(broken(format!(
+            "the other key did not decrypt its own: {}",
+            said(&error)
+        ))),
+    }
+}
+
+pub(super) fn what_is_invalid_says_no_more(fixture: &Fixture) -> Checked {
+    let encrypted = fixture.encrypt(&text(33), usual_aad()?)?;
+    let good = encrypted.ciphertext();
+    let mut words = Vec::new();
+    for altered in [
+        Altered(&encrypted).ciphertext(flipped(good, 0)),
+        Altered(&encrypted).ciphertext(good.get(1..).unwrap_or_default().to_vec()),
+        Altered(&encrypted).tag([0; 16].into()),
+        Altered(&encrypted).iv([0; 12].into()),
+        Altered(&encrypted).aad(aad(AadFraming::Spec, None)?),
+    ] {
+        match fixture.decrypt(&fixture.usable, altered)? {
+            Ok(_) => return Err(broken("a changed ciphertext decrypted")),
+            Err(error) => {
+                require(error.source().is_none(), || {
+                    format!("the error has a source: {}", said(&error))
+                })?;
+                words.push(said(&error));
+            }
+        }
+    }
+    words.dedup();
+    require(words.len() == 1, || {
+        format!("what is wrong with a ciphertext is told: {}", words.join(", "))
+    })
+}

@@ -1,0 +1,140 @@
+//! Each key does what it may, and says so.
+
+use super::{
+    Fixture, Problem,
+    tools::{Checked, broken, must_refuse, require, said, usual_aad},
+};
+use crate::{BackendErrorKind, Encrypted, KeyMetadata, KeySpec, KeyStatus, KeyUsage};
+
+pub(super) fn key_metadata_is_told(fixture: &Fixture) -> Checked {
+    let metadata = told(fixture, &fixture.usable)?;
+    let spec = metadata.spec();
+    require(*spec == KeySpec::Aes256, || {
+        format!("the key is {spec:?} instead of Aes256")
+    })?;
+    let usages = metadata.usages();
+    for usage in [KeyUsage::Encrypt, KeyUsage::Decrypt] {
+        require(usages.contains(&usage), || {
+            format!("the usages {usages:?} lack {usage:?}")
+        })?;
+    }
+    let status = metadata.status();
+    require(status == KeyStatus::Enabled, || {
+        format!("a key that works is {status:?}")
+    })
+}
+
+fn told(fixture: &Fixture, key: &str) -> Result<KeyMetadata, Problem> {
+    let outcome = fixture.key_metadata(key)?;
+    outcome.map_err(|error| broken(format!("no metadata of {key}: {}", said(&error))))
+}
+
+/// What the usable key encrypted, for keys that cannot.
+fn ciphertext(fixture: &Fixture) -> Result<Encrypted, Problem> {
+    fixture.encrypt(b"plaintext", usual_aad()?)
+}
+
+pub(super) fn missing_keys_are_not_found(fixture: &Fixture) -> Checked {
+    is_not_found(fixture, &fixture.missing)
+}
+
+fn is_not_found(fixture: &Fixture, key: &str) -> Checked {
+    let kind = BackendErrorKind::KeyNotFound;
+    must_refuse(
+        fixture.key_metadata(key)?,
+        kind,
+        &format!("to ask for metadata of {key}, which does not exist,"),
+    )?;
+    let encrypted = fixture.encrypt_on(&*fixture.backend, key, b"plaintext", usual_aad()?)?;
+    must_refuse(
+        encrypted,
+        kind,
+        &format!("to encrypt with {key}, which does not exist,"),
+    )?;
+    let decrypted = fixture.decrypt(key, ciphertext(fixture)?)?;
+    must_refuse(
+        decrypted,
+        kind,
+        &format!("to decrypt with {key}, which does not exist,"),
+    )
+}
+
+pub(super) fn key_ids_are_taken_exactly(fixture: &Fixture) -> Checked {
+    let key = &fixture.usable;
+    let known = [
+        &fixture.other,
+        &fixture.encrypt_only,
+        &fixture.decrypt_only,
+        &fixture.disabled,
+    ];
+    let mut cut = key.clone();
+    cut.pop();
+    for other in [
+        key.to_ascii_uppercase(),
+        key.to_ascii_lowercase(),
+        format!("{key}0"),
+        format!("0{key}"),
+        format!("{key}."),
+        cut,
+    ] {
+        let is_known = other == *key || known.iter().any(|known| known.as_ref() == Some(&other));
+        if !is_known && other.parse::<crate::KeyId>().is_ok() {
+            is_not_found(fixture, &other)?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn keys_that_only_encrypt(fixture: &Fixture) -> Checked {
+    let key = fixture
+        .encrypt_only
+        .as_ref()
+        .ok_or(Problem::NotTried("key that only encrypts"))?;
+    has_usages(fixture, key, KeyUsage::Encrypt, KeyUsage::Decrypt)?;
+    let encrypted = fixture.encrypt_on(&*fixture.backend, key, b"plaintext", usual_aad()?)?;
+    let encrypted = encrypted.map_err(|error| broken(format!("{key} did not encrypt: {}", said(&error))))?;
+    let decrypted = fixture.decrypt(key, encrypted)?;
+    must_refuse(
+        decrypted,
+        BackendErrorKind::KeyUsage,
+        &format!("to decrypt with {key}, which only encrypts,"),
+    )
+}
+
+pub(super) fn keys_that_only_decrypt(fixture: &Fixture) -> Checked {
+    let key = fixture
+        .decrypt_only
+        .as_ref()
+        .ok_or(Problem::NotTried("key that only decrypts"))?;
+    has_usages(fixture, key, KeyUsage::Decrypt, KeyUsage::Encrypt)?;
+    let encrypted = fixture.encrypt_on(&*fixture.backend, key, b"plaintext", usual_aad()?)?;
+    must_refuse(
+        encrypted,
+        BackendErrorKind::KeyUsage,
+        &format!("to encrypt with {key}, which only decrypts,"),
+    )?;
+    // It did not make this ciphertext, and looks at it all the same.
+    fixture.must_be_invalid(key, ciphertext(fixture)?, "that of another key was given to it")
+}
+
+fn has_usages(fixture: &Fixture, key: &str, has: KeyUsage, lacks: KeyUsage) -> Checked {
+    let metadata = told(fixture, key)?;
+    let usages = metadata.usages();
+    let holds = usages.contains(&has) && !usages.contains(&lacks);
+    require(holds, || {
+        format!("{key} should say {has:?} and not {lacks:?}, and says {usages:?}")
+    })
+}
+
+pub(super) fn disabled_keys_are_refused(fixture: &Fixture) -> Checked {
+    let key = fixture.disabled.as_ref().ok_or(Problem::NotTried("disabled key"))?;
+    let status = told(fixture, key)?.status();
+    require(status == KeyStatus::Disabled, || {
+        format!("{key}, which is disabled, is said to be {status:?}")
+    })?;
+    let kind = BackendErrorKind::KeyDisabled;
+    let encrypted = fixture.encrypt_on(&*fixture.backend, key, b"plaintext", usual_aad()?)?;
+    must_refuse(encrypted, kind, &format!("to encrypt with {key}, which is disabled,"))?;
+    let decrypted = fixture.decrypt(key, ciphertext(fixture)?)?;
+    must_refuse(decrypted, kind, &format!("to decrypt with {key}, which is disabled,"))
+}

@@ -1,0 +1,237 @@
+//! The contract of [`KeyBackend`](crate::KeyBackend), as tests that every backend must pass.
+//!
+//! ```
+//! # mod doc {
+//! use std::sync::Arc;
+//! use xks_core::{KeyBackend, testkit::conformance::Fixture};
+//!
+//! fn fixture() -> Fixture {
+//! #   let my_backend: Arc<dyn KeyBackend> = panic!();
+//!     // The backend, and a key that encrypts and decrypts. Name more keys, and more is tested.
+//!     Fixture::new(my_backend, "my-key").encrypt_only("sealing-key").disabled("old-key")
+//! }
+//!
+//! xks_core::conformance!(fixture());
+//! # }
+//! ```
+//!
+//! Each contract becomes a test of its own. A failure names the requirement, the rule, and what the backend did. A
+//! contract that needs a key or a hook which the fixture does not have passes and says that it was not tried.
+//! [`check`] runs all of them where one test for each is in the way.
+
+mod calls;
+mod ciphertexts;
+mod fixture;
+mod health;
+mod ivs;
+mod keys;
+mod tools;
+
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, mpsc},
+    thread,
+};
+
+pub use self::fixture::{Fixture, FixtureFuture};
+
+/// One rule that a backend keeps.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct Contract {
+    /// The name of its test.
+    pub name: &'static str,
+    /// The ids of the requirements that it proves, as `docs/requirements.md` has them.
+    pub requirements: &'static str,
+    /// What the backend must do.
+    pub rule: &'static str,
+    check: fn(&Fixture) -> Result<(), Problem>,
+}
+
+/// Why a contract is not known to be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "there is no third way")]
+pub enum Problem {
+    /// The fixture lacks what it takes to try: what.
+    NotTried(&'static str),
+    /// The backend breaks it: how.
+    Broken(String),
+}
+
+/// What became of one contract.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Finding {
+    /// Which one.
+    pub contract: Contract,
+    /// Nothing, if the backend keeps it.
+    pub problem: Option<Problem>,
+}
+
+/// Calls a macro with the list of all contracts: name, ids, rule. The one place where they are listed.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __xks_contracts {
+    ([$($callback:tt)*] $($arguments:tt)*) => {
+        $($callback)* ! { $($arguments)*
+            (round_trips, "ENC-2, ENC-3, DEC-1, DEC-5",
+                "decrypt what was encrypted: 0 to 4300 bytes, with AAD of 0 to 8192 and without, in every framing")
+            (lengths, "ENC-6",
+                "return a ciphertext as long as the plaintext, without the tag")
+            (the_requests_aad_is_returned, "ENC-7",
+                "build `Encrypted` with the `BoundAad` that `bind_aad` gave for this request")
+            (software_agrees, "ENC-3, ENC-6, ENC-7",
+                "encrypt with AES-256-GCM, a tag of 16 bytes, and authenticate exactly `BoundAad::as_bytes`")
+            (default_metadata_is_used, "ENC-7",
+                "call `bind_aad`, so that a layer around the backend can set the ciphertext metadata")
+            (a_request_can_be_encrypted_again, "ENC-6",
+                "take the same request twice, as when another key manager failed, with another IV")
+            (an_answer_can_be_decrypted_again, "DEC-1",
+                "decrypt the same ciphertext as often as asked, in any order")
+            (any_change_of_the_ciphertext_is_noticed, "DEC-3",
+                "answer `InvalidCiphertext` when a bit of the ciphertext is changed, or some of it is missing or added")
+            (any_change_of_the_tag_is_noticed, "DEC-3",
+                "answer `InvalidCiphertext` when any of the 128 bits of the tag is changed")
+            (any_change_of_the_iv_is_noticed, "DEC-3",
+                "answer `InvalidCiphertext` when any bit of the IV is changed")
+            (any_change_of_the_aad_is_noticed, "DEC-3, ENC-7",
+                "answer `InvalidCiphertext` when the AAD is changed anywhere, is cut, longer, absent or framed otherwise")
+            (any_change_of_the_metadata_is_noticed, "DEC-3, ENC-7",
+                "answer `InvalidCiphertext` when the ciphertext metadata is changed, dropped, added or moved into the AAD")
+            (parts_of_two_ciphertexts_do_not_mix, "DEC-3",
+                "answer `InvalidCiphertext` for the tag, IV or ciphertext of another encryption")
+            (keys_are_kept_apart, "DEC-3",
+                "answer `InvalidCiphertext` for what was encrypted under another key")
+            (what_is_invalid_says_no_more, "DEC-3",
+                "say the same of every invalid ciphertext: `BackendError::invalid_ciphertext`, with no source")
+            (ivs_never_repeat, "ENC-6",
+                "use every IV once: 10 000 encryptions, from several threads")
+            (ivs_do_not_begin_anew, "ENC-6",
+                "use other IVs after a restart than before it")
+            (key_metadata_is_told, "GKM-1, GKM-2, GKM-3",
+                "describe an AES key of 256 bits as `Aes256`, with the usages that it has, and its status")
+            (missing_keys_are_not_found, "GKM-4, DEC-4",
+                "answer `KeyNotFound` for a key that does not exist, from every operation")
+            (key_ids_are_taken_exactly, "URI-3, GKM-4",
+                "take key ids as they are, in upper and lower case, with no more and no less characters")
+            (keys_that_only_encrypt, "DEC-4, GKM-2",
+                "refuse with `KeyUsage` to decrypt with a key that may only encrypt, and say so in its metadata")
+            (keys_that_only_decrypt, "ENC-11, GKM-2",
+                "refuse with `KeyUsage` to encrypt with a key that may only decrypt, and say so in its metadata")
+            (disabled_keys_are_refused, "ENC-11, DEC-4, GKM-3",
+                "refuse with `KeyDisabled` to use a disabled key, and say `Disabled` in its metadata")
+            (calls_in_parallel, "CAP-1",
+                "serve calls from several threads at once, and give each its own answer")
+            (dropped_futures_leak_nothing, "TRN-8",
+                "go on as before after the future of a call was dropped, at any moment, many times")
+            (failures_tell_no_plaintext, "ENC-12, DEC-5",
+                "keep plaintext out of errors: their texts go to the log")
+            (limits_are_the_specifications, "ENC-2, ENC-3",
+                "take at least 4300 bytes of plaintext and 8192 bytes of AAD")
+            (health_is_told, "HLT-1",
+                "say of what health was found: a vendor, at least one member, `Active` while operations succeed")
+            (health_follows, "HLT-1, HLT-3",
+                "not say `Active` for longer than 60 seconds after operations began to fail, and fail with `Unavailable` or `Timeout`")
+        }
+    };
+}
+
+macro_rules! table {
+    ($(($name:ident, $requirements:literal, $rule:literal))*) => {
+        &[$(Contract {
+            name: stringify!($name),
+            requirements: $requirements,
+            rule: $rule,
+            check: checks::$name,
+        }),*]
+    };
+}
+
+/// All contracts.
+pub const CONTRACTS: &[Contract] = __xks_contracts! { [table] };
+
+/// The checks, by the names of their contracts.
+mod checks {
+    pub(super) use super::{calls::*, ciphertexts::*, health::*, ivs::*, keys::*};
+}
+
+/// Holds a backend against its contract: a test for each rule of [`KeyBackend`](crate::KeyBackend), from one line in
+/// `tests/conformance.rs` of the backend's crate. The argument is an expression that makes a
+/// [`Fixture`](crate::testkit::conformance::Fixture); each test makes its own.
+///
+/// See [`testkit::conformance`](crate::testkit::conformance). Needs the feature `testkit`.
+#[macro_export]
+macro_rules! conformance {
+    (@tests [$fixture:expr] $(($name:ident, $requirements:literal, $rule:literal))*) => {
+        $(
+            #[doc = concat!($requirements, ": the backend must ", $rule, ".")]
+            #[test]
+            fn $name() {
+                $crate::testkit::conformance::require(stringify!($name), || $fixture);
+            }
+        )*
+    };
+    ($fixture:expr $(,)?) => {
+        $crate::__xks_contracts! { [$crate::conformance] @tests [$fixture] }
+    };
+}
+
+/// What the tests of [`conformance!`](crate::conformance) do.
+///
+/// # Panics
+/// The backend breaks the contract of this name, or there is none.
+#[doc(hidden)]
+#[expect(clippy::panic, clippy::print_stdout, reason = "this is a test")]
+pub fn require(name: &str, fixture: impl FnOnce() -> Fixture) {
+    let Some(contract) = CONTRACTS.iter().find(|contract| contract.name == name) else {
+        panic!("there is no contract {name}");
+    };
+    match contract.check(&Arc::new(fixture())) {
+        Ok(()) => {}
+        Err(Problem::NotTried(what)) => println!("{name}: not tried, the fixture has no {what}"),
+        Err(Problem::Broken(how)) => panic!(
+            "{}: {how}\nThe backend must {}.\nSee the documentation of xks_core::KeyBackend.",
+            contract.requirements, contract.rule
+        ),
+    }
+}
+
+/// Holds a backend against all contracts, one after the other.
+#[must_use]
+pub fn check(fixture: Fixture) -> Vec<Finding> {
+    let fixture = Arc::new(fixture);
+    let find = |contract: &Contract| Finding {
+        contract: *contract,
+        problem: contract.check(&fixture).err(),
+    };
+    CONTRACTS.iter().map(find).collect()
+}
+
+impl Contract {
+    /// Tries whether the backend keeps it.
+    ///
+    /// # Errors
+    /// [`Problem::Broken`] also if the backend panics, or takes longer than the fixture's
+    /// [patience](Fixture::patience); [`Problem::NotTried`].
+    pub fn check(&self, fixture: &Arc<Fixture>) -> Result<(), Problem> {
+        // On a thread of its own, so that a backend that hangs fails the test instead of stopping it.
+        let (check, on_thread, patience) = (self.check, Arc::clone(fixture), fixture.patience);
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || {
+            let outcome = catch_unwind(AssertUnwindSafe(|| check(&on_thread)));
+            // Whoever waited may have gone.
+            let _ = sender.send(outcome.unwrap_or_else(|_| Err(Problem::Broken("the backend panicked".into()))));
+        });
+        receiver.recv_timeout(patience).unwrap_or_else(|_| {
+            let seconds = patience.as_secs();
+            Err(Problem::Broken(format!("no end after {seconds} s: a call hangs")))
+        })
+    }
+}
+
+impl fmt::Debug for Contract {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.name, self.requirements)
+    }
+}

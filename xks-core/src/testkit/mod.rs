@@ -1,0 +1,17 @@
+//! For tests of what is built on this crate. Feature `testkit`; not for production.
+//!
+//! * [`conformance!`](crate::conformance) holds a [`KeyBackend`](crate::KeyBackend) against its contract: one line in a
+//!   vendor's tests.
+//! * [`Client`] calls a [`Proxy`](crate::Proxy) in process, as KMS would; [`Signer`] signs for tests over HTTP.
+//! * [`FailingBackend`] fails, lies, delays and hangs as a test wants it, around any backend.
+
+mod client;
+pub mod conformance;
+mod failing;
+mod signer;
+
+pub use self::{
+    client::{Answer, Client},
+    failing::{FailingBackend, Fault, Faults, Method, When},
+    signer::Signer,
+};

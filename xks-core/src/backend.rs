@@ -42,6 +42,22 @@ use crate::{
 /// # Time
 /// KMS waits 250 ms in all. A blocking call belongs on a thread of your own, not in the future.
 ///
+/// # Conformance
+/// One line in the backend's own tests holds it against all of this, with a test for each rule: see
+/// `xks_core::testkit::conformance`, of the feature `testkit`.
+/// ```
+#[cfg_attr(
+    feature = "testkit",
+    doc = "xks_core::conformance!(Fixture::new(my_backend(), \"my-key\"));",
+    doc = "# fn my_backend() -> std::sync::Arc<dyn xks_core::KeyBackend> { unimplemented!() }",
+    doc = "# use xks_core::testkit::conformance::Fixture;"
+)]
+#[cfg_attr(
+    not(feature = "testkit"),
+    doc = "// xks_core::conformance!(Fixture::new(my_backend(), \"my-key\"));"
+)]
+/// ```
+///
 /// # Example
 /// ```
 /// use xks_core::{

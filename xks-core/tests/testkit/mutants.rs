@@ -84,7 +84,7 @@ fn every_broken_backend_is_caught() {
         let mut fixture = fixture(backend)
             .restarted(Broken::new(*defect))
             .break_down(move || to_break.break_down());
-        if matches!(defect, Defect::StaysBusy | Defect::AlwaysActive) {
+        if matches!(defect, Defect::LeaksPlaces | Defect::StaysBusy | Defect::AlwaysActive) {
             fixture = fixture.patience(Duration::from_secs(2)); // they hang, or say something for a minute
         }
         match contract(expected).check(&Arc::new(fixture)) {

@@ -110,27 +110,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use xks_core::{AadFraming, BoundAad, RequestMetadata};
+    use xks_core::testkit::conformance::Fixture;
 
-    #[tokio::test]
-    async fn what_it_encrypts_it_decrypts() {
-        let (backend, key): (_, KeyId) = (OneKey(Aes256Gcm::new(&[7; 32].into())), "my-key".parse().unwrap());
-        let aad = |aad: &[u8]| BoundAad::new(AadFraming::Spec, Some(aad), None).unwrap();
-        let metadata = RequestMetadata::default;
-        let mut request = EncryptRequest::new(metadata(), Zeroizing::new(b"plaintext".to_vec()), aad(b"aad"));
-        let encrypted = backend.encrypt(&key, &mut request).await.unwrap();
-        let (iv, tag) = (*encrypted.iv(), *encrypted.tag());
-        let other = Encrypted::new(encrypted.ciphertext().to_vec(), iv, tag, aad(b"other"));
-        let decrypted = backend
-            .decrypt(&key, &DecryptRequest::new(metadata(), encrypted))
-            .await
-            .unwrap();
-        assert_eq!(*decrypted, b"plaintext");
-        assert!(
-            backend
-                .decrypt(&key, &DecryptRequest::new(metadata(), other))
-                .await
-                .is_err()
-        );
+    const VALUE: [u8; 32] = [7; 32];
+
+    fn backend() -> Arc<OneKey> {
+        Arc::new(OneKey(Aes256Gcm::new(&VALUE.into())))
     }
+
+    // One test for each rule of `KeyBackend`. The more keys are named, the more is tested.
+    xks_core::conformance!(
+        Fixture::new(backend(), "my-key")
+            .value(VALUE)
+            .short_ivs_only()
+            .restarted(backend())
+    );
 }

@@ -86,6 +86,8 @@ mod gcm;
 mod health;
 mod inline;
 mod keys;
+#[cfg(all(test, any(model = "loom", model = "shuttle")))]
+mod models;
 mod module;
 mod pin;
 mod pool;
@@ -94,6 +96,7 @@ mod raw;
 mod request;
 mod return_code;
 mod session;
+mod sync;
 mod token;
 
 pub use self::{

@@ -33,7 +33,7 @@ type Told = Rc<RefCell<HashMap<ck::CK_ATTRIBUTE_TYPE, Vec<u8>>>>;
 pub fn wild(bytes: &[u8]) {
     let told = Told::default();
     let mut module = Wild {
-        bytes: bytes.to_vec().into_iter(),
+        bytes: Vec::from(bytes).into_iter(),
         told: Rc::clone(&told),
     };
     let part = module.byte() % 4;
@@ -250,7 +250,9 @@ impl Wild {
                     .for_each(|object| *object = self.byte().into());
                 *count = self.number(ulong(given));
             }
-            Call::GetAttributeValue { template, .. } => template.into_iter().for_each(|asked| self.tell(asked)),
+            Call::GetAttributeValue { template, .. } => {
+                template.into_iter().for_each(|mut asked| self.tell(&mut asked))
+            }
             Call::GenerateRandom { bytes, .. } => self.fill(bytes),
             Call::Cipher {
                 gcm, output, length, ..
@@ -281,7 +283,7 @@ impl Wild {
         self.code()
     }
 
-    fn tell(&mut self, asked: Asked<'_>) {
+    fn tell(&mut self, asked: &mut Asked<'_>) {
         let number = |number: ck::CK_ULONG| number.to_ne_bytes().to_vec();
         let right = match asked.kind {
             ck::CKA_KEY_TYPE => number(ck::CKK_AES),

@@ -6,15 +6,17 @@ use std::{
     io,
     ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread,
+    sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
 use futures_channel::oneshot;
 use xks_core::{BackendError, BackendErrorKind};
 
-use crate::bell::{Bell, Wake};
+use crate::{
+    bell::{Bell, Wake},
+    sync::{Condvar, Mutex, MutexGuard, now, thread},
+};
 
 /// How exactly deadlines are kept when many are close together.
 const GRAIN: Duration = Duration::from_millis(1);
@@ -190,7 +192,7 @@ impl<P: 'static> Pool<P> {
         &self,
         work: impl FnOnce(&mut P, Instant) -> Result<T, BackendError> + Send + 'static,
     ) -> Result<T, BackendError> {
-        let deadline = Instant::now() + self.shared.deadline;
+        let deadline = now() + self.shared.deadline;
         let (to, answer) = oneshot::channel();
         let reply = Arc::new(Reply {
             deadline,
@@ -228,10 +230,10 @@ impl<P: 'static> Pool<P> {
     /// Takes no more jobs, refuses those that wait, and waits for the threads to end; says how many have not by then.
     pub(crate) fn stop_within(&self, patience: Duration) -> usize {
         self.stop();
-        let end = Instant::now() + patience;
+        let end = now() + patience;
         let mut state = self.shared.state();
         while state.threads > 0 {
-            let patience = end.saturating_duration_since(Instant::now());
+            let patience = end.saturating_duration_since(now());
             if patience.is_zero() {
                 break;
             }
@@ -401,9 +403,9 @@ impl<P: 'static> Shared<P> {
     /// The life of the timekeeper. All requests have the same time, so that the one which came first is over first, and
     /// none that has not come yet is over before as much time has passed.
     fn keep_time(self: &Arc<Self>) {
-        let mut next = Instant::now() + self.deadline;
+        let mut next = now() + self.deadline;
         while self.bell.wait_until(next) != Wake::Stopped {
-            let now = Instant::now();
+            let now = now();
             next = (now + self.deadline).min(self.answer_late(now)).max(now + GRAIN);
         }
     }
@@ -479,7 +481,7 @@ impl<P: 'static> Shared<P> {
 impl Worker {
     /// Does something that may take longer than it should. Break: another thread has taken this one's place meanwhile.
     fn does(&self, waiter: Option<Arc<dyn Waiter>>, work: impl FnOnce()) -> ControlFlow<()> {
-        self.call().running = Some((Instant::now(), waiter));
+        self.call().running = Some((now(), waiter));
         work();
         let mut call = self.call();
         call.running = None;

@@ -132,7 +132,7 @@ fn functions_that_are_missing_are_not_supported() {
 fn an_error_keeps_its_code_and_its_function() {
     let (cryptoki, _answering) = module(|_| ck::CKR_DEVICE_ERROR);
     each_call(&cryptoki, |outcome, function| {
-        assert_fails(outcome, function, ck::CKR_DEVICE_ERROR)
+        assert_fails(outcome, function, ck::CKR_DEVICE_ERROR);
     });
 }
 

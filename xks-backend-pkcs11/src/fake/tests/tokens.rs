@@ -182,7 +182,7 @@ fn the_user_is_logged_in_in_two_states_alone() {
         (ck::CK_ULONG::MAX, false),
     ] {
         let (cryptoki, _answering) = module(move |call| {
-            if let Call::GetSessionInfo { info, .. } = call {
+            if let Call::GetSessionInfo { session: 4, info } = call {
                 info.state = state;
             }
             ck::CKR_OK

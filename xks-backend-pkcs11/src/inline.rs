@@ -201,9 +201,12 @@ impl<P> Drop for Taken<'_, P> {
             Some(place) if !self.is_fit => state.resting.push((place, now() + REST)),
             place => state.free.extend(place),
         }
-        let is_awaited = state.waiting > 0 || state.is_stopped;
+        let (is_awaited, is_stopped) = (state.waiting > 0, state.is_stopped);
         drop(state);
-        if is_awaited {
+        if is_stopped {
+            // Several may wait for the end.
+            self.sessions.came_back.notify_all();
+        } else if is_awaited {
             self.sessions.came_back.notify_one();
         }
     }

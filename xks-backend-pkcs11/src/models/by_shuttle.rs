@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    sync::{Arc, LockResult, OnceLock},
+    sync::{Arc, LockResult, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -97,6 +97,9 @@ impl Condvar {
         });
         let guard = self.0.wait(guard);
         WAITS.with_borrow_mut(|waits| waits.retain(|wait| wait.number != number));
-        Ok((guard?, until <= PASSED.get()))
+        let is_over = until <= PASSED.get();
+        guard
+            .map(|guard| (guard, is_over))
+            .map_err(|error| PoisonError::new((error.into_inner(), is_over)))
     }
 }

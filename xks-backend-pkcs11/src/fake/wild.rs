@@ -251,7 +251,7 @@ impl Wild {
                 *count = self.number(ulong(given));
             }
             Call::GetAttributeValue { template, .. } => {
-                template.into_iter().for_each(|mut asked| self.tell(&mut asked))
+                template.into_iter().for_each(|mut asked| self.tell(&mut asked));
             }
             Call::GenerateRandom { bytes, .. } => self.fill(bytes),
             Call::Cipher {

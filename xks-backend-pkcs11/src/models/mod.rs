@@ -1,4 +1,4 @@
-//! The ways in which threads may get in between one another, tried by a model checker. `scripts/models` runs these.
+//! The ways in which threads may get in between one another, tried by a model checker. `scripts/test models` runs these.
 //!
 //! **loom** tries every way that there is, with everything that the memory order permits: the gate and the bell, which
 //! are small enough. It knows no time. **shuttle** tries many thousands of ways, chosen at random, of programs that may

@@ -1,6 +1,6 @@
 //! What a settings text comes to, in texts: for the fuzzer, which asks whether two of them mean the same.
 
-use std::{fmt::Write as _, path::Path};
+use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
 use xks_core::Zeroizing;
 
@@ -52,15 +52,28 @@ fn model(settings: &Settings) -> Zeroizing<String> {
 }
 
 fn write_model(out: &mut String, settings: &Settings) -> std::fmt::Result {
-    writeln!(out, "{settings:#?}")?;
+    let Settings {
+        environment,
+        server,
+        tls,
+        health,
+        metrics,
+        log,
+        watch,
+        backends,
+        key_stores,
+    } = settings;
+    // Variables have no order.
+    let environment: BTreeMap<_, _> = environment.iter().map(|(name, value)| (name, value)).collect();
+    writeln!(out, "{environment:?}\n{server:?}\n{tls:?}\n{health:?}\n{metrics:?}\n{log:?}\n{watch:?}\n{backends:?}")?;
     // What `Debug` keeps to itself.
-    for backend in &settings.backends {
+    for backend in backends {
         if let settings::BackendKind::Pkcs11(token) = &backend.kind {
             let pin = token.pin.as_ref().map(|pin| pin.0.as_slice());
             writeln!(out, "{}: {pin:?}", backend.name)?;
         }
     }
-    for store in &settings.key_stores {
+    for store in key_stores {
         let authorization = match &store.authorization {
             settings::Authorization::AllowAll => "all",
             settings::Authorization::By { what, .. } => what,

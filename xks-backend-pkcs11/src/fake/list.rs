@@ -395,26 +395,35 @@ unsafe fn given_template<'a>(template: *mut ck::CK_ATTRIBUTE, count: ck::CK_ULON
 unsafe fn given<'a>(at: *const u8, length: ck::CK_ULONG) -> &'a [u8] {
     // SAFETY: the caller has said how many there are.
     let bytes = unsafe { slice::from_raw_parts(at, size(length)) };
-    // valgrind knows that a byte is not initialized, and says so when something depends on it.
-    if bytes
-        .iter()
-        .fold(0_u8, |sum, byte| sum.rotate_left(1) ^ hint::black_box(*byte))
-        == 0x5a
-    {
-        depends_on_memory();
-    }
+    look_at(bytes);
     bytes
 }
 
-/// Room to be written to, each place of which is read and written.
+/// Room to be written to, each place of which is read and written: bytes or numbers.
 unsafe fn room<'a, T: Copy>(at: *mut T, length: ck::CK_ULONG) -> &'a mut [T] {
-    // SAFETY: the caller has said how much there is.
-    let room = unsafe { slice::from_raw_parts_mut(at, size(length)) };
+    // SAFETY: the caller has said how much there is, and that all of it holds something already.
+    let room = unsafe {
+        look_at(slice::from_raw_parts(at.cast(), size(length) * size_of::<T>()));
+        slice::from_raw_parts_mut(at, size(length))
+    };
     for place in &mut *room {
         // SAFETY: it is a place like any other.
         unsafe { ptr::write_volatile(place, ptr::read_volatile(place)) };
     }
     room
+}
+
+/// Has the way that is taken depend on each byte: valgrind says only then that one was never written.
+fn look_at(bytes: &[u8]) {
+    if bytes.iter().fold(0_u8, |sum, byte| sum.rotate_left(1) ^ byte) == hint::black_box(0x5a) {
+        be_elsewhere();
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn be_elsewhere() {
+    hint::black_box(());
 }
 
 /// A place to be written to.
@@ -424,12 +433,6 @@ unsafe fn place<'a, T: Copy>(at: *mut T) -> &'a mut T {
     // SAFETY: as above.
     unsafe { ptr::write_volatile(place, ptr::read_volatile(place)) };
     place
-}
-
-#[cold]
-#[inline(never)]
-fn depends_on_memory() {
-    hint::black_box(());
 }
 
 fn size(length: ck::CK_ULONG) -> usize {

@@ -65,7 +65,10 @@ fn write_model(out: &mut String, settings: &Settings) -> std::fmt::Result {
     } = settings;
     // Variables have no order.
     let environment: BTreeMap<_, _> = environment.iter().map(|(name, value)| (name, value)).collect();
-    writeln!(out, "{environment:?}\n{server:?}\n{tls:?}\n{health:?}\n{metrics:?}\n{log:?}\n{watch:?}\n{backends:?}")?;
+    writeln!(
+        out,
+        "{environment:?}\n{server:?}\n{tls:?}\n{health:?}\n{metrics:?}\n{log:?}\n{watch:?}\n{backends:?}"
+    )?;
     // What `Debug` keeps to itself.
     for backend in backends {
         if let settings::BackendKind::Pkcs11(token) = &backend.kind {

@@ -1,28 +1,45 @@
-//! Base64 by the letter of RFC 4648, section 4: bit by bit, slowly.
+//! Base64 by the letter of RFC 4648, section 4.
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// None unless there are whole groups of four, padding at the end alone, and only zero bits in what is left over.
 pub fn decode(text: &str) -> Option<Vec<u8>> {
-    if !text.len().is_multiple_of(4) {
+    let (groups, []) = text.as_bytes().as_chunks::<4>() else {
         return None;
-    }
-    let digits = match text.strip_suffix('=') {
-        Some(text) => text.strip_suffix('=').unwrap_or(text),
-        None => text,
     };
-    let mut bits = Vec::with_capacity(digits.len() * 6);
-    for digit in digits.bytes() {
-        let value = ALPHABET.iter().position(|known| *known == digit)?;
-        bits.extend((0..6).rev().map(|place| value >> place & 1 == 1));
+    let mut bytes = Vec::with_capacity(groups.len() * 3);
+    for (place, group) in groups.iter().enumerate() {
+        let is_last = place + 1 == groups.len();
+        let digits = match group.as_slice() {
+            [digits @ .., b'=', b'='] if is_last => digits,
+            [digits @ .., b'='] if is_last => digits,
+            digits => digits,
+        };
+        let mut number = 0_u32;
+        for digit in digits {
+            number = number << 6 | value(*digit)?;
+        }
+        // So many bits more than whole bytes.
+        let left_over = digits.len() * 6 % 8;
+        if number & ((1 << left_over) - 1) != 0 {
+            return None;
+        }
+        let whole = digits.len() - 1;
+        bytes.extend(&(number >> left_over).to_be_bytes()[4 - whole..]);
     }
-    let (bytes, left_over) = bits.as_chunks::<8>();
-    // Six or more bits that are left over are a digit too many.
-    if left_over.len() >= 6 || left_over.contains(&true) {
-        return None;
-    }
-    let byte = |bits: &[bool; 8]| bits.iter().fold(0, |byte, bit| byte << 1 | u8::from(*bit));
-    Some(bytes.iter().map(byte).collect())
+    Some(bytes)
+}
+
+fn value(digit: u8) -> Option<u32> {
+    let value = match digit {
+        b'A'..=b'Z' => digit - b'A',
+        b'a'..=b'z' => digit - b'a' + 26,
+        b'0'..=b'9' => digit - b'0' + 52,
+        b'+' => 62,
+        b'/' => 63,
+        _ => return None,
+    };
+    Some(value.into())
 }
 
 pub fn encode(bytes: &[u8]) -> String {

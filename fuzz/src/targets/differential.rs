@@ -33,7 +33,7 @@ fn run(u: &mut Unstructured<'_>) -> Result<Verdict> {
         // What HTTP permits on the way.
         1 => {
             exchange.headers.rotate_left(usize::from(at) % signed.headers.len());
-            // But values of one name keep their order.
+            // But values of one name keep their order; of "" and ",", nobody can tell it.
             has_same_values(&exchange, &signed)
         }
         2 => {
@@ -202,6 +202,7 @@ fn with_another_bit(text: &str, at: u16, bit: u8) -> String {
 }
 
 fn has_same_values(one: &Exchange, other: &Exchange) -> bool {
-    let names = one.headers.iter().map(|(name, _)| name);
-    names.clone().all(|name| one.values(name).eq(other.values(name)))
+    let joined = |exchange: &Exchange, name| exchange.values(name).collect::<Vec<_>>().join(&b',');
+    let mut names = one.headers.iter().map(|(name, _)| name);
+    names.all(|name| joined(one, name) == joined(other, name))
 }

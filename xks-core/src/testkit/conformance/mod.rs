@@ -77,6 +77,8 @@ macro_rules! __xks_contracts {
         $($callback)* ! { $($arguments)*
             (round_trips, "ENC-2, ENC-3, DEC-1, DEC-5",
                 "decrypt what was encrypted: 0 to 4300 bytes, with AAD of 0 to 8192 and without, in every framing")
+            (any_bytes_are_taken, "ENC-2, ENC-3, DEC-5",
+                "take plaintext and AAD of any bytes, and give them back to the last one")
             (lengths, "ENC-6",
                 "return a ciphertext as long as the plaintext, without the tag")
             (the_requests_aad_is_returned, "ENC-7",
@@ -103,6 +105,8 @@ macro_rules! __xks_contracts {
                 "answer `InvalidCiphertext` for the tag, IV or ciphertext of another encryption")
             (keys_are_kept_apart, "DEC-3",
                 "answer `InvalidCiphertext` for what was encrypted under another key")
+            (trial_decryptions_are_decryptions, "ENC-10",
+                "do in a trial decryption what it does in any other: that shows whether KMS can decrypt later")
             (what_is_invalid_says_no_more, "DEC-3",
                 "say the same of every invalid ciphertext: `BackendError::invalid_ciphertext`, with no source")
             (ivs_never_repeat, "ENC-6",
@@ -121,8 +125,14 @@ macro_rules! __xks_contracts {
                 "refuse with `KeyUsage` to encrypt with a key that may only decrypt, and say so in its metadata")
             (disabled_keys_are_refused, "ENC-11, DEC-4, GKM-3",
                 "refuse with `KeyDisabled` to use a disabled key, and say `Disabled` in its metadata")
+            (a_change_of_status_is_seen, "GKM-3, ENC-11, DEC-4",
+                "say of a key that it is disabled, and refuse to use it, soon after it was disabled; and the reverse")
             (calls_in_parallel, "CAP-1",
                 "serve calls from several threads at once, and give each its own answer")
+            (calls_in_one_task, "CAP-1",
+                "keep calls apart that one task waits for at once, and give each its own answer")
+            (slow_callers_get_their_answers, "TRN-8",
+                "keep an answer until the caller comes back to its future, or say `Timeout`")
             (dropped_futures_leak_nothing, "TRN-8",
                 "go on as before after the future of a call was dropped, at any moment, many times")
             (failures_tell_no_plaintext, "ENC-12, DEC-5",
@@ -132,7 +142,9 @@ macro_rules! __xks_contracts {
             (health_is_told, "HLT-1",
                 "say of what health was found: a vendor, at least one member, `Active` while operations succeed")
             (health_follows, "HLT-1, HLT-3",
-                "not say `Active` for longer than 60 seconds after operations began to fail, and fail with `Unavailable` or `Timeout`")
+                "not say for longer than 60 seconds that it can be used when operations fail, and fail with `Unavailable` or `Timeout`")
+            (outages_tell_no_plaintext, "ENC-12",
+                "keep plaintext out of errors also when the key manager fails")
         }
     };
 }

@@ -1,3 +1,0 @@
-//! Benchmarks of the workspace; `cargo bench -p xks-benches` runs them.
-
-#![forbid(unsafe_code)]

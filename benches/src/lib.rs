@@ -1,0 +1,177 @@
+//! Signed requests at the sizes that are measured, and a proxy over software keys that takes them.
+
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    clippy::exhaustive_structs,
+    reason = "it belongs to the benchmarks, which may panic"
+)]
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use xks_backend_soft::{SoftBackend, SoftKey};
+use xks_core::{
+    AuditRecord, AuditSink, Credential, KeyId, KeyStore, KeyStores, Proxy, Request, Response, testkit::Signer,
+};
+
+/// The Region that requests are signed for.
+pub const REGION: &str = "us-east-1";
+/// What requests are signed for as `host`.
+pub const HOST: &str = "xks.example.com";
+/// The key of the software backend.
+pub const KEY: &str = "key-1";
+const PREFIX: &str = "/bench-store";
+
+/// What KMS says of a call that makes a data key.
+const METADATA: &str = r#""requestMetadata":{"awsPrincipalArn":"arn:aws:iam::123456789012:user/Alice","kmsKeyArn":"arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab","kmsOperation":"GenerateDataKey","kmsRequestId":"4112f4d6-db54-4af4-ae30-c55a22a8dfae","kmsViaService":"s3"}"#;
+
+/// Bytes of plaintext and of AAD.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// Bytes of plaintext.
+    pub plaintext: usize,
+    /// Bytes of AAD.
+    pub aad: usize,
+}
+
+/// What a data key has: by far the most calls are for one.
+pub const DATA_KEY: Size = Size {
+    plaintext: 32,
+    aad: 200,
+};
+/// The most that the specification demands (ENC-2, ENC-3).
+pub const LARGEST: Size = Size {
+    plaintext: 4300,
+    aad: 8192,
+};
+
+/// The moment at which all of this happens.
+#[must_use]
+pub fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_767_225_600)
+}
+
+/// The credential of the key store.
+#[must_use]
+pub fn credential() -> Credential {
+    let secret = "PleaseReplaceThisWithSomeSecretOfLength43To64".to_owned();
+    Credential::new("BETWEEN2TENAND3TENCHARACTERS", secret).expect("a legal credential")
+}
+
+/// Takes no note: what a sink costs is its own affair.
+#[derive(Debug)]
+pub struct NoAudit;
+
+impl AuditSink for NoAudit {
+    fn record(&self, _: &AuditRecord<'_>) {}
+}
+
+/// A key store over a software key.
+#[must_use]
+pub fn key_store() -> KeyStore {
+    let key: KeyId = KEY.parse().expect("a legal key id");
+    let backend = SoftBackend::new().with_key(key, SoftKey::generate().expect("random bytes"));
+    KeyStore::builder(PREFIX.parse().expect("a legal prefix"), Arc::new(backend))
+        .region(REGION)
+        .credential(credential())
+        .all_keys_of_backend()
+        .build()
+        .expect("a whole key store")
+}
+
+/// A proxy over it, without a log.
+#[must_use]
+pub fn proxy() -> Proxy {
+    let key_stores = KeyStores::new([key_store()]).expect("one key store");
+    Proxy::builder(key_stores).audit(NoAudit).clock(now).build()
+}
+
+/// A signed request that owns its parts.
+#[derive(Clone, Debug)]
+pub struct Signed {
+    /// The path.
+    pub path: String,
+    /// All headers.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: String,
+}
+
+impl Signed {
+    /// A POST to a path below the key store's, with requestMetadata and these fields.
+    #[must_use]
+    pub fn new(operation: &str, fields: &str) -> Self {
+        Self {
+            path: format!("{PREFIX}/kms/xks/v1/{operation}"),
+            headers: Vec::new(),
+            body: format!("{{{METADATA}{fields}}}"),
+        }
+        .signed()
+    }
+
+    fn signed(mut self) -> Self {
+        let headers = [("host", HOST), ("content-type", "application/json")];
+        let signer = Signer::new(credential(), REGION);
+        self.headers = signer.sign("POST", &self.path, &headers, self.body.as_bytes(), now());
+        self
+    }
+
+    /// As the proxy gets it.
+    #[must_use]
+    pub fn request(&self) -> Request<'_> {
+        let headers = self
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes()));
+        Request::new("POST", &self.path, self.body.as_bytes()).headers(headers)
+    }
+
+    /// Encrypt.
+    #[must_use]
+    pub fn encrypt(size: Size, with_integrity_value: bool) -> Self {
+        let algorithm = match with_integrity_value {
+            true => r#","ciphertextDataIntegrityValueAlgorithm":"SHA_256""#,
+            false => "",
+        };
+        let encode = |length| BASE64_STANDARD.encode(vec![b'a'; length]);
+        let (plaintext, aad) = (encode(size.plaintext), encode(size.aad));
+        let fields = format!(
+            r#","plaintext":"{plaintext}","encryptionAlgorithm":"AES_GCM","additionalAuthenticatedData":"{aad}"{algorithm}"#
+        );
+        Self::new(&format!("keys/{KEY}/encrypt"), &fields)
+    }
+
+    /// Decrypt, of what an encryption of that size answered.
+    #[must_use]
+    pub fn decrypt(size: Size, encrypted: &Response) -> Self {
+        let encrypted = String::from_utf8_lossy(encrypted.body());
+        let encrypted = encrypted.trim_start_matches('{').trim_end_matches('}');
+        let aad = BASE64_STANDARD.encode(vec![b'a'; size.aad]);
+        let fields = format!(r#",{encrypted},"encryptionAlgorithm":"AES_GCM","additionalAuthenticatedData":"{aad}""#);
+        Self::new(&format!("keys/{KEY}/decrypt"), &fields)
+    }
+
+    /// GetKeyMetadata.
+    #[must_use]
+    pub fn metadata() -> Self {
+        Self::new(&format!("keys/{KEY}/metadata"), "")
+    }
+
+    /// GetHealthStatus.
+    #[must_use]
+    pub fn health() -> Self {
+        Self::new("health", "")
+    }
+
+    /// The same with a body that was changed after it was signed.
+    #[must_use]
+    pub fn forged(mut self) -> Self {
+        self.body.push(' ');
+        self
+    }
+}

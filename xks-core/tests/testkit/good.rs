@@ -171,7 +171,7 @@ fn whole_fixture() -> Fixture {
 
 /// A good backend passes all of them, each as a test of its own. It runs on plain threads.
 mod by_macro {
-    xks_core::conformance!(super::whole_fixture());
+    xks_core::testkit::conformance!(super::whole_fixture(), all);
 }
 
 #[test]

@@ -1,15 +1,16 @@
 //! The kit finds each defect, and says which contract it breaks.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering::SeqCst},
     time::Duration,
 };
 
-use xks_core::testkit::conformance::{CONTRACTS, Contract, Problem};
+use xks_core::testkit::conformance::{CONTRACTS, Contract, Fixture, Problem, require};
 
 use crate::{
     broken::{Broken, Defect},
-    good::fixture,
+    good::{Good, fixture},
     sly::{Flaw, Sly},
 };
 
@@ -165,8 +166,7 @@ fn every_contract_catches_something() {
 fn a_failure_says_what_the_backend_must_do() {
     let broken = || fixture(Broken::new(Defect::IgnoresAad));
     let name = "any_change_of_the_aad_is_noticed";
-    let panic = std::panic::catch_unwind(|| xks_core::testkit::conformance::require(name, broken)).unwrap_err();
-    let said = panic.downcast::<String>().unwrap();
+    let said = failure(name, broken, None).unwrap();
     for part in [
         "DEC-3, ENC-7: bit ",
         " of AAD was changed, and it decrypted all the same",
@@ -174,4 +174,28 @@ fn a_failure_says_what_the_backend_must_do() {
     ] {
         assert!(said.contains(part), "{said}");
     }
+}
+
+/// What a test says when it fails.
+fn failure(name: &str, fixture: impl FnOnce() -> Fixture, left_out: Option<&[&str]>) -> Option<String> {
+    let test = AssertUnwindSafe(|| require(name, fixture, left_out));
+    let panic = catch_unwind(test).err()?;
+    Some(*panic.downcast::<String>().unwrap())
+}
+
+/// What cannot be tried fails where all was asked for, unless it is named.
+#[test]
+fn nothing_is_left_out_that_is_not_named() {
+    let name = "disabled_keys_are_refused";
+    let bare = || Fixture::new(Arc::new(Good::new()), "usable");
+    assert_eq!(failure(name, bare, None), None);
+    let said = failure(name, bare, Some(&[])).unwrap();
+    assert!(
+        said.contains("the fixture has no disabled key") && said.contains("all but disabled_keys"),
+        "{said}"
+    );
+    assert!(failure(name, bare, Some(&["health_follows"])).is_some());
+    assert_eq!(failure(name, bare, Some(&["health_follows", name])), None);
+    let said = failure(name, bare, Some(&["disabled_keys"])).unwrap();
+    assert_eq!(said, "there is no contract disabled_keys");
 }

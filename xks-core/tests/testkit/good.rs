@@ -164,7 +164,7 @@ fn whole_fixture() -> Fixture {
     fixture(good)
         .restarted(Arc::new(Good::new()))
         .switch("switched", move |on| {
-            switched.is_switched_off.store(!on, Ordering::SeqCst)
+            switched.is_switched_off.store(!on, Ordering::SeqCst);
         })
         .break_down(move || broken.is_broken.store(true, Ordering::SeqCst))
 }

@@ -134,7 +134,7 @@ fn every_sly_backend_is_caught() {
         let (to_break, to_switch) = (Arc::clone(&backend), Arc::clone(&backend));
         let mut fixture = fixture(backend)
             .switch("switched", move |on| {
-                to_switch.good().is_switched_off.store(!on, SeqCst)
+                to_switch.good().is_switched_off.store(!on, SeqCst);
             })
             .break_down(move || to_break.good().is_broken.store(true, SeqCst));
         if matches!(

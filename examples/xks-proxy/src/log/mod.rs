@@ -3,42 +3,30 @@
 //! Lines go through a queue to a thread that writes, so that a disk or a reader that hangs never holds up a request. What
 //! finds the queue full, or cannot be written, is lost, and counted.
 
+mod queue;
+
 use std::{
     env,
     io::{self, IsTerminal as _, Write},
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
 };
 
 use anyhow::Context as _;
-use tracing_appender::{
-    non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard},
-    rolling::{RollingFileAppender, Rotation as Rolling},
-};
+use tracing_appender::rolling::{RollingFileAppender, Rotation as Rolling};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry, fmt::MakeWriter, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
 
+use self::queue::Queue;
 use crate::settings::{AuditLevel, LogFile, LogFormat, LogOutput, LogSettings, Rotation};
 
 /// What the core's audit records are logged under.
 const AUDIT_TARGET: &str = "xks::audit";
 
-/// How many lines may wait to be written: most of a second at full load.
-const QUEUE_LENGTH: usize = 16 * 1024;
-
-/// How much is written at once, if as much is waiting: a call of the system for each line costs as much as the line.
-const GATHERED_BYTES: usize = 32 * 1024;
-
 /// Writes what is left when it is dropped.
 #[derive(Default)]
 pub(crate) struct Log {
-    guards: Vec<WorkerGuard>,
-    queues: Vec<ErrorCounter>,
-    unwritten: Arc<AtomicU64>,
+    queues: Vec<Queue>,
 }
 
 impl Log {
@@ -52,7 +40,7 @@ impl Log {
                 layers.push(layer(
                     settings.format,
                     has_colours,
-                    log.queue(settings.format, io::stderr()),
+                    log.queue(settings.format, io::stderr())?,
                 ));
             }
             LogOutput::Stdout => {
@@ -60,14 +48,14 @@ impl Log {
                 layers.push(layer(
                     settings.format,
                     has_colours,
-                    log.queue(settings.format, io::stdout()),
+                    log.queue(settings.format, io::stdout())?,
                 ));
             }
             LogOutput::None => {}
         }
         if let Some(file) = &settings.file {
             let files = files(file)?;
-            layers.push(layer(settings.format, false, log.queue(settings.format, files)));
+            layers.push(layer(settings.format, false, log.queue(settings.format, files)?));
         }
         tracing_subscriber::registry()
             .with(layers.with_filter(filter(settings)?))
@@ -82,30 +70,24 @@ impl Log {
 
     /// Counts the lines that were lost so far.
     pub(crate) fn lost_lines(&self) -> Arc<dyn Fn() -> u64 + Send + Sync> {
-        let (queues, unwritten) = (self.queues.clone(), Arc::clone(&self.unwritten));
-        Arc::new(move || {
-            let dropped: usize = queues.iter().map(ErrorCounter::dropped_lines).sum();
-            u64::try_from(dropped)
-                .unwrap_or(u64::MAX)
-                .saturating_add(unwritten.load(Ordering::Relaxed))
-        })
+        let queues = self.queues.clone();
+        Arc::new(move || queues.iter().map(Queue::lost).sum())
     }
 
-    fn queue(&mut self, format: LogFormat, writer: impl Write + Send + 'static) -> NonBlocking {
-        let counted = Counted {
-            writer,
-            format,
-            gathered: (Vec::with_capacity(2 * GATHERED_BYTES), 0),
-            unwritten: Arc::clone(&self.unwritten),
+    fn queue(&mut self, format: LogFormat, writer: impl Write + Send + 'static) -> anyhow::Result<Queue> {
+        let finish = match format {
+            LogFormat::Human => |_: &[u8]| None, // its formatter escapes everything
+            LogFormat::Json => escaped,
         };
-        let (queue, guard) = NonBlockingBuilder::default()
-            .lossy(true)
-            .buffered_lines_limit(QUEUE_LENGTH)
-            .thread_name("xks-log")
-            .finish(counted);
-        self.guards.push(guard);
-        self.queues.push(queue.error_counter());
-        queue
+        let queue = Queue::to(writer, finish).context("no thread for the log")?;
+        self.queues.push(queue.clone());
+        Ok(queue)
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.queues.iter().for_each(Queue::close);
     }
 }
 
@@ -160,51 +142,6 @@ fn files(settings: &LogFile) -> anyhow::Result<RollingFileAppender> {
     }
     let files = builder.build(&settings.directory);
     files.with_context(|| format!("cannot write log files in {}", settings.directory.display()))
-}
-
-/// Gathers lines while more are waiting, and counts those that could not be written.
-struct Counted<W> {
-    writer: W,
-    format: LogFormat,
-    /// Whole lines, and how many.
-    gathered: (Vec<u8>, u64),
-    unwritten: Arc<AtomicU64>,
-}
-
-impl<W: Write> Write for Counted<W> {
-    /// `line` is a whole one.
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let escaped = match self.format {
-            LogFormat::Human => None, // its formatter escapes everything
-            LogFormat::Json => escaped(line),
-        };
-        let (lines, count) = &mut self.gathered;
-        lines.extend_from_slice(escaped.as_deref().unwrap_or(line));
-        *count += 1;
-        if lines.len() >= GATHERED_BYTES {
-            self.flush()?;
-        }
-        Ok(line.len())
-    }
-
-    /// The queue's thread calls it whenever no line is waiting.
-    fn flush(&mut self) -> io::Result<()> {
-        let (lines, count) = std::mem::take(&mut self.gathered);
-        if lines.is_empty() {
-            return Ok(());
-        }
-        // What changes the file with the time panics when it can neither do so nor complain.
-        let write = AssertUnwindSafe(|| self.writer.write_all(&lines).and_then(|()| self.writer.flush()));
-        let written = catch_unwind(write).unwrap_or_else(|_| Err(io::Error::other("the file cannot be changed")));
-        if let Err(error) = written
-            && self.unwritten.fetch_add(count, Ordering::Relaxed) == 0
-        {
-            let _ = writeln!(io::stderr(), "xks-proxy: lines of the log are lost: {error}");
-        }
-        self.gathered.0 = lines;
-        self.gathered.0.clear();
-        Ok(())
-    }
 }
 
 /// LOG-2: JSON lets characters beyond ASCII stand as they are that end a line for some programs, or that no reader sees, or

@@ -1,0 +1,230 @@
+//! The queue between those who log and the thread that writes.
+//!
+//! Whoever logs a line copies it and goes on. The thread is woken for the first line and then gathers for a moment:
+//! waking it for each line costs more than the line.
+
+use std::{
+    io::{self, Write},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use tracing_subscriber::fmt::MakeWriter;
+
+/// How much may wait to be written, in bytes: some tenths of a second at full load.
+const LIMIT: usize = 16 << 20;
+
+/// How long lines are gathered.
+const GATHERING: Duration = Duration::from_millis(2);
+
+/// How long the end waits for a writer that hangs.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The way in. Clones lead to the same thread.
+#[derive(Clone)]
+pub(super) struct Queue(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    /// There are lines, or it is the end.
+    filled: Condvar,
+    /// The thread has written all and ended.
+    emptied: Condvar,
+    lost: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    /// Whole lines, and how many.
+    lines: Vec<u8>,
+    count: u64,
+    is_closed: bool,
+    has_ended: bool,
+}
+
+impl Queue {
+    /// Begins a thread that writes. `finish` may change what is about to be written, which is whole lines.
+    pub(super) fn to(
+        mut writer: impl Write + Send + 'static,
+        finish: fn(&[u8]) -> Option<Vec<u8>>,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            filled: Condvar::new(),
+            emptied: Condvar::new(),
+            lost: AtomicU64::new(0),
+        });
+        let of_thread = Arc::clone(&shared);
+        let thread = thread::Builder::new().name("xks-log".into());
+        thread.spawn(move || {
+            of_thread.write_all_to(&mut writer, finish);
+            of_thread.state().has_ended = true;
+            of_thread.emptied.notify_all();
+        })?;
+        Ok(Self(shared))
+    }
+
+    /// How many lines were lost: there was no room, or they could not be written.
+    pub(super) fn lost(&self) -> u64 {
+        self.0.lost.load(Ordering::Relaxed)
+    }
+
+    /// Writes what is there, takes no more, and waits for that, but not for ever.
+    pub(super) fn close(&self) {
+        let mut state = self.0.state();
+        state.is_closed = true;
+        self.0.filled.notify_all();
+        let end = Instant::now() + PATIENCE;
+        while !state.has_ended {
+            let patience = end.saturating_duration_since(Instant::now());
+            if patience.is_zero() {
+                return;
+            }
+            let woken = self.0.emptied.wait_timeout(state, patience);
+            (state, _) = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn push(&self, line: &[u8]) {
+        let mut state = self.0.state();
+        if state.is_closed || state.lines.len() + line.len() > LIMIT {
+            drop(state);
+            self.0.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let was_empty = state.lines.is_empty();
+        state.lines.extend_from_slice(line);
+        state.count += 1;
+        drop(state);
+        if was_empty {
+            self.0.filled.notify_one();
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_all_to(&self, writer: &mut impl Write, finish: fn(&[u8]) -> Option<Vec<u8>>) {
+        let mut lines = Vec::new();
+        while let Some(count) = self.take(&mut lines) {
+            let finished = finish(&lines);
+            let lines = finished.as_deref().unwrap_or(&lines);
+            // What changes the file with the time panics when it can neither do so nor complain.
+            let write = AssertUnwindSafe(|| writer.write_all(lines).and_then(|()| writer.flush()));
+            let written = catch_unwind(write).unwrap_or_else(|_| Err(io::Error::other("the file cannot be changed")));
+            if let Err(error) = written
+                && self.lost.fetch_add(count, Ordering::Relaxed) == 0
+            {
+                let _ = writeln!(io::stderr(), "xks-proxy: lines of the log are lost: {error}");
+            }
+        }
+    }
+
+    /// Waits for lines, and a moment for more, and takes them all; none at the end.
+    fn take(&self, lines: &mut Vec<u8>) -> Option<u64> {
+        lines.clear();
+        let mut state = self.state();
+        while state.lines.is_empty() && !state.is_closed {
+            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if !state.is_closed {
+            drop(state);
+            thread::sleep(GATHERING);
+            state = self.state();
+        }
+        std::mem::swap(&mut state.lines, lines);
+        let count = std::mem::take(&mut state.count);
+        (count > 0).then_some(count)
+    }
+}
+
+/// A line comes in one piece.
+impl Write for Queue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Queue {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Sends on each piece that is written; fails or hangs when told to.
+    struct Pieces(mpsc::Sender<String>, Option<mpsc::Receiver<io::Result<()>>>);
+
+    impl Write for Pieces {
+        fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+            if let Some(told) = &self.1 {
+                told.recv().unwrap_or(Ok(()))?;
+            }
+            self.0.send(String::from_utf8(piece.to_vec()).unwrap()).unwrap();
+            Ok(piece.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn all_lines_arrive_in_their_order_and_few_pieces() {
+        let (to, pieces) = mpsc::channel();
+        let queue = Queue::to(Pieces(to, None), |_| None).unwrap();
+        let expected: String = (0..1000).map(|number| format!("line {number}\n")).collect();
+        for line in expected.split_inclusive('\n') {
+            write!(queue.clone(), "{line}").unwrap();
+        }
+        queue.close();
+        assert_eq!(queue.lost(), 0);
+        let pieces: Vec<_> = pieces.iter().collect();
+        assert_eq!(pieces.concat(), expected);
+        assert!(pieces.len() < 500, "{} pieces", pieces.len());
+        queue.clone().write_all(b"too late\n").unwrap();
+        assert_eq!(queue.lost(), 1);
+    }
+
+    /// LOG-2: what cannot be written is counted, and nobody waits for a writer that hangs.
+    #[test]
+    fn what_is_lost_is_counted_and_nobody_waits() {
+        let ((to, pieces), (tell, told)) = (mpsc::channel(), mpsc::channel());
+        let queue = Queue::to(Pieces(to, Some(told)), |_| None).unwrap();
+        queue.clone().write_all(b"one\n").unwrap();
+        tell.send(Err(io::Error::other("full"))).unwrap();
+        while queue.lost() == 0 {
+            thread::yield_now();
+        }
+        // It hangs with the next piece, and then there is no room for all.
+        let line = vec![b'x'; LIMIT / 8];
+        for _ in 0..20 {
+            queue.clone().write_all(&line).unwrap();
+            thread::sleep(GATHERING);
+        }
+        assert!((3..20).contains(&queue.lost()), "{}", queue.lost());
+        queue.close(); // not for ever
+        drop(tell);
+        assert!(pieces.recv().unwrap().starts_with("xxx"));
+    }
+}

@@ -1,7 +1,12 @@
 //! The conformance checks on SoftHSM2 and on the vendors that the shim emulates.
 
+use std::{sync::Arc, time::Duration};
+
 use xks_backend_pkcs11::{Dispatch, IvSource, Quirks};
-use xks_pkcs11_fixture::{KeyTemplate, Permission, Profile, Shim, SoftHsm, own_process, softhsm_path};
+use xks_core::testkit::conformance::{CONTRACTS, Fixture};
+use xks_pkcs11_fixture::{
+    KeyTemplate, Permission, Profile, Shim, SoftHsm, own_process, softhsm_path, sys::CKR_DEVICE_REMOVED,
+};
 
 use crate::{
     checks::{VALUE, check},
@@ -92,9 +97,32 @@ fn emulated(test: &str, profile: Profile) {
     });
 }
 
-fn keys() -> [KeyTemplate; 3] {
+/// HLT-1, HLT-3, ENC-12: the token is taken out.
+#[test]
+fn outages() {
+    own_process("conformance::outages", |hsm| {
+        make_keys(hsm, TOKEN);
+        let shim = Arc::new(Shim::load());
+        for dispatch in [Dispatch::Inline, Dispatch::Threads] {
+            for name in ["health_follows", "outages_tell_no_plaintext"] {
+                let backend = Arc::new(open(config(shim.path()).dispatch(dispatch)));
+                let of_operator = Arc::clone(&shim);
+                let fixture = Fixture::new(Arc::clone(&backend) as _, "known")
+                    .break_down(move || of_operator.remove_tokens(CKR_DEVICE_REMOVED));
+                let contract = CONTRACTS.iter().find(|contract| contract.name == name).unwrap();
+                assert_eq!(contract.check(&Arc::new(fixture)), Ok(()), "{name}");
+                shim.insert_tokens();
+                assert!(backend.shutdown(Duration::from_secs(10)), "calls did not return");
+            }
+        }
+        shim.assert_clean();
+    });
+}
+
+fn keys() -> [KeyTemplate; 4] {
     [
         KeyTemplate::aes256("known").value(VALUE),
+        KeyTemplate::aes256("second"),
         KeyTemplate::aes256("encrypts").may_not(Permission::Decrypt),
         KeyTemplate::aes256("decrypts").may_not(Permission::Encrypt),
     ]

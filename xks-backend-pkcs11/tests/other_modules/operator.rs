@@ -112,6 +112,7 @@ fn make(token: &Token) {
     session.login(UserType::User, Some(&pin(PIN))).unwrap();
     let operator = Operator { pkcs11, session };
     operator.import("known", VALUE);
+    operator.generate("second", true, true);
     operator.generate("encrypts", true, false);
     operator.generate("decrypts", false, true);
     operator.leave();

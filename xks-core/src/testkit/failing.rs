@@ -1,7 +1,7 @@
 //! A backend that fails as a test wants it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     fmt,
     future::pending,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -11,8 +11,9 @@ use std::{
 };
 
 use crate::{
-    AadFraming, BackendError, BackendErrorKind, BoundAad, DecryptRequest, EncryptRequest, Encrypted,
-    GetKeyMetadataRequest, Health, Iv, KeyBackend, KeyId, KeyMetadata, Limits, Zeroizing, async_trait,
+    AadFraming, BackendError, BackendErrorKind, BoundAad, DecryptRequest, EncryptRequest, Encrypted, FleetMember,
+    GetKeyMetadataRequest, Health, HealthStatus, Iv, KeyBackend, KeyId, KeyMetadata, KeySpec, KeyStatus, Limits,
+    Zeroizing, async_trait,
 };
 
 /// A backend around another one, which does as it is told and else as the other does.
@@ -33,7 +34,7 @@ pub struct FailingBackend {
     faults: Faults,
 }
 
-/// A method of [`KeyBackend`].
+/// A method of [`KeyBackend`], or what it is called for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Method {
@@ -41,10 +42,27 @@ pub enum Method {
     KeyMetadata,
     /// [`KeyBackend::encrypt`]
     Encrypt,
-    /// [`KeyBackend::decrypt`], trial decryptions too.
+    /// [`KeyBackend::decrypt`], for a client.
     Decrypt,
+    /// [`KeyBackend::decrypt`], for the pipeline, which tries what it is about to return (ENC-10).
+    Trial,
     /// [`KeyBackend::health`]
     Health,
+}
+
+impl Method {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::KeyMetadata,
+        Self::Encrypt,
+        Self::Decrypt,
+        Self::Trial,
+        Self::Health,
+    ];
+
+    const fn of(request: &DecryptRequest<'_>) -> Self {
+        if request.is_trial() { Self::Trial } else { Self::Decrypt }
+    }
 }
 
 /// What goes wrong.
@@ -71,8 +89,18 @@ pub enum Fault {
     Lengthen,
     /// What is returned, ciphertext or plaintext, has a byte less; nothing happens to an empty one.
     Shorten,
+    /// The tag stands behind the ciphertext too.
+    AppendTag,
     /// The AAD that is said to be authenticated is that of another request.
     OtherAad,
+    /// The ciphertext metadata is not returned.
+    DropMetadata,
+    /// The key is said to be enabled or disabled.
+    Status(KeyStatus),
+    /// The key is said to be one for RSA.
+    OtherSpec,
+    /// Every key manager is said to be in this state.
+    Health(HealthStatus),
 }
 
 /// Which calls a fault strikes, counted from when it is set.
@@ -116,6 +144,7 @@ pub struct Faults(Arc<Mutex<State>>);
 struct State {
     set: HashMap<Method, Vec<Set>>,
     calls: HashMap<Method, u64>,
+    latest: VecDeque<Method>,
 }
 
 #[derive(Debug)]
@@ -125,6 +154,8 @@ struct Set {
     seen: u64,
     struck: u64,
 }
+
+const MOST_REMEMBERED: usize = 1000;
 
 impl Faults {
     /// Adds a fault to those of a method.
@@ -147,6 +178,12 @@ impl Faults {
     #[must_use]
     pub fn calls(&self, method: Method) -> u64 {
         self.state().calls.get(&method).copied().unwrap_or(0)
+    }
+
+    /// The latest calls in their order, 1000 at most, which are forgotten then.
+    #[must_use]
+    pub fn take_calls(&self) -> Vec<Method> {
+        self.state().latest.drain(..).collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -177,6 +214,10 @@ impl Faults {
     fn of_this_call(&self, method: Method) -> Vec<Fault> {
         let mut state = self.state();
         *state.calls.entry(method).or_default() += 1;
+        if state.latest.len() == MOST_REMEMBERED {
+            state.latest.pop_front();
+        }
+        state.latest.push_back(method);
         let set = state.set.entry(method).or_default();
         let strikes = |set: &mut Set| {
             set.seen += 1;
@@ -243,8 +284,9 @@ impl KeyBackend for FailingBackend {
         key: &KeyId,
         request: &GetKeyMetadataRequest<'_>,
     ) -> Result<KeyMetadata, BackendError> {
-        self.faults.strike(Method::KeyMetadata).await?;
-        self.inner.key_metadata(key, request).await
+        let faults = self.faults.strike(Method::KeyMetadata).await?;
+        let metadata = self.inner.key_metadata(key, request).await?;
+        Ok(faults.into_iter().fold(metadata, spoil_metadata))
     }
 
     async fn encrypt(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
@@ -254,7 +296,7 @@ impl KeyBackend for FailingBackend {
     }
 
     async fn decrypt(&self, key: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
-        let faults = self.faults.strike(Method::Decrypt).await?;
+        let faults = self.faults.strike(Method::of(request)).await?;
         let mut plaintext = self.inner.decrypt(key, request).await?;
         faults
             .into_iter()
@@ -263,12 +305,36 @@ impl KeyBackend for FailingBackend {
     }
 
     async fn health(&self) -> Result<Health, BackendError> {
-        self.faults.strike(Method::Health).await?;
-        self.inner.health().await
+        let faults = self.faults.strike(Method::Health).await?;
+        let health = self.inner.health().await?;
+        Ok(faults.into_iter().fold(health, spoil_health))
     }
 
     fn limits(&self) -> Limits {
         self.inner.limits()
+    }
+}
+
+fn spoil_metadata(metadata: KeyMetadata, fault: Fault) -> KeyMetadata {
+    let usages = metadata.usages().iter().copied();
+    match fault {
+        Fault::Status(status) => KeyMetadata::new(metadata.spec().clone(), usages, status),
+        Fault::OtherSpec => KeyMetadata::new(KeySpec::Other("RSA_2048".into()), usages, metadata.status()),
+        _ => metadata,
+    }
+}
+
+fn spoil_health(health: Health, fault: Fault) -> Health {
+    let Fault::Health(status) = fault else {
+        return health;
+    };
+    let mut members = health
+        .members()
+        .iter()
+        .map(|member| FleetMember::new(member.id().to_owned(), member.model().to_owned(), status));
+    match members.next() {
+        Some(first) => members.fold(Health::new(health.vendor().to_owned(), first), Health::and),
+        None => health,
     }
 }
 
@@ -291,6 +357,8 @@ fn spoil_encrypted(encrypted: Encrypted, fault: Fault) -> Encrypted {
             flip(&mut bytes);
             iv = Iv::try_from(&*bytes).unwrap_or(iv); // it is as long as before
         }
+        Fault::AppendTag => ciphertext.extend_from_slice(tag.as_bytes()),
+        Fault::DropMetadata => aad.set_metadata(None),
         Fault::OtherAad => {
             let other = BoundAad::new(AadFraming::Spec, Some(b"of another request"), aad.metadata().copied());
             aad = other.unwrap_or(aad); // it is short

@@ -10,6 +10,10 @@ pub mod conformance;
 mod failing;
 mod signer;
 
+/// [`conformance!`](crate::conformance)
+#[doc(no_inline)]
+pub use crate::conformance;
+
 pub use self::{
     client::{Answer, Client},
     failing::{FailingBackend, Fault, Faults, Method, When},

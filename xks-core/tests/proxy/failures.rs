@@ -1,16 +1,14 @@
 //! Backends that fail, lie, hang or panic, and what becomes of the request and its record.
 
 use std::{
-    future::pending,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use serde_json::{Value, json};
 use xks_core::{
-    AadFraming, AuditRecord, AuditSink, Authorizer, BackendError, BackendErrorKind, BoundAad, Decision, DecryptRequest,
-    EncryptRequest, Encrypted, FleetMember, GetKeyMetadataRequest, Health, HealthStatus, KeyBackend, KeyId,
-    KeyMetadata, Request, Subject, Zeroizing, async_trait,
+    AadFraming, AuditRecord, AuditSink, Authorizer, BackendErrorKind, Decision, HealthStatus, Request, Subject,
+    testkit::{FailingBackend, Fault, Faults, Method, When},
 };
 
 use crate::support::{
@@ -18,132 +16,51 @@ use crate::support::{
     signer::HOST, soft_backend,
 };
 
-/// What a test wants the backend to do; each part falls back on software keys.
-#[derive(Default)]
-struct Chosen {
-    soft: Option<Arc<xks_backend_soft::SoftBackend>>,
-    error: Option<BackendErrorKind>,
-    spoil_encrypted: Option<fn(Encrypted) -> Encrypted>,
-    spoil_decrypted: Option<fn(&mut Vec<u8>)>,
-    health: Option<Health>,
-    hangs_in: &'static [&'static str],
-    panics: bool,
-    takes: Duration,
-    calls: Mutex<Vec<&'static str>>,
+/// A client of a proxy over software keys, and what goes wrong with them.
+fn over_failing() -> (Client, Faults, Remember) {
+    let (backend, audit) = (FailingBackend::around(soft_backend()), Remember::default());
+    let faults = backend.faults();
+    let client = Client::new(proxy(key_store(Arc::new(backend))).audit(audit.clone()));
+    (client, faults, audit)
 }
 
-impl Chosen {
-    fn new() -> Self {
-        Self {
-            soft: Some(soft_backend()),
-            ..Self::default()
-        }
-    }
-
-    fn soft(&self) -> &dyn KeyBackend {
-        self.soft.as_deref().unwrap()
-    }
-
-    async fn called(&self, what: &'static str) -> Result<(), BackendError> {
-        self.calls.lock().unwrap().push(what);
-        assert!(!self.panics, "as the test wants it");
-        if self.hangs_in.contains(&what) {
-            pending::<()>().await;
-        }
-        tokio::time::sleep(self.takes).await;
-        self.error
-            .map_or(Ok(()), |kind| Err(BackendError::new(kind, "the backend's own words")))
-    }
-}
-
-#[async_trait]
-impl KeyBackend for Chosen {
-    async fn key_metadata(
-        &self,
-        key: &KeyId,
-        request: &GetKeyMetadataRequest<'_>,
-    ) -> Result<KeyMetadata, BackendError> {
-        self.called("key_metadata").await?;
-        self.soft().key_metadata(key, request).await
-    }
-
-    async fn encrypt(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
-        self.called("encrypt").await?;
-        let encrypted = self.soft().encrypt(key, request).await?;
-        Ok(match self.spoil_encrypted {
-            Some(spoil) => spoil(encrypted),
-            None => encrypted,
-        })
-    }
-
-    async fn decrypt(&self, key: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
-        self.called(if request.is_trial() { "trial" } else { "decrypt" })
-            .await?;
-        let mut plaintext = self.soft().decrypt(key, request).await?;
-        if let Some(spoil) = self.spoil_decrypted {
-            spoil(&mut plaintext);
-        }
-        Ok(plaintext)
-    }
-
-    async fn health(&self) -> Result<Health, BackendError> {
-        self.called("health").await?;
-        match &self.health {
-            Some(health) => Ok(health.clone()),
-            None => self.soft().health().await,
-        }
-    }
-}
-
-fn over(backend: Chosen) -> (Client, Arc<Chosen>, Remember) {
-    let (backend, audit) = (Arc::new(backend), Remember::default());
-    let client = Client::new(proxy(key_store(Arc::clone(&backend) as _)).audit(audit.clone()));
-    (client, backend, audit)
+/// The same, where one thing always goes wrong.
+fn over(method: Method, fault: Fault) -> (Client, Faults, Remember) {
+    let (client, faults, audit) = over_failing();
+    faults.set(method, fault, When::always());
+    (client, faults, audit)
 }
 
 /// ENC-10: the trial decryption comes after the encryption, once, and only when the value is asked for.
 #[tokio::test]
 async fn trial_decryption_happens_when_asked_for() {
-    let (client, backend, _) = over(Chosen::new());
+    let (client, faults, _) = over_failing();
     client.encrypt("usable", &encrypt_body(b"x", None, false)).await;
-    assert_eq!(backend.calls.lock().unwrap().split_off(0), ["encrypt"]);
+    assert_eq!(faults.take_calls(), [Method::Encrypt]);
     client.encrypt("usable", &encrypt_body(b"x", None, true)).await;
-    assert_eq!(backend.calls.lock().unwrap().split_off(0), ["encrypt", "trial"]);
+    assert_eq!(faults.take_calls(), [Method::Encrypt, Method::Trial]);
 }
 
 /// ENC-10: what does not decrypt to the plaintext is not returned.
 #[tokio::test]
 async fn corrupted_encryptions_are_never_returned() {
-    let flip: fn(Encrypted) -> Encrypted = |encrypted| {
-        let mut ciphertext = encrypted.ciphertext().to_vec();
-        ciphertext[0] ^= 1;
-        Encrypted::new(
-            ciphertext,
-            *encrypted.iv(),
-            *encrypted.tag(),
-            encrypted.bound_aad().clone(),
-        )
-    };
-    let (client, _, audit) = over(Chosen {
-        spoil_encrypted: Some(flip),
-        ..Chosen::new()
-    });
-    let answer = client.encrypt("usable", &encrypt_body(b"plaintext", None, true)).await;
-    assert_eq!(error_of(&answer), "InternalException");
-    assert_eq!(answer.1.get("ciphertext"), None);
-    assert!(audit.take()[0].contains("trial decryption: "));
-
-    for spoil in [
-        |text: &mut Vec<u8>| text[0] ^= 1,
-        |text: &mut Vec<u8>| text.truncate(3),
-        |text: &mut Vec<u8>| text.push(0),
+    let body = encrypt_body(b"plaintext", None, true);
+    for fault in [
+        Fault::FlipCiphertext,
+        Fault::FlipTag,
+        Fault::FlipIv,
+        Fault::DropMetadata,
     ] {
-        let (client, _, audit) = over(Chosen {
-            spoil_decrypted: Some(spoil),
-            ..Chosen::new()
-        });
-        let answer = client.encrypt("usable", &encrypt_body(b"plaintext", None, true)).await;
-        assert_eq!(error_of(&answer), "InternalException");
+        let (client, _, audit) = over(Method::Encrypt, fault);
+        let answer = client.encrypt("usable", &body).await;
+        assert_eq!(error_of(&answer), "InternalException", "{fault:?}");
+        assert_eq!(answer.1.get("ciphertext"), None);
+        assert!(audit.take()[0].contains("trial decryption: "));
+    }
+    for fault in [Fault::FlipPlaintext, Fault::Shorten, Fault::Lengthen] {
+        let (client, _, audit) = over(Method::Trial, fault);
+        let answer = client.encrypt("usable", &body).await;
+        assert_eq!(error_of(&answer), "InternalException", "{fault:?}");
         assert!(audit.take()[0].contains("trial decryption"));
     }
 }
@@ -151,24 +68,12 @@ async fn corrupted_encryptions_are_never_returned() {
 /// ENC-6, DEC-5: lengths that a backend gets wrong are not passed on.
 #[tokio::test]
 async fn wrong_lengths_are_never_returned() {
-    for spoil in [
-        |e: Encrypted| Encrypted::new(e.ciphertext()[1..].to_vec(), *e.iv(), *e.tag(), e.bound_aad().clone()),
-        |e: Encrypted| {
-            let with_tag = [e.ciphertext(), &e.tag().as_bytes()[..]].concat();
-            Encrypted::new(with_tag, *e.iv(), *e.tag(), e.bound_aad().clone())
-        },
-    ] {
-        let (client, ..) = over(Chosen {
-            spoil_encrypted: Some(spoil),
-            ..Chosen::new()
-        });
+    for fault in [Fault::Shorten, Fault::Lengthen, Fault::AppendTag] {
+        let (client, ..) = over(Method::Encrypt, fault);
         let answer = client.encrypt("usable", &encrypt_body(b"plaintext", None, false)).await;
-        assert_eq!(error_of(&answer), "InternalException");
+        assert_eq!(error_of(&answer), "InternalException", "{fault:?}");
     }
-    let (client, ..) = over(Chosen {
-        spoil_decrypted: Some(|text| text.push(0)),
-        ..Chosen::new()
-    });
+    let (client, ..) = over(Method::Decrypt, Fault::Lengthen);
     let (_, encrypted) = client.encrypt("usable", &encrypt_body(b"plaintext", None, false)).await;
     assert_eq!(
         error_of(&client.decrypt("usable", &decrypt_body(&encrypted, None)).await),
@@ -200,10 +105,10 @@ async fn backend_failures_reach_kms_by_name_only() {
         (Kind::Unavailable, "InternalException", "InternalException"),
         (Kind::Other, "InternalException", "InternalException"),
     ] {
-        let (client, _, audit) = over(Chosen {
-            error: Some(kind),
-            ..Chosen::new()
-        });
+        let (client, faults, audit) = over_failing();
+        Method::ALL
+            .iter()
+            .for_each(|method| faults.set(*method, Fault::Error(kind), When::always()));
         let encrypted = Client::soft(AadFraming::Spec)
             .encrypt("usable", &encrypt_body(b"x", None, false))
             .await
@@ -214,28 +119,24 @@ async fn backend_failures_reach_kms_by_name_only() {
             client.decrypt("usable", &decrypt_body(&encrypted, None)).await,
         ] {
             assert_eq!(error_of(&answer), of_a_key);
-            assert!(!answer.1.to_string().contains("own words"));
+            assert!(!answer.1.to_string().contains("as the test wants it"));
         }
         assert_eq!(error_of(&client.post("health", &metadata_body()).await), of_health);
         let records = audit.take();
         assert_eq!(records.len(), 4);
-        assert!(records.iter().all(|record| record.contains("the backend's own words")));
+        assert!(records.iter().all(|record| record.contains("as the test wants it")));
     }
 }
 
 /// HLT-1: 200 says that an operation right now would work.
 #[tokio::test]
 async fn health_is_an_error_when_nothing_works() {
-    let member = |status| FleetMember::new("hsm", "model", status);
     for (status, expected) in [
         (HealthStatus::Active, 200),
         (HealthStatus::Degraded, 200),
         (HealthStatus::Unavailable, 500),
     ] {
-        let (client, ..) = over(Chosen {
-            health: Some(Health::new("v", member(status))),
-            ..Chosen::new()
-        });
+        let (client, ..) = over(Method::Health, Fault::Health(status));
         assert_eq!(client.post("health", &metadata_body()).await.0, expected);
     }
     let (status, health) = Client::soft(AadFraming::Spec).post("health", &metadata_body()).await;
@@ -252,16 +153,13 @@ async fn a_slow_backend_is_a_timeout() {
         .await
         .1;
     for (hangs_in, path, body) in [
-        (&["health"], "health", metadata_body()),
-        (&["key_metadata"], "keys/usable/metadata", metadata_body()),
-        (&["encrypt"], "keys/usable/encrypt", encrypt_body(b"x", None, true)),
-        (&["trial"], "keys/usable/encrypt", encrypt_body(b"x", None, true)),
-        (&["decrypt"], "keys/usable/decrypt", decrypt_body(&encrypted, None)),
+        (Method::Health, "health", metadata_body()),
+        (Method::KeyMetadata, "keys/usable/metadata", metadata_body()),
+        (Method::Encrypt, "keys/usable/encrypt", encrypt_body(b"x", None, true)),
+        (Method::Trial, "keys/usable/encrypt", encrypt_body(b"x", None, true)),
+        (Method::Decrypt, "keys/usable/decrypt", decrypt_body(&encrypted, None)),
     ] {
-        let (client, backend, audit) = over(Chosen {
-            hangs_in,
-            ..Chosen::new()
-        });
+        let (client, faults, audit) = over(hangs_in, Fault::Hang);
         let (path, body) = (format!("/tenant/kms/xks/v1/{path}"), body.to_string());
         let headers = client.signer.sign("POST", HOST, &path, &[], body.as_bytes());
         let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
@@ -271,7 +169,7 @@ async fn a_slow_backend_is_a_timeout() {
         let answer: Value = serde_json::from_slice(response.body()).unwrap();
         check_answer(response.status(), response.headers(), &answer);
         assert_eq!(answer["errorName"], "DependencyTimeoutException", "{hangs_in:?}");
-        assert_eq!(backend.calls.lock().unwrap().last(), hangs_in.first());
+        assert_eq!(faults.take_calls().last(), Some(&hangs_in));
         assert_eq!(audit.take().len(), 1);
     }
 }
@@ -287,8 +185,11 @@ async fn the_time_taken_is_recorded() {
     }
     let durations = Arc::new(Durations(Mutex::default()));
     let takes = Duration::from_millis(30);
-    let backend = Arc::new(Chosen { takes, ..Chosen::new() });
-    let client = Client::new(proxy(key_store(backend)).audit(Arc::clone(&durations)));
+    let backend = FailingBackend::around(soft_backend());
+    backend
+        .faults()
+        .set(Method::Health, Fault::Delay(takes), When::always());
+    let client = Client::new(proxy(key_store(Arc::new(backend))).audit(Arc::clone(&durations)));
     assert_eq!(client.post("health", &metadata_body()).await.0, 200);
     let durations = durations.0.lock().unwrap().clone();
     assert!(durations.len() == 1 && durations[0] >= takes, "{durations:?}");
@@ -297,20 +198,12 @@ async fn the_time_taken_is_recorded() {
 /// ENC-7: a backend that mixes requests up is found out before KMS gets what nobody can decrypt.
 #[tokio::test]
 async fn the_aad_of_another_request_is_never_returned() {
-    let swap: fn(Encrypted) -> Encrypted = |encrypted| {
-        let metadata = encrypted.bound_aad().metadata().copied();
-        let aad = BoundAad::new(AadFraming::Spec, Some(b"of another request"), metadata).unwrap();
-        Encrypted::new(encrypted.ciphertext().to_vec(), *encrypted.iv(), *encrypted.tag(), aad)
-    };
     for with_integrity_value in [false, true] {
-        let (client, backend, audit) = over(Chosen {
-            spoil_encrypted: Some(swap),
-            ..Chosen::new()
-        });
+        let (client, faults, audit) = over(Method::Encrypt, Fault::OtherAad);
         let body = encrypt_body(b"plaintext", Some(b"of this request"), with_integrity_value);
         assert_eq!(error_of(&client.encrypt("usable", &body).await), "InternalException");
         assert!(audit.take()[0].contains("AAD of another request"));
-        assert_eq!(*backend.calls.lock().unwrap(), ["encrypt"], "not even tried");
+        assert_eq!(faults.take_calls(), [Method::Encrypt], "not even tried");
     }
 }
 
@@ -328,10 +221,10 @@ async fn panics_of_others_are_internal_errors() {
             panic!("as the test wants it")
         }
     }
-    let (client, _, audit) = over(Chosen {
-        panics: true,
-        ..Chosen::new()
-    });
+    let (client, faults, audit) = over_failing();
+    Method::ALL
+        .iter()
+        .for_each(|method| faults.set(*method, Fault::Panic, When::always()));
     for path in ["health", "keys/usable/metadata"] {
         assert_eq!(
             error_of(&client.post(path, &metadata_body()).await),
@@ -352,7 +245,7 @@ async fn panics_of_others_are_internal_errors() {
 /// MD-4: a body that is refused has its kmsRequestId in the record, wherever its fault is.
 #[tokio::test]
 async fn refused_bodies_can_be_found_by_their_id() {
-    let (client, _, audit) = over(Chosen::new());
+    let (client, _, audit) = over_failing();
     let (mut no_base64, mut no_arn) = (encrypt_body(b"x", None, false), encrypt_body(b"x", None, false));
     no_base64["plaintext"] = "*".into();
     no_arn["requestMetadata"].as_object_mut().unwrap().remove("kmsKeyArn");
@@ -365,7 +258,7 @@ async fn refused_bodies_can_be_found_by_their_id() {
 /// LOG-1, MD-4: one record for each request, whatever became of it, with all that KMS said.
 #[tokio::test]
 async fn every_request_has_exactly_one_record() {
-    let (client, _, audit) = over(Chosen::new());
+    let (client, _, audit) = over_failing();
     client.encrypt("usable", &encrypt_body(b"x", None, true)).await;
     let [record] = &audit.take()[..] else {
         panic!("not one record")
@@ -408,10 +301,7 @@ async fn every_request_has_exactly_one_record() {
     }
 
     // A client that goes away.
-    let (client, _, audit) = over(Chosen {
-        hangs_in: &["health", "key_metadata", "encrypt", "decrypt", "trial"],
-        ..Chosen::new()
-    });
+    let (client, _, audit) = over(Method::KeyMetadata, Fault::Hang);
     let body = metadata_body();
     let call = client.post("keys/usable/metadata", &body);
     assert!(tokio::time::timeout(Duration::from_millis(20), call).await.is_err());

@@ -1,19 +1,13 @@
 //! A fleet behind the proxy: what KMS sees when members fail, and what the records and the log say of it.
 
-use std::{
-    future::pending,
-    sync::{
-        Arc,
-        atomic::{AtomicU8, AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use xks_backend_soft::SoftBackend;
 use xks_core::{
     BackendError, BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, Fleet, FleetBuilder,
     GetKeyMetadataRequest, Health, KeyBackend, KeyId, KeyMetadata, Request, Zeroizing, async_trait,
+    testkit::{FailingBackend, Fault, Faults, Method, When},
 };
 
 use crate::support::{
@@ -21,81 +15,56 @@ use crate::support::{
     soft_backend,
 };
 
-const WORKS: u8 = 0;
-const IS_DEAD: u8 = 1;
-const HANGS: u8 = 2;
-/// Only trial decryptions fail.
-const CANNOT_TRY: u8 = 3;
+const IS_DEAD: (&[Method], Fault) = (&Method::ALL, Fault::Error(BackendErrorKind::Unavailable));
+const HANGS: (&[Method], Fault) = (&Method::ALL, Fault::Hang);
+const CANNOT_TRY: (&[Method], Fault) = (&[Method::Trial], Fault::Error(BackendErrorKind::Throttled));
 
 /// An HSM with the keys of all others, which takes its time and can be killed.
 struct Hsm {
-    soft: Arc<SoftBackend>,
-    state: AtomicU8,
+    backend: Arc<FailingBackend>,
+    faults: Faults,
     takes: Duration,
-    calls: AtomicUsize,
 }
 
 impl Hsm {
-    fn two(takes: Duration) -> [Arc<Self>; 2] {
+    fn two(takes: Duration) -> [Self; 2] {
         let soft = soft_backend();
-        let new = || Self {
-            soft: Arc::clone(&soft),
-            state: AtomicU8::new(WORKS),
-            takes,
-            calls: AtomicUsize::new(0),
-        };
-        [Arc::new(new()), Arc::new(new())]
+        [(); 2].map(|()| {
+            let backend = Arc::new(FailingBackend::around(Arc::clone(&soft) as _));
+            let faults = backend.faults();
+            let hsm = Self { backend, faults, takes };
+            hsm.works();
+            hsm
+        })
     }
 
-    fn becomes(&self, state: u8) {
-        self.state.store(state, Ordering::SeqCst);
-    }
-
-    async fn work(&self, is_trial: bool) -> Result<(), BackendError> {
-        self.calls.fetch_add(1, Ordering::Relaxed);
+    fn works(&self) {
+        self.faults.clear();
         if !self.takes.is_zero() {
-            tokio::time::sleep(self.takes).await;
+            self.set(&Method::ALL, Fault::Delay(self.takes));
         }
-        match self.state.load(Ordering::SeqCst) {
-            IS_DEAD => Err(BackendError::new(BackendErrorKind::Unavailable, "CKR_DEVICE_ERROR")),
-            CANNOT_TRY if is_trial => Err(BackendErrorKind::Throttled.into()),
-            HANGS => pending().await,
-            _ => Ok(()),
-        }
+    }
+
+    fn becomes(&self, (methods, fault): (&[Method], Fault)) {
+        self.works();
+        self.set(methods, fault);
+    }
+
+    fn set(&self, methods: &[Method], fault: Fault) {
+        methods
+            .iter()
+            .for_each(|method| self.faults.set(*method, fault, When::always()));
+    }
+
+    fn calls(&self) -> u64 {
+        Method::ALL.iter().map(|method| self.faults.calls(*method)).sum()
     }
 }
 
-#[async_trait]
-impl KeyBackend for Hsm {
-    async fn key_metadata(
-        &self,
-        key: &KeyId,
-        request: &GetKeyMetadataRequest<'_>,
-    ) -> Result<KeyMetadata, BackendError> {
-        self.work(false).await?;
-        self.soft.key_metadata(key, request).await
-    }
-
-    async fn encrypt(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
-        self.work(false).await?;
-        self.soft.encrypt(key, request).await
-    }
-
-    async fn decrypt(&self, key: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
-        self.work(request.is_trial()).await?;
-        self.soft.decrypt(key, request).await
-    }
-
-    async fn health(&self) -> Result<Health, BackendError> {
-        self.work(false).await?;
-        self.soft.health().await
-    }
-}
-
-fn fleet(hsms: &[Arc<Hsm>; 2]) -> FleetBuilder {
+fn fleet(hsms: &[Hsm; 2]) -> FleetBuilder {
     Fleet::builder()
-        .member("hsm-a", Arc::clone(&hsms[0]) as _)
-        .member("hsm-b", Arc::clone(&hsms[1]) as _)
+        .member("hsm-a", Arc::clone(&hsms[0].backend) as _)
+        .member("hsm-b", Arc::clone(&hsms[1].backend) as _)
         .timer(tokio::time::sleep)
 }
 
@@ -151,7 +120,7 @@ async fn no_request_fails_when_one_member_does() {
             })
         });
         let workers: Vec<_> = workers.collect();
-        while hsms[0].calls.load(Ordering::Relaxed) < 100 {
+        while hsms[0].calls() < 100 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         hsms[0].becomes(state);
@@ -166,7 +135,7 @@ async fn no_request_fails_when_one_member_does() {
             records.iter().filter(tried).count() > 0,
             "it died while requests were under way"
         );
-        let calls = hsms.map(|hsm| hsm.calls.load(Ordering::Relaxed));
+        let calls = hsms.map(|hsm| hsm.calls());
         assert!(calls[0] * 2 < calls[1], "most went to the one that works: {calls:?}");
     }
 }
@@ -216,7 +185,7 @@ async fn records_say_who_served() {
     let record = audit.take().remove(0);
     let words = "no member of the fleet could serve: hsm-";
     assert!(
-        record.contains(words) && record.contains("(Unavailable): CKR_DEVICE_ERROR"),
+        record.contains(words) && record.contains("(Unavailable): as the test wants it"),
         "{record}"
     );
     assert!(record.contains("served_by: Some(\"hsm-") && record.contains("tried_before: Some(\"hsm-"));
@@ -231,7 +200,9 @@ async fn records_say_who_hangs() {
     hsms[1].becomes(HANGS);
     let [outer, _] = Hsm::two(Duration::ZERO);
     outer.becomes(IS_DEAD);
-    let outer = Fleet::builder().member("far", outer).member("near", Arc::new(inner));
+    let outer = Fleet::builder()
+        .member("far", outer.backend)
+        .member("near", Arc::new(inner));
     let (client, audit) = over(outer);
     let body = metadata_body();
 
@@ -285,7 +256,7 @@ async fn health_lists_all_members() {
     assert_eq!(details().await, (200, "hsm-a ACTIVE, hsm-b ACTIVE".into()));
     hsms[0].becomes(HANGS);
     assert_eq!(details().await, (200, "hsm-a UNAVAILABLE, hsm-b ACTIVE".into()));
-    hsms[0].becomes(WORKS);
+    hsms[0].works();
     assert_eq!(
         details().await,
         (200, "hsm-a DEGRADED, hsm-b ACTIVE".into()),

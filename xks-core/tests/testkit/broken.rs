@@ -229,7 +229,7 @@ impl Broken {
 }
 
 /// Ready when asked a second time.
-async fn wait_once() {
+pub(crate) async fn wait_once() {
     let mut was_asked = false;
     poll_fn(|context| {
         if std::mem::replace(&mut was_asked, true) {

@@ -2,8 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use xks_backend_soft::{SoftBackend, SoftKey};
 use xks_core::{
-    BackendErrorKind, Credential, KeyStore, KeyStores, Proxy,
+    BackendErrorKind, Credential, HealthStatus, KeyBackend, KeyStatus, KeyStore, KeyStores, Proxy,
     testkit::{Client, FailingBackend, Fault, Faults, Method, When},
 };
 
@@ -15,7 +16,11 @@ fn credential() -> Credential {
 }
 
 fn proxy() -> (Proxy, Faults) {
-    let backend = FailingBackend::around(Arc::new(Good::new()));
+    proxy_over(Arc::new(Good::new()))
+}
+
+fn proxy_over(backend: Arc<dyn KeyBackend>) -> (Proxy, Faults) {
+    let backend = FailingBackend::around(backend);
     let faults = backend.faults();
     let key_store = KeyStore::builder("/example".parse().unwrap(), Arc::new(backend))
         .region("eu-central-1")
@@ -42,12 +47,17 @@ async fn without_faults_it_does_as_the_other() {
     assert_eq!(decrypted.bytes("plaintext").unwrap(), b"plaintext");
     let other = client.decrypt("usable", &encrypted.json, None).await;
     assert_eq!(other.error_name(), Some("InvalidCiphertextException"));
-    let methods = [Method::KeyMetadata, Method::Encrypt, Method::Decrypt, Method::Health];
-    assert_eq!(
-        methods.map(|method| faults.calls(method)),
-        [1, 1, 3, 1],
-        "one decryption is a trial"
-    );
+    assert_eq!(Method::ALL.map(|method| faults.calls(method)), [1, 1, 2, 1, 1]);
+    let order = [
+        Method::Health,
+        Method::KeyMetadata,
+        Method::Encrypt,
+        Method::Trial,
+        Method::Decrypt,
+        Method::Decrypt,
+    ];
+    assert_eq!(faults.take_calls(), order);
+    assert_eq!(faults.take_calls(), []);
 }
 
 #[tokio::test]
@@ -91,9 +101,10 @@ async fn spoiled_answers_are_not_returned() {
         (Method::Encrypt, Fault::Lengthen),
         (Method::Encrypt, Fault::Shorten),
         (Method::Encrypt, Fault::OtherAad),
-        (Method::Decrypt, Fault::FlipPlaintext),
-        (Method::Decrypt, Fault::Lengthen),
-        (Method::Decrypt, Fault::Shorten),
+        (Method::Encrypt, Fault::AppendTag),
+        (Method::Trial, Fault::FlipPlaintext),
+        (Method::Trial, Fault::Lengthen),
+        (Method::Trial, Fault::Shorten),
     ] {
         faults.set(method, fault, When::next(1));
         let answer = client.encrypt("usable", b"plaintext", None).await;
@@ -120,4 +131,49 @@ async fn delays_and_hangs_take_time() {
     let health = tokio::time::timeout(Duration::from_millis(100), client.health());
     assert!(health.await.is_err());
     assert_eq!(faults.calls(Method::Health), 2);
+}
+
+/// GKM-1, GKM-3, HLT-1: what is said of keys and key managers reaches KMS as it was said.
+#[tokio::test]
+async fn lies_about_keys_and_health_are_passed_on() {
+    let (proxy, faults) = proxy();
+    let client = client(&proxy);
+    faults.set(Method::KeyMetadata, Fault::Status(KeyStatus::Disabled), When::next(1));
+    faults.set(Method::KeyMetadata, Fault::OtherSpec, When::next(1));
+    let metadata = client.metadata("usable").await.json;
+    assert_eq!(
+        (&metadata["keyStatus"], &metadata["keySpec"]),
+        (&"DISABLED".into(), &"RSA_2048".into())
+    );
+    let metadata = client.metadata("usable").await.json;
+    assert_eq!(
+        (&metadata["keyStatus"], &metadata["keySpec"]),
+        (&"ENABLED".into(), &"AES_256".into())
+    );
+    for (status, expected) in [
+        (HealthStatus::Degraded, 200),
+        (HealthStatus::Unavailable, 500),
+        (HealthStatus::Active, 200),
+    ] {
+        faults.set(Method::Health, Fault::Health(status), When::next(1));
+        let health = client.health().await;
+        assert_eq!(health.status, expected);
+        if expected == 200 {
+            assert_eq!(health.json["ekmFleetDetails"][0]["healthStatus"], status.as_str());
+        }
+    }
+}
+
+/// ENC-10: metadata that a backend authenticated and does not return would make its ciphertext unreadable.
+#[tokio::test]
+async fn metadata_that_is_lost_is_noticed() {
+    let key = SoftKey::generate().unwrap();
+    let soft = SoftBackend::new().with_key("usable".parse().unwrap(), key);
+    let (proxy, faults) = proxy_over(Arc::new(soft));
+    let client = client(&proxy);
+    faults.set(Method::Encrypt, Fault::DropMetadata, When::next(1));
+    let answer = client.encrypt("usable", b"plaintext", None).await;
+    assert_eq!(answer.error_name(), Some("InternalException"));
+    let answer = client.encrypt("usable", b"plaintext", None).await;
+    assert_eq!(answer.bytes("ciphertextMetadata").unwrap(), b"key_version=1");
 }

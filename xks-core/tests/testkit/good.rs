@@ -27,6 +27,8 @@ pub(crate) struct Key {
 pub(crate) struct Good {
     pub(crate) keys: HashMap<&'static str, Key>,
     pub(crate) is_broken: AtomicBool,
+    /// Whether the key `switched` is disabled at the moment.
+    pub(crate) is_switched_off: AtomicBool,
 }
 
 impl Good {
@@ -42,11 +44,22 @@ impl Good {
             ("encrypts", key(3, &BOTH[..1], KeyStatus::Enabled)),
             ("decrypts", key(4, &BOTH[1..], KeyStatus::Enabled)),
             ("disabled", key(5, &BOTH, KeyStatus::Disabled)),
+            ("switched", key(6, &BOTH, KeyStatus::Enabled)),
         ];
         Self {
             keys: keys.into(),
             is_broken: AtomicBool::new(false),
+            is_switched_off: AtomicBool::new(false),
         }
+    }
+
+    pub(crate) fn status(&self, id: &KeyId) -> Result<KeyStatus, BackendError> {
+        let is_off = id.as_str() == "switched" && self.is_switched_off.load(Ordering::SeqCst);
+        Ok(if is_off {
+            KeyStatus::Disabled
+        } else {
+            self.key(id)?.status
+        })
     }
 
     pub(crate) fn key(&self, id: &KeyId) -> Result<&Key, BackendError> {
@@ -60,7 +73,7 @@ impl Good {
 
     pub(crate) fn key_for(&self, id: &KeyId, usage: &KeyUsage) -> Result<&Key, BackendError> {
         let key = self.key(id)?;
-        if key.status == KeyStatus::Disabled {
+        if self.status(id)? == KeyStatus::Disabled {
             Err(BackendErrorKind::KeyDisabled.into())
         } else if !key.usages.contains(usage) {
             Err(BackendErrorKind::KeyUsage.into())
@@ -101,7 +114,7 @@ pub(crate) fn random_iv() -> [u8; 12] {
 impl KeyBackend for Good {
     async fn key_metadata(&self, id: &KeyId, _: &GetKeyMetadataRequest<'_>) -> Result<KeyMetadata, BackendError> {
         let key = self.key(id)?;
-        Ok(KeyMetadata::new(KeySpec::Aes256, key.usages.clone(), key.status))
+        Ok(KeyMetadata::new(KeySpec::Aes256, key.usages.clone(), self.status(id)?))
     }
 
     async fn encrypt(&self, id: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
@@ -147,15 +160,18 @@ pub(crate) fn fixture(backend: Arc<dyn KeyBackend>) -> Fixture {
 
 fn whole_fixture() -> Fixture {
     let good = Arc::new(Good::new());
-    let broken = Arc::clone(&good);
+    let (broken, switched) = (Arc::clone(&good), Arc::clone(&good));
     fixture(good)
         .restarted(Arc::new(Good::new()))
+        .switch("switched", move |on| {
+            switched.is_switched_off.store(!on, Ordering::SeqCst);
+        })
         .break_down(move || broken.is_broken.store(true, Ordering::SeqCst))
 }
 
 /// A good backend passes all of them, each as a test of its own. It runs on plain threads.
 mod by_macro {
-    xks_core::conformance!(super::whole_fixture());
+    xks_core::testkit::conformance!(super::whole_fixture(), all);
 }
 
 #[test]
@@ -200,7 +216,9 @@ fn what_was_not_tried_is_said() {
         "keys_that_only_encrypt",
         "keys_that_only_decrypt",
         "disabled_keys_are_refused",
+        "a_change_of_status_is_seen",
         "health_follows",
+        "outages_tell_no_plaintext",
     ];
     assert_eq!(not_tried, expected);
 }

@@ -14,3 +14,4 @@ mod failing;
 mod good;
 mod mutants;
 mod signing;
+mod sly;

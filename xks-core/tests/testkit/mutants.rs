@@ -1,12 +1,17 @@
 //! The kit finds each defect, and says which contract it breaks.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, atomic::Ordering::SeqCst},
+    time::Duration,
+};
 
-use xks_core::testkit::conformance::{CONTRACTS, Contract, Problem};
+use xks_core::testkit::conformance::{CONTRACTS, Contract, Fixture, Problem, require};
 
 use crate::{
     broken::{Broken, Defect},
-    good::fixture,
+    good::{Good, fixture},
+    sly::{Flaw, Sly},
 };
 
 const MUTANTS: &[(Defect, &str)] = &[
@@ -71,6 +76,34 @@ const MUTANTS: &[(Defect, &str)] = &[
     (Defect::Panics, "round_trips"),
 ];
 
+/// Each by the contract that is there for it.
+const SLY: &[(Flaw, &str)] = &[
+    (Flaw::CachesWithoutAad, "any_change_of_the_aad_is_noticed"),
+    (Flaw::CachesWithoutAad, "any_change_of_the_metadata_is_noticed"),
+    (Flaw::CachesWithoutCiphertext, "any_change_of_the_ciphertext_is_noticed"),
+    (Flaw::CachesWithoutIv, "any_change_of_the_iv_is_noticed"),
+    (Flaw::CachesWithoutKey, "keys_are_kept_apart"),
+    (Flaw::CachesWithoutTag, "any_change_of_the_tag_is_noticed"),
+    (Flaw::SkipsABlockOfAad, "any_change_of_the_aad_is_noticed"),
+    (Flaw::IgnoresAadOfEmptyTexts, "any_change_of_the_aad_is_noticed"),
+    (Flaw::TrimsZeros, "any_bytes_are_taken"),
+    (Flaw::StripsPadding, "any_bytes_are_taken"),
+    (Flaw::RefusesLongMetadata, "default_metadata_is_used"),
+    (Flaw::SharesAad, "calls_in_parallel"),
+    (Flaw::SharesTheKey, "calls_in_parallel"),
+    (Flaw::OneSlotForAnswers, "calls_in_one_task"),
+    (Flaw::GivesAnswersOfDroppedCalls, "dropped_futures_leak_nothing"),
+    (Flaw::LeaksPlacesOfMetadata, "dropped_futures_leak_nothing"),
+    (Flaw::LosesAnswersThatWait, "slow_callers_get_their_answers"),
+    (Flaw::RemembersForTrials, "trial_decryptions_are_decryptions"),
+    (Flaw::StumblesAfterABadTag, "any_change_of_the_tag_is_noticed"),
+    (Flaw::CachesStatus, "a_change_of_status_is_seen"),
+    (Flaw::StaysDegraded, "health_follows"),
+    (Flaw::TwoMembersOfOneName, "health_is_told"),
+    (Flaw::ControlCharacterInAName, "health_is_told"),
+    (Flaw::TellsPlaintextWhenItFails, "outages_tell_no_plaintext"),
+];
+
 fn contract(name: &str) -> &'static Contract {
     CONTRACTS.iter().find(|contract| contract.name == name).unwrap()
 }
@@ -94,12 +127,37 @@ fn every_broken_backend_is_caught() {
     }
 }
 
+#[test]
+fn every_sly_backend_is_caught() {
+    for (flaw, expected) in SLY {
+        let backend = Sly::new(*flaw);
+        let (to_break, to_switch) = (Arc::clone(&backend), Arc::clone(&backend));
+        let mut fixture = fixture(backend)
+            .switch("switched", move |on| {
+                to_switch.good().is_switched_off.store(!on, SeqCst);
+            })
+            .break_down(move || to_break.good().is_broken.store(true, SeqCst));
+        if matches!(
+            flaw,
+            Flaw::LosesAnswersThatWait | Flaw::CachesStatus | Flaw::StaysDegraded
+        ) {
+            fixture = fixture.patience(Duration::from_secs(2)); // they hang, or say something for a minute
+        }
+        match contract(expected).check(&Arc::new(fixture)) {
+            Err(Problem::Broken(how)) => println!("{flaw:?}\n    {expected}: {how}"),
+            other => panic!("{flaw:?} passed {expected}: {other:?}"),
+        }
+    }
+}
+
 /// No contract is there that nothing breaks: each has a mutant.
 #[test]
 fn every_contract_catches_something() {
+    let broken: Vec<_> = MUTANTS.iter().map(|(_, name)| *name).collect();
+    let sly = SLY.iter().map(|(_, name)| *name);
+    let caught: Vec<_> = broken.into_iter().chain(sly).collect();
     for contract in CONTRACTS {
-        let has_mutant = MUTANTS.iter().any(|(_, name)| *name == contract.name);
-        assert!(has_mutant, "{contract:?}");
+        assert!(caught.contains(&contract.name), "{contract:?}");
     }
 }
 
@@ -108,8 +166,7 @@ fn every_contract_catches_something() {
 fn a_failure_says_what_the_backend_must_do() {
     let broken = || fixture(Broken::new(Defect::IgnoresAad));
     let name = "any_change_of_the_aad_is_noticed";
-    let panic = std::panic::catch_unwind(|| xks_core::testkit::conformance::require(name, broken)).unwrap_err();
-    let said = panic.downcast::<String>().unwrap();
+    let said = failure(name, broken, None).unwrap();
     for part in [
         "DEC-3, ENC-7: bit ",
         " of AAD was changed, and it decrypted all the same",
@@ -117,4 +174,28 @@ fn a_failure_says_what_the_backend_must_do() {
     ] {
         assert!(said.contains(part), "{said}");
     }
+}
+
+/// What a test says when it fails.
+fn failure(name: &str, fixture: impl FnOnce() -> Fixture, left_out: Option<&[&str]>) -> Option<String> {
+    let test = AssertUnwindSafe(|| require(name, fixture, left_out));
+    let panic = catch_unwind(test).err()?;
+    Some(*panic.downcast::<String>().unwrap())
+}
+
+/// What cannot be tried fails where all was asked for, unless it is named.
+#[test]
+fn nothing_is_left_out_that_is_not_named() {
+    let name = "disabled_keys_are_refused";
+    let bare = || Fixture::new(Arc::new(Good::new()), "usable");
+    assert_eq!(failure(name, bare, None), None);
+    let said = failure(name, bare, Some(&[])).unwrap();
+    assert!(
+        said.contains("the fixture has no disabled key") && said.contains("all but disabled_keys"),
+        "{said}"
+    );
+    assert!(failure(name, bare, Some(&["health_follows"])).is_some());
+    assert_eq!(failure(name, bare, Some(&["health_follows", name])), None);
+    let said = failure(name, bare, Some(&["disabled_keys"])).unwrap();
+    assert_eq!(said, "there is no contract disabled_keys");
 }

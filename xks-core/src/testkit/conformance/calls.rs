@@ -2,7 +2,7 @@
 
 use std::{
     error::Error,
-    pin::pin,
+    pin::{Pin, pin},
     task::{Context, Poll, Waker},
     thread,
     time::{Duration, Instant},
@@ -11,24 +11,132 @@ use std::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 
 use super::{
-    Fixture,
+    Fixture, Problem,
     ivs::on_threads,
-    tools::{Altered, Checked, broken, copy, flipped, request, require, said, text, usual_aad},
+    tools::{Altered, Checked, aad, broken, copy, flipped, not_run, request, require, said, text, usual_aad, who},
 };
-use crate::{BackendError, BackendErrorKind, DecryptRequest, Encrypted, Limits, RequestMetadata};
+use crate::{
+    AadFraming, BackendError, BackendErrorKind, DecryptRequest, Encrypted, GetKeyMetadataRequest, KeyBackend as _,
+    Limits, Zeroizing,
+};
 
 /// How long calls may be refused because of calls that were dropped.
 const SETTLING: Duration = Duration::from_secs(10);
 
+/// Each thread with lengths and AAD of its own, and every other one with another key, if there is one.
 pub(super) fn calls_in_parallel(fixture: &Fixture) -> Checked {
     on_threads(8, |thread| {
+        let key = match &fixture.other {
+            Some(other) if thread % 2 == 1 => other,
+            _ => &fixture.usable,
+        };
         for call in 0..50 {
             let plaintext = text(1 + 64 * call + thread);
-            let encrypted = fixture.encrypt(&plaintext, usual_aad()?)?;
-            fixture.must_decrypt(&encrypted, &plaintext, "what was encrypted beside other calls")?;
+            let bound = aad(AadFraming::Spec, Some(&text(10 + thread)))?;
+            let encrypted = fixture.encrypt_on(&*fixture.backend, key, &plaintext, bound)?;
+            let encrypted =
+                encrypted.map_err(|error| broken(format!("not encrypted beside others: {}", said(&error))))?;
+            is_plaintext(
+                fixture.decrypt(key, encrypted)?,
+                &plaintext,
+                "what was encrypted beside other calls",
+            )?;
         }
         Ok(())
     })
+}
+
+fn is_plaintext(outcome: Result<Zeroizing<Vec<u8>>, BackendError>, plaintext: &[u8], what: &str) -> Checked {
+    match outcome {
+        Ok(decrypted) if *decrypted == plaintext => Ok(()),
+        Ok(_) => Err(broken(format!("{what} decrypted to another plaintext"))),
+        Err(error) => Err(broken(format!("{what} did not decrypt: {}", said(&error)))),
+    }
+}
+
+pub(super) fn calls_in_one_task(fixture: &Fixture) -> Checked {
+    const CALLS: usize = 8;
+    let key = fixture.key(&fixture.usable)?;
+    let mut to_encrypt: Vec<_> = (0..CALLS)
+        .map(|call| Ok(request(&text(20 + call), aad(AadFraming::Spec, Some(&text(call)))?)))
+        .collect::<Result<_, Problem>>()?;
+    let calls = to_encrypt
+        .iter_mut()
+        .map(|request| fixture.backend.encrypt(&key, request));
+    let outcomes = fixture.wait(all(calls.collect())).ok_or_else(not_run)?;
+    let mut to_decrypt = Vec::new();
+    for (request, outcome) in to_encrypt.iter().zip(outcomes) {
+        let encrypted = outcome.map_err(|error| broken(format!("one of {CALLS} calls failed: {}", said(&error))))?;
+        request.check(&encrypted).map_err(broken)?;
+        to_decrypt.push(DecryptRequest::new(who(), encrypted));
+    }
+    let calls = to_decrypt.iter().map(|request| fixture.backend.decrypt(&key, request));
+    let outcomes = fixture.wait(all(calls.collect())).ok_or_else(not_run)?;
+    outcomes
+        .into_iter()
+        .zip(&to_encrypt)
+        .try_for_each(|(outcome, request)| is_plaintext(outcome, request.plaintext(), "one of several ciphertexts"))
+}
+
+/// Waits for several futures in one task.
+async fn all<T>(futures: Vec<Pin<Box<dyn Future<Output = T> + Send + '_>>>) -> Vec<T> {
+    let mut outcomes: Vec<_> = futures.iter().map(|_| None).collect();
+    let mut futures = futures;
+    std::future::poll_fn(|context| {
+        for (future, outcome) in futures.iter_mut().zip(&mut outcomes) {
+            if outcome.is_none()
+                && let Poll::Ready(output) = future.as_mut().poll(context)
+            {
+                *outcome = Some(output);
+            }
+        }
+        if outcomes.iter().all(Option::is_some) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+    outcomes.into_iter().flatten().collect()
+}
+
+pub(super) fn slow_callers_get_their_answers(fixture: &Fixture) -> Checked {
+    let key = fixture.key(&fixture.usable)?;
+    for round in 0..5 {
+        let mut to_encrypt = request(&text(round), usual_aad()?);
+        let outcome = fixture.wait(slowly(fixture.backend.encrypt(&key, &mut to_encrypt)));
+        let Some(encrypted) = in_time(outcome.ok_or_else(not_run)?)? else {
+            continue;
+        };
+        to_encrypt.check(&encrypted).map_err(broken)?;
+        let to_decrypt = DecryptRequest::new(who(), encrypted);
+        let outcome = fixture.wait(slowly(fixture.backend.decrypt(&key, &to_decrypt)));
+        if let Some(plaintext) = in_time(outcome.ok_or_else(not_run)?)? {
+            is_plaintext(Ok(plaintext), to_encrypt.plaintext(), "what a slow caller encrypted")?;
+        }
+    }
+    Ok(())
+}
+
+/// Asks a future once, does something else for a while, and then waits for it.
+async fn slowly<T>(mut future: Pin<Box<dyn Future<Output = T> + Send + '_>>) -> T {
+    let first = std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await;
+    match first {
+        Poll::Ready(output) => output,
+        Poll::Pending => {
+            thread::sleep(Duration::from_millis(50)); // the caller is slow, and its thread with it
+            future.await
+        }
+    }
+}
+
+/// A backend with a deadline may have given up.
+fn in_time<T>(outcome: Result<T, BackendError>) -> Result<Option<T>, Problem> {
+    match outcome {
+        Ok(output) => Ok(Some(output)),
+        Err(error) if error.kind() == BackendErrorKind::Timeout => Ok(None),
+        Err(error) => Err(broken(format!("a slow caller was told: {}", said(&error)))),
+    }
 }
 
 pub(super) fn dropped_futures_leak_nothing(fixture: &Fixture) -> Checked {
@@ -40,8 +148,13 @@ pub(super) fn dropped_futures_leak_nothing(fixture: &Fixture) -> Checked {
         let ran = fixture.wait(async {
             let mut to_encrypt = request(&text(round), usual_aad().ok()?);
             poll_and_drop(polls, fixture.backend.encrypt(&key, &mut to_encrypt)).await;
-            let to_decrypt = DecryptRequest::new(RequestMetadata::default(), copy(&encrypted));
+            let to_decrypt = DecryptRequest::new(who(), copy(&encrypted));
             poll_and_drop(polls, fixture.backend.decrypt(&key, &to_decrypt)).await;
+            poll_and_drop(
+                polls,
+                fixture.backend.key_metadata(&key, &GetKeyMetadataRequest::new(who())),
+            )
+            .await;
             poll_and_drop(polls, fixture.backend.health()).await;
             Some(())
         });
@@ -50,6 +163,8 @@ pub(super) fn dropped_futures_leak_nothing(fixture: &Fixture) -> Checked {
             settles(fixture, &encrypted)?;
         }
     }
+    let metadata = fixture.key_metadata(&fixture.usable)?;
+    metadata.map_err(|error| broken(format!("no metadata after calls were dropped: {}", said(&error))))?;
     for length in 0..20 {
         let encrypted = fixture.encrypt(&text(length), usual_aad()?)?;
         fixture.must_decrypt(&encrypted, &text(length), "what was encrypted after calls were dropped")?;
@@ -97,9 +212,12 @@ async fn poll_and_drop<T>(polls: usize, future: impl Future<Output = T>) {
     }
 }
 
+/// A plaintext to be looked for in errors.
+pub(super) const SECRET: &[u8] = b"nobody may read this in a log, never";
+
 pub(super) fn failures_tell_no_plaintext(fixture: &Fixture) -> Checked {
-    let plaintext = b"nobody may read this in a log, never";
-    let too_long = plaintext.repeat(1 + fixture.backend.limits().plaintext / plaintext.len());
+    let plaintext = SECRET;
+    let too_long = plaintext.repeat(1 + fixture.backend.limits().plaintext.min(1 << 20) / plaintext.len());
     let mut errors = Vec::new();
     let missing = fixture.encrypt_on(&*fixture.backend, &fixture.missing, plaintext, usual_aad()?)?;
     errors.extend(missing.err());
@@ -134,7 +252,7 @@ pub(super) fn failures_tell_no_plaintext(fixture: &Fixture) -> Checked {
 }
 
 /// Eight bytes of the plaintext in a row, as text, as hexadecimal digits, as a list of numbers or in Base64, are too much.
-fn tells_nothing(error: &BackendError, plaintext: &[u8]) -> Checked {
+pub(super) fn tells_nothing(error: &BackendError, plaintext: &[u8]) -> Checked {
     let mut said = format!("{error} {error:?}");
     let mut source = error.source();
     while let Some(error) = source {

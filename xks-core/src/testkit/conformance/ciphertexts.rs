@@ -11,19 +11,26 @@ use aes_gcm::{
 use super::{
     Fixture, Problem,
     tools::{
-        Altered, Checked, aad, broken, copy, flipped, metadata, request, require, said, some_bits, text, usual_aad,
+        Altered, Checked, aad, broken, copy, flipped, metadata, must_refuse, not_run, request, require, said,
+        some_bits, text, usual_aad,
     },
 };
-use crate::{AadFraming, BoundAad, Encrypted, Iv, KeyBackend as _};
+use crate::{
+    AadFraming, BackendErrorKind, BoundAad, CiphertextMetadata, DecryptRequest, Encrypted, Iv, KeyBackend as _,
+};
 
 const FRAMINGS: [AadFraming; 3] = [AadFraming::Spec, AadFraming::Digest, AadFraming::Migrating];
 
+/// More is not tried, even if the backend has no limit: bytes of plaintext, and of AAD, of which no framing takes more.
+const MOST: (usize, usize) = (1 << 20, u16::MAX as usize);
+
 pub(super) fn round_trips(fixture: &Fixture) -> Checked {
     let limits = fixture.backend.limits();
-    let all_aad = text(limits.aad);
+    let (most, most_aad) = (limits.plaintext.min(MOST.0), limits.aad.min(MOST.1));
+    let all_aad = text(most_aad);
     for framing in FRAMINGS {
-        for length in [0, 1, 15, 16, 17, 32, 4096, 4300, limits.plaintext] {
-            for aad_length in [None, Some(0), Some(1), Some(300), Some(8192), Some(limits.aad)] {
+        for length in [0, 1, 15, 16, 17, 32, 4096, 4300, most] {
+            for aad_length in [None, Some(0), Some(1), Some(300), Some(8192), Some(most_aad)] {
                 let plaintext = text(length);
                 let raw = aad_length.map(|length| all_aad.get(..length).unwrap_or(&all_aad));
                 let what =
@@ -36,6 +43,29 @@ pub(super) fn round_trips(fixture: &Fixture) -> Checked {
                 fixture.must_decrypt(&encrypted, &plaintext, &what)?;
             }
         }
+    }
+    Ok(())
+}
+
+pub(super) fn any_bytes_are_taken(fixture: &Fixture) -> Checked {
+    for byte in [0, 1, b'\n', b'"', 0x7f, 0x80, 0xff] {
+        for length in [1, 16, 33] {
+            let plaintext = [&text(length)[..], &vec![byte; length]].concat();
+            let bound = aad(AadFraming::Spec, Some(&plaintext))?;
+            let encrypted = fixture.encrypt(&plaintext, bound)?;
+            let what = format!("what ends in the byte {byte:#04x} {length} times, as does its AAD,");
+            fixture.must_decrypt(&encrypted, &plaintext, &what)?;
+        }
+    }
+    // As if it were padded to the cipher's blocks, in each way.
+    for pad in 1..=16_u8 {
+        let plaintext = [&text(16)[..], &vec![pad; pad.into()]].concat();
+        let encrypted = fixture.encrypt(&plaintext, usual_aad()?)?;
+        fixture.must_decrypt(
+            &encrypted,
+            &plaintext,
+            &format!("what ends as if it had {pad} bytes of padding"),
+        )?;
     }
     Ok(())
 }
@@ -110,27 +140,41 @@ pub(super) fn software_agrees(fixture: &Fixture) -> Checked {
 }
 
 pub(super) fn default_metadata_is_used(fixture: &Fixture) -> Checked {
+    // Any bytes, and as many as there may be.
+    for default in [&b"\0"[..], b"default metadata", &[0xff; CiphertextMetadata::MAX_LENGTH]] {
+        let encrypted = with_default_metadata(fixture, default)?;
+        let what = format!(
+            "what was encrypted with the default metadata {}",
+            default.escape_ascii()
+        );
+        fixture.must_decrypt(&encrypted, b"plaintext", &what)?;
+    }
+    Ok(())
+}
+
+/// What a layer around the backend makes, with metadata of its own or with the backend's.
+fn with_default_metadata(fixture: &Fixture, default: &[u8]) -> Result<Encrypted, Problem> {
     let mut request = request(b"plaintext", usual_aad()?);
-    if let Some(default) = metadata(b"default metadata") {
+    if let Some(default) = metadata(default) {
         request.set_default_metadata(default);
     }
     let key = fixture.key(&fixture.usable)?;
     let outcome = fixture.wait(fixture.backend.encrypt(&key, &mut request));
-    let encrypted = outcome.ok_or_else(|| broken("`run` did not run the future"))?;
+    let encrypted = outcome.ok_or_else(not_run)?;
     let encrypted = encrypted.map_err(|error| broken(format!("not encrypted: {}", said(&error))))?;
     request.check(&encrypted).map_err(broken)?;
     let has_metadata = encrypted.bound_aad().metadata().is_some();
     require(has_metadata, || {
         "neither its own metadata nor the default one is bound".into()
     })?;
-    fixture.must_decrypt(&encrypted, b"plaintext", "what was encrypted with metadata")
+    Ok(encrypted)
 }
 
 pub(super) fn a_request_can_be_encrypted_again(fixture: &Fixture) -> Checked {
     let (key, mut request) = (fixture.key(&fixture.usable)?, request(b"plaintext", usual_aad()?));
     let mut encrypt = || {
         let outcome = fixture.wait(fixture.backend.encrypt(&key, &mut request));
-        let outcome = outcome.ok_or_else(|| broken("`run` did not run the future"))?;
+        let outcome = outcome.ok_or_else(not_run)?;
         let encrypted = outcome.map_err(|error| broken(format!("not encrypted: {}", said(&error))))?;
         request.check(&encrypted).map_err(broken)?;
         Ok::<_, Problem>(encrypted)
@@ -151,9 +195,13 @@ pub(super) fn an_answer_can_be_decrypted_again(fixture: &Fixture) -> Checked {
     Ok(())
 }
 
+/// What is wrong is tried after what is right, which a backend may have remembered.
+const FIRST: &str = "a good ciphertext, before anything was changed,";
+
 pub(super) fn any_change_of_the_ciphertext_is_noticed(fixture: &Fixture) -> Checked {
     for length in [1, 16, 33, 4300] {
         let encrypted = fixture.encrypt(&text(length), usual_aad()?)?;
+        fixture.must_decrypt(&encrypted, &text(length), FIRST)?;
         let good = encrypted.ciphertext();
         let alter = |to: Vec<u8>, what: &str| {
             fixture.must_be_invalid(&fixture.usable, Altered(&encrypted).ciphertext(to), what)
@@ -183,6 +231,7 @@ pub(super) fn any_change_of_the_ciphertext_is_noticed(fixture: &Fixture) -> Chec
 pub(super) fn any_change_of_the_tag_is_noticed(fixture: &Fixture) -> Checked {
     for length in [0, 32] {
         let encrypted = fixture.encrypt(&text(length), usual_aad()?)?;
+        fixture.must_decrypt(&encrypted, &text(length), FIRST)?;
         let tag = *encrypted.tag().as_bytes();
         let alter = |to: [u8; 16], what: &str| {
             fixture.must_be_invalid(&fixture.usable, Altered(&encrypted).tag(to.into()), what)
@@ -218,6 +267,7 @@ fn usual_aad_of(encrypted: &Encrypted) -> BoundAad {
 
 pub(super) fn any_change_of_the_iv_is_noticed(fixture: &Fixture) -> Checked {
     let encrypted = fixture.encrypt(b"plaintext", usual_aad()?)?;
+    fixture.must_decrypt(&encrypted, b"plaintext", FIRST)?;
     let iv = encrypted.iv().as_bytes();
     for bit in 0..iv.len() * 8 {
         if let Ok(altered) = Iv::try_from(&*flipped(iv, bit)) {
@@ -235,9 +285,17 @@ pub(super) fn any_change_of_the_iv_is_noticed(fixture: &Fixture) -> Checked {
 }
 
 pub(super) fn any_change_of_the_aad_is_noticed(fixture: &Fixture) -> Checked {
-    for length in [1, 12, 40, 255, 256, 8192] {
+    for (length, plaintext) in [
+        (1, &b"plaintext"[..]),
+        (12, b""),
+        (40, b"plaintext"),
+        (255, b"plaintext"),
+        (256, b""),
+        (8192, b"plaintext"),
+    ] {
         let raw = text(length);
-        let encrypted = fixture.encrypt(b"plaintext", aad(AadFraming::Spec, Some(&raw))?)?;
+        let encrypted = fixture.encrypt(plaintext, aad(AadFraming::Spec, Some(&raw))?)?;
+        fixture.must_decrypt(&encrypted, plaintext, FIRST)?;
         let own = encrypted.bound_aad().metadata().copied();
         let alter = |framing, to: Option<&[u8]>, what: &str| {
             let aad = BoundAad::new(framing, to, own).map_err(|error| broken(error.to_string()))?;
@@ -259,7 +317,7 @@ pub(super) fn any_change_of_the_aad_is_noticed(fixture: &Fixture) -> Checked {
             "a byte was added to the AAD",
         )?;
         alter(AadFraming::Digest, Some(&raw), "the AAD was framed as its digest")?;
-        fixture.must_decrypt(&encrypted, b"plaintext", "the good ciphertext, after changed AAD,")?;
+        fixture.must_decrypt(&encrypted, plaintext, "the good ciphertext, after changed AAD,")?;
     }
     let absent = fixture.encrypt(b"plaintext", aad(AadFraming::Digest, None)?)?;
     let own = absent.bound_aad().metadata().copied();
@@ -269,14 +327,8 @@ pub(super) fn any_change_of_the_aad_is_noticed(fixture: &Fixture) -> Checked {
 }
 
 pub(super) fn any_change_of_the_metadata_is_noticed(fixture: &Fixture) -> Checked {
-    let mut request = request(b"plaintext", usual_aad()?);
-    if let Some(default) = metadata(b"meta") {
-        request.set_default_metadata(default);
-    }
-    let key = fixture.key(&fixture.usable)?;
-    let outcome = fixture.wait(fixture.backend.encrypt(&key, &mut request));
-    let encrypted = outcome.ok_or_else(|| broken("`run` did not run the future"))?;
-    let encrypted = encrypted.map_err(|error| broken(format!("not encrypted: {}", said(&error))))?;
+    let encrypted = with_default_metadata(fixture, b"meta")?;
+    fixture.must_decrypt(&encrypted, b"plaintext", "a ciphertext with metadata")?;
     let with = usual_aad()?;
     let raw = with.raw();
     let alter = |raw: &[u8], md: &[u8], what: &str| {
@@ -331,6 +383,8 @@ pub(super) fn any_change_of_the_metadata_is_noticed(fixture: &Fixture) -> Checke
 pub(super) fn parts_of_two_ciphertexts_do_not_mix(fixture: &Fixture) -> Checked {
     let one = fixture.encrypt(b"the first one", usual_aad()?)?;
     let two = fixture.encrypt(b"the other one", usual_aad()?)?;
+    fixture.must_decrypt(&one, b"the first one", FIRST)?;
+    fixture.must_decrypt(&two, b"the other one", FIRST)?;
     for (encrypted, what) in [
         (
             Altered(&one).tag(*two.tag()),
@@ -354,6 +408,7 @@ pub(super) fn parts_of_two_ciphertexts_do_not_mix(fixture: &Fixture) -> Checked 
 pub(super) fn keys_are_kept_apart(fixture: &Fixture) -> Checked {
     let other = fixture.other.as_ref().ok_or(Problem::NotTried("other usable key"))?;
     let encrypted = fixture.encrypt(b"plaintext", usual_aad()?)?;
+    fixture.must_decrypt(&encrypted, b"plaintext", FIRST)?;
     fixture.must_be_invalid(other, copy(&encrypted), "it was given to another key")?;
     let of_other = fixture.encrypt_on(&*fixture.backend, other, b"plaintext", usual_aad()?)?;
     let of_other = of_other.map_err(|error| broken(format!("the other key did not encrypt: {}", said(&error))))?;
@@ -370,6 +425,33 @@ pub(super) fn keys_are_kept_apart(fixture: &Fixture) -> Checked {
             said(&error)
         ))),
     }
+}
+
+pub(super) fn trial_decryptions_are_decryptions(fixture: &Fixture) -> Checked {
+    let (key, mut request) = (fixture.key(&fixture.usable)?, request(b"plaintext", usual_aad()?));
+    let outcome = fixture.wait(fixture.backend.encrypt(&key, &mut request));
+    let encrypted = outcome.ok_or_else(not_run)?;
+    let encrypted = encrypted.map_err(|error| broken(format!("not encrypted: {}", said(&error))))?;
+    let trial = |encrypted| {
+        let trial = DecryptRequest::trial(&request, encrypted);
+        let outcome = fixture.wait(fixture.backend.decrypt(&key, &trial));
+        outcome.ok_or_else(not_run)
+    };
+    for (altered, what) in [
+        (
+            Altered(&encrypted).ciphertext(flipped(encrypted.ciphertext(), 9)),
+            "ciphertext",
+        ),
+        (Altered(&encrypted).tag([0; 16].into()), "tag"),
+        (Altered(&encrypted).aad(aad(AadFraming::Spec, None)?), "AAD"),
+    ] {
+        let what = format!("the trial decryption with a wrong {what}");
+        must_refuse(trial(altered)?, BackendErrorKind::InvalidCiphertext, &what)?;
+    }
+    let is_right = trial(encrypted)?.is_ok_and(|plaintext| *plaintext == b"plaintext");
+    require(is_right, || {
+        "the trial decryption of what was encrypted does not give its plaintext".into()
+    })
 }
 
 pub(super) fn what_is_invalid_says_no_more(fixture: &Fixture) -> Checked {

@@ -8,6 +8,7 @@ use crate::{KeyBackend, KeyId, Zeroizing};
 pub type FixtureFuture<'f> = Pin<Box<dyn Future<Output = ()> + Send + 'f>>;
 
 type Run = Box<dyn Fn(FixtureFuture<'_>) + Send + Sync>;
+type Switch = Box<dyn Fn(bool) + Send + Sync>;
 
 /// A backend under test, and the keys that it has. What is not said is not tried.
 pub struct Fixture {
@@ -20,6 +21,7 @@ pub struct Fixture {
     pub(super) missing: String,
     pub(super) value: Option<Zeroizing<[u8; 32]>>,
     pub(super) restarted: Option<Arc<dyn KeyBackend>>,
+    pub(super) switch: Option<(String, Switch)>,
     pub(super) break_down: Option<Box<dyn Fn() + Send + Sync>>,
     pub(super) long_ivs: bool,
     pub(super) iv_calls: usize,
@@ -43,6 +45,7 @@ impl Fixture {
             missing: "there-is-no-such-key".to_owned(),
             value: None,
             restarted: None,
+            switch: None,
             break_down: None,
             long_ivs: true,
             iv_calls: 10_000,
@@ -97,6 +100,13 @@ impl Fixture {
     #[must_use]
     pub fn restarted(mut self, backend: Arc<dyn KeyBackend>) -> Self {
         self.restarted = Some(backend);
+        self
+    }
+
+    /// A key that may encrypt and decrypt, and what an operator does to enable (`true`) or disable it.
+    #[must_use]
+    pub fn switch(mut self, key: &str, switch: impl Fn(bool) + Send + Sync + 'static) -> Self {
+        self.switch = Some((key.to_owned(), Box::new(switch)));
         self
     }
 

@@ -1,12 +1,14 @@
 //! What is said of health is true.
 
 use std::{
+    collections::HashSet,
     thread,
     time::{Duration, Instant},
 };
 
 use super::{
     Fixture, Problem,
+    calls::{SECRET, tells_nothing},
     tools::{Checked, broken, must_refuse, require, said, usual_aad},
 };
 use crate::{BackendErrorKind, HealthStatus};
@@ -15,11 +17,18 @@ pub(super) fn health_is_told(fixture: &Fixture) -> Checked {
     fixture.encrypt(b"it works", usual_aad()?)?;
     let health = fixture.health()?;
     let health = health.map_err(|error| broken(format!("operations succeed, and health is {}", said(&error))))?;
-    require(!health.vendor().is_empty(), || "the vendor has no name".into())?;
-    require(!health.members().is_empty(), || "it has no members".into())?;
+    let is_name = |name: &str| !name.is_empty() && !name.chars().any(char::is_control);
+    require(is_name(health.vendor()), || {
+        format!("the vendor's name is empty or cannot be printed: {:?}", health.vendor())
+    })?;
+    let mut ids = HashSet::new();
     for member in health.members() {
-        let has_names = !member.id().is_empty() && !member.model().is_empty();
-        require(has_names, || format!("a member has no id or no model: {member:?}"))?;
+        require(is_name(member.id()) && is_name(member.model()), || {
+            format!("the id or the model of a member is empty or cannot be printed: {member:?}")
+        })?;
+        require(ids.insert(member.id()), || {
+            format!("two members are called {:?}", member.id())
+        })?;
     }
     let is_active = health
         .members()
@@ -42,12 +51,12 @@ pub(super) fn health_follows(fixture: &Fixture) -> Checked {
     health_is_told(fixture)?;
     break_down();
     let start = Instant::now();
-    while fixture.health()?.is_ok_and(|health| {
-        let mut members = health.members().iter();
-        members.all(|member| member.status() == HealthStatus::Active)
-    }) {
+    while let Ok(health) = fixture.health()?
+        && health.is_usable()
+    {
         require(start.elapsed() < LONGEST, || {
-            "the key manager is broken, and health says that it is active after 60 seconds still".into()
+            let members = health.members();
+            format!("the key manager is broken, and after 60 seconds health says that it can be used: {members:?}")
         })?;
         thread::sleep(Duration::from_millis(100));
     }
@@ -57,6 +66,20 @@ pub(super) fn health_follows(fixture: &Fixture) -> Checked {
         fixture.decrypt(&fixture.usable, encrypted)?,
         "to decrypt with a broken key manager",
     )
+}
+
+pub(super) fn outages_tell_no_plaintext(fixture: &Fixture) -> Checked {
+    let break_down = fixture
+        .break_down
+        .as_ref()
+        .ok_or(Problem::NotTried("way to break the key manager"))?;
+    break_down();
+    // The first failures may be others than the later ones.
+    for _ in 0..20 {
+        let outcome = fixture.encrypt_on(&*fixture.backend, &fixture.usable, SECRET, usual_aad()?)?;
+        outcome.map_or_else(|error| tells_nothing(&error, SECRET), |_| Ok(()))?;
+    }
+    Ok(())
 }
 
 /// KMS may try these again somewhere else.

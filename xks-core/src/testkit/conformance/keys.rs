@@ -1,8 +1,13 @@
 //! Each key does what it may, and says so.
 
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
 use super::{
     Fixture, Problem,
-    tools::{Checked, broken, must_refuse, require, said, usual_aad},
+    tools::{Checked, broken, copy, must_refuse, require, said, usual_aad},
 };
 use crate::{BackendErrorKind, Encrypted, KeyMetadata, KeySpec, KeyStatus, KeyUsage};
 
@@ -137,4 +142,44 @@ pub(super) fn disabled_keys_are_refused(fixture: &Fixture) -> Checked {
     must_refuse(encrypted, kind, &format!("to encrypt with {key}, which is disabled,"))?;
     let decrypted = fixture.decrypt(key, ciphertext(fixture)?)?;
     must_refuse(decrypted, kind, &format!("to decrypt with {key}, which is disabled,"))
+}
+
+/// How long a change of a key's status may take to be seen.
+const LONGEST: Duration = Duration::from_secs(60);
+
+pub(super) fn a_change_of_status_is_seen(fixture: &Fixture) -> Checked {
+    let (key, switch) = fixture
+        .switch
+        .as_ref()
+        .ok_or(Problem::NotTried("way to disable a key"))?;
+    let works = || {
+        let encrypted = fixture.encrypt_on(&*fixture.backend, key, b"plaintext", usual_aad()?)?;
+        encrypted.map_err(|error| broken(format!("{key} is enabled, and did not encrypt: {}", said(&error))))
+    };
+    let encrypted = works()?;
+    switch(false);
+    becomes(fixture, key, KeyStatus::Disabled)?;
+    let kind = BackendErrorKind::KeyDisabled;
+    let outcome = fixture.encrypt_on(&*fixture.backend, key, b"plaintext", usual_aad()?)?;
+    must_refuse(outcome, kind, &format!("to encrypt with {key}, which was disabled,"))?;
+    let outcome = fixture.decrypt(key, copy(&encrypted))?;
+    must_refuse(outcome, kind, &format!("to decrypt with {key}, which was disabled,"))?;
+    switch(true);
+    becomes(fixture, key, KeyStatus::Enabled)?;
+    works()?;
+    let decrypted = fixture.decrypt(key, encrypted)?;
+    require(decrypted.is_ok_and(|plaintext| *plaintext == b"plaintext"), || {
+        format!("{key} was enabled again, and does not decrypt what it encrypted before")
+    })
+}
+
+fn becomes(fixture: &Fixture, key: &str, expected: KeyStatus) -> Checked {
+    let start = Instant::now();
+    while told(fixture, key)?.status() != expected {
+        require(start.elapsed() < LONGEST, || {
+            format!("{key} was made {expected:?}, and after 60 seconds its metadata does not say so")
+        })?;
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
 }

@@ -36,7 +36,18 @@ pub(super) fn usual_aad() -> Result<BoundAad, Problem> {
 }
 
 pub(super) fn request(plaintext: &[u8], aad: BoundAad) -> EncryptRequest<'static> {
-    EncryptRequest::new(RequestMetadata::default(), Zeroizing::new(plaintext.to_vec()), aad)
+    EncryptRequest::new(who(), Zeroizing::new(plaintext.to_vec()), aad)
+}
+
+/// What KMS says with every request.
+pub(super) fn who() -> RequestMetadata<'static> {
+    const WHO: &str = r#"{
+        "awsPrincipalArn": "arn:aws:iam::123456789012:user/Alice",
+        "kmsKeyArn": "arn:aws:kms:us-east-2:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+        "kmsOperation": "Encrypt",
+        "kmsRequestId": "4112f4d6-db54-4af4-ae30-c55a22a8dfae"
+    }"#;
+    RequestMetadata::from_json(WHO).unwrap_or_default()
 }
 
 impl Fixture {
@@ -73,10 +84,7 @@ impl Fixture {
         key: &str,
         encrypted: Encrypted,
     ) -> Result<Result<Zeroizing<Vec<u8>>, BackendError>, Problem> {
-        let (key, request) = (
-            self.key(key)?,
-            DecryptRequest::new(RequestMetadata::default(), encrypted),
-        );
+        let (key, request) = (self.key(key)?, DecryptRequest::new(who(), encrypted));
         self.wait(backend.decrypt(&key, &request)).ok_or_else(not_run)
     }
 
@@ -114,7 +122,7 @@ impl Fixture {
     }
 
     pub(super) fn key_metadata(&self, key: &str) -> Result<Result<KeyMetadata, BackendError>, Problem> {
-        let (key, request) = (self.key(key)?, GetKeyMetadataRequest::new(RequestMetadata::default()));
+        let (key, request) = (self.key(key)?, GetKeyMetadataRequest::new(who()));
         self.wait(self.backend.key_metadata(&key, &request)).ok_or_else(not_run)
     }
 
@@ -123,7 +131,7 @@ impl Fixture {
     }
 }
 
-fn not_run() -> Problem {
+pub(super) fn not_run() -> Problem {
     broken("the fixture's `run` did not run the future to its end")
 }
 
@@ -185,9 +193,13 @@ pub(super) fn flipped(bytes: &[u8], bit: usize) -> Vec<u8> {
     bytes
 }
 
-/// All bits of a short text, and of a long one those at both ends and some between.
+/// All bits of a short text; of a long one those at both ends, and one of each block of the cipher, at another place in
+/// each.
 pub(super) fn some_bits(length: usize) -> impl Iterator<Item = usize> {
+    const BLOCK: usize = 128;
     let bits = length * 8;
-    let step = if length <= 64 { 1 } else { bits / 61 };
-    (0..bits).filter(move |bit| bit % step == 0 || *bit < 64 || bits - bit <= 64)
+    (0..bits).filter(move |bit| {
+        let is_chosen = bit % BLOCK == bit / BLOCK * 37 % BLOCK;
+        length <= 64 || is_chosen || *bit < 64 || bits - bit <= 64
+    })
 }

@@ -15,7 +15,7 @@ use crate::{
     caller::{Caller, Mishap},
     plan::{Kind, Step},
     process::Process,
-    rules::{CALM, Operation, Rules},
+    rules::{CALM, Excuse, Operation, Rules},
     settings::{KEYS, LIMITED, MOVING, PASSING, PHOENIX, STORES, Settings, TOKEN, new_credential},
     shared::{Served, Shared},
 };
@@ -259,7 +259,7 @@ impl Disturber {
 
     /// SIG-7, URI-4: a key leaves a key store and comes back.
     async fn reload_keys(&mut self, step: &Step) -> anyhow::Result<()> {
-        let rules = Rules::key(MOVING, EVERYTHING, &["KeyNotFoundException"]);
+        let rules = Rules::key(MOVING, &[(EVERYTHING, &["KeyNotFoundException"])]);
         self.shared.phases.begin(step.kind.name(), rules);
         self.settings.has_moving = false;
         self.reload().await?;
@@ -390,7 +390,7 @@ impl Disturber {
         ];
         self.shared
             .phases
-            .begin(step.kind.name(), Rules::key(PHOENIX, EVERYTHING, WHILE));
+            .begin(step.kind.name(), Rules::key(PHOENIX, &[(EVERYTHING, WHILE)]));
         self.delete_key(PHOENIX).await?;
         self.wait_for("a destroyed key's end", step.kind, |caller| {
             Box::pin(async move { is_missing(caller.encrypt(0, PHOENIX, true).await) })
@@ -421,7 +421,12 @@ impl Disturber {
 
     /// ENC-11: a key may not encrypt for a while; to decrypt it may all the time.
     async fn change_usage(&mut self, step: &Step) -> anyhow::Result<()> {
-        let rules = Rules::key(LIMITED, &[Operation::Encrypt], &["InvalidKeyUsageException"]);
+        const WHILE: &[Excuse] = &[
+            (&[Operation::Encrypt], &["InvalidKeyUsageException"]),
+            // Before it is known that the key may not encrypt, it is tried whether the token fails by encrypting with it.
+            (&[Operation::DecryptChanged], &["InternalException"]),
+        ];
+        let rules = Rules::key(LIMITED, WHILE);
         self.shared.phases.begin(step.kind.name(), rules);
         self.permit(LIMITED, false).await?;
         self.wait_for("a usage that was taken away", step.kind, |caller| {

@@ -115,7 +115,7 @@ impl LifeReport {
         let requests = self.requests_after_warm_up().max(1) as f64;
         let [reloaded, refused] = self.reloads;
         let mut row = |what: &str, value: String| {
-            let _ = writeln!(text, "  {what:<12}{value}"); // a String takes everything
+            let _ = writeln!(text, "  {what:<14}{value}"); // a String takes everything
         };
         row(name, String::new());
         row(
@@ -142,7 +142,7 @@ impl LifeReport {
         row(
             "  descriptors",
             format!(
-                " {} at the start, {} after warm-up, {} at the end; {} allowed",
+                "{} at the start, {} after warm-up, {} at the end; {} allowed",
                 start.resources.descriptors,
                 warm.resources.descriptors,
                 end.resources.descriptors,

@@ -59,6 +59,9 @@ pub(crate) enum Failure<'a> {
     Unready,
 }
 
+/// Operations, and errors that they may end with.
+pub(crate) type Excuse = (&'static [Operation], &'static [&'static str]);
+
 /// What a phase allows, beside what is right at all times.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rules {
@@ -71,8 +74,8 @@ pub(crate) struct Rules {
     pub(crate) untrusted: bool,
     /// The server comes and goes.
     pub(crate) restart: bool,
-    /// These errors for this key, of these operations.
-    pub(crate) key: Option<(&'static str, &'static [Operation], &'static [&'static str])>,
+    /// These errors of these operations for this key.
+    pub(crate) key: Option<(&'static str, &'static [Excuse])>,
 }
 
 impl Rules {
@@ -100,31 +103,41 @@ impl Rules {
         ..Self::CALM
     };
 
-    pub(crate) const fn key(
-        key: &'static str,
-        operations: &'static [Operation],
-        errors: &'static [&'static str],
-    ) -> Self {
+    pub(crate) const fn key(key: &'static str, excuses: &'static [Excuse]) -> Self {
         Self {
-            key: Some((key, operations, errors)),
+            key: Some((key, excuses)),
             ..Self::CALM
         }
     }
 
     /// Whether this may happen.
     pub(crate) fn allow(&self, subject: Subject<'_>, failure: Failure<'_>) -> bool {
-        let asks_the_token = subject.operation.asks_the_token();
+        let operation = subject.operation;
+        let asks_the_token = operation.asks_the_token();
         match failure {
             Failure::Lost => self.restart,
             Failure::Unready => self.trouble || self.untrusted || self.restart,
-            Failure::Error("InternalException") => {
-                (self.trouble && asks_the_token) || (self.untrusted && subject.operation == Operation::Encrypt)
+            // HLT-1: health is an error when nothing works.
+            Failure::Error("InternalException")
+                if (self.trouble && asks_the_token)
+                    || (self.trouble || self.untrusted) && operation == Operation::Health =>
+            {
+                true
             }
-            Failure::Error("DependencyTimeoutException" | "ThrottlingException") => {
-                (self.trouble || self.overload) && asks_the_token
+            // Without encrypting something, a changed ciphertext cannot be told from a token that fails.
+            Failure::Error("InternalException")
+                if self.untrusted && matches!(operation, Operation::Encrypt | Operation::DecryptChanged) =>
+            {
+                true
             }
-            Failure::Error(name) => self.key.is_some_and(|(key, operations, errors)| {
-                key == subject.key && operations.contains(&subject.operation) && errors.contains(&name)
+            Failure::Error("DependencyTimeoutException" | "ThrottlingException")
+                if (self.trouble || self.overload) && asks_the_token =>
+            {
+                true
+            }
+            Failure::Error(name) => self.key.is_some_and(|(key, excuses)| {
+                let excuse = |(operations, errors): &Excuse| operations.contains(&operation) && errors.contains(&name);
+                key == subject.key && excuses.iter().any(excuse)
             }),
         }
     }
@@ -215,8 +228,9 @@ mod tests {
         for name in ["InternalException", "DependencyTimeoutException", "ThrottlingException"] {
             assert!(Rules::TROUBLE.allow(ENCRYPT, Failure::Error(name)));
             assert!(!Rules::TROUBLE.allow(of(Operation::Hostile), Failure::Error(name)));
-            assert!(!Rules::TROUBLE.allow(of(Operation::Health), Failure::Error(name)));
         }
+        assert!(Rules::TROUBLE.allow(of(Operation::Health), Failure::Error("InternalException")));
+        assert!(!Rules::TROUBLE.allow(of(Operation::Health), Failure::Error("DependencyTimeoutException")));
         for name in [
             "InvalidCiphertextException",
             "KeyNotFoundException",
@@ -248,7 +262,7 @@ mod tests {
 
     #[test]
     fn what_is_excused_for_a_key_is_for_no_other() {
-        let rules = Rules::key("a", &[Operation::Encrypt], &["InvalidKeyUsageException"]);
+        let rules = Rules::key("a", &[(&[Operation::Encrypt], &["InvalidKeyUsageException"])]);
         assert!(rules.allow(ENCRYPT, Failure::Error("InvalidKeyUsageException")));
         assert!(!rules.allow(ENCRYPT, Failure::Error("KeyNotFoundException")));
         assert!(!rules.allow(of(Operation::Decrypt), Failure::Error("InvalidKeyUsageException")));

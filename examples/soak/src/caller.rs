@@ -108,12 +108,12 @@ impl Caller {
                     .chars()
                     .take(200)
                     .collect::<String>();
-                Err(self.wrong(format!("{path}: status {status} with the name {name:?}: {body}")))
+                Err(self.wrong(&format!("{path}: status {status} with the name {name:?}: {body}")))
             }
         }
     }
 
-    pub(crate) fn wrong(&self, text: String) -> Mishap {
+    pub(crate) fn wrong(&self, text: &str) -> Mishap {
         self.shared.tally().wrong(text);
         Mishap::Wrong
     }
@@ -168,7 +168,7 @@ impl Caller {
         let (answer, took) = self.call(store, &format!("keys/{key}/encrypt"), &body).await?;
         let version = match self.inspect(store, key, wants_integrity, &answer, aad, &plaintext) {
             Ok(found) => found,
-            Err(problem) => return Err(self.wrong(format!("encryption with {key}: {problem}"))),
+            Err(problem) => return Err(self.wrong(&format!("encryption with {key}: {problem}"))),
         };
         let (sealed, version) = version;
         let mut tally = self.shared.tally();
@@ -256,7 +256,7 @@ impl Caller {
             .await?;
         if bytes(&answer, "plaintext") != Ok(Some(kept.plaintext.clone())) {
             let age = kept.made.elapsed();
-            return Err(self.wrong(format!(
+            return Err(self.wrong(&format!(
                 "decryption with {} of a ciphertext {age:?} old: another plaintext",
                 kept.key
             )));
@@ -280,7 +280,7 @@ impl Caller {
             || answer.get("keyStatus") != Some(&json!("ENABLED"))
             || !may
         {
-            return Err(self.wrong(format!("metadata of {key}: {answer}")));
+            return Err(self.wrong(&format!("metadata of {key}: {answer}")));
         }
         Ok(took)
     }
@@ -303,7 +303,7 @@ impl Caller {
         match status {
             Some("ACTIVE" | "DEGRADED") => Ok((true, took)),
             Some("UNAVAILABLE") => Ok((false, took)),
-            _ => Err(self.wrong(format!("health: {answer}"))),
+            _ => Err(self.wrong(&format!("health: {answer}"))),
         }
     }
 

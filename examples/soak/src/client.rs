@@ -133,7 +133,7 @@ impl Client {
             }
             Ok(_) => {
                 self.caller
-                    .wrong(format!("a changed ciphertext was decrypted with {}", kept.key));
+                    .wrong(&format!("a changed ciphertext was decrypted with {}", kept.key));
                 ControlFlow::Continue(())
             }
             Err(mishap) => self.done(first, Operation::DecryptChanged, kept.key, Err(mishap)),
@@ -173,7 +173,7 @@ impl Client {
         match status {
             200 => {}
             503 => self.unready(first, Operation::Ping, "/ping says 503"),
-            _ => drop(self.caller.wrong(format!("/ping says {status}"))),
+            _ => drop(self.caller.wrong(&format!("/ping says {status}"))),
         }
         ControlFlow::Continue(())
     }
@@ -186,7 +186,7 @@ impl Client {
         let outcome = outcome.map_err(|error| Mishap::Lost(error.to_string()));
         let (status, text) = self.done(first, Operation::Metrics, "", outcome)?;
         if status != 200 || !text.ends_with("# EOF\n") {
-            self.caller.wrong(format!("/metrics says {status}"));
+            self.caller.wrong(&format!("/metrics says {status}"));
         }
         ControlFlow::Continue(())
     }
@@ -207,7 +207,7 @@ impl Client {
         }
         match hostility.is_refused() {
             true if answered == "Success" => {
-                self.caller.wrong(format!("{} was not refused", hostility.name()));
+                self.caller.wrong(&format!("{} was not refused", hostility.name()));
                 ControlFlow::Continue(())
             }
             // A slow client is one that encrypts.

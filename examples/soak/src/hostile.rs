@@ -244,6 +244,6 @@ async fn slowly(caller: &mut Caller, request: &Raw) -> Result<&'static str, Mish
     match body.get("errorName").and_then(Value::as_str) {
         Some(name) => Err(Mishap::Error(name.to_owned())),
         None if answer.is_empty() => Err(Mishap::Lost("closed without an answer".to_owned())),
-        None => Err(caller.wrong(format!("a slow client: {answer}"))),
+        None => Err(caller.wrong(&format!("a slow client: {answer}"))),
     }
 }

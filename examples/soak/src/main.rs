@@ -149,6 +149,7 @@ fn soak(arguments: &Arguments, hsm: SoftHsm) -> anyhow::Result<bool> {
     let runtime = tokio::runtime::Runtime::new()?;
     let outcome = runtime.block_on(run.run(&hsm));
     runtime.shutdown_timeout(Duration::from_secs(5));
+    let folder = hsm.folder().to_owned();
     let is_right = outcome.as_ref().is_ok_and(|(shared, _)| shared.tally().is_right());
     if !is_right {
         match Arc::try_unwrap(hsm) {
@@ -162,6 +163,9 @@ fn soak(arguments: &Arguments, hsm: SoftHsm) -> anyhow::Result<bool> {
     match arguments.json {
         true => println!("{:#}", report.json(&mut tally)),
         false => println!("{}", report.text(&mut tally)),
+    }
+    if !is_right {
+        eprintln!("settings and logs are in {}", folder.display());
     }
     Ok(is_right)
 }

@@ -103,7 +103,9 @@ impl Process {
 
     /// Tells it to stop, and waits for its end.
     pub(crate) async fn end(&mut self) -> anyhow::Result<ExitStatus> {
-        self.signal(Signal::TERM)?;
+        if self.has_ended()?.is_none() {
+            self.signal(Signal::TERM)?;
+        }
         let start = Instant::now();
         loop {
             if let Some(status) = self.has_ended()? {

@@ -310,7 +310,12 @@ impl Report {
             (*kind, times)
         });
         let recoveries: BTreeMap<_, _> = recoveries.collect();
-        let mut json = json!({
+        let latencies: BTreeMap<&str, [u32; 4]> = tally
+            .latencies()
+            .into_iter()
+            .map(|(operation, times): (Operation, _)| (operation.name(), times))
+            .collect();
+        json!({
             "seed": self.seed, "seconds": self.took.as_secs_f64(), "ended_early": self.was_interrupted,
             "requests": tally.total(), "requests_by_operation": by_operation, "connections": tally.connections,
             "witnessed": tally.witnessed, "integrity_values": tally.integrity_values, "plaintexts": tally.plaintexts,
@@ -320,15 +325,9 @@ impl Report {
             "phases": self.phases, "recovery_ms": recoveries,
             "processes": self.lives.iter().map(LifeReport::json).collect::<Vec<_>>(),
             "wrong_answers": tally.wrong, "number_not_allowed": tally.number_not_allowed(), "faults": tally.faults,
+            "calm_latency_us_50_90_99_100": latencies,
             "notes": tally.notes,
-        });
-        let latencies: BTreeMap<&str, [u32; 4]> = tally
-            .latencies()
-            .into_iter()
-            .map(|(operation, times): (Operation, _)| (operation.name(), times))
-            .collect();
-        json["calm_latency_us_50_90_99_100"] = json!(latencies);
-        json
+        })
     }
 }
 

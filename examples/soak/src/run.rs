@@ -74,6 +74,16 @@ impl Run {
         }
         shared.has_to_stop.store(true, Ordering::SeqCst);
         progress.abort();
+        if report.was_interrupted {
+            while clients.join_next().await.is_some() {}
+            disturber.ask("clear")?;
+            let status = disturber.process.end().await?;
+            if !status.success() {
+                shared
+                    .tally()
+                    .fault(format!("after SIGTERM the proxy ends with {status}"));
+            }
+        }
         report.took = start.elapsed();
         Ok((shared, report))
     }

@@ -41,7 +41,7 @@ impl Tally {
         }
     }
 
-    pub(crate) fn wrong(&mut self, text: String) {
+    pub(crate) fn wrong(&mut self, text: &str) {
         self.wrong += 1;
         self.note(format!("WRONG ANSWER: {text}"));
     }
@@ -136,7 +136,7 @@ mod tests {
         allowed.failure("storm", true, Operation::Encrypt, Failure::Error("InternalException"));
         assert!(allowed.is_right());
         let mistakes: [fn(&mut Tally); 3] = [
-            |tally| tally.wrong(String::new()),
+            |tally| tally.wrong(""),
             |tally| tally.fault(String::new()),
             |tally| tally.failure("calm", false, Operation::Encrypt, Failure::Lost),
         ];

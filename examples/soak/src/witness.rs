@@ -146,7 +146,8 @@ mod tests {
     }
 
     fn unhex(digits: &str) -> Vec<u8> {
-        let byte = |index| u8::from_str_radix(&digits[index..index + 2], 16).unwrap();
-        (0..digits.len()).step_by(2).map(byte).collect()
+        let digit = |digit: &u8| char::from(*digit).to_digit(16).unwrap() as u8;
+        let bytes = digits.as_bytes().chunks(2);
+        bytes.map(|pair| 16 * digit(&pair[0]) + digit(&pair[1])).collect()
     }
 }

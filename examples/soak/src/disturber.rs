@@ -187,9 +187,7 @@ impl Disturber {
                 Err(problem) => {
                     good = 0;
                     if start.elapsed() > BACK_WITHIN {
-                        let text = format!("after {what} the proxy is not back within {BACK_WITHIN:?}: {problem}");
-                        self.shared.tally().fault(text);
-                        return Ok(start.elapsed());
+                        bail!("after {what} the proxy is not back within {BACK_WITHIN:?}: {problem}");
                     }
                     sleep(Duration::from_millis(20)).await;
                     began_well = Instant::now();
@@ -495,10 +493,7 @@ impl Disturber {
         let start = Instant::now();
         while !holds(&mut self.prober).await {
             if start.elapsed() > BACK_WITHIN {
-                self.shared
-                    .tally()
-                    .fault(format!("{what} is not noticed within {BACK_WITHIN:?}"));
-                return Ok(());
+                bail!("{what} is not noticed within {BACK_WITHIN:?}");
             }
             if self.process.has_ended()?.is_some() {
                 bail!("the proxy has ended: {what}");

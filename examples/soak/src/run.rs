@@ -64,19 +64,20 @@ impl Run {
             phases: BTreeMap::new(),
             lives: Vec::new(),
         };
-        tokio::select! {
-            ended = self.lives(&mut disturber, first, &mut report, &mut clients) => {
-                if let Err(error) = ended {
-                    shared.tally().fault(format!("the run cannot go on: {error:#}"));
-                }
+        let ended = tokio::select! {
+            ended = self.lives(&mut disturber, first, &mut report, &mut clients) => ended,
+            _ = tokio::signal::ctrl_c() => {
+                report.was_interrupted = true;
+                Ok(())
             }
-            _ = tokio::signal::ctrl_c() => report.was_interrupted = true,
-        }
+        };
         shared.has_to_stop.store(true, Ordering::SeqCst);
         progress.abort();
-        if report.was_interrupted {
-            while clients.join_next().await.is_some() {}
-            disturber.ask("clear")?;
+        while clients.join_next().await.is_some() {}
+        if let Err(error) = &ended {
+            shared.tally().fault(format!("the run cannot go on: {error:#}"));
+        }
+        if report.was_interrupted || ended.is_err() {
             let status = disturber.process.end().await?;
             if !status.success() {
                 shared

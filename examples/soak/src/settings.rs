@@ -85,7 +85,7 @@ pub(crate) struct Settings {
 impl Settings {
     pub(crate) const FEWEST_SESSIONS: u64 = 6;
     /// How long an operation may take: longer than on any busy machine.
-    pub(crate) const DEADLINE_MS: u64 = 1800;
+    pub(crate) const DEADLINE_MS: u64 = 2500;
 
     pub(crate) fn new(folder: &Path, module: &Path, rng: &mut fastrand::Rng) -> anyhow::Result<Self> {
         let mut parameters = CertificateParams::default();
@@ -150,7 +150,7 @@ impl Settings {
             false => "",
         };
         let mut text = format!(
-            "[server]\nlisten = \"127.0.0.1:0\"\nbudget_ms = 3000\ndrain_delay_secs = 0\n{tls}\
+            "[server]\nlisten = \"127.0.0.1:0\"\nbudget_ms = 4000\ndrain_delay_secs = 0\n{tls}\
              [health]\nlisten = \"127.0.0.1:0\"\ninterval_secs = 1\n[metrics]\nlisten = \"127.0.0.1:0\"\n\
              [log]\naudit = \"failures\"\n[reload]\nwatch_secs = 1\n\
              [backends.token]\nkind = \"pkcs11\"\nmodule = \"{module}\"\nvendor = \"{vendor}\"\n\

@@ -5,7 +5,7 @@
 //! run       tokens, two lives of the proxy       client     a client at work; caller, hostile: its requests
 //! plan      which phase comes when               witness    AES-GCM, framing and integrity value by hand
 //! rules     which error is right in which phase  vault      ciphertexts for later
-//! settings, process, shared                      tally, report
+//! settings, process, shared                      tally, leftovers, report
 //! ```
 #![forbid(unsafe_code)]
 
@@ -13,6 +13,7 @@ mod caller;
 mod client;
 mod disturber;
 mod hostile;
+mod leftovers;
 mod plan;
 mod process;
 mod report;

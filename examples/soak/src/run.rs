@@ -20,9 +20,10 @@ use xks_pkcs11_fixture::{KeyTemplate, Profile, Shim, SoftHsm, shim_path};
 use crate::{
     client::Client,
     disturber::Disturber,
+    leftovers::{LifeReport, Moment},
     plan::{Life, Plan},
     process::Process,
-    report::{LifeReport, Moment, Report},
+    report::Report,
     rules::{CALM, Rules},
     settings::{KEYS, PIN, Settings, TOKEN},
     shared::{Served, Shared, Versions},

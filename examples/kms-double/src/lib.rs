@@ -1,3 +1,5 @@
 //! What AWS KMS does to an external key store proxy.
 
 #![forbid(unsafe_code)]
+
+pub mod wire;

@@ -198,7 +198,7 @@ impl Builder {
             .http(self.http)
             .tls(self.tls.clone())
             .timeout(self.timeout)
-            .connect_timeout(self.timeout)
+            .connect_timeout(self.timeout * 2) // what ends a call is the limit of the whole
             .build()
     }
 }

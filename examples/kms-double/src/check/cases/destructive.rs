@@ -21,16 +21,18 @@ const MEBIBYTE: usize = 1 << 20;
 const LARGE: usize = 96 * MEBIBYTE;
 const TOO_MUCH: usize = 64 * MEBIBYTE;
 
+/// What such a decryption may be called.
+const TOO_LARGE: &[&str] = &[
+    "UnsupportedOperationException",
+    "InvalidCiphertextException",
+    "ValidationException",
+];
+
 pub(super) fn cases() -> Vec<Case> {
-    let names: &'static [&'static str] = &[
-        "UnsupportedOperationException",
-        "InvalidCiphertextException",
-        "ValidationException",
-    ];
     vec![
         Case::must("destructive/decrypt-with-65536-bytes-of-aad", &["ENC-4", "DEC-1"])
             .sends("a signed Decrypt with 65 536 bytes of AAD, then GetKeyMetadata over a new connection")
-            .expects(format!("{}, then 200", expectation(names)))
+            .expects(format!("{}, then 200", expectation(TOO_LARGE)))
             .means("one request of anybody with a credential ends the proxy for all key stores")
             .destructive()
             .steps(|subject| async move {
@@ -41,7 +43,7 @@ pub(super) fn cases() -> Vec<Case> {
                 let request = subject.decryption(subject.key(), &sealed)?;
                 let answer = subject.call(&request).await;
                 still_there(&subject, &answer).await?;
-                answer.map_err(Stop::from)?.is_error(&subject, names)
+                answer.map_err(Stop::from)?.is_error(&subject, TOO_LARGE)
             }),
         Case::must("destructive/large-body-unsigned", &["SIG-9", "ENC-4"])
             .sends("an unsigned POST that announces no length and sends 96 MiB in chunks")

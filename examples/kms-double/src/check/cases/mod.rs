@@ -36,6 +36,7 @@ pub(super) fn all(setup: &Setup) -> Vec<Case> {
         refused_signatures::cases(),
         every_answer::cases(),
         alive::under_load(),
+        alive::half_sent(),
         destructive::cases(),
         alive::at_the_end(),
     ];

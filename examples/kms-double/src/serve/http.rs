@@ -53,11 +53,12 @@ impl Server {
         let (status, body) = match self.answer(request, &request_id).await {
             Ok(body) => (StatusCode::OK, body),
             Err(exception) => {
-                let detail = exception.detail().unwrap_or("nothing was wrong with the proxy");
+                let detail = exception.detail().map(|detail| format!("; {detail}"));
                 log(&format!(
-                    "{request_id} {}: {:?}; {detail}",
+                    "{request_id} {}: {:?}{}",
                     exception.name(),
-                    exception.message()
+                    exception.message(),
+                    detail.unwrap_or_default()
                 ));
                 let status = StatusCode::from_u16(exception.name().status());
                 (

@@ -52,10 +52,19 @@ pub(super) fn told(exception: &Exception) -> Vec<u8> {
 }
 
 fn parsed<R: DeserializeOwned>(body: &[u8]) -> Result<R, Exception> {
-    serde_json::from_slice(body).map_err(|error| match error.classify() {
-        // Names a field; values are quoted only where a list of names was expected, so no plaintext is.
-        Category::Data => Exception::validation(error.to_string()),
-        _ => Exception::new(ExceptionName::Serialization, "the body is not JSON"),
+    serde_json::from_slice(body).map_err(|error| {
+        let text = error.to_string();
+        let names_a_field = ["unknown field", "missing field", "duplicate field"];
+        match error.classify() {
+            Category::Data if names_a_field.iter().any(|start| text.starts_with(start)) => Exception::validation(text),
+            // Other texts could quote a value, and that could be a secret.
+            Category::Data => Exception::validation(format!(
+                "a value is not what it has to be, at line {} column {}",
+                error.line(),
+                error.column()
+            )),
+            _ => Exception::new(ExceptionName::Serialization, "the body is not JSON"),
+        }
     })
 }
 

@@ -24,6 +24,9 @@ use crate::wire::{Answer, CallError, Client, Endpoint, EndpointBuilder, Http, Ra
 /// After so many requests in a row without any sign of life, the others are not tried: each would wait for nothing.
 const SILENCE: usize = 6;
 
+/// Bytes of an answer's body that are read: the longest that a proxy gives has less than 6 KB.
+const LARGEST_ANSWER: usize = 256 << 10;
+
 #[derive(Clone)]
 pub(super) struct Subject(Arc<Inner>);
 
@@ -120,6 +123,17 @@ impl Subject {
         let body = body::plain(self.setup(), Operation::Metadata).to_string();
         let request = self.unsigned(&Operation::Metadata.path(self.key()), body.as_bytes())?;
         Ok((request, Recipe::of(&self.setup().credential)))
+    }
+
+    /// # Errors
+    /// There has been no sign of life for a while.
+    pub(super) fn is_alive(&self) -> Result<(), Stop> {
+        match self.0.silent.load(Ordering::Relaxed) {
+            silent if silent >= SILENCE => Err(Stop::not_tried(format!(
+                "the last {silent} requests got no answer in time"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     pub(super) async fn send(&self, request: &Raw) -> Result<Answer, Stop> {
@@ -239,6 +253,7 @@ pub(super) fn endpoint(setup: &Setup, http: Http) -> EndpointBuilder {
         .tls(setup.tls.clone())
         .timeout(setup.timeout)
         .connect_timeout(setup.timeout)
+        .max_answer(LARGEST_ANSWER)
 }
 
 /// Text from a proxy that does no harm to a terminal. Whatever looks like a signature is left out.

@@ -68,7 +68,15 @@ pub(super) fn cases() -> Vec<Case> {
             .sends("a health request, which names no principal")
             .expects("200")
             .means("secondary authorization refuses KMS's own health checks")
-            .steps(|subject| async move { health(&subject).await.map(|_| None) }),
+            .steps(|subject| async move {
+                let answer = subject
+                    .post("health", &body::plain(subject.setup(), Operation::Health))
+                    .await?;
+                match answer.status {
+                    200 => Ok(None),
+                    _ => Err(Stop::failed(subject.describe(&answer))),
+                }
+            }),
         Case::should("health/tells-the-truth", &["HLT-1"])
             .sends("Encrypt, then a health request")
             .expects("where encryption fails with 5xx, an error or no key manager that is ACTIVE")

@@ -1,14 +1,17 @@
 //! Ways to break a proxy: what is done to requests before it sees them, and to its answers.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
 use bytes::Bytes;
 use http::{HeaderMap, Response, request::Parts};
 use http_body_util::Full;
 use kms_double::wire::{Endpoint, Raw};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use time::{PrimitiveDateTime, macros::format_description};
 
-use super::{PREFIX, credential};
+use super::{PREFIX, REGION, SECRET, credential};
 
 type OnRequest = Box<dyn Fn(&mut Asked) -> Option<Answered> + Send + Sync>;
 type OnAnswer = Box<dyn Fn(&Asked, &mut Answered) + Send + Sync>;
@@ -78,9 +81,67 @@ impl Asked {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    /// Whether the signature is good, as far as this test can tell: that of the credential, over the usual parts.
     pub(crate) fn has_authorization(&self) -> bool {
         self.parts.headers.contains_key("authorization")
+    }
+
+    pub(crate) fn body_hash(&self) -> String {
+        Sha256::digest(&self.body)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+
+    /// Whether it has the signature that AWS's signer gives it, with the usual headers signed.
+    pub(crate) fn is_signed_well(&self) -> bool {
+        self.is_signed_well_for(self.parts.method.as_str())
+    }
+
+    /// Whether it would have, with another method.
+    pub(crate) fn is_signed_well_for(&self, method: &str) -> bool {
+        let signature = |asked: &Self| asked.header("authorization").rsplit('=').next().unwrap().to_owned();
+        let text = self.header("authorization");
+        let Some((_, signed)) = text.split_once("SignedHeaders=") else {
+            return false;
+        };
+        let signed: Vec<_> = signed.split(',').next().unwrap().split(';').collect();
+        let headers = signed.iter().map(|name| format!("{name}:{}\n", self.header(name)));
+        let canonical = format!(
+            "{method}\n{}\n\n{}\n{}\n{}",
+            self.parts.uri.path(),
+            headers.collect::<String>(),
+            signed.join(";"),
+            self.body_hash()
+        );
+        let date = self.header("x-amz-date");
+        let Some(time) = parsed(date) else { return false };
+        let day = date.get(..8).unwrap();
+        let hash: String = Sha256::digest(canonical)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let to_sign = format!("AWS4-HMAC-SHA256\n{date}\n{day}/{REGION}/kms-xks-proxy/aws4_request\n{hash}");
+        let key = generate_signing_key(SECRET, time, REGION, "kms-xks-proxy");
+        signature(self) == calculate_signature(key, to_sign.as_bytes())
+    }
+
+    /// How far `x-amz-date` is from now.
+    pub(crate) fn age(&self) -> Option<Duration> {
+        let (now, time) = (SystemTime::now(), parsed(self.header("x-amz-date"))?);
+        now.duration_since(time).or_else(|_| time.duration_since(now)).ok()
+    }
+
+    pub(crate) fn is_old(&self) -> bool {
+        let time = parsed(self.header("x-amz-date"));
+        time.is_some_and(|time| {
+            SystemTime::now()
+                .duration_since(time)
+                .is_ok_and(|age| age.as_secs() > 300)
+        })
+    }
+
+    pub(crate) fn was_http_2(&self) -> bool {
+        self.parts.version == http::Version::HTTP_2
     }
 
     /// Changes the body, and signs the request anew, as if the proxy did not look at its signature.
@@ -95,6 +156,17 @@ impl Asked {
 
     /// Signs the request as it is.
     pub(crate) fn sign(&mut self) {
+        self.sign_of(SystemTime::now());
+    }
+
+    /// Signs the request as it is, at a time as `x-amz-date` has it.
+    pub(crate) fn sign_at(&mut self, date: &str) {
+        if let Some(time) = parsed(date) {
+            self.sign_of(time);
+        }
+    }
+
+    fn sign_of(&mut self, time: SystemTime) {
         let host = self.header("host").to_owned();
         let endpoint = Endpoint::builder(format!("http://{host}{PREFIX}"), credential()).build();
         let start = format!("{PREFIX}/kms/xks/v1/");
@@ -103,7 +175,7 @@ impl Asked {
             return;
         };
         let method = self.parts.method.clone();
-        let Ok(signed) = Raw::signed(&endpoint, method, &path, &self.body, SystemTime::now()) else {
+        let Ok(signed) = Raw::signed(&endpoint, method, &path, &self.body, time) else {
             return;
         };
         for name in [
@@ -119,6 +191,11 @@ impl Asked {
         let length = self.body.len().to_string();
         self.parts.headers.insert("content-length", length.parse().unwrap());
     }
+}
+
+fn parsed(date: &str) -> Option<SystemTime> {
+    let format = format_description!("[year][month][day]T[hour][minute][second]Z");
+    Some(PrimitiveDateTime::parse(date, format).ok()?.assume_utc().into())
 }
 
 /// An answer.

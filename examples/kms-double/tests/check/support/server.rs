@@ -63,7 +63,6 @@ async fn answer(proxy: &XksService, broken: &Broken, request: Request<Incoming>)
         let host = authority.as_str().parse().unwrap();
         parts.headers.entry("host").or_insert(host);
         parts.uri = parts.uri.path_and_query().unwrap().as_str().parse().unwrap();
-        parts.version = http::Version::HTTP_11;
     }
     let mut asked = Asked { parts, body };
     if let Some(answered) = (broken.request)(&mut asked) {

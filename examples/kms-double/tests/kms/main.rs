@@ -1,5 +1,15 @@
 //! The double over our proxy as it is, over our proxy broken on purpose, and over the server with a token.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test may panic"
+)]
+#![cfg(unix)]
+
 mod broken;
 mod hsm;
 mod key_stores;

@@ -1,5 +1,15 @@
 //! `kms-double serve` as a program: called by the AWS CLI, and by hand.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test may panic"
+)]
+#![cfg(unix)]
+
 mod aws;
 mod cli;
 mod envelope;

@@ -2,4 +2,53 @@
 
 #![forbid(unsafe_code)]
 
-fn main() {}
+use std::{
+    error::Error,
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use kms_double::{check, serve};
+
+/// The exit code when a command could not do what it is for.
+const COULD_NOT_RUN: u8 = 2;
+
+/// What AWS KMS does to an external key store proxy.
+#[derive(Parser)]
+#[command(version)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Tries everything that KMS may send to a proxy, and reports what came
+    Check(Box<check::Arguments>),
+    /// Serves the AWS KMS API on loopback, for the AWS CLI and the AWS SDKs
+    Serve(Box<serve::Arguments>),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let done: Result<_, Box<dyn Error>> = match CommandLine::parse().command {
+        Command::Check(arguments) => Box::pin(arguments.run()).await.map_err(Into::into),
+        Command::Serve(arguments) => Box::pin(arguments.run()).await.map_err(Into::into),
+    };
+    done.unwrap_or_else(|error| {
+        let _ = writeln!(io::stderr(), "kms-double: {}", with_causes(&*error));
+        COULD_NOT_RUN.into()
+    })
+}
+
+/// An error and what caused it, in one line.
+fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -69,6 +69,13 @@ impl Tls {
         self
     }
 
+    /// Takes only certificates that can be trusted, after all.
+    #[must_use]
+    pub fn secure(mut self) -> Self {
+        self.is_insecure = false;
+        self
+    }
+
     /// Takes these versions alone.
     #[must_use]
     pub fn versions(mut self, versions: &[&'static SupportedProtocolVersion]) -> Self {

@@ -1,0 +1,130 @@
+//! What holds for every answer of the whole run, whatever it was an answer to.
+
+use http::Method;
+
+use crate::check::{
+    body::{self, Operation},
+    case::{Case, Stop},
+    subject::Subject,
+    watch::Rule,
+};
+use crate::wire::Raw;
+
+pub(super) fn cases() -> Vec<Case> {
+    let rules: [(&str, &'static [&'static str], Rule, &str, &'static str); 9] = [
+        (
+            "is-json",
+            &["TRN-1"],
+            Rule::ContentType,
+            "content-type application/json",
+            "KMS does not read the answer",
+        ),
+        (
+            "error-is-named",
+            &["section 8"],
+            Rule::Named,
+            "a JSON body with one of the twelve errorNames with every error but 405",
+            "KMS can tell its caller nothing but that the proxy failed",
+        ),
+        (
+            "status-fits",
+            &["section 8"],
+            Rule::Status,
+            "200, or the status that belongs to the errorName",
+            "KMS and its caller see different errors",
+        ),
+        (
+            "message-is-clean",
+            &["section 8"],
+            Rule::Message,
+            "an errorMessage of less than 512 printable ASCII characters, or none",
+            "KMS refuses the answer",
+        ),
+        (
+            "error-fits-the-operation",
+            &["section 8", "HLT-4"],
+            Rule::OfOperation,
+            "errors that the specification has for the operation",
+            "KMS does not expect it there",
+        ),
+        (
+            "no-secret",
+            &["SIG-8"],
+            Rule::NoSecret,
+            "no secret access key",
+            "everybody can sign",
+        ),
+        (
+            "no-expected-signature",
+            &["SIG-8"],
+            Rule::NoExpectedSignature,
+            "never the signature that was expected",
+            "whoever sends any request is told how to sign it",
+        ),
+        (
+            "no-plaintext",
+            &["ENC-12"],
+            Rule::NoPlaintext,
+            "no plaintext in an error",
+            "KMS shows errors to its callers",
+        ),
+        (
+            "no-innards",
+            &["SIG-8"],
+            Rule::NoInnards,
+            "no stack trace or source file",
+            "strangers learn how it is made",
+        ),
+    ];
+    let case = |(name, ids, rule, expected, means): (&str, _, Rule, &'static str, &'static str)| {
+        Case::must(format!("every-answer/{name}"), ids)
+            .sends("a request of each kind, and all that was sent before")
+            .expects(expected)
+            .means(means)
+            .steps(move |subject| async move {
+                each_kind(&subject).await?;
+                let watch = subject.watch();
+                match watch.broken(rule) {
+                    Some(how) => Err(Stop::Failed(how)),
+                    None if watch.answers == 0 => Err(Stop::not_tried("no answer came")),
+                    None => Ok(Some(format!(
+                        "{} answers, {} of them errors",
+                        watch.answers, watch.errors
+                    ))),
+                }
+            })
+    };
+    rules.into_iter().map(case).collect()
+}
+
+/// So that a run of this case alone sees something too.
+async fn each_kind(subject: &Subject) -> Result<(), Stop> {
+    if subject.watch().answers > 20 {
+        return Ok(());
+    }
+    let setup = subject.setup();
+    let metadata = body::plain(setup, Operation::Metadata).to_string();
+    let path = Operation::Metadata.path(subject.key());
+    let mut wrong = subject.request_of_bytes(&path, metadata.as_bytes())?;
+    wrong.body = bytes::Bytes::from_static(b"{}");
+    let encryption = body::encrypt(setup, b"a plaintext that is never told", None, false);
+    let encrypt = Operation::Encrypt.path(subject.key());
+    let missing = Operation::Encrypt.path(subject.missing_key());
+    for request in [
+        subject.request_of_bytes(&path, metadata.as_bytes())?,
+        subject.request("health", &body::plain(setup, Operation::Health))?,
+        subject.request(&encrypt, &encryption)?,
+        subject.request(&missing, &encryption)?,
+        subject.request_of_bytes(&encrypt, b"{\"plaintext\":")?,
+        subject.request("nothing", &encryption)?,
+        subject.unsigned(&path, metadata.as_bytes())?,
+        Raw::unsigned(subject.endpoint(), Method::GET, &path, b"")?,
+        wrong,
+    ] {
+        // Whether there is an answer is another case's.
+        if let Err(Stop::NotTried(reason)) = subject.send(&request).await {
+            return Err(Stop::NotTried(reason));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,230 @@
+//! GetKeyMetadata, and keys that cannot do everything.
+
+use serde_json::Value;
+
+use crate::check::{
+    body::{self, Operation, Sealed},
+    case::{Case, Judged as _, Passed, Stop},
+    errors::{KEY_NOT_FOUND, STATE, USAGE},
+    setup::Setup,
+    subject::{Subject, printable},
+};
+use crate::wire::Answer;
+
+const MEANS_CREATE: &str = "CreateKey refuses the key: XksKeyInvalidConfigurationException";
+
+pub(super) fn cases(setup: &Setup) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (index, key) in setup.keys.iter().enumerate() {
+        let suffix = if index == 0 { String::new() } else { format!("-{key}") };
+        let ask = |name: &str, ids, expected: &'static str, is_right: fn(&Value) -> Result<(), String>| {
+            let key = key.clone();
+            Case::must(format!("key-metadata/{name}{suffix}"), ids)
+                .sends(format!("GetKeyMetadata of {key}"))
+                .expects(expected)
+                .means(MEANS_CREATE)
+                .steps(move |subject| {
+                    let key = key.clone();
+                    async move {
+                        let metadata = metadata(&subject, &key).await?;
+                        is_right(&metadata)
+                            .map(|()| None)
+                            .map_err(|came| Stop::failed(printable(&came, 200)))
+                    }
+                })
+        };
+        cases.push(ask("spec", &["GKM-1"], "keySpec AES_256", |metadata| {
+            field_is(metadata, "keySpec", "AES_256")
+        }));
+        cases.push(ask(
+            "usages",
+            &["GKM-2"],
+            "keyUsage with ENCRYPT and DECRYPT, at most ten",
+            |metadata| {
+                let usages = usages(metadata)?;
+                match ["ENCRYPT", "DECRYPT"].iter().all(|usage| usages.contains(usage)) && usages.len() <= 10 {
+                    true => Ok(()),
+                    false => Err(format!("keyUsage {usages:?}")),
+                }
+            },
+        ));
+        cases.push(ask("status", &["GKM-3"], "keyStatus ENABLED", |metadata| {
+            field_is(metadata, "keyStatus", "ENABLED")
+        }));
+    }
+    cases.extend(missing(setup));
+    cases.extend(encrypt_only());
+    cases.extend(decrypt_only());
+    cases.extend(disabled());
+    cases
+}
+
+fn missing(setup: &Setup) -> Vec<Case> {
+    // One is made up where none is given.
+    let given: Vec<_> = setup.missing_keys.iter().cloned().map(Some).collect();
+    let keys = if given.is_empty() { vec![None] } else { given };
+    let mut cases = Vec::new();
+    for (index, key) in keys.into_iter().enumerate() {
+        let suffix = if index == 0 {
+            String::new()
+        } else {
+            format!("-{}", key.as_deref().unwrap_or_default())
+        };
+        for (operation, ids) in [
+            (Operation::Metadata, &["GKM-4"] as &'static [_]),
+            (Operation::Encrypt, &["GKM-4"]),
+            (Operation::Decrypt, &["DEC-4"]),
+        ] {
+            let key = key.clone();
+            cases.push(
+                Case::must(format!("missing-key/{}{suffix}", operation.name()), ids)
+                    .sends("a request for a key that does not exist")
+                    .means("KMS tells its caller another cause than that the key is gone")
+                    .refused(KEY_NOT_FOUND, move |subject| {
+                        let key = key.as_deref().unwrap_or_else(|| subject.missing_key());
+                        subject.request(&operation.path(key), &body_of(subject, operation))
+                    }),
+            );
+        }
+    }
+    cases
+}
+
+fn body_of(subject: &Subject, operation: Operation) -> Value {
+    match operation {
+        Operation::Encrypt => body::encrypt(subject.setup(), b"sixteen bytes...", None, false),
+        Operation::Decrypt => Sealed::of_nothing().body(subject.setup()),
+        Operation::Metadata | Operation::Health => body::plain(subject.setup(), operation),
+    }
+}
+
+fn encrypt_only() -> Vec<Case> {
+    let key = |subject: &Subject| given(subject.setup().encrypt_only.as_ref(), "--encrypt-only");
+    vec![
+        Case::must("encrypt-only/metadata", &["GKM-2"])
+            .sends("GetKeyMetadata of a key that can only encrypt")
+            .expects("keyUsage with ENCRYPT and without DECRYPT")
+            .means("CreateKey takes a key with which nothing can be decrypted")
+            .steps(move |subject| async move {
+                let metadata = metadata(&subject, &key(&subject)?).await?;
+                has_usage_alone(&metadata, "ENCRYPT", "DECRYPT")
+            }),
+        Case::must("encrypt-only/encrypt", &["ENC-11"])
+            .sends("Encrypt without asking for the integrity value")
+            .expects("200")
+            .means("the key cannot do what it is for")
+            .steps(move |subject| async move {
+                let key = key(&subject)?;
+                subject
+                    .encrypt(&key, b"some plaintext", None, false)
+                    .await
+                    .map(|_| None)
+            }),
+        Case::must("encrypt-only/decrypt", &["DEC-4"])
+            .sends("Decrypt with a key that can only encrypt")
+            .means("KMS tells its caller another cause (KMSInvalidStateException is right)")
+            .refused(USAGE, move |subject| {
+                subject.request(
+                    &Operation::Decrypt.path(&key(subject)?),
+                    &body_of(subject, Operation::Decrypt),
+                )
+            }),
+        Case::must("encrypt-only/integrity-value", &["ENC-11"])
+            .sends("Encrypt with the integrity value asked for: it takes a trial decryption, which the key cannot do")
+            .means("the proxy vouches for a ciphertext that it has not tried")
+            .refused(USAGE, move |subject| {
+                let body = body::encrypt(subject.setup(), b"some plaintext", None, true);
+                subject.request(&Operation::Encrypt.path(&key(subject)?), &body)
+            }),
+    ]
+}
+
+fn decrypt_only() -> Vec<Case> {
+    let key = |subject: &Subject| given(subject.setup().decrypt_only.as_ref(), "--decrypt-only");
+    vec![
+        Case::must("decrypt-only/metadata", &["GKM-2"])
+            .sends("GetKeyMetadata of a key that can only decrypt")
+            .expects("keyUsage with DECRYPT and without ENCRYPT")
+            .means("CreateKey takes a key with which nothing can be encrypted")
+            .steps(move |subject| async move {
+                let metadata = metadata(&subject, &key(&subject)?).await?;
+                has_usage_alone(&metadata, "DECRYPT", "ENCRYPT")
+            }),
+        Case::must("decrypt-only/encrypt", &["ENC-11"])
+            .sends("Encrypt with a key that can only decrypt")
+            .means("a key is used for what it must not be used for")
+            .refused(USAGE, move |subject| {
+                let body = body::encrypt(subject.setup(), b"some plaintext", None, false);
+                subject.request(&Operation::Encrypt.path(&key(subject)?), &body)
+            }),
+    ]
+}
+
+fn disabled() -> Vec<Case> {
+    let key = |subject: &Subject| given(subject.setup().disabled.as_ref(), "--disabled");
+    let refused = |name: &'static str, ids, operation: Operation| {
+        Case::must(name, ids)
+            .sends("a request with a disabled key")
+            .means(
+                "disabling a key, which is how its owner takes it out of AWS's reach, has no effect, or another name",
+            )
+            .refused(STATE, move |subject| {
+                subject.request(&operation.path(&key(subject)?), &body_of(subject, operation))
+            })
+    };
+    vec![
+        Case::must("disabled/metadata", &["GKM-3"])
+            .sends("GetKeyMetadata of a disabled key")
+            .expects("keyStatus DISABLED")
+            .means("CreateKey takes a disabled key")
+            .steps(move |subject| async move {
+                let metadata = metadata(&subject, &key(&subject)?).await?;
+                field_is(&metadata, "keyStatus", "DISABLED")
+                    .map(|()| None)
+                    .map_err(Stop::Failed)
+            }),
+        refused("disabled/encrypt", &["ENC-11"], Operation::Encrypt),
+        refused("disabled/decrypt", &["DEC-4"], Operation::Decrypt),
+    ]
+}
+
+fn given(key: Option<&String>, option: &str) -> Result<String, Stop> {
+    key.cloned()
+        .ok_or_else(|| Stop::not_tried(format!("no {option} key is given")))
+}
+
+async fn metadata(subject: &Subject, key: &str) -> Result<Value, Stop> {
+    let body = body::plain(subject.setup(), Operation::Metadata);
+    let answer: Answer = subject.post(&Operation::Metadata.path(key), &body).await?;
+    answer.is_served(subject)?;
+    answer
+        .json()
+        .ok_or_else(|| Stop::failed("200 with a body that is not JSON"))
+}
+
+fn field_is(metadata: &Value, name: &str, expected: &str) -> Result<(), String> {
+    match metadata.get(name) {
+        Some(Value::String(value)) if value == expected => Ok(()),
+        Some(value) => Err(format!("{name} {value}")),
+        None => Err(format!("no {name}")),
+    }
+}
+
+fn usages(metadata: &Value) -> Result<Vec<&str>, String> {
+    let usages = metadata
+        .get("keyUsage")
+        .and_then(Value::as_array)
+        .ok_or("no array keyUsage")?;
+    usages
+        .iter()
+        .map(|usage| usage.as_str().ok_or_else(|| "a keyUsage that is not a string".into()))
+        .collect()
+}
+
+fn has_usage_alone(metadata: &Value, has: &str, has_not: &str) -> Passed {
+    let usages = usages(metadata).map_err(Stop::Failed)?;
+    match usages.contains(&has) && !usages.contains(&has_not) {
+        true => Ok(None),
+        false => Err(Stop::failed(printable(&format!("keyUsage {usages:?}"), 200))),
+    }
+}

@@ -1,0 +1,210 @@
+//! Requests and responses of the operations that use a key.
+
+use serde::{Deserialize, Serialize};
+
+use crate::kms::{binary::Binary, context::EncryptionContext};
+
+/// Encrypts up to 4096 bytes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct EncryptRequest {
+    /// Which key.
+    pub key_id: String,
+    /// 1 to 4096 bytes.
+    pub plaintext: Binary,
+    /// What it is bound to besides the key.
+    #[serde(default)]
+    pub encryption_context: EncryptionContext,
+    /// `SYMMETRIC_DEFAULT`, or nothing.
+    pub encryption_algorithm: Option<String>,
+    /// Taken and not used: there are no grants.
+    #[serde(default)]
+    pub grant_tokens: Vec<String>,
+}
+
+impl EncryptRequest {
+    /// Without an encryption context.
+    pub fn new(key_id: impl Into<String>, plaintext: impl Into<Binary>) -> Self {
+        Self {
+            key_id: key_id.into(),
+            plaintext: plaintext.into(),
+            encryption_context: EncryptionContext::new(),
+            encryption_algorithm: None,
+            grant_tokens: Vec::new(),
+        }
+    }
+}
+
+/// What was encrypted.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[non_exhaustive]
+pub struct EncryptResponse {
+    /// What Decrypt takes.
+    pub ciphertext_blob: Binary,
+    /// The ARN of the key.
+    pub key_id: String,
+    /// `SYMMETRIC_DEFAULT`.
+    pub encryption_algorithm: &'static str,
+}
+
+/// Decrypts a blob.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct DecryptRequest {
+    /// What Encrypt or GenerateDataKey returned.
+    pub ciphertext_blob: Binary,
+    /// The encryption context that it was encrypted with.
+    #[serde(default)]
+    pub encryption_context: EncryptionContext,
+    /// The key that it must have been encrypted with, if that matters.
+    pub key_id: Option<String>,
+    /// `SYMMETRIC_DEFAULT`, or nothing.
+    pub encryption_algorithm: Option<String>,
+    /// Taken and not used: there are no grants.
+    #[serde(default)]
+    pub grant_tokens: Vec<String>,
+}
+
+impl DecryptRequest {
+    /// With the key that the blob names, and without an encryption context.
+    pub fn new(ciphertext_blob: impl Into<Binary>) -> Self {
+        Self {
+            ciphertext_blob: ciphertext_blob.into(),
+            encryption_context: EncryptionContext::new(),
+            key_id: None,
+            encryption_algorithm: None,
+            grant_tokens: Vec::new(),
+        }
+    }
+}
+
+/// What was decrypted.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[non_exhaustive]
+pub struct DecryptResponse {
+    /// What had been encrypted.
+    pub plaintext: Binary,
+    /// The ARN of the key.
+    pub key_id: String,
+    /// `SYMMETRIC_DEFAULT`.
+    pub encryption_algorithm: &'static str,
+}
+
+/// Decrypts a blob, and encrypts what was in it with another key or context. The caller never sees the plaintext.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ReEncryptRequest {
+    /// What Encrypt or GenerateDataKey returned.
+    pub ciphertext_blob: Binary,
+    /// The encryption context that it was encrypted with.
+    #[serde(default)]
+    pub source_encryption_context: EncryptionContext,
+    /// The key that it must have been encrypted with, if that matters.
+    pub source_key_id: Option<String>,
+    /// The key to encrypt with.
+    pub destination_key_id: String,
+    /// The encryption context to encrypt with.
+    #[serde(default)]
+    pub destination_encryption_context: EncryptionContext,
+    /// `SYMMETRIC_DEFAULT`, or nothing.
+    pub source_encryption_algorithm: Option<String>,
+    /// `SYMMETRIC_DEFAULT`, or nothing.
+    pub destination_encryption_algorithm: Option<String>,
+    /// Taken and not used: there are no grants.
+    #[serde(default)]
+    pub grant_tokens: Vec<String>,
+}
+
+impl ReEncryptRequest {
+    /// Without encryption contexts.
+    pub fn new(ciphertext_blob: impl Into<Binary>, destination_key_id: impl Into<String>) -> Self {
+        Self {
+            ciphertext_blob: ciphertext_blob.into(),
+            source_encryption_context: EncryptionContext::new(),
+            source_key_id: None,
+            destination_key_id: destination_key_id.into(),
+            destination_encryption_context: EncryptionContext::new(),
+            source_encryption_algorithm: None,
+            destination_encryption_algorithm: None,
+            grant_tokens: Vec::new(),
+        }
+    }
+}
+
+/// What was encrypted anew.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[non_exhaustive]
+pub struct ReEncryptResponse {
+    /// What Decrypt takes.
+    pub ciphertext_blob: Binary,
+    /// The ARN of the key that it was encrypted with before.
+    pub source_key_id: String,
+    /// The ARN of the key that it is encrypted with now.
+    pub key_id: String,
+    /// `SYMMETRIC_DEFAULT`.
+    pub source_encryption_algorithm: &'static str,
+    /// `SYMMETRIC_DEFAULT`.
+    pub destination_encryption_algorithm: &'static str,
+}
+
+/// Makes a data key.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct GenerateDataKeyRequest {
+    /// The key to encrypt it with.
+    pub key_id: String,
+    /// What it is bound to besides the key.
+    #[serde(default)]
+    pub encryption_context: EncryptionContext,
+    /// Either `AES_256` or `AES_128`,
+    pub key_spec: Option<String>,
+    /// or its length, 1 to 1024 bytes.
+    pub number_of_bytes: Option<usize>,
+    /// Taken and not used: there are no grants.
+    #[serde(default)]
+    pub grant_tokens: Vec<String>,
+}
+
+impl GenerateDataKeyRequest {
+    /// For AES-256, and without an encryption context.
+    pub fn new(key_id: impl Into<String>) -> Self {
+        Self {
+            key_id: key_id.into(),
+            encryption_context: EncryptionContext::new(),
+            key_spec: Some("AES_256".into()),
+            number_of_bytes: None,
+            grant_tokens: Vec::new(),
+        }
+    }
+}
+
+/// A data key.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[non_exhaustive]
+pub struct GenerateDataKeyResponse {
+    /// The data key.
+    pub plaintext: Binary,
+    /// The same, encrypted: what Decrypt takes.
+    pub ciphertext_blob: Binary,
+    /// The ARN of the key.
+    pub key_id: String,
+}
+
+/// A data key that was encrypted and forgotten.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[non_exhaustive]
+pub struct GenerateDataKeyWithoutPlaintextResponse {
+    /// What Decrypt takes.
+    pub ciphertext_blob: Binary,
+    /// The ARN of the key.
+    pub key_id: String,
+}

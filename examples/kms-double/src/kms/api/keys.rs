@@ -1,0 +1,313 @@
+//! Requests and responses about keys and their aliases.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Makes a KMS key over an external key.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct CreateKeyRequest {
+    /// `EXTERNAL_KEY_STORE`.
+    pub origin: Option<String>,
+    /// The key store, which has to be connected.
+    pub custom_key_store_id: Option<String>,
+    /// The external key, of which no other KMS key of the key store is made.
+    pub xks_key_id: Option<String>,
+    /// Any text.
+    pub description: Option<String>,
+    /// `ENCRYPT_DECRYPT`, or nothing.
+    pub key_usage: Option<String>,
+    /// `SYMMETRIC_DEFAULT`, or nothing.
+    pub key_spec: Option<String>,
+    /// The former name of the key spec.
+    pub customer_master_key_spec: Option<String>,
+    /// Must not be true.
+    pub multi_region: Option<bool>,
+    /// Taken and not used: here every caller may do everything.
+    pub policy: Option<String>,
+    /// Taken and not used.
+    pub bypass_policy_lockout_safety_check: Option<bool>,
+    /// Taken and not used.
+    pub tags: Option<Value>,
+}
+
+impl CreateKeyRequest {
+    /// Over this external key.
+    pub fn new(custom_key_store_id: impl Into<String>, xks_key_id: impl Into<String>) -> Self {
+        Self {
+            origin: Some("EXTERNAL_KEY_STORE".into()),
+            custom_key_store_id: Some(custom_key_store_id.into()),
+            xks_key_id: Some(xks_key_id.into()),
+            ..Self::default()
+        }
+    }
+}
+
+/// Names a key: by its key id, its ARN, an alias, or an alias's ARN.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct KeyIdRequest {
+    /// Which key.
+    pub key_id: String,
+    /// Taken and not used: there are no grants.
+    #[serde(default)]
+    pub grant_tokens: Vec<String>,
+}
+
+impl KeyIdRequest {
+    /// By its key id, its ARN, an alias, or an alias's ARN.
+    pub fn new(key_id: impl Into<String>) -> Self {
+        Self {
+            key_id: key_id.into(),
+            grant_tokens: Vec::new(),
+        }
+    }
+}
+
+/// A key.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[non_exhaustive]
+pub struct KeyMetadataResponse {
+    /// What is known of it.
+    pub key_metadata: KeyMetadata,
+}
+
+/// What can be done with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[non_exhaustive]
+pub enum KeyState {
+    /// All.
+    Enabled,
+    /// No cryptography.
+    Disabled,
+    /// No cryptography; it is going to be deleted.
+    PendingDeletion,
+    /// No cryptography: its key store is not connected.
+    Unavailable,
+}
+
+/// What is known of a key.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[non_exhaustive]
+pub struct KeyMetadata {
+    /// The account.
+    #[serde(rename = "AWSAccountId")]
+    pub account_id: String,
+    /// Its id.
+    pub key_id: String,
+    /// Its ARN.
+    pub arn: String,
+    /// Seconds since 1970.
+    pub creation_date: f64,
+    /// Whether its state is Enabled.
+    pub enabled: bool,
+    /// Any text.
+    pub description: String,
+    /// `ENCRYPT_DECRYPT`.
+    pub key_usage: &'static str,
+    /// What can be done with it.
+    pub key_state: KeyState,
+    /// When it is going to be deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deletion_date: Option<f64>,
+    /// `EXTERNAL_KEY_STORE`.
+    pub origin: &'static str,
+    /// Its key store.
+    pub custom_key_store_id: String,
+    /// `CUSTOMER`.
+    pub key_manager: &'static str,
+    /// `SYMMETRIC_DEFAULT`.
+    pub key_spec: &'static str,
+    /// The former name of the same.
+    pub customer_master_key_spec: &'static str,
+    /// `SYMMETRIC_DEFAULT` alone.
+    pub encryption_algorithms: [&'static str; 1],
+    /// Never.
+    pub multi_region: bool,
+    /// The external key.
+    pub xks_key_configuration: XksKeyConfiguration,
+}
+
+/// The external key of a KMS key.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[non_exhaustive]
+pub struct XksKeyConfiguration {
+    /// Its id at the proxy.
+    pub id: String,
+    /// DescribeKey: what the proxy says it can be used for. The XKS specification wants it in DescribeKey's answer; AWS's
+    /// API has no place for it, and its tools skip it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_usage: Option<Vec<String>>,
+    /// DescribeKey: the status that the proxy says it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_status: Option<String>,
+}
+
+/// Asks for the keys, oldest first.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ListKeysRequest {
+    /// How many at a time, 1 to 1000.
+    pub limit: Option<usize>,
+    /// Where to go on: a former answer's `NextMarker`.
+    pub marker: Option<String>,
+}
+
+/// Keys.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[non_exhaustive]
+pub struct ListKeysResponse {
+    /// The keys.
+    pub keys: Vec<KeyListEntry>,
+    /// Where to go on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_marker: Option<String>,
+    /// Whether there are more.
+    pub truncated: bool,
+}
+
+/// A key of the list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[non_exhaustive]
+pub struct KeyListEntry {
+    /// Its id.
+    pub key_id: String,
+    /// Its ARN.
+    pub key_arn: String,
+}
+
+/// Deletes a key, after a time in which that can be taken back.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ScheduleKeyDeletionRequest {
+    /// Which key.
+    pub key_id: String,
+    /// The time, 7 to 30 days, and 30 unless told otherwise.
+    pub pending_window_in_days: Option<u32>,
+}
+
+impl ScheduleKeyDeletionRequest {
+    /// After 30 days.
+    pub fn new(key_id: impl Into<String>) -> Self {
+        Self {
+            key_id: key_id.into(),
+            pending_window_in_days: None,
+        }
+    }
+}
+
+/// When a key is going to be deleted.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[non_exhaustive]
+pub struct ScheduleKeyDeletionResponse {
+    /// Its ARN.
+    pub key_id: String,
+    /// Seconds since 1970.
+    pub deletion_date: f64,
+    /// `PendingDeletion`.
+    pub key_state: KeyState,
+    /// The time, in days.
+    pub pending_window_in_days: u32,
+}
+
+/// The key that an operation was done with.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[non_exhaustive]
+pub struct KeyIdResponse {
+    /// Its ARN.
+    pub key_id: String,
+}
+
+/// Gives a key another name.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct CreateAliasRequest {
+    /// `alias/` and 1 to 250 of `A-Z a-z 0-9 / _ -`.
+    pub alias_name: String,
+    /// The key, by id or ARN.
+    pub target_key_id: String,
+}
+
+impl CreateAliasRequest {
+    /// A name for a key.
+    pub fn new(alias_name: impl Into<String>, target_key_id: impl Into<String>) -> Self {
+        Self {
+            alias_name: alias_name.into(),
+            target_key_id: target_key_id.into(),
+        }
+    }
+}
+
+/// Takes a name away from its key.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct DeleteAliasRequest {
+    /// The name, with `alias/` in front.
+    pub alias_name: String,
+}
+
+impl DeleteAliasRequest {
+    /// By the name, with `alias/` in front.
+    pub fn new(alias_name: impl Into<String>) -> Self {
+        Self {
+            alias_name: alias_name.into(),
+        }
+    }
+}
+
+/// Asks for all aliases, or for those of one key.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ListAliasesRequest {
+    /// Those of this key, by id or ARN.
+    pub key_id: Option<String>,
+    /// How many at a time, 1 to 1000.
+    pub limit: Option<usize>,
+    /// Where to go on: a former answer's `NextMarker`.
+    pub marker: Option<String>,
+}
+
+/// Aliases, by name.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[non_exhaustive]
+pub struct ListAliasesResponse {
+    /// The aliases.
+    pub aliases: Vec<AliasListEntry>,
+    /// Where to go on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_marker: Option<String>,
+    /// Whether there are more.
+    pub truncated: bool,
+}
+
+/// An alias of the list.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[non_exhaustive]
+pub struct AliasListEntry {
+    /// The name, with `alias/` in front.
+    pub alias_name: String,
+    /// Its ARN.
+    pub alias_arn: String,
+    /// The id of the key.
+    pub target_key_id: String,
+    /// Seconds since 1970.
+    pub creation_date: f64,
+    /// Seconds since 1970.
+    pub last_updated_date: f64,
+}

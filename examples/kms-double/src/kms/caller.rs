@@ -1,0 +1,53 @@
+//! Who calls KMS, as a proxy is told.
+
+/// Who calls KMS. A proxy is told in `requestMetadata`, and may decide by it.
+///
+/// ```
+/// use kms_double::kms::Caller;
+///
+/// let alice = Caller::new("arn:aws:iam::111122223333:user/Alice");
+/// let s3_for_bob = Caller::new("arn:aws:iam::111122223333:user/Bob")
+///     .via_service("s3.us-east-1.amazonaws.com")
+///     .from_vpc("vpc-0123456789abcdef0", "vpce-0123456789abcdef0");
+/// # let _ = (alice, s3_for_bob);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    pub(crate) principal_arn: String,
+    pub(crate) via_service: Option<String>,
+    pub(crate) vpc: Option<(String, String)>,
+    pub(crate) request_id: Option<String>,
+}
+
+impl Caller {
+    /// A principal: an ARN, a service principal such as `ec2.amazonaws.com`, or `AWS Internal`.
+    pub fn new(principal_arn: impl Into<String>) -> Self {
+        Self {
+            principal_arn: principal_arn.into(),
+            via_service: None,
+            vpc: None,
+            request_id: None,
+        }
+    }
+
+    /// An AWS service calls for the principal.
+    #[must_use]
+    pub fn via_service(mut self, service: impl Into<String>) -> Self {
+        self.via_service = Some(service.into());
+        self
+    }
+
+    /// The call comes from a VPC, through an endpoint.
+    #[must_use]
+    pub fn from_vpc(mut self, vpc: impl Into<String>, endpoint: impl Into<String>) -> Self {
+        self.vpc = Some((vpc.into(), endpoint.into()));
+        self
+    }
+
+    /// The id of the request; otherwise each call gets one of its own.
+    #[must_use]
+    pub fn request_id(mut self, id: impl Into<String>) -> Self {
+        self.request_id = Some(id.into());
+        self
+    }
+}

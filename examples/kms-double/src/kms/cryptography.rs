@@ -1,0 +1,271 @@
+//! The operations that use a key: two layers of encryption, KMS's own within, the external one around it.
+
+use super::{
+    Kms,
+    api::{
+        DecryptRequest, DecryptResponse, EncryptRequest, EncryptResponse, GenerateDataKeyRequest,
+        GenerateDataKeyResponse, GenerateDataKeyWithoutPlaintextResponse, ReEncryptRequest, ReEncryptResponse,
+    },
+    binary::Binary,
+    blob,
+    caller::Caller,
+    context::{EncryptionContext, aad},
+    exception::{Exception, ExceptionName},
+    failure::{Failure, Fault},
+    keys::{invalid_state, not_connected},
+    proxy::{Operation, Proxy},
+    seal::Purpose,
+    state::{Connection, Key, KeyStatus, State},
+};
+
+/// The only algorithm of a symmetric key.
+const ALGORITHM: &str = "SYMMETRIC_DEFAULT";
+
+const MAX_PLAINTEXT: usize = 4096;
+
+impl Kms {
+    /// Encrypts up to 4096 bytes.
+    ///
+    /// # Errors
+    /// As AWS documents them for Encrypt: whatever the proxy does, `KMSInvalidStateException`.
+    pub async fn encrypt(&self, caller: &Caller, request: EncryptRequest) -> Result<EncryptResponse, Exception> {
+        check_algorithm(request.encryption_algorithm.as_deref())?;
+        if !(1..=MAX_PLAINTEXT).contains(&request.plaintext.len()) {
+            return Err(Exception::validation(format!(
+                "Plaintext has to have 1 to {MAX_PLAINTEXT} bytes"
+            )));
+        }
+        self.operate("Encrypt", caller, async |operation| {
+            let key = self.usable(&request.key_id)?;
+            let context = &request.encryption_context;
+            Ok(EncryptResponse {
+                ciphertext_blob: key.encrypt(operation, &request.plaintext, context).await?,
+                key_id: key.key.arn,
+                encryption_algorithm: ALGORITHM,
+            })
+        })
+        .await
+    }
+
+    /// Decrypts what [`encrypt`](Self::encrypt) or [`generate_data_key`](Self::generate_data_key) returned.
+    ///
+    /// # Errors
+    /// As AWS documents them for Decrypt. What is no blob of this KMS is `InvalidCiphertextException`. A blob or a context
+    /// that has been changed is for the proxy to refuse; and what comes of that, as whatever else the proxy does, is
+    /// `KMSInvalidStateException`. So it is when the proxy lets it pass and KMS's own layer does not.
+    pub async fn decrypt(&self, caller: &Caller, request: DecryptRequest) -> Result<DecryptResponse, Exception> {
+        check_algorithm(request.encryption_algorithm.as_deref())?;
+        self.operate("Decrypt", caller, async |operation| {
+            let (blob, named) = (&request.ciphertext_blob, request.key_id.as_deref());
+            let (key, plaintext) = self.opened(operation, blob, named, &request.encryption_context).await?;
+            Ok(DecryptResponse {
+                plaintext,
+                key_id: key.arn,
+                encryption_algorithm: ALGORITHM,
+            })
+        })
+        .await
+    }
+
+    /// Decrypts, and encrypts with another key or context.
+    ///
+    /// # Errors
+    /// As those of [`decrypt`](Self::decrypt) and [`encrypt`](Self::encrypt).
+    pub async fn re_encrypt(&self, caller: &Caller, request: ReEncryptRequest) -> Result<ReEncryptResponse, Exception> {
+        check_algorithm(request.source_encryption_algorithm.as_deref())?;
+        check_algorithm(request.destination_encryption_algorithm.as_deref())?;
+        self.operate("ReEncrypt", caller, async |operation| {
+            let destination = self.usable(&request.destination_key_id)?;
+            let (blob, named) = (&request.ciphertext_blob, request.source_key_id.as_deref());
+            let context = &request.source_encryption_context;
+            let (source, plaintext) = self.opened(operation, blob, named, context).await?;
+            let context = &request.destination_encryption_context;
+            Ok(ReEncryptResponse {
+                ciphertext_blob: destination.encrypt(operation, &plaintext, context).await?,
+                source_key_id: source.arn,
+                key_id: destination.key.arn,
+                source_encryption_algorithm: ALGORITHM,
+                destination_encryption_algorithm: ALGORITHM,
+            })
+        })
+        .await
+    }
+
+    /// Makes a data key, and encrypts it.
+    ///
+    /// # Errors
+    /// As those of [`encrypt`](Self::encrypt).
+    pub async fn generate_data_key(
+        &self,
+        caller: &Caller,
+        request: GenerateDataKeyRequest,
+    ) -> Result<GenerateDataKeyResponse, Exception> {
+        self.new_data_key("GenerateDataKey", caller, &request).await
+    }
+
+    /// Makes a data key, and returns it encrypted alone.
+    ///
+    /// # Errors
+    /// As those of [`encrypt`](Self::encrypt).
+    pub async fn generate_data_key_without_plaintext(
+        &self,
+        caller: &Caller,
+        request: GenerateDataKeyRequest,
+    ) -> Result<GenerateDataKeyWithoutPlaintextResponse, Exception> {
+        let made = self
+            .new_data_key("GenerateDataKeyWithoutPlaintext", caller, &request)
+            .await?;
+        Ok(GenerateDataKeyWithoutPlaintextResponse {
+            ciphertext_blob: made.ciphertext_blob,
+            key_id: made.key_id,
+        })
+    }
+
+    async fn new_data_key(
+        &self,
+        operation: &str,
+        caller: &Caller,
+        request: &GenerateDataKeyRequest,
+    ) -> Result<GenerateDataKeyResponse, Exception> {
+        let length = match (request.key_spec.as_deref(), request.number_of_bytes) {
+            (Some("AES_256"), None) => 32,
+            (Some("AES_128"), None) => 16,
+            (None, Some(length @ 1..=1024)) => length,
+            _ => {
+                return Err(Exception::validation(
+                    "either KeySpec, AES_256 or AES_128, or NumberOfBytes, 1 to 1024",
+                ));
+            }
+        };
+        self.operate(operation, caller, async |operation| {
+            let key = self.usable(&request.key_id)?;
+            let plaintext = random_bytes(length)?;
+            Ok(GenerateDataKeyResponse {
+                ciphertext_blob: key.encrypt(operation, &plaintext, &request.encryption_context).await?,
+                plaintext,
+                key_id: key.key.arn,
+            })
+        })
+        .await
+    }
+
+    /// A key that may be used at this moment, and its proxy.
+    fn usable(&self, named: &str) -> Result<Usable, Exception> {
+        self.read(|state| self.usable_key(state, state.key(named)?))
+    }
+
+    fn usable_key(&self, state: &State, key: &Key) -> Result<Usable, Exception> {
+        match key.status {
+            KeyStatus::Enabled => (),
+            KeyStatus::PendingDeletion(_) => return Err(invalid_state(&key.arn, "is pending deletion")),
+            KeyStatus::Disabled => {
+                let message = format!("{} is disabled.", key.arn);
+                return Err(Exception::new(ExceptionName::Disabled, message));
+            }
+        }
+        let store = state.key_store(&key.key_store_id)?;
+        if store.connection != Connection::Connected {
+            return Err(not_connected().at_cryptography());
+        }
+        Ok(Usable {
+            proxy: self.proxy(&store.id, &store.proxy)?,
+            key: key.clone(),
+        })
+    }
+
+    async fn opened(
+        &self,
+        operation: Operation<'_>,
+        blob: &[u8],
+        named: Option<&str>,
+        context: &EncryptionContext,
+    ) -> Result<(Key, Binary), Exception> {
+        let invalid = || {
+            Exception::new(
+                ExceptionName::InvalidCiphertext,
+                "The ciphertext is not one that this KMS has made",
+            )
+        };
+        let blob = blob::parse(blob).ok_or_else(invalid)?;
+        let usable = self.read(|state| {
+            let named = named.map(|named| state.key(named)).transpose()?;
+            let key = state.key_of_blob(&blob.key_id).ok_or_else(invalid)?;
+            if named.is_some_and(|named| named.id != key.id) {
+                return Err(Exception::new(
+                    ExceptionName::IncorrectKey,
+                    "The key ID in the request does not identify a key that can perform this operation.",
+                ));
+            }
+            self.usable_key(state, key)
+        })?;
+        let plaintext = usable.decrypt(operation, &blob, context).await?;
+        Ok((usable.key, plaintext))
+    }
+}
+
+struct Usable {
+    proxy: Proxy,
+    key: Key,
+}
+
+impl Usable {
+    async fn encrypt(
+        &self,
+        operation: Operation<'_>,
+        plaintext: &[u8],
+        context: &EncryptionContext,
+    ) -> Result<Binary, Exception> {
+        let aad = aad(context)?;
+        let (key, material) = (&self.key, &self.key.material);
+        let inner = material.seal(Purpose::Plaintext, plaintext, &[key.arn.as_bytes(), &aad])?;
+        let external = self.proxy.encrypt(operation, key.external(), &inner.into(), &aad).await;
+        let external = external.map_err(Fault::at_cryptography)?;
+        let id = key.id_bytes();
+        let body = id
+            .and_then(|id| blob::body(&id, &external))
+            .ok_or_else(|| Exception::new(ExceptionName::Internal, "the ciphertext does not fit into a blob"))?;
+        let seal = material.seal(Purpose::Blob, b"", &[&body, &aad])?;
+        Ok([body, seal].concat().into())
+    }
+
+    async fn decrypt(
+        &self,
+        operation: Operation<'_>,
+        blob: &blob::Blob<'_>,
+        context: &EncryptionContext,
+    ) -> Result<Binary, Exception> {
+        let aad = aad(context)?;
+        let (key, material) = (&self.key, &self.key.material);
+        let inner = self
+            .proxy
+            .decrypt(operation, key.external(), &blob.external, &aad)
+            .await;
+        let inner = inner.map_err(Fault::at_cryptography)?;
+        let foreign = |what: &str| Fault::new(Failure::ForeignPlaintext, what).at_cryptography();
+        let plaintext = material
+            .open(Purpose::Plaintext, &inner, &[key.arn.as_bytes(), &aad])
+            .ok_or_else(|| foreign("KMS's own layer does not open: the proxy decrypted to something else"))?;
+        // Whatever the proxy lets pass, such as metadata that it does not authenticate.
+        material
+            .open(Purpose::Blob, blob.seal, &[blob.sealed, &aad])
+            .ok_or_else(|| foreign("the blob has been changed, and the proxy decrypted it all the same"))?;
+        Ok(plaintext.into())
+    }
+}
+
+fn random_bytes(length: usize) -> Result<Binary, Exception> {
+    let mut bytes = vec![0; length];
+    getrandom::fill(&mut bytes)
+        .map_err(|_| Exception::new(ExceptionName::Internal, "the system's source of random bytes failed"))?;
+    Ok(bytes.into())
+}
+
+fn check_algorithm(algorithm: Option<&str>) -> Result<(), Exception> {
+    match algorithm {
+        None | Some(ALGORITHM) => Ok(()),
+        Some(other) => Err(Exception::new(
+            ExceptionName::InvalidKeyUsage,
+            format!("a symmetric key has no algorithm {other:?}"),
+        )),
+    }
+}

@@ -1,0 +1,79 @@
+//! The periodic health check: KMS asks each connected proxy every few minutes.
+
+use std::time::{Duration, SystemTime};
+
+use super::{
+    Kms, answer::Health, api::LastHealthCheck, caller::Caller, exception::Exception, failure::Failure, locked,
+    state::Connection,
+};
+
+/// The outcome of one health check.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct HealthCheck {
+    /// When it was made.
+    pub at: SystemTime,
+    /// What the proxy said of itself, or what was wrong, in detail too.
+    pub outcome: Result<Health, (Failure, String)>,
+}
+
+impl Kms {
+    /// How often AWS KMS asks: "once every few minutes".
+    pub const HEALTH_INTERVAL: Duration = Duration::from_secs(180);
+
+    /// Asks all connected proxies for their health now, one after the other. It changes no connection state: as in AWS
+    /// KMS, a key store that is connected stays so, whatever becomes of its proxy.
+    ///
+    /// # Errors
+    /// The double itself failed.
+    pub async fn check_health(&self) -> Result<(), Exception> {
+        let nobody = Caller::new("AWS Internal");
+        let connected = self.read(|state| {
+            let stores = state.key_stores.iter();
+            let connected = stores.filter(|store| store.connection == Connection::Connected);
+            Ok(connected.cloned().collect::<Vec<_>>())
+        })?;
+        for store in connected {
+            let proxy = self.proxy(&store.id, &store.proxy)?;
+            let outcome = self
+                .operate("KmsHealthCheck", &nobody, async |operation| {
+                    Ok(proxy.health(operation).await)
+                })
+                .await?;
+            let check = HealthCheck {
+                at: SystemTime::now(),
+                outcome: outcome.map_err(|fault| (fault.failure(), fault.detail().to_owned())),
+            };
+            locked(&self.0.health).insert(store.id, check);
+        }
+        Ok(())
+    }
+
+    /// Checks health at intervals, until it is dropped or the double fails: for a task of its own.
+    ///
+    /// # Errors
+    /// As for [`check_health`](Self::check_health).
+    pub async fn watch_health(&self, interval: Duration) -> Result<(), Exception> {
+        loop {
+            tokio::time::sleep(interval).await;
+            self.check_health().await?;
+        }
+    }
+
+    /// The outcome of a key store's last periodic health check.
+    #[must_use]
+    pub fn last_health_check(&self, custom_key_store_id: &str) -> Option<HealthCheck> {
+        locked(&self.0.health).get(custom_key_store_id).cloned()
+    }
+
+    pub(crate) fn described_health_check(&self, custom_key_store_id: &str) -> Option<LastHealthCheck> {
+        let check = self.last_health_check(custom_key_store_id)?;
+        let since = check.at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let error = check.outcome.err();
+        Some(LastHealthCheck {
+            date: since.as_secs_f64(),
+            error_code: error.as_ref().map(|(failure, _)| failure.row().connection),
+            detail: error.map(|(_, detail)| detail),
+        })
+    }
+}

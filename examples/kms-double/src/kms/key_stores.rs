@@ -1,0 +1,382 @@
+//! The operations on custom key stores.
+
+use super::{
+    Kms,
+    api::{
+        Connectivity, CreateCustomKeyStoreRequest, CreateCustomKeyStoreResponse, CustomKeyStore,
+        CustomKeyStoreIdRequest, DescribeCustomKeyStoresRequest, DescribeCustomKeyStoresResponse, Empty,
+        ProxyConfiguration, ProxyCredential, UpdateCustomKeyStoreRequest,
+    },
+    caller::Caller,
+    exception::{Exception, ExceptionName},
+    failure::Fault,
+    locked, now,
+    page::page,
+    proxy::Operation,
+    random,
+    state::{Connection, KeyStore, ProxySettings, State},
+};
+
+impl Kms {
+    /// Makes a key store. A proxy with a public endpoint is asked for its health now.
+    ///
+    /// # Errors
+    /// As AWS documents them for CreateCustomKeyStore; for what the proxy does, by [the table](super::Failure::row).
+    pub async fn create_custom_key_store(
+        &self,
+        caller: &Caller,
+        request: CreateCustomKeyStoreRequest,
+    ) -> Result<CreateCustomKeyStoreResponse, Exception> {
+        if request.custom_key_store_type.as_deref() != Some("EXTERNAL_KEY_STORE") {
+            return Err(Exception::new(
+                ExceptionName::UnsupportedOperation,
+                "CustomKeyStoreType has to be EXTERNAL_KEY_STORE",
+            ));
+        }
+        let name = request.custom_key_store_name;
+        check_name(&name)?;
+        let proxy = ProxySettings {
+            connectivity: required("XksProxyConnectivity", request.xks_proxy_connectivity)?,
+            uri_endpoint: required("XksProxyUriEndpoint", request.xks_proxy_uri_endpoint)?,
+            uri_path: required("XksProxyUriPath", request.xks_proxy_uri_path)?,
+            vpc_service: unless_empty(request.xks_proxy_vpc_endpoint_service_name),
+            credential: required(
+                "XksProxyAuthenticationCredential",
+                request.xks_proxy_authentication_credential,
+            )?,
+        };
+        self.check_settings(&proxy)?;
+        self.read(|state| check_unique(state, "", &name, &proxy))?;
+        if proxy.connectivity == Connectivity::PublicEndpoint {
+            self.try_proxy("CreateCustomKeyStore", caller, &proxy).await?;
+        }
+        let hex = format!("{:016x}", u64::from_be_bytes(*random::<8>()?));
+        let id = format!("cks-{hex}0");
+        self.change(|state| {
+            check_unique(state, "", &name, &proxy)?;
+            state.key_stores.push(KeyStore {
+                id: id.clone(),
+                name,
+                created: now(),
+                connection: Connection::Disconnected,
+                proxy,
+            });
+            Ok(())
+        })?;
+        Ok(CreateCustomKeyStoreResponse {
+            custom_key_store_id: id,
+        })
+    }
+
+    /// Connects a key store: its proxy is asked for its health. When that fails, this succeeds all the same, as in AWS
+    /// KMS: DescribeCustomKeyStores says FAILED, and why.
+    ///
+    /// # Errors
+    /// There is no such key store, or it has failed before and has not been disconnected.
+    pub async fn connect_custom_key_store(
+        &self,
+        caller: &Caller,
+        request: CustomKeyStoreIdRequest,
+    ) -> Result<Empty, Exception> {
+        let id = request.custom_key_store_id;
+        let store = self.read(|state| state.key_store(&id).cloned())?;
+        if let Connection::Failed(_) = store.connection {
+            return Err(wrong_state("has failed to connect; disconnect it first"));
+        }
+        let proxy = self.proxy(&id, &store.proxy)?;
+        let asking = async |operation: Operation<'_>| Ok(proxy.health(operation).await);
+        let connection = match self.operate("ConnectCustomKeyStore", caller, asking).await? {
+            Ok(_) => Connection::Connected,
+            Err(fault) => Connection::Failed(fault.failure().row().connection),
+        };
+        self.change(|state| {
+            state.key_store_mut(&id)?.connection = connection;
+            Ok(Empty {})
+        })
+    }
+
+    /// Disconnects a key store. Its keys cannot be used until it is connected again.
+    ///
+    /// # Errors
+    /// There is no such key store, or it is not connected and has not failed either.
+    pub async fn disconnect_custom_key_store(
+        &self,
+        _: &Caller,
+        request: CustomKeyStoreIdRequest,
+    ) -> Result<Empty, Exception> {
+        let id = request.custom_key_store_id;
+        self.change(|state| {
+            let store = state.key_store_mut(&id)?;
+            if store.connection == Connection::Disconnected {
+                return Err(wrong_state("is not connected"));
+            }
+            store.connection = Connection::Disconnected;
+            Ok(())
+        })?;
+        locked(&self.0.proxies).remove(&id);
+        locked(&self.0.health).remove(&id);
+        Ok(Empty {})
+    }
+
+    /// Tells of key stores.
+    ///
+    /// # Errors
+    /// There is no such key store, or `Limit` or `Marker` is none.
+    pub async fn describe_custom_key_stores(
+        &self,
+        _: &Caller,
+        request: DescribeCustomKeyStoresRequest,
+    ) -> Result<DescribeCustomKeyStoresResponse, Exception> {
+        let (id, name) = (request.custom_key_store_id, request.custom_key_store_name);
+        if id.is_some() && name.is_some() {
+            return Err(Exception::validation(
+                "either CustomKeyStoreId or CustomKeyStoreName, not both",
+            ));
+        }
+        self.read(|state| {
+            if let Some(id) = &id {
+                state.key_store(id)?;
+            }
+            let is_wanted = |store: &&KeyStore| {
+                id.as_ref().is_none_or(|id| store.id == *id) && name.as_ref().is_none_or(|name| store.name == *name)
+            };
+            let wanted: Vec<_> = state.key_stores.iter().filter(is_wanted).collect();
+            if let (Some(name), true) = (&name, wanted.is_empty()) {
+                let message = format!("There is no custom key store {name:?}");
+                return Err(Exception::new(ExceptionName::CustomKeyStoreNotFound, message));
+            }
+            let page = page(wanted, |store| &store.id, request.limit, request.marker.as_deref())?;
+            Ok(DescribeCustomKeyStoresResponse {
+                custom_key_stores: page.items.iter().map(|store| self.described(store)).collect(),
+                truncated: page.next_marker.is_some(),
+                next_marker: page.next_marker,
+            })
+        })
+    }
+
+    /// Changes a key store. Its proxy is asked for its health by the new settings, and they are taken when that goes well.
+    ///
+    /// # Errors
+    /// As AWS documents them for UpdateCustomKeyStore; for what the proxy does, by [the table](super::Failure::row).
+    pub async fn update_custom_key_store(
+        &self,
+        caller: &Caller,
+        request: UpdateCustomKeyStoreRequest,
+    ) -> Result<Empty, Exception> {
+        let id = &request.custom_key_store_id;
+        let (former, changed) = self.read(|state| {
+            let store = state.key_store(id)?;
+            let changed = updated(store, &request);
+            check_name(&changed.name)?;
+            self.check_settings(&changed.proxy)?;
+            check_unique(state, id, &changed.name, &changed.proxy)?;
+            Ok((store.clone(), changed))
+        })?;
+        let of_connected = ProxySettings {
+            uri_path: changed.proxy.uri_path.clone(),
+            credential: changed.proxy.credential.clone(),
+            ..former.proxy.clone()
+        };
+        if former.connection != Connection::Disconnected && changed.proxy != of_connected {
+            return Err(wrong_state(
+                "has to be disconnected for another endpoint or connectivity",
+            ));
+        }
+        if changed.proxy != former.proxy {
+            self.try_proxy("UpdateCustomKeyStore", caller, &changed.proxy).await?;
+        }
+        self.change(|state| {
+            check_unique(state, id, &changed.name, &changed.proxy)?;
+            let store = state.key_store_mut(id)?;
+            (store.name, store.proxy) = (changed.name, changed.proxy);
+            Ok(Empty {})
+        })
+    }
+
+    /// Deletes a key store without keys.
+    ///
+    /// # Errors
+    /// There is no such key store, or it has keys, or is not disconnected.
+    pub async fn delete_custom_key_store(
+        &self,
+        _: &Caller,
+        request: CustomKeyStoreIdRequest,
+    ) -> Result<Empty, Exception> {
+        let id = request.custom_key_store_id;
+        self.change(|state| {
+            let store = state.key_store(&id)?;
+            if state.keys.iter().any(|key| key.key_store_id == id) {
+                return Err(Exception::new(
+                    ExceptionName::CustomKeyStoreHasKeys,
+                    "The custom key store still has KMS keys",
+                ));
+            }
+            if store.connection != Connection::Disconnected {
+                return Err(wrong_state("has to be disconnected first"));
+            }
+            state.key_stores.retain(|store| store.id != id);
+            Ok(Empty {})
+        })
+    }
+
+    /// Asks for health by settings that no key store has yet.
+    async fn try_proxy(&self, operation: &str, caller: &Caller, settings: &ProxySettings) -> Result<(), Exception> {
+        let proxy = self.new_proxy(settings)?;
+        let asking = async |operation: Operation<'_>| proxy.health(operation).await.map_err(Fault::at_key_store);
+        self.operate(operation, caller, asking).await?;
+        Ok(())
+    }
+
+    fn described(&self, store: &KeyStore) -> CustomKeyStore {
+        let proxy = &store.proxy;
+        CustomKeyStore {
+            custom_key_store_id: store.id.clone(),
+            custom_key_store_name: store.name.clone(),
+            connection_state: store.connection.state(),
+            connection_error_code: store.connection.error_code(),
+            creation_date: store.created,
+            custom_key_store_type: "EXTERNAL_KEY_STORE",
+            xks_proxy_configuration: ProxyConfiguration {
+                connectivity: proxy.connectivity,
+                access_key_id: proxy.credential.access_key_id.clone(),
+                uri_endpoint: proxy.uri_endpoint.clone(),
+                uri_path: proxy.uri_path.clone(),
+                vpc_endpoint_service_name: proxy.vpc_service.clone(),
+            },
+            last_health_check: self.described_health_check(&store.id),
+        }
+    }
+
+    /// The shapes that AWS KMS demands, but for the port, and for TLS when that is not demanded.
+    fn check_settings(&self, settings: &ProxySettings) -> Result<(), Exception> {
+        let endpoint = &*settings.uri_endpoint;
+        let host = match endpoint.strip_prefix("http://") {
+            Some(host) if self.0.settings.is_http_allowed => Some(host),
+            _ => endpoint.strip_prefix("https://"),
+        };
+        let is_host = |host: &str| {
+            let (name, port) = host.split_once(':').unwrap_or((host, "443"));
+            is_made_of(name, |byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte))
+                && port.parse::<u16>().is_ok()
+        };
+        if !host.is_some_and(is_host) || !(10..=128).contains(&endpoint.len()) {
+            return Err(Exception::validation(
+                "XksProxyUriEndpoint has to be https:// and a host, of 10 to 128 characters",
+            ));
+        }
+        // URI-1
+        let path = &*settings.uri_path;
+        let is_path = |prefix: &str| {
+            let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || b"/_-".contains(&byte);
+            prefix.is_empty() || (prefix.starts_with('/') && prefix.len() > 1 && is_made_of(prefix, is_legal))
+        };
+        if !path.strip_suffix("/kms/xks/v1").is_some_and(is_path) || path.len() > 128 {
+            return Err(Exception::validation(
+                "XksProxyUriPath has to end in /kms/xks/v1, after a prefix or nothing, and to have at most 128 of a-z A-Z \
+                 0-9 / _ -",
+            ));
+        }
+        check_credential(&settings.credential)?;
+        if (settings.connectivity == Connectivity::VpcEndpointService) != settings.vpc_service.is_some() {
+            return Err(Exception::validation(
+                "XksProxyVpcEndpointServiceName goes with the connectivity VPC_ENDPOINT_SERVICE, and with no other",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// SIG-6
+fn check_credential(credential: &ProxyCredential) -> Result<(), Exception> {
+    let id = &*credential.access_key_id;
+    let is_legal = |byte: u8| byte.is_ascii_uppercase() || (b'2'..=b'7').contains(&byte);
+    if !(20..=30).contains(&id.len()) || !is_made_of(id, is_legal) {
+        return Err(Exception::validation(
+            "AccessKeyId has to have 20 to 30 characters of A-Z 2-7",
+        ));
+    }
+    let secret = &**credential.raw_secret_access_key;
+    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || b"/+=".contains(&byte);
+    if !(43..=64).contains(&secret.len()) || !is_made_of(secret, is_legal) {
+        return Err(Exception::validation(
+            "RawSecretAccessKey has to have 43 to 64 characters of a-z A-Z 0-9 / + =",
+        ));
+    }
+    Ok(())
+}
+
+fn check_name(name: &str) -> Result<(), Exception> {
+    match name.chars().count() {
+        1..=256 => Ok(()),
+        _ => Err(Exception::validation("a name has 1 to 256 characters")),
+    }
+}
+
+fn check_unique(state: &State, id: &str, name: &str, proxy: &ProxySettings) -> Result<(), Exception> {
+    let in_use = |name, what: &str| {
+        let message = format!("Another custom key store has the same {what}");
+        Err(Exception::new(name, message))
+    };
+    let is_vpc = |settings: &ProxySettings| settings.connectivity == Connectivity::VpcEndpointService;
+    for other in state.key_stores.iter().filter(|other| other.id != id) {
+        let has_same_endpoint = other.proxy.uri_endpoint.eq_ignore_ascii_case(&proxy.uri_endpoint);
+        if other.name == name {
+            return in_use(ExceptionName::CustomKeyStoreNameInUse, "name");
+        }
+        if has_same_endpoint && other.proxy.uri_path == proxy.uri_path {
+            return in_use(
+                ExceptionName::XksProxyUriInUse,
+                "XksProxyUriEndpoint and XksProxyUriPath",
+            );
+        }
+        // Those with public endpoints may share one host among themselves, and nobody else.
+        if has_same_endpoint && (is_vpc(&other.proxy) || is_vpc(proxy)) {
+            return in_use(ExceptionName::XksProxyUriEndpointInUse, "XksProxyUriEndpoint");
+        }
+        if proxy.vpc_service.is_some() && other.proxy.vpc_service == proxy.vpc_service {
+            return in_use(
+                ExceptionName::XksProxyVpcEndpointServiceInUse,
+                "XksProxyVpcEndpointServiceName",
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The key store as it is going to be.
+fn updated(store: &KeyStore, request: &UpdateCustomKeyStoreRequest) -> KeyStore {
+    let or = |new: &Option<String>, former: &str| new.clone().unwrap_or_else(|| former.to_owned());
+    let former = &store.proxy;
+    let credential = request.xks_proxy_authentication_credential.as_ref();
+    KeyStore {
+        name: or(&request.new_custom_key_store_name, &store.name),
+        proxy: ProxySettings {
+            connectivity: request.xks_proxy_connectivity.unwrap_or(former.connectivity),
+            uri_endpoint: or(&request.xks_proxy_uri_endpoint, &former.uri_endpoint),
+            uri_path: or(&request.xks_proxy_uri_path, &former.uri_path),
+            vpc_service: match &request.xks_proxy_vpc_endpoint_service_name {
+                Some(name) => unless_empty(Some(name.clone())),
+                None => former.vpc_service.clone(),
+            },
+            credential: credential.unwrap_or(&former.credential).clone(),
+        },
+        ..store.clone()
+    }
+}
+
+fn required<T>(name: &str, value: Option<T>) -> Result<T, Exception> {
+    value.ok_or_else(|| Exception::validation(format!("{name} is required for an EXTERNAL_KEY_STORE")))
+}
+
+fn unless_empty(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
+
+fn is_made_of(text: &str, is_legal: impl Fn(u8) -> bool) -> bool {
+    !text.is_empty() && text.bytes().all(is_legal)
+}
+
+fn wrong_state(why: &str) -> Exception {
+    let message = format!("The custom key store {why}");
+    Exception::new(ExceptionName::CustomKeyStoreInvalidState, message)
+}

@@ -1,0 +1,311 @@
+//! The operations on KMS keys that use no key.
+
+use super::{
+    Kms, answer,
+    api::{
+        CreateKeyRequest, Empty, KeyIdRequest, KeyIdResponse, KeyListEntry, KeyMetadata, KeyMetadataResponse, KeyState,
+        ListKeysRequest, ListKeysResponse, ScheduleKeyDeletionRequest, ScheduleKeyDeletionResponse,
+        XksKeyConfiguration,
+    },
+    caller::Caller,
+    exception::{Exception, ExceptionName},
+    failure::{Failure, Fault},
+    now,
+    page::page,
+    proxy::{ExternalKey, Operation},
+    seal::KeyMaterial,
+    state::{Connection, Key, KeyStatus, State},
+    uuid,
+};
+
+const SECONDS_A_DAY: f64 = 86_400.0;
+
+impl Kms {
+    /// Makes a KMS key over an external key, after the proxy has said that it is an AES-256 key that can encrypt and
+    /// decrypt and is enabled.
+    ///
+    /// # Errors
+    /// As AWS documents them for CreateKey; for what the proxy does, by [the table](super::Failure::row).
+    pub async fn create_key(
+        &self,
+        caller: &Caller,
+        request: CreateKeyRequest,
+    ) -> Result<KeyMetadataResponse, Exception> {
+        check_kind(&request)?;
+        let key_store_id = request.custom_key_store_id.unwrap_or_default();
+        let xks_key_id = request.xks_key_id.unwrap_or_default();
+        // URI-3
+        let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if !(1..=128).contains(&xks_key_id.len()) || !xks_key_id.bytes().all(is_legal) {
+            return Err(Exception::validation(
+                "XksKeyId has to have 1 to 128 characters of a-z A-Z 0-9 - _ .",
+            ));
+        }
+        let store = self.read(|state| {
+            check_unused(state, &key_store_id, &xks_key_id)?;
+            state.key_store(&key_store_id).cloned()
+        })?;
+        if store.connection != Connection::Connected {
+            return Err(not_connected().at_create_key());
+        }
+        let proxy = self.proxy(&store.id, &store.proxy)?;
+        let external = ExternalKey {
+            id: &xks_key_id,
+            kms_key_arn: None,
+        };
+        let asking = async |operation: Operation<'_>| {
+            let metadata = proxy.key_metadata(operation, external).await;
+            metadata.map_err(Fault::at_create_key)
+        };
+        let metadata = self.operate("CreateKey", caller, asking).await?;
+        check_external_key(&metadata)?;
+        let id = uuid()?;
+        let key = Key {
+            arn: self.arn(&format!("key/{id}")),
+            id,
+            key_store_id,
+            xks_key_id,
+            description: request.description.unwrap_or_default(),
+            created: now(),
+            status: KeyStatus::Enabled,
+            material: KeyMaterial::generate()?,
+        };
+        self.change(|state| {
+            check_unused(state, &key.key_store_id, &key.xks_key_id)?;
+            state.key_store(&key.key_store_id)?;
+            let key_metadata = self.described_key(state, &key);
+            state.keys.push(key);
+            Ok(KeyMetadataResponse { key_metadata })
+        })
+    }
+
+    /// Tells of a key, and asks the proxy for the external key's status and usages when it is connected. It succeeds
+    /// whether the proxy answers or not.
+    ///
+    /// # Errors
+    /// There is no such key.
+    pub async fn describe_key(&self, caller: &Caller, request: KeyIdRequest) -> Result<KeyMetadataResponse, Exception> {
+        let (key, mut key_metadata, store) = self.read(|state| {
+            let key = state.key(&request.key_id)?;
+            let store = state.key_store(&key.key_store_id)?;
+            Ok((key.clone(), self.described_key(state, key), store.clone()))
+        })?;
+        if store.connection == Connection::Connected {
+            let proxy = self.proxy(&store.id, &store.proxy)?;
+            let external = key.external();
+            let asking = async |operation: Operation<'_>| Ok(proxy.key_metadata(operation, external).await);
+            if let Ok(metadata) = self.operate("DescribeKey", caller, asking).await? {
+                key_metadata.xks_key_configuration.key_usage = Some(metadata.key_usage);
+                key_metadata.xks_key_configuration.key_status = Some(metadata.key_status);
+            }
+        }
+        Ok(KeyMetadataResponse { key_metadata })
+    }
+
+    /// Tells which keys there are.
+    ///
+    /// # Errors
+    /// `Limit` or `Marker` is none.
+    pub async fn list_keys(&self, _: &Caller, request: ListKeysRequest) -> Result<ListKeysResponse, Exception> {
+        self.read(|state| {
+            let page = page(&state.keys, |key| &key.id, request.limit, request.marker.as_deref())?;
+            let entry = |key: &&Key| KeyListEntry {
+                key_id: key.id.clone(),
+                key_arn: key.arn.clone(),
+            };
+            Ok(ListKeysResponse {
+                keys: page.items.iter().map(entry).collect(),
+                truncated: page.next_marker.is_some(),
+                next_marker: page.next_marker,
+            })
+        })
+    }
+
+    /// Lets a key be used again. The external key stays as it is.
+    ///
+    /// # Errors
+    /// There is no such key, or it is going to be deleted.
+    pub async fn enable_key(&self, _: &Caller, request: KeyIdRequest) -> Result<Empty, Exception> {
+        self.set_status(&request.key_id, KeyStatus::Enabled)
+    }
+
+    /// Lets a key be used no longer. The external key stays as it is.
+    ///
+    /// # Errors
+    /// There is no such key, or it is going to be deleted.
+    pub async fn disable_key(&self, _: &Caller, request: KeyIdRequest) -> Result<Empty, Exception> {
+        self.set_status(&request.key_id, KeyStatus::Disabled)
+    }
+
+    /// Deletes a key after some days, with the material without which its ciphertexts cannot be decrypted.
+    ///
+    /// # Errors
+    /// There is no such key, or it is going to be deleted already.
+    pub async fn schedule_key_deletion(
+        &self,
+        _: &Caller,
+        request: ScheduleKeyDeletionRequest,
+    ) -> Result<ScheduleKeyDeletionResponse, Exception> {
+        let days = request.pending_window_in_days.unwrap_or(30);
+        if !(7..=30).contains(&days) {
+            return Err(Exception::validation("PendingWindowInDays has to be 7 to 30"));
+        }
+        let deletion_date = now() + f64::from(days) * SECONDS_A_DAY;
+        self.change(|state| {
+            let key = state.key_mut(&request.key_id)?;
+            check_not_pending(key)?;
+            key.status = KeyStatus::PendingDeletion(deletion_date);
+            Ok(ScheduleKeyDeletionResponse {
+                key_id: key.arn.clone(),
+                deletion_date,
+                key_state: KeyState::PendingDeletion,
+                pending_window_in_days: days,
+            })
+        })
+    }
+
+    /// Keeps a key that was going to be deleted. It is disabled then.
+    ///
+    /// # Errors
+    /// There is no such key, or it was not going to be deleted.
+    pub async fn cancel_key_deletion(&self, _: &Caller, request: KeyIdRequest) -> Result<KeyIdResponse, Exception> {
+        self.change(|state| {
+            let key = state.key_mut(&request.key_id)?;
+            let KeyStatus::PendingDeletion(_) = key.status else {
+                return Err(invalid_state(&key.arn, "is not pending deletion"));
+            };
+            key.status = KeyStatus::Disabled;
+            Ok(KeyIdResponse {
+                key_id: key.arn.clone(),
+            })
+        })
+    }
+
+    fn set_status(&self, named: &str, status: KeyStatus) -> Result<Empty, Exception> {
+        self.change(|state| {
+            let key = state.key_mut(named)?;
+            check_not_pending(key)?;
+            key.status = status;
+            Ok(Empty {})
+        })
+    }
+
+    fn described_key(&self, state: &State, key: &Key) -> KeyMetadata {
+        let key_state = state.key_state(key);
+        KeyMetadata {
+            account_id: self.0.settings.account.clone(),
+            key_id: key.id.clone(),
+            arn: key.arn.clone(),
+            creation_date: key.created,
+            enabled: key_state == KeyState::Enabled,
+            description: key.description.clone(),
+            key_usage: "ENCRYPT_DECRYPT",
+            key_state,
+            deletion_date: match key.status {
+                KeyStatus::PendingDeletion(date) => Some(date),
+                _ => None,
+            },
+            origin: "EXTERNAL_KEY_STORE",
+            custom_key_store_id: key.key_store_id.clone(),
+            key_manager: "CUSTOMER",
+            key_spec: "SYMMETRIC_DEFAULT",
+            customer_master_key_spec: "SYMMETRIC_DEFAULT",
+            encryption_algorithms: ["SYMMETRIC_DEFAULT"],
+            multi_region: false,
+            xks_key_configuration: XksKeyConfiguration {
+                id: key.xks_key_id.clone(),
+                key_usage: None,
+                key_status: None,
+            },
+        }
+    }
+}
+
+impl Key {
+    pub(crate) fn external(&self) -> ExternalKey<'_> {
+        ExternalKey {
+            id: &self.xks_key_id,
+            kms_key_arn: Some(&self.arn),
+        }
+    }
+}
+
+pub(crate) fn not_connected() -> Fault {
+    Fault::new(Failure::NotConnected, "the proxy was not asked")
+}
+
+pub(crate) fn invalid_state(arn: &str, why: &str) -> Exception {
+    Exception::new(ExceptionName::InvalidState, format!("{arn} {why}."))
+}
+
+/// Only what can be made of an external key.
+fn check_kind(request: &CreateKeyRequest) -> Result<(), Exception> {
+    let unsupported = |what: &str| Err(Exception::new(ExceptionName::UnsupportedOperation, what));
+    if request.origin.as_deref() != Some("EXTERNAL_KEY_STORE") {
+        return unsupported("Origin has to be EXTERNAL_KEY_STORE");
+    }
+    if request.custom_key_store_id.is_none() || request.xks_key_id.is_none() {
+        return Err(Exception::validation(
+            "CustomKeyStoreId and XksKeyId are required for the origin EXTERNAL_KEY_STORE",
+        ));
+    }
+    if request
+        .key_usage
+        .as_ref()
+        .is_some_and(|usage| usage != "ENCRYPT_DECRYPT")
+    {
+        return unsupported("KeyUsage has to be ENCRYPT_DECRYPT");
+    }
+    let mut specs = [&request.key_spec, &request.customer_master_key_spec]
+        .into_iter()
+        .flatten();
+    if specs.any(|spec| spec != "SYMMETRIC_DEFAULT") {
+        return unsupported("KeySpec has to be SYMMETRIC_DEFAULT");
+    }
+    if request.multi_region == Some(true) {
+        return unsupported("a key in an external key store is in one Region");
+    }
+    Ok(())
+}
+
+fn check_unused(state: &State, key_store_id: &str, xks_key_id: &str) -> Result<(), Exception> {
+    let is_same = |key: &Key| key.key_store_id == key_store_id && key.xks_key_id == xks_key_id;
+    if state.keys.iter().any(is_same) {
+        let message = format!("The external key {xks_key_id} is in use by another KMS key of this key store");
+        return Err(Exception::new(ExceptionName::XksKeyAlreadyInUse, message));
+    }
+    Ok(())
+}
+
+/// What KMS demands of an external key before it makes a KMS key of it.
+fn check_external_key(metadata: &answer::KeyMetadata) -> Result<(), Exception> {
+    let usage = &metadata.key_usage;
+    let has = |wanted: &str| usage.iter().any(|usage| usage == wanted);
+    let message = if metadata.key_spec != "AES_256" {
+        format!(
+            "The key spec of the external key must be AES_256. The key spec of specified external key is {}.",
+            metadata.key_spec
+        )
+    } else if !has("ENCRYPT") || !has("DECRYPT") {
+        format!(
+            "The key usage of the external key must include ENCRYPT and DECRYPT. The key use of specified external key is \
+             {}.",
+            usage.join(", ")
+        )
+    } else if metadata.key_status != "ENABLED" {
+        format!(
+            "The status of the external key must be ENABLED. The status of specified external key is {}.",
+            metadata.key_status
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Exception::new(ExceptionName::XksKeyInvalidConfiguration, message))
+}
+
+fn check_not_pending(key: &Key) -> Result<(), Exception> {
+    match key.status {
+        KeyStatus::PendingDeletion(_) => Err(invalid_state(&key.arn, "is pending deletion")),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,309 @@
+//! AWS KMS as a proxy sees it: external key stores, KMS keys in them, and what is done with those.
+//!
+//! ```no_run
+//! use kms_double::kms::{Caller, Kms, api::*};
+//!
+//! # async fn doc() -> Result<(), Box<dyn std::error::Error>> {
+//! let kms = Kms::builder().build()?;
+//! let alice = Caller::new("arn:aws:iam::111122223333:user/Alice");
+//!
+//! let credential = ProxyCredential::new("BETWEEN2TENAND3TENCHARACTERS", "SomeSecretOf43To64CharactersThatNobodyKnows");
+//! let store = CreateCustomKeyStoreRequest::new("mine", "https://xks.example.com", "/mine/kms/xks/v1", credential);
+//! let store = kms.create_custom_key_store(&alice, store).await?.custom_key_store_id;
+//! kms.connect_custom_key_store(&alice, CustomKeyStoreIdRequest::new(&store)).await?;
+//!
+//! let key = kms.create_key(&alice, CreateKeyRequest::new(&store, "external-key-1")).await?.key_metadata;
+//! let mut encrypt = EncryptRequest::new(&key.key_id, b"a secret");
+//! encrypt.encryption_context.insert("project".into(), "nile".into());
+//! let blob = kms.encrypt(&alice, encrypt).await?.ciphertext_blob;
+//!
+//! let mut decrypt = DecryptRequest::new(blob);
+//! decrypt.encryption_context.insert("project".into(), "nile".into());
+//! assert_eq!(&*kms.decrypt(&alice, decrypt).await?.plaintext, b"a secret");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is as in AWS KMS
+//! What a proxy is sent and when, signed and within 250 ms; what is checked on its answers; two layers of encryption, the
+//! inner one under material of the KMS key that the proxy never sees; the states of key stores and keys; the exceptions,
+//! by [one table](Failure::row).
+//!
+//! # What is not
+//! * Every caller may do everything: there are no policies and no grants.
+//! * A key store is connected, or has failed to be, when [`Kms::connect_custom_key_store`] returns. AWS takes minutes.
+//! * An endpoint may have a port, and with [`Builder::allow_http`] no TLS.
+//! * A VPC endpoint service is a name and no more: the proxy is called like any other.
+//! * Ciphertext blobs and the AAD of an encryption context have forms of their own, for AWS does not publish its own.
+//! * Other keys than those in external key stores, and operations that have nothing to do with them.
+
+mod aliases;
+mod answer;
+pub mod api;
+mod binary;
+mod blob;
+mod caller;
+mod context;
+mod cryptography;
+mod exception;
+mod failure;
+mod health;
+mod key_stores;
+mod keys;
+mod page;
+mod proxy;
+mod seal;
+mod state;
+mod state_file;
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use zeroize::Zeroizing;
+
+pub use self::{
+    answer::{Health, HealthStatus, KeyManager},
+    binary::Binary,
+    caller::Caller,
+    context::EncryptionContext,
+    exception::{Exception, ExceptionName},
+    failure::{ConnectionErrorCode, Failure, Row, Source},
+    health::HealthCheck,
+    state_file::BuildError,
+};
+use self::{
+    proxy::{Operation, Proxy},
+    state::{ProxySettings, State},
+};
+use crate::wire::{Client, Credential, Endpoint, EndpointError, Http, Tls};
+
+/// A KMS of one account in one Region. Clones share it.
+///
+/// Its methods need a tokio runtime. Whoever drops a call leaves things as they were, or as they are after it.
+#[derive(Clone, Debug)]
+pub struct Kms(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    settings: Builder,
+    state: Mutex<State>,
+    /// The clients of the key stores' proxies, with the settings that they were made of.
+    proxies: Mutex<HashMap<String, (ProxySettings, Proxy)>>,
+    health: Mutex<HashMap<String, HealthCheck>>,
+}
+
+/// Makes a [`Kms`].
+#[derive(Clone, Debug)]
+pub struct Builder {
+    region: String,
+    account: String,
+    timeout: Duration,
+    http: Http,
+    tls: Tls,
+    is_http_allowed: bool,
+    state_file: Option<PathBuf>,
+}
+
+impl Kms {
+    /// Starts with an account and a Region of AWS's documentation.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder {
+            region: "us-east-1".into(),
+            account: "111122223333".into(),
+            timeout: Endpoint::TIMEOUT,
+            http: Http::One,
+            tls: Tls::default(),
+            is_http_allowed: false,
+            state_file: None,
+        }
+    }
+}
+
+impl Builder {
+    /// The Region, `us-east-1` unless told otherwise.
+    #[must_use]
+    pub fn region(mut self, region: impl Into<String>) -> Self {
+        self.region = region.into();
+        self
+    }
+
+    /// The account, `111122223333` unless told otherwise.
+    #[must_use]
+    pub fn account(mut self, account: impl Into<String>) -> Self {
+        self.account = account.into();
+        self
+    }
+
+    /// How long a proxy may take for an answer, 250 ms unless told otherwise, opening a connection included.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// The version of HTTP that proxies are called by, HTTP/1.1 unless told otherwise.
+    #[must_use]
+    pub fn http(mut self, http: Http) -> Self {
+        self.http = http;
+        self
+    }
+
+    /// How proxies are called over TLS: which roots are believed in, and which client certificate is shown.
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = tls;
+        self
+    }
+
+    /// Takes key stores whose endpoint begins with `http://` too. AWS KMS never does.
+    #[must_use]
+    pub fn allow_http(mut self) -> Self {
+        self.is_http_allowed = true;
+        self
+    }
+
+    /// Keeps key stores, keys and aliases in this file, over a restart too; otherwise they are in memory alone.
+    ///
+    /// The secrets of the proxies and the key material of the KMS keys stand in it in the clear. It is made so that its
+    /// owner alone can read it. One process at a time may use it.
+    #[must_use]
+    pub fn state_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.state_file = Some(path.into());
+        self
+    }
+
+    /// # Errors
+    /// The state file cannot be read, or a file of TLS cannot be used.
+    pub fn build(self) -> Result<Kms, BuildError> {
+        self.endpoint("https://localhost", Credential::new("", "", ""))?;
+        let state = match &self.state_file {
+            Some(path) => state_file::read(path)?,
+            None => State::default(),
+        };
+        Ok(Kms(Arc::new(Inner {
+            settings: self,
+            state: Mutex::new(state),
+            proxies: Mutex::default(),
+            health: Mutex::default(),
+        })))
+    }
+
+    fn endpoint(&self, url: &str, credential: Credential) -> Result<Endpoint, EndpointError> {
+        Endpoint::builder(url, credential)
+            .http(self.http)
+            .tls(self.tls.clone())
+            .timeout(self.timeout)
+            .connect_timeout(self.timeout * 2) // what ends a call is the limit of the whole
+            .build()
+    }
+}
+
+impl Kms {
+    /// Does one operation of the caller's, under one request id.
+    async fn operate<T>(
+        &self,
+        name: &str,
+        caller: &Caller,
+        operation: impl AsyncFnOnce(Operation<'_>) -> Result<T, Exception>,
+    ) -> Result<T, Exception> {
+        let request_id = match &caller.request_id {
+            Some(id) => id.clone(),
+            None => uuid()?,
+        };
+        operation(Operation {
+            name,
+            request_id: &request_id,
+            caller,
+        })
+        .await
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&State) -> Result<T, Exception>) -> Result<T, Exception> {
+        let mut state = locked(&self.0.state);
+        state.delete_due_keys(now());
+        look(&state)
+    }
+
+    /// Changes the state as a whole, and in its file first; or not at all.
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> Result<T, Exception>) -> Result<T, Exception> {
+        let mut state = locked(&self.0.state);
+        let mut changed = state.clone();
+        changed.delete_due_keys(now());
+        let result = change(&mut changed)?;
+        if let Some(path) = &self.0.settings.state_file {
+            state_file::write(path, &changed).map_err(|error| {
+                let message = format!("the state file cannot be written: {error}");
+                Exception::new(ExceptionName::Internal, message)
+            })?;
+        }
+        *state = changed;
+        Ok(result)
+    }
+
+    /// The proxy of a key store, over the connections that it has.
+    fn proxy(&self, key_store_id: &str, settings: &ProxySettings) -> Result<Proxy, Exception> {
+        let mut proxies = locked(&self.0.proxies);
+        if let Some((of, proxy)) = proxies.get(key_store_id)
+            && of == settings
+        {
+            return Ok(proxy.clone());
+        }
+        let proxy = self.new_proxy(settings)?;
+        proxies.insert(key_store_id.to_owned(), (settings.clone(), proxy.clone()));
+        Ok(proxy)
+    }
+
+    fn new_proxy(&self, settings: &ProxySettings) -> Result<Proxy, Exception> {
+        let credential = Credential::new(
+            &settings.credential.access_key_id,
+            &*settings.credential.raw_secret_access_key,
+            &self.0.settings.region,
+        );
+        let url = format!("{}{}", settings.uri_endpoint, settings.uri_path);
+        let endpoint = self.0.settings.endpoint(&url, credential);
+        let endpoint = endpoint.map_err(|error| Exception::validation(error.to_string()))?;
+        Ok(Proxy(Client::new(endpoint)))
+    }
+
+    fn arn(&self, resource: &str) -> String {
+        let Builder { region, account, .. } = &self.0.settings;
+        format!("arn:aws:kms:{region}:{account}:{resource}")
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Seconds since 1970, to the millisecond.
+fn now() -> f64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (since.as_secs_f64() * 1000.0).floor() / 1000.0
+}
+
+fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, Exception> {
+    let mut bytes = Zeroizing::new([0; N]);
+    getrandom::fill(&mut *bytes)
+        .map_err(|_| Exception::new(ExceptionName::Internal, "the system's source of random bytes failed"))?;
+    Ok(bytes)
+}
+
+/// A random UUID (RFC 9562, version 4).
+pub(crate) fn uuid() -> Result<String, Exception> {
+    let number = u128::from_be_bytes(*random::<16>()?);
+    let number = number & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
+    let hex = format!("{number:032x}");
+    let (parts, _) = [8, 4, 4, 4, 12]
+        .iter()
+        .fold((Vec::new(), &*hex), |(mut parts, rest), length| {
+            let (part, rest) = rest.split_at_checked(*length).unwrap_or((rest, ""));
+            parts.push(part);
+            (parts, rest)
+        });
+    Ok(parts.join("-"))
+}

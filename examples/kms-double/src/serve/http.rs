@@ -1,0 +1,148 @@
+//! Connections and requests.
+
+use std::{convert::Infallible, io, io::Write as _, net::IpAddr, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+
+use super::{caller::caller, protocol};
+use crate::kms::{Exception, ExceptionName, Kms, uuid};
+
+/// More than any operation takes.
+const MAX_BODY: usize = 1 << 20;
+
+/// What requests are answered with.
+#[derive(Clone, Debug)]
+pub(super) struct Server {
+    pub(super) kms: Kms,
+    pub(super) account: String,
+    /// Whether others than this machine's users may call.
+    pub(super) is_open: bool,
+}
+
+impl Server {
+    pub(super) async fn serve(&self, listener: TcpListener) -> io::Result<()> {
+        loop {
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Out of descriptors, for instance: that may pass.
+                    log(&format!("no connection: {error}"));
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            stream.set_nodelay(true)?;
+            let server = self.clone();
+            tokio::spawn(async move {
+                let service = service_fn(async |request| Ok::<_, Infallible>(server.response(request).await));
+                // Whoever goes away in the middle of a request has not to be told why that failed.
+                let _ = http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+            });
+        }
+    }
+
+    async fn response(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let request_id = uuid().unwrap_or_default();
+        let (status, body) = match self.answer(request, &request_id).await {
+            Ok(body) => (StatusCode::OK, body),
+            Err(exception) => {
+                let detail = exception.detail().map(|detail| format!("; {detail}"));
+                log(&format!(
+                    "{request_id} {}: {:?}{}",
+                    exception.name(),
+                    exception.message(),
+                    detail.unwrap_or_default()
+                ));
+                let status = StatusCode::from_u16(exception.name().status());
+                (
+                    status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+                    protocol::told(&exception).into(),
+                )
+            }
+        };
+        let mut response = Response::new(Full::new(body));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        let json = HeaderValue::from_static("application/x-amz-json-1.1");
+        headers.insert(header::CONTENT_TYPE, json);
+        if let Ok(id) = HeaderValue::try_from(request_id) {
+            headers.insert("x-amzn-requestid", id);
+        }
+        response
+    }
+
+    async fn answer(&self, request: Request<Incoming>, request_id: &str) -> Result<Bytes, Exception> {
+        let (parts, body) = request.into_parts();
+        let headers = &parts.headers;
+        if parts.method != Method::POST || parts.uri.path() != "/" {
+            return Err(Exception::new(ExceptionName::UnknownOperation, "only POST / is served"));
+        }
+        // A web page whose host name leads here cannot call, though its browser can.
+        if !self.is_open && !is_local(headers) {
+            return Err(Exception::new(
+                ExceptionName::MissingAuthenticationToken,
+                "the host of the request is not loopback",
+            ));
+        }
+        let caller = caller(headers, &self.account).ok_or_else(|| {
+            Exception::new(
+                ExceptionName::MissingAuthenticationToken,
+                "the request is not signed: any credential will do, but there has to be one",
+            )
+        })?;
+        let body = Limited::new(body, MAX_BODY).collect().await;
+        let body = body.map_err(|error| {
+            let message = format!("the body cannot be read, or has more than {MAX_BODY} bytes: {error}");
+            Exception::new(ExceptionName::Serialization, message)
+        })?;
+        let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok());
+        let caller = caller.request_id(request_id);
+        let body = protocol::answer(&self.kms, &caller, target.unwrap_or_default(), &body.to_bytes()).await?;
+        // hyper's buffers are not wiped, so neither does it help to wipe this one any longer.
+        Ok(Bytes::copy_from_slice(&body))
+    }
+}
+
+fn is_local(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let Some(authority) = host.and_then(|host| host.parse::<http::uri::Authority>().ok()) else {
+        return false;
+    };
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn log(line: &str) {
+    // A log that cannot be written is no reason to answer nobody.
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_loopback_are_local() {
+        let of = |host: &str| is_local(&HeaderMap::from_iter([(header::HOST, host.parse().unwrap())]));
+        for local in ["127.0.0.1:8200", "localhost", "LOCALHOST:1", "[::1]:8200"] {
+            assert!(of(local), "{local}");
+        }
+        for other in [
+            "example.com",
+            "127.0.0.1.example.com",
+            "192.0.2.1:8200",
+            "localhost.example.com",
+            "",
+        ] {
+            assert!(!of(other), "{other}");
+        }
+        assert!(!is_local(&HeaderMap::new()));
+    }
+}

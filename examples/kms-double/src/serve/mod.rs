@@ -1,0 +1,166 @@
+//! `kms-double serve`: the AWS KMS API on loopback, over a proxy, for the AWS CLI and the AWS SDKs.
+//!
+//! ```text
+//! mod        what it is told, and its life        protocol   operations by name, JSON in and out
+//! http       connections and requests             caller     who calls, by the access key of the signature
+//! ```
+
+mod caller;
+mod http;
+mod protocol;
+
+use std::{
+    io::{self, Write as _},
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::Args;
+use thiserror::Error;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+
+use crate::{
+    kms::{BuildError, Exception, Kms},
+    wire::{Http, Tls},
+};
+
+/// What `kms-double serve` is told.
+#[derive(Debug, Args)]
+#[non_exhaustive]
+pub struct Arguments {
+    /// Where to listen. Port 0 is any that is free
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8200")]
+    listen: SocketAddr,
+
+    /// Listen on an address that is not loopback: whoever reaches it can use every key
+    #[arg(long)]
+    allow_remote_callers: bool,
+
+    /// Keep key stores and keys in this file, over a restart too. Secrets and key material stand in it
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+
+    /// The root certificates to believe in for proxies, in PEM, instead of the machine's
+    #[arg(long, value_name = "PEM")]
+    proxy_ca_file: Option<PathBuf>,
+
+    /// Mutual TLS: the certificate chain to show to proxies, in PEM
+    #[arg(long, value_name = "PEM", requires = "proxy_client_key")]
+    proxy_client_certificate: Option<PathBuf>,
+
+    /// Mutual TLS: the key of the certificate, in PEM
+    #[arg(long, value_name = "PEM", requires = "proxy_client_certificate")]
+    proxy_client_key: Option<PathBuf>,
+
+    /// Speak HTTP/2 to proxies
+    #[arg(long)]
+    proxy_http2: bool,
+
+    /// Take key stores whose endpoint begins with http:// too, which AWS KMS never does
+    #[arg(long)]
+    allow_http: bool,
+
+    /// How long a proxy may take for an answer
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 250)]
+    timeout_ms: u64,
+
+    /// How often connected proxies are asked for their health; 0 is never
+    #[arg(long, value_name = "SECONDS", default_value_t = Kms::HEALTH_INTERVAL.as_secs())]
+    health_interval_secs: u64,
+
+    /// The Region of the keys, and of the signatures that proxies get
+    #[arg(long, default_value = "us-east-1")]
+    region: String,
+
+    /// The account of the keys and callers
+    #[arg(long, default_value = "111122223333")]
+    account: String,
+}
+
+/// Why it ended.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// It is told to listen where others than this machine's users can call.
+    #[error("{0} is not loopback: whoever reaches it can use every key. --allow-remote-callers listens all the same")]
+    NotLoopback(SocketAddr),
+    /// Nothing can be listened to there.
+    #[error("{0}: {1}")]
+    Listen(SocketAddr, io::Error),
+    /// Something that it needs is not there.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The machine has no more of something.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The health check failed, though no proxy was at fault.
+    #[error(transparent)]
+    Kms(#[from] Exception),
+}
+
+impl Arguments {
+    /// Serves until the process is told to end, by SIGTERM or SIGINT.
+    ///
+    /// # Errors
+    /// It cannot begin, or the double itself failed.
+    pub async fn run(self) -> Result<ExitCode, ServeError> {
+        if !self.listen.ip().is_loopback() && !self.allow_remote_callers {
+            return Err(ServeError::NotLoopback(self.listen));
+        }
+        let kms = self.kms()?;
+        let listener = TcpListener::bind(self.listen).await;
+        let listener = listener.map_err(|error| ServeError::Listen(self.listen, error))?;
+        let address = listener.local_addr()?;
+        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        writeln!(
+            io::stdout(),
+            "Listening on http://{address}, for instance for\n  aws --endpoint-url http://{address} kms list-keys"
+        )?;
+        let server = http::Server {
+            kms: kms.clone(),
+            account: self.account,
+            is_open: self.allow_remote_callers,
+        };
+        let watch = async {
+            match self.health_interval_secs {
+                0 => std::future::pending().await,
+                seconds => kms.watch_health(Duration::from_secs(seconds)).await,
+            }
+        };
+        tokio::select! {
+            outcome = server.serve(listener) => outcome?,
+            outcome = watch => outcome?,
+            _ = terminate.recv() => (),
+            _ = interrupt.recv() => (),
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn kms(&self) -> Result<Kms, BuildError> {
+        let mut tls = Tls::default();
+        if let Some(roots) = &self.proxy_ca_file {
+            tls = tls.roots(roots);
+        }
+        if let (Some(certificate), Some(key)) = (&self.proxy_client_certificate, &self.proxy_client_key) {
+            tls = tls.identity(certificate, key);
+        }
+        let mut builder = Kms::builder()
+            .region(&self.region)
+            .account(&self.account)
+            .timeout(Duration::from_millis(self.timeout_ms))
+            .http(if self.proxy_http2 { Http::Two } else { Http::One })
+            .tls(tls);
+        if self.allow_http {
+            builder = builder.allow_http();
+        }
+        if let Some(path) = &self.state {
+            builder = builder.state_file(path);
+        }
+        builder.build()
+    }
+}

@@ -1,0 +1,200 @@
+//! What is no proxy, or one that means harm: a check of it ends, without a panic, and says what is wrong.
+
+use std::{future::pending, time::Duration};
+
+use kms_double::{
+    check::{CannotRun, Outcome, Report, run},
+    wire::{CallError, Http},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::sleep,
+};
+
+use crate::support::{Tcp, runtime, setup};
+
+/// Where each case costs much.
+const SOME: &[&str] = &[
+    "http/",
+    "key-metadata/",
+    "load/",
+    "destructive/",
+    "half-sent/",
+    "alive/",
+];
+
+/// Checks what answers every request in this way; it must not conform, and every case must have an end.
+fn report<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> Report
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    report_of(serve, &[])
+}
+
+/// The same, of some cases.
+fn report_of<F>(serve: impl Fn(TcpStream) -> F + Send + 'static, only: &[&str]) -> Report
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let server = Tcp::start(serve).0;
+    let mut setup = setup(&server.url);
+    setup.only = only.iter().map(|name| (*name).to_owned()).collect();
+    setup.timeout = Duration::from_millis(200);
+    setup.is_destructive = true;
+    setup.half_sent = Duration::from_millis(100);
+    setup.load = Duration::from_millis(100);
+    let report = runtime().block_on(run(&setup)).unwrap();
+    assert!(!report.is_conformant(), "{report}");
+    assert!(report.named(Outcome::Fail).contains(&"key-metadata/spec"), "{report}");
+    report
+}
+
+/// Reads a request, writes an answer, and so on.
+async fn always(mut stream: TcpStream, answer: Vec<u8>) {
+    let mut buffer = [0; 65_536];
+    while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {
+        if stream.write_all(&answer).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn with_head(head: &str, body: &[u8]) -> Vec<u8> {
+    [head.as_bytes(), body].concat()
+}
+
+#[test]
+fn nobody_there() {
+    let mut setup = setup("http://127.0.0.1:1");
+    setup.timeout = Duration::from_millis(500);
+    let error = runtime().block_on(run(&setup)).unwrap_err();
+    assert!(
+        matches!(error, CannotRun::NobodyThere(CallError::Connect(_))),
+        "{error}"
+    );
+}
+
+#[test]
+fn no_tls_where_it_is_said_to_be() {
+    let server = Tcp::start(|stream| always(stream, b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec())).0;
+    let setup = setup(&server.url.replace("http://", "https://"));
+    let error = runtime().block_on(run(&setup)).unwrap_err();
+    assert!(matches!(error, CannotRun::NobodyThere(CallError::Tls(_))), "{error}");
+}
+
+#[test]
+fn silence() {
+    let report = report(|stream| async move {
+        let _stream = stream;
+        pending::<()>().await;
+    });
+    // Most cases are given up after a few have waited in vain.
+    assert!(report.summary.not_tried > 150, "{report}");
+}
+
+#[test]
+fn silence_over_http_2() {
+    let server = Tcp::start(|stream| async move {
+        let _stream = stream;
+        pending::<()>().await;
+    })
+    .0;
+    let mut setup = setup(&server.url);
+    setup.timeout = Duration::from_millis(200);
+    setup.http = vec![Http::Two];
+    let report = runtime().block_on(run(&setup)).unwrap();
+    assert!(report.summary.not_tried > 150, "{report}");
+    assert!(!report.is_conformant());
+}
+
+#[test]
+fn connections_that_are_closed_at_once() {
+    report(|stream| async move { drop(stream) });
+}
+
+#[test]
+fn an_answer_and_nothing_behind_it() {
+    report(|stream| always(stream, b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{}".to_vec()));
+}
+
+#[test]
+fn not_http() {
+    report(|stream| always(stream, b"\x15\x03\x01\x00\x02\x02\x28 SSH-2.0-OpenSSH\r\n".to_vec()));
+}
+
+#[test]
+fn a_body_without_end() {
+    report(|mut stream| async move {
+        let _ = stream
+            .write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+            .await;
+        while stream.write_all(&with_head("10000\r\n", &[b'x'; 65_538])).await.is_ok() {}
+    });
+}
+
+#[test]
+fn a_large_body_that_is_announced() {
+    report(|stream| {
+        always(
+            stream,
+            b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999999\r\n\r\n{".to_vec(),
+        )
+    });
+}
+
+#[test]
+fn headers_without_end() {
+    report(|mut stream| async move {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n").await;
+        while stream
+            .write_all(b"x-header: value of a header that goes on and on\r\n")
+            .await
+            .is_ok()
+        {}
+    });
+}
+
+#[test]
+fn continue_without_end() {
+    let endless = |mut stream: TcpStream| async move {
+        while stream
+            .write_all(&b"HTTP/1.1 100 Continue\r\n\r\n".repeat(100))
+            .await
+            .is_ok()
+        {}
+    };
+    report_of(endless, SOME);
+}
+
+#[test]
+fn a_byte_now_and_then() {
+    report(|mut stream| async move {
+        for byte in b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}".iter().cycle() {
+            if stream.write_all(&[*byte]).await.is_err() {
+                return;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    });
+}
+
+#[test]
+fn json_that_is_deeply_nested() {
+    let body = b"[".repeat(100_000);
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+    report(move |stream| always(stream, with_head(&head, &body)));
+}
+
+#[test]
+fn text_that_would_take_over_a_terminal() {
+    let body = "{\"errorName\":\"\\u001b[2J\\u0007Boom\\r\\n\",\"errorMessage\":\"\\u001b]0;title\\u0007\"}";
+    let head = format!("HTTP/1.1 400 Bad Request\r\ncontent-length: {}\r\n\r\n", body.len());
+    let report = report(move |stream| always(stream, with_head(&head, body.as_bytes())));
+    assert!(
+        report
+            .to_string()
+            .chars()
+            .all(|char| !char.is_control() || char == '\n')
+    );
+}

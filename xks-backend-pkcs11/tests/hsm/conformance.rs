@@ -1,21 +1,36 @@
 //! The conformance checks on SoftHSM2 and on the vendors that the shim emulates.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
-use xks_backend_pkcs11::{Dispatch, IvSource, Quirks};
+use xks_backend_pkcs11::{Config, Dispatch, IvSource, Quirks};
 use xks_core::testkit::conformance::{CONTRACTS, Fixture};
 use xks_pkcs11_fixture::{
-    KeyTemplate, Permission, Profile, Shim, SoftHsm, own_process, softhsm_path, sys::CKR_DEVICE_REMOVED,
+    KeyTemplate, OwnProcess, Permission, Profile, Shim, SoftHsm, softhsm_path, sys::CKR_DEVICE_REMOVED,
 };
 
 use crate::{
     checks::{VALUE, check},
-    support::{PIN, TOKEN, config, open, vendor_config},
+    support::{self, PIN, TOKEN, open},
 };
+
+/// As much time as a busy machine may want: what is tried here has nothing to do with deadlines.
+const LEISURE: Duration = Duration::from_secs(10);
+
+fn config(module: &Path) -> Config {
+    support::config(module).deadline(LEISURE)
+}
+
+fn vendor_config(module: &Path, profile: Profile) -> Config {
+    support::vendor_config(module, profile).deadline(LEISURE)
+}
+
+fn at_leisure(test: &str, body: impl FnOnce(&SoftHsm)) {
+    OwnProcess::new(test).limit(Duration::from_secs(600)).run(body);
+}
 
 #[test]
 fn softhsm() {
-    own_process("conformance::softhsm", |hsm| {
+    at_leisure("conformance::softhsm", |hsm| {
         make_keys(hsm, TOKEN);
         for dispatch in [Dispatch::Inline, Dispatch::Threads] {
             check(open(config(&softhsm_path()).dispatch(dispatch)), Quirks::SOFTHSM);
@@ -47,7 +62,7 @@ fn nss_as_emulated() {
 
 #[test]
 fn luna_with_short_ivs() {
-    own_process("conformance::luna_with_short_ivs", |hsm| {
+    at_leisure("conformance::luna_with_short_ivs", |hsm| {
         make_keys(hsm, TOKEN);
         let shim = Shim::load();
         shim.profile(Profile::Luna);
@@ -61,7 +76,7 @@ fn luna_with_short_ivs() {
 /// nShield's module slot: no login, only public keys.
 #[test]
 fn nshield_with_module_protection() {
-    own_process("conformance::nshield_with_module_protection", |hsm| {
+    at_leisure("conformance::nshield_with_module_protection", |hsm| {
         hsm.token("accelerator", PIN);
         for template in keys() {
             hsm.key("accelerator", &template.public());
@@ -78,7 +93,7 @@ fn nshield_with_module_protection() {
 }
 
 fn emulated(test: &str, profile: Profile) {
-    own_process(test, move |hsm| {
+    at_leisure(test, move |hsm| {
         make_keys(hsm, TOKEN);
         let shim = Shim::load();
         shim.profile(profile);
@@ -100,7 +115,7 @@ fn emulated(test: &str, profile: Profile) {
 /// HLT-1, HLT-3, ENC-12: the token is taken out.
 #[test]
 fn outages() {
-    own_process("conformance::outages", |hsm| {
+    at_leisure("conformance::outages", |hsm| {
         make_keys(hsm, TOKEN);
         let shim = Arc::new(Shim::load());
         for dispatch in [Dispatch::Inline, Dispatch::Threads] {

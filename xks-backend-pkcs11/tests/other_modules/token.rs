@@ -38,7 +38,9 @@ pub(crate) fn with_token(module: Module, test: &str, body: impl FnOnce(&Token)) 
     if let Ok(task) = env::var(TASK) {
         return operator::perform(&token, &task);
     }
-    let mut process = OwnProcess::new(test).env(FOLDER, &token.folder.display().to_string());
+    let mut process = OwnProcess::new(test)
+        .limit(std::time::Duration::from_secs(600))
+        .env(FOLDER, &token.folder.display().to_string());
     for (name, value) in module.environment(&token.folder) {
         process = process.env(name, &value);
     }

@@ -25,7 +25,7 @@ pub(crate) fn check(backend: Pkcs11Backend, quirks: Quirks) {
         .decrypt_only("decrypts")
         .missing("absent")
         .iv_calls(1000)
-        .patience(Duration::from_secs(50));
+        .patience(Duration::from_secs(200));
     let health = run(backend.health()).unwrap();
     // It takes IVs of 12 bytes only.
     let fixture = match health.vendor() {

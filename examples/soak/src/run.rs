@@ -159,8 +159,8 @@ impl Run {
             });
             let counters = counters.await?;
             of_life.open_sessions = counters.open_sessions;
-            of_life.initialized = counters.initialized;
-            of_life.injected = counters.injected;
+            of_life.initialized = counters.initialized + disturber.forgotten.0;
+            of_life.injected = counters.injected + disturber.forgotten.1;
             of_life.left_open_before = counters.leaked_sessions;
             let resources = of_life.end.resources;
             let is_settled = counters.open_sessions <= of_life.most_sessions()
@@ -215,6 +215,7 @@ impl Run {
         let hsm = Arc::clone(&disturber.hsm);
         (disturber.shim, disturber.process) = self.start(&hsm, &mut disturber.settings, number + 1, life)?;
         disturber.life = number + 1;
+        disturber.forgotten = (0, 0);
         let moment = self.moment(&disturber.process, &disturber.settings, &shared)?;
         shared.serve(Served::new(number + 1, &disturber.process, &disturber.settings)?);
         shared.quiesce().await?;

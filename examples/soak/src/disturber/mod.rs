@@ -33,6 +33,8 @@ pub(crate) struct Disturber {
     pub(crate) shim: Shim,
     pub(crate) process: Process,
     pub(crate) rng: fastrand::Rng,
+    /// How often the module was initialized, and how many calls failed on purpose, before the shim forgot it.
+    pub(crate) forgotten: (u64, u64),
     /// One that looks, with a connection of its own.
     prober: Caller,
     /// Where the clients are directed to.
@@ -55,6 +57,7 @@ impl Disturber {
             shim,
             process,
             rng,
+            forgotten: (0, 0),
             life: 0,
         }
     }

@@ -133,6 +133,9 @@ impl Disturber {
         let others = violations.lines().filter(|line| !line.starts_with("nonce-reuse "));
         let others = others.collect::<Vec<_>>().join("; ");
         self.fault_unless(others.is_empty(), || format!("the module was misused: {others}"));
+        let counters = self.shim.counters();
+        self.forgotten.0 += counters.initialized;
+        self.forgotten.1 += counters.injected;
         self.ask("reset")?;
         Ok(())
     }

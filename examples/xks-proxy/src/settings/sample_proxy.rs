@@ -255,7 +255,7 @@ fn logger_environment(mut table: Table<'_, '_>) -> Vec<(String, String)> {
     let variables = keys.into_iter().filter_map(|key| {
         let value = table.text_or_number(key)?;
         if !shared::is_variable(key, &value) {
-            table.error(&format!("`{key}` has a NUL, which no variable can have"));
+            table.error(format!("`{key}` has a NUL, which no variable can have"));
         }
         Some((key.to_owned(), value))
     });

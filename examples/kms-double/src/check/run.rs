@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use http::Method;
 use thiserror::Error;
 use tokio::time::timeout;
 
@@ -14,7 +15,7 @@ use super::{
     subject::{Subject, endpoint, printable},
     watch::Watch,
 };
-use crate::wire::{CallError, Client, EndpointError, Http};
+use crate::wire::{CallError, Client, Endpoint, EndpointError, Http, Raw};
 
 /// No case takes longer, whatever the proxy does; the load has its own time on top.
 const CASE_LIMIT: Duration = Duration::from_secs(120);
@@ -52,8 +53,19 @@ pub async fn run(setup: &Setup) -> Result<Report, CannotRun> {
     let mut report = Report::new(setup, started);
     for http in &setup.http {
         let endpoint = endpoint(setup, *http).build()?;
-        // Whether it speaks this version of HTTP is a case's to say.
-        endpoint.stream().await.map_err(CannotRun::NobodyThere)?;
+        match speaks(&endpoint).await {
+            Ok(()) => {}
+            Err(error) if report.cases.is_empty() => return Err(CannotRun::NobodyThere(error)),
+            // Another version of HTTP went well: that this one does not is a case's to say.
+            Err(error) => {
+                let reason = format!("this version of HTTP is not spoken: {error}");
+                let cases = cases.iter().filter(|case| case.only.is_none_or(|only| only == *http));
+                report
+                    .cases
+                    .extend(cases.map(|case| told(case, *http, Err(Stop::not_tried(&*reason)), Duration::ZERO)));
+                continue;
+            }
+        }
         let subject = Subject::new(setup.clone(), Client::new(endpoint));
         if *http == Http::One
             && setup.half_sent > Duration::ZERO
@@ -101,6 +113,10 @@ async fn tried(case: &Case, subject: &Subject, http: Http) -> Tried {
             .await
             .unwrap_or_else(|_| Err(Stop::failed(format!("no end after {} s", limit.as_secs())))),
     };
+    told(case, http, came, start.elapsed())
+}
+
+fn told(case: &Case, http: Http, came: Passed, took: Duration) -> Tried {
     let (outcome, came) = match came {
         Ok(found) => (Outcome::Pass, found.unwrap_or_default()),
         Err(Stop::Failed(came)) => (case.missed(), came),
@@ -116,7 +132,21 @@ async fn tried(case: &Case, subject: &Subject, http: Http) -> Tried {
         expected: case.expected.clone().into_owned(),
         came: printable(&came, 400),
         means: case.means,
-        took_ms: millis(start.elapsed()),
+        took_ms: millis(took),
+    }
+}
+
+/// Whether somebody is there, and speaks this version of HTTP.
+async fn speaks(endpoint: &Endpoint) -> Result<(), CallError> {
+    if endpoint.http() == Http::One {
+        return endpoint.stream().await.map(drop);
+    }
+    let mut connection = endpoint.connect().await?;
+    let request = Raw::unsigned(endpoint, Method::GET, "health", b"")?;
+    match connection.send(&request).await {
+        Err(error @ (CallError::Closed(_) | CallError::Http(_))) => Err(error),
+        // Silence is not another version of HTTP.
+        _ => Ok(()),
     }
 }
 

@@ -148,7 +148,6 @@ broken! {
     ];
     missing_keys_are_invalid: renamed("KeyNotFoundException", 400, "ValidationException") => [
         "missing-key/*", "uri/id-of-128-characters", "uri/id-with-every-kind-of-character", "uri/id-is-case-sensitive",
-        "uri/missing-key",
     ];
     paths_are_keys_not_found: renamed("InvalidUriPathException", 404, "KeyNotFoundException") => [
         "uri/*", "unsigned/in-the-query", "every-answer/error-fits-the-operation",

@@ -213,3 +213,32 @@ fn text_that_would_take_over_a_terminal() {
             .all(|char| !char.is_control() || char == '\n')
     );
 }
+
+#[test]
+fn http_1_1_alone() {
+    let answer = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
+    let server = Tcp::start(move |mut stream: TcpStream| async move {
+        let mut buffer = [0; 65_536];
+        while stream
+            .read(&mut buffer)
+            .await
+            .is_ok_and(|read| read > 0 && !buffer.starts_with(b"PRI "))
+        {
+            let _ = stream.write_all(answer).await;
+        }
+    })
+    .0;
+    let mut setup = setup(&server.url);
+    setup.only = vec!["key-metadata/spec".into()];
+    setup.http = vec![Http::One, Http::Two];
+    let report = runtime().block_on(run(&setup)).unwrap();
+    let outcomes: Vec<_> = report.cases.iter().map(|case| (case.http, case.outcome)).collect();
+    let [one, two] = [(Http::One, Outcome::Fail), (Http::Two, Outcome::NotTried)];
+    assert_eq!(outcomes, [one, one, two, two], "{report}");
+    setup.http = vec![Http::Two];
+    let error = runtime().block_on(run(&setup)).unwrap_err();
+    assert!(
+        matches!(error, CannotRun::NobodyThere(CallError::Closed(_) | CallError::Http(_))),
+        "{error}"
+    );
+}

@@ -1,5 +1,14 @@
 //! `kms-double check` on our own proxy, on proxies that are broken on purpose, and on what is no proxy.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test may panic"
+)]
+
 mod answers;
 mod ciphertexts;
 mod hostile;

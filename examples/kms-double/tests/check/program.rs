@@ -206,7 +206,7 @@ fn our_own_server_keeps_everything_over_tls() {
         "both",
     ];
     let output = check(&folder, &url, &[&tls[..], &["--json"]].concat());
-    let report: Value = serde_json::from_slice(&output.stdout).expect(&text(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output.stderr)));
     let named = |outcome: &str| -> Vec<&str> {
         let cases = report["cases"].as_array().unwrap().iter();
         cases

@@ -27,7 +27,7 @@ async fn health(client: &Client) -> Result<Answer, CallError> {
     client.post("health", HEALTH).await
 }
 
-/// SIG-1, TRN-2
+/// SIG-1, TRN-2: a proxy takes what the client signs, whatever it speaks.
 #[test]
 fn requests_are_signed_over_both_versions_of_http() {
     let server = Server::right();
@@ -92,7 +92,7 @@ fn a_kept_connection_that_was_closed_costs_nothing() {
     assert_eq!(connections.load(Ordering::SeqCst), 5);
 }
 
-/// TRN-8
+/// TRN-8: KMS waits 250 ms.
 #[test]
 fn an_answer_that_does_not_come_ends_the_call_and_its_connection() {
     let ended = Arc::new(AtomicUsize::new(0));

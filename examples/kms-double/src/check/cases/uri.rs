@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::check::{
     body::{self, Operation},
     case::{Case, Stop},
-    errors::{self, AUTHENTICATION_OR_PATH, KEY_NOT_FOUND, PATH},
+    errors::{AUTHENTICATION_OR_PATH, KEY_NOT_FOUND, PATH},
     subject::Subject,
 };
 use crate::wire::Raw;
@@ -101,13 +101,6 @@ pub(super) fn cases() -> Vec<Case> {
                 request.target.push_str("?a=b");
                 Ok(request)
             }),
-    );
-    cases.push(
-        Case::must("uri/missing-key", &["GKM-4"])
-            .sends("GetKeyMetadata of a key that does not exist")
-            .expects(errors::expectation(KEY_NOT_FOUND))
-            .means("CreateKey tells its caller another cause than XksKeyNotFoundException")
-            .refused(KEY_NOT_FOUND, |subject| metadata_of(subject, subject.missing_key())),
     );
     cases
 }

@@ -1,6 +1,6 @@
 //! One connection, from the socket on.
 
-use std::{error::Error, fmt, future::Future, pin::Pin, time::Instant};
+use std::{error::Error, fmt, future::Future, pin::Pin, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http::{Request, Response, Uri, Version, header};
@@ -14,6 +14,7 @@ use rustls::{CipherSuite, ProtocolVersion, pki_types::CertificateDer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, lookup_host},
+    task::AbortHandle,
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
@@ -93,22 +94,21 @@ impl Endpoint {
         }
         let stream = TokioIo::new(stream);
         let not_http = |error: hyper::Error| CallError::Http(chain(&error));
-        let sender = match self.http {
+        let (sender, driver) = match self.http {
             Http::One => {
                 let (sender, driver) = http1::handshake(stream).await.map_err(not_http)?;
-                tokio::spawn(driver);
-                Sender::One(sender)
+                (Sender::One(sender), Driver(tokio::spawn(driver).abort_handle()))
             }
             Http::Two => {
                 let opened = timeout(self.connect_timeout, http2::handshake(TokioExecutor::new(), stream));
                 let opened = opened.await.map_err(|_| CallError::Timeout(self.connect_timeout))?;
                 let (sender, driver) = opened.map_err(not_http)?;
-                tokio::spawn(driver);
-                Sender::Two(sender)
+                (Sender::Two(sender), Driver(tokio::spawn(driver).abort_handle()))
             }
         };
         Ok(Connection {
             sender,
+            driver: Arc::new(driver),
             endpoint: self.clone(),
             handshake,
         })
@@ -118,8 +118,18 @@ impl Endpoint {
 /// A connection over which HTTP is spoken; HTTP/1.1 one request at a time.
 pub struct Connection {
     sender: Sender,
+    driver: Arc<Driver>,
     endpoint: Endpoint,
     handshake: Option<Handshake>,
+}
+
+/// The task that reads and writes. It ends with the last handle on the connection, whatever the server still sends.
+struct Driver(AbortHandle);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 enum Sender {
@@ -151,6 +161,7 @@ impl Connection {
             Sender::One(_) => None,
             Sender::Two(sender) => Some(Self {
                 sender: Sender::Two(sender.clone()),
+                driver: self.driver.clone(),
                 endpoint: self.endpoint.clone(),
                 handshake: self.handshake.clone(),
             }),

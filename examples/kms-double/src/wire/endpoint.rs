@@ -231,3 +231,71 @@ pub enum EndpointError {
     #[error("no root certificates: {0}")]
     NoRoots(String),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(url: &str) -> Result<Endpoint, EndpointError> {
+        let credential = Credential::new("AN-ID", "a secret", "us-east-1");
+        Endpoint::builder(url, credential)
+            .tls(Tls::default().insecure())
+            .build()
+    }
+
+    #[test]
+    fn a_url_says_host_port_and_prefix() {
+        for (url, host, port, authority, uri_path) in [
+            (
+                "https://xks.example.com",
+                "xks.example.com",
+                443,
+                "xks.example.com",
+                "/kms/xks/v1",
+            ),
+            (
+                "https://xks.example.com:443/",
+                "xks.example.com",
+                443,
+                "xks.example.com",
+                "/kms/xks/v1",
+            ),
+            (
+                "http://127.0.0.1:8000/a/b",
+                "127.0.0.1",
+                8000,
+                "127.0.0.1:8000",
+                "/a/b/kms/xks/v1",
+            ),
+            ("http://[::1]:80/a/", "::1", 80, "[::1]", "/a/kms/xks/v1"),
+            ("https://x:8443/a/kms/xks/v1", "x", 8443, "x:8443", "/a/kms/xks/v1"),
+        ] {
+            let endpoint = endpoint(url).unwrap();
+            assert_eq!((&*endpoint.host, endpoint.port), (host, port), "{url}");
+            assert_eq!(
+                (endpoint.authority(), &*endpoint.uri_path()),
+                (authority, uri_path),
+                "{url}"
+            );
+            assert_eq!(endpoint.is_tls(), url.starts_with("https"));
+        }
+        for url in [
+            "",
+            "xks.example.com",
+            "ftp://x/",
+            "https://",
+            "https://x/?a=b",
+            "https://me@x/",
+            "https://a b/",
+        ] {
+            assert!(matches!(endpoint(url), Err(EndpointError::Url(..))), "{url}");
+        }
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        let endpoint = endpoint("https://x").unwrap();
+        assert!(!format!("{endpoint:?}").contains("a secret"));
+        assert!(format!("{endpoint:?}").contains("AN-ID"));
+    }
+}

@@ -46,7 +46,11 @@ where
     setup.load = Duration::from_millis(100);
     let report = runtime().block_on(run(&setup)).unwrap();
     assert!(!report.is_conformant(), "{report}");
-    assert!(report.named(Outcome::Fail).contains(&"key-metadata/spec"), "{report}");
+    let failed = report.named(Outcome::Fail);
+    assert!(
+        failed.contains(&"key-metadata/spec") || failed.contains(&"alive/at-the-end"),
+        "{report}"
+    );
     report
 }
 
@@ -57,6 +61,15 @@ async fn always(mut stream: TcpStream, answer: Vec<u8>) {
         if stream.write_all(&answer).await.is_err() {
             return;
         }
+    }
+}
+
+/// Writes for as long as somebody reads, at a pace that leaves this machine something to do.
+async fn endless(mut stream: TcpStream, head: &[u8], rest: Vec<u8>) {
+    let mut next = head;
+    while stream.write_all(next).await.is_ok() {
+        next = &rest;
+        sleep(Duration::from_millis(2)).await;
     }
 }
 
@@ -125,12 +138,16 @@ fn not_http() {
 
 #[test]
 fn a_body_without_end() {
-    report(|mut stream| async move {
-        let _ = stream
-            .write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
-            .await;
-        while stream.write_all(&with_head("10000\r\n", &[b'x'; 65_538])).await.is_ok() {}
-    });
+    report_of(
+        |stream| {
+            endless(
+                stream,
+                b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+                with_head("8000\r\n", &[b'x'; 32_770]),
+            )
+        },
+        SOME,
+    );
 }
 
 #[test]
@@ -145,26 +162,24 @@ fn a_large_body_that_is_announced() {
 
 #[test]
 fn headers_without_end() {
-    report(|mut stream| async move {
-        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n").await;
-        while stream
-            .write_all(b"x-header: value of a header that goes on and on\r\n")
-            .await
-            .is_ok()
-        {}
-    });
+    report_of(
+        |stream| {
+            endless(
+                stream,
+                b"HTTP/1.1 200 OK\r\n",
+                b"x-header: that goes on\r\n".repeat(100),
+            )
+        },
+        SOME,
+    );
 }
 
 #[test]
 fn continue_without_end() {
-    let endless = |mut stream: TcpStream| async move {
-        while stream
-            .write_all(&b"HTTP/1.1 100 Continue\r\n\r\n".repeat(100))
-            .await
-            .is_ok()
-        {}
-    };
-    report_of(endless, SOME);
+    report_of(
+        |stream| endless(stream, b"", b"HTTP/1.1 100 Continue\r\n\r\n".repeat(20)),
+        SOME,
+    );
 }
 
 #[test]

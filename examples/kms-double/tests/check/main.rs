@@ -8,3 +8,4 @@ mod program;
 mod signatures;
 mod support;
 mod table;
+mod wire;

@@ -14,7 +14,8 @@ const MEANS_JSON: &str = "what is not JSON is guessed at: two readers of one req
 const MEANS_BASE64: &str = "the proxy takes other bytes for those that KMS encoded";
 
 pub(super) fn cases() -> Vec<Case> {
-    let bodies: [(&str, fn(Vec<u8>) -> Vec<u8>); 8] = [
+    type Change = fn(Vec<u8>) -> Vec<u8>;
+    let bodies: [(&str, Change); 8] = [
         ("truncated", |body| {
             body.get(..body.len() / 2).unwrap_or_default().to_vec()
         }),
@@ -83,7 +84,8 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 fn base64(field: &'static str) -> Vec<Case> {
-    let texts: [(&str, fn() -> String); 7] = [
+    type Text = fn() -> String;
+    let texts: [(&str, Text); 7] = [
         ("url-safe", || {
             BASE64_URL_SAFE.encode([0xfb, 0xff, 0xfe, 0xfb, 0xff, 0xfe])
         }),

@@ -57,7 +57,7 @@ fn before_signing() -> Vec<Case> {
             .into();
         }),
         ("wrong-service", &["SIG-1"], "another service, s3", |_, recipe| {
-            recipe.service = "s3"
+            recipe.service = "s3";
         }),
         (
             "wrong-terminator",
@@ -76,10 +76,10 @@ fn before_signing() -> Vec<Case> {
             },
         ),
         ("host-not-signed", &["SIG-2"], "x-amz-date alone signed", |_, recipe| {
-            recipe.signed = vec!["x-amz-date"]
+            recipe.signed = vec!["x-amz-date"];
         }),
         ("date-not-signed", &["SIG-2"], "host alone signed", |_, recipe| {
-            recipe.signed = vec!["host"]
+            recipe.signed = vec!["host"];
         }),
         (
             "nothing-signed",

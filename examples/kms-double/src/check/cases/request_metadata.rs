@@ -60,7 +60,7 @@ pub(super) fn cases() -> Vec<Case> {
                 .means(MEANS_MISSING)
                 .refused(VALIDATION, move |subject| {
                     of(subject, Operation::Metadata, |body| {
-                        body::set(body, "requestMetadata", value.clone())
+                        body::set(body, "requestMetadata", value.clone());
                     })
                 }),
         );
@@ -123,7 +123,7 @@ pub(super) fn cases() -> Vec<Case> {
                     .means(MEANS_REFUSED)
                     .served(move |subject| {
                         of(subject, operation, |body| {
-                            body::set_metadata(body, &field, value.clone())
+                            body::set_metadata(body, &field, value.clone());
                         })
                     }),
             );
@@ -145,7 +145,7 @@ pub(super) fn cases() -> Vec<Case> {
             .means(MEANS_REFUSED)
             .served(|subject| {
                 of(subject, Operation::Encrypt, |body| {
-                    body::set(body, "aFieldOfTomorrow", json!({}))
+                    body::set(body, "aFieldOfTomorrow", json!({}));
                 })
             }),
     );

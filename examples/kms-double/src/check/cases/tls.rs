@@ -86,10 +86,15 @@ async fn certificate(subject: Subject) -> Result<Option<String>, Stop> {
     let tls = subject.setup().tls.clone().secure();
     let (_, handshake) = subject.another(|builder| builder.tls(tls))?.stream().await?;
     Ok(handshake.map(|handshake| {
-        let alpn = handshake
-            .alpn
-            .map_or("nothing".into(), |alpn| String::from_utf8_lossy(&alpn).into_owned());
-        format!("{:?}, {:?}, ALPN chose {alpn}", handshake.version, handshake.suite).replace(['(', ')'], " ")
+        let version = handshake.version.map(|version| format!("{version:?}"));
+        let suite = handshake.suite.map(|suite| format!("{suite:?}"));
+        let alpn = handshake.alpn.map(|alpn| String::from_utf8_lossy(&alpn).into_owned());
+        let told = [
+            version,
+            suite,
+            Some(format!("ALPN {}", alpn.as_deref().unwrap_or("none"))),
+        ];
+        told.into_iter().flatten().collect::<Vec<_>>().join(", ")
     }))
 }
 
@@ -132,9 +137,8 @@ async fn demanded(subject: Subject) -> Result<Option<String>, Stop> {
     let tls = subject.setup().tls.clone().without_identity();
     let without: Endpoint = subject.another(|builder| builder.tls(tls))?;
     // With TLS 1.3 the refusal comes after the client's side of the handshake: the request tells.
-    let mut connection = match without.connect().await {
-        Ok(connection) => connection,
-        Err(_) => return Ok(None),
+    let Ok(mut connection) = without.connect().await else {
+        return Ok(None);
     };
     let request: Raw = subject.request("health", &serde_json::json!({}))?;
     match connection.send(&request).await {

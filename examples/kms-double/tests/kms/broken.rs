@@ -1,14 +1,18 @@
 //! Proxies that are broken on purpose: each failure becomes the exception, or the connection error code, that AWS
 //! documents.
 
-use std::{thread::sleep, time::Duration};
+use std::{
+    net::TcpListener,
+    sync::{Mutex, mpsc},
+    time::Duration,
+};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use kms_double::kms::{ConnectionErrorCode as Code, ExceptionName as Name, Failure, api::*};
 use serde_json::{Value, json};
 
 use crate::{
-    site::{Proxy, Site, alice, builder, context, name, what},
+    site::{Proxy, Site, alice, builder, context, credential, name, what},
     support::{Answered, Asked, Broken, KEY},
 };
 
@@ -416,8 +420,11 @@ async fn health_is_checked_again_and_again() {
 async fn a_proxy_that_takes_longer_than_kms_waits_is_given_up() {
     let site = Site::new().await;
     let kms = site.again(|builder| builder.timeout(Duration::from_millis(250)));
-    site.proxy.break_by(Broken::instead(|_| {
-        sleep(Duration::from_millis(300));
+    // It answers when all is over: on a busy machine one after 300 ms could be seen before the time is up.
+    let (is_over, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    site.proxy.break_by(Broken::instead(move |_| {
+        let _ = wait.lock().unwrap().recv();
         None
     }));
     let encrypt = EncryptRequest::new(&site.key.key_id, b"plain");
@@ -442,6 +449,24 @@ async fn a_proxy_that_takes_longer_than_kms_waits_is_given_up() {
         .create_custom_key_store(&alice(), site.proxy.key_store("slow"))
         .await;
     assert_eq!(what(created), (Name::XksProxyUriUnreachable, Some(Failure::TimedOut)));
+    drop(is_over);
+}
+
+/// The limit is for all of a call: TCP, TLS and HTTP.
+#[tokio::test]
+async fn a_proxy_that_takes_a_connection_and_says_nothing_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let kms = builder().timeout(Duration::from_millis(250)).build().unwrap();
+    for scheme in ["http", "https"] {
+        let endpoint = format!("{scheme}://{}", listener.local_addr().unwrap());
+        let request = CreateCustomKeyStoreRequest::new("silent", endpoint, "/kms/xks/v1", credential());
+        let created = kms.create_custom_key_store(&alice(), request).await;
+        assert_eq!(
+            what(created),
+            (Name::XksProxyUriUnreachable, Some(Failure::TimedOut)),
+            "{scheme}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -1,10 +1,10 @@
 //! What goes well, what a proxy is told of it, and what KMS refuses by itself.
 
-use kms_double::kms::{Caller, ExceptionName as Name, api::*};
+use kms_double::kms::{Caller, ExceptionName as Name, Failure, api::*};
 use serde_json::json;
 
 use crate::{
-    site::{Site, alice, context, name},
+    site::{Site, alice, context, name, what},
     support::KEY,
 };
 
@@ -104,6 +104,16 @@ async fn a_proxy_is_told_who_does_what() {
     );
     // The proxy never sees what the caller gave: KMS's own layer is around it.
     assert_ne!(body["plaintext"], "cGxhaW4=");
+
+    let mut request = DecryptRequest::new(blob.clone());
+    request.encryption_context = context("nile");
+    let refused = site.kms.decrypt(&alice(), request).await;
+    assert_eq!(what(refused), (Name::InvalidState, Some(Failure::InvalidCiphertext)));
+    let (_, body) = site.proxy.asked().pop().unwrap();
+    assert_eq!(
+        body["additionalAuthenticatedData"], "AAdwcm9qZWN0AARuaWxl",
+        "each text with its length in front"
+    );
 
     // Each call of KMS has an id of its own, and both requests of ReEncrypt the same.
     let again = ReEncryptRequest::new(blob.clone(), &site.key.key_id);

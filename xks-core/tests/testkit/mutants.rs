@@ -1,6 +1,7 @@
 //! The kit finds each defect, and says which contract it breaks.
 
 use std::{
+    fmt::Debug,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering::SeqCst},
     time::Duration,
@@ -10,8 +11,9 @@ use xks_core::testkit::conformance::{CONTRACTS, Contract, Fixture, Problem, requ
 
 use crate::{
     broken::{Broken, Defect},
-    good::{Good, fixture},
+    good::{Good, VALUE, fixture},
     sly::{Flaw, Sly},
+    weak::{Weak, Weakness},
 };
 
 const MUTANTS: &[(Defect, &str)] = &[
@@ -104,6 +106,18 @@ const SLY: &[(Flaw, &str)] = &[
     (Flaw::TellsPlaintextWhenItFails, "outages_tell_no_plaintext"),
 ];
 
+/// Their fixture has no value of the key, but for the one that tells it.
+const WEAK: &[(Weakness, &str)] = &[
+    (Weakness::ShowsIvsThatItDoesNotUse, "ciphertexts_hide_the_plaintext"),
+    (Weakness::EncryptsOnlyTheStart, "ciphertexts_hide_the_plaintext"),
+    (Weakness::RepeatsItsKeystream, "ciphertexts_hide_the_plaintext"),
+    (Weakness::PadsAShortTag, "ciphertexts_hide_the_plaintext"),
+    (Weakness::RacesForIvs, "ivs_never_repeat"),
+    (Weakness::LogsPlaintext, "logs_tell_no_plaintext"),
+    (Weakness::LogsPlaintextOfDecryptions, "logs_tell_no_plaintext"),
+    (Weakness::TellsTheKey, "failures_tell_no_plaintext"),
+];
+
 fn contract(name: &str) -> &'static Contract {
     CONTRACTS.iter().find(|contract| contract.name == name).unwrap()
 }
@@ -120,10 +134,7 @@ fn every_broken_backend_is_caught() {
         if matches!(defect, Defect::LeaksPlaces | Defect::StaysBusy | Defect::AlwaysActive) {
             fixture = fixture.patience(Duration::from_secs(2)); // they hang, or say something for a minute
         }
-        match contract(expected).check(&Arc::new(fixture)) {
-            Err(Problem::Broken(how)) => println!("{defect:?}\n    {expected}: {how}"),
-            other => panic!("{defect:?} passed {expected}: {other:?}"),
-        }
+        assert_is_caught(defect, expected, fixture);
     }
 }
 
@@ -143,10 +154,25 @@ fn every_sly_backend_is_caught() {
         ) {
             fixture = fixture.patience(Duration::from_secs(2)); // they hang, or say something for a minute
         }
-        match contract(expected).check(&Arc::new(fixture)) {
-            Err(Problem::Broken(how)) => println!("{flaw:?}\n    {expected}: {how}"),
-            other => panic!("{flaw:?} passed {expected}: {other:?}"),
+        assert_is_caught(flaw, expected, fixture);
+    }
+}
+
+#[test]
+fn every_weak_backend_is_caught() {
+    for (weakness, expected) in WEAK {
+        let mut fixture = Fixture::new(Weak::new(*weakness), "usable");
+        if *weakness == Weakness::TellsTheKey {
+            fixture = fixture.value(VALUE);
         }
+        assert_is_caught(weakness, expected, fixture);
+    }
+}
+
+fn assert_is_caught(defect: impl Debug, expected: &str, fixture: Fixture) {
+    match contract(expected).check(&Arc::new(fixture)) {
+        Err(Problem::Broken(how)) => println!("{defect:?}\n    {expected}: {how}"),
+        other => panic!("{defect:?} passed {expected}: {other:?}"),
     }
 }
 
@@ -155,7 +181,8 @@ fn every_sly_backend_is_caught() {
 fn every_contract_catches_something() {
     let broken: Vec<_> = MUTANTS.iter().map(|(_, name)| *name).collect();
     let sly = SLY.iter().map(|(_, name)| *name);
-    let caught: Vec<_> = broken.into_iter().chain(sly).collect();
+    let weak = WEAK.iter().map(|(_, name)| *name);
+    let caught: Vec<_> = broken.into_iter().chain(sly).chain(weak).collect();
     for contract in CONTRACTS {
         assert!(caught.contains(&contract.name), "{contract:?}");
     }

@@ -35,6 +35,7 @@ mod fixture;
 mod health;
 mod ivs;
 mod keys;
+mod secrets;
 mod tools;
 
 use std::{
@@ -92,6 +93,8 @@ macro_rules! __xks_contracts {
                 "take plaintext and AAD of any bytes, and give them back to the last one")
             (lengths, "ENC-6",
                 "return a ciphertext as long as the plaintext, without the tag")
+            (ciphertexts_hide_the_plaintext, "ENC-6",
+                "encrypt every block, under a keystream that never comes again, and make a whole tag of 16 bytes")
             (the_requests_aad_is_returned, "ENC-7",
                 "build `Encrypted` with the `BoundAad` that `bind_aad` gave for this request")
             (software_agrees, "ENC-3, ENC-6, ENC-7",
@@ -147,7 +150,9 @@ macro_rules! __xks_contracts {
             (dropped_futures_leak_nothing, "TRN-8",
                 "go on as before after the future of a call was dropped, at any moment, many times")
             (failures_tell_no_plaintext, "ENC-12, DEC-5",
-                "keep plaintext out of errors: their texts go to the log")
+                "keep plaintext and key material out of errors: their texts go to the log")
+            (logs_tell_no_plaintext, "ENC-12, DEC-5",
+                "log no plaintext and no key material, at no level")
             (limits_are_the_specifications, "ENC-2, ENC-3",
                 "take at least 4300 bytes of plaintext and 8192 bytes of AAD")
             (health_is_told, "HLT-1",
@@ -176,7 +181,7 @@ pub const CONTRACTS: &[Contract] = __xks_contracts! { [table] };
 
 /// The checks, by the names of their contracts.
 mod checks {
-    pub(super) use super::{calls::*, ciphertexts::*, health::*, ivs::*, keys::*};
+    pub(super) use super::{calls::*, ciphertexts::*, health::*, ivs::*, keys::*, secrets::*};
 }
 
 /// Holds a backend against its contract: a test for each rule of [`KeyBackend`](crate::KeyBackend), from one line in

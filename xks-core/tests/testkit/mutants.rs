@@ -100,6 +100,7 @@ const SLY: &[(Flaw, &str)] = &[
     (Flaw::RemembersForTrials, "trial_decryptions_are_decryptions"),
     (Flaw::StumblesAfterABadTag, "any_change_of_the_tag_is_noticed"),
     (Flaw::CachesStatus, "a_change_of_status_is_seen"),
+    (Flaw::ForgetsAtARestart, "ciphertexts_outlive_a_restart"),
     (Flaw::StaysDegraded, "health_follows"),
     (Flaw::TwoMembersOfOneName, "health_is_told"),
     (Flaw::ControlCharacterInAName, "health_is_told"),
@@ -144,6 +145,7 @@ fn every_sly_backend_is_caught() {
         let backend = Sly::new(*flaw);
         let (to_break, to_switch) = (Arc::clone(&backend), Arc::clone(&backend));
         let mut fixture = fixture(backend)
+            .restarted(Sly::new(*flaw))
             .switch("switched", move |on| {
                 to_switch.good().is_switched_off.store(!on, SeqCst);
             })

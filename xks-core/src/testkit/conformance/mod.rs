@@ -30,6 +30,7 @@
 //! [`check`] runs all of them where one test for each is in the way.
 
 mod calls;
+mod changes;
 mod ciphertexts;
 mod fixture;
 mod health;
@@ -105,6 +106,8 @@ macro_rules! __xks_contracts {
                 "take the same request twice, as when another key manager failed, with another IV")
             (an_answer_can_be_decrypted_again, "DEC-1",
                 "decrypt the same ciphertext as often as asked, in any order")
+            (ciphertexts_outlive_a_restart, "DEC-1",
+                "decrypt after a restart what was encrypted before it")
             (any_change_of_the_ciphertext_is_noticed, "DEC-3",
                 "answer `InvalidCiphertext` when a bit of the ciphertext is changed, or some of it is missing or added")
             (any_change_of_the_tag_is_noticed, "DEC-3",
@@ -181,7 +184,7 @@ pub const CONTRACTS: &[Contract] = __xks_contracts! { [table] };
 
 /// The checks, by the names of their contracts.
 mod checks {
-    pub(super) use super::{calls::*, ciphertexts::*, health::*, ivs::*, keys::*, secrets::*};
+    pub(super) use super::{calls::*, changes::*, ciphertexts::*, health::*, ivs::*, keys::*, secrets::*};
 }
 
 /// Holds a backend against its contract: a test for each rule of [`KeyBackend`](crate::KeyBackend), from one line in

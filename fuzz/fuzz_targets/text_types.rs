@@ -1,3 +1,5 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| xks_fuzz::text_types(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    xks_fuzz::text_types(input);
+});

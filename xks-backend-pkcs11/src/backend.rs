@@ -21,8 +21,9 @@ use crate::{
     error::OpenError,
     gcm, health,
     inline::Sessions,
-    module::Module,
+    module::{self, Module},
     pool::{Load, Pool, Size},
+    raw::Cryptoki,
     session::Place,
     token::Token,
 };
@@ -84,7 +85,7 @@ impl Pkcs11Backend {
     /// # Errors
     /// [`OpenError`]: nothing is left running then.
     pub fn open(config: Config) -> Result<Self, OpenError> {
-        Self::start(config, |_| false)
+        Self::start(Cryptoki::load, config, |_| false)
     }
 
     /// As [`open`](Self::open), but a token that does not work at the moment is waited for in the background, and the
@@ -94,13 +95,17 @@ impl Pkcs11Backend {
     /// # Errors
     /// What no waiting mends: a library that is no module, a refused PIN, a token without AES-GCM, a failed self-test.
     pub fn open_when_ready(config: Config) -> Result<Self, OpenError> {
-        Self::start(config, OpenError::may_pass)
+        Self::start(Cryptoki::load, config, OpenError::may_pass)
     }
 
-    fn start(config: Config, is_tolerable: impl Fn(&OpenError) -> bool) -> Result<Self, OpenError> {
+    pub(crate) fn start(
+        load: module::Load,
+        config: Config,
+        is_tolerable: impl Fn(&OpenError) -> bool,
+    ) -> Result<Self, OpenError> {
         config.check()?;
         let bell = Arc::default();
-        let module = Module::acquire(&config.module, config.parameters.as_deref(), &bell)?;
+        let module = Module::acquire(load, &config.module, config.parameters.as_deref(), &bell)?;
         let token = Arc::new(Token::new(config, Arc::clone(&module), Arc::clone(&bell)));
         let mut attendant = Attendant::new(Arc::clone(&token));
         let connected = match attendant.connect() {

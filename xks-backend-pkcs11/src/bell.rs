@@ -1,9 +1,8 @@
 //! A bell: wakes one thread that waits for it, at once or when it next waits.
 
-use std::{
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
-    time::Instant,
-};
+use std::{sync::PoisonError, time::Instant};
+
+use crate::sync::{Condvar, Mutex, MutexGuard, now};
 
 #[derive(Debug, Default)]
 pub(crate) struct Bell {
@@ -53,7 +52,7 @@ impl Bell {
             if std::mem::take(&mut state.is_rung) {
                 return Wake::Rung;
             }
-            let patience = time.saturating_duration_since(Instant::now());
+            let patience = time.saturating_duration_since(now());
             if patience.is_zero() {
                 return Wake::Time;
             }

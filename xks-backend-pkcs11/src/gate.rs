@@ -3,10 +3,11 @@
 //! Finalizing a module while a call is in it ends the process in some modules, so no call is made without an
 //! [`Entry`], and none is finalized without a [`Drained`].
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    thread,
-    time::{Duration, Instant},
+use std::time::Duration;
+
+use crate::sync::{
+    atomic::{AtomicU64, Ordering},
+    now, thread,
 };
 
 /// Set while nobody may enter; the other bits count who is inside.
@@ -19,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 pub(crate) struct Gate(AtomicU64);
 
 impl Gate {
-    pub(crate) const fn closed() -> Self {
+    pub(crate) fn closed() -> Self {
         Self(AtomicU64::new(CLOSED))
     }
 
@@ -38,12 +39,12 @@ impl Gate {
     /// the gate stays closed.
     pub(crate) fn drain(&self, patience: Duration) -> Option<Drained<'_>> {
         self.0.fetch_or(CLOSED, Ordering::SeqCst);
-        let end = Instant::now() + patience;
+        let end = now() + patience;
         loop {
             if self.inside() == 0 {
                 return Some(Drained(self));
             }
-            if Instant::now() >= end {
+            if now() >= end {
                 return None;
             }
             thread::sleep(PAUSE);
@@ -78,7 +79,7 @@ impl Drained<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicBool;
+    use std::{sync::atomic::AtomicBool, thread};
 
     use super::*;
 

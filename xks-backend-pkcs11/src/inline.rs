@@ -1,13 +1,16 @@
 //! Sessions for callers that call the module on their own threads.
 
 use std::{
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::PoisonError,
     time::{Duration, Instant},
 };
 
 use xks_core::{BackendError, BackendErrorKind};
 
-use crate::pool::{Load, REST};
+use crate::{
+    pool::{Load, REST},
+    sync::{Condvar, Mutex, MutexGuard, now},
+};
 
 /// The sessions; `P` is a place for one.
 pub(crate) struct Sessions<P> {
@@ -60,7 +63,7 @@ impl<P> Sessions<P> {
         &self,
         work: impl FnOnce(&mut P, Instant) -> Result<T, BackendError>,
     ) -> Result<T, BackendError> {
-        let deadline = Instant::now() + self.deadline;
+        let deadline = now() + self.deadline;
         loop {
             let mut taken = Taken {
                 sessions: self,
@@ -106,7 +109,7 @@ impl<P> Sessions<P> {
                     "the queue before the token is full",
                 ));
             }
-            let patience = deadline.saturating_duration_since(Instant::now());
+            let patience = deadline.saturating_duration_since(now());
             if patience.is_zero() {
                 state.timed_out += 1;
                 return Err(BackendError::new(
@@ -138,14 +141,14 @@ impl<P> Sessions<P> {
 
     /// Gives out no more sessions, closes those that are free, and waits for the others; says how many are still taken.
     pub(crate) fn stop_within(&self, patience: Duration) -> usize {
-        let end = Instant::now() + patience;
+        let end = now() + patience;
         let mut state = self.state();
         state.is_stopped = true;
         self.came_back.notify_all();
         loop {
             let mut free = std::mem::take(&mut state.free);
             free.extend(state.resting.drain(..).map(|(place, _)| place));
-            let patience = end.saturating_duration_since(Instant::now());
+            let patience = end.saturating_duration_since(now());
             if state.taken == 0 || patience.is_zero() {
                 let taken = state.taken;
                 drop(state);
@@ -172,7 +175,7 @@ impl<P> State<P> {
         if self.resting.is_empty() {
             return;
         }
-        let now = Instant::now();
+        let now = now();
         for (place, until) in std::mem::take(&mut self.resting) {
             if until <= now {
                 self.free.insert(0, place);
@@ -195,12 +198,15 @@ impl<P> Drop for Taken<'_, P> {
         let mut state = self.sessions.state();
         state.taken -= 1;
         match self.place.take() {
-            Some(place) if !self.is_fit => state.resting.push((place, Instant::now() + REST)),
+            Some(place) if !self.is_fit => state.resting.push((place, now() + REST)),
             place => state.free.extend(place),
         }
-        let is_awaited = state.waiting > 0 || state.is_stopped;
+        let (is_awaited, is_stopped) = (state.waiting > 0, state.is_stopped);
         drop(state);
-        if is_awaited {
+        if is_stopped {
+            // Several may wait for the end.
+            self.sessions.came_back.notify_all();
+        } else if is_awaited {
             self.sessions.came_back.notify_one();
         }
     }

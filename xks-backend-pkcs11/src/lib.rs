@@ -70,7 +70,7 @@
 //! system's locks. Do not fork after a backend was opened. Environment variables that a module reads are to be set
 //! before the process starts.
 
-// Unsafe code is in `raw.rs` alone.
+// Unsafe code is in `raw.rs` alone, and in the fake module of the tests.
 #![deny(unsafe_code)]
 
 mod attendant;
@@ -78,11 +78,16 @@ mod backend;
 mod bell;
 mod config;
 mod error;
+#[cfg(any(test, feature = "fake"))]
+#[doc(hidden)]
+pub mod fake;
 mod gate;
 mod gcm;
 mod health;
 mod inline;
 mod keys;
+#[cfg(all(test, any(model = "loom", model = "shuttle")))]
+mod models;
 mod module;
 mod pin;
 mod pool;
@@ -91,6 +96,7 @@ mod raw;
 mod request;
 mod return_code;
 mod session;
+mod sync;
 mod token;
 
 pub use self::{

@@ -19,7 +19,7 @@ use thiserror::Error;
 
 use crate::{
     bell::Bell,
-    error::{CallError, OpenError},
+    error::{CallError, LoadError, OpenError},
     gate::{Drained, Entry, Gate},
     raw::Cryptoki,
 };
@@ -72,10 +72,18 @@ pub(crate) enum NotReinitialized {
     Call(#[from] CallError),
 }
 
+/// What loads a library: [`Cryptoki::load`], but for tests.
+pub(crate) type Load = fn(&Path) -> Result<(Cryptoki, usize), LoadError>;
+
 impl Module {
     /// The module in a library, for a backend with this bell. To be followed by [`release`](Self::release).
-    pub(crate) fn acquire(path: &Path, parameters: Option<&str>, bell: &Arc<Bell>) -> Result<Arc<Self>, OpenError> {
-        let module = Self::loaded(path, parameters)?;
+    pub(crate) fn acquire(
+        load: Load,
+        path: &Path,
+        parameters: Option<&str>,
+        bell: &Arc<Bell>,
+    ) -> Result<Arc<Self>, OpenError> {
+        let module = Self::loaded(load, path, parameters)?;
         module.state().users.push(Arc::clone(bell));
         Ok(module)
     }
@@ -90,10 +98,10 @@ impl Module {
         Ok(())
     }
 
-    fn loaded(path: &Path, parameters: Option<&str>) -> Result<Arc<Self>, OpenError> {
+    fn loaded(load: Load, path: &Path, parameters: Option<&str>) -> Result<Arc<Self>, OpenError> {
         let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
         let modules = modules.get_or_insert_default();
-        let (cryptoki, address) = Cryptoki::load(path).map_err(|source| OpenError::Load {
+        let (cryptoki, address) = load(path).map_err(|source| OpenError::Load {
             path: path.to_owned(),
             source,
         })?;

@@ -22,8 +22,13 @@ use crate::{
 
 pub(crate) type Result<T = ()> = std::result::Result<T, CallError>;
 
+/// The function by which a module gives out all others.
+pub(crate) type GetFunctionList = unsafe extern "C" fn(*mut *mut ck::CK_FUNCTION_LIST) -> ck::CK_RV;
+
 /// What output buffers have beyond what they need by the standard: a tag and the IV that some HSMs append.
-const SLACK: usize = 16 + 16 + 32;
+pub(crate) const SLACK: usize = 16 + 16 + 32;
+/// More slots than a module has.
+pub(crate) const MOST_SLOTS: usize = 4096;
 /// The bits of a tag.
 const TAG_BITS: ck::CK_ULONG = 128;
 
@@ -67,6 +72,15 @@ impl Cryptoki {
             .ok()
             .and_then(|get_list| *get_list)
             .ok_or(LoadError::NoFunctionList)?;
+        // SAFETY: as above; and it stays loaded.
+        unsafe { Self::of(get_list) }
+    }
+
+    /// The module whose `C_GetFunctionList` this is.
+    ///
+    /// # Safety
+    /// The function and those of its list do as the standard says of them, and stay where they are.
+    pub(crate) unsafe fn of(get_list: GetFunctionList) -> std::result::Result<(Self, usize), LoadError> {
         let mut list = ptr::null_mut();
         // SAFETY: the argument is a place for a pointer, which lives until the call has returned.
         let code = unsafe { get_list(&raw mut list) };
@@ -77,10 +91,10 @@ impl Cryptoki {
         // SAFETY: the module answered that this points to its list, which begins with its version, whatever else there
         // is.
         let version = unsafe { ptr::addr_of!((*list).version).read_unaligned() };
-        if version.major < 2 {
+        if (version.major, version.minor) < (2, 1) {
             return Err(LoadError::Version(version.major, version.minor));
         }
-        // SAFETY: as above; from version 2.0 on, the lists of all versions begin with these functions.
+        // SAFETY: as above; from version 2.01 on, which added the last, the lists of all versions begin with these functions.
         let functions = unsafe { list.read_unaligned() };
         Ok((Self { list: functions }, list.addr()))
     }
@@ -105,16 +119,18 @@ impl Cryptoki {
 
     /// The slots that have a token.
     pub(crate) fn slots(&self) -> Result<Vec<ck::CK_SLOT_ID>> {
-        let mut slots: Vec<ck::CK_SLOT_ID> = Vec::new();
         // The number may grow between the two calls, in which case the second says so.
-        for _ in 0..3 {
+        let mut attempts = 3;
+        loop {
+            attempts -= 1;
             let mut count = 0;
             // SAFETY: a null pointer asks for the number alone, which is written to a place that lives long enough.
             unsafe { call!(self, Token, C_GetSlotList(ck::CK_TRUE, ptr::null_mut(), &raw mut count)) }?;
             if count == 0 {
                 return Ok(Vec::new());
             }
-            slots.resize(to_usize(count), 0);
+            let mut slots = vec![0; to_usize(count).min(MOST_SLOTS)];
+            count = to_ulong(slots.len());
             // SAFETY: there is room for `count` slots.
             let listed = unsafe {
                 call!(
@@ -124,15 +140,13 @@ impl Cryptoki {
                 )
             };
             match listed {
-                Err(error) if error.code().0 == ck::CKR_BUFFER_TOO_SMALL => {}
+                Err(error) if error.code().0 == ck::CKR_BUFFER_TOO_SMALL && attempts > 0 => {}
                 listed => {
-                    listed?;
                     slots.truncate(to_usize(count));
-                    break;
+                    return listed.map(|()| slots);
                 }
             }
         }
-        Ok(slots)
     }
 
     /// What a token says of itself.

@@ -18,6 +18,16 @@ pub(crate) struct Session {
     generation: u64,
 }
 
+impl Session {
+    pub(crate) const fn new(handle: ck::CK_SESSION_HANDLE, generation: u64) -> Self {
+        Self {
+            handle,
+            random: Vec::new(),
+            generation,
+        }
+    }
+}
+
 /// A place for one session of a module.
 pub(crate) struct Place {
     module: Arc<Module>,
@@ -43,11 +53,7 @@ impl Place {
             .filter(|session| session.generation == access.generation());
         let session = match kept {
             Some(session) => session,
-            None => Session {
-                handle: access.open_session(slot, read_write)?,
-                random: Vec::new(),
-                generation: access.generation(),
-            },
+            None => Session::new(access.open_session(slot, read_write)?, access.generation()),
         };
         Ok(self.session.insert(session))
     }

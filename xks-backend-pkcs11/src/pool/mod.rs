@@ -6,18 +6,20 @@ use std::{
     io,
     ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread,
+    sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
 use futures_channel::oneshot;
 use xks_core::{BackendError, BackendErrorKind};
 
-use crate::bell::{Bell, Wake};
+use crate::{
+    bell::{Bell, Wake},
+    sync::{Condvar, Mutex, MutexGuard, now, thread},
+};
 
 /// How exactly deadlines are kept when many are close together.
-const GRAIN: Duration = Duration::from_millis(1);
+pub(crate) const GRAIN: Duration = Duration::from_millis(1);
 
 /// How long a thread rests whose place is not fit for a request.
 pub(crate) const REST: Duration = Duration::from_secs(1);
@@ -63,8 +65,10 @@ struct State<P> {
 /// A request for a thread, and who waits for it.
 struct Job<P> {
     waiter: Arc<dyn Waiter>,
-    work: Box<dyn FnOnce(&mut P) + Send>,
+    work: Work<P>,
 }
+
+type Work<P> = Box<dyn FnOnce(&mut P) + Send>;
 
 /// Somebody who waits for an answer until a deadline.
 trait Waiter: Send + Sync {
@@ -190,7 +194,7 @@ impl<P: 'static> Pool<P> {
         &self,
         work: impl FnOnce(&mut P, Instant) -> Result<T, BackendError> + Send + 'static,
     ) -> Result<T, BackendError> {
-        let deadline = Instant::now() + self.shared.deadline;
+        let deadline = now() + self.shared.deadline;
         let (to, answer) = oneshot::channel();
         let reply = Arc::new(Reply {
             deadline,
@@ -228,10 +232,10 @@ impl<P: 'static> Pool<P> {
     /// Takes no more jobs, refuses those that wait, and waits for the threads to end; says how many have not by then.
     pub(crate) fn stop_within(&self, patience: Duration) -> usize {
         self.stop();
-        let end = Instant::now() + patience;
+        let end = now() + patience;
         let mut state = self.shared.state();
         while state.threads > 0 {
-            let patience = end.saturating_duration_since(Instant::now());
+            let patience = end.saturating_duration_since(now());
             if patience.is_zero() {
                 break;
             }
@@ -258,6 +262,11 @@ impl<P: 'static> Pool<P> {
 }
 
 impl<P> State<P> {
+    /// Answers one whose time was over before its job was taken up.
+    fn give_up_in_queue(&mut self, waiter: &dyn Waiter) {
+        self.timed_out += u64::from(waiter.give_up("no session was free in time"));
+    }
+
     /// Whether every thread hangs, and none is left to take its place.
     fn is_stuck(&self) -> bool {
         let is_lost = |worker: &Arc<Worker>| worker.call().written_off.is_some();
@@ -336,7 +345,8 @@ impl<P: 'static> Shared<P> {
         let mut place = (self.new_place)();
         loop {
             let mut is_fit = true;
-            if worker.does(None, || is_fit = (self.prepare)(&mut place)).is_break() {
+            worker.begins(None);
+            if worker.does(|| is_fit = (self.prepare)(&mut place)).is_break() {
                 break;
             }
             if !is_fit {
@@ -346,16 +356,13 @@ impl<P: 'static> Shared<P> {
                 }
                 continue;
             }
-            let Some(Job { waiter, work }) = self.next_job() else {
+            let Some(work) = self.next_job(worker) else {
                 break;
             };
-            if !waiter.is_there() {
-                continue; // the caller has gone, or its time is over
-            }
             // The answer of a job that panics is that its thread has ended; the thread itself goes on.
             let mut has_panicked = false;
             let attempt = || has_panicked = catch_unwind(AssertUnwindSafe(|| work(&mut place))).is_err();
-            let next = worker.does(Some(waiter), attempt);
+            let next = worker.does(attempt);
             if has_panicked {
                 tracing::error!("a request's call of the PKCS#11 module panicked");
                 place = (self.new_place)();
@@ -368,12 +375,18 @@ impl<P: 'static> Shared<P> {
         self.state().workers.retain(|other| !Arc::ptr_eq(other, worker));
     }
 
-    /// The next job; none when there are to be no more.
-    fn next_job(&self) -> Option<Job<P>> {
+    /// The next job that somebody waits for; none when there are to be no more. It leaves the queue and becomes the
+    /// worker's in one step, so that the timekeeper always sees it.
+    fn next_job(&self, worker: &Worker) -> Option<Work<P>> {
         let mut state = self.state();
         loop {
-            if let Some(job) = state.queue.pop_front() {
-                return Some(job);
+            while let Some(Job { waiter, work }) = state.queue.pop_front() {
+                if waiter.deadline() <= now() {
+                    state.give_up_in_queue(&*waiter);
+                } else if waiter.is_there() {
+                    worker.begins(Some(waiter));
+                    return Some(work);
+                }
             }
             if state.is_stopped {
                 return None;
@@ -401,9 +414,10 @@ impl<P: 'static> Shared<P> {
     /// The life of the timekeeper. All requests have the same time, so that the one which came first is over first, and
     /// none that has not come yet is over before as much time has passed.
     fn keep_time(self: &Arc<Self>) {
-        let mut next = Instant::now() + self.deadline;
+        // Requests may have come before this thread.
+        let mut next = now();
         while self.bell.wait_until(next) != Wake::Stopped {
-            let now = Instant::now();
+            let now = now();
             next = (now + self.deadline).min(self.answer_late(now)).max(now + GRAIN);
         }
     }
@@ -417,9 +431,8 @@ impl<P: 'static> Shared<P> {
                 next = next.min(first.waiter.deadline());
                 break;
             }
-            let late = state.queue.pop_front();
-            if late.is_some_and(|job| job.waiter.give_up("no session was free in time")) {
-                state.timed_out += 1;
+            if let Some(late) = state.queue.pop_front() {
+                state.give_up_in_queue(&*late.waiter);
             }
         }
         let mut lost = Vec::new();
@@ -477,9 +490,13 @@ impl<P: 'static> Shared<P> {
 }
 
 impl Worker {
-    /// Does something that may take longer than it should. Break: another thread has taken this one's place meanwhile.
-    fn does(&self, waiter: Option<Arc<dyn Waiter>>, work: impl FnOnce()) -> ControlFlow<()> {
-        self.call().running = Some((Instant::now(), waiter));
+    /// From now on it is at something.
+    fn begins(&self, waiter: Option<Arc<dyn Waiter>>) {
+        self.call().running = Some((now(), waiter));
+    }
+
+    /// Does what it has begun. Break: it took so long that another thread has taken this one's place.
+    fn does(&self, work: impl FnOnce()) -> ControlFlow<()> {
         work();
         let mut call = self.call();
         call.running = None;

@@ -66,7 +66,7 @@ pub(crate) fn load(path: &Path) -> std::io::Result<Loaded> {
     Ok(parse(&path, &text))
 }
 
-fn parse(path: &Path, text: &str) -> Loaded {
+pub(crate) fn parse(path: &Path, text: &str) -> Loaded {
     let source = Source::new(path, text);
     let module = env::var_os(MODULE_VARIABLE)
         .filter(|module| !module.is_empty())

@@ -1,0 +1,168 @@
+//! `xks-proxy`: an AWS KMS external key store proxy, for production.
+//!
+//! This is a program. The library holds its inside, so that what reads its settings can be fuzzed; none of it is an API
+//! that stays. Who wants to embed a proxy takes `xks-core` and `xks-http`.
+//!
+//! ```text
+//! lib        command line, exit status                                  reading  what a settings text comes to, for the fuzzer
+//! settings   what it is told: our format, or the sample proxy's         demo     what it serves without
+//! life       from the settings to the end                               summary  what it says of itself
+//! app        what is in force: key stores, backends, certificates       reload   replaces it
+//! backends   the key managers           limits, described               layers around one
+//! server     phases, the end            listener, api, connection, tls  one connection and its time limits
+//! auxiliary  listeners for health and metrics
+//! health, metrics, log, service_manager                                 what others learn of it
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod api;
+mod app;
+mod auxiliary;
+mod backends;
+mod command_line;
+mod connection;
+mod credential;
+mod demo;
+mod described;
+mod health;
+mod life;
+mod limits;
+mod listener;
+mod log;
+mod metrics;
+mod process;
+mod reading;
+mod reload;
+mod server;
+mod service_manager;
+mod settings;
+mod summary;
+mod tls;
+
+use std::{
+    env,
+    error::Error,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, anyhow};
+use clap::Parser as _;
+use thiserror::Error;
+
+use crate::{
+    command_line::{Command, CommandLine, SETTINGS_VARIABLE},
+    settings::Loaded,
+};
+
+#[doc(hidden)]
+pub use crate::reading::{Reading, read_settings};
+
+/// The exit status when the settings are wrong, and when a token refuses its PIN: whoever starts the program anew by itself
+/// should not do so then, for HSMs lock. They are `EX_CONFIG` and `EX_NOPERM` of `sysexits.h`.
+pub(crate) const WRONG_SETTINGS: u8 = 78;
+pub(crate) const PIN_REFUSED: u8 = 77;
+
+/// What the program does: reads the command line, obeys it, and says how that went.
+#[must_use]
+pub fn main() -> ExitCode {
+    let command_line = CommandLine::parse();
+    let done = match command_line.command {
+        Some(Command::Check { file }) => check(&file),
+        Some(Command::Convert { file }) => convert(&file),
+        Some(Command::NewCredential { uri_path_prefix }) => credential::new()
+            .and_then(|new| print(&credential::text(&new, &uri_path_prefix)).map(|()| ExitCode::SUCCESS)),
+        None => {
+            let of_environment = || {
+                env::var_os(SETTINGS_VARIABLE)
+                    .filter(|file| !file.is_empty())
+                    .map(PathBuf::from)
+            };
+            life::serve(
+                command_line.config.or_else(of_environment).as_deref(),
+                command_line.listen,
+            )
+        }
+    };
+    done.unwrap_or_else(|error| {
+        let _ = writeln!(io::stderr(), "xks-proxy: {}", with_causes(&*error));
+        match error.is::<SettingsUnreadable>() {
+            true => WRONG_SETTINGS.into(),
+            false => ExitCode::FAILURE,
+        }
+    })
+}
+
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .context("cannot write to standard output")
+}
+
+/// An error and what caused it, in one line.
+pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+pub(crate) fn load(file: &Path) -> anyhow::Result<Loaded> {
+    settings::load(file).map_err(|source| {
+        let file = file.to_owned();
+        SettingsUnreadable { file, source }.into()
+    })
+}
+
+#[derive(Debug, Error)]
+#[error("cannot read the settings from {}", file.display())]
+struct SettingsUnreadable {
+    file: PathBuf,
+    source: io::Error,
+}
+
+fn check(file: &Path) -> anyhow::Result<ExitCode> {
+    let loaded = load(file)?;
+    let (errors, warnings) = (loaded.errors(), loaded.warnings());
+    let plural = |number: usize, word: &str| format!("{number} {word}{}", if number == 1 { "" } else { "s" });
+    let mut text: String = loaded.problems.iter().map(|problem| format!("{problem}\n")).collect();
+    text.push_str(&format!(
+        "{}, {}\n",
+        plural(errors, "error"),
+        plural(warnings, "warning")
+    ));
+    print(&text)?;
+    Ok(if errors == 0 {
+        ExitCode::SUCCESS
+    } else {
+        WRONG_SETTINGS.into()
+    })
+}
+
+fn convert(file: &Path) -> anyhow::Result<ExitCode> {
+    let loaded = load(file)?;
+    report(&loaded)?;
+    let Some(settings) = &loaded.settings else {
+        return Ok(WRONG_SETTINGS.into());
+    };
+    if !loaded.is_sample_proxys {
+        return Err(anyhow!("{} is in this program's format already", file.display()));
+    }
+    print(&settings::to_our_format(settings))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Problems, to standard error.
+pub(crate) fn report(loaded: &Loaded) -> anyhow::Result<()> {
+    let text: String = loaded.problems.iter().map(|problem| format!("{problem}\n")).collect();
+    io::stderr()
+        .write_all(text.as_bytes())
+        .context("cannot write to standard error")
+}

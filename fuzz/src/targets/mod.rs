@@ -1,0 +1,8 @@
+//! One file for each kind of target.
+
+pub mod base64;
+pub mod bodies;
+pub mod differential;
+pub mod exchanges;
+pub mod settings;
+pub mod text_types;

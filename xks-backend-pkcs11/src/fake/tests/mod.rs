@@ -1,0 +1,79 @@
+//! The `unsafe` room with answers of every kind: right ones, wrong ones, and lengths that lie. The memory is watched by
+//! whatever runs these tests: Miri, the address sanitizer, valgrind.
+
+mod backend;
+mod ciphers;
+mod loading;
+mod objects;
+mod tokens;
+
+use std::{cell::Cell, rc::Rc};
+
+use cryptoki_sys as ck;
+
+use super::{
+    call::Call,
+    list::{self, Answering},
+    wild,
+};
+use crate::{
+    error::CallError,
+    raw::{Cryptoki, Gcm},
+};
+
+/// A module that answers so for as long as the guard lives.
+fn module(answer: impl FnMut(Call<'_>) -> ck::CK_RV + 'static) -> (Cryptoki, Answering) {
+    let (cryptoki, _) = list::cryptoki().unwrap();
+    (cryptoki, list::answer_by(answer))
+}
+
+#[track_caller]
+fn assert_fails<T>(outcome: Result<T, CallError>, function: &str, code: ck::CK_RV) {
+    let error = outcome.map(|_| ()).unwrap_err();
+    assert_eq!((error.function(), error.code().0), (function, code));
+}
+
+fn gcm(iv: &mut [u8]) -> Gcm<'_> {
+    Gcm {
+        iv,
+        iv_bits: 96,
+        aad: b"aad",
+    }
+}
+
+/// Counts calls.
+#[derive(Clone, Default)]
+struct Count(Rc<Cell<usize>>);
+
+impl Count {
+    fn next(&self) -> usize {
+        let number = self.0.get();
+        self.0.set(number + 1);
+        number
+    }
+
+    fn get(&self) -> usize {
+        self.0.get()
+    }
+}
+
+/// A thousand modules, each of which answers differently.
+#[test]
+fn nothing_that_a_module_says_leads_astray() {
+    wild(&[]);
+    let mut state = 1_u64;
+    let mut byte = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        state.to_be_bytes()[0]
+    };
+    for round in 0..if cfg!(miri) { 40 } else { 1000 } {
+        let mut bytes: Vec<u8> = (0..round % 512).map(|_| byte()).collect();
+        if round % 2 == 0 {
+            // Mostly the right answers, so that it gets far.
+            bytes.iter_mut().for_each(|byte| *byte = byte.saturating_sub(120));
+        }
+        wild(&bytes);
+    }
+}

@@ -7,7 +7,13 @@ use std::{
     time::Duration,
 };
 
-use xks_core::testkit::conformance::{CONTRACTS, Contract, Fixture, Problem, require};
+use xks_core::{
+    BackendErrorKind, HealthStatus, KeyStatus,
+    testkit::{
+        FailingBackend, Fault, Method, When,
+        conformance::{CONTRACTS, Contract, Finding, Fixture, Problem, check, require},
+    },
+};
 
 use crate::{
     broken::{Broken, Defect},
@@ -168,6 +174,48 @@ fn every_weak_backend_is_caught() {
             fixture = fixture.value(VALUE);
         }
         assert_is_caught(weakness, expected, fixture);
+    }
+}
+
+/// Each fault that [`FailingBackend`] knows, now and then or, where few calls are made, always.
+#[test]
+fn what_fails_now_and_then_is_noticed() {
+    let now_and_then = [
+        (Method::Encrypt, Fault::FlipCiphertext),
+        (Method::Encrypt, Fault::FlipTag),
+        (Method::Encrypt, Fault::FlipIv),
+        (Method::Encrypt, Fault::Lengthen),
+        (Method::Encrypt, Fault::Shorten),
+        (Method::Encrypt, Fault::AppendTag),
+        (Method::Encrypt, Fault::OtherAad),
+        (Method::Encrypt, Fault::Error(BackendErrorKind::Throttled)),
+        (Method::Decrypt, Fault::FlipPlaintext),
+        (Method::Decrypt, Fault::Lengthen),
+        (Method::Decrypt, Fault::Shorten),
+        (Method::Decrypt, Fault::Error(BackendErrorKind::InvalidCiphertext)),
+        (Method::Decrypt, Fault::Panic),
+    ];
+    let always = [
+        (Method::Encrypt, Fault::DropMetadata),
+        (Method::KeyMetadata, Fault::Status(KeyStatus::Disabled)),
+        (Method::KeyMetadata, Fault::OtherSpec),
+        (Method::Trial, Fault::FlipPlaintext),
+        (Method::Health, Fault::Health(HealthStatus::Unavailable)),
+    ];
+    let now_and_then = now_and_then.map(|(method, fault)| (method, fault, When::every(41)));
+    let always = always.map(|(method, fault)| (method, fault, When::always()));
+    for (method, fault, when) in now_and_then.into_iter().chain(always) {
+        let backend = FailingBackend::around(Arc::new(Good::new()));
+        backend.faults().set(method, fault, when);
+        let findings = check(Fixture::new(Arc::new(backend), "usable").iv_calls(40));
+        let broken = |finding: &&Finding| matches!(finding.problem, Some(Problem::Broken(_)));
+        let caught: Vec<_> = findings
+            .iter()
+            .filter(broken)
+            .map(|finding| finding.contract.name)
+            .collect();
+        println!("{method:?} {fault:?}\n    {}", caught.join(" "));
+        assert!(!caught.is_empty(), "{method:?} {fault:?} {when:?} was not noticed");
     }
 }
 

@@ -288,9 +288,8 @@ impl Token {
     /// was the ciphertext.
     fn ask_canary(&self, place: &mut Place, key: Option<&Key>, error: &CallError) -> Result<(), BackendError> {
         let (connection, access) = self.enter()?;
-        let key = key.filter(|key| key.permits(KeyUsage::Encrypt)).map(|key| key.handle);
-        let key = key.or(connection.test_key);
-        let mut sing = || {
+        let own = key.filter(|key| key.permits(KeyUsage::Encrypt)).map(|key| key.handle);
+        let mut sing = |key| {
             let session = place.session(&access, connection.slot, connection.read_write)?;
             let Some(key) = key else {
                 // All that can be done without a key: whether the token answers.
@@ -302,7 +301,14 @@ impl Token {
             let opened = gcm::open(&access, session.handle, key, &sealed.iv, CANARY, &both)?;
             Ok(*opened == CANARY)
         };
-        match sing() {
+        let mut sung = sing(own.or(connection.test_key));
+        if let (Some(_), Err(Setback::Call(canary))) = (own, &sung)
+            && self.config.quirks.verdict(canary) == Verdict::Fail(BackendErrorKind::KeyUsage)
+        {
+            // The key may not encrypt any more, which was not known yet.
+            sung = sing(connection.test_key);
+        }
+        match sung {
             Ok(true) => Ok(()),
             Ok(false) => Err(failure(Verdict::Unwell, error)),
             Err(Setback::Final(error)) => Err(error),

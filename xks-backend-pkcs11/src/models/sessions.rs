@@ -112,3 +112,24 @@ fn an_end_waits_for_all_and_for_nothing_else() {
         }
     });
 }
+
+/// Whoever waits for a session is refused when the end comes, also when none comes back.
+#[test]
+fn an_end_refuses_those_who_wait() {
+    check(WAYS, || {
+        let sessions = sessions(1, 1);
+        let outcome = sessions.run(|_, _| {
+            let waiter = {
+                let sessions = Arc::clone(&sessions);
+                thread::spawn(move || sessions.run(|_, _| Ok(())).map_err(|error| error.kind()))
+            };
+            while sessions.load().queued == 0 {
+                thread::yield_now();
+            }
+            assert_eq!(sessions.stop_within(Duration::ZERO), 1);
+            assert_eq!(waiter.join().unwrap(), Err(BackendErrorKind::Unavailable));
+            Ok(())
+        });
+        outcome.unwrap();
+    });
+}

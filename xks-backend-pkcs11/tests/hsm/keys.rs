@@ -1,7 +1,7 @@
 //! Which key an external key id names, and what is said of it.
 
 use xks_backend_pkcs11::{Dispatch, KeyLookup, KeyName};
-use xks_core::{BackendErrorKind, KeySpec, KeyStatus, KeyUsage};
+use xks_core::{BackendErrorKind, Encrypted, KeySpec, KeyStatus, KeyUsage};
 use xks_pkcs11_fixture::{
     Function, KeyKind, KeyTemplate, Permission, Shim, own_process, softhsm_path, sys::CKR_DEVICE_ERROR,
 };
@@ -53,6 +53,30 @@ fn metadata_comes_from_the_attributes() {
             assert_fails(metadata(&backend, "absent").await, BackendErrorKind::KeyNotFound);
             assert_fails(encrypt(&backend, "absent", b"").await, BackendErrorKind::KeyNotFound);
         });
+    });
+}
+
+/// DEC-3: a key may not encrypt any more, which the backend does not know yet. A changed ciphertext is invalid all the same,
+/// and nobody takes the token for broken.
+#[test]
+fn a_changed_ciphertext_is_invalid_when_its_key_may_only_decrypt_now() {
+    let test = "keys::a_changed_ciphertext_is_invalid_when_its_key_may_only_decrypt_now";
+    own_process(test, |hsm| {
+        hsm.token(TOKEN, PIN);
+        hsm.key(TOKEN, &KeyTemplate::aes256("changing"));
+        for dispatch in [Dispatch::Inline, Dispatch::Threads] {
+            hsm.permit(TOKEN, "changing", Permission::Encrypt, true);
+            let backend = open(config(&softhsm_path()).dispatch(dispatch));
+            let encrypted = run(encrypt(&backend, "changing", b"plaintext")).unwrap();
+            hsm.permit(TOKEN, "changing", Permission::Encrypt, false);
+            let mut changed = encrypted.ciphertext().to_vec();
+            changed[0] ^= 1;
+            let (iv, tag) = (*encrypted.iv(), *encrypted.tag());
+            let changed = Encrypted::new(changed, iv, tag, encrypted.bound_aad().clone());
+            let outcome = run(crate::support::decrypt(&backend, "changing", &changed));
+            assert_fails(outcome, BackendErrorKind::InvalidCiphertext);
+            assert_eq!(backend.status().problem, None);
+        }
     });
 }
 

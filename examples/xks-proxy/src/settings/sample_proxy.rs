@@ -151,7 +151,8 @@ fn log(mut table: Table<'_, '_>) -> LogSettings {
     let to_stdout = table.flag("is_stdout_writer_enabled").unwrap_or(false);
     let to_file = table.flag("is_file_writer_enabled").unwrap_or(false);
     let directory = table.path("directory").map(|directory| directory.value);
-    let prefix = table.text("file_prefix").map(|prefix| prefix.value);
+    let prefix = table.text("file_prefix");
+    shared::check_file_prefix(table.source, prefix.as_ref().filter(|_| to_file));
     let rotations = [
         ("MINUTELY", Rotation::Minutely),
         ("HOURLY", Rotation::Hourly),
@@ -169,7 +170,7 @@ fn log(mut table: Table<'_, '_>) -> LogSettings {
         output: if to_stdout { LogOutput::Stdout } else { LogOutput::None },
         file: directory.filter(|_| to_file).map(|directory| LogFile {
             directory,
-            prefix: prefix.unwrap_or_else(|| "xks-proxy.log".to_owned()),
+            prefix: prefix.map_or_else(|| "xks-proxy.log".to_owned(), |prefix| prefix.value),
             rotation,
             keep: None,
         }),
@@ -251,9 +252,14 @@ const LOGGED_MODULE: &str = "PKCS11_LOGGER_LIBRARY_PATH";
 /// `[pkcs11_logger]`: what a logging module around the HSM's own reads from the environment.
 fn logger_environment(mut table: Table<'_, '_>) -> Vec<(String, String)> {
     let keys = [LOGGED_MODULE, "PKCS11_LOGGER_LOG_FILE_PATH", "PKCS11_LOGGER_FLAGS"];
-    keys.into_iter()
-        .filter_map(|key| Some((key.to_owned(), table.text_or_number(key)?)))
-        .collect()
+    let variables = keys.into_iter().filter_map(|key| {
+        let value = table.text_or_number(key)?;
+        if !shared::is_variable(key, &value) {
+            table.error(&format!("`{key}` has a NUL, which no variable can have"));
+        }
+        Some((key.to_owned(), value))
+    });
+    variables.collect()
 }
 
 /// `[hsm_capabilities]`: who makes the IVs.

@@ -126,6 +126,21 @@ pub(super) fn module(
     Some(path)
 }
 
+/// What the names of log files begin with.
+pub(super) fn check_file_prefix(source: &Source<'_>, prefix: Option<&Item<String>>) {
+    if let Some(prefix) = prefix
+        && (prefix.value.is_empty() || prefix.value.contains(['/', '\0']))
+    {
+        let wrong = "the prefix is the beginning of a file's name, without a slash";
+        source.error(prefix.span.clone(), wrong);
+    }
+}
+
+/// Whether the environment can have a variable of this name and value.
+pub(super) fn is_variable(name: &str, value: &str) -> bool {
+    !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0')
+}
+
 /// ENC-7: Base64 of 1 to 20 bytes.
 pub(super) fn ciphertext_metadata(source: &Source<'_>, text: Item<String>) -> Option<CiphertextMetadata> {
     let bytes = BASE64_STANDARD.decode(&text.value).unwrap_or_default();

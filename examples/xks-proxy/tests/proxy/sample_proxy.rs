@@ -201,6 +201,9 @@ fn what_cannot_be_kept_is_refused() {
         ),
         ("is_tls_enabled = false", "", "`is_tls_enabled` is missing"),
         ("can_generate_iv = false", "", "`can_generate_iv` is missing"),
+        ("file_prefix = \"sample.log\"", "file_prefix = \"a/b\"", "without a slash"),
+        ("file_prefix = \"sample.log\"", "file_prefix = \"\"", "the prefix is"),
+        ("[limits]", "[pkcs11_logger]\nPKCS11_LOGGER_FLAGS = \"1\\u00002\"\n[limits]", "has a NUL"),
     ] {
         let old = Old::new("softhsm").with(line, other);
         let (code, printed) = old.check();

@@ -15,7 +15,7 @@ use std::{
 use xks_core::Zeroizing;
 
 use super::{
-    SecretOrigin, ServerSettings, Settings,
+    SecretOrigin, ServerSettings, Settings, shared,
     table::{Item, Table},
 };
 
@@ -82,7 +82,7 @@ pub(super) const DEFAULT_WATCH: Duration = Duration::from_secs(2);
 fn environment(table: Table<'_, '_>) -> Vec<(String, String)> {
     let source = table.source;
     let variables = table.into_texts().into_iter().filter(|(name, value)| {
-        let is_legal = !name.is_empty() && !name.contains(['=', '\0']) && !value.value.contains('\0');
+        let is_legal = shared::is_variable(name, &value.value);
         if !is_legal {
             source.error(
                 value.span.clone(),

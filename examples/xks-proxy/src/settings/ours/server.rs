@@ -148,18 +148,13 @@ pub(super) fn log(mut table: Table<'_, '_>) -> LogSettings {
     ];
     let file = table.table("file").and_then(|mut table| {
         let directory = table.path("directory");
-        let prefix = table.text("prefix").map(|item| item.value);
-        if prefix
-            .as_ref()
-            .is_some_and(|prefix| prefix.is_empty() || prefix.contains('/'))
-        {
-            table.error("`prefix` is the beginning of a file's name, without a slash");
-        }
+        let prefix = table.text("prefix");
+        shared::check_file_prefix(table.source, prefix.as_ref());
         let rotation = table.one_of("rotation", &rotations).unwrap_or(Rotation::Daily);
         let keep = table.number("keep", 2..=100_000); // of one, a restart would leave none
         Some(LogFile {
             directory: table.needed("directory", directory)?.value,
-            prefix: prefix.unwrap_or_else(|| "xks-proxy.log".to_owned()),
+            prefix: prefix.map_or_else(|| "xks-proxy.log".to_owned(), |prefix| prefix.value),
             rotation,
             keep,
         })

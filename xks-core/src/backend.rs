@@ -25,6 +25,10 @@ use crate::{
 /// * authenticate exactly the bytes of [`BoundAad::as_bytes`](crate::BoundAad::as_bytes);
 /// * return the 16-byte tag apart from the ciphertext, which is as long as the plaintext;
 /// * report usage and status as they are at this moment, and keep to them (ENC-11, DEC-4);
+/// * take a key id as it is, to the case of its letters (URI-3);
+/// * serve calls from many threads and tasks at once, and give each its own answer;
+/// * decrypt in earnest when the pipeline tries what it is about to return (ENC-10), see
+///   [`is_trial`](DecryptRequest::is_trial);
 /// * never log plaintext or key material (ENC-12, DEC-5);
 /// * where you are several key managers, say which one has the request, with
 ///   [`note_served_by`](EncryptRequest::note_served_by), for the audit record (LOG-1). A [`Fleet`](crate::Fleet) does
@@ -44,7 +48,8 @@ use crate::{
 ///
 /// # Conformance
 /// One line in the backend's own tests holds it against all of this, with a test for each rule: see
-/// `xks_core::testkit::conformance`, of the feature `testkit`.
+/// `xks_core::testkit::conformance`, of the feature `testkit`. What the fixture has no key or hook for is not tried, and
+/// a line says so; with `all` behind the fixture it fails.
 /// ```
 #[cfg_attr(
     feature = "testkit",

@@ -42,6 +42,7 @@ pub(crate) fn check(backend: Pkcs11Backend, quirks: Quirks) {
     }
     // A token cannot disable a key, and takes part in no restart here. Outages are tried where the shim can make them.
     let expected = [
+        "ciphertexts_outlive_a_restart",
         "ivs_do_not_begin_anew",
         "disabled_keys_are_refused",
         "a_change_of_status_is_seen",

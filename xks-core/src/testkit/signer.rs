@@ -1,6 +1,7 @@
 //! Signature Version 4, made the long way round: nothing here is shared with the verifier.
 
 use std::{
+    collections::BTreeMap,
     fmt::{self, Write as _},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -49,7 +50,7 @@ impl Signer {
     }
 
     /// All headers to send: those given, in lower case, each of which is signed, then `x-amz-date` and `authorization`.
-    /// `path` is the path alone; `headers` should have `host`, once.
+    /// `path` is the path alone; `headers` should have `host`, once, and may have others more than once.
     #[must_use]
     pub fn sign(
         &self,
@@ -65,14 +66,16 @@ impl Signer {
             .iter()
             .map(|(name, value)| (name.to_ascii_lowercase(), (*value).to_owned()));
         let mut headers: Vec<_> = headers.chain([("x-amz-date".to_owned(), date.clone())]).collect();
-        let mut signed = headers.clone();
-        signed.sort();
-        let names: Vec<_> = signed.iter().map(|(name, _)| name.as_str()).collect();
+        let mut signed = BTreeMap::<_, Vec<_>>::new();
+        for (name, value) in &headers {
+            let words: Vec<_> = value.split(' ').filter(|word| !word.is_empty()).collect();
+            signed.entry(name.as_str()).or_default().push(words.join(" "));
+        }
+        let names: Vec<_> = signed.keys().copied().collect();
         let names = names.join(";");
         let mut canonical = format!("{method}\n{path}\n\n");
-        for (name, value) in &signed {
-            let words: Vec<_> = value.split(' ').filter(|word| !word.is_empty()).collect();
-            canonical.extend([name, ":", &words.join(" "), "\n"]);
+        for (name, values) in &signed {
+            canonical.extend([name, ":", &values.join(","), "\n"]);
         }
         canonical.extend(["\n", &names, "\n", &hex(&Sha256::digest(body))]);
 

@@ -211,6 +211,7 @@ fn what_was_not_tried_is_said() {
         .collect();
     let expected = [
         "software_agrees",
+        "ciphertexts_outlive_a_restart",
         "keys_are_kept_apart",
         "ivs_do_not_begin_anew",
         "keys_that_only_encrypt",

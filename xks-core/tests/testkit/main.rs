@@ -15,3 +15,4 @@ mod good;
 mod mutants;
 mod signing;
 mod sly;
+mod weak;

@@ -1,17 +1,25 @@
 //! The kit finds each defect, and says which contract it breaks.
 
 use std::{
+    fmt::Debug,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering::SeqCst},
     time::Duration,
 };
 
-use xks_core::testkit::conformance::{CONTRACTS, Contract, Fixture, Problem, require};
+use xks_core::{
+    BackendErrorKind, HealthStatus, KeyStatus,
+    testkit::{
+        FailingBackend, Fault, Method, When,
+        conformance::{CONTRACTS, Contract, Finding, Fixture, Problem, check, require},
+    },
+};
 
 use crate::{
     broken::{Broken, Defect},
-    good::{Good, fixture},
+    good::{Good, VALUE, fixture},
     sly::{Flaw, Sly},
+    weak::{Weak, Weakness},
 };
 
 const MUTANTS: &[(Defect, &str)] = &[
@@ -98,10 +106,23 @@ const SLY: &[(Flaw, &str)] = &[
     (Flaw::RemembersForTrials, "trial_decryptions_are_decryptions"),
     (Flaw::StumblesAfterABadTag, "any_change_of_the_tag_is_noticed"),
     (Flaw::CachesStatus, "a_change_of_status_is_seen"),
+    (Flaw::ForgetsAtARestart, "ciphertexts_outlive_a_restart"),
     (Flaw::StaysDegraded, "health_follows"),
     (Flaw::TwoMembersOfOneName, "health_is_told"),
     (Flaw::ControlCharacterInAName, "health_is_told"),
     (Flaw::TellsPlaintextWhenItFails, "outages_tell_no_plaintext"),
+];
+
+/// Their fixture has no value of the key, but for the one that tells it.
+const WEAK: &[(Weakness, &str)] = &[
+    (Weakness::ShowsIvsThatItDoesNotUse, "ciphertexts_hide_the_plaintext"),
+    (Weakness::EncryptsOnlyTheStart, "ciphertexts_hide_the_plaintext"),
+    (Weakness::RepeatsItsKeystream, "ciphertexts_hide_the_plaintext"),
+    (Weakness::PadsAShortTag, "ciphertexts_hide_the_plaintext"),
+    (Weakness::RacesForIvs, "ivs_never_repeat"),
+    (Weakness::LogsPlaintext, "logs_tell_no_plaintext"),
+    (Weakness::LogsPlaintextOfDecryptions, "logs_tell_no_plaintext"),
+    (Weakness::TellsTheKey, "failures_tell_no_plaintext"),
 ];
 
 fn contract(name: &str) -> &'static Contract {
@@ -120,10 +141,7 @@ fn every_broken_backend_is_caught() {
         if matches!(defect, Defect::LeaksPlaces | Defect::StaysBusy | Defect::AlwaysActive) {
             fixture = fixture.patience(Duration::from_secs(2)); // they hang, or say something for a minute
         }
-        match contract(expected).check(&Arc::new(fixture)) {
-            Err(Problem::Broken(how)) => println!("{defect:?}\n    {expected}: {how}"),
-            other => panic!("{defect:?} passed {expected}: {other:?}"),
-        }
+        assert_is_caught(defect, expected, fixture);
     }
 }
 
@@ -133,6 +151,7 @@ fn every_sly_backend_is_caught() {
         let backend = Sly::new(*flaw);
         let (to_break, to_switch) = (Arc::clone(&backend), Arc::clone(&backend));
         let mut fixture = fixture(backend)
+            .restarted(Sly::new(*flaw))
             .switch("switched", move |on| {
                 to_switch.good().is_switched_off.store(!on, SeqCst);
             })
@@ -143,10 +162,67 @@ fn every_sly_backend_is_caught() {
         ) {
             fixture = fixture.patience(Duration::from_secs(2)); // they hang, or say something for a minute
         }
-        match contract(expected).check(&Arc::new(fixture)) {
-            Err(Problem::Broken(how)) => println!("{flaw:?}\n    {expected}: {how}"),
-            other => panic!("{flaw:?} passed {expected}: {other:?}"),
+        assert_is_caught(flaw, expected, fixture);
+    }
+}
+
+#[test]
+fn every_weak_backend_is_caught() {
+    for (weakness, expected) in WEAK {
+        let mut fixture = Fixture::new(Weak::new(*weakness), "usable");
+        if *weakness == Weakness::TellsTheKey {
+            fixture = fixture.value(VALUE);
         }
+        assert_is_caught(weakness, expected, fixture);
+    }
+}
+
+/// Each fault that [`FailingBackend`] knows, now and then or, where few calls are made, always.
+#[test]
+fn what_fails_now_and_then_is_noticed() {
+    let now_and_then = [
+        (Method::Encrypt, Fault::FlipCiphertext),
+        (Method::Encrypt, Fault::FlipTag),
+        (Method::Encrypt, Fault::FlipIv),
+        (Method::Encrypt, Fault::Lengthen),
+        (Method::Encrypt, Fault::Shorten),
+        (Method::Encrypt, Fault::AppendTag),
+        (Method::Encrypt, Fault::OtherAad),
+        (Method::Encrypt, Fault::Error(BackendErrorKind::Throttled)),
+        (Method::Decrypt, Fault::FlipPlaintext),
+        (Method::Decrypt, Fault::Lengthen),
+        (Method::Decrypt, Fault::Shorten),
+        (Method::Decrypt, Fault::Error(BackendErrorKind::InvalidCiphertext)),
+        (Method::Decrypt, Fault::Panic),
+    ];
+    let always = [
+        (Method::Encrypt, Fault::DropMetadata),
+        (Method::KeyMetadata, Fault::Status(KeyStatus::Disabled)),
+        (Method::KeyMetadata, Fault::OtherSpec),
+        (Method::Trial, Fault::FlipPlaintext),
+        (Method::Health, Fault::Health(HealthStatus::Unavailable)),
+    ];
+    let now_and_then = now_and_then.map(|(method, fault)| (method, fault, When::every(41)));
+    let always = always.map(|(method, fault)| (method, fault, When::always()));
+    for (method, fault, when) in now_and_then.into_iter().chain(always) {
+        let backend = FailingBackend::around(Arc::new(Good::new()));
+        backend.faults().set(method, fault, when);
+        let findings = check(Fixture::new(Arc::new(backend), "usable").iv_calls(40));
+        let broken = |finding: &&Finding| matches!(finding.problem, Some(Problem::Broken(_)));
+        let caught: Vec<_> = findings
+            .iter()
+            .filter(broken)
+            .map(|finding| finding.contract.name)
+            .collect();
+        println!("{method:?} {fault:?}\n    {}", caught.join(" "));
+        assert!(!caught.is_empty(), "{method:?} {fault:?} {when:?} was not noticed");
+    }
+}
+
+fn assert_is_caught(defect: impl Debug, expected: &str, fixture: Fixture) {
+    match contract(expected).check(&Arc::new(fixture)) {
+        Err(Problem::Broken(how)) => println!("{defect:?}\n    {expected}: {how}"),
+        other => panic!("{defect:?} passed {expected}: {other:?}"),
     }
 }
 
@@ -155,7 +231,8 @@ fn every_sly_backend_is_caught() {
 fn every_contract_catches_something() {
     let broken: Vec<_> = MUTANTS.iter().map(|(_, name)| *name).collect();
     let sly = SLY.iter().map(|(_, name)| *name);
-    let caught: Vec<_> = broken.into_iter().chain(sly).collect();
+    let weak = WEAK.iter().map(|(_, name)| *name);
+    let caught: Vec<_> = broken.into_iter().chain(sly).chain(weak).collect();
     for contract in CONTRACTS {
         assert!(caught.contains(&contract.name), "{contract:?}");
     }

@@ -21,15 +21,18 @@ proptest! {
         method in "GET|POST|PUT",
         path in "(/[a-zA-Z0-9_-]{1,20}){1,6}",
         value in "[ -~]{0,40}",
+        again in prop::option::of("[a-z]{1,9}"),
         body in prop::collection::vec(any::<u8>(), 0..300),
         seconds in 0_u64..4_000_000_000,
     ) {
         let (ours, mut theirs) = signers();
         let time = UNIX_EPOCH + Duration::from_secs(seconds);
         theirs.time = time;
-        let header = ("x-some-header", value.trim());
-        let expected = theirs.sign(&method, aws::HOST, &path, &[header], &body);
-        let signed = ours.sign(&method, &path, &[("Host", aws::HOST), header], &body, time);
+        let mut headers = vec![("x-some-header", value.trim())];
+        headers.extend(again.as_deref().map(|again| ("x-some-header", again)));
+        let expected = theirs.sign(&method, aws::HOST, &path, &headers, &body);
+        headers.insert(0, ("Host", aws::HOST));
+        let signed = ours.sign(&method, &path, &headers, &body, time);
         let of = |headers: &[(String, String)], name: &str| {
             headers.iter().find(|(header, _)| header == name).unwrap().1.clone()
         };

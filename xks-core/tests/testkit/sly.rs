@@ -43,6 +43,7 @@ pub(crate) enum Flaw {
     RemembersForTrials,
     StumblesAfterABadTag,
     CachesStatus,
+    ForgetsAtARestart,
     StaysDegraded,
     TwoMembersOfOneName,
     ControlCharacterInAName,
@@ -58,6 +59,7 @@ pub(crate) struct Sly {
     answers: Mutex<VecDeque<Encrypted>>,
     last: Mutex<Vec<u8>>,
     statuses: Mutex<HashMap<String, KeyStatus>>,
+    born: [u8; 12],
     places: AtomicUsize,
     stumbles: AtomicBool,
 }
@@ -73,6 +75,7 @@ impl Sly {
             answers: Mutex::default(),
             last: Mutex::default(),
             statuses: Mutex::default(),
+            born: random_iv(),
             places: AtomicUsize::new(64),
             stumbles: AtomicBool::new(false),
         })
@@ -107,10 +110,13 @@ impl Sly {
         if !key.usages.contains(&usage) {
             return Err(BackendErrorKind::KeyUsage.into());
         }
-        if self.is(Flaw::SharesTheKey) {
-            return Ok(shared(&self.key, key.value));
+        let mut value = key.value;
+        match self.flaw {
+            Flaw::SharesTheKey => value = shared(&self.key, value),
+            Flaw::ForgetsAtARestart => value[..12].copy_from_slice(&self.born),
+            _ => {}
         }
-        Ok(key.value)
+        Ok(value)
     }
 
     /// What is authenticated of a text and its AAD.

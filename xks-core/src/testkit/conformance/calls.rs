@@ -1,19 +1,16 @@
 //! Calls at once, calls that nobody waits for any more, calls that fail.
 
 use std::{
-    error::Error,
     pin::{Pin, pin},
     task::{Context, Poll, Waker},
     thread,
     time::{Duration, Instant},
 };
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
-
 use super::{
     Fixture, Problem,
     ivs::on_threads,
-    tools::{Altered, Checked, aad, broken, copy, flipped, not_run, request, require, said, text, usual_aad, who},
+    tools::{Checked, aad, broken, copy, not_run, request, require, said, text, usual_aad, who},
 };
 use crate::{
     AadFraming, BackendError, BackendErrorKind, DecryptRequest, Encrypted, GetKeyMetadataRequest, KeyBackend as _,
@@ -210,71 +207,6 @@ async fn poll_and_drop<T>(polls: usize, future: impl Future<Output = T>) {
             return;
         }
     }
-}
-
-/// A plaintext to be looked for in errors.
-pub(super) const SECRET: &[u8] = b"nobody may read this in a log, never";
-
-pub(super) fn failures_tell_no_plaintext(fixture: &Fixture) -> Checked {
-    let plaintext = SECRET;
-    let too_long = plaintext.repeat(1 + fixture.backend.limits().plaintext.min(1 << 20) / plaintext.len());
-    let mut errors = Vec::new();
-    let missing = fixture.encrypt_on(&*fixture.backend, &fixture.missing, plaintext, usual_aad()?)?;
-    errors.extend(missing.err());
-    // The core keeps it from the backend; it must be safe all the same.
-    errors.extend(
-        fixture
-            .encrypt_on(&*fixture.backend, &fixture.usable, &too_long, usual_aad()?)?
-            .err(),
-    );
-    for key in [&fixture.decrypt_only, &fixture.disabled].into_iter().flatten() {
-        errors.extend(
-            fixture
-                .encrypt_on(&*fixture.backend, key, plaintext, usual_aad()?)?
-                .err(),
-        );
-    }
-    let encrypted = fixture.encrypt(plaintext, usual_aad()?)?;
-    let last_bit = plaintext.len() * 8 - 1;
-    for altered in [
-        Altered(&encrypted).tag([0; 16].into()),
-        Altered(&encrypted).ciphertext(flipped(encrypted.ciphertext(), last_bit)),
-    ] {
-        errors.extend(fixture.decrypt(&fixture.usable, altered)?.err());
-    }
-    if let Some(key) = &fixture.encrypt_only {
-        let encrypted = fixture.encrypt_on(&*fixture.backend, key, plaintext, usual_aad()?)?;
-        if let Ok(encrypted) = encrypted {
-            errors.extend(fixture.decrypt(key, encrypted)?.err());
-        }
-    }
-    errors.iter().try_for_each(|error| tells_nothing(error, plaintext))
-}
-
-/// Eight bytes of the plaintext in a row, as text, as hexadecimal digits, as a list of numbers or in Base64, are too much.
-pub(super) fn tells_nothing(error: &BackendError, plaintext: &[u8]) -> Checked {
-    let mut said = format!("{error} {error:?}");
-    let mut source = error.source();
-    while let Some(error) = source {
-        said.push_str(&format!(" {error} {error:?}"));
-        source = error.source();
-    }
-    let said = said.to_ascii_lowercase();
-    for part in plaintext.windows(8) {
-        let hex: String = part.iter().map(|byte| format!("{byte:02x}")).collect();
-        let numbers = format!("{part:?}");
-        let tells = [
-            String::from_utf8_lossy(part).to_ascii_lowercase(),
-            hex,
-            numbers.trim_matches(['[', ']']).to_owned(),
-        ]
-        .iter()
-        .any(|form| said.contains(form));
-        require(!tells, || "an error holds some of the plaintext".into())?;
-    }
-    let base64 = BASE64_STANDARD.encode(plaintext).to_ascii_lowercase();
-    let holds_base64 = base64.get(..12).is_some_and(|start| said.contains(start));
-    require(!holds_base64, || "an error holds the plaintext in Base64".into())
 }
 
 pub(super) fn limits_are_the_specifications(fixture: &Fixture) -> Checked {

@@ -103,14 +103,16 @@ impl Fixture {
         self
     }
 
-    /// A key that may encrypt and decrypt, and what an operator does to enable (`true`) or disable it.
+    /// A key that may encrypt and decrypt, and what an operator does to enable (`true`) or disable it. Where the tests
+    /// share a key manager, no other test should use this key.
     #[must_use]
     pub fn switch(mut self, key: &str, switch: impl Fn(bool) + Send + Sync + 'static) -> Self {
         self.switch = Some((key.to_owned(), Box::new(switch)));
         self
     }
 
-    /// Makes the key manager fail, from now on and for every operation: pulls the plug.
+    /// Makes the key manager fail, from now on and for every operation: pulls the plug. It may be called again when it
+    /// is out already. Not for a key manager that other tests share.
     #[must_use]
     pub fn break_down(mut self, break_down: impl Fn() + Send + Sync + 'static) -> Self {
         self.break_down = Some(Box::new(break_down));

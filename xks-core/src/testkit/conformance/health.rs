@@ -8,7 +8,6 @@ use std::{
 
 use super::{
     Fixture, Problem,
-    calls::{SECRET, tells_nothing},
     tools::{Checked, broken, must_refuse, require, said, usual_aad},
 };
 use crate::{BackendErrorKind, HealthStatus};
@@ -66,20 +65,6 @@ pub(super) fn health_follows(fixture: &Fixture) -> Checked {
         fixture.decrypt(&fixture.usable, encrypted)?,
         "to decrypt with a broken key manager",
     )
-}
-
-pub(super) fn outages_tell_no_plaintext(fixture: &Fixture) -> Checked {
-    let break_down = fixture
-        .break_down
-        .as_ref()
-        .ok_or(Problem::NotTried("way to break the key manager"))?;
-    break_down();
-    // The first failures may be others than the later ones.
-    for _ in 0..20 {
-        let outcome = fixture.encrypt_on(&*fixture.backend, &fixture.usable, SECRET, usual_aad()?)?;
-        outcome.map_or_else(|error| tells_nothing(&error, SECRET), |_| Ok(()))?;
-    }
-    Ok(())
 }
 
 /// KMS may try these again somewhere else.

@@ -30,11 +30,13 @@
 //! [`check`] runs all of them where one test for each is in the way.
 
 mod calls;
+mod changes;
 mod ciphertexts;
 mod fixture;
 mod health;
 mod ivs;
 mod keys;
+mod secrets;
 mod tools;
 
 use std::{
@@ -92,6 +94,8 @@ macro_rules! __xks_contracts {
                 "take plaintext and AAD of any bytes, and give them back to the last one")
             (lengths, "ENC-6",
                 "return a ciphertext as long as the plaintext, without the tag")
+            (ciphertexts_hide_the_plaintext, "ENC-6",
+                "encrypt every block, under a keystream that never comes again, and make a whole tag of 16 bytes")
             (the_requests_aad_is_returned, "ENC-7",
                 "build `Encrypted` with the `BoundAad` that `bind_aad` gave for this request")
             (software_agrees, "ENC-3, ENC-6, ENC-7",
@@ -102,6 +106,8 @@ macro_rules! __xks_contracts {
                 "take the same request twice, as when another key manager failed, with another IV")
             (an_answer_can_be_decrypted_again, "DEC-1",
                 "decrypt the same ciphertext as often as asked, in any order")
+            (ciphertexts_outlive_a_restart, "DEC-1",
+                "decrypt after a restart what was encrypted before it")
             (any_change_of_the_ciphertext_is_noticed, "DEC-3",
                 "answer `InvalidCiphertext` when a bit of the ciphertext is changed, or some of it is missing or added")
             (any_change_of_the_tag_is_noticed, "DEC-3",
@@ -147,7 +153,9 @@ macro_rules! __xks_contracts {
             (dropped_futures_leak_nothing, "TRN-8",
                 "go on as before after the future of a call was dropped, at any moment, many times")
             (failures_tell_no_plaintext, "ENC-12, DEC-5",
-                "keep plaintext out of errors: their texts go to the log")
+                "keep plaintext and key material out of errors: their texts go to the log")
+            (logs_tell_no_plaintext, "ENC-12, DEC-5",
+                "log no plaintext and no key material, at no level")
             (limits_are_the_specifications, "ENC-2, ENC-3",
                 "take at least 4300 bytes of plaintext and 8192 bytes of AAD")
             (health_is_told, "HLT-1",
@@ -176,7 +184,7 @@ pub const CONTRACTS: &[Contract] = __xks_contracts! { [table] };
 
 /// The checks, by the names of their contracts.
 mod checks {
-    pub(super) use super::{calls::*, ciphertexts::*, health::*, ivs::*, keys::*};
+    pub(super) use super::{calls::*, changes::*, ciphertexts::*, health::*, ivs::*, keys::*, secrets::*};
 }
 
 /// Holds a backend against its contract: a test for each rule of [`KeyBackend`](crate::KeyBackend), from one line in

@@ -78,6 +78,15 @@ impl Fixture {
         })
     }
 
+    /// Encrypts, which must go well, a request that the caller goes on to use.
+    pub(super) fn encrypt_request(&self, request: &mut EncryptRequest<'_>) -> Result<Encrypted, Problem> {
+        let key = self.key(&self.usable)?;
+        let outcome = self.wait(self.backend.encrypt(&key, request)).ok_or_else(not_run)?;
+        let encrypted = outcome.map_err(|error| broken(format!("not encrypted: {}", said(&error))))?;
+        request.check(&encrypted).map_err(broken)?;
+        Ok(encrypted)
+    }
+
     pub(super) fn decrypt_on(
         &self,
         backend: &dyn KeyBackend,

@@ -39,7 +39,7 @@ pub(crate) fn with_token(module: Module, test: &str, body: impl FnOnce(&Token)) 
         return operator::perform(&token, &task);
     }
     let mut process = OwnProcess::new(test)
-        .limit(std::time::Duration::from_secs(600))
+        .limit(Duration::from_secs(600))
         .env(FOLDER, &token.folder.display().to_string());
     for (name, value) in module.environment(&token.folder) {
         process = process.env(name, &value);

@@ -9,10 +9,12 @@
     reason = "a test may panic"
 )]
 
+mod alter;
 mod answers;
 mod ciphertexts;
 mod hostile;
 mod ours;
+mod over_tls;
 mod program;
 mod signatures;
 mod support;

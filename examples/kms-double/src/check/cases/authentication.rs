@@ -1,4 +1,4 @@
-//! Signatures that are right, and have to be taken.
+//! Signatures that are right, and have to be taken; and those of another time, which must not.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,6 +6,7 @@ use http::{HeaderName, HeaderValue, header};
 
 use crate::check::{
     case::{Case, Stop},
+    errors::AUTHENTICATION,
     signature::{CONTENT_HASH, Recipe, hex_hash},
 };
 use crate::wire::Raw;
@@ -103,4 +104,27 @@ fn at(name: &str, seconds: u64, shift: fn(&SystemTime, Duration) -> Option<Syste
             recipe.sign(&mut request)?;
             Ok(request)
         })
+}
+
+pub(super) fn too_far() -> Vec<Case> {
+    type Shift = fn(&SystemTime, Duration) -> Option<SystemTime>;
+    let shifts: [(&str, u64, Shift); 4] = [
+        ("310-seconds-old", 310, SystemTime::checked_sub),
+        ("310-seconds-ahead", 310, SystemTime::checked_add),
+        ("a-day-old", 86_400, SystemTime::checked_sub),
+        ("a-day-ahead", 86_400, SystemTime::checked_add),
+    ];
+    let case = |(name, seconds, shift): (&str, u64, Shift)| {
+        Case::should(format!("signature/{name}"), &["SIG-5"])
+            .sends("GetKeyMetadata signed more than 5 minutes from the proxy's time")
+            .means("whoever has seen a request can send it again for as long as he likes")
+            .refused(AUTHENTICATION, move |subject| {
+                let (mut request, mut recipe) = subject.to_be_signed()?;
+                let time = shift(&subject.their_time(), Duration::from_secs(seconds));
+                recipe.time = time.ok_or_else(|| Stop::not_tried("no such time"))?;
+                recipe.sign(&mut request)?;
+                Ok(request)
+            })
+    };
+    shifts.into_iter().map(case).collect()
 }

@@ -15,6 +15,7 @@ mod round_trip;
 mod tampering;
 mod tls;
 mod transport;
+mod unsigned;
 mod uri;
 
 use super::{case::Case, setup::Setup};
@@ -33,7 +34,9 @@ pub(super) fn all(setup: &Setup) -> Vec<Case> {
         tampering::cases(),
         health::cases(),
         authentication::cases(),
+        authentication::too_far(),
         refused_signatures::cases(),
+        unsigned::cases(),
         every_answer::cases(),
         alive::under_load(),
         alive::half_sent(),

@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 
 use crate::check::{
     body::{self, Operation},
-    case::{Case, Judged as _, Stop},
-    errors::{AUTHENTICATION, expectation},
+    case::{Case, Stop},
+    errors::AUTHENTICATION,
     signature::{CONTENT_HASH, DATE, Recipe, value},
     subject::Subject,
 };
@@ -20,8 +20,6 @@ const MEANS: &str = "whoever reaches the proxy's port can use its keys, or chang
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = before_signing();
     cases.extend(after_signing());
-    cases.extend(dates());
-    cases.extend(unsigned());
     cases
 }
 
@@ -281,6 +279,18 @@ fn after_signing() -> Vec<Case> {
             }),
     );
     cases.push(
+        Case::should("signature/of-get", &["SIG-3"])
+            .sends("a POST signed as a GET")
+            .means(MEANS)
+            .refused(AUTHENTICATION, |subject| {
+                let (mut request, recipe) = subject.to_be_signed()?;
+                request.method = Method::GET;
+                recipe.sign(&mut request)?;
+                request.method = Method::POST;
+                Ok(request)
+            }),
+    );
+    cases.push(
         Case::must("signature/date-twice", &["SIG-2"])
             .sends("GetKeyMetadata with a second x-amz-date, of another day, after signing")
             .means(MEANS)
@@ -310,105 +320,6 @@ fn after_signing() -> Vec<Case> {
                     400..=499 => Ok(None),
                     _ => Err(Stop::failed(subject.describe(&answer))),
                 }
-            }),
-    );
-    cases
-}
-
-fn dates() -> Vec<Case> {
-    type Shift = fn(&SystemTime, Duration) -> Option<SystemTime>;
-    let shifts: [(&str, u64, Shift); 4] = [
-        ("310-seconds-old", 310, SystemTime::checked_sub),
-        ("310-seconds-ahead", 310, SystemTime::checked_add),
-        ("a-day-old", 86_400, SystemTime::checked_sub),
-        ("a-day-ahead", 86_400, SystemTime::checked_add),
-    ];
-    let case = |(name, seconds, shift): (&str, u64, Shift)| {
-        Case::should(format!("signature/{name}"), &["SIG-5"])
-            .sends("GetKeyMetadata signed more than 5 minutes from the proxy's time")
-            .means("whoever has seen a request can send it again for as long as he likes")
-            .refused(AUTHENTICATION, move |subject| {
-                let (mut request, mut recipe) = subject.to_be_signed()?;
-                let time = shift(&subject.their_time(), Duration::from_secs(seconds));
-                recipe.time = time.ok_or_else(|| Stop::not_tried("no such time"))?;
-                recipe.sign(&mut request)?;
-                Ok(request)
-            })
-    };
-    shifts.into_iter().map(case).collect()
-}
-
-fn unsigned() -> Vec<Case> {
-    let mut cases: Vec<_> = [Operation::Metadata, Operation::Encrypt, Operation::Decrypt]
-        .into_iter()
-        .map(|operation| {
-            Case::must(format!("unsigned/{}", operation.name()), &["SIG-1"])
-                .sends("a request without Authorization")
-                .means(MEANS)
-                .refused(AUTHENTICATION, move |subject| {
-                    let body = body::plain(subject.setup(), operation).to_string();
-                    subject.unsigned(&operation.path(subject.key()), body.as_bytes())
-                })
-        })
-        .collect();
-    cases.push(
-        Case::should("unsigned/garbage", &["SIG-9"])
-            .sends("a body that is not JSON, without a signature")
-            .means("strangers reach the JSON parser")
-            .refused(AUTHENTICATION, |subject| {
-                subject.unsigned(&Operation::Encrypt.path(subject.key()), b"garbage")
-            }),
-    );
-    cases.push(
-        Case::must("unsigned/in-the-query", &["SIG-1"])
-            .sends("a request signed in its query, as presigned URLs are")
-            .expects("401 AuthenticationFailedException or 404 InvalidUriPathException")
-            .means("signatures get into logs, and stay good for as long as they say")
-            .refused(crate::check::errors::AUTHENTICATION_OR_PATH, |subject| {
-                let (mut request, recipe) = subject.to_be_signed()?;
-                recipe.sign(&mut request)?;
-                let text = request.headers.remove(header::AUTHORIZATION);
-                let text = text.as_ref().and_then(|text| text.to_str().ok()).unwrap_or_default();
-                let signature = text.rsplit('=').next().unwrap_or_default();
-                request.target = format!(
-                    "{}?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={}&X-Amz-Signature={signature}",
-                    request.target, recipe.access_key_id
-                );
-                Ok(request)
-            }),
-    );
-    cases.push(
-        Case::should("unsigned/tells-nothing-of-keys", &["SIG-9"])
-            .sends("the same unsigned request for a key that exists and for one that does not")
-            .expects(format!("{} both times, in the same words", expectation(AUTHENTICATION)))
-            .means("strangers learn which keys there are")
-            .steps(|subject| async move {
-                let mut bodies = Vec::new();
-                for key in [subject.key(), subject.missing_key()] {
-                    let body = body::plain(subject.setup(), Operation::Metadata).to_string();
-                    let request = subject.unsigned(&Operation::Metadata.path(key), body.as_bytes())?;
-                    let answer = subject.send(&request).await?;
-                    answer.is_error(&subject, AUTHENTICATION)?;
-                    bodies.push(answer.json());
-                }
-                bodies.dedup();
-                if bodies.len() == 1 {
-                    Ok(None)
-                } else {
-                    Err(Stop::failed("different words"))
-                }
-            }),
-    );
-    cases.push(
-        Case::should("signature/of-get", &["SIG-3"])
-            .sends("a POST signed as a GET")
-            .means(MEANS)
-            .refused(AUTHENTICATION, |subject| {
-                let (mut request, recipe) = subject.to_be_signed()?;
-                request.method = Method::GET;
-                recipe.sign(&mut request)?;
-                request.method = Method::POST;
-                Ok(request)
             }),
     );
     cases

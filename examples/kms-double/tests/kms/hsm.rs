@@ -18,7 +18,7 @@ fn what_the_hsm_forbids_stops_at_kms() {
         hsm.key("main", &KeyTemplate::aes256("usable"));
         let settings = hsm.folder().join("settings.toml");
         let text = format!(
-            "[server]\nlisten = \"127.0.0.1:0\"\nbudget_ms = 30000\ndrain_delay_secs = 0\n\
+            "[server]\nlisten = \"127.0.0.1:0\"\nbudget_ms = 30000\ndrain_delay_secs = 0\n[log]\naudit = \"failures\"\n\
              [backends.hsm]\nkind = \"pkcs11\"\nmodule = {module:?}\nvendor = \"softhsm\"\ntoken_label = \"main\"\n\
              pin_file = \"pin\"\n\
              [[key_stores]]\nuri_path_prefix = \"/example/tenant\"\nregions = [\"us-east-1\"]\nkeys = [\"usable\"]\n\

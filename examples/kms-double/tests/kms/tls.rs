@@ -41,7 +41,7 @@ fn serve(folder: &Folder, more: &str) -> (Program, String) {
     write_certificates(folder);
     std::fs::write(folder.path("usable.key"), b"32 bytes that are no secret key.").unwrap();
     let settings = format!(
-        "[server]\nlisten = \"127.0.0.1:0\"\nbudget_ms = 30000\ndrain_delay_secs = 0\n\
+        "[server]\nlisten = \"127.0.0.1:0\"\nbudget_ms = 30000\ndrain_delay_secs = 0\n[log]\naudit = \"failures\"\n\
          [tls]\ncertificate_chain = \"server.pem\"\nprivate_key = \"server-key.pem\"\n{more}\n\
          [backends.keys]\nkind = \"soft\"\nkeys = {{ usable = \"usable.key\" }}\n\
          [[key_stores]]\nuri_path_prefix = \"/example/tenant\"\nregions = [\"us-east-1\"]\nall_keys = true\n\

@@ -47,7 +47,7 @@ fn proxy(folder: &Folder) -> (Program, String) {
         std::fs::write(folder.path(name), format!("{name:>32}")).unwrap();
     }
     let settings = format!(
-        "[server]\nlisten = \"127.0.0.1:0\"\nbudget_ms = 30000\ndrain_delay_secs = 0\n\
+        "[server]\nlisten = \"127.0.0.1:0\"\nbudget_ms = 30000\ndrain_delay_secs = 0\n[log]\naudit = \"failures\"\n\
          [backends.keys]\nkind = \"soft\"\nkeys = {{ usable = \"usable\", other = \"other\" }}\n\
          [[key_stores]]\nuri_path_prefix = \"/example/tenant\"\nregions = [\"us-east-1\"]\nall_keys = true\n\
          [[key_stores.credentials]]\naccess_key_id = \"{ACCESS_KEY_ID}\"\nsecret_access_key = \"{SECRET}\"\n"

@@ -1,9 +1,12 @@
 //! Proxies whose answers have another form, or tell too much.
 
+use std::time::Duration;
+
+use kms_double::check::Outcome;
 use serde_json::{Value, json};
 
 use crate::{
-    support::{Answered, Asked, Broken, SECRET},
+    support::{Answered, Asked, Broken, SECRET, Server, checked, missed, setup},
     table::broken,
 };
 
@@ -182,4 +185,74 @@ broken! {
         "health/tells-the-truth", "round-trip/*", "encrypt/*", "request-metadata/encrypt-*", "decrypt/*", "tampering/*",
         "encrypt-only/encrypt", "request-metadata/unknown-field-beside",
     ];
+}
+
+/// Whoever answers the same to everything misses every case, but for those that other tests here break one by one.
+#[test]
+fn no_case_passes_whatever_comes() {
+    let same = [(200, json!({})), (500, json!({ "errorName": "InternalException" }))];
+    let mut unbroken: Option<Vec<String>> = None;
+    for (status, json) in same {
+        let server = Server::start(Broken::instead(move |_| Some(Answered::new(status, &json))));
+        let mut setup = setup(&server.url);
+        // Long enough for a URI of 256 characters.
+        setup.url = format!("{}/{}", server.url, "p".repeat(100));
+        setup.is_destructive = true;
+        setup.load = Duration::from_millis(50);
+        let report = checked(&setup);
+        let missed = missed(&report);
+        let cases = report.cases.iter().map(|case| case.name.clone());
+        let not_missed: Vec<_> = cases.filter(|name| !missed.contains(&&**name)).collect();
+        unbroken = Some(match unbroken {
+            None => not_missed,
+            Some(before) => before.into_iter().filter(|name| not_missed.contains(name)).collect(),
+        });
+    }
+    let of_others = [
+        "tls/https",
+        "tls/suites",
+        "tls/certificate-lasts",
+        "tls/old-versions-refused",
+        "tls/client-certificate-demanded",
+        "http/first-answer",
+        "health/tells-the-truth",
+        "every-answer/is-json",
+        "every-answer/error-is-named",
+        "every-answer/status-fits",
+        "every-answer/message-is-clean",
+        "every-answer/error-fits-the-operation",
+        "every-answer/no-secret",
+        "every-answer/no-expected-signature",
+        "every-answer/no-plaintext",
+        "every-answer/no-innards",
+        "latency/within-250-ms",
+        "clock/agrees",
+        "half-sent/closed",
+        "destructive/large-body-unsigned",
+    ];
+    assert_eq!(unbroken.unwrap(), of_others);
+}
+
+/// TRN-8, SIG-5: late answers and another clock are seen.
+#[test]
+fn slow_answers_and_a_wrong_clock_are_seen() {
+    let server = Server::start(Broken::answers(|asked, answered| {
+        let late = if asked.is("health") { 260 } else { 25 };
+        std::thread::sleep(Duration::from_millis(late));
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+        answered.headers.insert("date", date.parse().unwrap());
+    }));
+    let mut setup = setup(&server.url);
+    setup.only = ["http/first-answer", "health/names", "latency/", "clock/"]
+        .map(str::to_owned)
+        .into();
+    let report = checked(&setup);
+    assert_eq!(
+        report.named(Outcome::Warn),
+        ["latency/within-250-ms", "clock/agrees"],
+        "{report}"
+    );
+    assert_eq!(report.named(Outcome::Note), ["http/first-answer"], "{report}");
+    assert!(report.clock_skew_seconds.unwrap() < -9e8);
+    assert_eq!(report.latency["health"].over_250_ms, 1);
 }

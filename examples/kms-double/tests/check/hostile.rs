@@ -242,3 +242,24 @@ fn http_1_1_alone() {
         "{error}"
     );
 }
+
+/// SIG-9: what is taken in without a word, and never closed, is seen.
+#[test]
+fn one_who_takes_everything_in() {
+    let server = Tcp::start(|mut stream: TcpStream| async move {
+        let mut buffer = vec![0; 1 << 20];
+        while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
+    })
+    .0;
+    let mut setup = setup(&server.url);
+    setup.only = vec!["half-sent/".into(), "destructive/large-body-unsigned".into()];
+    setup.half_sent = Duration::from_millis(200);
+    setup.is_destructive = true;
+    let report = runtime().block_on(run(&setup)).unwrap();
+    assert_eq!(report.named(Outcome::Note), ["half-sent/closed"], "{report}");
+    assert_eq!(
+        report.named(Outcome::Fail),
+        ["destructive/large-body-unsigned"],
+        "{report}"
+    );
+}

@@ -4,6 +4,7 @@ use std::{
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::{Duration, SystemTime},
 };
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
@@ -18,9 +19,9 @@ use crate::{
 #[test]
 fn our_own_server_keeps_everything_over_tls() {
     let folder = Folder::new();
-    write_certificates(&folder);
+    write_certificates(&folder, 90);
     folder.write("usable.key", "32 bytes that are no secret key.");
-    folder.write("settings.toml", &settings());
+    folder.write("settings.toml", &settings(MUTUAL));
     let server = Started::new(
         Command::new(xks_proxy())
             .arg("--config")
@@ -74,7 +75,48 @@ fn our_own_server_keeps_everything_over_tls() {
     assert!(text(&output.stdout).contains("FAIL       tls/https"));
 }
 
-fn write_certificates(folder: &Folder) {
+/// TRN-6: a server that asks nobody for a certificate, and whose own is about to end.
+#[test]
+fn a_server_without_mutual_tls_is_seen() {
+    let folder = Folder::new();
+    write_certificates(&folder, 10);
+    folder.write("usable.key", "32 bytes that are no secret key.");
+    folder.write("settings.toml", &settings(""));
+    let server = Started::new(
+        Command::new(xks_proxy())
+            .arg("--config")
+            .arg(folder.path("settings.toml")),
+    );
+    let path = |name: &str| folder.path(name).to_str().unwrap().to_owned();
+    let (root, certificate, key) = (path("root.pem"), path("client.pem"), path("client.key"));
+    let tls = [
+        "--ca-file",
+        &root,
+        "--client-cert",
+        &certificate,
+        "--client-key",
+        &key,
+        "--only",
+        "tls/",
+    ];
+    let output = check(&folder, &server.url, &tls);
+    let report = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{report}");
+    assert!(
+        report.contains("FAIL       tls/client-certificate-demanded "),
+        "{report}"
+    );
+    assert!(report.contains("note       tls/certificate-lasts "), "{report}");
+    assert!(report.contains("pass       tls/https "), "{report}");
+}
+
+const MUTUAL: &str = r#"
+        [tls.client]
+        roots = "root.pem"
+        names = ["cks.kms.us-east-1.amazonaws.com"]
+"#;
+
+fn write_certificates(folder: &Folder, days: u64) {
     let mut parameters = CertificateParams::default();
     parameters.distinguished_name.push(DnType::CommonName, "Root of a test");
     parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -82,8 +124,14 @@ fn write_certificates(folder: &Folder) {
     folder.write("root.pem", &root.pem());
     for (name, common_name) in [("server", "localhost"), ("client", "cks.kms.us-east-1.amazonaws.com")] {
         let key = KeyPair::generate().unwrap();
-        let mut parameters = CertificateParams::new(vec!["localhost".to_owned(), common_name.to_owned()]).unwrap();
+        let mut parameters = CertificateParams::new(vec![
+            "localhost".to_owned(),
+            "127.0.0.1".to_owned(),
+            common_name.to_owned(),
+        ])
+        .unwrap();
         parameters.distinguished_name.push(DnType::CommonName, common_name);
+        parameters.not_after = (SystemTime::now() + Duration::from_secs(days * 86_400)).into();
         folder.write(
             &format!("{name}.pem"),
             &parameters.signed_by(&key, &root).unwrap().pem(),
@@ -93,7 +141,7 @@ fn write_certificates(folder: &Folder) {
 }
 
 /// For our own server; a busy machine gets more time than KMS gives.
-fn settings() -> String {
+fn settings(client: &str) -> String {
     format!(
         r#"
         [server]
@@ -105,9 +153,7 @@ fn settings() -> String {
         [tls]
         certificate_chain = "server.pem"
         private_key = "server.key"
-        [tls.client]
-        roots = "root.pem"
-        names = ["cks.kms.us-east-1.amazonaws.com"]
+        {client}
         [backends.keys]
         kind = "soft"
         keys = {{ "{KEY}" = "usable.key" }}

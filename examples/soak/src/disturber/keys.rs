@@ -87,8 +87,6 @@ impl Disturber {
     pub(super) async fn change_usage(&mut self, step: &Step) -> anyhow::Result<()> {
         const WHILE: &[Excuse] = &[
             (&[Operation::Encrypt], &["InvalidKeyUsageException"]),
-            // Before it is known that the key may not encrypt, it is tried whether the token fails by encrypting with it.
-            (&[Operation::DecryptChanged], &["InternalException"]),
             // While another process writes to a key, SoftHSM2 hides it for a moment, and that is believed for a second.
             (EVERYTHING, &["KeyNotFoundException"]),
         ];

@@ -84,8 +84,9 @@ broken! {
     metadata_has_21_bytes: disguises(METADATA, |bytes| [bytes, vec![b'.'; 8]].concat(), |mut bytes| { bytes.truncate(13); bytes }) => [
         "encrypt/metadata-length", "tampering/metadata-*",
     ];
-    answers_are_url_safe: gives(|_, json| for part in [CIPHERTEXT, IV, TAG] {
-        json[part] = json!(json[part].as_str().unwrap().replace('+', "-").replace('/', "_"));
+    answers_are_url_safe: gives(|_, json| for part in [IV, TAG] {
+        // Not every text has a character that is another one there, so each gets one.
+        json[part] = json!(format!("-{}", json[part].as_str().unwrap().split_at(1).1));
     }) => ["round-trip/*", "encrypt/*", "decrypt/*", "tampering/*", "encrypt-only/*"];
     url_safe_is_taken: reads(|text| match serde_json::from_str::<Value>(text) {
         Ok(mut json) if json.get(PLAINTEXT).is_some_and(Value::is_string) => {

@@ -10,11 +10,11 @@ use std::{
 use super::{
     Fixture, Problem,
     ivs::on_threads,
-    tools::{Checked, aad, broken, copy, not_run, request, require, said, text, usual_aad, who},
+    tools::{Checked, aad, broken, copy, is_plaintext, not_run, request, require, said, text, usual_aad, who},
 };
 use crate::{
     AadFraming, BackendError, BackendErrorKind, DecryptRequest, Encrypted, GetKeyMetadataRequest, KeyBackend as _,
-    Limits, Zeroizing,
+    Limits,
 };
 
 /// How long calls may be refused because of calls that were dropped.
@@ -41,14 +41,6 @@ pub(super) fn calls_in_parallel(fixture: &Fixture) -> Checked {
         }
         Ok(())
     })
-}
-
-fn is_plaintext(outcome: Result<Zeroizing<Vec<u8>>, BackendError>, plaintext: &[u8], what: &str) -> Checked {
-    match outcome {
-        Ok(decrypted) if *decrypted == plaintext => Ok(()),
-        Ok(_) => Err(broken(format!("{what} decrypted to another plaintext"))),
-        Err(error) => Err(broken(format!("{what} did not decrypt: {}", said(&error)))),
-    }
 }
 
 pub(super) fn calls_in_one_task(fixture: &Fixture) -> Checked {
@@ -177,19 +169,7 @@ fn settles(fixture: &Fixture, encrypted: &Encrypted) -> Checked {
             Err(error) if error.kind() == BackendErrorKind::Throttled && start.elapsed() < SETTLING => {
                 thread::sleep(Duration::from_millis(10));
             }
-            Ok(plaintext) if *plaintext == b"plaintext" => return Ok(()),
-            Ok(_) => {
-                return Err(broken(
-                    "a good ciphertext decrypted to another plaintext, after calls were dropped",
-                ));
-            }
-            Err(error) => {
-                let how = format!(
-                    "a good ciphertext did not decrypt after calls were dropped: {}",
-                    said(&error)
-                );
-                return Err(broken(how));
-            }
+            outcome => return is_plaintext(outcome, b"plaintext", "a good ciphertext, after calls were dropped,"),
         }
     }
 }

@@ -107,15 +107,7 @@ impl Fixture {
 
     /// Decrypts, which must give this plaintext.
     pub(super) fn must_decrypt(&self, encrypted: &Encrypted, plaintext: &[u8], what: &str) -> Checked {
-        match self.decrypt(&self.usable, copy(encrypted))? {
-            Ok(decrypted) if *decrypted == plaintext => Ok(()),
-            Ok(decrypted) => Err(broken(format!(
-                "{what} decrypted to another plaintext, of {} bytes instead of {}",
-                decrypted.len(),
-                plaintext.len()
-            ))),
-            Err(error) => Err(broken(format!("{what} did not decrypt: {}", said(&error)))),
-        }
+        is_plaintext(self.decrypt(&self.usable, copy(encrypted))?, plaintext, what)
     }
 
     /// Decrypts, which must be refused as invalid. `what` was done to the ciphertext.
@@ -142,6 +134,19 @@ impl Fixture {
 
 pub(super) fn not_run() -> Problem {
     broken("the fixture's `run` did not run the future to its end")
+}
+
+/// The outcome of a decryption must be this plaintext. `what` was decrypted.
+pub(super) fn is_plaintext(outcome: Result<Zeroizing<Vec<u8>>, BackendError>, plaintext: &[u8], what: &str) -> Checked {
+    match outcome {
+        Ok(decrypted) if *decrypted == plaintext => Ok(()),
+        Ok(decrypted) => Err(broken(format!(
+            "{what} decrypted to another plaintext, of {} bytes instead of {}",
+            decrypted.len(),
+            plaintext.len()
+        ))),
+        Err(error) => Err(broken(format!("{what} did not decrypt: {}", said(&error)))),
+    }
 }
 
 /// The outcome must be a refusal of this kind.

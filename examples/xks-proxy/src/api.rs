@@ -1,6 +1,6 @@
 //! The API on one connection: TLS, if there is any, and the answers.
 
-use std::{io, sync::Arc};
+use std::{io, net, sync::Arc};
 
 use bytes::Bytes;
 use governor::DefaultKeyedRateLimiter;
@@ -36,9 +36,13 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    /// Serves one connection.
-    pub(crate) async fn serve(self: Arc<Self>, stream: TcpStream, _place: Place) {
+    /// Serves one connection, which does not block, in the runtime that this is called in.
+    pub(crate) async fn serve(self: Arc<Self>, stream: net::TcpStream, _place: Place) {
         let _open = Open::new(&self.app.metrics);
+        let stream = match TcpStream::from_std(stream) {
+            Ok(stream) => stream,
+            Err(error) => return tracing::debug!("a connection was lost: {error}"),
+        };
         // In boxes, so that no connection holds the room for one of another kind.
         match self.app.tls.load_full() {
             None => Box::pin(self.serve_http(stream, None)).await,

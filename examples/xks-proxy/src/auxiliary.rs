@@ -1,6 +1,6 @@
 //! The listeners for balancers and for Prometheus, in plain HTTP. They serve from the first moment to the last.
 
-use std::{sync::Arc, time::Duration};
+use std::{net, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
@@ -43,13 +43,16 @@ fn serve(listener: Listener, answer: impl Fn(&Request<Incoming>) -> Response<Ful
     let http = Arc::new(Http::new(PATIENCE, phase.clone()));
     let answer = Arc::new(answer);
     tokio::spawn(async move {
-        let serve = move |stream: TcpStream, place: Place| {
+        let serve = move |stream: net::TcpStream, place: Place| {
             let (http, answer) = (Arc::clone(&http), Arc::clone(&answer));
-            async move {
+            tokio::spawn(async move {
                 let answer = move |request| std::future::ready(answer(&request));
-                http.serve(stream, None, answer).await;
+                match TcpStream::from_std(stream) {
+                    Ok(stream) => http.serve(stream, None, answer).await,
+                    Err(error) => tracing::debug!("a connection was lost: {error}"),
+                }
                 drop(place);
-            }
+            });
         };
         listener.serve(phase, serve, || {}).await;
         drop(serving); // until here, so that the phase lasts

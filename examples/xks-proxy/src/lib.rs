@@ -10,6 +10,7 @@
 //! app        what is in force: key stores, backends, certificates       reload   replaces it
 //! backends   the key managers           limits, described               layers around one
 //! server     phases, the end            listener, api, connection, tls  one connection and its time limits
+//! workers    the threads for connections
 //! auxiliary  listeners for health and metrics
 //! health, metrics, log, service_manager                                 what others learn of it
 //! ```
@@ -39,6 +40,7 @@ mod service_manager;
 mod settings;
 mod summary;
 mod tls;
+mod workers;
 
 use std::{
     env,

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use tokio::{runtime::Runtime, task::spawn_blocking};
+use tokio::{runtime, task::spawn_blocking};
 
 use crate::{
     PIN_REFUSED, WRONG_SETTINGS,
@@ -72,7 +72,10 @@ pub(crate) fn serve(path: Option<&Path>, listen: Option<SocketAddr>) -> anyhow::
             Severity::Warning => tracing::warn!("{problem}"),
         }
     }
-    let runtime = Runtime::new().context("cannot start the runtime")?;
+    // For all but connections, which have threads of their own. Two, since one may be kept by a token's search.
+    let mut runtime = runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).enable_all().build();
+    let runtime = runtime.context("cannot start the runtime")?;
     let mut backends = None;
     let result = runtime.block_on(live(&settings, listen, file, demo, &log, &mut backends));
     // With the runtime goes everything that may still hold a backend.

@@ -1,12 +1,18 @@
 //! Listeners: they take connections, as many as there may be, and let them go when the server ends.
 
-use std::{io, net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{SocketAddr, TcpStream},
+    num::NonZeroU32,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use governor::{Quota, RateLimiter};
 use socket2::{SockRef, TcpKeepalive as Keepalive};
 use tokio::{
-    net::{TcpListener, TcpSocket, TcpStream},
+    net::{TcpListener, TcpSocket},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
 };
 
@@ -63,11 +69,11 @@ impl Listener {
 
     /// Serves until the phase is [`Phase::Stopping`]. The connections go on then, and [`Connections`] waits for them.
     ///
-    /// `serve` keeps the place that a connection has for as long as it is open.
-    pub(crate) async fn serve<F: Future<Output = ()> + Send + 'static>(
+    /// `serve` puts a connection, which does not block, where it is served; its place is kept for as long as it is open.
+    pub(crate) async fn serve(
         self,
         mut phase: watch::Receiver<Phase>,
-        serve: impl Fn(TcpStream, Place) -> F,
+        serve: impl Fn(TcpStream, Place),
         refused: impl Fn(),
     ) -> Connections {
         let Self {
@@ -86,14 +92,14 @@ impl Listener {
             if let Err(error) = prepare(&stream, keepalive) {
                 tracing::debug!("cannot set a connection's options: {error}");
             }
-            tokio::spawn(serve(stream, Place(place)));
+            serve(stream, Place(place));
         };
         let complaints = RateLimiter::direct(Quota::per_minute(NonZeroU32::MIN));
         let mut stopping = std::pin::pin!(Phase::Stopping.reached(&mut phase));
         loop {
             tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => serve(stream),
+                accepted = listener.accept() => match accepted.and_then(|(stream, _)| stream.into_std()) {
+                    Ok(stream) => serve(stream),
                     Err(error) => {
                         match complaints.check() {
                             Ok(()) => tracing::warn!("cannot accept connections: {error}"),
@@ -108,8 +114,10 @@ impl Listener {
         // Those that have come already are still served; from here to the listener's end is the only gap.
         if let Ok(listener) = listener.into_std() {
             for (stream, _) in (0..BACKLOG).map_while(|_| listener.accept().ok()) {
-                let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
-                stream.map_or_else(|error| tracing::debug!("a connection was lost: {error}"), &serve);
+                match stream.set_nonblocking(true) {
+                    Ok(()) => serve(stream),
+                    Err(error) => tracing::debug!("a connection was lost: {error}"),
+                }
             }
         }
         Connections { slots, most }

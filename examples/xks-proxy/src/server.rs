@@ -1,6 +1,6 @@
 //! The server's life: it binds its ports, serves, and ends without losing a request.
 
-use std::{net::SocketAddr, num::NonZeroU32, sync::Arc};
+use std::{net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use governor::{Quota, RateLimiter};
@@ -20,7 +20,11 @@ use crate::{
     metrics::Metrics,
     service_manager,
     settings::{ServerSettings, Settings},
+    workers::Workers,
 };
+
+/// How long the threads of connections may take to drop them.
+const LAST_TASKS: Duration = Duration::from_secs(1);
 
 /// All ports, bound. The API's waits.
 pub(crate) struct Server {
@@ -105,11 +109,12 @@ impl Server {
         let refused = move || {
             refusing.metrics.connections_refused.inc();
         };
-        let serving = tokio::spawn(self.api.serve(
-            phase.subscribe(),
-            move |stream, place| Arc::clone(&api).serve(stream, place),
-            refused,
-        ));
+        let workers = Arc::new(Workers::start().context("cannot start the threads for connections")?);
+        let serve = {
+            let workers = Arc::clone(&workers);
+            move |stream, place| workers.serve(Arc::clone(&api).serve(stream, place))
+        };
+        let serving = tokio::spawn(self.api.serve(phase.subscribe(), serve, refused));
 
         ready();
         stop.signalled().await;
@@ -130,6 +135,10 @@ impl Server {
             .is_err()
         {
             tracing::warn!("stopped before all connections had ended");
+        }
+        // With their runtimes goes everything that may still hold a backend.
+        if tokio::time::timeout(LAST_TASKS, workers.end()).await.is_err() {
+            tracing::warn!("stopped while a request hangs in a key manager");
         }
         Ok(())
     }

@@ -38,8 +38,6 @@ struct Shared<P: 'static> {
     queue_length: usize,
     max_written_off: usize,
     state: Mutex<State<P>>,
-    /// A job has come, or the pool is to stop.
-    job_came: Condvar,
     /// The pool is to stop, or a place may be fit again.
     rest_ends: Condvar,
     /// A thread has ended.
@@ -51,8 +49,11 @@ struct Shared<P: 'static> {
 struct State<P> {
     queue: VecDeque<Job<P>>,
     workers: Vec<Arc<Worker>>,
-    /// Threads that wait for a job.
-    idle: usize,
+    /// Threads that wait for a job. The one that worked last is called first: what it needs is still at hand.
+    idle: Vec<Arc<Worker>>,
+    /// A thread was called and has not come yet. It calls the next, if there is more to do then: by that time a job may
+    /// have been done by another that was through with its own.
+    is_one_called: bool,
     /// Threads whose places are not fit for one.
     resting: usize,
     /// Threads that there are, the timekeeper among them.
@@ -111,6 +112,8 @@ impl<T: Send> Waiter for Reply<T> {
 #[derive(Default)]
 struct Worker {
     call: Mutex<Call>,
+    /// A job has come for it, or the pool is to stop.
+    called: Condvar,
 }
 
 #[derive(Default)]
@@ -166,14 +169,14 @@ impl<P: 'static> Pool<P> {
             state: Mutex::new(State {
                 queue: VecDeque::new(),
                 workers: Vec::new(),
-                idle: 0,
+                idle: Vec::new(),
+                is_one_called: false,
                 resting: 0,
                 threads: 0,
                 is_stopped: false,
                 refused: 0,
                 timed_out: 0,
             }),
-            job_came: Condvar::new(),
             rest_ends: Condvar::new(),
             thread_ended: Condvar::new(),
             bell: Bell::default(),
@@ -249,12 +252,12 @@ impl<P: 'static> Pool<P> {
     }
 
     fn stop(&self) {
-        let queue = {
+        let (queue, idle) = {
             let mut state = self.shared.state();
             state.is_stopped = true;
-            std::mem::take(&mut state.queue)
+            (std::mem::take(&mut state.queue), std::mem::take(&mut state.idle))
         };
-        self.shared.job_came.notify_all();
+        idle.iter().for_each(|worker| worker.called.notify_one());
         self.shared.rest_ends.notify_all();
         self.shared.bell.stop();
         drop(queue); // whoever waits sees that the thread of its request has ended
@@ -265,6 +268,21 @@ impl<P> State<P> {
     /// Answers one whose time was over before its job was taken up.
     fn give_up_in_queue(&mut self, waiter: &dyn Waiter) {
         self.timed_out += u64::from(waiter.give_up("no session was free in time"));
+    }
+
+    /// Threads that have nothing else to do.
+    fn about_to_serve(&self) -> usize {
+        self.idle.len() + usize::from(self.is_one_called)
+    }
+
+    /// Whom to wake, if there is a job for one and none is on its way.
+    fn call(&mut self) -> Option<Arc<Worker>> {
+        if self.is_one_called || self.queue.is_empty() {
+            return None;
+        }
+        let worker = self.idle.pop();
+        self.is_one_called = worker.is_some();
+        worker
     }
 
     /// Whether every thread hangs, and none is left to take its place.
@@ -282,7 +300,7 @@ impl<P: 'static> Shared<P> {
             return refuse(BackendErrorKind::Unavailable, "the backend was shut down");
         }
         // The queue may be as long as it likes for those who are about to be served.
-        if state.queue.len() >= self.queue_length.saturating_add(state.idle) {
+        if state.queue.len() >= self.queue_length.saturating_add(state.about_to_serve()) {
             state.refused += 1;
             return refuse(BackendErrorKind::Throttled, "the queue before the token is full");
         }
@@ -295,17 +313,17 @@ impl<P: 'static> Shared<P> {
             );
         }
         // Looked at only when something waits: nobody takes jobs then, or all are busy.
-        if state.idle == 0 && state.is_stuck() {
+        if state.about_to_serve() == 0 && state.is_stuck() {
             return refuse(
                 BackendErrorKind::Unavailable,
                 "every call into the PKCS#11 module hangs, and no more are made until one returns",
             );
         }
         state.queue.push_back(job);
-        let is_anybody_idle = state.idle > 0;
+        let called = state.call();
         drop(state);
-        if is_anybody_idle {
-            self.job_came.notify_one();
+        if let Some(worker) = called {
+            worker.called.notify_one();
         }
         Ok(())
     }
@@ -377,7 +395,7 @@ impl<P: 'static> Shared<P> {
 
     /// The next job that somebody waits for; none when there are to be no more. It leaves the queue and becomes the
     /// worker's in one step, so that the timekeeper always sees it.
-    fn next_job(&self, worker: &Worker) -> Option<Work<P>> {
+    fn next_job(&self, worker: &Arc<Worker>) -> Option<Work<P>> {
         let mut state = self.state();
         loop {
             while let Some(Job { waiter, work }) = state.queue.pop_front() {
@@ -385,15 +403,23 @@ impl<P: 'static> Shared<P> {
                     state.give_up_in_queue(&*waiter);
                 } else if waiter.is_there() {
                     worker.begins(Some(waiter));
+                    let called = state.call();
+                    drop(state);
+                    if let Some(next) = called {
+                        next.called.notify_one();
+                    }
                     return Some(work);
                 }
             }
             if state.is_stopped {
                 return None;
             }
-            state.idle += 1;
-            state = self.job_came.wait(state).unwrap_or_else(PoisonError::into_inner);
-            state.idle -= 1;
+            let is_me = |other: &Arc<Worker>| Arc::ptr_eq(other, worker);
+            state.idle.push(Arc::clone(worker));
+            while state.idle.iter().any(is_me) {
+                state = worker.called.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            state.is_one_called = false;
         }
     }
 

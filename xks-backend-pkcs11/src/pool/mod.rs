@@ -1,11 +1,13 @@
 //! Threads that call the module, each with a place for a session, behind a queue that has an end. Whoever waits is
 //! answered at the deadline, whatever the module does: the timekeeper, which never calls the module, sees to that.
 
+mod job;
+mod timekeeper;
+mod worker;
+
 use std::{
     collections::VecDeque,
     io,
-    ops::ControlFlow,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
@@ -13,8 +15,12 @@ use std::{
 use futures_channel::oneshot;
 use xks_core::{BackendError, BackendErrorKind};
 
+use self::{
+    job::{Job, Reply, Waiter},
+    worker::Worker,
+};
 use crate::{
-    bell::{Bell, Wake},
+    bell::Bell,
     sync::{Condvar, Mutex, MutexGuard, now, thread},
 };
 
@@ -61,73 +67,6 @@ struct State<P> {
     is_stopped: bool,
     refused: u64,
     timed_out: u64,
-}
-
-/// A request for a thread, and who waits for it.
-struct Job<P> {
-    waiter: Arc<dyn Waiter>,
-    work: Work<P>,
-}
-
-type Work<P> = Box<dyn FnOnce(&mut P) + Send>;
-
-/// Somebody who waits for an answer until a deadline.
-trait Waiter: Send + Sync {
-    fn deadline(&self) -> Instant;
-    /// Whether the answer is still of interest.
-    fn is_there(&self) -> bool;
-    /// Answers that it took too long, unless there is an answer already; says whether there was none.
-    fn give_up(&self, waiting_for: &'static str) -> bool;
-}
-
-/// The place that an answer goes to, once.
-struct Reply<T> {
-    deadline: Instant,
-    to: Mutex<Option<oneshot::Sender<Result<T, BackendError>>>>,
-}
-
-impl<T> Reply<T> {
-    fn send(&self, answer: Result<T, BackendError>) -> bool {
-        let to = self.to.lock().unwrap_or_else(PoisonError::into_inner).take();
-        to.is_some_and(|to| to.send(answer).is_ok())
-    }
-}
-
-impl<T: Send> Waiter for Reply<T> {
-    fn deadline(&self) -> Instant {
-        self.deadline
-    }
-
-    fn is_there(&self) -> bool {
-        let to = self.to.lock().unwrap_or_else(PoisonError::into_inner);
-        to.as_ref().is_some_and(|to| !to.is_canceled())
-    }
-
-    fn give_up(&self, waiting_for: &'static str) -> bool {
-        self.send(Err(BackendError::new(BackendErrorKind::Timeout, waiting_for)))
-    }
-}
-
-/// One thread, as the others see it.
-#[derive(Default)]
-struct Worker {
-    call: Mutex<Call>,
-    /// A job has come for it, or the pool is to stop.
-    called: Condvar,
-}
-
-#[derive(Default)]
-struct Call {
-    /// Since when it has been at a job, and whose; nobody's, while it prepares for one.
-    running: Option<(Instant, Option<Arc<dyn Waiter>>)>,
-    /// It did not return in time. There may be another thread in its place.
-    written_off: Option<Replaced>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Replaced {
-    Yes,
-    No,
 }
 
 /// What a pool is doing.
@@ -328,17 +267,6 @@ impl<P: 'static> Shared<P> {
         Ok(())
     }
 
-    fn start_worker(shared: &Arc<Self>, state: &mut State<P>) -> io::Result<()> {
-        let worker = Arc::new(Worker::default());
-        state.workers.push(Arc::clone(&worker));
-        let number = state.workers.len();
-        let started = shared.start(&number.to_string(), move |shared| shared.work(&worker), state);
-        if started.is_err() {
-            state.workers.pop();
-        }
-        started
-    }
-
     fn start(
         self: &Arc<Self>,
         name: &str,
@@ -358,182 +286,9 @@ impl<P: 'static> Shared<P> {
         started.map(drop)
     }
 
-    /// The life of a worker's thread.
-    fn work(&self, worker: &Arc<Worker>) {
-        let mut place = (self.new_place)();
-        loop {
-            let mut is_fit = true;
-            worker.begins(None);
-            if worker.does(|| is_fit = (self.prepare)(&mut place)).is_break() {
-                break;
-            }
-            if !is_fit {
-                self.rest();
-                if self.state().is_stopped {
-                    break;
-                }
-                continue;
-            }
-            let Some(work) = self.next_job(worker) else {
-                break;
-            };
-            // The answer of a job that panics is that its thread has ended; the thread itself goes on.
-            let mut has_panicked = false;
-            let attempt = || has_panicked = catch_unwind(AssertUnwindSafe(|| work(&mut place))).is_err();
-            let next = worker.does(attempt);
-            if has_panicked {
-                tracing::error!("a request's call of the PKCS#11 module panicked");
-                place = (self.new_place)();
-            }
-            if next.is_break() {
-                break;
-            }
-        }
-        drop(place);
-        self.state().workers.retain(|other| !Arc::ptr_eq(other, worker));
-    }
-
-    /// The next job that somebody waits for; none when there are to be no more. It leaves the queue and becomes the
-    /// worker's in one step, so that the timekeeper always sees it.
-    fn next_job(&self, worker: &Arc<Worker>) -> Option<Work<P>> {
-        let mut state = self.state();
-        loop {
-            while let Some(Job { waiter, work }) = state.queue.pop_front() {
-                if waiter.deadline() <= now() {
-                    state.give_up_in_queue(&*waiter);
-                } else if waiter.is_there() {
-                    worker.begins(Some(waiter));
-                    let called = state.call();
-                    drop(state);
-                    if let Some(next) = called {
-                        next.called.notify_one();
-                    }
-                    return Some(work);
-                }
-            }
-            if state.is_stopped {
-                return None;
-            }
-            let is_me = |other: &Arc<Worker>| Arc::ptr_eq(other, worker);
-            state.idle.push(Arc::clone(worker));
-            while state.idle.iter().any(is_me) {
-                state = worker.called.wait(state).unwrap_or_else(PoisonError::into_inner);
-            }
-            state.is_one_called = false;
-        }
-    }
-
-    /// Leaves the jobs to others for a while.
-    fn rest(&self) {
-        let mut state = self.state();
-        if state.is_stopped {
-            return;
-        }
-        state.resting += 1;
-        (state, _) = self
-            .rest_ends
-            .wait_timeout(state, REST)
-            .unwrap_or_else(PoisonError::into_inner);
-        state.resting -= 1;
-    }
-
-    /// The life of the timekeeper. All requests have the same time, so that the one which came first is over first, and
-    /// none that has not come yet is over before as much time has passed.
-    fn keep_time(self: &Arc<Self>) {
-        // Requests may have come before this thread.
-        let mut next = now();
-        while self.bell.wait_until(next) != Wake::Stopped {
-            let now = now();
-            next = (now + self.deadline).min(self.answer_late(now)).max(now + GRAIN);
-        }
-    }
-
-    /// Answers those whose time is over, and writes off the calls that do not return; says when to look again.
-    fn answer_late(self: &Arc<Self>, now: Instant) -> Instant {
-        let mut state = self.state();
-        let mut next = now + self.deadline;
-        while let Some(first) = state.queue.front() {
-            if first.waiter.deadline() > now {
-                next = next.min(first.waiter.deadline());
-                break;
-            }
-            if let Some(late) = state.queue.pop_front() {
-                state.give_up_in_queue(&*late.waiter);
-            }
-        }
-        let mut lost = Vec::new();
-        let mut timed_out = 0;
-        for worker in &state.workers {
-            let call = worker.call();
-            let Some((since, waiter)) = &call.running else { continue };
-            match waiter {
-                Some(waiter) if waiter.deadline() > now => next = next.min(waiter.deadline()),
-                Some(waiter) if waiter.give_up("the PKCS#11 module did not return in time") => timed_out += 1,
-                Some(_) | None => {}
-            }
-            // One that could not be replaced before, may be now.
-            if call.written_off != Some(Replaced::Yes) {
-                let hangs_at = *since + self.deadline;
-                if hangs_at > now {
-                    next = next.min(hangs_at);
-                } else {
-                    lost.push((Arc::clone(worker), *since));
-                }
-            }
-        }
-        state.timed_out += timed_out;
-        for (worker, since) in lost {
-            self.write_off(&worker, since, &mut state);
-        }
-        next
-    }
-
-    /// Gives up a thread whose call, begun at `since`, does not return, and starts another in its place if it may.
-    fn write_off(self: &Arc<Self>, worker: &Arc<Worker>, since: Instant, state: &mut State<P>) {
-        let is_replaced = |worker: &&Arc<Worker>| worker.call().written_off == Some(Replaced::Yes);
-        let may_replace = !state.is_stopped && state.workers.iter().filter(is_replaced).count() < self.max_written_off;
-        let mut call = worker.call();
-        if call.running.as_ref().is_none_or(|(at, _)| *at != since) {
-            return; // it has returned just now
-        }
-        let is_news = call.written_off.replace(Replaced::No).is_none();
-        if may_replace && Self::start_worker(self, state).is_ok() {
-            call.written_off = Some(Replaced::Yes);
-        }
-        if is_news {
-            tracing::warn!(
-                token = self.name,
-                is_replaced = call.written_off == Some(Replaced::Yes),
-                "a call of the PKCS#11 module has not returned in time: its thread and its session are written off"
-            );
-        }
-    }
-
     fn state(&self) -> MutexGuard<'_, State<P>> {
         // Nothing panics while this is locked.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Worker {
-    /// From now on it is at something.
-    fn begins(&self, waiter: Option<Arc<dyn Waiter>>) {
-        self.call().running = Some((now(), waiter));
-    }
-
-    /// Does what it has begun. Break: it took so long that another thread has taken this one's place.
-    fn does(&self, work: impl FnOnce()) -> ControlFlow<()> {
-        work();
-        let mut call = self.call();
-        call.running = None;
-        match call.written_off.take() {
-            Some(Replaced::Yes) => ControlFlow::Break(()),
-            Some(Replaced::No) | None => ControlFlow::Continue(()),
-        }
-    }
-
-    fn call(&self) -> MutexGuard<'_, Call> {
-        self.call.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

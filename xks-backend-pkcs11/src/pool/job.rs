@@ -1,0 +1,56 @@
+//! A job, and who waits for its answer.
+
+use std::{
+    sync::{Arc, PoisonError},
+    time::Instant,
+};
+
+use futures_channel::oneshot;
+use xks_core::{BackendError, BackendErrorKind};
+
+use crate::sync::Mutex;
+
+/// A request for a thread, and who waits for it.
+pub(super) struct Job<P> {
+    pub(super) waiter: Arc<dyn Waiter>,
+    pub(super) work: Work<P>,
+}
+
+pub(super) type Work<P> = Box<dyn FnOnce(&mut P) + Send>;
+
+/// Somebody who waits for an answer until a deadline.
+pub(super) trait Waiter: Send + Sync {
+    fn deadline(&self) -> Instant;
+    /// Whether the answer is still of interest.
+    fn is_there(&self) -> bool;
+    /// Answers that it took too long, unless there is an answer already; says whether there was none.
+    fn give_up(&self, waiting_for: &'static str) -> bool;
+}
+
+/// The place that an answer goes to, once.
+pub(super) struct Reply<T> {
+    pub(super) deadline: Instant,
+    pub(super) to: Mutex<Option<oneshot::Sender<Result<T, BackendError>>>>,
+}
+
+impl<T> Reply<T> {
+    pub(super) fn send(&self, answer: Result<T, BackendError>) -> bool {
+        let to = self.to.lock().unwrap_or_else(PoisonError::into_inner).take();
+        to.is_some_and(|to| to.send(answer).is_ok())
+    }
+}
+
+impl<T: Send> Waiter for Reply<T> {
+    fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    fn is_there(&self) -> bool {
+        let to = self.to.lock().unwrap_or_else(PoisonError::into_inner);
+        to.as_ref().is_some_and(|to| !to.is_canceled())
+    }
+
+    fn give_up(&self, waiting_for: &'static str) -> bool {
+        self.send(Err(BackendError::new(BackendErrorKind::Timeout, waiting_for)))
+    }
+}

@@ -1,0 +1,83 @@
+//! The thread that sees to it that whoever waits is answered at the deadline. It never calls the module.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{
+    GRAIN, Shared, State,
+    worker::{Replaced, Worker},
+};
+use crate::{bell::Wake, sync::now};
+
+impl<P: 'static> Shared<P> {
+    /// The life of the timekeeper. All requests have the same time, so that the one which came first is over first, and
+    /// none that has not come yet is over before as much time has passed.
+    pub(super) fn keep_time(self: &Arc<Self>) {
+        // Requests may have come before this thread.
+        let mut next = now();
+        while self.bell.wait_until(next) != Wake::Stopped {
+            let now = now();
+            next = (now + self.deadline).min(self.answer_late(now)).max(now + GRAIN);
+        }
+    }
+
+    /// Answers those whose time is over, and writes off the calls that do not return; says when to look again.
+    fn answer_late(self: &Arc<Self>, now: Instant) -> Instant {
+        let mut state = self.state();
+        let mut next = now + self.deadline;
+        while let Some(first) = state.queue.front() {
+            if first.waiter.deadline() > now {
+                next = next.min(first.waiter.deadline());
+                break;
+            }
+            if let Some(late) = state.queue.pop_front() {
+                state.give_up_in_queue(&*late.waiter);
+            }
+        }
+        let mut lost = Vec::new();
+        let mut timed_out = 0;
+        for worker in &state.workers {
+            let call = worker.call();
+            let Some((since, waiter)) = &call.running else { continue };
+            match waiter {
+                Some(waiter) if waiter.deadline() > now => next = next.min(waiter.deadline()),
+                Some(waiter) if waiter.give_up("the PKCS#11 module did not return in time") => timed_out += 1,
+                Some(_) | None => {}
+            }
+            // One that could not be replaced before, may be now.
+            if call.written_off != Some(Replaced::Yes) {
+                let hangs_at = *since + self.deadline;
+                if hangs_at > now {
+                    next = next.min(hangs_at);
+                } else {
+                    lost.push((Arc::clone(worker), *since));
+                }
+            }
+        }
+        state.timed_out += timed_out;
+        for (worker, since) in lost {
+            self.write_off(&worker, since, &mut state);
+        }
+        next
+    }
+
+    /// Gives up a thread whose call, begun at `since`, does not return, and starts another in its place if it may.
+    fn write_off(self: &Arc<Self>, worker: &Arc<Worker>, since: Instant, state: &mut State<P>) {
+        let is_replaced = |worker: &&Arc<Worker>| worker.call().written_off == Some(Replaced::Yes);
+        let may_replace = !state.is_stopped && state.workers.iter().filter(is_replaced).count() < self.max_written_off;
+        let mut call = worker.call();
+        if call.running.as_ref().is_none_or(|(at, _)| *at != since) {
+            return; // it has returned just now
+        }
+        let is_news = call.written_off.replace(Replaced::No).is_none();
+        if may_replace && Self::start_worker(self, state).is_ok() {
+            call.written_off = Some(Replaced::Yes);
+        }
+        if is_news {
+            tracing::warn!(
+                token = self.name,
+                is_replaced = call.written_off == Some(Replaced::Yes),
+                "a call of the PKCS#11 module has not returned in time: its thread and its session are written off"
+            );
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The threads that do the work, one job after the other.
+
+use std::{
+    io,
+    ops::ControlFlow,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, PoisonError},
+    time::Instant,
+};
+
+use super::{
+    REST, Shared, State,
+    job::{Job, Waiter, Work},
+};
+use crate::sync::{Condvar, Mutex, MutexGuard, now};
+
+/// One thread, as the others see it.
+#[derive(Default)]
+pub(super) struct Worker {
+    call: Mutex<Call>,
+    /// A job has come for it, or the pool is to stop.
+    pub(super) called: Condvar,
+}
+
+#[derive(Default)]
+pub(super) struct Call {
+    /// Since when it has been at a job, and whose; nobody's, while it prepares for one.
+    pub(super) running: Option<(Instant, Option<Arc<dyn Waiter>>)>,
+    /// It did not return in time. There may be another thread in its place.
+    pub(super) written_off: Option<Replaced>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Replaced {
+    Yes,
+    No,
+}
+
+impl Worker {
+    /// From now on it is at something.
+    fn begins(&self, waiter: Option<Arc<dyn Waiter>>) {
+        self.call().running = Some((now(), waiter));
+    }
+
+    /// Does what it has begun. Break: it took so long that another thread has taken this one's place.
+    fn does(&self, work: impl FnOnce()) -> ControlFlow<()> {
+        work();
+        let mut call = self.call();
+        call.running = None;
+        match call.written_off.take() {
+            Some(Replaced::Yes) => ControlFlow::Break(()),
+            Some(Replaced::No) | None => ControlFlow::Continue(()),
+        }
+    }
+
+    pub(super) fn call(&self) -> MutexGuard<'_, Call> {
+        self.call.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<P: 'static> Shared<P> {
+    pub(super) fn start_worker(shared: &Arc<Self>, state: &mut State<P>) -> io::Result<()> {
+        let worker = Arc::new(Worker::default());
+        state.workers.push(Arc::clone(&worker));
+        let number = state.workers.len();
+        let started = shared.start(&number.to_string(), move |shared| shared.work(&worker), state);
+        if started.is_err() {
+            state.workers.pop();
+        }
+        started
+    }
+
+    /// The life of a worker's thread.
+    fn work(&self, worker: &Arc<Worker>) {
+        let mut place = (self.new_place)();
+        loop {
+            let mut is_fit = true;
+            worker.begins(None);
+            if worker.does(|| is_fit = (self.prepare)(&mut place)).is_break() {
+                break;
+            }
+            if !is_fit {
+                self.rest();
+                if self.state().is_stopped {
+                    break;
+                }
+                continue;
+            }
+            let Some(work) = self.next_job(worker) else {
+                break;
+            };
+            // The answer of a job that panics is that its thread has ended; the thread itself goes on.
+            let mut has_panicked = false;
+            let attempt = || has_panicked = catch_unwind(AssertUnwindSafe(|| work(&mut place))).is_err();
+            let next = worker.does(attempt);
+            if has_panicked {
+                tracing::error!("a request's call of the PKCS#11 module panicked");
+                place = (self.new_place)();
+            }
+            if next.is_break() {
+                break;
+            }
+        }
+        drop(place);
+        self.state().workers.retain(|other| !Arc::ptr_eq(other, worker));
+    }
+
+    /// The next job that somebody waits for; none when there are to be no more. It leaves the queue and becomes the
+    /// worker's in one step, so that the timekeeper always sees it.
+    fn next_job(&self, worker: &Arc<Worker>) -> Option<Work<P>> {
+        let mut state = self.state();
+        loop {
+            while let Some(Job { waiter, work }) = state.queue.pop_front() {
+                if waiter.deadline() <= now() {
+                    state.give_up_in_queue(&*waiter);
+                } else if waiter.is_there() {
+                    worker.begins(Some(waiter));
+                    let called = state.call();
+                    drop(state);
+                    if let Some(next) = called {
+                        next.called.notify_one();
+                    }
+                    return Some(work);
+                }
+            }
+            if state.is_stopped {
+                return None;
+            }
+            let is_me = |other: &Arc<Worker>| Arc::ptr_eq(other, worker);
+            state.idle.push(Arc::clone(worker));
+            while state.idle.iter().any(is_me) {
+                state = worker.called.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            state.is_one_called = false;
+        }
+    }
+
+    /// Leaves the jobs to others for a while.
+    fn rest(&self) {
+        let mut state = self.state();
+        if state.is_stopped {
+            return;
+        }
+        state.resting += 1;
+        (state, _) = self
+            .rest_ends
+            .wait_timeout(state, REST)
+            .unwrap_or_else(PoisonError::into_inner);
+        state.resting -= 1;
+    }
+}

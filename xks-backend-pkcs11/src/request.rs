@@ -3,12 +3,14 @@
 use std::{sync::Arc, time::Instant};
 
 use cryptoki_sys as ck;
-use xks_core::{BackendError, BackendErrorKind, Iv, KeyId, KeyMetadata, KeyUsage, Zeroizing};
+use xks_core::{
+    BackendError, BackendErrorKind, BoundAad, Encrypted, Iv, KeyId, KeyMetadata, KeyUsage, Proven, Trial, Zeroizing,
+};
 
 use crate::{
     config::TestKey,
     error::CallError,
-    gcm::{self, Sealed, Setback},
+    gcm::{self, Setback},
     keys::{self, DOUBT_AFTER, Key, NoKey},
     module::Access,
     return_code::{Phase, ReturnCode, Verdict},
@@ -26,15 +28,32 @@ impl Token {
         place: &mut Place,
         id: &KeyId,
         deadline: Instant,
-        aad: &[u8],
+        aad: BoundAad,
         plaintext: &[u8],
-    ) -> Result<Sealed, BackendError> {
+    ) -> Result<Encrypted, BackendError> {
         if let Some(fault) = self.iv_fault() {
             return Err(BackendError::new(BackendErrorKind::Other, fault));
         }
-        self.with_key(place, id, deadline, Some(KeyUsage::Encrypt), |module, session, key| {
-            self.ivs.seal(module, session, key.handle, aad, plaintext)
-        })
+        let sealed = self.with_key(place, id, deadline, Some(KeyUsage::Encrypt), |module, session, key| {
+            self.ivs.seal(module, session, key.handle, aad.as_bytes(), plaintext)
+        })?;
+        Ok(Encrypted::new(sealed.ciphertext, sealed.iv, sealed.tag, aad))
+    }
+
+    /// The same, and sees that it decrypts (ENC-10).
+    pub(crate) fn encrypt_and_try(
+        &self,
+        place: &mut Place,
+        id: &KeyId,
+        deadline: Instant,
+        aad: BoundAad,
+        plaintext: &[u8],
+    ) -> Result<Proven, BackendError> {
+        let trial = Trial::begin(self.encrypt(place, id, deadline, aad, plaintext)?);
+        let (encrypted, aad) = (trial.encrypted(), trial.encrypted().bound_aad());
+        let both = gcm::with_tag(encrypted.ciphertext(), encrypted.tag());
+        let decrypted = self.decrypt(place, id, deadline, encrypted.iv(), aad.as_bytes(), &both);
+        trial.end(decrypted, plaintext)
     }
 
     /// Decrypts a ciphertext that is followed by its tag.

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use zeroize::Zeroizing;
 
 use crate::{
-    BackendError, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, KeyId, KeyMetadata,
+    BackendError, BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, KeyId,
+    KeyMetadata, Proven, Trial,
 };
 
 /// A key manager: what a vendor or an HSM integrator writes.
@@ -27,8 +28,8 @@ use crate::{
 /// * report usage and status as they are at this moment, and keep to them (ENC-11, DEC-4);
 /// * take a key id as it is, to the case of its letters (URI-3);
 /// * serve calls from many threads and tasks at once, and give each its own answer;
-/// * decrypt in earnest when the pipeline tries what it is about to return (ENC-10), see
-///   [`is_trial`](DecryptRequest::is_trial);
+/// * decrypt in earnest when what is about to be returned is tried (ENC-10), see
+///   [`encrypt_and_try`](Self::encrypt_and_try) and [`is_trial`](DecryptRequest::is_trial);
 /// * never log plaintext or key material (ENC-12, DEC-5);
 /// * where you are several key managers, say which one has the request, with
 ///   [`note_served_by`](EncryptRequest::note_served_by), for the audit record (LOG-1). A [`Fleet`](crate::Fleet) does
@@ -118,6 +119,30 @@ pub trait KeyBackend: Send + Sync + 'static {
     /// again when a second attempt needs other metadata.
     async fn encrypt(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError>;
 
+    /// Encrypts, and tries to decrypt what came of it (ENC-10): what the pipeline does when KMS asks for a ciphertext data
+    /// integrity value, which it always may.
+    ///
+    /// What there is of it calls [`encrypt`](Self::encrypt) and then [`decrypt`](Self::decrypt). A backend whose calls
+    /// have a way to go, to another thread or over a network, can go it once: encrypt at its end, [begin](Trial::begin)
+    /// the trial, decrypt in earnest, and [end](Trial::end) it.
+    async fn encrypt_and_try(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Proven, BackendError> {
+        let encrypted = self.encrypt(key, request).await?;
+        let broken = |reason| BackendError::new(BackendErrorKind::Other, reason);
+        request.check(&encrypted).map_err(broken)?; // before it is believed to be what can be tried
+        let Trial {
+            encrypted,
+            integrity_value,
+        } = Trial::begin(encrypted);
+        let decryption = DecryptRequest::trial(request, encrypted);
+        let decrypted = self.decrypt(key, &decryption).await;
+        let encrypted = decryption.into_encrypted();
+        Trial {
+            encrypted,
+            integrity_value,
+        }
+        .end(decrypted, request.plaintext())
+    }
+
     /// Decrypts what [`encrypt`](Self::encrypt) made, under whichever version the metadata names.
     async fn decrypt(&self, key: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError>;
 
@@ -143,6 +168,10 @@ impl<T: KeyBackend + ?Sized> KeyBackend for Arc<T> {
 
     async fn encrypt(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
         (**self).encrypt(key, request).await
+    }
+
+    async fn encrypt_and_try(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Proven, BackendError> {
+        (**self).encrypt_and_try(key, request).await
     }
 
     async fn decrypt(&self, key: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {

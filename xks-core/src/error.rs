@@ -145,12 +145,6 @@ impl Error {
         self
     }
 
-    /// The same error, with the place it happened in for the log.
-    pub(crate) fn in_the(mut self, place: &str) -> Self {
-        self.reason = self.reason.map(|reason| format!("{place}: {reason}"));
-        self
-    }
-
     /// A backend's failure as KMS sees it; the backend's own words and all their causes go to the log.
     pub(crate) fn from_backend(operation: Operation, error: &BackendError) -> Self {
         Self::from(wire_name(operation, error.kind)).because(with_all_causes(error))
@@ -273,6 +267,12 @@ impl BackendError {
         if self.kind != BackendErrorKind::InvalidCiphertext {
             self.source = Some(source.into());
         }
+        self
+    }
+
+    /// The same error, with the place it happened in for the log.
+    pub(crate) fn in_the(mut self, place: &str) -> Self {
+        self.detail = format!("{place}: {self}").into();
         self
     }
 

@@ -41,7 +41,6 @@ mod api;
 mod audit;
 mod authorize;
 mod backend;
-mod cdiv;
 mod ciphertext;
 mod credentials;
 mod error;
@@ -61,6 +60,7 @@ mod testing;
 pub mod testkit;
 mod text;
 mod trail;
+mod trial;
 
 pub use async_trait::async_trait;
 pub use zeroize::Zeroizing;
@@ -84,4 +84,5 @@ pub use self::{
     proxy::{Proxy, ProxyBuilder},
     route::{KeyOperation, Operation, UriPathPrefix, UriPathPrefixError},
     rules::{Rule, Rules},
+    trial::{Proven, Trial},
 };

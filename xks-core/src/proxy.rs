@@ -10,15 +10,12 @@ use std::{
     time::SystemTime,
 };
 
-use subtle::ConstantTimeEq as _;
-
 use crate::{
     BackendError, BackendErrorKind, GetHealthStatusRequest, GetKeyMetadataRequest, KeyId, KeyOperation, KeyStore,
     KeyStores, Request, RequestMetadata, Response,
-    api::{DecryptBody, DecryptRequest, EncryptBody, EncryptRequest, ProxyIdentity, encode_plaintext},
+    api::{DecryptBody, EncryptBody, EncryptRequest, ProxyIdentity, encode_plaintext},
     audit::{AuditSink, TracingAudit},
     authorize::{Decision, Subject},
-    cdiv::ciphertext_data_integrity_value,
     ciphertext::Encrypted,
     error::{Error, ErrorName},
     panics::{Panicked, catch_panic},
@@ -176,38 +173,19 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
         let key = self.admit(trail, id, KeyOperation::Encrypt, &body.request_metadata)?;
         let mut request = body.into_request(self.key_store.aad_framing(), self.key_store.limits())?;
         request.note = Note::on(trail.served_by);
-        let encrypted = self
-            .within_time(self.key_store.backend().encrypt(&key, &mut request))
-            .await?;
-        request
-            .check(&encrypted)
-            .map_err(|reason| Error::from(ErrorName::Internal).because(reason))?;
+        let backend = self.key_store.backend();
+        let check = |encrypted: &Encrypted, request: &EncryptRequest<'_>| {
+            let broken = |reason| Error::from(ErrorName::Internal).because(reason);
+            request.check(encrypted).map_err(broken)
+        };
         if !wants_integrity_value {
+            let encrypted = self.within_time(backend.encrypt(&key, &mut request)).await?;
+            check(&encrypted, &request)?;
             return Ok(Response::ok(encrypted.encode(None)));
         }
-        let integrity_value = ciphertext_data_integrity_value(&encrypted); // ENC-10: before the trial decryption
-        let encrypted = self.try_decryption(&key, &request, encrypted).await?;
-        Ok(Response::ok(encrypted.encode(Some(&integrity_value))))
-    }
-
-    /// ENC-10: what is about to be returned must decrypt to what was to be encrypted.
-    async fn try_decryption(
-        &mut self,
-        key: &KeyId,
-        request: &EncryptRequest<'a>,
-        encrypted: Encrypted,
-    ) -> Result<Encrypted, Error> {
-        let trial = DecryptRequest::trial(request, encrypted);
-        let plaintext = self
-            .within_time(self.key_store.backend().decrypt(key, &trial))
-            .await
-            .map_err(|error| error.in_the("trial decryption"))?;
-        if bool::from(plaintext.ct_eq(request.plaintext())) {
-            Ok(trial.into_encrypted())
-        } else {
-            let reason = "the trial decryption gave another plaintext; nothing was returned";
-            Err(Error::from(ErrorName::Internal).because(reason))
-        }
+        let proven = self.within_time(backend.encrypt_and_try(&key, &mut request)).await?; // ENC-10
+        check(&proven.encrypted, &request)?;
+        Ok(Response::ok(proven.encrypted.encode(Some(&proven.integrity_value))))
     }
 
     async fn decrypt(mut self, trail: &mut Trail<'a>, id: &str) -> Result<Response, Error> {

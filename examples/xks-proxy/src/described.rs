@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use xks_core::{
     BackendError, CiphertextMetadata, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health,
-    KeyBackend, KeyId, KeyMetadata, Limits, Zeroizing, async_trait,
+    KeyBackend, KeyId, KeyMetadata, Limits, Proven, Zeroizing, async_trait,
 };
 
 /// A backend around another one.
@@ -17,6 +17,17 @@ pub(crate) struct Described {
     pub(crate) metadata: Option<CiphertextMetadata>,
     /// What the key manager takes, where its operator knows better.
     pub(crate) limits: Option<Limits>,
+}
+
+impl Described {
+    fn describe(&self, request: &mut EncryptRequest<'_>) {
+        if let Some(name) = &self.name {
+            request.note_served_by(name);
+        }
+        if let Some(metadata) = self.metadata {
+            request.set_default_metadata(metadata);
+        }
+    }
 }
 
 #[async_trait]
@@ -33,13 +44,13 @@ impl KeyBackend for Described {
     }
 
     async fn encrypt(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
-        if let Some(name) = &self.name {
-            request.note_served_by(name);
-        }
-        if let Some(metadata) = self.metadata {
-            request.set_default_metadata(metadata);
-        }
+        self.describe(request);
         self.inner.encrypt(key, request).await
+    }
+
+    async fn encrypt_and_try(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Proven, BackendError> {
+        self.describe(request);
+        self.inner.encrypt_and_try(key, request).await
     }
 
     async fn decrypt(&self, key: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {

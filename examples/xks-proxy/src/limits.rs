@@ -7,7 +7,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use xks_core::{
     BackendError, BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health,
-    KeyBackend, KeyId, KeyMetadata, Limits, Zeroizing, async_trait,
+    KeyBackend, KeyId, KeyMetadata, Limits, Proven, Zeroizing, async_trait,
 };
 
 use crate::settings::TrafficLimits;
@@ -89,6 +89,11 @@ impl KeyBackend for Limited {
     async fn encrypt(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
         let _place = self.traffic.admit()?;
         self.inner.encrypt(key, request).await
+    }
+
+    async fn encrypt_and_try(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Proven, BackendError> {
+        let _place = self.traffic.admit()?;
+        self.inner.encrypt_and_try(key, request).await
     }
 
     async fn decrypt(&self, key: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {

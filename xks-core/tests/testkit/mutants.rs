@@ -104,6 +104,7 @@ const SLY: &[(Flaw, &str)] = &[
     (Flaw::LeaksPlacesOfMetadata, "dropped_futures_leak_nothing"),
     (Flaw::LosesAnswersThatWait, "slow_callers_get_their_answers"),
     (Flaw::RemembersForTrials, "trial_decryptions_are_decryptions"),
+    (Flaw::TriesSomethingElse, "tried_encryptions_are_encryptions"),
     (Flaw::StumblesAfterABadTag, "any_change_of_the_tag_is_noticed"),
     (Flaw::CachesStatus, "a_change_of_status_is_seen"),
     (Flaw::ForgetsAtARestart, "ciphertexts_outlive_a_restart"),

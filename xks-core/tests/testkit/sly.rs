@@ -13,7 +13,8 @@ use std::{
 
 use xks_core::{
     BackendError, BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, FleetMember, GetKeyMetadataRequest,
-    Health, HealthStatus, KeyBackend, KeyId, KeyMetadata, KeySpec, KeyStatus, KeyUsage, Zeroizing, async_trait,
+    Health, HealthStatus, KeyBackend, KeyId, KeyMetadata, KeySpec, KeyStatus, KeyUsage, Proven, Trial, Zeroizing,
+    async_trait,
 };
 
 use crate::{
@@ -41,6 +42,7 @@ pub(crate) enum Flaw {
     LeaksPlacesOfMetadata,
     LosesAnswersThatWait,
     RemembersForTrials,
+    TriesSomethingElse,
     StumblesAfterABadTag,
     CachesStatus,
     ForgetsAtARestart,
@@ -223,6 +225,19 @@ impl KeyBackend for Sly {
         .ok_or_else(|| BackendError::new(BackendErrorKind::Other, "the answer is gone"))
     }
 
+    async fn encrypt_and_try(&self, id: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Proven, BackendError> {
+        let mut other = EncryptRequest::new(
+            request.request_metadata().clone(),
+            Vec::new().into(),
+            request.bind_aad(None),
+        );
+        let is_other = self.is(Flaw::TriesSomethingElse);
+        let trial = Trial::begin(self.encrypt(id, if is_other { &mut other } else { request }).await?);
+        let decryption = DecryptRequest::new(request.request_metadata().clone(), copy(trial.encrypted()));
+        let decrypted = self.decrypt(id, &decryption).await;
+        trial.end(decrypted, if is_other { b"" } else { request.plaintext() })
+    }
+
     async fn decrypt(&self, id: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
         let value = self.value(id, KeyUsage::Decrypt)?;
         if self.is(Flaw::RemembersForTrials) && request.is_trial() {
@@ -255,4 +270,8 @@ impl KeyBackend for Sly {
             _ => health,
         })
     }
+}
+
+fn copy(of: &Encrypted) -> Encrypted {
+    Encrypted::new(of.ciphertext().to_vec(), *of.iv(), *of.tag(), of.bound_aad().clone())
 }

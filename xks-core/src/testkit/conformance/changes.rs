@@ -1,6 +1,6 @@
 //! What was changed does not decrypt, and harms nothing else.
 
-use std::error::Error as _;
+use std::{collections::HashSet, error::Error as _};
 
 use super::{
     Fixture, Problem,
@@ -10,7 +10,7 @@ use super::{
         said, some_bits, text, usual_aad,
     },
 };
-use crate::{AadFraming, BackendErrorKind, BoundAad, DecryptRequest, Encrypted, Iv, KeyBackend as _};
+use crate::{AadFraming, BackendErrorKind, BoundAad, DecryptRequest, Encrypted, Iv, KeyBackend as _, Trial};
 
 /// What is wrong is tried after what is right, which a backend may have remembered.
 const FIRST: &str = "a good ciphertext, before anything was changed,";
@@ -256,6 +256,40 @@ pub(super) fn trial_decryptions_are_decryptions(fixture: &Fixture) -> Checked {
     require(is_right, || {
         "the trial decryption of what was encrypted does not give its plaintext".into()
     })
+}
+
+pub(super) fn tried_encryptions_are_encryptions(fixture: &Fixture) -> Checked {
+    let mut ivs = Vec::new();
+    for (length, framing, raw) in [
+        (0, AadFraming::Spec, None),
+        (32, AadFraming::Spec, Some(text(200))),
+        (32, AadFraming::Digest, Some(text(200))),
+        (4300, AadFraming::Spec, Some(text(8192))),
+    ] {
+        let (key, plaintext) = (fixture.key(&fixture.usable)?, text(length));
+        let mut request = request(&plaintext, aad(framing, raw.as_deref())?);
+        let tried = fixture.wait(fixture.backend.encrypt_and_try(&key, &mut request));
+        let proven = tried.ok_or_else(not_run)?.map_err(|error| {
+            broken(format!(
+                "an encryption of {length} bytes with its trial failed: {}",
+                said(&error)
+            ))
+        })?;
+        let encrypted = proven.encrypted();
+        request.check(encrypted).map_err(broken)?;
+        let right = *Trial::begin(copy(encrypted)).integrity_value();
+        require(right == *proven.integrity_value(), || {
+            "the ciphertext data integrity value is not that of the ciphertext".into()
+        })?;
+        fixture.must_decrypt(encrypted, &plaintext, "what was encrypted with its trial")?;
+        ivs.push(*encrypted.iv());
+        // The same request again, as when another key manager failed.
+        let again = fixture.encrypt_request(&mut request)?;
+        fixture.must_decrypt(&again, &plaintext, "what was encrypted after that")?;
+        ivs.push(*again.iv());
+    }
+    let distinct: HashSet<_> = ivs.iter().collect();
+    require(distinct.len() == ivs.len(), || "an IV was used twice".into())
 }
 
 pub(super) fn what_is_invalid_says_no_more(fixture: &Fixture) -> Checked {

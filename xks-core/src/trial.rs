@@ -1,0 +1,138 @@
+//! The ciphertext data integrity value (ENC-9), a hash by which KMS sees that nothing was corrupted on its way, and
+//! the trial decryption (ENC-10).
+//!
+//! The hash is computed over what is about to be returned, and *then* that same memory is decrypted and compared with
+//! the plaintext. The other way round, a fault between the two steps would go unseen: the hash would vouch for the
+//! corrupted bytes. So it is the only way to a [`Proven`].
+
+use std::{fmt, hint::black_box};
+
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use crate::{BackendError, BackendErrorKind, ciphertext::Encrypted};
+
+/// An encryption whose trial decryption is to come (ENC-10).
+#[derive(Debug)]
+pub struct Trial {
+    pub(crate) encrypted: Encrypted,
+    pub(crate) integrity_value: [u8; 32],
+}
+
+impl Trial {
+    /// Takes the ciphertext data integrity value of what is about to be returned.
+    #[must_use]
+    pub fn begin(encrypted: Encrypted) -> Self {
+        Self {
+            integrity_value: ciphertext_data_integrity_value(&encrypted),
+            encrypted,
+        }
+    }
+
+    /// What is to be decrypted now.
+    #[must_use]
+    pub const fn encrypted(&self) -> &Encrypted {
+        &self.encrypted
+    }
+
+    /// `SHA-256(AAD || metadata || IV || ciphertext || tag)` (ENC-9).
+    #[must_use]
+    pub const fn integrity_value(&self) -> &[u8; 32] {
+        &self.integrity_value
+    }
+
+    /// Compares what the key manager decrypted with what was to be encrypted.
+    ///
+    /// # Errors
+    /// The key manager's own, and `Other` when it is another plaintext.
+    pub fn end(
+        self,
+        decrypted: Result<Zeroizing<Vec<u8>>, BackendError>,
+        plaintext: &[u8],
+    ) -> Result<Proven, BackendError> {
+        let decrypted = decrypted.map_err(|error| error.in_the("trial decryption"))?;
+        if !is_same(&decrypted, plaintext) {
+            let detail = "the trial decryption gave another plaintext; nothing was returned";
+            return Err(BackendError::new(BackendErrorKind::Other, detail));
+        }
+        Ok(Proven {
+            encrypted: self.encrypted,
+            integrity_value: self.integrity_value,
+        })
+    }
+}
+
+/// An encryption that was seen to decrypt to its plaintext (ENC-10), and its ciphertext data integrity value.
+pub struct Proven {
+    pub(crate) encrypted: Encrypted,
+    pub(crate) integrity_value: [u8; 32],
+}
+
+impl Proven {
+    /// The encryption.
+    #[must_use]
+    pub const fn encrypted(&self) -> &Encrypted {
+        &self.encrypted
+    }
+
+    /// `SHA-256(AAD || metadata || IV || ciphertext || tag)` (ENC-9).
+    #[must_use]
+    pub const fn integrity_value(&self) -> &[u8; 32] {
+        &self.integrity_value
+    }
+}
+
+impl fmt::Debug for Proven {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proven")
+            .field("encrypted", &self.encrypted)
+            .finish_non_exhaustive()
+    }
+}
+
+/// In constant time, and in wide steps.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let difference = one.iter().zip(other).fold(0, |all, (one, other)| all | (one ^ other));
+    one.len() == other.len() && black_box(difference) == 0
+}
+
+/// `SHA-256(AAD ‖ metadata ‖ IV ‖ ciphertext ‖ tag)` over decoded bytes, absent parts empty (ENC-9).
+fn ciphertext_data_integrity_value(encrypted: &Encrypted) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(encrypted.aad.raw());
+    hash.update(encrypted.aad.sent_metadata());
+    hash.update(encrypted.iv.as_bytes());
+    hash.update(&encrypted.ciphertext);
+    hash.update(encrypted.tag.as_bytes());
+    hash.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aad::{AadFraming, BoundAad};
+
+    fn hex(text: &str) -> Vec<u8> {
+        let digit = |digit: &u8| u8::try_from(char::from(*digit).to_digit(16).unwrap()).unwrap();
+        text.as_bytes()
+            .chunks(2)
+            .map(|pair| digit(&pair[0]) << 4 | digit(&pair[1]))
+            .collect()
+    }
+
+    /// ENC-9: the specification's vector, which does not depend on the framing.
+    #[test]
+    fn the_specifications_vector() {
+        for framing in [AadFraming::Spec, AadFraming::Digest] {
+            let metadata = b"key_version=1"[..].try_into().unwrap();
+            let encrypted = Encrypted::new(
+                hex("821c642b5b71783367deaf18"),
+                hex("1ccae5470f39700254779031")[..].try_into().unwrap(),
+                hex("bc1c4dda7707d6812447c5955e99b261")[..].try_into().unwrap(),
+                BoundAad::new(framing, Some(b"project=nile,department=marketing"), Some(metadata)).unwrap(),
+            );
+            let expected = hex("a8703f2260bd8791ec2d15ea0b23e65a0631eedcf2a13a65cc82db3f47cf5ec7");
+            assert_eq!(ciphertext_data_integrity_value(&encrypted)[..], expected[..]);
+        }
+    }
+}

@@ -170,6 +170,9 @@ fn path_of(target: &str) -> &str {
 
 /// The first `length` characters.
 fn beginning(text: &str, length: usize) -> &str {
+    if text.len() <= length {
+        return text; // as good as always
+    }
     let end = text.char_indices().nth(length).map_or(text.len(), |(end, _)| end);
     text.get(..end).unwrap_or(text)
 }

@@ -3,6 +3,7 @@
 //! Lines go through a queue to a thread that writes, so that a disk or a reader that hangs never holds up a request. What
 //! finds the queue full, or cannot be written, is lost, and counted.
 
+mod json;
 mod queue;
 
 use std::{
@@ -17,7 +18,7 @@ use tracing_subscriber::{
     EnvFilter, Layer, Registry, fmt::MakeWriter, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
 
-use self::queue::Queue;
+use self::{json::Json, queue::Queue};
 use crate::settings::{AuditLevel, LogFile, LogFormat, LogOutput, LogSettings, Rotation};
 
 /// What the core's audit records are logged under.
@@ -37,25 +38,17 @@ impl Log {
         match settings.output {
             LogOutput::Stderr => {
                 let has_colours = io::stderr().is_terminal();
-                layers.push(layer(
-                    settings.format,
-                    has_colours,
-                    log.queue(settings.format, io::stderr())?,
-                ));
+                layers.push(layer(settings.format, has_colours, log.queue(io::stderr())?));
             }
             LogOutput::Stdout => {
                 let has_colours = io::stdout().is_terminal();
-                layers.push(layer(
-                    settings.format,
-                    has_colours,
-                    log.queue(settings.format, io::stdout())?,
-                ));
+                layers.push(layer(settings.format, has_colours, log.queue(io::stdout())?));
             }
             LogOutput::None => {}
         }
         if let Some(file) = &settings.file {
             let files = files(file)?;
-            layers.push(layer(settings.format, false, log.queue(settings.format, files)?));
+            layers.push(layer(settings.format, false, log.queue(files)?));
         }
         tracing_subscriber::registry()
             .with(layers.with_filter(filter(settings)?))
@@ -74,12 +67,8 @@ impl Log {
         Arc::new(move || queues.iter().map(Queue::lost).sum())
     }
 
-    fn queue(&mut self, format: LogFormat, writer: impl Write + Send + 'static) -> anyhow::Result<Queue> {
-        let finish = match format {
-            LogFormat::Human => |_: &[u8]| None, // its formatter escapes everything
-            LogFormat::Json => escaped,
-        };
-        let queue = Queue::to(writer, finish).context("no thread for the log")?;
+    fn queue(&mut self, writer: impl Write + Send + 'static) -> anyhow::Result<Queue> {
+        let queue = Queue::to(writer).context("no thread for the log")?;
         self.queues.push(queue.clone());
         Ok(queue)
     }
@@ -101,12 +90,7 @@ where
         .with_ansi(has_colours);
     match format {
         LogFormat::Human => layer.boxed(),
-        LogFormat::Json => layer
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_span_list(false)
-            .boxed(),
+        LogFormat::Json => layer.event_format(Json).boxed(),
     }
 }
 
@@ -142,61 +126,4 @@ fn files(settings: &LogFile) -> anyhow::Result<RollingFileAppender> {
     }
     let files = builder.build(&settings.directory);
     files.with_context(|| format!("cannot write log files in {}", settings.directory.display()))
-}
-
-/// LOG-2: JSON lets characters beyond ASCII stand as they are that end a line for some programs, or that no reader sees, or
-/// that turn the text around. Where there are any: the line with each in its escaped form, which means the same.
-fn escaped(line: &[u8]) -> Option<Vec<u8>> {
-    let line = std::str::from_utf8(line).ok()?;
-    if line.is_ascii() && !line.contains('\u{7f}') || !line.contains(is_hidden) {
-        return None;
-    }
-    let mut escaped = Vec::with_capacity(line.len() + 64);
-    for c in line.chars() {
-        if is_hidden(c) {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                let _ = write!(escaped, "\\u{unit:04x}");
-            }
-        } else {
-            escaped.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-        }
-    }
-    Some(escaped)
-}
-
-/// Control and format characters, and what separates lines and paragraphs; but for the line break at a line's end.
-fn is_hidden(c: char) -> bool {
-    (c.is_control() && c != '\n')
-        || matches!(
-            c,
-            '\u{ad}'
-                | '\u{600}'..='\u{605}'
-                | '\u{61c}'
-                | '\u{6dd}'
-                | '\u{70f}'
-                | '\u{180e}'
-                | '\u{200b}'..='\u{200f}'
-                | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}'
-                | '\u{feff}'
-                | '\u{fff9}'..='\u{fffb}'
-                | '\u{e0000}'..='\u{e007f}'
-        )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// LOG-2: nothing in a line of JSON ends it for anybody, and the text stays what it was.
-    #[test]
-    fn a_line_of_json_is_one_line_to_everybody() {
-        assert_eq!(escaped("{\"a\":\"ü\"}\n".as_bytes()), None);
-        let text = "\u{7f}\u{85}\u{2028}\u{202e}\u{e0041}ü";
-        let line = format!("{}\n", serde_json::json!({ "a": text }));
-        let escaped = String::from_utf8(escaped(line.as_bytes()).unwrap()).unwrap();
-        assert_eq!(escaped, "{\"a\":\"\\u007f\\u0085\\u2028\\u202e\\udb40\\udc41ü\"}\n");
-        let read: serde_json::Value = serde_json::from_str(&escaped).unwrap();
-        assert_eq!(read["a"], text);
-    }
 }

@@ -20,7 +20,7 @@ use tracing_subscriber::fmt::MakeWriter;
 const LIMIT: usize = 16 << 20;
 
 /// How long lines are gathered.
-const GATHERING: Duration = Duration::from_millis(2);
+const GATHERING: Duration = Duration::from_millis(10);
 
 /// How long the end waits for a writer that hangs.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -48,11 +48,8 @@ struct State {
 }
 
 impl Queue {
-    /// Begins a thread that writes. `finish` may change what is about to be written, which is whole lines.
-    pub(super) fn to(
-        mut writer: impl Write + Send + 'static,
-        finish: fn(&[u8]) -> Option<Vec<u8>>,
-    ) -> io::Result<Self> {
+    /// Begins a thread that writes whole lines.
+    pub(super) fn to(mut writer: impl Write + Send + 'static) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             filled: Condvar::new(),
@@ -62,7 +59,7 @@ impl Queue {
         let of_thread = Arc::clone(&shared);
         let thread = thread::Builder::new().name("xks-log".into());
         thread.spawn(move || {
-            of_thread.write_all_to(&mut writer, finish);
+            of_thread.write_all_to(&mut writer);
             of_thread.state().has_ended = true;
             of_thread.emptied.notify_all();
         })?;
@@ -112,13 +109,11 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write_all_to(&self, writer: &mut impl Write, finish: fn(&[u8]) -> Option<Vec<u8>>) {
+    fn write_all_to(&self, writer: &mut impl Write) {
         let mut lines = Vec::new();
         while let Some(count) = self.take(&mut lines) {
-            let finished = finish(&lines);
-            let lines = finished.as_deref().unwrap_or(&lines);
             // What changes the file with the time panics when it can neither do so nor complain.
-            let write = AssertUnwindSafe(|| writer.write_all(lines).and_then(|()| writer.flush()));
+            let write = AssertUnwindSafe(|| writer.write_all(&lines).and_then(|()| writer.flush()));
             let written = catch_unwind(write).unwrap_or_else(|_| Err(io::Error::other("the file cannot be changed")));
             if let Err(error) = written
                 && self.lost.fetch_add(count, Ordering::Relaxed) == 0
@@ -192,7 +187,7 @@ mod tests {
     #[test]
     fn all_lines_arrive_in_their_order_and_few_pieces() {
         let (to, pieces) = mpsc::channel();
-        let queue = Queue::to(Pieces(to, None), |_| None).unwrap();
+        let queue = Queue::to(Pieces(to, None)).unwrap();
         let expected: String = (0..1000).map(|number| format!("line {number}\n")).collect();
         for line in expected.split_inclusive('\n') {
             write!(queue.clone(), "{line}").unwrap();
@@ -210,7 +205,7 @@ mod tests {
     #[test]
     fn what_is_lost_is_counted_and_nobody_waits() {
         let ((to, pieces), (tell, told)) = (mpsc::channel(), mpsc::channel());
-        let queue = Queue::to(Pieces(to, Some(told)), |_| None).unwrap();
+        let queue = Queue::to(Pieces(to, Some(told))).unwrap();
         queue.clone().write_all(b"one\n").unwrap();
         tell.send(Err(io::Error::other("full"))).unwrap();
         while queue.lost() == 0 {

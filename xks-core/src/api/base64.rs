@@ -21,21 +21,15 @@ pub(super) fn decoded_len(text: &Text<'_>) -> usize {
 
 /// Decodes a field of any length.
 pub(super) fn decode(text: &Text<'_>, field: &'static str) -> Result<Zeroizing<Vec<u8>>, Error> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(decoded_len(text)));
-    append_decoded(text, field, &mut bytes)?;
+    let mut bytes = Zeroizing::new(vec![0; decoded_len(text)]);
+    let length = decode_into(text, field, &mut bytes)?;
+    bytes.truncate(length);
     Ok(bytes)
 }
 
-/// Decodes a field to the end of a buffer.
-pub(super) fn append_decoded(text: &Text<'_>, field: &'static str, buffer: &mut Vec<u8>) -> Result<(), Error> {
-    let start = buffer.len();
-    buffer.resize(start + decoded_len(text), 0);
-    let room = buffer.get_mut(start..).unwrap_or_default();
-    let length = BASE64
-        .decode_slice(text.as_str(), room)
-        .map_err(|_| not_base64(field))?;
-    buffer.truncate(start + length);
-    Ok(())
+/// Decodes a field to the beginning of `room`, which is large enough, and says how long it is.
+pub(super) fn decode_into(text: &Text<'_>, field: &'static str, room: &mut [u8]) -> Result<usize, Error> {
+    BASE64.decode_slice(text.as_str(), room).map_err(|_| not_base64(field))
 }
 
 /// Decodes a field that has only a few legal lengths.

@@ -161,9 +161,10 @@ impl<'a> EncryptBody<'a> {
 
 /// Decodes the AAD into a buffer that it can be framed in.
 pub(super) fn decode_aad(text: Option<Text<'_>>) -> Result<RawAad, Error> {
-    let mut aad = RawAad::with_capacity(text.as_ref().map_or(0, base64::decoded_len));
+    let mut aad = RawAad::with_room_for(text.as_ref().map_or(0, base64::decoded_len));
     if let Some(text) = text {
-        base64::append_decoded(&text, "additionalAuthenticatedData", &mut aad.buffer)?;
+        let length = base64::decode_into(&text, "additionalAuthenticatedData", aad.room())?;
+        aad.truncate(length);
         aad.is_present = true;
     }
     Ok(aad)

@@ -87,7 +87,7 @@ impl Proxy {
         let served_by = ServedBy::default();
         let mut trail = Trail::new(&*self.audit, &request, &served_by);
         let expired = pin!(expired);
-        let answer = catch_panic(self.answer(&request, &mut trail, expired))
+        let answer = catch_panic(pin!(self.answer(&request, &mut trail, expired)))
             .await
             .unwrap_or_else(|Panicked| {
                 Err(Error::from(ErrorName::Internal).because("a backend or an authorizer panicked"))

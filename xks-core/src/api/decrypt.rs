@@ -1,12 +1,12 @@
 //! `Decrypt` (section 6 of the specification).
 
-use std::fmt;
+use std::{fmt, iter};
 
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::{
-    Base64Object, EncryptRequest, RequestMetadata, Text, base64,
+    EncryptRequest, RequestMetadata, Text, base64, base64_object,
     encrypt::{check_size, decode_aad, frame_aad},
     noted, parse, present, require_aes_gcm, required,
 };
@@ -199,7 +199,5 @@ impl<'a> DecryptBody<'a> {
 
 /// The answer: the plaintext, in a buffer that is wiped.
 pub(crate) fn encode_plaintext(plaintext: &[u8]) -> Zeroizing<Vec<u8>> {
-    Base64Object::with_capacity(plaintext.len())
-        .field("plaintext", plaintext)
-        .finish()
+    base64_object(iter::once(("plaintext", plaintext)))
 }

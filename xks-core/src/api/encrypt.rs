@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::{Base64Object, RequestMetadata, Text, base64, noted, parse, present, require_aes_gcm, required};
+use super::{RequestMetadata, Text, base64, base64_object, noted, parse, present, require_aes_gcm, required};
 use crate::{
     aad::{AadFraming, BoundAad, RawAad},
     backend::Limits,
@@ -198,17 +198,14 @@ fn too_large(length: usize, limit: usize, field: &'static str) -> Error {
 impl Encrypted {
     /// The answer; `integrity_value` is there exactly when the request asked for it (ENC-9).
     pub(crate) fn encode(&self, integrity_value: Option<&[u8; 32]>) -> Zeroizing<Vec<u8>> {
-        let mut object = Base64Object::with_capacity(self.ciphertext.len() + 16 + 16 + 20 + 32)
-            .field("ciphertext", &self.ciphertext)
-            .field("initializationVector", self.iv.as_bytes())
-            .field("authenticationTag", self.tag.as_bytes());
-        let metadata = self.aad.sent_metadata();
-        if !metadata.is_empty() {
-            object = object.field("ciphertextMetadata", metadata);
-        }
-        if let Some(value) = integrity_value {
-            object = object.field("ciphertextDataIntegrityValue", value);
-        }
-        object.finish()
+        let metadata = Some(self.aad.sent_metadata()).filter(|metadata| !metadata.is_empty());
+        let fields = [
+            Some(("ciphertext", &*self.ciphertext)),
+            Some(("initializationVector", self.iv.as_bytes())),
+            Some(("authenticationTag", self.tag.as_bytes())),
+            metadata.map(|metadata| ("ciphertextMetadata", metadata)),
+            integrity_value.map(|value| ("ciphertextDataIntegrityValue", value.as_slice())),
+        ];
+        base64_object(fields.into_iter().flatten())
     }
 }

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer, de};
 use serde_json::error::Category;
-use zeroize::Zeroize as _;
+use zeroize::{Zeroize as _, Zeroizing};
 
 pub use self::{
     decrypt::DecryptRequest,
@@ -156,30 +156,22 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// Writes a JSON object of Base64 strings into one buffer that is large enough from the start, so that no copy
-/// of a plaintext is left behind by growing.
-struct Base64Object(Vec<u8>);
-
-impl Base64Object {
-    /// For fields with up to `bytes` bytes in all before Base64, and up to six of them.
-    fn with_capacity(bytes: usize) -> Self {
-        Self(Vec::with_capacity(6 * 40 + bytes / 3 * 4))
+/// A JSON object of Base64 strings, in one buffer that is as large as it becomes: no copy of a plaintext is left
+/// behind by growing, and nothing is wiped that was never written.
+fn base64_object<'f>(fields: impl Iterator<Item = (&'static str, &'f [u8])> + Clone) -> Zeroizing<Vec<u8>> {
+    let length_of = |(name, bytes): (&str, &[u8])| r#","":"""#.len() + name.len() + bytes.len().div_ceil(3) * 4;
+    let length = fields.clone().map(length_of).sum::<usize>() + "}".len();
+    let mut json = Zeroizing::new(Vec::with_capacity(length));
+    for (name, bytes) in fields {
+        let before = if json.is_empty() { b"{\"" } else { b",\"" };
+        json.extend_from_slice(before);
+        json.extend_from_slice(name.as_bytes());
+        json.extend_from_slice(b"\":\"");
+        base64::append_encoded(bytes, &mut json);
+        json.push(b'"');
     }
-
-    fn field(mut self, name: &'static str, bytes: &[u8]) -> Self {
-        self.0
-            .extend_from_slice(if self.0.is_empty() { b"{\"" } else { b",\"" });
-        self.0.extend_from_slice(name.as_bytes());
-        self.0.extend_from_slice(b"\":\"");
-        base64::append_encoded(bytes, &mut self.0);
-        self.0.push(b'"');
-        self
-    }
-
-    fn finish(mut self) -> zeroize::Zeroizing<Vec<u8>> {
-        self.0.push(b'}');
-        zeroize::Zeroizing::new(self.0)
-    }
+    json.push(b'}');
+    json
 }
 
 #[cfg(test)]

@@ -82,18 +82,11 @@ fn update_folded(hash: &mut Sha256, value: &[u8]) {
     }
 }
 
-/// Whether a lower-case header name may hold it.
-fn is_lower_case_token(byte: u8) -> bool {
-    const TABLE: [bool; 256] = {
-        let mut table = [false; 256];
-        let mut legal = br"abcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~".as_slice();
-        while let [byte, rest @ ..] = legal {
-            table[*byte as usize] = true;
-            legal = rest;
-        }
-        table
-    };
-    TABLE.get(usize::from(byte)).copied().unwrap_or_default()
+const fn is_lower_case_token(byte: u8) -> bool {
+    matches!(
+        byte,
+        b'a'..=b'z' | b'0'..=b'9' | b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~'
+    )
 }
 
 /// A SHA-256 digest as 64 lower-case hexadecimal digits.

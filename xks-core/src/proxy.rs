@@ -160,7 +160,12 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
 
     async fn key_metadata(mut self, trail: &mut Trail<'a>, id: &str) -> Result<Response, Error> {
         let mut request = GetKeyMetadataRequest::decode(self.verified, &mut trail.request_metadata)?;
-        let key = self.admit(trail, id, KeyOperation::GetKeyMetadata, &request.request_metadata)?;
+        let key = self.admit(
+            &mut trail.policy,
+            id,
+            KeyOperation::GetKeyMetadata,
+            &request.request_metadata,
+        )?;
         request.note = Note::on(trail.served_by);
         let metadata = self
             .within_time(self.key_store.backend().key_metadata(&key, &request))
@@ -171,7 +176,7 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
     async fn encrypt(mut self, trail: &mut Trail<'a>, id: &str) -> Result<Response, Error> {
         let body = EncryptBody::decode(self.verified, &mut trail.request_metadata)?;
         let wants_integrity_value = body.wants_integrity_value;
-        let key = self.admit(trail, id, KeyOperation::Encrypt, &body.request_metadata)?;
+        let key = self.admit(&mut trail.policy, id, KeyOperation::Encrypt, body.request_metadata)?;
         let mut request = body.into_request(self.key_store.aad_framing(), self.key_store.limits())?;
         request.note = Note::on(trail.served_by);
         let encrypted = self
@@ -211,7 +216,7 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
 
     async fn decrypt(mut self, trail: &mut Trail<'a>, id: &str) -> Result<Response, Error> {
         let body = DecryptBody::decode(self.verified, &mut trail.request_metadata)?;
-        let key = self.admit(trail, id, KeyOperation::Decrypt, &body.request_metadata)?;
+        let key = self.admit(&mut trail.policy, id, KeyOperation::Decrypt, body.request_metadata)?;
         let mut request = body.into_request(self.key_store.aad_framing(), self.key_store.limits())?;
         request.note = Note::on(trail.served_by);
         let plaintext = self
@@ -225,10 +230,10 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
         Ok(Response::ok(encode_plaintext(&plaintext)))
     }
 
-    /// Finds the key in the key store and asks secondary authorization.
+    /// Finds the key in the key store and asks secondary authorization; `decided_by` is the policy that decided.
     fn admit(
         &self,
-        trail: &mut Trail<'a>,
+        decided_by: &mut Option<Arc<str>>,
         id: &str,
         operation: KeyOperation,
         request_metadata: &RequestMetadata<'a>,
@@ -246,11 +251,11 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
         );
         match self.key_store.authorizer().authorize(&subject) {
             Decision::Allow { policy } => {
-                trail.policy = policy;
+                *decided_by = policy;
                 Ok(key)
             }
             Decision::Deny { policy } => {
-                trail.policy = Some(policy);
+                *decided_by = Some(policy);
                 Err(ErrorName::AccessDenied.into())
             }
         }

@@ -3,6 +3,7 @@
 mod base64;
 mod decrypt;
 mod encrypt;
+mod fields;
 mod health;
 mod key_metadata;
 mod request_metadata;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Deserializer, de};
 use serde_json::error::Category;
 use zeroize::{Zeroize as _, Zeroizing};
 
+use self::fields::Fields;
 pub use self::{
     decrypt::DecryptRequest,
     encrypt::EncryptRequest,
@@ -32,28 +34,46 @@ const MAX_DEPTH: usize = 64;
 /// The only `encryptionAlgorithm` (ENC-5).
 const AES_GCM: &str = "AES_GCM";
 
-/// Parses an authenticated body: one JSON object and nothing after it. Unknown fields are passed over.
+/// Parses an authenticated body: one JSON object and nothing after it. Unknown fields are passed over. The metadata
+/// is noted for the audit record as soon as it is known (MD-4), then held against what must be there (MD-1).
 ///
 /// `serde_json`'s own words may repeat what a client sent, plaintext included: KMS and the log get category, line
 /// and column.
-fn parse<'a, T: Deserialize<'a>>(verified: &Verified<'a>) -> Result<T, Error> {
+fn parse<'t, 'a, const N: usize>(
+    verified: &Verified<'a>,
+    operation: Operation,
+    names: [&'static str; N],
+    note: &'t mut Option<RequestMetadata<'a>>,
+) -> Result<(&'t RequestMetadata<'a>, [Option<Text<'a>>; N]), Error> {
     let body = str::from_utf8(verified.body()).map_err(|_| Error::validation("the body is not UTF-8"))?;
     if !body.trim_ascii_start().starts_with('{') {
-        return Err(Error::validation("the body is not a JSON object")); // serde would take an array for a struct
+        return Err(Error::validation("the body is not a JSON object"));
     }
     if is_nested_deeper_than(MAX_DEPTH, body) {
         return Err(Error::validation(format!(
             "the body is nested more than {MAX_DEPTH} deep"
         )));
     }
-    serde_json::from_str(body).map_err(|error| {
+    let mut texts = [const { None }; N];
+    let mut json = serde_json::Deserializer::from_str(body);
+    let fields = Fields {
+        request_metadata: note,
+        names,
+        texts: &mut texts,
+    };
+    if let Err(error) = json.deserialize_map(fields).and_then(|()| json.end()) {
+        *note = None;
         let what = match error.classify() {
             Category::Data => "a field has the wrong type or is there twice",
             Category::Eof => "the body ends too early",
             Category::Syntax | Category::Io => "the body is not valid JSON",
         };
-        Error::validation(format!("{what}: line {} column {}", error.line(), error.column()))
-    })
+        let (line, column) = (error.line(), error.column());
+        return Err(Error::validation(format!("{what}: line {line} column {column}")));
+    }
+    let request_metadata = required(note.as_ref(), "requestMetadata")?;
+    request_metadata.check(operation)?;
+    Ok((request_metadata, texts))
 }
 
 /// `serde_json` passes over unknown values without a limit of its own.
@@ -81,23 +101,6 @@ fn is_nested_deeper_than(limit: usize, json: &str) -> bool {
         }
     }
     false
-}
-
-/// For an optional field: absent is none, but `null` is of the wrong type.
-fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
-}
-
-/// The metadata of a request: noted for the audit record as soon as it is known (MD-4), then held against what must
-/// be there (MD-1).
-fn noted<'a>(
-    request_metadata: Option<RequestMetadata<'a>>,
-    operation: Operation,
-    note: &mut Option<RequestMetadata<'a>>,
-) -> Result<RequestMetadata<'a>, Error> {
-    let request_metadata = required(request_metadata, "requestMetadata")?;
-    note.insert(request_metadata.clone()).check(operation)?;
-    Ok(request_metadata)
 }
 
 /// A field that must be there (MD-1).

@@ -78,8 +78,8 @@ fn parse<'t, 'a, const N: usize>(
 
 /// `serde_json` passes over unknown values without a limit of its own.
 fn is_nested_deeper_than(limit: usize, json: &str) -> bool {
-    // No more of them than a byte can count, so that many are looked at in one step.
-    let opened = json.as_bytes().chunks(255).map(|chunk| {
+    // No more of them than a byte can count, and whole vectors: many are looked at in one step.
+    let opened = json.as_bytes().chunks(192).map(|chunk| {
         let opens = |byte: &u8| u8::from(matches!(byte, b'{' | b'['));
         usize::from(chunk.iter().map(opens).fold(0, u8::wrapping_add))
     });

@@ -14,6 +14,10 @@ pub enum SoftKeyError {
     /// There is no key material.
     #[error(transparent)]
     Material(#[from] KeyMaterialError),
+    /// The cryptographic library has no use for the material, as when no memory is left. Only with the feature
+    /// `aws-lc-rs`.
+    #[error("AWS-LC could not make a key of the material; look for what takes up the memory")]
+    Library,
     /// There is no such key to change.
     #[error("there is no key {0}; insert it first")]
     UnknownKey(KeyId),

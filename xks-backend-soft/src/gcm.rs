@@ -1,32 +1,21 @@
 //! The cipher: AES-256-GCM under one key, with IVs that are made here and nowhere else (ENC-6).
 
-use aes_gcm::{
-    AeadInOut as _, AesGcm, KeyInit as _,
-    aead::{
-        array::{Array, ArraySize},
-        consts::{U12, U16},
-        inout::InOutBuf,
-    },
-    aes::Aes256,
-};
+use aes_gcm::aead::consts::U16;
 use xks_core::{BackendError, BackendErrorKind, Iv, Tag, Zeroizing};
-use zeroize::ZeroizeOnDrop;
 
-use crate::material::KeyMaterial;
+#[cfg(feature = "aws-lc-rs")]
+use crate::aws_lc::AwsLc as ShortIv;
+use crate::{SoftKeyError, material::KeyMaterial, rust_crypto::RustCrypto};
 
-/// A key, ready for use. The key schedule is derived once, when this is made.
+#[cfg(not(feature = "aws-lc-rs"))]
+type ShortIv = RustCrypto<aes_gcm::aead::consts::U12>;
+
+/// A key, ready for use.
 pub(crate) struct Gcm {
-    short_iv: AesGcm<Aes256, U12>,
+    short_iv: ShortIv,
     /// No IV of 16 bytes is made here, but the specification knows them (DEC-2).
-    long_iv: AesGcm<Aes256, U16>,
+    long_iv: RustCrypto<U16>,
 }
-
-/// Key schedules and hash keys are wiped on drop: this does not compile without aes-gcm's feature `zeroize`.
-const _: () = {
-    const fn is_wiped<T: ZeroizeOnDrop>() {}
-    is_wiped::<AesGcm<Aes256, U12>>();
-    is_wiped::<AesGcm<Aes256, U16>>();
-};
 
 /// What encryption gives.
 pub(crate) struct Sealed {
@@ -36,12 +25,11 @@ pub(crate) struct Sealed {
 }
 
 impl Gcm {
-    pub(crate) fn new(material: &KeyMaterial) -> Self {
-        let aes = Aes256::new(material.as_bytes().into());
-        Self {
-            short_iv: aes.clone().into(),
-            long_iv: aes.into(),
-        }
+    pub(crate) fn new(material: &KeyMaterial) -> Result<Self, SoftKeyError> {
+        Ok(Self {
+            short_iv: ShortIv::new(material)?,
+            long_iv: RustCrypto::new(material)?,
+        })
     }
 
     /// Encrypts with a fresh IV of 12 bytes from the operating system's random source (ENC-6).
@@ -58,22 +46,14 @@ impl Gcm {
     }
 
     fn seal_with(&self, iv: [u8; 12], aad: &[u8], plaintext: &[u8]) -> Result<Sealed, BackendError> {
-        // The one allocation, from one buffer into the other: plaintext never stands in this one.
-        let mut ciphertext = vec![0; plaintext.len()];
-        let tag = InOutBuf::new(plaintext, &mut ciphertext)
-            .ok()
-            .and_then(|buffer| self.short_iv.encrypt_inout_detached(&iv.into(), aad, buffer).ok())
-            .ok_or_else(|| {
-                BackendError::new(
-                    BackendErrorKind::Unsupported,
-                    "the plaintext or the AAD is larger than AES-GCM allows; set smaller limits",
-                )
-            })?;
-        Ok(Sealed {
-            ciphertext,
-            iv: iv.into(),
-            tag: <[u8; 16]>::from(tag).into(),
-        })
+        let (ciphertext, tag) = self.short_iv.seal(&iv, aad, plaintext).ok_or_else(|| {
+            BackendError::new(
+                BackendErrorKind::Unsupported,
+                "the plaintext or the AAD is larger than AES-GCM allows; set smaller limits",
+            )
+        })?;
+        let iv = iv.into();
+        Ok(Sealed { ciphertext, iv, tag })
     }
 
     /// Decrypts into a buffer that is wiped. Whatever does not fit, the error is the same (DEC-3).
@@ -84,28 +64,12 @@ impl Gcm {
         ciphertext: &[u8],
         tag: &Tag,
     ) -> Result<Zeroizing<Vec<u8>>, BackendError> {
-        match iv.as_bytes().len() {
-            12 => open_with(&self.short_iv, iv, aad, ciphertext, tag),
-            _ => open_with(&self.long_iv, iv, aad, ciphertext, tag),
+        match iv.as_bytes() {
+            iv if iv.len() == 12 => self.short_iv.open(iv, aad, ciphertext, tag),
+            iv => self.long_iv.open(iv, aad, ciphertext, tag),
         }
         .ok_or_else(BackendError::invalid_ciphertext)
     }
-}
-
-fn open_with<N: ArraySize>(
-    cipher: &AesGcm<Aes256, N>,
-    iv: &Iv,
-    aad: &[u8],
-    ciphertext: &[u8],
-    tag: &Tag,
-) -> Option<Zeroizing<Vec<u8>>> {
-    let iv = <&Array<u8, N>>::try_from(iv.as_bytes()).ok()?;
-    let mut plaintext = Zeroizing::new(vec![0; ciphertext.len()]);
-    let buffer = InOutBuf::new(ciphertext, &mut plaintext).ok()?;
-    cipher
-        .decrypt_inout_detached(iv, aad, buffer, tag.as_bytes().into())
-        .ok()?;
-    Some(plaintext)
 }
 
 #[cfg(test)]
@@ -178,7 +142,7 @@ mod tests {
     ];
 
     fn gcm(key: &str) -> Gcm {
-        Gcm::new(&KeyMaterial::try_from(&*hex(key)).unwrap())
+        Gcm::new(&KeyMaterial::try_from(&*hex(key)).unwrap()).unwrap()
     }
 
     /// ENC-6: what is computed is AES-256-GCM, ciphertext as long as plaintext, tag apart.
@@ -219,5 +183,39 @@ mod tests {
         let ivs: std::collections::HashSet<Iv> = (0..10_000).map(|_| gcm.seal(b"", b"").unwrap().iv).collect();
         assert_eq!(ivs.len(), 10_000);
         assert!(ivs.iter().all(|iv| iv.as_bytes().len() == 12));
+    }
+    /// What one implementation encrypts, the other decrypts.
+    #[cfg(feature = "aws-lc-rs")]
+    #[test]
+    fn ciphertexts_are_the_same_by_either_implementation() {
+        use aes_gcm::aead::consts::U12;
+
+        for (plaintext, aad) in [
+            (0, 0),
+            (1, 0),
+            (0, 1),
+            (32, 216),
+            (15, 17),
+            (4300, 8192),
+            (70_000, 65_535),
+        ] {
+            let material = KeyMaterial::generate().unwrap();
+            let (rust, lc) = (
+                RustCrypto::<U12>::new(&material).unwrap(),
+                ShortIv::new(&material).unwrap(),
+            );
+            let (plaintext, aad, iv) = (vec![7; plaintext], vec![9; aad], [plaintext as u8; 12]);
+            let sealed = lc.seal(&iv, &aad, &plaintext).unwrap();
+            assert_eq!(Some(&sealed), rust.seal(&iv, &aad, &plaintext).as_ref());
+            let (ciphertext, tag) = sealed;
+            for opened in [
+                lc.open(&iv, &aad, &ciphertext, &tag),
+                rust.open(&iv, &aad, &ciphertext, &tag),
+            ] {
+                assert_eq!(*opened.unwrap(), plaintext);
+            }
+            let wrong = Tag::from([0; 16]);
+            assert!(lc.open(&iv, &aad, &ciphertext, &wrong).is_none());
+        }
     }
 }

@@ -50,7 +50,8 @@ impl KeyVersion {
     /// A version that has made no encryptions yet. The material is a [`KeyMaterial`], or 32 bytes.
     ///
     /// # Errors
-    /// [`SoftKeyError::VersionNumber`] unless `number` is from 1 to [`MAX_NUMBER`](Self::MAX_NUMBER).
+    /// [`SoftKeyError::VersionNumber`] unless `number` is from 1 to [`MAX_NUMBER`](Self::MAX_NUMBER);
+    /// [`SoftKeyError::Library`].
     pub fn new(number: u32, material: impl Into<KeyMaterial>) -> Result<Self, SoftKeyError> {
         if !(1..=Self::MAX_NUMBER).contains(&number) {
             return Err(SoftKeyError::VersionNumber(number));
@@ -58,7 +59,7 @@ impl KeyVersion {
         let metadata = CiphertextMetadata::try_from(format!("key_version={number}").as_bytes())
             .map_err(|_| SoftKeyError::VersionNumber(number))?;
         let material = material.into();
-        let cipher = Gcm::new(&material);
+        let cipher = Gcm::new(&material)?;
         Ok(Self {
             number,
             metadata,

@@ -1,7 +1,7 @@
 //! The additional authenticated data as AES-GCM gets it: the request's AAD and the ciphertext metadata, framed
 //! so that no byte of one can pass for a byte of the other (ENC-7).
 
-use std::{fmt, sync::Arc};
+use std::{fmt, iter, sync::Arc};
 
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
@@ -44,22 +44,21 @@ pub struct AadTooLong;
 ///
 /// Cheap to clone, so that it can be sent to another thread.
 #[derive(Clone)]
-pub struct BoundAad(Arc<Frame>);
-
-/// One buffer that holds the AAD as it came and the GCM AAD input: the former is needed again for the ciphertext
-/// data integrity value, the latter must be contiguous.
-#[derive(Clone)]
-struct Frame {
+pub struct BoundAad {
     framing: AadFraming,
     /// Whether the request has the AAD field, be it empty.
     is_present: bool,
-    /// Length, AAD, then by layout. `Spec`: metadata length, metadata; all of it is the input. `Digest`: the input.
-    buffer: Vec<u8>,
+    /// One buffer that holds the AAD as it came and the GCM AAD input: the former is needed again for the ciphertext
+    /// data integrity value, the latter must be contiguous. Length, AAD, then by layout. `Spec`: metadata length,
+    /// metadata; all of it is the input. `Digest`: the input. There is room for either.
+    buffer: Arc<[u8]>,
     /// The AAD is `buffer[LENGTH_BYTES..aad_end]`.
     aad_end: usize,
     layout: Layout,
     /// The metadata's length stands at `buffer[metadata_start]`.
     metadata_start: usize,
+    /// What comes after the metadata is room.
+    end: usize,
     /// What the backend knows of the metadata: all but the mark.
     metadata: Option<CiphertextMetadata>,
 }
@@ -88,9 +87,10 @@ impl BoundAad {
         aad: Option<&[u8]>,
         metadata: Option<CiphertextMetadata>,
     ) -> Result<Self, AadTooLong> {
-        let mut raw = RawAad::with_capacity(aad.map_or(0, <[u8]>::len));
+        let bytes = aad.unwrap_or_default();
+        let mut raw = RawAad::with_room_for(bytes.len());
         raw.is_present = aad.is_some();
-        raw.buffer.extend_from_slice(aad.unwrap_or_default());
+        raw.room().copy_from_slice(bytes);
         let mut bound = raw.frame(framing)?;
         bound.set_metadata(metadata);
         Ok(bound)
@@ -99,149 +99,164 @@ impl BoundAad {
     /// The GCM AAD input.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        let start = match self.0.layout {
+        let start = match self.layout {
             Layout::Spec => 0,
-            Layout::Digest => self.0.aad_end,
+            Layout::Digest => self.aad_end,
         };
-        self.0.buffer.get(start..).unwrap_or_default()
+        self.buffer.get(start..self.end).unwrap_or_default()
     }
 
     /// The ciphertext metadata that is part of it, as the backend gave it.
     #[must_use]
     pub fn metadata(&self) -> Option<&CiphertextMetadata> {
-        self.0.metadata.as_ref()
+        self.metadata.as_ref()
     }
 
     /// The ciphertext metadata as KMS gets it; empty if there is none.
     pub(crate) fn sent_metadata(&self) -> &[u8] {
-        self.0.buffer.get(self.0.metadata_start + 1..).unwrap_or_default()
+        self.buffer.get(self.metadata_start + 1..self.end).unwrap_or_default()
     }
 
     /// Whether decrypt will see which framing this was made in. It would not if a backend's own metadata, with no
     /// room for the mark, began with the mark.
     pub(crate) fn is_readable_again(&self) -> bool {
-        self.0.framing != AadFraming::Migrating
-            || (self.0.layout == Layout::Spec) == self.sent_metadata().starts_with(&AadFraming::MARK)
+        self.framing != AadFraming::Migrating
+            || (self.layout == Layout::Spec) == self.sent_metadata().starts_with(&AadFraming::MARK)
     }
 
     /// Whether both are made from the same AAD in the same framing, whatever their metadata.
     pub(crate) fn is_of_the_same_request(&self, other: &Self) -> bool {
-        let of = |aad: &Self| (aad.0.framing, aad.0.is_present);
-        Arc::ptr_eq(&self.0, &other.0) || (of(self) == of(other) && self.raw() == other.raw())
+        let of = |aad: &Self| (aad.framing, aad.is_present);
+        Arc::ptr_eq(&self.buffer, &other.buffer) || (of(self) == of(other) && self.raw() == other.raw())
     }
 
     /// The AAD as the request had it.
     pub(crate) fn raw(&self) -> &[u8] {
-        self.0.buffer.get(LENGTH_BYTES..self.0.aad_end).unwrap_or_default()
+        self.buffer.get(LENGTH_BYTES..self.aad_end).unwrap_or_default()
     }
 
     /// Binds a backend's metadata for an encryption, in place unless a clone of this is still held somewhere.
     pub(crate) fn set_metadata(&mut self, metadata: Option<CiphertextMetadata>) {
-        let frame = Arc::make_mut(&mut self.0);
         let bytes = metadata.as_ref().map_or(&[][..], CiphertextMetadata::as_bytes);
         let room = CiphertextMetadata::MAX_LENGTH - AadFraming::MARK.len();
-        match frame.framing {
-            AadFraming::Migrating if bytes.len() <= room => frame.write(Layout::Spec, &AadFraming::MARK, bytes),
-            AadFraming::Spec => frame.write(Layout::Spec, &[], bytes),
-            AadFraming::Digest | AadFraming::Migrating => frame.write(Layout::Digest, &[], bytes),
+        match self.framing {
+            AadFraming::Migrating if bytes.len() <= room => self.write(Layout::Spec, &AadFraming::MARK, bytes),
+            AadFraming::Spec => self.write(Layout::Spec, &[], bytes),
+            AadFraming::Digest | AadFraming::Migrating => self.write(Layout::Digest, &[], bytes),
         }
-        frame.metadata = metadata;
+        self.metadata = metadata;
     }
 
     /// Binds the metadata that came with a ciphertext, for a decryption.
     pub(crate) fn set_sent_metadata(&mut self, sent: Option<CiphertextMetadata>) {
         let bytes = sent.as_ref().map_or(&[][..], CiphertextMetadata::as_bytes);
-        match self.0.framing {
+        match self.framing {
             AadFraming::Migrating => match bytes.strip_prefix(&AadFraming::MARK) {
                 Some(own) => self.set_metadata(own.try_into().ok()), // ENC-8
                 None => {
-                    let frame = Arc::make_mut(&mut self.0);
-                    frame.write(Layout::Digest, &[], bytes);
-                    frame.metadata = sent;
+                    self.write(Layout::Digest, &[], bytes);
+                    self.metadata = sent;
                 }
             },
             AadFraming::Spec | AadFraming::Digest => self.set_metadata(sent),
         }
     }
-}
 
-impl Frame {
     /// Writes all that follows the AAD.
     fn write(&mut self, layout: Layout, mark: &[u8], metadata: &[u8]) {
         if layout != self.layout {
             self.lay_out(layout);
         }
-        self.buffer.truncate(self.metadata_start);
-        self.buffer.push((mark.len() + metadata.len()) as u8); // at most 20
-        self.buffer.extend_from_slice(mark);
-        self.buffer.extend_from_slice(metadata);
+        self.end = self.metadata_start;
+        self.append(&[(mark.len() + metadata.len()) as u8]); // at most 20
+        self.append(mark);
+        self.append(metadata);
     }
 
     /// Writes what stands between the AAD and the metadata's length.
     fn lay_out(&mut self, layout: Layout) {
         self.layout = layout;
-        self.buffer.truncate(self.aad_end);
+        self.end = self.aad_end;
         if layout == Layout::Digest {
-            let digest = Sha256::digest(self.buffer.get(LENGTH_BYTES..).unwrap_or_default());
-            self.buffer.extend_from_within(..LENGTH_BYTES);
+            let length = self.buffer.first_chunk::<LENGTH_BYTES>().copied().unwrap_or_default();
+            let digest = Sha256::digest(self.raw());
+            self.append(&length);
             if self.is_present {
-                self.buffer.extend_from_slice(&digest);
+                self.append(&digest);
             }
         }
-        self.metadata_start = self.buffer.len();
+        self.metadata_start = self.end;
+    }
+
+    /// Writes behind what is written: never more than [`MAX_TAIL`] behind the AAD.
+    fn append(&mut self, bytes: &[u8]) {
+        let room = Arc::make_mut(&mut self.buffer).iter_mut().skip(self.end);
+        for (to, from) in room.zip(bytes) {
+            *to = *from;
+        }
+        self.end += bytes.len();
     }
 }
 
 impl fmt::Debug for BoundAad {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "BoundAad({} bytes, {:?})", self.as_bytes().len(), self.0.metadata)
+        write!(f, "BoundAad({} bytes, {:?})", self.as_bytes().len(), self.metadata)
     }
 }
 
-/// AAD that has been decoded into a buffer with room for its frame: it is framed where it lies.
+/// AAD in a buffer with room for its frame: it is framed where it lies.
 pub(crate) struct RawAad {
-    /// Two bytes of room, then the AAD.
-    pub(crate) buffer: Vec<u8>,
+    /// Room for the length, then the AAD, then room.
+    buffer: Arc<[u8]>,
+    /// The AAD is `buffer[LENGTH_BYTES..end]`.
+    end: usize,
     /// Whether the request has the field, be it empty.
     pub(crate) is_present: bool,
 }
 
 impl RawAad {
-    /// For AAD of up to `aad` bytes.
-    pub(crate) fn with_capacity(aad: usize) -> Self {
-        let mut buffer = Vec::with_capacity(LENGTH_BYTES + aad + MAX_TAIL);
-        buffer.extend_from_slice(&[0; LENGTH_BYTES]);
+    /// Room for AAD of `length` bytes, all zero.
+    pub(crate) fn with_room_for(length: usize) -> Self {
+        let end = LENGTH_BYTES + length;
         Self {
-            buffer,
+            buffer: iter::repeat_n(0, end + MAX_TAIL).collect(),
+            end,
             is_present: false,
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.buffer.len().saturating_sub(LENGTH_BYTES)
+    /// Where the AAD is written.
+    pub(crate) fn room(&mut self) -> &mut [u8] {
+        let buffer = Arc::make_mut(&mut self.buffer); // nobody else has it yet
+        buffer.get_mut(LENGTH_BYTES..self.end).unwrap_or_default()
+    }
+
+    /// The AAD has no more than these bytes.
+    pub(crate) fn truncate(&mut self, length: usize) {
+        self.end = self.end.min(LENGTH_BYTES + length);
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.end - LENGTH_BYTES
     }
 
     /// Frames the AAD, with no metadata yet.
     pub(crate) fn frame(self, framing: AadFraming) -> Result<BoundAad, AadTooLong> {
-        let length = u16::try_from(self.len()).map_err(|_| AadTooLong)?.to_be_bytes();
-        let Self { mut buffer, is_present } = self;
-        for (to, from) in buffer.iter_mut().zip(length) {
-            *to = from;
-        }
-        let aad_end = buffer.len();
-        let mut frame = Frame {
+        let length = u16::try_from(self.len()).map_err(|_| AadTooLong)?;
+        let mut bound = BoundAad {
             framing,
-            is_present,
-            buffer,
-            aad_end,
+            is_present: self.is_present,
+            buffer: self.buffer,
+            aad_end: self.end,
             layout: Layout::Spec,
-            metadata_start: aad_end,
+            metadata_start: self.end,
+            end: 0,
             metadata: None,
         };
+        bound.append(&length.to_be_bytes());
         if framing == AadFraming::Digest {
-            frame.lay_out(Layout::Digest);
+            bound.lay_out(Layout::Digest);
         }
-        let mut bound = BoundAad(Arc::new(frame));
         bound.set_metadata(None);
         Ok(bound)
     }
@@ -309,9 +324,9 @@ mod tests {
     #[test]
     fn metadata_can_be_bound_again_and_clones_stay_as_they_are() {
         let mut aad = BoundAad::new(AadFraming::Spec, Some(b"aad"), None).unwrap();
-        let before = aad.0.buffer.as_ptr();
+        let before = aad.buffer.as_ptr();
         aad.set_metadata(Some(metadata(b"first")));
-        assert_eq!(aad.0.buffer.as_ptr(), before, "binding moves nothing");
+        assert_eq!(aad.buffer.as_ptr(), before, "binding moves nothing");
         let clone = aad.clone();
         aad.set_metadata(Some(metadata(b"2")));
         assert_eq!(clone.as_bytes(), b"\x00\x03aad\x05first");

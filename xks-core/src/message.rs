@@ -111,7 +111,8 @@ impl<'a> Request<'a> {
     pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         self.headers
             .iter()
-            .filter(move |(candidate, _)| candidate.eq_ignore_ascii_case(name))
+            // Servers have them in lower case as good as always, and that is looked at faster.
+            .filter(move |(candidate, _)| *candidate == name || candidate.eq_ignore_ascii_case(name))
             .map(|(_, value)| *value)
     }
 

@@ -13,10 +13,9 @@ use std::{
 use crate::{
     BackendError, BackendErrorKind, GetHealthStatusRequest, GetKeyMetadataRequest, KeyId, KeyOperation, KeyStore,
     KeyStores, Request, RequestMetadata, Response,
-    api::{DecryptBody, EncryptBody, EncryptRequest, ProxyIdentity, encode_plaintext},
+    api::{DecryptBody, EncryptBody, ProxyIdentity, encode_plaintext},
     audit::{AuditSink, TracingAudit},
     authorize::{Decision, Subject},
-    ciphertext::Encrypted,
     error::{Error, ErrorName},
     panics::{Panicked, catch_panic},
     route::{Operation, Route, Target},
@@ -86,7 +85,7 @@ impl Proxy {
         let served_by = ServedBy::default();
         let mut trail = Trail::new(&*self.audit, &request, &served_by);
         let expired = pin!(expired);
-        let answer = catch_panic(self.answer(&request, &mut trail, expired))
+        let answer = catch_panic(pin!(self.answer(&request, &mut trail, expired)))
             .await
             .unwrap_or_else(|Panicked| {
                 Err(Error::from(ErrorName::Internal).because("a backend or an authorizer panicked"))
@@ -159,7 +158,12 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
 
     async fn key_metadata(mut self, trail: &mut Trail<'a>, id: &str) -> Result<Response, Error> {
         let mut request = GetKeyMetadataRequest::decode(self.verified, &mut trail.request_metadata)?;
-        let key = self.admit(trail, id, KeyOperation::GetKeyMetadata, &request.request_metadata)?;
+        let key = self.admit(
+            &mut trail.policy,
+            id,
+            KeyOperation::GetKeyMetadata,
+            &request.request_metadata,
+        )?;
         request.note = Note::on(trail.served_by);
         let metadata = self
             .within_time(self.key_store.backend().key_metadata(&key, &request))
@@ -170,27 +174,25 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
     async fn encrypt(mut self, trail: &mut Trail<'a>, id: &str) -> Result<Response, Error> {
         let body = EncryptBody::decode(self.verified, &mut trail.request_metadata)?;
         let wants_integrity_value = body.wants_integrity_value;
-        let key = self.admit(trail, id, KeyOperation::Encrypt, &body.request_metadata)?;
+        let key = self.admit(&mut trail.policy, id, KeyOperation::Encrypt, body.request_metadata)?;
         let mut request = body.into_request(self.key_store.aad_framing(), self.key_store.limits())?;
         request.note = Note::on(trail.served_by);
         let backend = self.key_store.backend();
-        let check = |encrypted: &Encrypted, request: &EncryptRequest<'_>| {
-            let broken = |reason| Error::from(ErrorName::Internal).because(reason);
-            request.check(encrypted).map_err(broken)
+        let (encrypted, integrity_value) = if wants_integrity_value {
+            let proven = self.within_time(backend.encrypt_and_try(&key, &mut request)).await?; // ENC-10
+            (proven.encrypted, Some(proven.integrity_value))
+        } else {
+            (self.within_time(backend.encrypt(&key, &mut request)).await?, None)
         };
-        if !wants_integrity_value {
-            let encrypted = self.within_time(backend.encrypt(&key, &mut request)).await?;
-            check(&encrypted, &request)?;
-            return Ok(Response::ok(encrypted.encode(None)));
-        }
-        let proven = self.within_time(backend.encrypt_and_try(&key, &mut request)).await?; // ENC-10
-        check(&proven.encrypted, &request)?;
-        Ok(Response::ok(proven.encrypted.encode(Some(&proven.integrity_value))))
+        request
+            .check(&encrypted)
+            .map_err(|reason| Error::from(ErrorName::Internal).because(reason))?;
+        Ok(Response::ok(encrypted.encode(integrity_value.as_ref())))
     }
 
     async fn decrypt(mut self, trail: &mut Trail<'a>, id: &str) -> Result<Response, Error> {
         let body = DecryptBody::decode(self.verified, &mut trail.request_metadata)?;
-        let key = self.admit(trail, id, KeyOperation::Decrypt, &body.request_metadata)?;
+        let key = self.admit(&mut trail.policy, id, KeyOperation::Decrypt, body.request_metadata)?;
         let mut request = body.into_request(self.key_store.aad_framing(), self.key_store.limits())?;
         request.note = Note::on(trail.served_by);
         let plaintext = self
@@ -204,10 +206,10 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
         Ok(Response::ok(encode_plaintext(&plaintext)))
     }
 
-    /// Finds the key in the key store and asks secondary authorization.
+    /// Finds the key in the key store and asks secondary authorization; `decided_by` is the policy that decided.
     fn admit(
         &self,
-        trail: &mut Trail<'a>,
+        decided_by: &mut Option<Arc<str>>,
         id: &str,
         operation: KeyOperation,
         request_metadata: &RequestMetadata<'a>,
@@ -225,11 +227,11 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
         );
         match self.key_store.authorizer().authorize(&subject) {
             Decision::Allow { policy } => {
-                trail.policy = policy;
+                *decided_by = policy;
                 Ok(key)
             }
             Decision::Deny { policy } => {
-                trail.policy = Some(policy);
+                *decided_by = Some(policy);
                 Err(ErrorName::AccessDenied.into())
             }
         }

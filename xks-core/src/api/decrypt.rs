@@ -1,14 +1,13 @@
 //! `Decrypt` (section 6 of the specification).
 
-use std::fmt;
+use std::{fmt, iter};
 
-use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::{
-    Base64Object, EncryptRequest, RequestMetadata, Text, base64,
+    EncryptRequest, RequestMetadata, base64, base64_object,
     encrypt::{check_size, decode_aad, frame_aad},
-    noted, parse, present, require_aes_gcm, required,
+    parse, require_aes_gcm, required,
 };
 use crate::{
     aad::{AadFraming, BoundAad, RawAad},
@@ -132,8 +131,8 @@ impl fmt::Debug for DecryptRequest<'_> {
 }
 
 /// A decoded body, before it is known whether it keeps the limits.
-pub(crate) struct DecryptBody<'a> {
-    pub(crate) request_metadata: RequestMetadata<'a>,
+pub(crate) struct DecryptBody<'t, 'a> {
+    pub(crate) request_metadata: &'t RequestMetadata<'a>,
     ciphertext: Vec<u8>,
     iv: Iv,
     tag: Tag,
@@ -141,34 +140,25 @@ pub(crate) struct DecryptBody<'a> {
     aad: RawAad,
 }
 
-impl<'a> DecryptBody<'a> {
-    pub(crate) fn decode(verified: &Verified<'a>, note: &mut Option<RequestMetadata<'a>>) -> Result<Self, Error> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Body<'a> {
-            #[serde(borrow, default, deserialize_with = "present")]
-            request_metadata: Option<RequestMetadata<'a>>,
-            #[serde(borrow, default, deserialize_with = "present")]
-            ciphertext: Option<Text<'a>>,
-            #[serde(borrow, default, deserialize_with = "present")]
-            initialization_vector: Option<Text<'a>>,
-            #[serde(borrow, default, deserialize_with = "present")]
-            authentication_tag: Option<Text<'a>>,
-            #[serde(borrow, default, deserialize_with = "present")]
-            ciphertext_metadata: Option<Text<'a>>,
-            #[serde(borrow, default, deserialize_with = "present")]
-            encryption_algorithm: Option<Text<'a>>,
-            #[serde(borrow, default, deserialize_with = "present")]
-            additional_authenticated_data: Option<Text<'a>>,
-        }
-        let body: Body<'a> = parse(verified)?;
-        let request_metadata = noted(body.request_metadata, Operation::Key(KeyOperation::Decrypt), note)?;
-        require_aes_gcm(body.encryption_algorithm)?;
-        let mut ciphertext = base64::decode(&required(body.ciphertext, "ciphertext")?, "ciphertext")?;
-        let iv = required(body.initialization_vector, "initializationVector")?;
-        let tag = required(body.authentication_tag, "authenticationTag")?;
+impl<'t, 'a> DecryptBody<'t, 'a> {
+    pub(crate) fn decode(verified: &Verified<'a>, note: &'t mut Option<RequestMetadata<'a>>) -> Result<Self, Error> {
+        let names = [
+            "ciphertext",
+            "initializationVector",
+            "authenticationTag",
+            "ciphertextMetadata",
+            "encryptionAlgorithm",
+            "additionalAuthenticatedData",
+        ];
+        let operation = Operation::Key(KeyOperation::Decrypt);
+        let (request_metadata, [ciphertext, iv, tag, metadata, algorithm, aad]) =
+            parse(verified, operation, names, note)?;
+        require_aes_gcm(algorithm)?;
+        let mut ciphertext = base64::decode(&required(ciphertext, "ciphertext")?, "ciphertext")?;
+        let iv = required(iv, "initializationVector")?;
+        let tag = required(tag, "authenticationTag")?;
         // Present and empty is as good as absent: both are framed as zero bytes (ENC-7).
-        let metadata = body.ciphertext_metadata.filter(|text| !text.as_str().is_empty());
+        let metadata = metadata.filter(|text| !text.as_str().is_empty());
         Ok(Self {
             request_metadata,
             ciphertext: std::mem::take(&mut ciphertext),
@@ -177,7 +167,7 @@ impl<'a> DecryptBody<'a> {
             metadata: metadata
                 .map(|text| base64::decode_short(&text, "ciphertextMetadata"))
                 .transpose()?,
-            aad: decode_aad(body.additional_authenticated_data)?,
+            aad: decode_aad(aad)?,
         })
     }
 
@@ -186,7 +176,7 @@ impl<'a> DecryptBody<'a> {
         let mut aad = frame_aad(self.aad, framing, limits)?;
         aad.set_sent_metadata(self.metadata);
         Ok(DecryptRequest {
-            request_metadata: self.request_metadata,
+            request_metadata: self.request_metadata.clone(),
             ciphertext: self.ciphertext,
             iv: self.iv,
             tag: self.tag,
@@ -199,7 +189,5 @@ impl<'a> DecryptBody<'a> {
 
 /// The answer: the plaintext, in a buffer that is wiped.
 pub(crate) fn encode_plaintext(plaintext: &[u8]) -> Zeroizing<Vec<u8>> {
-    Base64Object::with_capacity(plaintext.len())
-        .field("plaintext", plaintext)
-        .finish()
+    base64_object(iter::once(("plaintext", plaintext)))
 }

@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::{Base64Object, RequestMetadata, Text, base64, noted, parse, present, require_aes_gcm, required};
+use super::{RequestMetadata, Text, base64, base64_object, parse, require_aes_gcm, required};
 use crate::{
     aad::{AadFraming, BoundAad, RawAad},
     backend::Limits,
@@ -102,34 +101,26 @@ impl fmt::Debug for EncryptRequest<'_> {
 }
 
 /// A decoded body, before it is known whether it keeps the limits.
-pub(crate) struct EncryptBody<'a> {
-    pub(crate) request_metadata: RequestMetadata<'a>,
+pub(crate) struct EncryptBody<'t, 'a> {
+    pub(crate) request_metadata: &'t RequestMetadata<'a>,
     /// Whether the answer shall hold a ciphertext data integrity value (ENC-9).
     pub(crate) wants_integrity_value: bool,
     plaintext: Zeroizing<Vec<u8>>,
     aad: RawAad,
 }
 
-impl<'a> EncryptBody<'a> {
-    pub(crate) fn decode(verified: &Verified<'a>, note: &mut Option<RequestMetadata<'a>>) -> Result<Self, Error> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Body<'a> {
-            #[serde(borrow, default, deserialize_with = "present")]
-            request_metadata: Option<RequestMetadata<'a>>,
-            #[serde(borrow, default, deserialize_with = "present")]
-            plaintext: Option<Text<'a>>,
-            #[serde(borrow, default, deserialize_with = "present")]
-            encryption_algorithm: Option<Text<'a>>,
-            #[serde(borrow, default, deserialize_with = "present")]
-            additional_authenticated_data: Option<Text<'a>>,
-            #[serde(borrow, default, deserialize_with = "present")]
-            ciphertext_data_integrity_value_algorithm: Option<Text<'a>>,
-        }
-        let body: Body<'a> = parse(verified)?;
-        let request_metadata = noted(body.request_metadata, Operation::Key(KeyOperation::Encrypt), note)?;
-        require_aes_gcm(body.encryption_algorithm)?;
-        let wants_integrity_value = match body.ciphertext_data_integrity_value_algorithm {
+impl<'t, 'a> EncryptBody<'t, 'a> {
+    pub(crate) fn decode(verified: &Verified<'a>, note: &'t mut Option<RequestMetadata<'a>>) -> Result<Self, Error> {
+        let names = [
+            "plaintext",
+            "encryptionAlgorithm",
+            "additionalAuthenticatedData",
+            "ciphertextDataIntegrityValueAlgorithm",
+        ];
+        let operation = Operation::Key(KeyOperation::Encrypt);
+        let (request_metadata, [plaintext, algorithm, aad, integrity_value]) = parse(verified, operation, names, note)?;
+        require_aes_gcm(algorithm)?;
+        let wants_integrity_value = match integrity_value {
             None => false,
             Some(algorithm) if algorithm.as_str() == "SHA_256" => true,
             Some(_) => {
@@ -141,8 +132,8 @@ impl<'a> EncryptBody<'a> {
         Ok(Self {
             request_metadata,
             wants_integrity_value,
-            plaintext: base64::decode(&required(body.plaintext, "plaintext")?, "plaintext")?,
-            aad: decode_aad(body.additional_authenticated_data)?,
+            plaintext: base64::decode(&required(plaintext, "plaintext")?, "plaintext")?,
+            aad: decode_aad(aad)?,
         })
     }
 
@@ -150,7 +141,7 @@ impl<'a> EncryptBody<'a> {
         check_size(self.plaintext.len(), limits.plaintext, "plaintext")?;
         let aad = frame_aad(self.aad, framing, limits)?;
         Ok(EncryptRequest {
-            request_metadata: self.request_metadata,
+            request_metadata: self.request_metadata.clone(),
             plaintext: self.plaintext,
             aad,
             default_metadata: None,
@@ -161,9 +152,10 @@ impl<'a> EncryptBody<'a> {
 
 /// Decodes the AAD into a buffer that it can be framed in.
 pub(super) fn decode_aad(text: Option<Text<'_>>) -> Result<RawAad, Error> {
-    let mut aad = RawAad::with_capacity(text.as_ref().map_or(0, base64::decoded_len));
+    let mut aad = RawAad::with_room_for(text.as_ref().map_or(0, base64::decoded_len));
     if let Some(text) = text {
-        base64::append_decoded(&text, "additionalAuthenticatedData", &mut aad.buffer)?;
+        let length = base64::decode_into(&text, "additionalAuthenticatedData", aad.room())?;
+        aad.truncate(length);
         aad.is_present = true;
     }
     Ok(aad)
@@ -197,17 +189,14 @@ fn too_large(length: usize, limit: usize, field: &'static str) -> Error {
 impl Encrypted {
     /// The answer; `integrity_value` is there exactly when the request asked for it (ENC-9).
     pub(crate) fn encode(&self, integrity_value: Option<&[u8; 32]>) -> Zeroizing<Vec<u8>> {
-        let mut object = Base64Object::with_capacity(self.ciphertext.len() + 16 + 16 + 20 + 32)
-            .field("ciphertext", &self.ciphertext)
-            .field("initializationVector", self.iv.as_bytes())
-            .field("authenticationTag", self.tag.as_bytes());
-        let metadata = self.aad.sent_metadata();
-        if !metadata.is_empty() {
-            object = object.field("ciphertextMetadata", metadata);
-        }
-        if let Some(value) = integrity_value {
-            object = object.field("ciphertextDataIntegrityValue", value);
-        }
-        object.finish()
+        let metadata = Some(self.aad.sent_metadata()).filter(|metadata| !metadata.is_empty());
+        let fields = [
+            Some(("ciphertext", &*self.ciphertext)),
+            Some(("initializationVector", self.iv.as_bytes())),
+            Some(("authenticationTag", self.tag.as_bytes())),
+            metadata.map(|metadata| ("ciphertextMetadata", metadata)),
+            integrity_value.map(|value| ("ciphertextDataIntegrityValue", value.as_slice())),
+        ];
+        base64_object(fields.into_iter().flatten())
     }
 }

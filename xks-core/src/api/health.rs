@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::{RequestMetadata, key_metadata::decode_metadata_alone};
+use super::{RequestMetadata, parse};
 use crate::{error::Error, route::Operation, sigv4::Verified};
 
 /// The most entries of `ekmFleetDetails`.
@@ -21,8 +21,10 @@ pub struct GetHealthStatusRequest<'a> {
 
 impl<'a> GetHealthStatusRequest<'a> {
     pub(crate) fn decode(verified: &Verified<'a>, note: &mut Option<RequestMetadata<'a>>) -> Result<Self, Error> {
-        let request_metadata = decode_metadata_alone(verified, Operation::GetHealthStatus, note)?;
-        Ok(Self { request_metadata })
+        let (request_metadata, []) = parse(verified, Operation::GetHealthStatus, [], note)?;
+        Ok(Self {
+            request_metadata: request_metadata.clone(),
+        })
     }
 }
 

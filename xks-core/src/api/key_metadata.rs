@@ -2,10 +2,10 @@
 
 use std::{borrow::Cow, fmt};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::{RequestMetadata, noted, parse, present};
+use super::{RequestMetadata, parse};
 use crate::{
     error::Error,
     route::{KeyOperation, Operation},
@@ -33,8 +33,9 @@ impl<'a> GetKeyMetadataRequest<'a> {
     }
 
     pub(crate) fn decode(verified: &Verified<'a>, note: &mut Option<RequestMetadata<'a>>) -> Result<Self, Error> {
-        let request_metadata = decode_metadata_alone(verified, Operation::Key(KeyOperation::GetKeyMetadata), note)?;
-        Ok(Self::new(request_metadata))
+        let operation = Operation::Key(KeyOperation::GetKeyMetadata);
+        let (request_metadata, []) = parse(verified, operation, [], note)?;
+        Ok(Self::new(request_metadata.clone()))
     }
 
     /// Which of the backend's several key managers has the request, for the audit record (LOG-1): as
@@ -42,22 +43,6 @@ impl<'a> GetKeyMetadataRequest<'a> {
     pub fn note_served_by(&self, member: &str) {
         self.note.write(member);
     }
-}
-
-/// A body that holds nothing but the metadata: that of `GetKeyMetadata` and of `GetHealthStatus`.
-pub(super) fn decode_metadata_alone<'a>(
-    verified: &Verified<'a>,
-    operation: Operation,
-    note: &mut Option<RequestMetadata<'a>>,
-) -> Result<RequestMetadata<'a>, Error> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Body<'a> {
-        #[serde(borrow, default, deserialize_with = "present")]
-        request_metadata: Option<RequestMetadata<'a>>,
-    }
-    let body: Body<'a> = parse(verified)?;
-    noted(body.request_metadata, operation, note)
 }
 
 /// What kind of key an external key is, what it may do, and whether it is enabled.

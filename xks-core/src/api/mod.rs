@@ -3,6 +3,7 @@
 mod base64;
 mod decrypt;
 mod encrypt;
+mod fields;
 mod health;
 mod key_metadata;
 mod request_metadata;
@@ -11,8 +12,9 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer, de};
 use serde_json::error::Category;
-use zeroize::Zeroize as _;
+use zeroize::{Zeroize as _, Zeroizing};
 
+use self::fields::Fields;
 pub use self::{
     decrypt::DecryptRequest,
     encrypt::EncryptRequest,
@@ -32,33 +34,56 @@ const MAX_DEPTH: usize = 64;
 /// The only `encryptionAlgorithm` (ENC-5).
 const AES_GCM: &str = "AES_GCM";
 
-/// Parses an authenticated body: one JSON object and nothing after it. Unknown fields are passed over.
+/// Parses an authenticated body: one JSON object and nothing after it. Unknown fields are passed over. The metadata
+/// is noted for the audit record as soon as it is known (MD-4), then held against what must be there (MD-1).
 ///
 /// `serde_json`'s own words may repeat what a client sent, plaintext included: KMS and the log get category, line
 /// and column.
-fn parse<'a, T: Deserialize<'a>>(verified: &Verified<'a>) -> Result<T, Error> {
+fn parse<'t, 'a, const N: usize>(
+    verified: &Verified<'a>,
+    operation: Operation,
+    names: [&'static str; N],
+    note: &'t mut Option<RequestMetadata<'a>>,
+) -> Result<(&'t RequestMetadata<'a>, [Option<Text<'a>>; N]), Error> {
     let body = str::from_utf8(verified.body()).map_err(|_| Error::validation("the body is not UTF-8"))?;
     if !body.trim_ascii_start().starts_with('{') {
-        return Err(Error::validation("the body is not a JSON object")); // serde would take an array for a struct
+        return Err(Error::validation("the body is not a JSON object"));
     }
     if is_nested_deeper_than(MAX_DEPTH, body) {
         return Err(Error::validation(format!(
             "the body is nested more than {MAX_DEPTH} deep"
         )));
     }
-    serde_json::from_str(body).map_err(|error| {
+    let mut texts = [const { None }; N];
+    let mut json = serde_json::Deserializer::from_str(body);
+    let fields = Fields {
+        request_metadata: note,
+        names,
+        texts: &mut texts,
+    };
+    if let Err(error) = json.deserialize_map(fields).and_then(|()| json.end()) {
+        *note = None;
         let what = match error.classify() {
             Category::Data => "a field has the wrong type or is there twice",
             Category::Eof => "the body ends too early",
             Category::Syntax | Category::Io => "the body is not valid JSON",
         };
-        Error::validation(format!("{what}: line {} column {}", error.line(), error.column()))
-    })
+        let (line, column) = (error.line(), error.column());
+        return Err(Error::validation(format!("{what}: line {line} column {column}")));
+    }
+    let request_metadata = required(note.as_ref(), "requestMetadata")?;
+    request_metadata.check(operation)?;
+    Ok((request_metadata, texts))
 }
 
 /// `serde_json` passes over unknown values without a limit of its own.
 fn is_nested_deeper_than(limit: usize, json: &str) -> bool {
-    if json.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count() <= limit {
+    // No more of them than a byte can count, and whole vectors: many are looked at in one step.
+    let opened = json.as_bytes().chunks(192).map(|chunk| {
+        let opens = |byte: &u8| u8::from(matches!(byte, b'{' | b'['));
+        usize::from(chunk.iter().map(opens).fold(0, u8::wrapping_add))
+    });
+    if opened.sum::<usize>() <= limit {
         return false; // as good as always
     }
     let (mut depth, mut is_text, mut is_escaped) = (0_usize, false, false);
@@ -76,23 +101,6 @@ fn is_nested_deeper_than(limit: usize, json: &str) -> bool {
         }
     }
     false
-}
-
-/// For an optional field: absent is none, but `null` is of the wrong type.
-fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
-}
-
-/// The metadata of a request: noted for the audit record as soon as it is known (MD-4), then held against what must
-/// be there (MD-1).
-fn noted<'a>(
-    request_metadata: Option<RequestMetadata<'a>>,
-    operation: Operation,
-    note: &mut Option<RequestMetadata<'a>>,
-) -> Result<RequestMetadata<'a>, Error> {
-    let request_metadata = required(request_metadata, "requestMetadata")?;
-    note.insert(request_metadata.clone()).check(operation)?;
-    Ok(request_metadata)
 }
 
 /// A field that must be there (MD-1).
@@ -151,30 +159,22 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// Writes a JSON object of Base64 strings into one buffer that is large enough from the start, so that no copy
-/// of a plaintext is left behind by growing.
-struct Base64Object(Vec<u8>);
-
-impl Base64Object {
-    /// For fields with up to `bytes` bytes in all before Base64, and up to six of them.
-    fn with_capacity(bytes: usize) -> Self {
-        Self(Vec::with_capacity(6 * 40 + bytes / 3 * 4))
+/// A JSON object of Base64 strings, in one buffer that is as large as it becomes: no copy of a plaintext is left
+/// behind by growing, and nothing is wiped that was never written.
+fn base64_object<'f>(fields: impl Iterator<Item = (&'static str, &'f [u8])> + Clone) -> Zeroizing<Vec<u8>> {
+    let length_of = |(name, bytes): (&str, &[u8])| r#","":"""#.len() + name.len() + bytes.len().div_ceil(3) * 4;
+    let length = fields.clone().map(length_of).sum::<usize>() + "}".len();
+    let mut json = Zeroizing::new(Vec::with_capacity(length));
+    for (name, bytes) in fields {
+        let before = if json.is_empty() { b"{\"" } else { b",\"" };
+        json.extend_from_slice(before);
+        json.extend_from_slice(name.as_bytes());
+        json.extend_from_slice(b"\":\"");
+        base64::append_encoded(bytes, &mut json);
+        json.push(b'"');
     }
-
-    fn field(mut self, name: &'static str, bytes: &[u8]) -> Self {
-        self.0
-            .extend_from_slice(if self.0.is_empty() { b"{\"" } else { b",\"" });
-        self.0.extend_from_slice(name.as_bytes());
-        self.0.extend_from_slice(b"\":\"");
-        base64::append_encoded(bytes, &mut self.0);
-        self.0.push(b'"');
-        self
-    }
-
-    fn finish(mut self) -> zeroize::Zeroizing<Vec<u8>> {
-        self.0.push(b'}');
-        zeroize::Zeroizing::new(self.0)
-    }
+    json.push(b'}');
+    json
 }
 
 #[cfg(test)]

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, de::DeserializeSeed as _};
 use serde_json::value::RawValue;
 
-use super::Text;
+use super::{Text, fields::InPlace};
 use crate::{error::Error, route::Operation};
 
 /// The `requestMetadata` of a request: who asked KMS for what, through which service, by which network.
@@ -31,7 +31,8 @@ pub struct RequestMetadata<'a> {
     kms_operation: Option<Text<'a>>,
     kms_request_id: Option<Text<'a>>,
     kms_via_service: Option<Text<'a>>,
-    extra: Vec<(Text<'a>, &'a RawValue)>,
+    /// Fields that are not known, each with its value as it came.
+    pub(super) extra: Vec<(Text<'a>, &'a RawValue)>,
 }
 
 impl<'a> RequestMetadata<'a> {
@@ -41,6 +42,20 @@ impl<'a> RequestMetadata<'a> {
     /// That of `serde_json`; its text may repeat parts of `json`.
     pub fn from_json(json: &'a str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(json)
+    }
+
+    /// Where the field of that name goes, if it is known.
+    pub(super) fn slot(&mut self, name: &str) -> Option<&mut Option<Text<'a>>> {
+        Some(match name {
+            "awsPrincipalArn" => &mut self.aws_principal_arn,
+            "awsSourceVpc" => &mut self.aws_source_vpc,
+            "awsSourceVpce" => &mut self.aws_source_vpce,
+            "kmsKeyArn" => &mut self.kms_key_arn,
+            "kmsOperation" => &mut self.kms_operation,
+            "kmsRequestId" => &mut self.kms_request_id,
+            "kmsViaService" => &mut self.kms_via_service,
+            _ => return None,
+        })
     }
 
     /// MD-1: what must be there depends on the operation.
@@ -127,39 +142,8 @@ impl fmt::Debug for RequestMetadata<'_> {
 
 impl<'de: 'a, 'a> Deserialize<'de> for RequestMetadata<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = RequestMetadata<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("requestMetadata")
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut metadata = RequestMetadata::default();
-                while let Some(name) = map.next_key::<Text<'de>>()? {
-                    let slot = match name.as_str() {
-                        "awsPrincipalArn" => &mut metadata.aws_principal_arn,
-                        "awsSourceVpc" => &mut metadata.aws_source_vpc,
-                        "awsSourceVpce" => &mut metadata.aws_source_vpce,
-                        "kmsKeyArn" => &mut metadata.kms_key_arn,
-                        "kmsOperation" => &mut metadata.kms_operation,
-                        "kmsRequestId" => &mut metadata.kms_request_id,
-                        "kmsViaService" => &mut metadata.kms_via_service,
-                        _ => {
-                            metadata.extra.push((name, map.next_value()?));
-                            continue;
-                        }
-                    };
-                    if slot.replace(map.next_value()?).is_some() {
-                        return Err(de::Error::custom("a field of requestMetadata is there twice"));
-                    }
-                }
-                Ok(metadata)
-            }
-        }
-
-        deserializer.deserialize_map(Visitor)
+        let mut metadata = RequestMetadata::<'de>::default();
+        InPlace(&mut metadata).deserialize(deserializer)?;
+        Ok(metadata)
     }
 }

@@ -301,7 +301,8 @@ fn base64_is_strict() {
 #[test]
 fn escaped_slashes_are_slashes() {
     let body = encrypt_body().to_string().replace("cGxhaW50ZXh0", r"\/\/8=");
-    let decoded = EncryptBody::decode(&Verified::unchecked(body.as_bytes()), &mut None);
+    let mut note = None;
+    let decoded = EncryptBody::decode(&Verified::unchecked(body.as_bytes()), &mut note);
     let request = decoded.unwrap_or_else(|error| panic!("{}", error.message));
     let request = request
         .into_request(AadFraming::Spec, Limits::default())

@@ -1,6 +1,6 @@
 //! The health of a fleet: that of all its members, asked at once.
 
-use std::{sync::Arc, task::Poll};
+use std::{pin::pin, sync::Arc, task::Poll};
 
 use super::{Fleet, answer_or_error, breaker::millis, call::Asking, member::Member};
 use crate::{BackendError, BackendErrorKind, FleetMember, Health, HealthStatus, panics::catch_panic};
@@ -31,8 +31,8 @@ impl Fleet {
     }
 
     async fn health_of(&self, member: &Member) -> Result<Health, BackendError> {
-        let answer = catch_panic(async { member.backend.health().await });
-        answer_or_error(self.in_time(self.budget, answer).await, self.budget)
+        let asking = pin!(async { member.backend.health().await });
+        answer_or_error(self.in_time(self.budget, catch_panic(asking)).await, self.budget)
     }
 }
 

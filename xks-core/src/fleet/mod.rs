@@ -155,8 +155,8 @@ impl Fleet {
             let left = self.budget.saturating_sub(spent);
             let limit = if choice.is_last { left } else { left.min(self.attempt) };
             let attempt = Attempt::start(member, choice.is_probe, (self.built, started + spent), self.attempt);
-            let answer = catch_panic(async { call.ask(&*member.backend).await });
-            let answer = self.in_time(limit, answer).await;
+            let asking = pin!(async { call.ask(&*member.backend).await });
+            let answer = self.in_time(limit, catch_panic(asking)).await;
             // Who had less than an attempt's time before the budget's end is not to blame.
             let was_hurried = answer.is_none() && limit < self.attempt;
             let error = match answer_or_error(answer, limit) {

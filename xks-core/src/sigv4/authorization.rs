@@ -1,6 +1,8 @@
 //! The `Authorization` header (SIG-1), taken apart:
 //! `AWS4-HMAC-SHA256 Credential=<id>/<yyyymmdd>/<region>/kms-xks-proxy/aws4_request, SignedHeaders=<a;b>, Signature=<hex>`.
 
+use memchr::memchr;
+
 use super::{ALGORITHM, Rejection, SERVICE, TERMINATOR};
 
 /// Longer than any signer makes it; bounds the work that an unknown client can cause.
@@ -38,7 +40,10 @@ impl<'a> Authorization<'a> {
             .ok_or(malformed("the algorithm is not AWS4-HMAC-SHA256"))?;
 
         let (mut credential, mut signed_headers, mut signature) = (None, None, None);
-        for part in parts.split(',') {
+        let mut rest = Some(parts);
+        while let Some(parts) = rest {
+            let part;
+            (part, rest) = split(parts, b',');
             let part = without_spaces_around(part);
             let (slot, value) = if let Some(value) = part.strip_prefix("Credential=") {
                 (&mut credential, value)
@@ -55,12 +60,10 @@ impl<'a> Authorization<'a> {
                 return Err(malformed("a part is there twice"));
             }
         }
-        let (access_key_id, scope) = credential
-            .and_then(|credential: &str| credential.split_once('/'))
-            .ok_or(malformed("no Credential with a scope"))?;
+        let (access_key_id, scope) = split(credential.ok_or(malformed("no Credential"))?, b'/');
         Ok(Self {
             access_key_id,
-            scope: Scope::parse(scope)?,
+            scope: Scope::parse(scope.ok_or(malformed("a Credential without a scope"))?)?,
             signed_headers: signed_headers.ok_or(malformed("no SignedHeaders"))?,
             signature: signature
                 .and_then(decode_hex)
@@ -71,8 +74,9 @@ impl<'a> Authorization<'a> {
 
 impl<'a> Scope<'a> {
     fn parse(text: &'a str) -> Result<Self, Rejection> {
-        let mut parts = text.splitn(3, '/');
-        let (Some(date), Some(region), Some(rest)) = (parts.next(), parts.next(), parts.next()) else {
+        let (date, rest) = split(text, b'/');
+        let (region, rest) = split(rest.unwrap_or_default(), b'/');
+        let Some(rest) = rest else {
             return Err(Rejection::MalformedAuthorization("the scope does not have four parts"));
         };
         if date.len() != 8 || !date.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -85,6 +89,16 @@ impl<'a> Scope<'a> {
             ));
         }
         Ok(Self { text, date, region })
+    }
+}
+
+/// What stands before the first `separator`, which is ASCII, and what stands after it. The searchers of `str` take
+/// several times as long for parts as short as these.
+pub(super) fn split(text: &str, separator: u8) -> (&str, Option<&str>) {
+    let place = memchr(separator, text.as_bytes());
+    match place.and_then(|place| text.split_at_checked(place)) {
+        Some((before, after)) => (before, after.get(1..)),
+        None => (text, None),
     }
 }
 
@@ -102,14 +116,9 @@ fn decode_hex(text: &str) -> Option<[u8; 32]> {
         return None;
     };
     let pairs: &[[u8; 2]; 32] = pairs.try_into().ok()?;
-    let mut bytes = [0; 32];
-    let mut all = 0;
-    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-        let (high, low) = (digit(*high), digit(*low));
-        all |= high | low;
-        *byte = high << 4 | low;
-    }
-    (all <= 0xf).then_some(bytes)
+    let digits = pairs.map(|pair| pair.map(digit));
+    let all = digits.as_flattened().iter().fold(0, |all, digit| all | digit);
+    (all <= 0xf).then(|| digits.map(|[high, low]| high << 4 | low))
 }
 
 /// The value of a lower-case hexadecimal digit; above 0xf if it is none.

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use memchr::memchr;
 use sha2::{Digest as _, Sha256};
 
-use super::Rejection;
+use super::{Rejection, authorization::split};
 use crate::Request;
 
 /// The hash of the canonical request:
@@ -21,9 +22,12 @@ pub(super) fn hash(request: &Request<'_>, signed_headers: &str, body_hash: &HexD
     hash.update(request.target());
     hash.update(b"\n\n");
     let (mut host, mut date, mut previous) = (false, false, "");
-    for name in signed_headers.split(';') {
+    let mut rest = Some(signed_headers);
+    while let Some(names) = rest {
+        let name;
+        (name, rest) = split(names, b';');
         // Sorted, no doubles, lower case, nothing that is not a header name.
-        if name <= previous || !name.bytes().all(is_lower_case_token) {
+        if name.bytes().le(previous.bytes()) || !name.bytes().all(is_lower_case_token) {
             return Err(Rejection::MalformedSignedHeaders);
         }
         previous = name;
@@ -65,7 +69,7 @@ fn update_with_values(hash: &mut Sha256, request: &Request<'_>, name: &str) -> R
 
 fn update_folded(hash: &mut Sha256, value: &[u8]) {
     let value = value.trim_ascii();
-    if !value.windows(2).any(|pair| pair == b"  ") {
+    if memchr(b' ', value).is_none() {
         hash.update(value);
         return;
     }

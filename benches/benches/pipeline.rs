@@ -7,14 +7,13 @@
     reason = "a benchmark may panic and print"
 )]
 
-use std::{
-    hint::black_box,
-    time::{Duration, Instant},
-};
-
 use criterion::{Criterion, criterion_group};
 use tokio::runtime::{Builder, Runtime};
-use xks_benches::{DATA_KEY, HOST, LARGEST, Signed, key_store, now, proxy};
+use xks_benches::{
+    DATA_KEY, HOST, LARGEST, Signed, key_store,
+    measure::{interleaved, ratio},
+    now, proxy,
+};
 use xks_core::sigv4;
 
 #[path = "../../xks-core/tests/support/signer.rs"]
@@ -48,23 +47,11 @@ fn pipeline(criterion: &mut Criterion) {
     let sign = || aws.sign("POST", HOST, &signed.path, &headers, signed.body.as_bytes());
     criterion.bench_function("verify a signature", |bencher| bencher.iter(verify));
     criterion.bench_function("sign it again with aws-sigv4", |bencher| bencher.iter(sign));
-    let (verify, sign) = (fastest(verify), fastest(sign));
+    let (verify, sign) = interleaved(verify, sign);
     println!(
         "verifying takes {verify:?}, signing again {sign:?}: {:.1} times as long",
-        sign.as_secs_f64() / verify.as_secs_f64()
+        ratio(sign, verify)
     );
-}
-
-/// The best of many runs, which other work on the machine disturbs least.
-fn fastest<T>(mut work: impl FnMut() -> T) -> Duration {
-    let mut run = || {
-        let start = Instant::now();
-        for _ in 0..100 {
-            black_box(work());
-        }
-        start.elapsed() / 100
-    };
-    (0..100).map(|_| run()).min().unwrap_or_default()
 }
 
 criterion_group!(benches, pipeline);

@@ -15,14 +15,14 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
-    thread,
     time::{Duration, Instant},
 };
 
 use xks_backend_pkcs11::{Config, Dispatch, Pin, Pkcs11Backend, Quirks, SlotSelector};
+use xks_benches::measure::{processor_time, rate, slice};
 use xks_core::{
     AadFraming, BackendErrorKind, BoundAad, EncryptRequest, KeyBackend as _, KeyId, RequestMetadata, Zeroizing,
 };
@@ -39,12 +39,7 @@ fn main() {
     let hsm = SoftHsm::reexec();
     hsm.token(TOKEN, PIN);
     hsm.key(TOKEN, &KeyTemplate::aes256(KEY));
-    // `cargo test` runs this too, to see that it runs.
-    let slice = if std::env::args().any(|argument| argument == "--bench") {
-        Duration::from_millis(400)
-    } else {
-        Duration::from_millis(20)
-    };
+    let slice = slice();
     println!("SoftHSM2, encrypt, 32 bytes with AAD 200, inline dispatch beside the bare calls");
     for threads in [1, 2, 4] {
         beside_bare_calls(threads, slice);
@@ -109,28 +104,6 @@ fn beside_bare_calls(threads: usize, slice: Duration) {
     );
 }
 
-/// How often `new()()` is done in a second, on so many threads.
-fn rate<F: FnMut()>(threads: usize, slice: Duration, new: impl Fn() -> F + Sync) -> f64 {
-    let (done, stop) = (AtomicU64::new(0), AtomicBool::new(false));
-    let start = Instant::now();
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                let mut work = new();
-                let mut count = 0;
-                while !stop.load(Ordering::Relaxed) {
-                    work();
-                    count += 1;
-                }
-                done.fetch_add(count, Ordering::Relaxed);
-            });
-        }
-        thread::sleep(slice);
-        stop.store(true, Ordering::Relaxed);
-    });
-    done.into_inner() as f64 / start.elapsed().as_secs_f64()
-}
-
 fn capacity() -> f64 {
     SESSIONS as f64 / LATENCY.as_secs_f64()
 }
@@ -152,7 +125,7 @@ async fn slow_hsm(slice: Duration) {
 
     // As many as are served at once, and as many again and more that wait.
     let tally = Arc::new(Tally::default());
-    let (before, end) = (processor_time(), Instant::now() + slice);
+    let (before, end) = (processor_time(None), Instant::now() + slice);
     let health = tokio::spawn(latency_of_health(Arc::clone(&backend), end));
     let callers: Vec<_> = (0..64)
         .map(|_| {
@@ -170,7 +143,7 @@ async fn slow_hsm(slice: Duration) {
     let served = tally.ok.load(Ordering::Relaxed) as f64;
     println!(
         "  {:.0} µs of processor time a call, SoftHSM2's own and that of the caller included; a core has 67",
-        (processor_time() - before).as_secs_f64() * 1e6 / served
+        (processor_time(None) - before).as_secs_f64() * 1e6 / served
     );
     report("64 callers", &tally, slice, health.await.unwrap());
 
@@ -194,14 +167,6 @@ async fn slow_hsm(slice: Duration) {
     report("twice the load", &tally, slice, health.await.unwrap());
     assert!(backend.shutdown(Duration::from_secs(10)));
     shim.assert_clean();
-}
-
-/// What this process has had of the processors, as Linux counts it: in hundredths of a second.
-fn processor_time() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let (_, fields) = stat.rsplit_once(')').unwrap();
-    let ticks = fields.split_whitespace().skip(11).take(2);
-    Duration::from_millis(10 * ticks.map(|ticks| ticks.parse::<u64>().unwrap()).sum::<u64>())
 }
 
 async fn call(backend: &Pkcs11Backend, tally: &Tally) {

@@ -1,4 +1,5 @@
-//! Signed requests at the sizes that are measured, and a proxy over software keys that takes them.
+//! What the benchmarks share: signed requests at the sizes that are measured, a proxy over software keys that takes them,
+//! and how [long](measure) something takes.
 
 #![forbid(unsafe_code)]
 #![allow(
@@ -7,6 +8,11 @@
     clippy::exhaustive_structs,
     reason = "it belongs to the benchmarks, which may panic"
 )]
+
+pub mod measure;
+mod row;
+
+pub use row::Row;
 
 use std::{
     sync::Arc,

@@ -1,0 +1,38 @@
+//! One line of the table that holds what was measured against what was promised.
+
+/// What was measured, and the bar for it.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// What was measured.
+    pub what: String,
+    /// What it has to be.
+    pub bar: String,
+    /// What it is.
+    pub measured: String,
+    /// Whether that keeps the bar.
+    pub held: bool,
+}
+
+impl Row {
+    /// A number that must not be smaller than its bar.
+    #[must_use]
+    pub fn at_least(what: &str, bar: f64, measured: f64) -> Self {
+        Self {
+            what: what.to_owned(),
+            bar: format!("≥ {bar}"),
+            measured: format!("{measured:.2}"),
+            held: measured >= bar,
+        }
+    }
+
+    /// A number that must not be larger than its bar.
+    #[must_use]
+    pub fn at_most(what: &str, bar: f64, measured: f64) -> Self {
+        Self {
+            what: what.to_owned(),
+            bar: format!("≤ {bar}"),
+            measured: format!("{measured:.2}"),
+            held: measured <= bar,
+        }
+    }
+}

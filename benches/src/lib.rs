@@ -1,14 +1,16 @@
 //! What the benchmarks share: signed requests at the sizes that are measured, a proxy over software keys that takes them,
-//! and how [long](measure) something takes.
+//! how [long](measure) something takes, and [load] on a server.
 
 #![forbid(unsafe_code)]
 #![allow(
     clippy::expect_used,
     clippy::missing_panics_doc,
+    clippy::exhaustive_enums,
     clippy::exhaustive_structs,
     reason = "it belongs to the benchmarks, which may panic"
 )]
 
+pub mod load;
 pub mod measure;
 mod row;
 

@@ -1,0 +1,91 @@
+//! A proxy, and how it is reached.
+
+use std::{
+    net::{SocketAddr, ToSocketAddrs as _},
+    path::Path,
+};
+
+use anyhow::{Context as _, bail};
+use http::Uri;
+use xks_core::{Credential, testkit::Signer};
+
+use super::tls::Tls;
+
+/// The protocol on a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2; without TLS, with prior knowledge.
+    Http2,
+}
+
+/// A key of a key store of a proxy, and how it is reached.
+#[derive(Clone, Debug)]
+pub struct Target {
+    pub(super) address: SocketAddr,
+    /// Scheme and authority, for HTTP/2.
+    pub(super) origin: String,
+    pub(super) host: String,
+    pub(super) prefix: String,
+    pub(super) region: String,
+    pub(super) key: String,
+    pub(super) signer: Signer,
+    pub(super) protocol: Protocol,
+    pub(super) tls: Option<Tls>,
+}
+
+impl Target {
+    /// The key store at this URL, with its URI path prefix; `https` needs the certificates (PEM) that are believed in.
+    ///
+    /// # Errors
+    /// When the URL is none, or a certificate cannot be read.
+    pub fn new(
+        url: &str,
+        region: &str,
+        credential: Credential,
+        key: &str,
+        protocol: Protocol,
+        roots: Option<&Path>,
+    ) -> anyhow::Result<Self> {
+        let uri: Uri = url.parse().with_context(|| format!("{url} is no URL"))?;
+        let authority = uri.authority().with_context(|| format!("{url} has no host"))?;
+        let (port, is_tls) = match uri.scheme_str() {
+            Some("http") => (80, false),
+            Some("https") => (443, true),
+            _ => bail!("{url} is neither http nor https"),
+        };
+        let tls = match (is_tls, roots) {
+            (false, _) => None,
+            (true, Some(roots)) => Some(Tls::new(roots, authority.host(), protocol)?),
+            (true, None) => bail!("https needs a file with the certificates that are believed in"),
+        };
+        let mut addresses = (authority.host(), authority.port_u16().unwrap_or(port)).to_socket_addrs()?;
+        Ok(Self {
+            address: addresses.next().with_context(|| format!("{url} has no address"))?,
+            origin: format!("{}://{authority}", uri.scheme_str().unwrap_or_default()),
+            host: authority.to_string(),
+            prefix: uri.path().trim_end_matches('/').to_owned(),
+            region: region.to_owned(),
+            key: key.to_owned(),
+            signer: Signer::new(credential, region),
+            protocol,
+            tls,
+        })
+    }
+
+    /// Another key.
+    #[must_use]
+    pub fn key(mut self, key: &str) -> Self {
+        key.clone_into(&mut self.key);
+        self
+    }
+
+    /// Another key store of the same proxy, with the same credential.
+    #[must_use]
+    pub fn prefix(mut self, prefix: &str) -> Self {
+        prefix.clone_into(&mut self.prefix);
+        self
+    }
+}

@@ -10,11 +10,22 @@
     reason = "it belongs to the benchmarks, which may panic"
 )]
 
+mod bare_hyper;
+mod conditions;
 pub mod load;
+pub mod markdown;
 pub mod measure;
 mod row;
+pub mod rows;
+pub mod server;
+mod token;
 
-pub use row::Row;
+pub use self::{
+    bare_hyper::{BareHyper, Service, serve_if_asked},
+    conditions::conditions,
+    row::Row,
+    token::Token,
+};
 
 use std::{
     sync::Arc,
@@ -33,7 +44,8 @@ pub const REGION: &str = "us-east-1";
 pub const HOST: &str = "xks.example.com";
 /// The key of the software backend.
 pub const KEY: &str = "key-1";
-const PREFIX: &str = "/bench-store";
+/// The prefix of the key store.
+pub const PREFIX: &str = "/bench-store";
 
 /// What KMS says of a call that makes a data key.
 const METADATA: &str = r#""requestMetadata":{"awsPrincipalArn":"arn:aws:iam::123456789012:user/Alice","kmsKeyArn":"arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab","kmsOperation":"GenerateDataKey","kmsRequestId":"4112f4d6-db54-4af4-ae30-c55a22a8dfae","kmsViaService":"s3"}"#;

@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use tokio::{
     runtime::{Builder, Runtime},
     task::JoinSet,
@@ -29,8 +29,8 @@ pub use self::{
     connection::Connection,
     idle::Idle,
     operation::{Operation, Prepared},
-    outcome::{Latencies, Outcome},
-    process::{Process, pin, raise_descriptor_limit},
+    outcome::{Best, Latencies, Outcome},
+    process::{Process, client_core, pin, raise_descriptor_limit, server_core},
     target::{Protocol, Target},
 };
 use self::{
@@ -80,6 +80,46 @@ impl Load {
     /// When the target cannot be reached, or the first answer on a connection is none.
     pub fn put_on(&self, target: &Target, server: Option<Process>) -> anyhow::Result<Outcome> {
         runtime()?.block_on(self.run(target, server))
+    }
+
+    /// The body of one answer.
+    ///
+    /// # Errors
+    /// When there is none, or another than to 200.
+    pub fn sample(&self, target: &Target) -> anyhow::Result<Vec<u8>> {
+        runtime()?.block_on(async {
+            let requests = Requests::prepare(target, self.operation, self.size).await?;
+            let mut connection = Connection::open(target).await?;
+            let status = connection.exchange(requests.at(0)).await?;
+            ensure!(status == 200, "{status} is answered");
+            Ok(connection.body().to_vec())
+        })
+    }
+
+    /// The same several times, on several targets in turn: for each the lowest cost, the highest rate and the best
+    /// latencies, of whichever time had them, since whatever else runs on the machine can only make them worse.
+    ///
+    /// # Errors
+    /// As [`put_on`](Self::put_on), and when something else than 200 is answered.
+    pub fn in_turn<const N: usize>(&self, times: usize, targets: [&(Target, Process); N]) -> anyhow::Result<[Best; N]> {
+        let mut best = [Best::default(); N];
+        for _ in 0..times {
+            for ((target, server), best) in targets.into_iter().zip(&mut best) {
+                let outcome = self.put_on(target, Some(*server))?;
+                ensure!(outcome.is_all_good(), "not everything was answered with 200: {outcome}");
+                best.take(&outcome);
+            }
+        }
+        Ok(best)
+    }
+
+    /// The best of several times on one target.
+    ///
+    /// # Errors
+    /// As [`in_turn`](Self::in_turn).
+    pub fn best_of(&self, times: usize, target: &(Target, Process)) -> anyhow::Result<Best> {
+        let [best] = self.in_turn(times, [target])?;
+        Ok(best)
     }
 
     async fn run(&self, target: &Target, server: Option<Process>) -> anyhow::Result<Outcome> {

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 
@@ -46,24 +46,33 @@ pub(super) struct Requests(Vec<Prepared>);
 impl Requests {
     /// Signs them. For decryptions, something is encrypted first.
     pub(super) async fn prepare(target: &Target, operation: Operation, size: Size) -> anyhow::Result<Self> {
-        let fields = match operation {
-            Operation::Decrypt => {
-                let mut connection = Connection::open(target).await?;
-                let encrypt = Prepared::new(target, Operation::Encrypt, &encrypt_fields(size, ""), 0)?;
-                let status = connection.exchange(&encrypt).await?;
-                let answer = String::from_utf8_lossy(connection.body());
-                if status != 200 {
-                    bail!("nothing to decrypt: {status} {answer}");
-                }
-                let encrypted = answer.trim().trim_start_matches('{').trim_end_matches('}');
-                format!(r#","encryptionAlgorithm":"AES_GCM",{encrypted}{}"#, aad_field(size))
-            }
-            Operation::Encrypt => encrypt_fields(size, ""),
-            Operation::EncryptCdiv => encrypt_fields(size, r#","ciphertextDataIntegrityValueAlgorithm":"SHA_256""#),
-            Operation::Metadata | Operation::Health | Operation::Ping => String::new(),
-        };
-        let requests = (0..VARIETY).map(|number| Prepared::new(target, operation, &fields, number));
-        Ok(Self(requests.collect::<Result<_, _>>()?))
+        let mut requests = Vec::with_capacity(VARIETY);
+        for number in 0..VARIETY {
+            let fields = match operation {
+                Operation::Decrypt => Self::encrypted(target, size, number).await?,
+                Operation::Encrypt => encrypt_fields(size, ""),
+                Operation::EncryptCdiv => encrypt_fields(size, r#","ciphertextDataIntegrityValueAlgorithm":"SHA_256""#),
+                Operation::Metadata | Operation::Health | Operation::Ping => String::new(),
+            };
+            requests.push(Prepared::new(target, operation, &fields, number)?);
+        }
+        Ok(Self(requests))
+    }
+
+    /// The fields of a decryption.
+    async fn encrypted(target: &Target, size: Size, number: usize) -> anyhow::Result<String> {
+        let encrypt = Prepared::new(target, Operation::Encrypt, &encrypt_fields(size, ""), number)?;
+        let mut connection = Connection::open(target).await?;
+        let status = connection.exchange(&encrypt).await?;
+        let answer = String::from_utf8_lossy(connection.body());
+        if status != 200 {
+            bail!("nothing to decrypt: {status} {answer}");
+        }
+        let encrypted = answer.trim().trim_start_matches('{').trim_end_matches('}');
+        Ok(format!(
+            r#","encryptionAlgorithm":"AES_GCM",{encrypted}{}"#,
+            aad_field(size)
+        ))
     }
 
     /// One of them.
@@ -75,9 +84,8 @@ impl Requests {
 
 impl Prepared {
     fn new(target: &Target, operation: Operation, fields: &str, number: usize) -> anyhow::Result<Self> {
-        let Target {
-            prefix, key, region, ..
-        } = target;
+        let Target { places, region, .. } = target;
+        let (prefix, key) = places.get(number % places.len()).context("no key")?;
         let id = format!("4112f4d6-db54-4af4-ae30-{number:012x}");
         let name = match operation {
             Operation::Ping => {

@@ -119,6 +119,39 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// The best of several.
+#[derive(Clone, Copy, Debug)]
+pub struct Best {
+    /// Microseconds of the server's processor time for a request.
+    pub cost: f64,
+    /// Requests a second.
+    pub rate: f64,
+    /// Milliseconds that 50, 99 and 99.9 % of the requests kept to.
+    pub latency: [f64; 3],
+}
+
+impl Default for Best {
+    fn default() -> Self {
+        Self {
+            cost: f64::INFINITY,
+            rate: 0.0,
+            latency: [f64::INFINITY; 3],
+        }
+    }
+}
+
+impl Best {
+    /// Takes what is better.
+    pub fn take(&mut self, outcome: &Outcome) {
+        let latencies = outcome.good();
+        self.cost = outcome.cost().unwrap_or(f64::INFINITY).min(self.cost);
+        self.rate = outcome.rate().max(self.rate);
+        for (best, share) in self.latency.iter_mut().zip([0.5, 0.99, 0.999]) {
+            *best = latencies.at(share).min(*best);
+        }
+    }
+}
+
 /// How long answers took.
 #[derive(Clone, Debug, Default)]
 pub struct Latencies(Vec<Duration>);

@@ -56,6 +56,23 @@ pub fn pin(core: usize) -> anyhow::Result<()> {
     sched_setaffinity(None, &cores).with_context(|| format!("core {core}"))
 }
 
+/// The core for a server that is measured: the first, where there are several.
+#[must_use]
+pub fn server_core() -> Option<usize> {
+    has_several_cores().then_some(0)
+}
+
+/// The core for the client that measures it: the second.
+#[must_use]
+pub fn client_core() -> Option<usize> {
+    has_several_cores().then_some(1)
+}
+
+fn has_several_cores() -> bool {
+    // Of the machine: this process may have been kept to one already.
+    fs::read_to_string("/proc/stat").is_ok_and(|stat| stat.contains("cpu1 "))
+}
+
 /// Lets this process, and those that it starts, have as many open files and connections as it may.
 ///
 /// # Errors

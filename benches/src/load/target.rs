@@ -28,9 +28,9 @@ pub struct Target {
     /// Scheme and authority, for HTTP/2.
     pub(super) origin: String,
     pub(super) host: String,
-    pub(super) prefix: String,
     pub(super) region: String,
-    pub(super) key: String,
+    /// Prefixes and keys; requests go round.
+    pub(super) places: Vec<(String, String)>,
     pub(super) signer: Signer,
     pub(super) protocol: Protocol,
     pub(super) tls: Option<Tls>,
@@ -66,26 +66,17 @@ impl Target {
             address: addresses.next().with_context(|| format!("{url} has no address"))?,
             origin: format!("{}://{authority}", uri.scheme_str().unwrap_or_default()),
             host: authority.to_string(),
-            prefix: uri.path().trim_end_matches('/').to_owned(),
             region: region.to_owned(),
-            key: key.to_owned(),
+            places: vec![(uri.path().trim_end_matches('/').to_owned(), key.to_owned())],
             signer: Signer::new(credential, region),
             protocol,
             tls,
         })
     }
 
-    /// Another key.
+    /// Several prefixes and keys, among which requests go round; all have the same credential.
     #[must_use]
-    pub fn key(mut self, key: &str) -> Self {
-        key.clone_into(&mut self.key);
-        self
-    }
-
-    /// Another key store of the same proxy, with the same credential.
-    #[must_use]
-    pub fn prefix(mut self, prefix: &str) -> Self {
-        prefix.clone_into(&mut self.prefix);
-        self
+    pub fn among(self, places: Vec<(String, String)>) -> Self {
+        Self { places, ..self }
     }
 }

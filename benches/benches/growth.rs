@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use xks_benches::{
     Size, Token, conditions,
-    load::{Best, Idle, Load, Operation, client_core, pin, raise_descriptor_limit},
-    markdown::table,
+    load::{Best, Idle, Load, Operation, Place, client_core, pin, raise_descriptor_limit},
+    markdown::{put, table},
     measure::is_wanted,
-    server::{Keys, Program, Server, Setup, key, prefix},
+    server::{Keys, Program, Server, Setup, place},
 };
 use xks_pkcs11_fixture::SoftHsm;
 
@@ -20,7 +20,7 @@ fn main() -> anyhow::Result<()> {
         println!("`cargo bench -p xks-benches --bench growth` builds the server and measures it.");
         return Ok(());
     }
-    println!("{}\n", conditions());
+    let conditions = conditions();
     let program = Program::build()?;
     raise_descriptor_limit()?;
     client_core().map_or(Ok(()), pin)?;
@@ -47,7 +47,11 @@ fn main() -> anyhow::Result<()> {
         "",
         "most to least",
     ];
-    println!("{}", table(&head, &lines));
+    let text = format!("{}\n{conditions}.\n", table(&head, &lines));
+    println!("{text}");
+    if std::env::args().any(|argument| argument == "write") {
+        put(&["docs/performance.md"], "growth", &text)?;
+    }
     Ok(())
 }
 
@@ -83,14 +87,14 @@ fn each<const N: usize>(
     program: &Program,
     counts: [usize; N],
     setup: impl Fn(usize) -> Setup,
-    place: impl Fn(usize) -> (String, String),
+    place: impl Fn(usize) -> anyhow::Result<Place>,
 ) -> anyhow::Result<[Best; N]> {
     let mut servers = Vec::new();
     let mut measured = Vec::new();
     for count in counts {
         let server = Server::start(program, &setup(count))?;
         let (target, process) = server.measured()?;
-        let spread = (0..16).map(|step| place(step * count / 16)).collect();
+        let spread = (0..16).map(|step| place(step * count / 16)).collect::<Result<_, _>>()?;
         measured.push((target.among(spread), process));
         servers.push(server);
     }
@@ -104,7 +108,7 @@ fn each<const N: usize>(
 fn keys(program: &Program) -> anyhow::Result<Vec<String>> {
     let counts = [1, 100, 10_000];
     let setup = |count| Setup::new(Keys::Soft(count));
-    let best = each(program, counts, setup, |number| (prefix(0), key(number)))?;
+    let best = each(program, counts, setup, |number| place(0, number))?;
     Ok(line("software keys in a key store", counts, best))
 }
 
@@ -114,7 +118,7 @@ fn token_keys(program: &Program, hsm: &SoftHsm) -> anyhow::Result<Vec<String>> {
         let token = Token::new(hsm, count);
         Setup::new(Keys::Token { token, inline: false })
     };
-    let best = each(program, counts, setup, |number| (prefix(0), key(number)))?;
+    let best = each(program, counts, setup, |number| place(0, number))?;
     Ok(line("keys in a token of SoftHSM2", counts, best))
 }
 
@@ -124,7 +128,7 @@ fn key_stores(program: &Program) -> anyhow::Result<Vec<String>> {
         key_stores,
         ..Setup::new(Keys::Soft(1))
     };
-    let best = each(program, counts, setup, |number| (prefix(number), key(0)))?;
+    let best = each(program, counts, setup, |number| place(number, 0))?;
     Ok(line("key stores", counts, best))
 }
 

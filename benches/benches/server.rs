@@ -11,7 +11,7 @@ use std::time::Duration;
 use xks_benches::{
     Token, conditions,
     load::{Load, Operation, Protocol, client_core, pin, raise_descriptor_limit},
-    markdown::table,
+    markdown::{put, table},
     measure::is_wanted,
     rows::{Memory, Overload},
     server::{Keys, Program, Server, Setup},
@@ -24,14 +24,21 @@ fn main() -> anyhow::Result<()> {
         println!("`cargo bench -p xks-benches --bench server` builds the server and measures it.");
         return Ok(());
     }
-    println!("{}\n", conditions());
+    let conditions = conditions();
     let program = Program::build()?;
     raise_descriptor_limit()?;
     client_core().map_or(Ok(()), pin)?;
     let token = Token::new(&hsm, 1);
-    println!("{}", matrix(&program, &token)?);
-    println!("{}", memory(&program)?);
-    println!("{}", overload(&program, &token)?);
+    let tables = [
+        matrix(&program, &token)?,
+        memory(&program)?,
+        overload(&program, &token)?,
+    ];
+    let text = format!("{}\n{conditions}.\n", tables.join("\n"));
+    println!("{text}");
+    if std::env::args().any(|argument| argument == "write") {
+        put(&["docs/performance.md"], "server", &text)?;
+    }
     Ok(())
 }
 

@@ -4,38 +4,47 @@
 #![forbid(unsafe_code)]
 #![allow(
     clippy::expect_used,
+    clippy::panic,
     clippy::missing_panics_doc,
     clippy::exhaustive_enums,
     clippy::exhaustive_structs,
     reason = "it belongs to the benchmarks, which may panic"
 )]
 
+mod allocations;
 mod bare_hyper;
 mod conditions;
 pub mod load;
 pub mod markdown;
+mod material;
 pub mod measure;
+mod primitives;
 mod row;
 pub mod rows;
 pub mod server;
 mod token;
 
 pub use self::{
+    allocations::row_of_allocations,
     bare_hyper::{BareHyper, Service, serve_if_asked},
     conditions::conditions,
+    primitives::{Pipeline, Primitive},
     row::Row,
     token::Token,
 };
 
 use std::{
+    pin::pin,
     sync::Arc,
+    task::{Context, Poll, Waker},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use xks_backend_soft::{SoftBackend, SoftKey};
 use xks_core::{
-    AuditRecord, AuditSink, Credential, KeyId, KeyStore, KeyStores, Proxy, Request, Response, testkit::Signer,
+    AadFraming, AuditRecord, AuditSink, BoundAad, Credential, EncryptRequest, KeyBackend, KeyId, KeyStore, KeyStores,
+    Proxy, Request, RequestMetadata, Response, Zeroizing, testkit::Signer,
 };
 
 /// The Region that requests are signed for.
@@ -76,11 +85,25 @@ pub fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_767_225_600)
 }
 
+/// The access key id of the key store.
+pub const ACCESS_KEY_ID: &str = "BETWEEN2TENAND3TENCHARACTERS";
+/// Its secret.
+pub const SECRET_ACCESS_KEY: &str = "PleaseReplaceThisWithSomeSecretOfLength43To64";
+/// The service that KMS signs for.
+pub const SERVICE: &str = "kms-xks-proxy";
+
 /// The credential of the key store.
 #[must_use]
 pub fn credential() -> Credential {
-    let secret = "PleaseReplaceThisWithSomeSecretOfLength43To64".to_owned();
-    Credential::new("BETWEEN2TENAND3TENCHARACTERS", secret).expect("a legal credential")
+    Credential::new(ACCESS_KEY_ID, SECRET_ACCESS_KEY.to_owned()).expect("a legal credential")
+}
+
+/// What a future gives that waits for nothing.
+pub fn ready<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("it waits for something"),
+    }
 }
 
 /// Takes no note: what a sink costs is its own affair.
@@ -91,11 +114,30 @@ impl AuditSink for NoAudit {
     fn record(&self, _: &AuditRecord<'_>) {}
 }
 
-/// A key store over a software key.
+/// A backend with a software key.
+#[must_use]
+pub fn backend() -> SoftBackend {
+    let key: KeyId = KEY.parse().expect("a legal key id");
+    SoftBackend::new().with_key(key, SoftKey::generate().expect("random bytes"))
+}
+
+/// A request to encrypt, as a backend gets it.
+#[must_use]
+pub fn encrypt_request(size: Size) -> EncryptRequest<'static> {
+    let aad = BoundAad::new(AadFraming::Spec, Some(&vec![b'a'; size.aad]), None).expect("a legal AAD");
+    let plaintext = Zeroizing::new(vec![b'p'; size.plaintext]);
+    EncryptRequest::new(RequestMetadata::default(), plaintext, aad)
+}
+
+/// A key store over it.
 #[must_use]
 pub fn key_store() -> KeyStore {
-    let key: KeyId = KEY.parse().expect("a legal key id");
-    let backend = SoftBackend::new().with_key(key, SoftKey::generate().expect("random bytes"));
+    key_store_over(backend())
+}
+
+/// A key store over a backend.
+#[must_use]
+pub fn key_store_over(backend: impl KeyBackend) -> KeyStore {
     KeyStore::builder(PREFIX.parse().expect("a legal prefix"), Arc::new(backend))
         .region(REGION)
         .credential(credential())
@@ -109,6 +151,12 @@ pub fn key_store() -> KeyStore {
 pub fn proxy() -> Proxy {
     let key_stores = KeyStores::new([key_store()]).expect("one key store");
     Proxy::builder(key_stores).audit(NoAudit).clock(now).build()
+}
+
+/// What the proxy says to it.
+#[must_use]
+pub fn answer(proxy: &Proxy, signed: &Signed) -> Response {
+    ready(proxy.handle(signed.request()))
 }
 
 /// A signed request that owns its parts.
@@ -127,11 +175,25 @@ impl Signed {
     #[must_use]
     pub fn new(operation: &str, fields: &str) -> Self {
         Self {
-            path: format!("{PREFIX}/kms/xks/v1/{operation}"),
+            path: String::new(),
             headers: Vec::new(),
             body: format!("{{{METADATA}{fields}}}"),
         }
-        .signed()
+        .to(operation)
+    }
+
+    /// The same body to another path.
+    #[must_use]
+    pub fn to(self, operation: &str) -> Self {
+        let path = format!("{PREFIX}/kms/xks/v1/{operation}");
+        Self { path, ..self }.signed()
+    }
+
+    /// A header that there is once.
+    #[must_use]
+    pub fn header(&self, name: &str) -> &str {
+        let found = self.headers.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str()).expect("a header that was sent")
     }
 
     fn signed(mut self) -> Self {

@@ -25,13 +25,13 @@ pub fn slice() -> Duration {
 
 /// The shortest time that `work` takes.
 pub fn fastest<T>(mut work: impl FnMut() -> T) -> Duration {
-    let [best] = in_turn([&mut || drop(black_box(work()))]);
+    let [best] = in_turn([&mut || consume(work())]);
     best
 }
 
 /// The shortest times that two take, in turn.
 pub fn interleaved<A, B>(mut one: impl FnMut() -> A, mut other: impl FnMut() -> B) -> (Duration, Duration) {
-    let [one, other] = in_turn([&mut || drop(black_box(one())), &mut || drop(black_box(other()))]);
+    let [one, other] = in_turn([&mut || consume(one()), &mut || consume(other())]);
     (one, other)
 }
 
@@ -50,6 +50,11 @@ pub fn in_turn<const N: usize>(mut works: [&mut dyn FnMut(); N]) -> [Duration; N
         }
     }
     best
+}
+
+/// Takes a result, so that the compiler cannot leave out the work for it.
+pub fn consume<T>(result: T) {
+    black_box(result);
 }
 
 fn run(work: &mut dyn FnMut(), count: u32) -> Duration {

@@ -1,4 +1,6 @@
-//! One line of the table that holds what was measured against what was promised.
+//! A line of the table that holds what was measured against what was promised.
+
+use std::fmt;
 
 /// What was measured, and the bar for it.
 #[derive(Clone, Debug)]
@@ -29,10 +31,16 @@ impl Row {
     #[must_use]
     pub fn at_most(what: &str, bar: f64, measured: f64) -> Self {
         Self {
-            what: what.to_owned(),
             bar: format!("≤ {bar}"),
-            measured: format!("{measured:.2}"),
             held: measured <= bar,
+            ..Self::at_least(what, bar, measured)
         }
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kept = if self.held { "" } else { ": NOT KEPT" };
+        write!(f, "{}: {} (bar: {}){kept}", self.what, self.measured, self.bar)
     }
 }

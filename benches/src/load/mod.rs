@@ -31,7 +31,7 @@ pub use self::{
     operation::{Operation, Prepared},
     outcome::{Best, Latencies, Outcome},
     process::{Process, client_core, pin, raise_descriptor_limit, server_core},
-    target::{Protocol, Target},
+    target::{Place, Protocol, Target},
 };
 use self::{
     operation::Requests,

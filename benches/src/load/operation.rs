@@ -5,8 +5,9 @@ use std::time::SystemTime;
 use anyhow::{Context as _, bail};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
+use xks_core::testkit::Signer;
 
-use super::{Connection, Target};
+use super::{Connection, Place, Target};
 use crate::Size;
 
 /// How many different requests are made; they go round.
@@ -85,7 +86,11 @@ impl Requests {
 impl Prepared {
     fn new(target: &Target, operation: Operation, fields: &str, number: usize) -> anyhow::Result<Self> {
         let Target { places, region, .. } = target;
-        let (prefix, key) = places.get(number % places.len()).context("no key")?;
+        let Place {
+            prefix,
+            credential,
+            key,
+        } = places.get(number % places.len().max(1)).context("no key")?;
         let id = format!("4112f4d6-db54-4af4-ae30-{number:012x}");
         let name = match operation {
             Operation::Ping => {
@@ -111,9 +116,8 @@ impl Prepared {
         let path = format!("{prefix}/kms/xks/v1/{name}");
         let body = format!(r#"{{"requestMetadata":{metadata}{fields}}}"#);
         let headers = [("host", target.host.as_str()), ("content-type", "application/json")];
-        let headers = target
-            .signer
-            .sign("POST", &path, &headers, body.as_bytes(), SystemTime::now());
+        let signer = Signer::new(credential.clone(), region);
+        let headers = signer.sign("POST", &path, &headers, body.as_bytes(), SystemTime::now());
         Self::assemble(target, "POST", &path, &headers, &body)
     }
 

@@ -83,10 +83,10 @@ impl Outcome {
         self.server_time.map(|time| self.per_answer(time))
     }
 
-    /// Whether there is nothing but answers with 200.
+    /// Whether there are no answers but 200.
     #[must_use]
     pub fn is_all_good(&self) -> bool {
-        self.answers.keys().all(|status| *status == 200) && self.answered() > 0 && self.failed + self.unsent == 0
+        self.answers.keys().all(|status| *status == 200) && self.answered() > 0 && self.failed == 0
     }
 
     fn answered(&self) -> usize {
@@ -146,6 +146,9 @@ impl Best {
         let latencies = outcome.good();
         self.cost = outcome.cost().unwrap_or(f64::INFINITY).min(self.cost);
         self.rate = outcome.rate().max(self.rate);
+        if outcome.unsent > 0 {
+            return; // their latencies are missing
+        }
         for (best, share) in self.latency.iter_mut().zip([0.5, 0.99, 0.999]) {
             *best = latencies.at(share).min(*best);
         }

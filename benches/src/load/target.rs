@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use http::Uri;
-use xks_core::{Credential, testkit::Signer};
+use xks_core::Credential;
 
 use super::tls::Tls;
 
@@ -21,7 +21,18 @@ pub enum Protocol {
     Http2,
 }
 
-/// A key of a key store of a proxy, and how it is reached.
+/// A key of a key store.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The URI path prefix of the key store.
+    pub prefix: String,
+    /// A credential of the key store.
+    pub credential: Credential,
+    /// The key.
+    pub key: String,
+}
+
+/// Keys of a proxy, and how it is reached.
 #[derive(Clone, Debug)]
 pub struct Target {
     pub(super) address: SocketAddr,
@@ -29,9 +40,8 @@ pub struct Target {
     pub(super) origin: String,
     pub(super) host: String,
     pub(super) region: String,
-    /// Prefixes and keys; requests go round.
-    pub(super) places: Vec<(String, String)>,
-    pub(super) signer: Signer,
+    /// Requests go round.
+    pub(super) places: Vec<Place>,
     pub(super) protocol: Protocol,
     pub(super) tls: Option<Tls>,
 }
@@ -67,16 +77,19 @@ impl Target {
             origin: format!("{}://{authority}", uri.scheme_str().unwrap_or_default()),
             host: authority.to_string(),
             region: region.to_owned(),
-            places: vec![(uri.path().trim_end_matches('/').to_owned(), key.to_owned())],
-            signer: Signer::new(credential, region),
+            places: vec![Place {
+                prefix: uri.path().trim_end_matches('/').to_owned(),
+                credential,
+                key: key.to_owned(),
+            }],
             protocol,
             tls,
         })
     }
 
-    /// Several prefixes and keys, among which requests go round; all have the same credential.
+    /// Several places, among which requests go round.
     #[must_use]
-    pub fn among(self, places: Vec<(String, String)>) -> Self {
+    pub fn among(self, places: Vec<Place>) -> Self {
         Self { places, ..self }
     }
 }

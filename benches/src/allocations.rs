@@ -1,0 +1,67 @@
+//! What one encryption with the integrity value allocates: in the core alone, which is all of it without what the same
+//! backend allocates when it is called by itself.
+
+use allocation_counter::{AllocationInfo, measure};
+use xks_core::{DecryptRequest, KeyBackend as _, KeyId, RequestMetadata};
+
+use crate::{
+    DATA_KEY, KEY, LARGEST, Row, Signed, Size, answer, backend, encrypt_request, measure::consume, proxy, ready,
+};
+
+/// Against its bar: eight of them, and no more bytes for a large AAD than it is larger.
+#[must_use]
+pub fn row_of_allocations() -> Row {
+    let large = Size {
+        aad: LARGEST.aad,
+        ..DATA_KEY
+    };
+    let (usual, larger) = (of_core(DATA_KEY), of_core(large));
+    let per_byte = (larger.bytes - usual.bytes) as f64 / (large.aad - DATA_KEY.aad) as f64;
+    Row {
+        what: "heap allocations of an encrypt with CDIV, in the core".to_owned(),
+        bar: "≤ 8, and ≤ 1 byte for a byte of AAD".to_owned(),
+        measured: format!("{}, and {per_byte:.2}", usual.count),
+        held: usual.count <= 8 && larger.count <= 8 && per_byte <= 1.0,
+    }
+}
+
+struct Allocated {
+    count: u64,
+    bytes: u64,
+}
+
+impl From<AllocationInfo> for Allocated {
+    fn from(heap: AllocationInfo) -> Self {
+        Self {
+            count: heap.count_total,
+            bytes: heap.bytes_total,
+        }
+    }
+}
+
+fn of_core(size: Size) -> Allocated {
+    let (all, backend) = (of_all(size), of_backend(size));
+    Allocated {
+        count: all.count - backend.count,
+        bytes: all.bytes - backend.bytes,
+    }
+}
+
+fn of_all(size: Size) -> Allocated {
+    let (proxy, signed) = (proxy(), Signed::encrypt(size, true));
+    assert_eq!(answer(&proxy, &signed).status(), 200); // and the signing key is kept now
+    measure(|| consume(answer(&proxy, &signed))).into()
+}
+
+fn of_backend(size: Size) -> Allocated {
+    let (backend, key) = (backend(), KEY.parse::<KeyId>().expect("a legal key id"));
+    let mut request = encrypt_request(size);
+    let mut encrypted = None;
+    let encryption = measure(|| encrypted = ready(backend.encrypt(&key, &mut request)).ok());
+    let trial = DecryptRequest::new(RequestMetadata::default(), encrypted.expect("it encrypts"));
+    let decryption = measure(|| consume(ready(backend.decrypt(&key, &trial)).expect("it decrypts")));
+    Allocated {
+        count: encryption.count_total + decryption.count_total,
+        bytes: encryption.bytes_total + decryption.bytes_total,
+    }
+}

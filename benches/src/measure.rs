@@ -3,7 +3,10 @@
 
 use std::{
     hint::black_box,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        Barrier,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -91,6 +94,43 @@ pub fn rate<F: FnMut()>(threads: usize, slice: Duration, new: impl Fn() -> F + S
         stop.store(true, Ordering::Relaxed);
     });
     done.into_inner() as f64 / start.elapsed().as_secs_f64()
+}
+
+/// The best rate of many rounds in which as many threads do `new()()` at once: each round is short enough that some find
+/// the processors free, whatever else the machine does.
+pub fn best_rate<F: FnMut()>(threads: usize, new: impl Fn() -> F + Sync) -> f64 {
+    let round = RUN * 20;
+    let calls = round.as_nanos() / run(&mut new(), 20).as_nanos().max(1);
+    let calls = usize::try_from(calls).unwrap_or(1).div_ceil(threads).max(20);
+    let rounds = if is_wanted() { 500 } else { 2 };
+    let start = Barrier::new(threads);
+    let rounds_of_thread = || {
+        let mut work = new();
+        let round = |_| {
+            start.wait();
+            let start = Instant::now();
+            (0..calls).for_each(|_| work());
+            (start, Instant::now())
+        };
+        (0..rounds).map(round).collect::<Vec<_>>()
+    };
+    let times: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(rounds_of_thread)).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("it does not panic"))
+            .collect()
+    });
+    let time = |round: usize| {
+        let of_round = || times.iter().filter_map(move |times| times.get(round));
+        let (first, last) = (
+            of_round().map(|(start, _)| *start).min()?,
+            of_round().map(|(_, end)| *end).max()?,
+        );
+        Some(last - first)
+    };
+    let best = (0..rounds).filter_map(time).min().unwrap_or_default();
+    (threads * calls) as f64 / best.as_secs_f64()
 }
 
 /// What a process, by default this one, has had of the processors, as Linux counts it: in hundredths of a second.

@@ -12,10 +12,10 @@ use xks_benches::{
     measure::is_wanted,
     server::{Keys, Program, Server, Setup, place},
 };
-use xks_pkcs11_fixture::SoftHsm;
+use xks_pkcs11_fixture::run_admin_if_asked;
 
 fn main() -> anyhow::Result<()> {
-    let hsm = SoftHsm::for_others();
+    run_admin_if_asked();
     if !is_wanted() {
         println!("`cargo bench -p xks-benches --bench growth` builds the server and measures it.");
         return Ok(());
@@ -26,14 +26,14 @@ fn main() -> anyhow::Result<()> {
     client_core().map_or(Ok(()), pin)?;
     let lines = [
         keys(&program)?,
-        token_keys(&program, &hsm)?,
+        token_keys(&program)?,
         key_stores(&program)?,
         connections(&program)?,
         aad(&program, Keys::Soft(1), "software keys")?,
         aad(
             &program,
             Keys::Token {
-                token: Token::new(&hsm, 1),
+                token: Token::new(1),
                 inline: true,
             },
             "SoftHSM2, inline",
@@ -112,11 +112,13 @@ fn keys(program: &Program) -> anyhow::Result<Vec<String>> {
     Ok(line("software keys in a key store", counts, best))
 }
 
-fn token_keys(program: &Program, hsm: &SoftHsm) -> anyhow::Result<Vec<String>> {
+fn token_keys(program: &Program) -> anyhow::Result<Vec<String>> {
     let counts = [10, 1000];
     let setup = |count| {
-        let token = Token::new(hsm, count);
-        Setup::new(Keys::Token { token, inline: false })
+        Setup::new(Keys::Token {
+            token: Token::new(count),
+            inline: false,
+        })
     };
     let best = each(program, counts, setup, |number| place(0, number))?;
     Ok(line("keys in a token of SoftHSM2", counts, best))

@@ -16,10 +16,10 @@ use xks_benches::{
     rows::{Memory, Overload},
     server::{Keys, Program, Server, Setup},
 };
-use xks_pkcs11_fixture::SoftHsm;
+use xks_pkcs11_fixture::run_admin_if_asked;
 
 fn main() -> anyhow::Result<()> {
-    let hsm = SoftHsm::for_others();
+    run_admin_if_asked();
     if !is_wanted() {
         println!("`cargo bench -p xks-benches --bench server` builds the server and measures it.");
         return Ok(());
@@ -28,7 +28,7 @@ fn main() -> anyhow::Result<()> {
     let program = Program::build()?;
     raise_descriptor_limit()?;
     client_core().map_or(Ok(()), pin)?;
-    let token = Token::new(&hsm, 1);
+    let token = Token::new(1);
     let tables = [
         matrix(&program, &token)?,
         memory(&program)?,
@@ -158,7 +158,7 @@ fn overload(program: &Program, token: &Token) -> anyhow::Result<String> {
             line.extend([0.5, 0.99, 1.0].map(|share| format!("{:.1}", latencies.at(share))));
             lines.push(line);
         }
-        let other = format!("{times} times {capacity:.0}/s: broken, and unsent for 250 ms");
+        let other = format!("{times} times {capacity:.0}/s: broken, and no connection free");
         lines.push(vec![other, format!("{}, {}", outcome.failed, outcome.unsent)]);
     }
     Ok(table(&["offered", "requests", "p50 ms", "p99 ms", "max ms"], &lines))

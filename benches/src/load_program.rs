@@ -84,6 +84,7 @@ fn main() -> anyhow::Result<()> {
         streams: arguments.streams,
         time: Duration::from_secs(arguments.seconds),
         rate: arguments.rate,
+        ..Load::default()
     };
     let server = arguments.pid.map(Process::new);
     println!("{}", load.put_on(&target, server)?);

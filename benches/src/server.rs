@@ -19,7 +19,7 @@ use xks_pkcs11_fixture::softhsm_path;
 use crate::{
     REGION, SECRET_ACCESS_KEY,
     load::{Load, Operation, Place, Process, Protocol, Target, pin, server_core},
-    token::{PIN, Token},
+    token::{LABEL, PIN, Token},
 };
 
 /// How long a start or an end may take.
@@ -70,7 +70,7 @@ impl Setup {
     fn settings(&self, port: u16) -> anyhow::Result<String> {
         let mut text = String::new();
         if let Keys::Token { token, .. } = &self.keys {
-            writeln!(text, "[environment]\nSOFTHSM2_CONF = {:?}", token.config)?;
+            writeln!(text, "[environment]\nSOFTHSM2_CONF = {:?}", token.config())?;
         }
         writeln!(
             text,
@@ -91,12 +91,11 @@ impl Setup {
                 let keys = keys.collect::<Vec<_>>().join(", ");
                 writeln!(text, "[backends.keys]\nkind = \"soft\"\nkeys = {{ {keys} }}")?;
             }
-            Keys::Token { token, inline } => writeln!(
+            Keys::Token { inline, .. } => writeln!(
                 text,
-                "[backends.keys]\nkind = \"pkcs11\"\nmodule = {:?}\nvendor = \"softhsm\"\ntoken_label = \"{}\"\n\
+                "[backends.keys]\nkind = \"pkcs11\"\nmodule = {:?}\nvendor = \"softhsm\"\ntoken_label = \"{LABEL}\"\n\
                  pin = \"{PIN}\"\ninline = {inline}",
-                softhsm_path(),
-                token.label
+                softhsm_path()
             )?,
         }
         for number in 0..self.key_stores {
@@ -181,7 +180,8 @@ pub struct Server {
     child: Child,
     folder: Folder,
     port: u16,
-    tls: bool,
+    /// With the token, which has to be there for as long as this is.
+    setup: Setup,
     serves: bool,
 }
 
@@ -219,7 +219,7 @@ impl Server {
             child,
             folder,
             port,
-            tls: setup.tls,
+            setup: setup.clone(),
             serves: false,
         };
         server.wait_until_it_serves()?;
@@ -251,7 +251,7 @@ impl Server {
     /// # Errors
     /// When the server's certificate is gone.
     pub fn target(&self, protocol: Protocol) -> anyhow::Result<Target> {
-        let (scheme, port) = (if self.tls { "https" } else { "http" }, self.port);
+        let (scheme, port) = (if self.setup.tls { "https" } else { "http" }, self.port);
         let Place {
             prefix,
             credential,

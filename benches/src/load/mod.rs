@@ -40,9 +40,6 @@ use self::{
 };
 use crate::Size;
 
-/// A request that could not be sent for so long is not sent: KMS has given up by then.
-const PATIENCE: Duration = Duration::from_millis(250);
-
 /// What is asked for, how often and for how long.
 #[derive(Clone, Debug)]
 pub struct Load {
@@ -58,6 +55,8 @@ pub struct Load {
     pub time: Duration,
     /// Requests a second, whether or not they are answered; none: the next one when the last one is answered.
     pub rate: Option<f64>,
+    /// A request for which no connection was free for so long after it was due is not sent any more.
+    pub patience: Duration,
 }
 
 impl Default for Load {
@@ -69,6 +68,7 @@ impl Default for Load {
             streams: 1,
             time: Duration::from_secs(2),
             rate: None,
+            patience: Duration::from_millis(250), // KMS has given up by then
         }
     }
 }
@@ -144,16 +144,16 @@ impl Load {
             None => (None, Due::whenever_until(start + self.time)),
         };
         let mut workers = JoinSet::new();
+        let work = Work {
+            target: target.clone(),
+            requests,
+            due,
+            patience: self.patience,
+        };
         for (number, connection) in connections.into_iter().enumerate() {
-            workers.spawn(work(
-                connection,
-                target.clone(),
-                Arc::clone(&requests),
-                number,
-                due.clone(),
-            ));
+            workers.spawn(work.clone().on(connection, number));
         }
-        drop(due);
+        drop(work);
         let mut tally = Tally::default();
         while let Some(worker) = workers.join_next().await {
             tally.add(worker?);
@@ -167,33 +167,39 @@ impl Load {
     }
 }
 
-/// Sends what is due, one after the other.
-async fn work(
-    mut connection: Connection,
+/// What all who send have in common.
+#[derive(Clone)]
+struct Work {
     target: Target,
     requests: Arc<Requests>,
-    mut number: usize,
-    mut due: Due,
-) -> Tally {
-    let mut tally = Tally::default();
-    while let Some(moment) = due.next().await {
-        if moment.elapsed() > PATIENCE {
-            tally.unsent();
-            continue;
-        }
-        number += 1;
-        match connection.exchange(requests.at(number)).await {
-            Ok(status) => tally.answered(status, moment.elapsed()),
-            Err(_) => tally.failed(),
-        }
-        if connection.is_closed() {
-            match Connection::open(&target).await {
-                Ok(new) => connection = new,
-                Err(_) => break,
+    due: Due,
+    patience: Duration,
+}
+
+impl Work {
+    /// Sends what is due over a connection, one after the other.
+    async fn on(mut self, mut connection: Connection, mut number: usize) -> Tally {
+        let mut tally = Tally::default();
+        while let Some(moment) = self.due.next().await {
+            if moment.elapsed() > self.patience {
+                tally.unsent();
+                continue;
+            }
+            number += 1;
+            match connection.exchange(self.requests.at(number)).await {
+                Ok(status) => tally.answered(status, moment.elapsed()),
+                Err(_) => tally.failed(),
+            }
+            if connection.is_closed() {
+                let Ok(new) = Connection::open(&self.target).await else {
+                    tally.failed();
+                    break;
+                };
+                connection = new;
             }
         }
+        tally
     }
-    tally
 }
 
 fn runtime() -> anyhow::Result<Runtime> {

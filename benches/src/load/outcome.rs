@@ -56,7 +56,7 @@ pub struct Outcome {
     pub answers: BTreeMap<u16, Latencies>,
     /// Requests whose connection broke.
     pub failed: u64,
-    /// Requests that were due, and for which no connection was free before KMS would have given up.
+    /// Requests that were due, and for which no connection was free in time.
     pub unsent: u64,
     /// What the server had of the processors.
     pub server_time: Option<Duration>,

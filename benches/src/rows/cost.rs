@@ -78,15 +78,12 @@ pub fn quota(program: &Program, token: &Token) -> anyhow::Result<Vec<Row>> {
 ///
 /// # Errors
 /// When the server does not start or serve.
-pub fn many_keys(program: &Program, few: &Token, many: &Token) -> anyhow::Result<Row> {
-    let start = |token: &Token| {
-        let keys = Keys::Token {
-            token: token.clone(),
-            inline: false,
-        };
-        Server::start(program, &Setup::new(keys))
+pub fn many_keys(program: &Program) -> anyhow::Result<Row> {
+    let start = |keys| {
+        let token = Token::new(keys);
+        Server::start(program, &Setup::new(Keys::Token { token, inline: false }))
     };
-    let [few, many] = [start(few)?, start(many)?];
+    let [few, many] = [start(10)?, start(1000)?];
     let load = Load {
         operation: Operation::EncryptCdiv,
         connections: 16,

@@ -47,6 +47,7 @@ impl Overload {
                 connections: 2000,
                 time: Duration::from_secs(2),
                 rate: Some(capacity * times),
+                patience: Duration::from_millis(5), // so that latencies are the server's
                 ..load.clone()
             };
             let outcome = load.put_on(&target, Some(server.process()))?;

@@ -6,11 +6,12 @@
 use std::time::Duration;
 
 use xks_benches::{
-    Size, Token, conditions,
+    Keys, Setup, Size, Token, conditions,
     load::{Best, Idle, Load, Operation, Place, client_core, pin, raise_descriptor_limit},
     markdown::{put, table},
     measure::is_wanted,
-    server::{Keys, Program, Server, Setup, place},
+    place,
+    server::{Program, Server},
 };
 use xks_pkcs11_fixture::run_admin_if_asked;
 

@@ -9,12 +9,12 @@
 use std::time::Duration;
 
 use xks_benches::{
-    Token, conditions,
+    Keys, Setup, Token, conditions,
     load::{Load, Operation, Protocol, client_core, pin, raise_descriptor_limit},
     markdown::{put, table},
     measure::is_wanted,
     rows::{Memory, Overload},
-    server::{Keys, Program, Server, Setup},
+    server::{Program, Server},
 };
 use xks_pkcs11_fixture::run_admin_if_asked;
 

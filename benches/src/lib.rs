@@ -22,6 +22,7 @@ mod primitives;
 mod row;
 pub mod rows;
 pub mod server;
+mod setup;
 mod token;
 
 pub use self::{
@@ -30,6 +31,7 @@ pub use self::{
     conditions::conditions,
     primitives::{Pipeline, Primitive},
     row::Row,
+    setup::{Keys, Setup, key, place},
     token::Token,
 };
 

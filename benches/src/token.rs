@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use xks_pkcs11_fixture::{KeyTemplate, SoftHsm};
 
-use crate::server::key;
+use crate::setup::key;
 
 pub(crate) const LABEL: &str = "bench";
 pub(crate) const PIN: &str = "1234";

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::{
-    Row, Token,
+    Keys, Row, Setup, Token,
     load::{Load, Operation},
-    server::{Keys, Program, Server, Setup},
+    server::{Program, Server},
 };
 
 /// Requests a second that KMS allows an account at first.

@@ -1,9 +1,9 @@
 //! The server's resident memory, by itself and for each connection that is open and quiet.
 
 use crate::{
-    Row, Token,
+    Keys, Row, Setup, Token,
     load::{Idle, Protocol},
-    server::{Keys, Program, Server, Setup},
+    server::{Program, Server},
 };
 
 /// What was measured of one server, in bytes.

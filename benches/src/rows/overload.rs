@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::{
-    Row, Token,
+    Keys, Row, Setup, Token,
     load::{Load, Operation, Outcome, Protocol},
-    server::{Keys, Program, Server, Setup},
+    server::{Program, Server},
 };
 
 /// Milliseconds that a request may take, by default.

@@ -1,25 +1,38 @@
 //! What the benchmarks share: signed requests at the sizes that are measured, a proxy over software keys that takes them,
-//! and how [long](measure) something takes.
+//! how [long](measure) something takes, and [load] on a server.
 
 #![forbid(unsafe_code)]
 #![allow(
     clippy::expect_used,
     clippy::panic,
     clippy::missing_panics_doc,
+    clippy::exhaustive_enums,
     clippy::exhaustive_structs,
     reason = "it belongs to the benchmarks, which may panic"
 )]
 
 mod allocations;
+mod bare_hyper;
+mod conditions;
+pub mod load;
+pub mod markdown;
 mod material;
 pub mod measure;
 mod primitives;
 mod row;
+pub mod rows;
+pub mod server;
+mod setup;
+mod token;
 
 pub use self::{
     allocations::row_of_allocations,
+    bare_hyper::{BareHyper, Service, serve_if_asked},
+    conditions::conditions,
     primitives::{Pipeline, Primitive},
     row::Row,
+    setup::{Keys, Setup, key, place},
+    token::Token,
 };
 
 use std::{

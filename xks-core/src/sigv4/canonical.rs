@@ -22,10 +22,7 @@ pub(super) fn hash(request: &Request<'_>, signed_headers: &str, body_hash: &HexD
     hash.update(request.target());
     hash.update(b"\n\n");
     let (mut host, mut date, mut previous) = (false, false, "");
-    let mut rest = Some(signed_headers);
-    while let Some(names) = rest {
-        let name;
-        (name, rest) = split(names, b';');
+    for name in split(signed_headers, b';') {
         // Sorted, no doubles, lower case, nothing that is not a header name.
         if name.bytes().le(previous.bytes()) || !name.bytes().all(is_lower_case_token) {
             return Err(Rejection::MalformedSignedHeaders);

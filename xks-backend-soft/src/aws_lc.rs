@@ -15,7 +15,7 @@ impl AwsLc {
         Ok(Self(LessSafeKey::new(key)))
     }
 
-    /// The ciphertext and its tag; nothing if `AES-GCM` does not take that much. AWS-LC encrypts in place, so the
+    /// The ciphertext and its tag; nothing if AES-GCM does not take that much. AWS-LC encrypts in place, so the
     /// plaintext stands in the ciphertext's buffer until then, which is wiped if that fails.
     pub(crate) fn seal(&self, iv: &[u8], aad: &[u8], plaintext: &[u8]) -> Option<(Vec<u8>, Tag)> {
         let iv = Nonce::try_assume_unique_for_key(iv).ok()?;

@@ -26,12 +26,11 @@ const _: () = {
 
 impl<N: ArraySize> RustCrypto<N> {
     /// Never fails; [`AwsLc`](crate::aws_lc::AwsLc) may.
-    #[expect(clippy::unnecessary_wraps, reason = "either of the two can stand in a Gcm")]
     pub(crate) fn new(material: &KeyMaterial) -> Result<Self, SoftKeyError> {
         Ok(Self(AesGcm::new(material.as_bytes().into())))
     }
 
-    /// The ciphertext and its tag; nothing if `AES-GCM` does not take that much. Plaintext never stands in the
+    /// The ciphertext and its tag; nothing if AES-GCM does not take that much. Plaintext never stands in the
     /// ciphertext's buffer.
     #[cfg_attr(
         all(feature = "aws-lc-rs", not(test)),

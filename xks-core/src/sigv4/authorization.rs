@@ -1,6 +1,8 @@
 //! The `Authorization` header (SIG-1), taken apart:
 //! `AWS4-HMAC-SHA256 Credential=<id>/<yyyymmdd>/<region>/kms-xks-proxy/aws4_request, SignedHeaders=<a;b>, Signature=<hex>`.
 
+use std::iter;
+
 use memchr::memchr;
 
 use super::{ALGORITHM, Rejection, SERVICE, TERMINATOR};
@@ -40,10 +42,7 @@ impl<'a> Authorization<'a> {
             .ok_or(malformed("the algorithm is not AWS4-HMAC-SHA256"))?;
 
         let (mut credential, mut signed_headers, mut signature) = (None, None, None);
-        let mut rest = Some(parts);
-        while let Some(parts) = rest {
-            let part;
-            (part, rest) = split(parts, b',');
+        for part in split(parts, b',') {
             let part = without_spaces_around(part);
             let (slot, value) = if let Some(value) = part.strip_prefix("Credential=") {
                 (&mut credential, value)
@@ -60,7 +59,7 @@ impl<'a> Authorization<'a> {
                 return Err(malformed("a part is there twice"));
             }
         }
-        let (access_key_id, scope) = split(credential.ok_or(malformed("no Credential"))?, b'/');
+        let (access_key_id, scope) = split_once(credential.ok_or(malformed("no Credential"))?, b'/');
         Ok(Self {
             access_key_id,
             scope: Scope::parse(scope.ok_or(malformed("a Credential without a scope"))?)?,
@@ -74,8 +73,8 @@ impl<'a> Authorization<'a> {
 
 impl<'a> Scope<'a> {
     fn parse(text: &'a str) -> Result<Self, Rejection> {
-        let (date, rest) = split(text, b'/');
-        let (region, rest) = split(rest.unwrap_or_default(), b'/');
+        let (date, rest) = split_once(text, b'/');
+        let (region, rest) = split_once(rest.unwrap_or_default(), b'/');
         let Some(rest) = rest else {
             return Err(Rejection::MalformedAuthorization("the scope does not have four parts"));
         };
@@ -92,9 +91,19 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// What stands before the first `separator`, which is ASCII, and what stands after it. The searchers of `str` take
-/// several times as long for parts as short as these.
-pub(super) fn split(text: &str, separator: u8) -> (&str, Option<&str>) {
+/// What stands between the separators, which are ASCII. The searchers of `str` take several times as long for parts
+/// as short as these.
+pub(super) fn split(text: &str, separator: u8) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    iter::from_fn(move || {
+        let part;
+        (part, rest) = split_once(rest?, separator);
+        Some(part)
+    })
+}
+
+/// What stands before the first separator, and what stands after it.
+fn split_once(text: &str, separator: u8) -> (&str, Option<&str>) {
     let place = memchr(separator, text.as_bytes());
     match place.and_then(|place| text.split_at_checked(place)) {
         Some((before, after)) => (before, after.get(1..)),

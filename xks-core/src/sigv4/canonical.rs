@@ -8,24 +8,25 @@ use sha2::{Digest as _, Sha256};
 use super::{Rejection, authorization::split};
 use crate::Request;
 
-/// The hash of the canonical request:
+/// The hash of the canonical request, by a hasher that has seen nothing yet:
 ///
 /// ```text
 /// <method> \n <path> \n <query> \n <name>:<value> \n ... \n <signed headers> \n <hex SHA-256 of the body>
 /// ```
 ///
 /// The path is taken as it came and the query is always empty: routing lets nothing else through.
-pub(super) fn hash(request: &Request<'_>, signed_headers: &str, body_hash: &HexDigest) -> Result<HexDigest, Rejection> {
-    let mut hash = Sha256::new();
+pub(super) fn hash(
+    hash: &mut Sha256,
+    request: &Request<'_>,
+    signed_headers: &str,
+    body_hash: &HexDigest,
+) -> Result<HexDigest, Rejection> {
     hash.update(request.method());
     hash.update(b"\n");
     hash.update(request.target());
     hash.update(b"\n\n");
     let (mut host, mut date, mut previous) = (false, false, "");
-    let mut rest = Some(signed_headers);
-    while let Some(names) = rest {
-        let name;
-        (name, rest) = split(names, b';');
+    for name in split(signed_headers, b';') {
         // Sorted, no doubles, lower case, nothing that is not a header name.
         if name.bytes().le(previous.bytes()) || !name.bytes().all(is_lower_case_token) {
             return Err(Rejection::MalformedSignedHeaders);
@@ -35,7 +36,7 @@ pub(super) fn hash(request: &Request<'_>, signed_headers: &str, body_hash: &HexD
         date |= name == "x-amz-date";
         hash.update(name);
         hash.update(b":");
-        update_with_values(&mut hash, request, name)?;
+        update_with_values(hash, request, name)?;
         hash.update(b"\n");
     }
     if !host {
@@ -48,7 +49,7 @@ pub(super) fn hash(request: &Request<'_>, signed_headers: &str, body_hash: &HexD
     hash.update(signed_headers);
     hash.update(b"\n");
     hash.update(body_hash.as_bytes());
-    Ok(HexDigest::new(&hash.finalize().into()))
+    Ok(HexDigest::new(&hash.finalize_reset().into()))
 }
 
 /// A header's values, each without outer white space and with inner runs of spaces folded into one, joined

@@ -158,14 +158,16 @@ pub fn verify<'a>(request: &Request<'a>, store: &KeyStore, now: SystemTime) -> R
         return Err(Rejection::ClockSkew);
     }
 
-    let body_hash = HexDigest::new(&Sha256::digest(body).into());
+    // One hasher for body and canonical request: it wipes itself when it is dropped, which takes as long as a block.
+    let mut hash = Sha256::new_with_prefix(body);
+    let body_hash = HexDigest::new(&hash.finalize_reset().into());
     if request
         .values("x-amz-content-sha256")
         .any(|sent| sent.trim_ascii() != body_hash.as_bytes())
     {
         return Err(Rejection::ContentHash);
     }
-    let request_hash = canonical::hash(request, authorization.signed_headers, &body_hash)?;
+    let request_hash = canonical::hash(&mut hash, request, authorization.signed_headers, &body_hash)?;
 
     let (key, is_new) = match signer.keys.get(scope.date, region) {
         Some(key) => (key, false),

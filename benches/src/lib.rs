@@ -12,25 +12,36 @@
 )]
 
 mod allocations;
+#[cfg(feature = "server")]
 mod bare_hyper;
+#[cfg(feature = "server")]
 mod conditions;
+#[cfg(feature = "server")]
 pub mod load;
+#[cfg(feature = "server")]
 pub mod markdown;
 mod material;
 pub mod measure;
 mod primitives;
 mod row;
+#[cfg(feature = "server")]
 pub mod rows;
+#[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "server")]
 mod setup;
+#[cfg(feature = "server")]
 mod token;
 
 pub use self::{
     allocations::row_of_allocations,
-    bare_hyper::{BareHyper, Service, serve_if_asked},
-    conditions::conditions,
     primitives::{Pipeline, Primitive},
     row::Row,
+};
+#[cfg(feature = "server")]
+pub use self::{
+    bare_hyper::{BareHyper, Service, serve_if_asked},
+    conditions::conditions,
     setup::{Keys, Setup, key, place},
     token::Token,
 };

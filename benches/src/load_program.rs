@@ -1,9 +1,12 @@
 //! Puts load on any proxy: `cargo run --release -p xks-benches --bin load -- --help`.
 
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stdout, reason = "a program prints")]
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    io::{Write as _, stdout},
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::Parser;
 use xks_benches::{
@@ -87,12 +90,12 @@ fn main() -> anyhow::Result<()> {
         ..Load::default()
     };
     let server = arguments.pid.map(Process::new);
-    println!("{}", load.put_on(&target, server)?);
+    let outcome = load.put_on(&target, server)?;
+    let mut out = stdout();
+    writeln!(out, "{outcome}")?;
     if let Some(server) = server {
-        println!(
-            "  resident memory of the server: {:.1} MB",
-            server.resident()? as f64 / 1e6
-        );
+        let resident = server.resident()? as f64 / 1e6;
+        writeln!(out, "  resident memory of the server: {resident:.1} MB")?;
     }
     Ok(())
 }

@@ -50,6 +50,9 @@ struct Arguments {
     /// Requests a second, whether or not they are answered; without it, as many as the proxy takes
     #[arg(long)]
     rate: Option<f64>,
+    /// How long a request waits for a connection before it is given up, in milliseconds
+    #[arg(long, default_value_t = 250)]
+    patience: u64,
     #[arg(long, value_enum, default_value = "http1")]
     http: Protocol,
     /// PEM, with the certificate that the proxy's leads to, or the proxy's own
@@ -87,6 +90,7 @@ fn main() -> anyhow::Result<()> {
         streams: arguments.streams,
         time: Duration::from_secs(arguments.seconds),
         rate: arguments.rate,
+        patience: Duration::from_millis(arguments.patience),
         ..Load::default()
     };
     let server = arguments.pid.map(Process::new);

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    num::NonZeroUsize,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -222,6 +223,7 @@ impl Calls {
                     queue_length: config.queue,
                     max_written_off: config.max_written_off,
                     deadline: config.deadline,
+                    processors: thread::available_parallelism().map_or(1, NonZeroUsize::get),
                 };
                 let pool = Pool::start(&token.name(), new_place, prepare, &size);
                 Self::OnThreads(pool.map_err(OpenError::Thread)?)

@@ -18,6 +18,9 @@ use tokio::{
     sync::watch,
 };
 
+/// What comes from other threads, which is what key managers answer, goes before requests that have not begun.
+const ANSWERS_FIRST: u32 = 1;
+
 /// The threads. When this is dropped they end, and what is left of their connections with them.
 pub(crate) struct Workers {
     workers: Vec<Worker>,
@@ -61,7 +64,10 @@ impl Workers {
 
 impl Worker {
     fn start(number: usize, mut is_over: watch::Receiver<bool>) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .global_queue_interval(ANSWERS_FIRST)
+            .build()?;
         let worker = Self {
             runtime: runtime.handle().clone(),
             connections: Arc::default(),

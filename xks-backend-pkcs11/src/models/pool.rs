@@ -15,7 +15,7 @@ use shuttle::{future::block_on, thread};
 use xks_core::BackendErrorKind;
 
 use super::by_shuttle::{Condvar, Mutex, check, now, pass};
-use crate::pool::{GRAIN, Load, Pool, Size};
+use crate::pool::{GRAIN, Load, Pool, STANDSTILL, Size};
 
 const DEADLINE: Duration = Duration::from_millis(100);
 /// Long enough for no time to be left.
@@ -24,12 +24,17 @@ const END: Duration = Duration::from_secs(10);
 const WAYS: usize = 1000;
 
 fn pool(threads: usize, queue_length: usize, max_written_off: usize) -> Arc<Pool<usize>> {
+    pool_on(threads, threads, queue_length, max_written_off)
+}
+
+fn pool_on(processors: usize, threads: usize, queue_length: usize, max_written_off: usize) -> Arc<Pool<usize>> {
     let places = AtomicUsize::new(0);
     let size = Size {
         threads,
         queue_length,
         max_written_off,
         deadline: DEADLINE,
+        processors,
     };
     Arc::new(Pool::start("model", move || places.fetch_add(1, Relaxed), |_| true, &size).unwrap())
 }
@@ -139,8 +144,9 @@ fn futures_may_be_dropped_at_any_time() {
 /// in the end goes to nobody. Another thread serves meanwhile.
 #[test]
 fn a_call_that_hangs_is_answered_at_its_deadline() {
+    // Two may be written off: the first thread is, when it has no turn for so long that it has not come to the job.
     check(WAYS, || {
-        let (pool, hold) = (pool(1, 8, 1), Hold::default());
+        let (pool, hold) = (pool(1, 8, 2), Hold::default());
         pass(DEADLINE / 2);
         let hung = hanging(&pool, &hold);
         let is_there = |load: Load| load.queued + load.running > 0;
@@ -163,6 +169,37 @@ fn a_call_that_hangs_is_answered_at_its_deadline() {
         }
         assert_eq!(pool.stop_within(END), 0);
         assert_eq!(pool.load().timed_out, 1);
+    });
+}
+
+/// Of quick calls no more are made than there are processors; nobody is forgotten over that, and where a call stands still,
+/// other threads serve.
+#[test]
+fn jobs_that_are_held_back_are_done() {
+    check(WAYS, || {
+        let (pool, hold) = (pool_on(1, 2, 8, 0), Hold::default());
+        for number in 0..2 {
+            assert_eq!(call(&pool, move || number).join().unwrap(), Ok(number));
+        }
+        let callers: Vec<_> = (0..3).map(|number| call(&pool, move || number)).collect();
+        for (number, caller) in callers.into_iter().enumerate() {
+            assert_eq!(caller.join().unwrap(), Ok(number));
+        }
+        let hung = hanging(&pool, &hold);
+        hold.deadline();
+        let done = Arc::new(AtomicBool::new(false));
+        let other = {
+            let done = Arc::clone(&done);
+            call(&pool, move || done.store(true, Relaxed))
+        };
+        while pool.load().queued == 0 && !done.load(Relaxed) {
+            thread::yield_now();
+        }
+        pass(STANDSTILL);
+        assert_eq!(other.join().unwrap(), Ok(()));
+        hold.let_go();
+        assert_eq!(hung.join().unwrap(), Ok(()));
+        assert_eq!(pool.stop_within(END), 0);
     });
 }
 
@@ -276,6 +313,7 @@ fn threads_without_a_session_rest_and_come_back() {
             queue_length: 8,
             max_written_off: 0,
             deadline: OVER * 10,
+            processors: 2,
         };
         let (places, fit) = (AtomicUsize::new(0), Arc::clone(&may));
         let pool = Pool::start(

@@ -12,6 +12,8 @@ use crate::sync::Mutex;
 
 /// A request for a thread, and who waits for it.
 pub(super) struct Job<P> {
+    /// When it came.
+    pub(super) came: Instant,
     pub(super) waiter: Arc<dyn Waiter>,
     pub(super) work: Work<P>,
 }

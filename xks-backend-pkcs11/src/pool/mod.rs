@@ -2,6 +2,7 @@
 //! answered at the deadline, whatever the module does: the timekeeper, which never calls the module, sees to that.
 
 mod job;
+mod pace;
 mod timekeeper;
 mod worker;
 
@@ -17,6 +18,7 @@ use xks_core::{BackendError, BackendErrorKind};
 
 use self::{
     job::{Job, Reply, Waiter},
+    pace::Pace,
     worker::Worker,
 };
 use crate::{
@@ -26,6 +28,9 @@ use crate::{
 
 /// How exactly deadlines are kept when many are close together.
 pub(crate) const GRAIN: Duration = Duration::from_millis(1);
+
+/// How long a job waits for one of the threads that are at work, if none of them takes any.
+pub(crate) const STANDSTILL: Duration = Duration::from_millis(5);
 
 /// How long a thread rests whose place is not fit for a request.
 pub(crate) const REST: Duration = Duration::from_secs(1);
@@ -43,6 +48,7 @@ struct Shared<P: 'static> {
     deadline: Duration,
     queue_length: usize,
     max_written_off: usize,
+    processors: usize,
     state: Mutex<State<P>>,
     /// The pool is to stop, or a place may be fit again.
     rest_ends: Condvar,
@@ -60,6 +66,13 @@ struct State<P> {
     /// A thread was called and has not come yet. It calls the next, if there is more to do then: by that time a job may
     /// have been done by another that was through with its own.
     is_one_called: bool,
+    /// Threads that are at a job, but for those that are written off.
+    busy: usize,
+    pace: Pace,
+    /// When a thread last took a job.
+    taken: Instant,
+    /// When the timekeeper looks next.
+    next_look: Instant,
     /// Threads whose places are not fit for one.
     resting: usize,
     /// Threads that there are, the timekeeper among them.
@@ -88,6 +101,8 @@ pub(crate) struct Size {
     pub(crate) queue_length: usize,
     pub(crate) max_written_off: usize,
     pub(crate) deadline: Duration,
+    /// Processors that a module which computes on this machine can have.
+    pub(crate) processors: usize,
 }
 
 impl<P: 'static> Pool<P> {
@@ -105,11 +120,16 @@ impl<P: 'static> Pool<P> {
             deadline: size.deadline,
             queue_length: size.queue_length,
             max_written_off: size.max_written_off,
+            processors: size.processors,
             state: Mutex::new(State {
                 queue: VecDeque::new(),
                 workers: Vec::new(),
                 idle: Vec::new(),
                 is_one_called: false,
+                busy: 0,
+                pace: Pace::default(),
+                taken: now(),
+                next_look: now(),
                 resting: 0,
                 threads: 0,
                 is_stopped: false,
@@ -136,7 +156,8 @@ impl<P: 'static> Pool<P> {
         &self,
         work: impl FnOnce(&mut P, Instant) -> Result<T, BackendError> + Send + 'static,
     ) -> Result<T, BackendError> {
-        let deadline = now() + self.shared.deadline;
+        let came = now();
+        let deadline = came + self.shared.deadline;
         let (to, answer) = oneshot::channel();
         let reply = Arc::new(Reply {
             deadline,
@@ -144,6 +165,7 @@ impl<P: 'static> Pool<P> {
         });
         let waiter = Arc::clone(&reply);
         self.shared.enqueue(Job {
+            came,
             waiter,
             work: Box::new(move |place| {
                 reply.send(work(place, deadline));
@@ -214,14 +236,24 @@ impl<P> State<P> {
         self.idle.len() + usize::from(self.is_one_called)
     }
 
-    /// Whom to wake, if there is a job for one and none is on its way.
-    fn call(&mut self) -> Option<Arc<Worker>> {
-        if self.is_one_called || self.queue.is_empty() {
+    /// Whom to wake, if there is a job for one, none is on its way, and no more than `processors` are at quick calls:
+    /// those come for it, unless they stand still.
+    fn call(&mut self, now: Instant, processors: usize) -> Option<Arc<Worker>> {
+        let first = self.queue.front()?;
+        let stands_still = self.taken.max(first.came) + STANDSTILL <= now;
+        if self.is_one_called || self.pace.is_quick() && self.busy >= processors && !stands_still {
             return None;
         }
         let worker = self.idle.pop();
         self.is_one_called = worker.is_some();
         worker
+    }
+
+    /// Until when a job that was held back waits, and may have to be seen to.
+    fn held_back_until(&self) -> Option<Instant> {
+        let first = self.queue.front()?;
+        let is_held_back = !self.is_one_called && !self.idle.is_empty();
+        is_held_back.then(|| self.taken.max(first.came) + STANDSTILL)
     }
 
     /// Whether every thread hangs, and none is left to take its place.
@@ -258,11 +290,18 @@ impl<P: 'static> Shared<P> {
                 "every call into the PKCS#11 module hangs, and no more are made until one returns",
             );
         }
+        let came = job.came;
         state.queue.push_back(job);
-        let called = state.call();
+        let called = state.call(came, self.processors);
+        let is_due = state.held_back_until().filter(|due| *due < state.next_look);
+        if let Some(due) = is_due {
+            state.next_look = due;
+        }
         drop(state);
         if let Some(worker) = called {
             worker.called.notify_one();
+        } else if is_due.is_some() {
+            self.bell.ring();
         }
         Ok(())
     }

@@ -8,6 +8,8 @@ use std::sync::{
 use super::*;
 
 const DEADLINE: Duration = Duration::from_millis(100);
+/// So many threads have one processor.
+const LIMITED: usize = 3;
 
 fn pool(threads: usize, queue_length: usize, max_written_off: usize) -> Arc<Pool<usize>> {
     patient_pool(threads, queue_length, max_written_off, DEADLINE)
@@ -20,6 +22,7 @@ fn patient_pool(threads: usize, queue_length: usize, max_written_off: usize, dea
         queue_length,
         max_written_off,
         deadline,
+        processors: if threads == LIMITED { 1 } else { threads },
     };
     Arc::new(Pool::start("test", move || places.fetch_add(1, Ordering::Relaxed), |_| true, &size).unwrap())
 }
@@ -158,5 +161,32 @@ async fn a_stopped_pool_refuses_and_forgets_nobody() {
     assert_eq!(kind(waiting.await.unwrap()), BackendErrorKind::Unavailable);
     assert_eq!(kind(number(&pool).await), BackendErrorKind::Unavailable);
     drop(release);
+    assert_eq!(pool.stop_within(Duration::from_secs(10)), 0);
+}
+
+/// A quick module is not asked by more threads than there are processors; one that stands still, by all of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn quick_calls_are_made_by_few_threads_unless_they_stand_still() {
+    let pool = patient_pool(LIMITED, 8, 0, Duration::from_secs(60));
+    for _ in 0..200 {
+        number(&pool).await.unwrap();
+    }
+    let (release, hung) = hang(&pool);
+    let start = Instant::now();
+    number(&pool).await.unwrap();
+    assert!(start.elapsed() >= STANDSTILL, "another thread waits for the first");
+    let (release_too, hung_too) = hang(&pool);
+    number(&pool).await.unwrap();
+    drop((release, release_too));
+    hung.await.unwrap().unwrap();
+    hung_too.await.unwrap().unwrap();
+    let start = Instant::now();
+    for _ in 0..200 {
+        number(&pool).await.unwrap();
+    }
+    assert!(
+        start.elapsed() < Duration::from_secs(30),
+        "nobody is held back for ever"
+    );
     assert_eq!(pool.stop_within(Duration::from_secs(10)), 0);
 }

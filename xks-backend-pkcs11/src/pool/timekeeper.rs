@@ -15,9 +15,23 @@ impl<P: 'static> Shared<P> {
         // Requests may have come before this thread.
         let mut next = now();
         while self.bell.wait_until(next) != Wake::Stopped {
-            let now = now();
-            next = (now + self.deadline).min(self.answer_late(now)).max(now + GRAIN);
+            next = self.look(now());
         }
+    }
+
+    /// Does what is due, and says when to look again.
+    fn look(self: &Arc<Self>, now: Instant) -> Instant {
+        let late = self.answer_late(now);
+        let mut state = self.state();
+        let called = state.call(now, self.processors);
+        let held_back = state.held_back_until().unwrap_or(late);
+        let next = (now + self.deadline).min(late).min(held_back).max(now + GRAIN);
+        state.next_look = next;
+        drop(state);
+        if let Some(worker) = called {
+            worker.called.notify_one();
+        }
+        next
     }
 
     /// Answers those whose time is over, and writes off the calls that do not return; says when to look again.
@@ -69,6 +83,9 @@ impl<P: 'static> Shared<P> {
             return; // it has returned just now
         }
         let is_news = call.written_off.replace(Replaced::No).is_none();
+        if is_news && matches!(call.running, Some((_, Some(_)))) {
+            state.busy -= 1;
+        }
         if may_replace && Self::start_worker(self, state).is_ok() {
             call.written_off = Some(Replaced::Yes);
         }

@@ -2,10 +2,9 @@
 
 use std::{
     io,
-    ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -36,25 +35,50 @@ pub(super) enum Replaced {
     No,
 }
 
+/// What became of something that a worker did.
+#[derive(Clone, Copy)]
+struct Done {
+    took: Duration,
+    /// It took so long that the thread was given up.
+    written_off: Option<Replaced>,
+}
+
+impl Done {
+    /// Another thread has taken this one's place.
+    fn is_replaced(&self) -> bool {
+        self.written_off == Some(Replaced::Yes)
+    }
+}
+
 impl Worker {
     /// From now on it is at something.
     fn begins(&self, waiter: Option<Arc<dyn Waiter>>) {
         self.call().running = Some((now(), waiter));
     }
 
-    /// Does what it has begun. Break: it took so long that another thread has taken this one's place.
-    fn does(&self, work: impl FnOnce()) -> ControlFlow<()> {
+    /// Does what it has begun.
+    fn does(&self, work: impl FnOnce()) -> Done {
         work();
         let mut call = self.call();
-        call.running = None;
-        match call.written_off.take() {
-            Some(Replaced::Yes) => ControlFlow::Break(()),
-            Some(Replaced::No) | None => ControlFlow::Continue(()),
+        let since = call.running.take().map(|(since, _)| since);
+        Done {
+            took: since.map_or(Duration::ZERO, |since| now().saturating_duration_since(since)),
+            written_off: call.written_off.take(),
         }
     }
 
     pub(super) fn call(&self) -> MutexGuard<'_, Call> {
         self.call.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<P> State<P> {
+    /// Takes note of a job that is done.
+    fn is_through(&mut self, done: Option<Done>) {
+        if let Some(Done { took, written_off }) = done {
+            self.busy -= usize::from(written_off.is_none());
+            self.pace.note(took);
+        }
     }
 }
 
@@ -73,49 +97,58 @@ impl<P: 'static> Shared<P> {
     /// The life of a worker's thread.
     fn work(&self, worker: &Arc<Worker>) {
         let mut place = (self.new_place)();
+        let mut done = None;
         loop {
             let mut is_fit = true;
             worker.begins(None);
-            if worker.does(|| is_fit = (self.prepare)(&mut place)).is_break() {
+            if worker.does(|| is_fit = (self.prepare)(&mut place)).is_replaced() {
                 break;
             }
             if !is_fit {
+                self.state().is_through(done.take());
                 self.rest();
                 if self.state().is_stopped {
                     break;
                 }
                 continue;
             }
-            let Some(work) = self.next_job(worker) else {
+            let Some(work) = self.next_job(worker, done.take()) else {
                 break;
             };
             // The answer of a job that panics is that its thread has ended; the thread itself goes on.
             let mut has_panicked = false;
             let attempt = || has_panicked = catch_unwind(AssertUnwindSafe(|| work(&mut place))).is_err();
-            let next = worker.does(attempt);
+            let outcome = worker.does(attempt);
+            let is_replaced = outcome.is_replaced();
+            done = Some(outcome);
             if has_panicked {
                 tracing::error!("a request's call of the PKCS#11 module panicked");
                 place = (self.new_place)();
             }
-            if next.is_break() {
+            if is_replaced {
                 break;
             }
         }
+        self.state().is_through(done);
         drop(place);
         self.state().workers.retain(|other| !Arc::ptr_eq(other, worker));
     }
 
     /// The next job that somebody waits for; none when there are to be no more. It leaves the queue and becomes the
     /// worker's in one step, so that the timekeeper always sees it.
-    fn next_job(&self, worker: &Arc<Worker>) -> Option<Work<P>> {
+    fn next_job(&self, worker: &Arc<Worker>, done: Option<Done>) -> Option<Work<P>> {
         let mut state = self.state();
+        state.is_through(done);
         loop {
-            while let Some(Job { waiter, work }) = state.queue.pop_front() {
-                if waiter.deadline() <= now() {
+            while let Some(Job { waiter, work, .. }) = state.queue.pop_front() {
+                let now = now();
+                if waiter.deadline() <= now {
                     state.give_up_in_queue(&*waiter);
                 } else if waiter.is_there() {
                     worker.begins(Some(waiter));
-                    let called = state.call();
+                    state.busy += 1;
+                    state.taken = now;
+                    let called = state.call(now, self.processors);
                     drop(state);
                     if let Some(next) = called {
                         next.called.notify_one();

@@ -91,7 +91,6 @@ fn main() -> anyhow::Result<()> {
         time: Duration::from_secs(arguments.seconds),
         rate: arguments.rate,
         patience: Duration::from_millis(arguments.patience),
-        ..Load::default()
     };
     let server = arguments.pid.map(Process::new);
     let outcome = load.put_on(&target, server)?;

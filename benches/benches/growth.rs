@@ -51,7 +51,7 @@ fn main() -> anyhow::Result<()> {
     let text = format!("{}\n{conditions}.\n", table(&head, &lines));
     println!("{text}");
     if std::env::args().any(|argument| argument == "write") {
-        put(&["docs/performance.md"], "growth", &text)?;
+        put("docs/performance.md", "growth", &text)?;
     }
     Ok(())
 }

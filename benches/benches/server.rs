@@ -37,7 +37,7 @@ fn main() -> anyhow::Result<()> {
     let text = format!("{}\n{conditions}.\n", tables.join("\n"));
     println!("{text}");
     if std::env::args().any(|argument| argument == "write") {
-        put(&["docs/performance.md"], "server", &text)?;
+        put("docs/performance.md", "server", &text)?;
     }
     Ok(())
 }

@@ -19,22 +19,16 @@ pub fn table(head: &[&str], lines: &[Vec<String>]) -> String {
     text
 }
 
-/// Puts a text into documents, named from the root of the workspace, in place of what is between the two comments with
+/// Puts a text into a document, named from the root of the workspace, in place of what is between the two comments with
 /// that name.
 ///
 /// # Errors
-/// When a document does not have them.
-pub fn put(documents: &[&str], name: &str, text: &str) -> anyhow::Result<()> {
-    for document in documents {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(document);
-        let old = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        let new = replaced(&old, name, text);
-        fs::write(
-            &path,
-            new.with_context(|| format!("{document} has no place for {name}"))?,
-        )?;
-    }
-    Ok(())
+/// When the document does not have them.
+pub fn put(document: &str, name: &str, text: &str) -> anyhow::Result<()> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(document);
+    let old = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let new = replaced(&old, name, text).with_context(|| format!("{document} has no place for {name}"))?;
+    Ok(fs::write(&path, new)?)
 }
 
 fn replaced(document: &str, name: &str, text: &str) -> Option<String> {

@@ -11,7 +11,7 @@ use super::{
     REST, Shared, State,
     job::{Job, Waiter, Work},
 };
-use crate::sync::{Condvar, Mutex, MutexGuard, now};
+use crate::sync::{Condvar, Mutex, MutexGuard, now, thread};
 
 /// One thread, as the others see it.
 #[derive(Default)]
@@ -139,6 +139,12 @@ impl<P: 'static> Shared<P> {
     fn next_job(&self, worker: &Arc<Worker>, done: Option<Done>) -> Option<Work<P>> {
         let mut state = self.state();
         state.is_through(done);
+        if state.pace.is_quick() && state.queue.len() > self.queue_length / 2 {
+            // Overload: whoever brings requests, and refuses those that are too many, has to get on.
+            drop(state);
+            thread::yield_now();
+            state = self.state();
+        }
         loop {
             while let Some(Job { waiter, work, .. }) = state.queue.pop_front() {
                 let now = now();

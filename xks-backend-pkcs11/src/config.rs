@@ -283,8 +283,9 @@ pub enum Dispatch {
     #[default]
     Threads,
     /// On the thread that polls the request: for modules that answer in microseconds, such as SoftHSM2, where the way
-    /// to another thread would take longer than the call. A module that does not return keeps that thread,
+    /// to another thread may take longer than the call. A module that does not return keeps that thread,
     /// and so does the search for a key, which takes tens of milliseconds on a SoftHSM2 token with a thousand keys.
+    /// Where fewer threads call than there are sessions, nothing is ever `Throttled`: overload waits elsewhere.
     Inline,
 }
 

@@ -2,7 +2,7 @@
 //! backend allocates when it is called by itself.
 
 use allocation_counter::{AllocationInfo, measure};
-use xks_core::{DecryptRequest, KeyBackend as _, KeyId, RequestMetadata};
+use xks_core::{KeyBackend as _, KeyId};
 
 use crate::{
     DATA_KEY, KEY, LARGEST, Row, Signed, Size, answer, backend, encrypt_request, measure::consume, proxy, ready,
@@ -56,12 +56,5 @@ fn of_all(size: Size) -> Allocated {
 fn of_backend(size: Size) -> Allocated {
     let (backend, key) = (backend(), KEY.parse::<KeyId>().expect("a legal key id"));
     let mut request = encrypt_request(size);
-    let mut encrypted = None;
-    let encryption = measure(|| encrypted = ready(backend.encrypt(&key, &mut request)).ok());
-    let trial = DecryptRequest::new(RequestMetadata::default(), encrypted.expect("it encrypts"));
-    let decryption = measure(|| consume(ready(backend.decrypt(&key, &trial)).expect("it decrypts")));
-    Allocated {
-        count: encryption.count_total + decryption.count_total,
-        bytes: encryption.bytes_total + decryption.bytes_total,
-    }
+    measure(|| consume(ready(backend.encrypt_and_try(&key, &mut request)).expect("it encrypts"))).into()
 }

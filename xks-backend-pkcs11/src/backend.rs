@@ -12,8 +12,8 @@ use std::{
 };
 
 use xks_core::{
-    BackendError, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, HealthStatus, KeyBackend,
-    KeyId, KeyMetadata, Proven, Zeroizing, async_trait,
+    BackendError, BoundAad, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, HealthStatus,
+    KeyBackend, KeyId, KeyMetadata, Proven, Zeroizing, async_trait,
 };
 
 use crate::{
@@ -49,6 +49,9 @@ pub struct Pkcs11Backend {
     attendant: Mutex<Option<thread::JoinHandle<()>>>,
     is_stopped: AtomicBool,
 }
+
+/// How a token seals a plaintext with its AAD.
+type Sealing<T> = fn(&Token, &mut Place, &KeyId, Instant, BoundAad, &[u8]) -> Result<T, BackendError>;
 
 enum Calls {
     OnThreads(Pool<Place>),
@@ -182,6 +185,27 @@ impl Pkcs11Backend {
         hanging == 0 && attendant.is_none()
     }
 
+    /// Has what is to be encrypted sealed, in one way or the other.
+    async fn seal<T: Send + 'static>(
+        &self,
+        id: &KeyId,
+        request: &mut EncryptRequest<'_>,
+        way: Sealing<T>,
+    ) -> Result<T, BackendError> {
+        let aad = request.bind_aad(None);
+        match &self.calls {
+            Calls::Inline(sessions) => {
+                sessions.run(|place, deadline| way(&self.token, place, id, deadline, aad, request.plaintext()))
+            }
+            Calls::OnThreads(pool) => {
+                let (token, id) = (Arc::clone(&self.token), id.clone());
+                let plaintext = Zeroizing::new(request.plaintext().to_vec());
+                pool.run(move |place, deadline| way(&token, place, &id, deadline, aad, &plaintext))
+                    .await
+            }
+        }
+    }
+
     fn attendant(&self) -> MutexGuard<'_, Option<thread::JoinHandle<()>>> {
         self.attendant.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -267,35 +291,12 @@ impl KeyBackend for Pkcs11Backend {
     }
 
     async fn encrypt(&self, id: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
-        let aad = request.bind_aad(None);
-        match &self.calls {
-            Calls::Inline(sessions) => {
-                sessions.run(|place, deadline| self.token.encrypt(place, id, deadline, aad, request.plaintext()))
-            }
-            Calls::OnThreads(pool) => {
-                let (token, id) = (Arc::clone(&self.token), id.clone());
-                let plaintext = Zeroizing::new(request.plaintext().to_vec());
-                pool.run(move |place, deadline| token.encrypt(place, &id, deadline, aad, &plaintext))
-                    .await
-            }
-        }
+        self.seal(id, request, Token::encrypt).await
     }
 
     /// Both on one thread: the way there is most of what a fast module costs.
     async fn encrypt_and_try(&self, id: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Proven, BackendError> {
-        let aad = request.bind_aad(None);
-        match &self.calls {
-            Calls::Inline(sessions) => sessions.run(|place, deadline| {
-                self.token
-                    .encrypt_and_try(place, id, deadline, aad, request.plaintext())
-            }),
-            Calls::OnThreads(pool) => {
-                let (token, id) = (Arc::clone(&self.token), id.clone());
-                let plaintext = Zeroizing::new(request.plaintext().to_vec());
-                pool.run(move |place, deadline| token.encrypt_and_try(place, &id, deadline, aad, &plaintext))
-                    .await
-            }
-        }
+        self.seal(id, request, Token::encrypt_and_try).await
     }
 
     async fn decrypt(&self, id: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {

@@ -56,11 +56,6 @@ impl Traffic {
             .transpose()
             .map_err(full)
     }
-
-    /// A place for the rest of a request that was admitted: it waits for one rather than to fail half done.
-    async fn go_on(&self) -> Option<SemaphorePermit<'_>> {
-        self.slots.as_ref()?.acquire().await.ok() // it is never closed
-    }
 }
 
 /// A backend that takes no more than its key store may ask for. Health is never limited.
@@ -91,16 +86,14 @@ impl KeyBackend for Limited {
         self.inner.encrypt(key, request).await
     }
 
+    /// One request, with one place until its end.
     async fn encrypt_and_try(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Proven, BackendError> {
         let _place = self.traffic.admit()?;
         self.inner.encrypt_and_try(key, request).await
     }
 
     async fn decrypt(&self, key: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
-        let _place = match request.is_trial() {
-            true => self.traffic.go_on().await,
-            false => self.traffic.admit()?,
-        };
+        let _place = self.traffic.admit()?;
         self.inner.decrypt(key, request).await
     }
 

@@ -98,3 +98,43 @@ impl Drop for Counted {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, time::Duration};
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// Connections are spread over the threads, and the end drops those that are left.
+    #[tokio::test]
+    async fn connections_are_spread_and_dropped_at_the_end() {
+        let workers = Workers::start().unwrap();
+        let (mut threads, mut ends) = (HashSet::new(), Vec::new());
+        for _ in 0..workers.workers.len() {
+            let (said, thread) = oneshot::channel();
+            let (held, end) = oneshot::channel::<()>();
+            workers.serve(async move {
+                said.send(thread::current().id()).unwrap();
+                std::future::pending::<()>().await;
+                drop(held);
+            });
+            threads.insert(thread.await.unwrap());
+            ends.push(end);
+        }
+        assert_eq!(threads.len(), workers.workers.len(), "one each");
+        tokio::time::timeout(Duration::from_secs(60), workers.end())
+            .await
+            .unwrap();
+        for end in ends {
+            end.await.unwrap_err();
+        }
+        assert!(
+            workers
+                .workers
+                .iter()
+                .all(|worker| worker.connections.load(Ordering::Relaxed) == 0)
+        );
+    }
+}

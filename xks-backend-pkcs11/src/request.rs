@@ -320,12 +320,18 @@ impl Token {
             let opened = gcm::open(&access, session.handle, key, &sealed.iv, CANARY, &both)?;
             Ok(*opened == CANARY)
         };
+        let has = |sung: &Result<bool, Setback>, verdict| matches!(sung, Err(Setback::Call(canary)) if self.config.quirks.verdict(canary) == verdict);
+        let mut is_own = own.is_some();
         let mut sung = sing(own.or(connection.test_key));
-        if let (Some(_), Err(Setback::Call(canary))) = (own, &sung)
-            && self.config.quirks.verdict(canary) == Verdict::Fail(BackendErrorKind::KeyUsage)
-        {
+        if is_own && has(&sung, Verdict::Fail(BackendErrorKind::KeyUsage)) {
             // The key may not encrypt any more, which was not known yet.
+            is_own = false;
             sung = sing(connection.test_key);
+        }
+        if !is_own && has(&sung, Verdict::SearchAgain) {
+            // The test key went with the session that it was made in, and the attendant does not know it yet.
+            self.bell.ring();
+            sung = sing(None);
         }
         match sung {
             Ok(true) => Ok(()),

@@ -185,17 +185,18 @@ fn jobs_that_are_held_back_are_done() {
         for (number, caller) in callers.into_iter().enumerate() {
             assert_eq!(caller.join().unwrap(), Ok(number));
         }
+        // Whichever of the two comes first, and wherever the other is meanwhile.
         let hung = hanging(&pool, &hold);
-        hold.deadline();
         let done = Arc::new(AtomicBool::new(false));
         let other = {
             let done = Arc::clone(&done);
             call(&pool, move || done.store(true, Relaxed))
         };
+        hold.deadline();
         while pool.load().queued == 0 && !done.load(Relaxed) {
             thread::yield_now();
         }
-        pass(STANDSTILL);
+        pass(STANDSTILL + GRAIN);
         assert_eq!(other.join().unwrap(), Ok(()));
         hold.let_go();
         assert_eq!(hung.join().unwrap(), Ok(()));

@@ -292,7 +292,14 @@ impl<P: 'static> Shared<P> {
         }
         let came = job.came;
         state.queue.push_back(job);
-        let called = state.call(came, self.processors);
+        self.call(state, came);
+        Ok(())
+    }
+
+    /// Wakes whoever is to come for the first job; the timekeeper sees to one that is held back, and hears of it if it would
+    /// look too late.
+    fn call(&self, mut state: MutexGuard<'_, State<P>>, now: Instant) {
+        let called = state.call(now, self.processors);
         let is_due = state.held_back_until().filter(|due| *due < state.next_look);
         if let Some(due) = is_due {
             state.next_look = due;
@@ -300,10 +307,10 @@ impl<P: 'static> Shared<P> {
         drop(state);
         if let Some(worker) = called {
             worker.called.notify_one();
-        } else if is_due.is_some() {
+        }
+        if is_due.is_some() {
             self.bell.ring();
         }
-        Ok(())
     }
 
     fn start(

@@ -154,11 +154,7 @@ impl<P: 'static> Shared<P> {
                     worker.begins(Some(waiter));
                     state.busy += 1;
                     state.taken = now;
-                    let called = state.call(now, self.processors);
-                    drop(state);
-                    if let Some(next) = called {
-                        next.called.notify_one();
-                    }
+                    self.call(state, now);
                     return Some(work);
                 }
             }

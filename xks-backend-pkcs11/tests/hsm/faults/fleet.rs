@@ -91,11 +91,13 @@ fn killed(hsm: &SoftHsm, kill: impl Fn(&Shim), revive: impl Fn(&Shim)) {
         // What KMS asks for now and then.
         let health = run(pair.fleet.health()).unwrap();
         assert!(health.is_usable());
+        let start = Instant::now();
         wait_until("health says so", || {
             let health = run(pair.fleet.health()).unwrap();
             health.members()[0].status() == HealthStatus::Unavailable
                 && health.members()[1].status() == HealthStatus::Active
         });
+        println!("said after {:?}: {:?}", start.elapsed(), pair.backends[0].status());
         traffic.wait_for_successes(100);
 
         revive(&pair.shims[0]);

@@ -1,6 +1,6 @@
 //! The way of a request through a token: a session, the key, the call; and what is tried again when a call fails.
 
-use std::{sync::Arc, time::Instant};
+use std::{sync::Arc, thread, time::Instant};
 
 use cryptoki_sys as ck;
 use xks_core::{
@@ -15,7 +15,7 @@ use crate::{
     module::Access,
     return_code::{Phase, ReturnCode, Verdict},
     session::{Place, Session},
-    token::{Connection, Token},
+    token::{A_MOMENT, Connection, Token},
 };
 
 /// What the canary of an ambiguous failure encrypts.
@@ -179,7 +179,7 @@ impl Token {
                 )
             })
         };
-        let search = || {
+        let search = |was_there| {
             // What is no name was refused below.
             let Ok(name) = name() else {
                 return Ok(Err(keys::Miss::Absent));
@@ -188,6 +188,7 @@ impl Token {
             if matches!(&self.config.test_key, TestKey::Named(test_key) if *test_key == name) {
                 return Ok(Err(keys::Miss::IsTestKey));
             }
+            let mut may_be_hidden = was_there;
             loop {
                 let login = self.epoch();
                 // A token finds nothing, and says no more, when nobody is logged in, or when it has gone.
@@ -201,10 +202,15 @@ impl Token {
                 }
                 access.token_info(connection.slot)?;
                 self.confirm_login(access, session, connection)?;
-                // Somebody may have been logged out and in again in between.
-                if login == self.epoch() || Instant::now() >= deadline {
+                if Instant::now() + A_MOMENT >= deadline {
                     return Ok(Err(keys::Miss::Absent));
                 }
+                // For a moment, while another process writes to it, SoftHSM2 says that a key is not there.
+                if std::mem::take(&mut may_be_hidden) {
+                    thread::sleep(A_MOMENT);
+                } else if login == self.epoch() {
+                    return Ok(Err(keys::Miss::Absent));
+                } // else somebody may have been logged out and in again in between
             }
         };
         self.keys.get(id, epoch, deadline, search).map_err(|none| match none {

@@ -1,8 +1,11 @@
 //! A token: its connection, what is known of it, and its login.
 
-use std::sync::{
-    Arc, Mutex, OnceLock, PoisonError,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -27,6 +30,9 @@ const ALARMING: u32 = 3;
 
 /// After how many failures in a row the test's word is not enough.
 const DOUBTFUL: u32 = 4 * ALARMING;
+
+/// Before what is not there, a token or a key that was until now, is looked for once more.
+pub(crate) const A_MOMENT: Duration = Duration::from_millis(20);
 
 /// A token of a module.
 pub(crate) struct Token {

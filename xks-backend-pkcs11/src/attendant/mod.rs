@@ -19,8 +19,15 @@ use cryptoki_sys as ck;
 use xks_core::{BackendError, BackendErrorKind};
 
 use crate::{
-    bell::Wake, error::OpenError, gcm::Setback, health::Checkup, keys, module::NotReinitialized, raw::TokenInfo,
-    session::Place, token::Token,
+    bell::Wake,
+    error::OpenError,
+    gcm::Setback,
+    health::Checkup,
+    keys,
+    module::NotReinitialized,
+    raw::TokenInfo,
+    session::Place,
+    token::{A_MOMENT, Token},
 };
 
 /// How long a failed module's last calls are waited for before it is finalized.
@@ -28,9 +35,6 @@ const LAST_CALLS: Duration = Duration::from_millis(250);
 
 /// How long keys are looked at again at a time.
 const REFRESHING: Duration = Duration::from_millis(500);
-
-/// Before a token that is not there is looked for once more.
-const A_MOMENT: Duration = Duration::from_millis(20);
 
 /// How often a slow token is tested, at the most.
 const SLOW: Duration = Duration::from_secs(1);

@@ -110,6 +110,8 @@ struct Entry {
 enum Known {
     #[default]
     Nothing,
+    /// There was a key a moment ago.
+    Lost,
     /// Somebody is searching, and does so in vain if it takes longer than this.
     Searching {
         until: Instant,
@@ -148,19 +150,19 @@ impl Keys {
         let entry = read(&self.entries).get(id).cloned()?;
         match &*lock(&entry.state) {
             Known::Key(key) if key.epoch == epoch => Some(Arc::clone(key)),
-            Known::Key(_) | Known::Nothing | Known::Searching { .. } => None,
+            Known::Key(_) | Known::Nothing | Known::Lost | Known::Searching { .. } => None,
         }
     }
 
-    /// The key, from the cache or by `search`, which is called at most once.
+    /// The key, from the cache or by `search`, which is called at most once, and told whether there was a key until now.
     pub(crate) fn get(
         &self,
         id: &KeyId,
         epoch: u64,
         deadline: Instant,
-        search: impl FnOnce() -> Result<Result<Key, Miss>, CallError>,
+        search: impl FnOnce(bool) -> Result<Result<Key, Miss>, CallError>,
     ) -> Result<Arc<Key>, NoKey> {
-        let entry = loop {
+        let (entry, was_there) = loop {
             let entry = read(&self.entries).get(id).cloned();
             let entry = match entry {
                 Some(entry) => entry,
@@ -192,12 +194,13 @@ impl Keys {
                         entries.remove(id);
                     }
                 }
-                Known::Key(_) | Known::Nothing => {
+                Known::Key(_) | Known::Lost | Known::Nothing => {
+                    let was_there = !matches!(&*state, Known::Nothing);
                     *state = Known::Searching {
                         until: Instant::now() + self.patience,
                     };
                     drop(state);
-                    break entry;
+                    break (entry, was_there);
                 }
             }
         };
@@ -211,7 +214,7 @@ impl Keys {
         let Some(turn) = self.search_turn(deadline) else {
             return Err(NoKey::Late);
         };
-        let outcome = search();
+        let outcome = search(was_there);
         drop(turn);
         match outcome {
             Ok(Ok(key)) => {
@@ -324,7 +327,7 @@ impl Keys {
         if let Some(entry) = entry {
             let mut state = lock(&entry.state);
             if matches!(&*state, Known::Key(key) if key.handle == handle) {
-                *state = Known::Nothing;
+                *state = Known::Lost;
             }
         }
     }

@@ -85,11 +85,7 @@ impl Disturber {
 
     /// ENC-11: a key may not encrypt for a while; to decrypt it may all the time.
     pub(super) async fn change_usage(&mut self, step: &Step) -> anyhow::Result<()> {
-        const WHILE: &[Excuse] = &[
-            (&[Operation::Encrypt], &["InvalidKeyUsageException"]),
-            // While another process writes to a key, SoftHSM2 hides it for a moment, and that is believed for a second.
-            (EVERYTHING, &["KeyNotFoundException"]),
-        ];
+        const WHILE: &[Excuse] = &[(&[Operation::Encrypt], &["InvalidKeyUsageException"])];
         let rules = Rules::key(LIMITED, WHILE);
         self.shared.phases.begin(step.kind.name(), rules);
         self.permit(LIMITED, false).await?;

@@ -176,6 +176,23 @@ fn a_second_one_of_the_name() {
     });
 }
 
+/// While another process writes to a key, SoftHSM2 hides it for a moment: no request fails.
+#[test]
+fn written_to() {
+    own_process("faults::keys::written_to", |hsm| {
+        let scene = Scene::new(hsm, often);
+        let traffic = scene.traffic(6);
+        for _ in 0..40 {
+            for key in &KEYS[..2] {
+                hsm.permit(TOKEN, key, Permission::Encrypt, true);
+            }
+        }
+        let tally = traffic.stop();
+        assert_eq!(tally.failed(), 0, "{tally:?}");
+        scene.end();
+    });
+}
+
 /// Keys are looked at often.
 fn often(config: Config) -> Config {
     config.key_refresh(Duration::from_millis(50))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use xks_backend_pkcs11::{OpenError, Pkcs11Backend};
 use xks_core::{BackendErrorKind, Encrypted, HealthStatus};
-use xks_pkcs11_fixture::{Function, Profile, Shim, When, own_process};
+use xks_pkcs11_fixture::{Function, Profile, Shim, When, own_process, sys::CKR_SESSION_HANDLE_INVALID};
 
 use super::{KEYS, Scene, make_keys};
 use crate::support::{assert_fails, copy, decrypt, encrypt, run, vendor_config, wait_until};
@@ -42,6 +42,46 @@ fn that_clients_send() {
             scene.end();
             shim.reset();
         }
+    });
+}
+
+/// The same while the session goes, at any one call that is made for it; those included that tell whether the ciphertext
+/// or the token is to blame.
+#[test]
+fn that_clients_send_as_a_session_goes() {
+    own_process("faults::bits::that_clients_send_as_a_session_goes", |hsm| {
+        let scene = Scene::new(hsm, |config| {
+            config.sessions(1).health_interval(Duration::from_secs(30))
+        });
+        let (backend, shim) = (&*scene.backend, &scene.shim);
+        let encrypted = run(encrypt(backend, KEYS[0], b"plaintext")).unwrap();
+        let mut wrong = Vec::new();
+        for function in [
+            Function::C_EncryptInit,
+            Function::C_Encrypt,
+            Function::C_DecryptInit,
+            Function::C_Decrypt,
+        ] {
+            for after in 0.. {
+                let before = shim.counters().injected;
+                shim.fail(function, CKR_SESSION_HANDLE_INVALID, When::once().after(after));
+                let outcome = run(decrypt(backend, KEYS[0], &change(&encrypted, 0)));
+                shim.clear();
+                let kind = outcome.map(drop).map_err(|error| error.kind());
+                if kind != Err(BackendErrorKind::InvalidCiphertext) {
+                    wrong.push((function.name(), after, kind));
+                }
+                if shim.counters().injected == before {
+                    assert!(after > 1, "for the request and for the question, twice each");
+                    break;
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:?}");
+        // Those that the module said were gone.
+        shim.close_sessions();
+        run(decrypt(backend, KEYS[0], &encrypted)).unwrap();
+        scene.end();
     });
 }
 

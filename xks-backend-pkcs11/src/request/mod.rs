@@ -1,5 +1,7 @@
 //! The way of a request through a token: a session, the key, the call; and what is tried again when a call fails.
 
+mod canary;
+
 use std::{sync::Arc, thread, time::Instant};
 
 use cryptoki_sys as ck;
@@ -17,9 +19,6 @@ use crate::{
     session::{Place, Session},
     token::{A_MOMENT, Connection, Token},
 };
-
-/// What the canary of an ambiguous failure encrypts.
-const CANARY: &[u8] = b"xks canary";
 
 impl Token {
     /// Encrypts under a key.
@@ -116,14 +115,7 @@ impl Token {
                 }
                 Err(setback) => setback,
             };
-            let error = match setback {
-                Setback::Final(error) => return Err(error),
-                Setback::IvFault(fault) => {
-                    self.note_iv_fault(fault);
-                    return Err(BackendError::new(BackendErrorKind::Other, fault));
-                }
-                Setback::Call(error) => error,
-            };
+            let error = self.failed_call(setback)?;
             let (verdict, key) = (self.config.quirks.verdict(&error), used.as_deref());
             if !self.mend(place, id, key, &error, verdict, &mut tried)? {
                 return Err(failure(verdict, &error));
@@ -131,6 +123,18 @@ impl Token {
             if Instant::now() >= deadline {
                 let detail = "a call failed, and there was no time for another attempt";
                 return Err(BackendError::new(BackendErrorKind::Timeout, detail).with_source(error));
+            }
+        }
+    }
+
+    /// The call that failed. The error is a setback that no other attempt mends.
+    fn failed_call(&self, setback: Setback) -> Result<CallError, BackendError> {
+        match setback {
+            Setback::Call(error) => Ok(error),
+            Setback::Final(error) => Err(error),
+            Setback::IvFault(fault) => {
+                self.note_iv_fault(fault);
+                Err(BackendError::new(BackendErrorKind::Other, fault))
             }
         }
     }
@@ -283,16 +287,7 @@ impl Token {
                 self.note_unwell(error);
                 Ok(tried.unwell.first())
             }
-            Verdict::Ambiguous => {
-                self.discard_session(place, error);
-                self.ask_canary(place, key, error)?;
-                // A trouble that has just passed leaves no trace for the canary. What fails again, between two canaries
-                // that sing, is the ciphertext.
-                if tried.ambiguous.first() {
-                    return Ok(true);
-                }
-                Err(BackendError::invalid_ciphertext())
-            }
+            Verdict::Ambiguous => self.settle(place, id, key, error, tried),
             Verdict::Misconfigured => {
                 self.bell.ring();
                 Ok(false)
@@ -305,60 +300,6 @@ impl Token {
         match self.module.enter() {
             Some(access) if !error.says_session_is_gone() => place.close(&access),
             _ => place.forget(),
-        }
-    }
-
-    /// Whether a decryption has failed because of its ciphertext or because of the module: right after, something is
-    /// encrypted and decrypted with the same key, or with the test key where that one may not. If that goes well, it
-    /// was the ciphertext.
-    fn ask_canary(&self, place: &mut Place, key: Option<&Key>, error: &CallError) -> Result<(), BackendError> {
-        let (connection, access) = self.enter()?;
-        let own = key.filter(|key| key.permits(KeyUsage::Encrypt)).map(|key| key.handle);
-        let mut sing = |key| {
-            let session = place.session(&access, connection.slot, connection.read_write)?;
-            let Some(key) = key else {
-                // All that can be done without a key: whether the token answers.
-                access.token_info(connection.slot)?;
-                return Ok(true);
-            };
-            let sealed = self.ivs.seal(&access, session, key, CANARY, CANARY)?;
-            let both = gcm::with_tag(&sealed.ciphertext, &sealed.tag);
-            let opened = gcm::open(&access, session.handle, key, &sealed.iv, CANARY, &both)?;
-            Ok(*opened == CANARY)
-        };
-        let has = |sung: &Result<bool, Setback>, verdict| matches!(sung, Err(Setback::Call(canary)) if self.config.quirks.verdict(canary) == verdict);
-        let mut is_own = own.is_some();
-        let mut sung = sing(own.or(connection.test_key));
-        if is_own && has(&sung, Verdict::Fail(BackendErrorKind::KeyUsage)) {
-            // The key may not encrypt any more, which was not known yet.
-            is_own = false;
-            sung = sing(connection.test_key);
-        }
-        if !is_own && has(&sung, Verdict::SearchAgain) {
-            // The test key went with the session that it was made in, and the attendant does not know it yet.
-            self.bell.ring();
-            sung = sing(None);
-        }
-        match sung {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(failure(Verdict::Unwell, error)),
-            Err(Setback::Final(error)) => Err(error),
-            Err(Setback::IvFault(fault)) => {
-                self.note_iv_fault(fault);
-                Err(BackendError::new(BackendErrorKind::Other, fault))
-            }
-            Err(Setback::Call(canary)) => {
-                if !canary.leaves_session_usable() {
-                    self.discard_session(place, &canary);
-                }
-                Err(match self.config.quirks.verdict(&canary) {
-                    verdict @ Verdict::Fail(BackendErrorKind::Throttled) => failure(verdict, &canary),
-                    _ => {
-                        self.note_unwell(&canary);
-                        failure(Verdict::Unwell, &canary)
-                    }
-                })
-            }
         }
     }
 

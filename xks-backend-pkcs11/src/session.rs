@@ -74,6 +74,14 @@ impl Place {
         self.session = None;
     }
 
+    /// Closes the session when there is another: with the last one of a process its login ends. If none is to be had, the
+    /// place is empty.
+    pub(crate) fn renew(&mut self, access: &Access<'_>, slot: ck::CK_SLOT_ID, read_write: bool) {
+        let another = access.open_session(slot, read_write).ok();
+        self.close(access);
+        self.session = another.map(|handle| Session::new(handle, access.generation()));
+    }
+
     /// Closes the session.
     pub(crate) fn close(&mut self, access: &Access<'_>) {
         let session = self.session.take();

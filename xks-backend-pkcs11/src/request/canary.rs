@@ -26,7 +26,6 @@ impl Token {
         error: &CallError,
         tried: &mut Tried,
     ) -> Result<bool, BackendError> {
-        self.discard_session(place, error);
         let canary = match self.ask_canary(place, key) {
             // A trouble that has just passed leaves no trace for the canary. What fails again, between two canaries that
             // sing, is the ciphertext.

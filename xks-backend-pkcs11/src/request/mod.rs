@@ -296,10 +296,15 @@ impl Token {
         }
     }
 
+    /// Another session, if there is one, in place of one that an error has spoilt.
     fn discard_session(&self, place: &mut Place, error: &CallError) {
-        match self.module.enter() {
-            Some(access) if !error.says_session_is_gone() => place.close(&access),
-            _ => place.forget(),
+        let Some(access) = self.module.enter().filter(|_| !error.says_session_is_gone()) else {
+            place.forget();
+            return;
+        };
+        match self.connection_in(access.generation()) {
+            Some(connection) => place.renew(&access, connection.slot, connection.read_write),
+            None => place.close(&access),
         }
     }
 

@@ -4,10 +4,20 @@ use std::time::Duration;
 
 use xks_backend_pkcs11::{OpenError, Pkcs11Backend};
 use xks_core::{BackendErrorKind, Encrypted, HealthStatus};
-use xks_pkcs11_fixture::{Function, Profile, Shim, When, own_process, sys::CKR_SESSION_HANDLE_INVALID};
+use xks_pkcs11_fixture::{
+    Function, KeyTemplate, Permission, Profile, Shim, When, own_process, sys::CKR_SESSION_HANDLE_INVALID,
+};
 
 use super::{KEYS, Scene, make_keys};
-use crate::support::{assert_fails, copy, decrypt, encrypt, run, vendor_config, wait_until};
+use crate::checks::VALUE;
+use crate::support::{TOKEN, assert_fails, copy, decrypt, encrypt, run, vendor_config, wait_until};
+
+const CRYPT: [Function; 4] = [
+    Function::C_EncryptInit,
+    Function::C_Encrypt,
+    Function::C_DecryptInit,
+    Function::C_Decrypt,
+];
 
 /// DEC-3: ciphertexts that somebody has changed are invalid, whatever the module's code for it; and however many are
 /// sent, others are served meanwhile, and nobody takes them for a failure of the device.
@@ -56,12 +66,7 @@ fn that_clients_send_as_a_session_goes() {
         let (backend, shim) = (&*scene.backend, &scene.shim);
         let encrypted = run(encrypt(backend, KEYS[0], b"plaintext")).unwrap();
         let mut wrong = Vec::new();
-        for function in [
-            Function::C_EncryptInit,
-            Function::C_Encrypt,
-            Function::C_DecryptInit,
-            Function::C_Decrypt,
-        ] {
+        for function in CRYPT {
             for after in 0.. {
                 let before = shim.counters().injected;
                 shim.fail(function, CKR_SESSION_HANDLE_INVALID, When::once().after(after));
@@ -81,6 +86,54 @@ fn that_clients_send_as_a_session_goes() {
         // Those that the module said were gone.
         shim.close_sessions();
         run(decrypt(backend, KEYS[0], &encrypted)).unwrap();
+        scene.end();
+    });
+}
+
+/// The same while all sessions are closed, and with them go the login and every handle: for a key that may encrypt, and for
+/// one that may not.
+#[test]
+fn that_clients_send_as_all_sessions_go() {
+    own_process("faults::bits::that_clients_send_as_all_sessions_go", |hsm| {
+        const DECRYPTS: &str = "decrypts";
+        make_keys(hsm);
+        hsm.key(
+            TOKEN,
+            &KeyTemplate::aes256(DECRYPTS).value(VALUE).may_not(Permission::Encrypt),
+        );
+        let shim = Shim::load();
+        let scene = Scene::again(&shim, Profile::SoftHsm, |config| {
+            config.sessions(1).deadline(Duration::from_secs(5))
+        });
+        let backend = &*scene.backend;
+        let encrypted = run(encrypt(backend, KEYS[0], b"plaintext")).unwrap();
+        let mut wrong = Vec::new();
+        for key in [KEYS[0], DECRYPTS] {
+            for function in CRYPT {
+                for after in 0..4 {
+                    let changed = change(&encrypted, 0);
+                    let outcome = std::thread::scope(|scope| {
+                        shim.hang(function, When::once().after(after));
+                        let request = scope.spawn(|| run(decrypt(backend, key, &changed)));
+                        let is_held = || shim.counters().hung == 1;
+                        while !request.is_finished() && !is_held() {
+                            std::thread::sleep(Duration::from_millis(1));
+                        }
+                        shim.close_sessions();
+                        shim.release();
+                        request.join().unwrap()
+                    });
+                    let kind = outcome.map(drop).map_err(|error| error.kind());
+                    if kind != Err(BackendErrorKind::InvalidCiphertext) {
+                        wrong.push((key, function.name(), after, kind));
+                    }
+                    shim.clear();
+                    // The attendant may have met with the same.
+                    wait_until("the token", || run(decrypt(backend, key, &encrypted)).is_ok());
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:?}");
         scene.end();
     });
 }

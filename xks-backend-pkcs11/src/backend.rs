@@ -112,7 +112,7 @@ impl Pkcs11Backend {
         let module = Module::acquire(load, &config.module, config.parameters.as_deref(), &bell)?;
         let token = Arc::new(Token::new(config, Arc::clone(&module), Arc::clone(&bell)));
         let mut attendant = Attendant::new(Arc::clone(&token));
-        let connected = match attendant.connect() {
+        let connected = match attendant.begin() {
             Err(error) if is_tolerable(&error) => {
                 tracing::warn!(%error, "the token does not work yet: it is waited for");
                 attendant.go_down(&error);

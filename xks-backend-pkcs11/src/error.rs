@@ -190,6 +190,18 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// What SoftHSM2 says while another process writes to a token, as each login does.
+    pub(crate) fn may_be_momentary(&self) -> bool {
+        match self {
+            Self::NoToken { .. } => true,
+            Self::Call(error) => matches!(
+                error.code().0,
+                ckr::CKR_GENERAL_ERROR | ckr::CKR_USER_PIN_NOT_INITIALIZED
+            ),
+            _ => false,
+        }
+    }
+
     /// Whether the same attempt may go well later, without anybody changing the configuration.
     pub(crate) const fn may_pass(&self) -> bool {
         match self {

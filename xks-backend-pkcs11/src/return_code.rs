@@ -114,9 +114,10 @@ impl ReturnCode {
                 | ckr::CKR_PIN_INVALID
                 | ckr::CKR_PIN_LEN_RANGE
                 | ckr::CKR_PIN_EXPIRED
-                | ckr::CKR_PIN_LOCKED
-                | ckr::CKR_USER_PIN_NOT_INITIALIZED,
+                | ckr::CKR_PIN_LOCKED,
             ) => Verdict::PinRefused,
+            // No PIN was looked at, so that none is locked. SoftHSM2 says so while another process writes to the token.
+            (Login, ckr::CKR_USER_PIN_NOT_INITIALIZED) => Verdict::Unwell,
 
             // NSS says KEY_TYPE_INCONSISTENT for a usage that is not permitted.
             (
@@ -374,7 +375,7 @@ mod tests {
             CKR_PIN_LOCKED,
         ];
         assert_verdict(&[Login], &codes, Verdict::PinRefused);
-        assert_verdict(&[Login], &[CKR_USER_PIN_NOT_INITIALIZED], Verdict::PinRefused);
+        assert_verdict(&[Login], &[CKR_USER_PIN_NOT_INITIALIZED], Verdict::Unwell);
     }
 
     #[test]

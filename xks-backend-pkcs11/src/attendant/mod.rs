@@ -36,6 +36,9 @@ const LAST_CALLS: Duration = Duration::from_millis(250);
 /// How long keys are looked at again at a time.
 const REFRESHING: Duration = Duration::from_millis(500);
 
+/// How often a token is tried at the start.
+const MOST_BEGINNINGS: u32 = 4;
+
 /// How often a slow token is tested, at the most.
 const SLOW: Duration = Duration::from_secs(1);
 
@@ -69,6 +72,22 @@ impl Attendant {
             began_anew: None,
             is_wedged: false,
         }
+    }
+
+    /// The first connection. Where an attempt may have met with a write of another process, there are a few more, each after
+    /// the module has been initialized anew, if that may be: SoftHSM2 keeps to what it saw of its tokens then.
+    pub(crate) fn begin(&mut self) -> Result<(), OpenError> {
+        for _ in 1..MOST_BEGINNINGS {
+            match self.connect() {
+                Err(error) if error.may_be_momentary() => tracing::debug!(%error, "the token is looked for once more"),
+                connected => return connected,
+            }
+            thread::sleep(A_MOMENT);
+            if let Err(problem) = self.token.module.reinitialize(self.generation, LAST_CALLS) {
+                tracing::debug!(%problem, "the PKCS#11 module is not initialized anew");
+            }
+        }
+        self.connect()
     }
 
     /// Until the bell is stopped.

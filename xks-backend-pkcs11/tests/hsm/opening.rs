@@ -331,3 +331,19 @@ fn tokens_without_serial_numbers_have_names_too() {
         assert_eq!(run(backend.health()).unwrap().members()[0].id(), "hsm-a");
     });
 }
+
+/// Whoever logs in writes to a SoftHSM2 token, which tells others nothing of itself for that moment.
+#[test]
+fn many_may_be_opened_at_once() {
+    own_process("opening::many_may_be_opened_at_once", |hsm| {
+        hsm.token(TOKEN, PIN);
+        let shims: Vec<_> = (0..4).map(|_| Shim::copy()).collect();
+        for _ in 0..25 {
+            std::thread::scope(|scope| {
+                for shim in &shims {
+                    scope.spawn(|| drop(open(config(shim.path()))));
+                }
+            });
+        }
+    });
+}

@@ -8,7 +8,7 @@ use xks_pkcs11_fixture::{
     Function, KeyTemplate, Permission, Profile, Shim, When, own_process, sys::CKR_SESSION_HANDLE_INVALID,
 };
 
-use super::{KEYS, Scene, make_keys};
+use super::{KEYS, Scene, make_keys, wait_for_silence};
 use crate::checks::VALUE;
 use crate::support::{TOKEN, assert_fails, copy, decrypt, encrypt, run, vendor_config, wait_until};
 
@@ -128,8 +128,9 @@ fn that_clients_send_as_all_sessions_go() {
                         wrong.push((key, function.name(), after, kind));
                     }
                     shim.clear();
-                    // The attendant may have met with the same.
+                    // The attendant has met with the same.
                     wait_until("the token", || run(decrypt(backend, key, &encrypted)).is_ok());
+                    wait_for_silence(&shim, Duration::from_millis(20));
                 }
             }
         }

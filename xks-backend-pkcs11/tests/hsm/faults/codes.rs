@@ -134,11 +134,6 @@ pub(super) const fn blames_the_ciphertext(function: Function, code: CK_RV) -> bo
 pub(super) const fn is_refusal(code: CK_RV) -> bool {
     matches!(
         code,
-        CKR_PIN_INCORRECT
-            | CKR_PIN_INVALID
-            | CKR_PIN_LEN_RANGE
-            | CKR_PIN_EXPIRED
-            | CKR_PIN_LOCKED
-            | CKR_USER_PIN_NOT_INITIALIZED
+        CKR_PIN_INCORRECT | CKR_PIN_INVALID | CKR_PIN_LEN_RANGE | CKR_PIN_EXPIRED | CKR_PIN_LOCKED
     )
 }

@@ -145,6 +145,16 @@ impl Scene {
     }
 }
 
+/// Waits until nothing has been called for so long: the attendant is through with what it was rung for.
+fn wait_for_silence(shim: &Shim, quiet: Duration) {
+    let mut before = shim.counters();
+    wait_until("silence", || {
+        std::thread::sleep(quiet);
+        let now = shim.counters();
+        std::mem::replace(&mut before, now.clone()) == now
+    });
+}
+
 /// The token and the keys of the traffic.
 pub(crate) fn make_keys(hsm: &SoftHsm) {
     hsm.token(TOKEN, PIN);

@@ -1,7 +1,7 @@
 //! Any code from any function that a request may call, once: the request ends with the right answer or with an error
 //! that is true, and the next one succeeds.
 
-use std::{thread::sleep, time::Duration};
+use std::time::Duration;
 
 use xks_backend_pkcs11::{Config, KeyName, ReturnCode};
 use xks_core::BackendErrorKind as Kind;
@@ -10,7 +10,7 @@ use xks_pkcs11_fixture::{Function, Profile, Shim, SoftHsm, When, own_process, sy
 use super::{
     KEYS, Scene,
     codes::{self, CODES},
-    make_keys,
+    make_keys, wait_for_silence,
 };
 use crate::support::{copy, decrypt, encrypt, id, metadata, round_trip, wait_until};
 
@@ -123,7 +123,10 @@ fn sweep(hsm: &SoftHsm, profile: Profile) {
         let next = || runtime.block_on(round_trip(backend, next, b"next"));
         if case.has_token_tested() {
             wait_until("the next request", || next().is_ok());
-            wait_for_silence(&shim, case.step);
+            wait_for_silence(
+                &shim,
+                Duration::from_millis(if case.step == Step::LogIn { 5 } else { 50 }),
+            );
         } else if let Err(error) = next() {
             wrong.push(format!("{}: and the next request: {error:?}", case.text()));
         }
@@ -134,17 +137,6 @@ fn sweep(hsm: &SoftHsm, profile: Profile) {
     shim.close_sessions();
     runtime.block_on(round_trip(backend, KEYS[0], b"last")).unwrap();
     scene.end();
-}
-
-/// Waits until nothing has been called for a while.
-fn wait_for_silence(shim: &Shim, step: Step) {
-    let millis = if step == Step::LogIn { 5 } else { 50 };
-    let mut before = shim.counters();
-    wait_until("silence", || {
-        sleep(Duration::from_millis(millis));
-        let now = shim.counters();
-        std::mem::replace(&mut before, now.clone()) == now
-    });
 }
 
 fn alias(config: Config, number: usize, step: Step) -> Config {

@@ -74,9 +74,13 @@ impl Place {
         self.session = None;
     }
 
-    /// Closes the session when there is another: with the last one of a process its login ends. If none is to be had, the
-    /// place is empty.
+    /// Closes the session, if there is one, when there is another: with the last one of a process its login ends. If none is
+    /// to be had, the place is empty.
     pub(crate) fn renew(&mut self, access: &Access<'_>, slot: ck::CK_SLOT_ID, read_write: bool) {
+        if self.opened(access).is_none() {
+            self.forget();
+            return;
+        }
         let another = access.open_session(slot, read_write).ok();
         self.close(access);
         self.session = another.map(|handle| Session::new(handle, access.generation()));

@@ -9,6 +9,9 @@ use crate::{pool::Load, token::Token};
 /// HLT-3: what is older is not told any more.
 const OLDEST: Duration = Duration::from_secs(60);
 
+/// What a busy machine may add.
+const A_SECOND: Duration = Duration::from_secs(1);
+
 /// What came out of a test.
 #[derive(Clone, Debug)]
 pub(crate) struct Checkup {
@@ -31,16 +34,23 @@ pub(crate) fn status(token: &Token, load: &Load) -> (HealthStatus, Option<String
         let why = "requests fail, although the test of the token succeeds";
         return (HealthStatus::Unavailable, Some(why.to_owned()));
     }
-    judge(
-        token.checkup().as_ref(),
-        Instant::now(),
-        load,
-        token.config.latency_bound,
-    )
+    let bounds = Bounds {
+        latency: token.config.latency_bound,
+        silence: (token.config.health_interval + A_SECOND).saturating_add(token.config.deadline),
+    };
+    judge(token.checkup().as_ref(), Instant::now(), load, bounds)
+}
+
+/// What a token that works keeps to.
+#[derive(Clone, Copy)]
+struct Bounds {
+    latency: Duration,
+    /// So long after a test there is another, or it hangs.
+    silence: Duration,
 }
 
 /// What the last test of a token that is connected is worth.
-fn judge(checkup: Option<&Checkup>, now: Instant, load: &Load, bound: Duration) -> (HealthStatus, Option<String>) {
+fn judge(checkup: Option<&Checkup>, now: Instant, load: &Load, bounds: Bounds) -> (HealthStatus, Option<String>) {
     let unavailable = |why: &str| (HealthStatus::Unavailable, Some(why.to_owned()));
     let degraded = |why: String| (HealthStatus::Degraded, Some(why));
     let Some(checkup) = checkup.filter(|checkup| now.saturating_duration_since(checkup.at) <= OLDEST) else {
@@ -49,10 +59,14 @@ fn judge(checkup: Option<&Checkup>, now: Instant, load: &Load, bound: Duration) 
     if load.is_stuck {
         return unavailable("every call of the module hangs");
     }
+    let is_long_ago = |at| now.saturating_duration_since(at) > bounds.silence;
+    if load.written_off > 0 && is_long_ago(checkup.at) && load.done.is_none_or(is_long_ago) {
+        return unavailable("calls of the module hang, and so does the test of the token");
+    }
     if load.written_off > 0 {
         return degraded(format!("{} calls have not returned", load.written_off));
     }
-    if checkup.latency > bound {
+    if checkup.latency > bounds.latency {
         return degraded(format!("a test operation took {:?}", checkup.latency));
     }
     if !checkup.is_deep {
@@ -102,6 +116,11 @@ mod tests {
     use super::*;
     use HealthStatus::{Active, Degraded, Unavailable};
 
+    const BOUNDS: Bounds = Bounds {
+        latency: Duration::from_millis(100),
+        silence: Duration::from_secs(10),
+    };
+
     /// HLT-3: what a test has come to is not told any more after 60 seconds.
     #[test]
     fn a_test_grows_old() {
@@ -112,7 +131,7 @@ mod tests {
         };
         let status = |checkup, seconds| {
             let now = Instant::now() + Duration::from_secs(seconds);
-            judge(checkup, now, &Load::default(), Duration::from_millis(100)).0
+            judge(checkup, now, &Load::default(), BOUNDS).0
         };
         assert_eq!(status(Some(&checkup), 59), Active);
         assert_eq!(status(Some(&checkup), 61), Unavailable);
@@ -127,8 +146,7 @@ mod tests {
             latency: Duration::from_millis(1),
             is_deep: true,
         };
-        let bound = Duration::from_millis(100);
-        let status = |checkup: &Checkup, load: &Load| judge(Some(checkup), Instant::now(), load, bound).0;
+        let status = |checkup: &Checkup, load: &Load| judge(Some(checkup), Instant::now(), load, BOUNDS).0;
         let idle = Load::default();
         assert_eq!(status(&well, &idle), Active);
         let slow = Checkup {
@@ -142,5 +160,29 @@ mod tests {
         assert_eq!(status(&well, &load), Degraded);
         load.is_stuck = true;
         assert_eq!(status(&well, &load), Unavailable);
+    }
+    /// HLT-1: a call that hangs is one session less, unless nothing else returns either.
+    #[test]
+    fn nothing_returns() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let checkup = Checkup {
+            at: start,
+            latency: Duration::from_millis(1),
+            is_deep: true,
+        };
+        let status = |now, written_off, done| {
+            let load = Load {
+                written_off,
+                done,
+                ..Load::default()
+            };
+            judge(Some(&checkup), now, &load, BOUNDS).0
+        };
+        assert_eq!(status(after(11), 1, None), Unavailable);
+        assert_eq!(status(after(11), 1, Some(start)), Unavailable);
+        assert_eq!(status(after(11), 1, Some(after(2))), Degraded, "a request has returned");
+        assert_eq!(status(after(9), 1, None), Degraded, "the next test is not due");
+        assert_eq!(status(after(11), 0, None), Active, "nothing but the test hangs");
     }
 }

@@ -63,7 +63,8 @@
 //!
 //! # Health
 //! A thread of the backend's own [tests](Config::health_interval) the token with a key made for it (HLT-1), and health
-//! is answered from the last test, at once. A test that is older than 60 seconds counts as UNAVAILABLE (HLT-3).
+//! is answered from the last test, at once. A test that is older than 60 seconds counts as UNAVAILABLE (HLT-3). A call that
+//! hangs makes a token DEGRADED; UNAVAILABLE, once every session hangs, or the next test as well while nothing returns.
 //!
 //! # The process
 //! A module is loaded once, and never unloaded. Several backends may share one. It is initialized with leave to use the

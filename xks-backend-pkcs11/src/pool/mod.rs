@@ -71,6 +71,8 @@ struct State<P> {
     pace: Pace,
     /// When a thread last took a job.
     taken: Instant,
+    /// When a job was last done in time.
+    done: Option<Instant>,
     /// When the timekeeper looks next.
     next_look: Instant,
     /// Threads whose places are not fit for one.
@@ -93,6 +95,8 @@ pub(crate) struct Load {
     pub(crate) is_stuck: bool,
     pub(crate) refused: u64,
     pub(crate) timed_out: u64,
+    /// When a job was last done in time, on threads.
+    pub(crate) done: Option<Instant>,
 }
 
 /// The measures of a pool.
@@ -129,6 +133,7 @@ impl<P: 'static> Pool<P> {
                 busy: 0,
                 pace: Pace::default(),
                 taken: now(),
+                done: None,
                 next_look: now(),
                 resting: 0,
                 threads: 0,
@@ -182,6 +187,7 @@ impl<P: 'static> Pool<P> {
             is_stuck: state.is_stuck(),
             refused: state.refused,
             timed_out: state.timed_out,
+            done: state.done,
             ..Load::default()
         };
         for worker in &state.workers {

@@ -38,6 +38,7 @@ pub(super) enum Replaced {
 /// What became of something that a worker did.
 #[derive(Clone, Copy)]
 struct Done {
+    at: Instant,
     took: Duration,
     /// It took so long that the thread was given up.
     written_off: Option<Replaced>,
@@ -61,8 +62,10 @@ impl Worker {
         work();
         let mut call = self.call();
         let since = call.running.take().map(|(since, _)| since);
+        let at = now();
         Done {
-            took: since.map_or(Duration::ZERO, |since| now().saturating_duration_since(since)),
+            at,
+            took: since.map_or(Duration::ZERO, |since| at.saturating_duration_since(since)),
             written_off: call.written_off.take(),
         }
     }
@@ -75,9 +78,12 @@ impl Worker {
 impl<P> State<P> {
     /// Takes note of a job that is done.
     fn is_through(&mut self, done: Option<Done>) {
-        if let Some(Done { took, written_off }) = done {
-            self.busy -= usize::from(written_off.is_none());
+        if let Some(Done { at, took, written_off }) = done {
             self.pace.note(took);
+            if written_off.is_none() {
+                self.busy -= 1;
+                self.done = Some(at);
+            }
         }
     }
 }

@@ -148,6 +148,42 @@ fn several_calls() {
     });
 }
 
+/// Everything hangs, and there is one request now and then: health does not wait until all sessions are lost. While others
+/// are served, it is another matter.
+#[test]
+fn all_calls_of_few() {
+    own_process("faults::hung::all_calls_of_few", |hsm| {
+        let scene = Scene::new(hsm, |config| {
+            config.deadline(DEADLINE).health_interval(Duration::from_millis(100))
+        });
+        // Nobody else is there, so this is the attendant's.
+        scene.shim.hang(Function::C_Decrypt, When::once());
+        scene.shim.wait_until("the test hangs", |counters| counters.hung == 1);
+        let traffic = scene.traffic(2);
+        scene.shim.hang(Function::C_Decrypt, When::once());
+        wait_until("a call is written off", || scene.status().written_off > 0);
+        let start = Instant::now();
+        while start.elapsed() < DEADLINE + Duration::from_secs(2) {
+            assert_eq!(scene.health(), HealthStatus::Degraded);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        traffic.stop();
+        scene.shim.release();
+        scene.wait_for_health(HealthStatus::Active);
+
+        scene
+            .shim
+            .hang(Function::C_Encrypt | Function::C_Decrypt, When::always());
+        let (_, outcome) = timed(&scene.backend, KEYS[0]);
+        assert_eq!(outcome.unwrap_err().kind(), BackendErrorKind::Timeout);
+        scene.wait_for_health(HealthStatus::Unavailable);
+        assert_eq!(scene.status().written_off, 1, "others are left");
+        scene.shim.release();
+        scene.wait_for_health(HealthStatus::Active);
+        scene.end();
+    });
+}
+
 /// Everything hangs: what is in the module and in the queue is answered at the deadline, what comes later is answered
 /// `Unavailable` at once, health is UNAVAILABLE and told at once. As soon as calls return, requests are served.
 #[test]

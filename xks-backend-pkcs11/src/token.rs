@@ -56,6 +56,8 @@ pub(crate) struct Token {
     iv_fault: OnceLock<&'static str>,
     /// Failures of the device since the last request that succeeded, or since the token was connected.
     unwell: AtomicU32,
+    /// All failures that were surely the device's, since the start.
+    troubles: AtomicU64,
     /// A request has succeeded since this was last asked.
     is_proved: AtomicBool,
 }
@@ -87,6 +89,7 @@ impl Token {
             pin_refused: Mutex::default(),
             iv_fault: OnceLock::new(),
             unwell: AtomicU32::new(0),
+            troubles: AtomicU64::new(0),
             is_proved: AtomicBool::new(false),
         }
     }
@@ -239,8 +242,18 @@ impl Token {
         self.unwell.load(Ordering::Relaxed) >= DOUBTFUL
     }
 
+    /// How often the device has failed, for whomever.
+    pub(crate) fn troubles(&self) -> u64 {
+        self.troubles.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_trouble(&self) {
+        self.troubles.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Counts a failure of the device, and has the token tested when there are several in a row.
     pub(crate) fn note_unwell(&self, error: &CallError) {
+        self.note_trouble();
         let count = self.unwell.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         tracing::debug!(%error, count, "the device failed");
         if count.is_multiple_of(ALARMING) {

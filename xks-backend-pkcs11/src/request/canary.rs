@@ -1,6 +1,7 @@
 //! Whether a decryption has failed because of its ciphertext or because of the module, where the module's code does not
 //! tell: a canary is encrypted and decrypted, and lives or does not.
 
+use cryptoki_sys as ck;
 use xks_core::{BackendError, BackendErrorKind, KeyId, KeyUsage};
 
 use super::{Tried, failure};
@@ -12,6 +13,10 @@ use crate::{
     session::Place,
     token::Token,
 };
+
+/// A trouble that has just passed leaves no trace for the canary. What fails so often, each time with a token that is well
+/// right after, and while nobody else has met with a trouble, is the ciphertext.
+const PROOFS: u32 = 3;
 
 /// What is encrypted, and its additional authenticated data.
 const CANARY: &[u8] = b"xks canary";
@@ -27,16 +32,24 @@ impl Token {
         tried: &mut Tried,
     ) -> Result<bool, BackendError> {
         let canary = match self.ask_canary(place, key) {
-            // A trouble that has just passed leaves no trace for the canary. What fails again, between two canaries that
-            // sing, is the ciphertext.
-            Ok(true) if tried.ambiguous.first() => return Ok(true),
-            Ok(true) => return Err(BackendError::invalid_ciphertext()),
+            Ok(true) => {
+                tried.ambiguous += 1;
+                return if tried.ambiguous < PROOFS {
+                    Ok(true)
+                } else if self.troubles() == tried.troubles {
+                    Err(BackendError::invalid_ciphertext())
+                } else {
+                    Err(failure(Verdict::Unwell, error))
+                };
+            }
             Ok(false) => return Err(failure(Verdict::Unwell, error)),
             Err(setback) => self.failed_call(setback)?,
         };
         match self.config.quirks.verdict(&canary) {
             // What the request had is gone since, and has to be had again, for either of them.
-            verdict @ (Verdict::NewSession | Verdict::LogInAgain | Verdict::SearchAgain) => {
+            verdict @ (Verdict::NewSession | Verdict::LogInAgain | Verdict::SearchAgain)
+                if canary.code().0 != ck::CKR_GENERAL_ERROR =>
+            {
                 let is_mended = self.mend(place, id, key, &canary, verdict, tried)?;
                 if is_mended {
                     Ok(true)

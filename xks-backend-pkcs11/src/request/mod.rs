@@ -102,11 +102,14 @@ impl Token {
         usage: Option<KeyUsage>,
         mut work: impl FnMut(&Access<'_>, &mut Session, &Key) -> Result<T, Setback>,
     ) -> Result<T, BackendError> {
-        let mut tried = Tried::default();
+        let mut tried = Tried::after(self.troubles());
         loop {
             let mut used = None;
             let setback = match self.attempt(place, id, deadline, usage, &mut used, &mut work) {
                 Ok(done) => {
+                    if tried.ambiguous > 0 {
+                        self.note_trouble(); // for the ciphertext is a good one
+                    }
                     // Metadata may have come from the cache, which proves nothing.
                     if usage.is_some() {
                         self.note_well();
@@ -268,6 +271,9 @@ impl Token {
                 if let Some(key) = key {
                     self.keys.forget(id, key.handle);
                 }
+                if error.code().0 == ck::CKR_GENERAL_ERROR {
+                    self.note_trouble(); // it may be the device's
+                }
                 if tried.search.first() {
                     return Ok(true);
                 }
@@ -335,7 +341,19 @@ struct Tried {
     session: Once,
     login: Once,
     unwell: Once,
-    ambiguous: Once,
+    /// How often a failure was ambiguous, and the token well right after.
+    ambiguous: u32,
+    /// The troubles of the token when the request began.
+    troubles: u64,
+}
+
+impl Tried {
+    fn after(troubles: u64) -> Self {
+        Self {
+            troubles,
+            ..Self::default()
+        }
+    }
 }
 
 #[derive(Default)]

@@ -8,7 +8,8 @@ use std::{
 use xks_core::{BackendErrorKind, HealthStatus};
 use xks_pkcs11_fixture::{Function, Functions, Profile, Shim, SoftHsm, When, own_process, sys::*};
 
-use super::{BOTH, Scene, codes::STORMS, make_keys};
+use super::{BOTH, KEYS, Scene, codes::STORMS, make_keys};
+use crate::support::{assert_fails, decrypt, encrypt, run};
 
 /// What the owner of an HSM waits for the first right answer at most, after a storm has ended; more than the second
 /// that it should be, for busy machines.
@@ -128,6 +129,37 @@ fn that_are_short() {
             tally.assert_only(&[BackendErrorKind::Unavailable]);
             scene.end();
         }
+    });
+}
+
+/// A good ciphertext is struck each time that it is tried, and no proof in between: if somebody else has met with a failing
+/// device meanwhile, it is not taken for a bad one.
+#[test]
+fn that_strike_one_and_the_same() {
+    own_process("faults::storms::that_strike_one_and_the_same", |hsm| {
+        let scene = Scene::new(hsm, |config| {
+            config.sessions(2).health_interval(Duration::from_secs(30))
+        });
+        let (backend, shim) = (&*scene.backend, &scene.shim);
+        let encrypted = run(encrypt(backend, KEYS[0], b"plaintext")).unwrap();
+        shim.fail(Function::C_Decrypt, CKR_GENERAL_ERROR, When::once());
+        shim.hang(Function::C_EncryptInit, When::once());
+        let outcome = std::thread::scope(|scope| {
+            let request = scope.spawn(|| run(decrypt(backend, KEYS[0], &encrypted)));
+            shim.wait_until("the first proof", |counters| counters.hung == 1);
+            shim.fail(Function::C_DecryptInit, CKR_DEVICE_ERROR, When::once());
+            run(decrypt(backend, KEYS[0], &encrypted)).unwrap();
+            // The decryption that is tried again, but not those of the proofs.
+            for after in [1, 3] {
+                shim.fail(Function::C_Decrypt, CKR_GENERAL_ERROR, When::once().after(after));
+            }
+            shim.release();
+            request.join().unwrap()
+        });
+        assert_fails(outcome, BackendErrorKind::Unavailable);
+        assert_eq!(shim.counters().injected, 4, "all that was to strike");
+        run(decrypt(backend, KEYS[0], &encrypted)).unwrap();
+        scene.end();
     });
 }
 

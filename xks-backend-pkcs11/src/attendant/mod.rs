@@ -114,6 +114,10 @@ impl Attendant {
                 Wake::Rung | Wake::Time => self.recover(),
             }
         }
+        // They would outlive a backend whose module is another component's.
+        if let Some(access) = self.token.module.enter() {
+            self.token.module.close_the_unclosed(&access);
+        }
         self.token.disconnected("the backend was shut down".to_owned());
     }
 

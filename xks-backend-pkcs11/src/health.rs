@@ -59,11 +59,11 @@ fn judge(checkup: Option<&Checkup>, now: Instant, load: &Load, bounds: Bounds) -
     if load.is_stuck {
         return unavailable("every call of the module hangs");
     }
-    let is_long_ago = |at| now.saturating_duration_since(at) > bounds.silence;
-    if load.written_off > 0 && is_long_ago(checkup.at) && load.done.is_none_or(is_long_ago) {
-        return unavailable("calls of the module hang, and so does the test of the token");
-    }
     if load.written_off > 0 {
+        let is_long_ago = |at| now.saturating_duration_since(at) > bounds.silence;
+        if is_long_ago(checkup.at) && load.done.is_none_or(is_long_ago) {
+            return unavailable("calls of the module hang, and so does the test of the token");
+        }
         return degraded(format!("{} calls have not returned", load.written_off));
     }
     if checkup.latency > bounds.latency {

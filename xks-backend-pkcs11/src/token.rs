@@ -56,7 +56,7 @@ pub(crate) struct Token {
     iv_fault: OnceLock<&'static str>,
     /// Failures of the device since the last request that succeeded, or since the token was connected.
     unwell: AtomicU32,
-    /// All failures that were surely the device's, since the start.
+    /// All failures that are not a ciphertext's, since the start.
     troubles: AtomicU64,
     /// A request has succeeded since this was last asked.
     is_proved: AtomicBool,
@@ -242,11 +242,12 @@ impl Token {
         self.unwell.load(Ordering::Relaxed) >= DOUBTFUL
     }
 
-    /// How often the device has failed, for whomever.
+    /// How often the device has failed, for whomever. While this grows, no failure is taken for a ciphertext's.
     pub(crate) fn troubles(&self) -> u64 {
         self.troubles.load(Ordering::Relaxed)
     }
 
+    /// Counts a failure that need not be the device's: nothing is tested because of it.
     pub(crate) fn note_trouble(&self) {
         self.troubles.fetch_add(1, Ordering::Relaxed);
     }

@@ -31,8 +31,7 @@ pub(crate) struct Api {
     pub(crate) service: XksService,
     /// One a minute for each reason that a handshake fails for.
     pub(crate) complaints: DefaultKeyedRateLimiter<&'static str>,
-    /// Where health has no listener of its own.
-    pub(crate) health: Option<Arc<Health>>,
+    pub(crate) health: Arc<Health>,
 }
 
 impl Api {
@@ -90,7 +89,7 @@ impl Api {
     }
 
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Either<Full<Bytes>, ResponseBody>> {
-        if let Some(answer) = self.health.as_ref().and_then(|health| health.answer(&request)) {
+        if let Some(answer) = self.health.answer_on_api(&request) {
             return answer.map(Either::Left);
         }
         self.service.handle(request).await.map(Either::Right)

@@ -41,26 +41,44 @@ impl Health {
         self.is_stopping.store(true, Ordering::Relaxed);
     }
 
-    /// The answer, if the path is one of health.
+    /// Returns the answer, if the path is one of health.
     pub(crate) fn answer<B>(&self, request: &Request<B>) -> Option<Response<Full<Bytes>>> {
         let path = request.uri().path();
-        let (status, text) = if path == self.settings.readiness_path {
-            match self.is_ready() {
-                true => (StatusCode::OK, "ready\n"),
-                false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
-            }
+        let response = if path == self.settings.readiness_path {
+            self.readiness()
         } else if path == self.settings.liveness_path {
-            (StatusCode::OK, "alive\n")
+            plain(StatusCode::OK, "alive\n")
         } else {
             return None;
         };
-        if *request.method() != Method::GET && *request.method() != Method::HEAD {
-            let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "use GET\n");
-            let allowed = HeaderValue::from_static("GET, HEAD");
-            response.headers_mut().insert(header::ALLOW, allowed);
+        if is_check(request.method()) {
             return Some(response);
         }
-        Some(plain(status, text))
+        let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "use GET\n");
+        let allowed = HeaderValue::from_static("GET, HEAD");
+        response.headers_mut().insert(header::ALLOW, allowed);
+        Some(response)
+    }
+
+    /// Returns the answer on the API's own port, if the request is none of the API: the paths of health are there unless
+    /// health has a listener of its own, and `/` and `/ping` follow readiness in any case. A balancer asks for these
+    /// unless it is configured otherwise, and so does who is used to the sample proxy.
+    pub(crate) fn answer_on_api<B>(&self, request: &Request<B>) -> Option<Response<Full<Bytes>>> {
+        let of_listener = match self.settings.listen {
+            None => self.answer(request),
+            Some(_) => None,
+        };
+        of_listener.or_else(|| {
+            let is_check = is_check(request.method()) && !request.headers().contains_key(header::AUTHORIZATION);
+            (is_check && matches!(request.uri().path(), "/" | "/ping")).then(|| self.readiness())
+        })
+    }
+
+    fn readiness(&self) -> Response<Full<Bytes>> {
+        match self.is_ready() {
+            true => plain(StatusCode::OK, "ready\n"),
+            false => plain(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+        }
     }
 
     /// Looks at the key managers again and again.
@@ -104,6 +122,10 @@ impl Health {
             }
         }
     }
+}
+
+fn is_check(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
 }
 
 /// At every path that a listener does not serve.

@@ -103,7 +103,7 @@ impl Server {
             http: Http::new(patience, phase.subscribe()),
             service,
             complaints: RateLimiter::keyed(Quota::per_minute(NonZeroU32::MIN)),
-            health: self.addresses.health.is_none().then(|| Arc::clone(health)),
+            health: Arc::clone(health),
         });
         let refusing = Arc::clone(app);
         let refused = move || {

@@ -27,8 +27,32 @@ fn health_is_on_the_listener_of_the_api() {
     let server = Server::start(&settings);
     assert_eq!(fetch(server.url(), &[]), (200, "ready\n".to_owned()));
     assert_eq!(fetch(&format!("{}/is/alive", server.url()), &[]).0, 200);
-    assert_eq!(fetch(&format!("{}/ping", server.url()), &[]).0, 404);
+    assert_eq!(fetch(&format!("{}/ping", server.url()), &[]).0, 200);
     assert_eq!(server.curl().call("health", &body(&json!({})), &[]).0, 200);
+}
+
+/// TRN-7: what balancers ask for by default is answered on the API's port too, in its TLS. All else there is the API's.
+#[test]
+fn the_root_of_the_api_is_a_health_check() {
+    let settings = Site::new(&Leaf::SERVER).settings().health();
+    let server = Server::start(&settings);
+    let root = settings.file("root.pem");
+    let ask = |path: &str, more: &[&str]| {
+        let arguments = [&["--cacert", root.to_str().unwrap()], more].concat();
+        fetch(&format!("{}{path}", server.url()), &arguments)
+    };
+    for path in ["/", "/ping"] {
+        assert_eq!(ask(path, &[]), (200, "ready\n".to_owned()), "{path}");
+        assert_eq!(ask(path, &["-I", "--http1.1"]).0, 200, "{path}");
+        for more in [&["-H", "authorization: AWS4-HMAC-SHA256"][..], &["-d", "{}"]] {
+            let (status, text) = ask(path, more);
+            assert_eq!(status, 404, "{path} {more:?}");
+            assert!(text.contains("InvalidUriPathException"), "{path} {more:?}: {text}");
+        }
+    }
+    for path in ["/livez", "//", "/example/tenant-a/", "/example/tenant-a/ping"] {
+        assert_eq!(ask(path, &[]).0, 404, "{path}");
+    }
 }
 
 /// TRN-7, HLT-1: not ready while no key manager works, alive all the same, and ready again when one does.
@@ -39,10 +63,13 @@ fn readiness_follows_the_key_managers() {
     let server = token.serve(&settings);
     assert_eq!(server.readiness(), 200);
     let liveness = server.health_url().replace("/ping", "/livez");
+    let on_api = || ["/", "/ping"].map(|path| fetch(&format!("{}{path}", server.url()), &[]).0);
+    assert_eq!(on_api(), [200, 200]);
     let (here, away) = (token.folder.path().join("tokens"), token.folder.path().join("away"));
     fs::rename(&here, &away).unwrap();
     wait_until("readiness goes down", || server.readiness() == 503);
     assert_eq!(fetch(&liveness, &[]).0, 200);
+    assert_eq!(on_api(), [503, 503]);
     fs::rename(&away, &here).unwrap();
     wait_until("readiness comes back", || server.readiness() == 200);
     assert_eq!(server.curl().call("keys/known/metadata", &body(&json!({})), &[]).0, 200);

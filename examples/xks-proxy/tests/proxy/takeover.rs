@@ -91,6 +91,25 @@ fn an_old_file_serves_an_old_token() {
     }
 }
 
+/// TRN-7: the sample proxy answers `/ping` on its API's port, beside `port_http_ping`.
+#[test]
+fn the_port_of_the_api_answers_health_checks() {
+    let token = Token::new();
+    // At an address that no other test has.
+    let old = Old::new("softhsm")
+        .with("ip = \"127.0.0.1\"", "ip = \"127.0.0.79\"")
+        .with("port_http_ping = 0", "port_http_ping = 8079");
+    let (server, _) = served(&token, &old);
+    assert_eq!(server.health_url(), "http://127.0.0.79:8079/ping");
+    for path in ["/", "/ping"] {
+        assert_eq!(
+            fetch(&format!("{}{path}", server.url()), &[]),
+            (200, "ready\n".to_owned()),
+            "{path}"
+        );
+    }
+}
+
 /// The converted file serves the same, and what was encrypted under the old one decrypts.
 #[test]
 fn a_converted_file_goes_on_where_the_old_one_ended() {

@@ -8,6 +8,7 @@
 //! settings   what it is told: our format, or the sample proxy's         demo     what it serves without
 //! life       from the settings to the end                               summary  what it says of itself
 //! app        what is in force: key stores, backends, certificates       reload   replaces it
+//! expiry     when certificates end
 //! backends   the key managers           limits, described               layers around one
 //! server     phases, the end            listener, api, connection, tls  one connection and its time limits
 //! workers    the threads for connections
@@ -26,6 +27,7 @@ mod connection;
 mod credential;
 mod demo;
 mod described;
+mod expiry;
 mod health;
 mod life;
 mod limits;

@@ -17,7 +17,7 @@ use crate::{
     PIN_REFUSED, WRONG_SETTINGS,
     app::App,
     backends::{BackendError, Backends},
-    demo,
+    demo, expiry,
     health::Health,
     load,
     log::Log,
@@ -132,6 +132,8 @@ async fn live(
     }
     let (watching, watched) = (Arc::clone(&health), Arc::clone(&app));
     tokio::spawn(async move { watching.watch(&watched).await });
+    let expiring = Arc::clone(&app);
+    tokio::spawn(async move { expiry::watch(&expiring).await });
     tokio::spawn(service_manager::keep_alive());
     let ready = || {
         service_manager::ready();

@@ -14,7 +14,7 @@ use super::{
     source::Source,
     table::{Item, Table},
 };
-use crate::tls::{TlsMaterial, TlsPart};
+use crate::tls::{TlsMaterial, TlsPart, TlsProblem};
 
 /// Of the clients whose certificates are taken.
 pub(super) type RootsAndNames = (Item<PathBuf>, Vec<Item<String>>);
@@ -59,17 +59,29 @@ pub(super) fn tls(
         None => TlsMaterial::new(&chain, &key, None),
         Some(roots) => TlsMaterial::new(&chain, &key, Some((&roots?, &names))),
     };
-    let span_of = |part| match (part, &client) {
-        (TlsPart::PrivateKey, _) => private_key.span.clone(),
-        (TlsPart::ClientRoots, Some((roots, _))) => roots.span.clone(),
-        (TlsPart::CertificateChain | TlsPart::ClientRoots, _) => certificate_chain.span.clone(),
+    // Of a line in one of the files, at the line that names the file.
+    let place = |problem: &TlsProblem| {
+        let file = match (problem.part, &client) {
+            (TlsPart::PrivateKey, _) => &private_key,
+            (TlsPart::ClientRoots, Some((roots, _))) => roots,
+            (TlsPart::CertificateChain | TlsPart::ClientRoots, _) => &certificate_chain,
+        };
+        let (path, text) = (file.value.display(), &problem.text);
+        let text = match problem.line {
+            Some(line) => format!("{path}, line {line}: {text}"),
+            None => format!("{path}: {text}"),
+        };
+        (file.span.clone(), text)
+    };
+    let say = |report: fn(&Source<'_>, Range<usize>, String), problems: &[TlsProblem]| {
+        for (span, text) in problems.iter().map(place) {
+            report(source, span, text);
+        }
     };
     let material = material
-        .map_err(|error| source.error(span_of(error.part), error.to_string()))
+        .map_err(|problems| say(|source, span, text| source.error(span, text), &problems))
         .ok()?;
-    for doubt in material.doubts() {
-        source.warn(certificate_chain.span.clone(), doubt);
-    }
+    say(|source, span, text| source.warn(span, text), &material.doubts);
     Some(TlsSettings {
         certificate_chain: certificate_chain.value,
         private_key: private_key.value,

@@ -41,6 +41,10 @@ impl Site {
         self.identity = self.intermediate.issue(leaf);
     }
 
+    pub(crate) const fn intermediate(&self) -> &Authority {
+        &self.intermediate
+    }
+
     /// One who believes in the root alone.
     pub(crate) fn client(&self) -> ClientConfig {
         client_config(&self.root, None, rustls::ALL_VERSIONS, &[])

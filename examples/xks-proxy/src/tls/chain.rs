@@ -1,0 +1,189 @@
+//! What is to be known of certificates before they are served: their version, their order, and when they end.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use x509_parser::{certificate::X509Certificate, error::X509Error, x509::X509Version};
+
+use super::{content::Listed, pem::Fault};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A certificate that is served or believed, and its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ending {
+    /// Its subject.
+    name: String,
+    pub(super) ends: SystemTime,
+    /// Its end as a text.
+    date: String,
+}
+
+impl Ending {
+    fn of(certificate: &X509Certificate<'_>) -> Self {
+        Self {
+            name: certificate.subject().to_string(),
+            ends: time(certificate.validity().not_after.timestamp()),
+            date: certificate.validity().not_after.to_string(),
+        }
+    }
+
+    /// How near the end is: none when it is further away than a month.
+    pub(crate) fn stage(&self, now: SystemTime) -> Option<Stage> {
+        Stage::ALL.into_iter().find(|stage| self.ends <= now + stage.left())
+    }
+
+    /// What to say of it.
+    pub(crate) fn text(&self, stage: Stage) -> String {
+        let (name, date) = (&self.name, &self.date);
+        match stage {
+            Stage::Ended => format!("the certificate of {name:?} has expired: it ended on {date}; renew it"),
+            Stage::Days(days) => format!("the certificate of {name:?} ends within {days} days, on {date}: renew it"),
+        }
+    }
+
+    /// When the next stage begins; none after the last one.
+    pub(crate) fn next_stage(&self, now: SystemTime) -> Option<SystemTime> {
+        let begins = Stage::ALL
+            .into_iter()
+            .rev()
+            .filter_map(|stage| self.ends.checked_sub(stage.left()));
+        begins.into_iter().find(|begins| *begins > now)
+    }
+}
+
+/// How near the end of a certificate is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    Ended,
+    Days(u32),
+}
+
+impl Stage {
+    /// From the last to the first.
+    const ALL: [Self; 5] = [
+        Self::Ended,
+        Self::Days(1),
+        Self::Days(7),
+        Self::Days(14),
+        Self::Days(30),
+    ];
+
+    fn left(self) -> Duration {
+        match self {
+            Self::Ended => Duration::ZERO,
+            Self::Days(days) => DAY * days,
+        }
+    }
+}
+
+/// What a chain of a server comes to.
+pub(super) struct Inspected {
+    /// Of each certificate, the server's own first.
+    pub(super) endings: Vec<Ending>,
+    /// What a client may object to.
+    pub(super) doubts: Vec<Fault>,
+}
+
+/// Looks at a server's chain.
+///
+/// # Errors
+/// The server's own certificate is of a version that no client takes.
+pub(super) fn inspect(chain: &[Listed], now: SystemTime) -> Result<Inspected, Fault> {
+    let parsed: Vec<_> = chain
+        .iter()
+        .filter_map(|listed| Some((listed.line, listed.parsed()?)))
+        .collect();
+    let mut doubts = Vec::new();
+    if let Some((line, own)) = parsed.first() {
+        if own.version() != X509Version::V3 {
+            let wrong = format!(
+                "the certificate is X.509 version {}: TLS takes version 3, which is what issues with extensions \
+                 (`openssl x509 -extfile`, with a subjectAltName)",
+                own.version().0 + 1
+            );
+            return Err(Fault::new(*line, wrong));
+        }
+        if own.subject_alternative_name().ok().flatten().is_none() {
+            let doubt = "the certificate names no host: it has no subject alternative name";
+            doubts.push(Fault::new(*line, doubt));
+        }
+    }
+    for (place, (line, lower)) in parsed.iter().enumerate() {
+        let mut others = parsed.iter().enumerate().filter(|(other, _)| *other != place);
+        let issuer = others.find(|(_, (_, upper))| is_issued_by(lower, upper));
+        let name = lower.issuer();
+        let doubt = match (issuer, parsed.get(place + 1)) {
+            (_, Some((_, next))) if is_issued_by(lower, next) => continue,
+            (Some((_, (at, _))), Some(_)) => {
+                format!(
+                    "the chain is out of order: the issuer of this certificate must follow it, and begins in line {at}"
+                )
+            }
+            (None, Some(_)) => format!("what follows is not the issuer of this certificate, {name}, which is missing"),
+            // Roots are left out of chains: clients have them.
+            (_, None) if place > 0 || is_issued_by(lower, lower) => continue,
+            (_, None) => format!(
+                "the chain ends without the issuer of this certificate, {name}: add it, unless it is a root that \
+                 all clients know"
+            ),
+        };
+        doubts.push(Fault::new(*line, doubt));
+    }
+    Ok(Inspected {
+        endings: look_at_dates(&parsed, now, &mut doubts),
+        doubts,
+    })
+}
+
+/// Looks at the certificates that clients' certificates have to lead to.
+pub(super) fn inspect_roots(roots: &[Listed], now: SystemTime) -> Inspected {
+    let parsed: Vec<_> = roots
+        .iter()
+        .filter_map(|listed| Some((listed.line, listed.parsed()?)))
+        .collect();
+    let mut doubts = Vec::new();
+    for (line, root) in &parsed {
+        let is_authority = match root.basic_constraints() {
+            Ok(Some(constraints)) => constraints.value.ca,
+            _ => root.version() == X509Version::V1 && is_issued_by(root, root),
+        };
+        if !is_authority {
+            let doubt = format!(
+                "{} is not a certificate authority: it issues no client's certificate",
+                root.subject()
+            );
+            doubts.push(Fault::new(*line, doubt));
+        }
+    }
+    Inspected {
+        endings: look_at_dates(&parsed, now, &mut doubts),
+        doubts,
+    }
+}
+
+fn look_at_dates(parsed: &[(usize, X509Certificate<'_>)], now: SystemTime, doubts: &mut Vec<Fault>) -> Vec<Ending> {
+    let look = |(line, certificate): &(usize, X509Certificate<'_>)| {
+        let ending = Ending::of(certificate);
+        doubts.extend(ending.stage(now).map(|stage| Fault::new(*line, ending.text(stage))));
+        let begins = certificate.validity().not_before;
+        if time(begins.timestamp()) > now {
+            let doubt = format!("the certificate of {:?} is not valid before {begins}", ending.name);
+            doubts.push(Fault::new(*line, doubt));
+        }
+        ending
+    };
+    parsed.iter().map(look).collect()
+}
+
+/// By name and by signature; of a signature by an algorithm that is not known here, the name decides.
+fn is_issued_by(lower: &X509Certificate<'_>, upper: &X509Certificate<'_>) -> bool {
+    let verified = || match lower.verify_signature(Some(upper.public_key())) {
+        Ok(()) => true,
+        Err(error) => error == X509Error::SignatureUnsupportedAlgorithm,
+    };
+    lower.issuer() == upper.subject() && verified()
+}
+
+fn time(seconds: i64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(seconds.try_into().unwrap_or(0))
+}

@@ -1,0 +1,109 @@
+//! What the files of TLS hold: certificates and a private key. A block of another kind is passed over where it does no
+//! harm, as in a file that holds both, and is a fault everywhere else.
+
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use super::pem::{self, Block, Fault};
+
+/// A certificate, and where it begins in its file.
+pub(super) struct Listed {
+    pub(super) line: usize,
+    pub(super) der: CertificateDer<'static>,
+}
+
+impl Listed {
+    /// It was parsed when it was read; none never comes.
+    pub(super) fn parsed(&self) -> Option<X509Certificate<'_>> {
+        X509Certificate::from_der(&self.der)
+            .ok()
+            .map(|(_, certificate)| certificate)
+    }
+}
+
+/// All certificates of a file, in its order, or all that is wrong with it.
+pub(super) fn certificates(file: &[u8]) -> Result<Vec<Listed>, Vec<Fault>> {
+    let (blocks, mut faults) = pem::read(file);
+    let mut certificates = Vec::new();
+    for Block { label, line, content } in blocks {
+        match &*label {
+            "CERTIFICATE" | "X509 CERTIFICATE" if is_certificate(&content) => certificates.push(Listed {
+                line,
+                der: CertificateDer::from(content.to_vec()),
+            }),
+            "CERTIFICATE" | "X509 CERTIFICATE" => {
+                faults.push(Fault::new(line, "this is not a valid X.509 certificate"));
+            }
+            "TRUSTED CERTIFICATE" => faults.push(Fault::new(
+                line,
+                "TRUSTED CERTIFICATE is a form of OpenSSL's own: convert it with `openssl x509`",
+            )),
+            "PRIVATE KEY"
+            | "RSA PRIVATE KEY"
+            | "EC PRIVATE KEY"
+            | "ENCRYPTED PRIVATE KEY"
+            | "EC PARAMETERS"
+            | "DH PARAMETERS" => {}
+            label => faults.push(Fault::new(
+                line,
+                format!("{label} is not read here: leave only CERTIFICATE"),
+            )),
+        }
+    }
+    if certificates.is_empty() && faults.is_empty() {
+        faults.push(Fault::new(
+            1,
+            "it holds no certificate in PEM (-----BEGIN CERTIFICATE-----)",
+        ));
+    }
+    if faults.is_empty() {
+        Ok(certificates)
+    } else {
+        Err(faults)
+    }
+}
+
+fn is_certificate(der: &[u8]) -> bool {
+    X509Certificate::from_der(der).is_ok_and(|(rest, _)| rest.is_empty())
+}
+
+/// The first private key of a file, with what else should be known of it, or all that is wrong with the file.
+pub(super) fn private_key(file: &[u8]) -> Result<(PrivateKeyDer<'static>, Vec<Fault>), Vec<Fault>> {
+    let (blocks, mut faults) = pem::read(file);
+    let (mut found, mut doubts) = (None, Vec::new());
+    for Block { label, line, content } in blocks {
+        let key: PrivateKeyDer<'static> = match &*label {
+            "PRIVATE KEY" => PrivatePkcs8KeyDer::from(content.to_vec()).into(),
+            "RSA PRIVATE KEY" => PrivatePkcs1KeyDer::from(content.to_vec()).into(),
+            "EC PRIVATE KEY" => PrivateSec1KeyDer::from(content.to_vec()).into(),
+            "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE" | "EC PARAMETERS" | "DH PARAMETERS" => continue,
+            "ENCRYPTED PRIVATE KEY" => {
+                let wrong = "the private key is encrypted with a passphrase, which no setting takes: decrypt it with \
+                             `openssl pkey`";
+                faults.push(Fault::new(line, wrong));
+                continue;
+            }
+            label => {
+                let wrong = format!("{label} is not read here: convert the key with `openssl pkey` to PRIVATE KEY");
+                faults.push(Fault::new(line, wrong));
+                continue;
+            }
+        };
+        if found.is_none() {
+            found = Some(key);
+        } else {
+            doubts.push(Fault::new(
+                line,
+                "a second private key, which is not used: the first one is",
+            ));
+        }
+    }
+    match found {
+        _ if !faults.is_empty() => Err(faults),
+        Some(key) => Ok((key, doubts)),
+        None => Err(vec![Fault::new(
+            1,
+            "it holds no private key in PEM (PKCS#8, PKCS#1 or SEC1)",
+        )]),
+    }
+}

@@ -1,0 +1,321 @@
+//! Files of certificates and keys, as people and their tools write them: what is in one is used whole, or said to be
+//! unusable, with its line.
+
+use std::process::Command;
+use std::time::Duration;
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+
+use crate::support::{
+    Authority, Connection, Http, Leaf, PREFIX, Server, Settings, Site, Target, check, client_config, run,
+};
+
+/// Of a file with two certificates: what to make of it.
+type Rewrite = fn(&str, &str) -> String;
+
+fn unwrapped(pem: &str) -> String {
+    let base64: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n")
+}
+
+fn indented(pem: &str) -> String {
+    pem.lines().map(|line| format!("\t  {line}  \n")).collect()
+}
+
+/// The line of a text, from 1, in which `part` stands for the `time`th time.
+fn line_of(text: &str, part: &str, time: usize) -> usize {
+    let (at, _) = text.match_indices(part).nth(time - 1).unwrap();
+    1 + text[..at].matches('\n').count()
+}
+
+/// A server's settings, with these two files.
+fn with_chain(chain: &str, key: &str) -> Settings {
+    let settings = Settings::new()
+        .server("")
+        .tables("[tls]\ncertificate_chain = \"chain.pem\"\nprivate_key = \"key.pem\"");
+    settings.folder.write("chain.pem", chain);
+    settings.folder.write("key.pem", key);
+    settings
+}
+
+/// All that is in a file is shown to clients, and there is nothing to say of it.
+#[tokio::test]
+async fn each_certificate_of_a_file_is_shown() {
+    let site = Site::new(&Leaf::SERVER);
+    let (leaf, intermediate, key) = (site.identity.pem(), site.intermediate().pem(), site.identity.key_pem());
+    let forms: [(&str, Rewrite); 9] = [
+        ("joined without a line break", |a, b| format!("{}{b}", a.trim_end())),
+        ("indented", |a, b| indented(a) + &indented(b)),
+        ("CR LF", |a, b| (a.to_owned() + b).replace('\n', "\r\n")),
+        ("CR", |a, b| (a.to_owned() + b).replace('\n', "\r")),
+        ("byte order marks", |a, b| format!("\u{feff}{a}\u{feff}{b}")),
+        ("text between", |a, b| {
+            format!("subject=CN = x\nNot the beginning-begin of a certificate.\n{a}# the end of it\n\n{b}\nend\n")
+        }),
+        ("unwrapped", |a, b| unwrapped(a) + &unwrapped(b)),
+        ("the former name", |a, b| {
+            (a.to_owned() + b).replace("CERTIFICATE", "X509 CERTIFICATE")
+        }),
+        ("without a line break at the end", |a, b| {
+            (a.to_owned() + b).trim_end().to_owned()
+        }),
+    ];
+    let chains = forms.map(|(name, form)| (name, form(&leaf, &intermediate)));
+    for (name, chain) in chains
+        .into_iter()
+        .chain([("with its key", format!("{leaf}{key}{intermediate}"))])
+    {
+        let settings = with_chain(&chain, if chain.contains("PRIVATE KEY") { &chain } else { &key });
+        assert_eq!(
+            check(&settings),
+            (Some(0), "0 errors, 0 warnings\n".to_owned()),
+            "{name}"
+        );
+        let server = Server::start(&settings);
+        let target = Target::plain(server.address(), PREFIX).with_tls(site.client());
+        let connection = Connection::open(&target, Http::One).await.unwrap();
+        assert_eq!(connection.handshake.unwrap().certificates.len(), 2, "{name}");
+    }
+}
+
+/// What makes a block unreadable, of any of the three files: an error at the line of the settings that names the file,
+/// with the line of the block.
+#[test]
+fn what_is_not_read_is_an_error_with_its_line() {
+    let site = Site::new(&Leaf::SERVER);
+    let authority = Authority::root("Another root");
+    let (leaf, second, key) = (site.identity.pem(), site.intermediate().pem(), site.identity.key_pem());
+    let spoils: [(&str, Rewrite); 12] = [
+        ("TRUSTED", |a, b| {
+            a.to_owned() + &b.replace("CERTIFICATE", "TRUSTED CERTIFICATE")
+        }),
+        ("lower case", |a, b| {
+            a.to_owned() + &b.replace("BEGIN CERTIFICATE", "begin certificate")
+        }),
+        ("four dashes", |a, b| {
+            a.to_owned() + &b.replace("-----BEGIN", "----BEGIN")
+        }),
+        ("dashes of a word processor", |a, b| {
+            a.to_owned() + &b.replace("-----BEGIN", "\u{2014}\u{2014}-BEGIN")
+        }),
+        ("no dashes", |a, b| {
+            a.to_owned() + &b.replace("-----BEGIN CERTIFICATE-----", "BEGIN CERTIFICATE")
+        }),
+        ("no end", |a, b| a.to_owned() + b.split("-----END").next().unwrap()),
+        ("cut", |a, b| a.to_owned() + &b[..100] + "\n-----END CERTIFICATE-----\n"),
+        ("no Base64", |a, b| a.to_owned() + &b.replacen("MI", "M*", 1)),
+        ("no certificate", |a, b| a.to_owned() + &b.replacen("MI", "AA", 1)),
+        ("line breaks as two characters", |a, b| {
+            a.to_owned() + &b.replace('\n', "\\n")
+        }),
+        ("more than a certificate", |a, b| {
+            let base64: String = b.lines().filter(|line| !line.starts_with('-')).collect();
+            let mut der = BASE64_STANDARD.decode(base64).unwrap();
+            der.extend(b"more");
+            let base64 = BASE64_STANDARD.encode(der);
+            format!("{a}-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n")
+        }),
+        ("another kind", |a, b| {
+            a.to_owned() + &b.replace("CERTIFICATE", "X509 CRL")
+        }),
+    ];
+    let settings = with_chain("", "").tables("[tls.client]\nroots = \"roots.pem\"\nnames = [\"kms.example.com\"]");
+    let roots = authority.pem();
+    let good = [
+        ("chain.pem", leaf.clone() + &second),
+        ("key.pem", key.clone()),
+        ("roots.pem", roots.clone()),
+    ];
+    let said = |file: &str, text: &str, line: usize, what: &str| {
+        for (name, text) in &good {
+            settings.folder.write(name, text);
+        }
+        settings.folder.write(file, text);
+        let (code, printed) = check(&settings);
+        assert_eq!(code, Some(78), "{file}, {what}: {printed}");
+        let named = 1 + settings.text().lines().position(|line| line.contains(file)).unwrap();
+        let place = format!("{}:{named}: error: ", settings.path().display());
+        let of_line = format!("{file}, line {line}: ");
+        assert!(
+            printed
+                .lines()
+                .any(|said| said.starts_with(&place) && said.contains(&of_line)),
+            "{file}, {what}, line {line}: {printed}"
+        );
+        assert!(!printed.contains("MI") && !printed.contains("M*"), "{what}: {printed}");
+    };
+    let line = line_of(&(leaf.clone() + "-----"), "-----", 5);
+    for (what, spoil) in &spoils {
+        said("chain.pem", &spoil(&leaf, &second), line, what);
+        let line = line_of(&(roots.clone() + "-----"), "-----", 5);
+        said("roots.pem", &spoil(&roots, &second), line, what);
+    }
+    // What has lost its beginning begins nowhere: its end is what is there.
+    let beheaded = leaf.clone() + second.split_once('\n').unwrap().1;
+    said("chain.pem", &beheaded, line_of(&beheaded, "-----END", 2), "beheaded");
+    let headless = key.split_once('\n').unwrap().1;
+    said("key.pem", headless, line_of(headless, "-----END", 1), "beheaded");
+    let begun = format!("# the key\n{key}");
+    for (what, text) in [
+        ("lower case", begun.replace("BEGIN PRIVATE", "Begin Private")),
+        ("four dashes", begun.replace("-----BEGIN", "----BEGIN")),
+        ("no end", begun.split("-----END").next().unwrap().to_owned()),
+        ("encrypted", begun.replace("PRIVATE", "ENCRYPTED PRIVATE")),
+        ("no Base64", begun.replacen("MI", "M*", 1)),
+        ("another kind", begun.replace("PRIVATE", "OPENSSH PRIVATE")),
+    ] {
+        said("key.pem", &text, 2, what);
+    }
+    // As PowerShell writes it.
+    let wide: String = leaf.chars().flat_map(|c| [c, '\0']).collect();
+    said("chain.pem", &wide, 1, "UTF-16");
+}
+
+/// A chain that clients cannot follow is served, and said.
+#[test]
+fn a_chain_that_leads_nowhere_is_a_warning() {
+    let site = Site::new(&Leaf::SERVER);
+    let (leaf, intermediate, root) = (site.identity.pem(), site.intermediate().pem(), site.root.pem());
+    let twin = Authority::root("Root of a test").intermediate("Intermediate of a test");
+    let other = Authority::root("Another root").pem();
+    let key = site.identity.key_pem();
+    for (chain, said) in [
+        (
+            vec![&leaf],
+            Some("ends without the issuer of this certificate, CN=Intermediate of a test"),
+        ),
+        (vec![&leaf, &root], Some("which is missing")),
+        (vec![&leaf, &root, &intermediate], Some("out of order")),
+        (vec![&leaf, &intermediate, &other], Some("which is missing")),
+        // One of the right name, and of another key.
+        (vec![&leaf, &twin.pem()], Some("which is missing")),
+        (vec![&leaf, &leaf, &intermediate], Some("out of order")),
+        (vec![&leaf, &intermediate], None),
+        (vec![&leaf, &intermediate, &root], None),
+    ] {
+        let chain: String = chain.into_iter().map(String::as_str).collect();
+        let (code, printed) = check(&with_chain(&chain, &key));
+        assert_eq!(code, Some(0), "{printed}");
+        match said {
+            Some(said) => assert!(
+                printed.contains(": warning: ") && printed.contains(said),
+                "{said}: {printed}"
+            ),
+            None => assert_eq!(printed, "0 errors, 0 warnings\n"),
+        }
+    }
+    // The server's own certificate is not the first: it could not be served.
+    let (code, printed) = check(&with_chain(&(intermediate.clone() + &leaf), &key));
+    assert_eq!(code, Some(78), "{printed}");
+    let line = line_of(&(intermediate + &leaf), "-----BEGIN", 2);
+    let said = format!("the private key is that of the certificate in line {line}, which must come first");
+    assert!(printed.contains(&said), "{said}: {printed}");
+}
+
+/// A self-signed certificate is its own issuer, and has nothing to be warned of.
+#[test]
+fn a_self_signed_certificate_is_a_whole_chain() {
+    let own = Leaf::SERVER.self_signed();
+    let printed = check(&with_chain(&own.pem(), &own.key_pem()));
+    assert_eq!(printed, (Some(0), "0 errors, 0 warnings\n".to_owned()));
+}
+
+/// Clients' roots: one that issues nothing is said, and so is one that has ended.
+#[test]
+fn a_root_that_issues_nothing_is_a_warning() {
+    let site = Site::new(&Leaf::SERVER);
+    let settings = site
+        .settings()
+        .server("")
+        .tables("[tls.client]\nroots = \"roots.pem\"\nnames = [\"kms.example.com\"]");
+    let ended = Leaf {
+        is_expired: true,
+        ..Leaf::SERVER
+    };
+    for (roots, said) in [
+        (site.root.pem(), None),
+        (
+            site.root.pem() + &site.identity.pem(),
+            Some("is not a certificate authority"),
+        ),
+        (site.root.pem() + &ended.self_signed().pem(), Some("has expired")),
+    ] {
+        settings.folder.write("roots.pem", &roots);
+        let (code, printed) = check(&settings);
+        assert_eq!(code, Some(0), "{printed}");
+        match said {
+            Some(said) => assert!(
+                printed.contains(": warning: ") && printed.contains(said),
+                "{said}: {printed}"
+            ),
+            None => assert_eq!(printed, "0 errors, 0 warnings\n"),
+        }
+    }
+}
+
+/// What OpenSSL makes of a request without extensions is X.509 version 1. The certificate is at fault, not the key.
+#[test]
+fn a_certificate_of_version_1_is_named() {
+    let settings = with_chain("", "");
+    let file = |name: &str| settings.file(name).display().to_string();
+    let [key, request, chain] = ["key.pem", "request.pem", "chain.pem"].map(file);
+    let new = ["req", "-new", "-nodes", "-newkey", "rsa:2048", "-subj", "/CN=localhost"];
+    run(Command::new("openssl")
+        .args(new)
+        .args(["-keyout", &key, "-out", &request]));
+    let sign = [
+        "x509", "-req", "-days", "60", "-in", &request, "-signkey", &key, "-out", &chain,
+    ];
+    run(Command::new("openssl").args(sign));
+    let (code, printed) = check(&settings);
+    assert_eq!(code, Some(78), "{printed}");
+    let mut errors = printed.lines().filter(|line| line.contains(": error: "));
+    assert!(
+        errors.any(|line| line.contains("chain.pem") && line.contains("version 1")),
+        "{printed}"
+    );
+    assert!(!printed.contains("private key"), "{printed}");
+}
+
+/// Whoever reads no warning at the start gets one when the end comes nearer. (A start that takes longer than the ten
+/// seconds says it itself.)
+#[test]
+fn a_certificate_that_comes_near_its_end_is_said_while_it_is_served() {
+    let in_seven_days = Leaf {
+        valid_for: Some(Duration::from_secs(7 * 24 * 60 * 60 + 10)),
+        ..Leaf::SERVER
+    };
+    let site = Site::new(&in_seven_days);
+    let server = Server::start(&site.settings());
+    let log = server.process.log.wait_for("ends within 7 days");
+    let said = log.lines().find(|line| line.contains("ends within 7 days")).unwrap();
+    assert!(said.contains("WARN") && said.contains("renew it"), "{log}");
+}
+
+/// The roots of clients are read whole too: a client of the second one is let in, however the file was joined.
+#[tokio::test]
+async fn a_client_of_each_root_is_let_in() {
+    let site = Site::new(&Leaf::SERVER);
+    let roots = ["First root of clients", "Second root of clients"].map(Authority::root);
+    let joined = roots[0].pem().trim_end().to_owned() + &roots[1].pem();
+    let settings = site
+        .settings()
+        .tables("[tls.client]\nroots = \"roots.pem\"\nnames = [\"kms.example.com\"]");
+    settings.folder.write("roots.pem", &joined);
+    let server = Server::start(&settings);
+    for root in &roots {
+        let identity = root.issue(&Leaf {
+            names: &["kms.example.com"],
+            ..Leaf::default()
+        });
+        let client = client_config(&site.root, Some(&identity), rustls::ALL_VERSIONS, &[]);
+        let target = Target::plain(server.address(), PREFIX).with_tls(client);
+        let mut connection = Connection::open(&target, Http::One).await.unwrap();
+        let body = crate::support::body(&serde_json::json!({}));
+        let answer = connection
+            .post(&crate::support::usual_signer(), "health", &body)
+            .await
+            .unwrap();
+        assert_eq!(answer.status, 200);
+    }
+}

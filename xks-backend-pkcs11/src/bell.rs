@@ -36,6 +36,10 @@ impl Bell {
         state.is_rung || state.is_stopped
     }
 
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.state().is_stopped
+    }
+
     /// Every wait from now on ends at once.
     pub(crate) fn stop(&self) {
         self.state().is_stopped = true;

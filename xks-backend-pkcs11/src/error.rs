@@ -72,6 +72,14 @@ impl CallError {
         matches!(self.code.0, ckr::CKR_SESSION_COUNT)
     }
 
+    /// Whether the object's handle is, or has become, that of none.
+    pub(crate) const fn says_object_is_gone(&self) -> bool {
+        matches!(
+            self.code.0,
+            ckr::CKR_OBJECT_HANDLE_INVALID | ckr::CKR_KEY_HANDLE_INVALID
+        )
+    }
+
     /// Whether the session's handle is nobody's now, and may soon be another's.
     pub(crate) const fn says_session_is_gone(&self) -> bool {
         matches!(

@@ -84,6 +84,7 @@ mod error;
 pub mod fake;
 mod gate;
 mod gcm;
+mod handles;
 mod health;
 mod inline;
 mod keys;

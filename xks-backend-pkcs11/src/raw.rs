@@ -17,6 +17,7 @@ use xks_core::Zeroizing;
 use crate::{
     error::{CallError, LoadError},
     gate::Drained,
+    handles::HandleClock,
     return_code::{Phase, ReturnCode},
 };
 
@@ -29,12 +30,15 @@ pub(crate) type GetFunctionList = unsafe extern "C" fn(*mut *mut ck::CK_FUNCTION
 pub(crate) const SLACK: usize = 16 + 16 + 32;
 /// More slots than a module has.
 pub(crate) const MOST_SLOTS: usize = 4096;
+/// How many objects are asked for in one call.
+const MOST_AT_ONCE: usize = 1024;
 /// The bits of a tag.
 const TAG_BITS: ck::CK_ULONG = 128;
 
 /// A loaded module.
 pub(crate) struct Cryptoki {
     list: ck::CK_FUNCTION_LIST,
+    handles: HandleClock,
 }
 
 /// Calls a function of the list, and names it and its phase in the error. A function that the list lacks answers that
@@ -96,7 +100,11 @@ impl Cryptoki {
         }
         // SAFETY: as above; from version 2.01 on, which added the last, the lists of all versions begin with these functions.
         let functions = unsafe { list.read_unaligned() };
-        Ok((Self { list: functions }, list.addr()))
+        let cryptoki = Self {
+            list: functions,
+            handles: HandleClock::default(),
+        };
+        Ok((cryptoki, list.addr()))
     }
 
     /// `C_Initialize`, with leave to use the system's locks. `parameters` is for modules that want some, like NSS, and
@@ -221,6 +229,7 @@ impl Cryptoki {
         attributes: &[Attribute<'_>],
         most: usize,
     ) -> Result<Vec<ck::CK_OBJECT_HANDLE>> {
+        let _giving = self.handles.giving();
         let mut template = template(attributes);
         // SAFETY: the template and what it points to are only read, and live until the call has returned.
         unsafe {
@@ -231,10 +240,11 @@ impl Cryptoki {
             )
         }?;
         let mut found = vec![0; most];
-        let mut count = 0;
+        let mut count = 0_usize;
         // A module may give them one by one.
         let search = loop {
-            let Some(room) = found.get_mut(count..).filter(|room| !room.is_empty()) else {
+            let rest = count..most.min(count.saturating_add(MOST_AT_ONCE));
+            let Some(room) = found.get_mut(rest).filter(|room| !room.is_empty()) else {
                 break Ok(());
             };
             let mut more = 0;
@@ -258,44 +268,78 @@ impl Cryptoki {
         Ok(found)
     }
 
-    /// The attributes of an object, in the order of `wanted`; none where the object lacks it or does not tell it.
-    pub(crate) fn attributes<const N: usize>(
+    /// The clock of the handles that this module gives out.
+    pub(crate) const fn handles(&self) -> &HandleClock {
+        &self.handles
+    }
+
+    /// Returns an object's attributes in the order of `wanted`, read in one call. What the module does not tell is empty.
+    pub(crate) fn attributes(
         &self,
         session: ck::CK_SESSION_HANDLE,
         object: ck::CK_OBJECT_HANDLE,
-        wanted: [Wanted; N],
-    ) -> Result<[AttributeValue; N]> {
-        let mut values = [const { AttributeValue::EMPTY }; N];
-        let mut template = Vec::with_capacity(N);
-        for (wanted, value) in wanted.into_iter().zip(&mut values) {
-            // NSS wants the length of a number to be exact.
-            let (kind, length) = match wanted {
-                Wanted::Flag(kind) => (kind, size_of::<ck::CK_BBOOL>()),
-                Wanted::Number(kind) => (kind, size_of::<ck::CK_ULONG>()),
-                Wanted::Bytes(kind) => (kind, value.bytes.len()),
-            };
+        wanted: &[Wanted],
+    ) -> Result<Vec<AttributeValue>> {
+        let lengths: Vec<_> = wanted.iter().map(|wanted| (wanted.kind(), wanted.room())).collect();
+        self.values(session, object, &lengths)
+    }
+
+    /// Returns one attribute of an object, whose length the module is asked for first. Empty if it does not tell it.
+    pub(crate) fn attribute(
+        &self,
+        session: ck::CK_SESSION_HANDLE,
+        object: ck::CK_OBJECT_HANDLE,
+        wanted: Wanted,
+    ) -> Result<AttributeValue> {
+        let mut query = ck::CK_ATTRIBUTE {
+            type_: wanted.kind(),
+            pValue: ptr::null_mut(),
+            ulValueLen: 0,
+        };
+        // SAFETY: a null pointer asks for the length alone, which is written to an entry that lives long enough.
+        let told = unsafe {
+            call!(
+                self,
+                Attributes,
+                C_GetAttributeValue(session, object, &raw mut query, 1)
+            )
+        };
+        let told = told.map(|()| query.ulValueLen);
+        let length = match told {
+            Ok(0) => return Ok(AttributeValue::of_length(0)),
+            Ok(length) if to_usize(length) <= AttributeValue::ROOM => to_usize(length),
+            // It tells no lengths.
+            Ok(_) | Err(_) => wanted.room(),
+        };
+        let values = self.values(session, object, &[(wanted.kind(), length)])?;
+        Ok(values.into_iter().next().unwrap_or(AttributeValue::EMPTY))
+    }
+
+    /// The values of these attributes, each with room for so many bytes.
+    fn values(
+        &self,
+        session: ck::CK_SESSION_HANDLE,
+        object: ck::CK_OBJECT_HANDLE,
+        wanted: &[(ck::CK_ATTRIBUTE_TYPE, usize)],
+    ) -> Result<Vec<AttributeValue>> {
+        let mut values = vec![AttributeValue::EMPTY; wanted.len()];
+        let mut template = Vec::with_capacity(wanted.len());
+        for ((kind, room), value) in wanted.iter().zip(&mut values) {
             template.push(ck::CK_ATTRIBUTE {
-                type_: kind,
+                type_: *kind,
                 pValue: value.bytes.as_mut_ptr().cast(),
-                ulValueLen: to_ulong(length),
+                ulValueLen: to_ulong(*room),
             });
         }
         // SAFETY: each entry has room for as many bytes as it says; the values are not touched until the call has
         // returned.
-        let outcome = unsafe {
+        unsafe {
             call!(
                 self,
                 Attributes,
                 C_GetAttributeValue(session, object, template.as_mut_ptr(), to_ulong(template.len()))
             )
-        };
-        // With these codes the other values are there nevertheless.
-        let partly = [
-            ck::CKR_ATTRIBUTE_TYPE_INVALID,
-            ck::CKR_ATTRIBUTE_SENSITIVE,
-            ck::CKR_BUFFER_TOO_SMALL,
-        ];
-        outcome.or_else(|error| partly.contains(&error.code().0).then_some(()).ok_or(error))?;
+        }?;
         for (entry, value) in template.iter().zip(&mut values) {
             let length = entry.ulValueLen;
             value.length = (length != ck::CK_UNAVAILABLE_INFORMATION)
@@ -316,6 +360,7 @@ impl Cryptoki {
             pParameter: ptr::null_mut(),
             ulParameterLen: 0,
         };
+        let _giving = self.handles.giving();
         let mut template = template(attributes);
         let mut key = 0;
         // SAFETY: mechanism, template and what it points to are only read, the handle is written to a place for it, and
@@ -477,7 +522,25 @@ pub(crate) enum Wanted {
     Bytes(ck::CK_ATTRIBUTE_TYPE),
 }
 
+impl Wanted {
+    pub(crate) const fn kind(self) -> ck::CK_ATTRIBUTE_TYPE {
+        match self {
+            Self::Flag(kind) | Self::Number(kind) | Self::Bytes(kind) => kind,
+        }
+    }
+
+    /// How many bytes a module is given room for. NSS wants the length of a number to be exact.
+    pub(crate) const fn room(self) -> usize {
+        match self {
+            Self::Flag(_) => size_of::<ck::CK_BBOOL>(),
+            Self::Number(_) => size_of::<ck::CK_ULONG>(),
+            Self::Bytes(_) => AttributeValue::ROOM,
+        }
+    }
+}
+
 /// What an object has. Room for 256 bytes: twice what an external key id has. Aligned for what modules write.
+#[derive(Clone)]
 #[repr(align(16))]
 pub(crate) struct AttributeValue {
     bytes: [u8; Self::ROOM],
@@ -487,24 +550,40 @@ pub(crate) struct AttributeValue {
 impl AttributeValue {
     pub(crate) const ROOM: usize = 256;
 
-    const EMPTY: Self = Self {
+    pub(crate) const EMPTY: Self = Self {
         bytes: [0; Self::ROOM],
         length: None,
     };
+
+    const fn of_length(length: usize) -> Self {
+        Self {
+            length: Some(length),
+            ..Self::EMPTY
+        }
+    }
 
     pub(crate) fn bytes(&self) -> Option<&[u8]> {
         self.bytes.get(..self.length?)
     }
 
+    /// True if a byte is not zero. A boolean has one byte; some modules have a whole number.
     pub(crate) fn flag(&self) -> Option<bool> {
-        match self.bytes()? {
-            [flag] => Some(*flag != ck::CK_FALSE),
-            _ => None,
-        }
+        let bytes = self.bytes()?;
+        (1..=size_of::<u64>())
+            .contains(&bytes.len())
+            .then(|| bytes.iter().any(|byte| *byte != ck::CK_FALSE))
     }
 
+    /// A number of whatever width the module's `CK_ULONG` has.
     pub(crate) fn number(&self) -> Option<ck::CK_ULONG> {
-        Some(ck::CK_ULONG::from_ne_bytes(self.bytes()?.try_into().ok()?))
+        let bytes = self.bytes()?;
+        let number = match *bytes {
+            [byte] => u64::from(byte),
+            [_, _] => u64::from(u16::from_ne_bytes(bytes.try_into().ok()?)),
+            [_, _, _, _] => u64::from(u32::from_ne_bytes(bytes.try_into().ok()?)),
+            _ => u64::from_ne_bytes(bytes.try_into().ok()?),
+        };
+        ck::CK_ULONG::try_from(number).ok()
     }
 }
 

@@ -7,6 +7,7 @@ use cryptoki_sys as ck;
 
 use crate::{
     error::CallError,
+    keys::Held,
     module::{Access, Module},
 };
 
@@ -15,14 +16,17 @@ pub(crate) struct Session {
     pub(crate) handle: ck::CK_SESSION_HANDLE,
     /// Random bytes of the token for the IVs to come.
     pub(crate) random: Vec<u8>,
+    /// The keys that it knows, by the handles that are theirs in it.
+    pub(crate) held: Held,
     generation: u64,
 }
 
 impl Session {
-    pub(crate) const fn new(handle: ck::CK_SESSION_HANDLE, generation: u64) -> Self {
+    pub(crate) fn new(handle: ck::CK_SESSION_HANDLE, generation: u64) -> Self {
         Self {
             handle,
             random: Vec::new(),
+            held: Held::default(),
             generation,
         }
     }

@@ -112,6 +112,13 @@ impl Token {
         }
     }
 
+    /// Says, as long as there is no connection, how many of the token's keys have been looked through before there is one.
+    pub(crate) fn preloads(&self, keys: usize, total: usize) {
+        if !self.is_connected() {
+            self.disconnected(format!("its keys are being looked through: {keys} of {total}"));
+        }
+    }
+
     pub(crate) fn is_connected(&self) -> bool {
         self.connection.load().is_some()
     }

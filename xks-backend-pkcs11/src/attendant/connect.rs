@@ -14,7 +14,7 @@ use crate::{
     error::{CallError, OpenError},
     gcm::{self, Setback},
     health::Checkup,
-    keys,
+    keys::{self, On},
     module::Access,
     quirks::SessionMode,
     raw::{Attribute, TokenInfo},
@@ -25,9 +25,6 @@ use crate::{
 /// The additional authenticated data and the plaintext of a test.
 const TEST_AAD: &[u8] = b"xks-backend-pkcs11 test";
 const TEST_PLAINTEXT: &[u8] = b"not a secret, 32 bytes of length";
-
-/// How long the token's keys may be looked through before there are requests.
-const LOOKING_THROUGH: Duration = Duration::from_millis(300);
 
 impl Attendant {
     /// Finds the token, logs in and tests it; requests are served from then on.
@@ -93,28 +90,9 @@ impl Attendant {
             wants_login: info.wants_login() && token.config.pin.login().is_some(),
             test_key: self.test_key,
         };
-        self.look_through_keys(&access);
+        self.preload_keys(&access);
         token.connected(connection, info);
         Ok(())
-    }
-
-    /// All keys are looked through once, before there are requests for them: if that cannot be, each is searched for when
-    /// it is asked for.
-    fn look_through_keys(&mut self, access: &Access<'_>) {
-        let token = Arc::clone(&self.token);
-        let Some(session) = self.probe.opened(access) else {
-            return;
-        };
-        // In the login that is about to begin.
-        let epoch = token.epoch() + 1;
-        match token.keys.look_through(access, session.handle, epoch, LOOKING_THROUGH) {
-            Ok(keys) => {
-                let test_key = self.test_key;
-                let external = keys.into_iter().filter(|(_, key)| Some(key.handle) != test_key);
-                token.keys.foreknow(external.collect());
-            }
-            Err(error) => tracing::debug!(%error, "the token's keys could not be looked through"),
-        }
     }
 
     /// Closes the sessions, but not such as the module has closed itself.
@@ -159,7 +137,12 @@ impl Attendant {
             }
             TestKey::Named(name) => {
                 let epoch = self.token.epoch();
-                match keys::search(access, session, name, epoch)? {
+                let on = On {
+                    cryptoki: access,
+                    session,
+                    epoch,
+                };
+                match self.token.keys.search(on, name)? {
                     Ok(key) if key.is_aes_256() && is_test_key(&key) => Ok(Some(key.handle)),
                     Ok(_) => {
                         let problem = format!("the key with {name} is no AES-256 key that may encrypt and decrypt");

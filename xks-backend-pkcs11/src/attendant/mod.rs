@@ -8,7 +8,9 @@
 //! ```
 
 mod connect;
+mod keys;
 
+use self::keys::Known;
 use std::{
     sync::Arc,
     thread,
@@ -23,7 +25,6 @@ use crate::{
     error::OpenError,
     gcm::Setback,
     health::Checkup,
-    keys,
     module::NotReinitialized,
     raw::TokenInfo,
     session::Place,
@@ -32,9 +33,6 @@ use crate::{
 
 /// How long a failed module's last calls are waited for before it is finalized.
 const LAST_CALLS: Duration = Duration::from_millis(250);
-
-/// How long keys are looked at again at a time.
-const REFRESHING: Duration = Duration::from_millis(500);
 
 /// How often a token is tried at the start.
 const MOST_BEGINNINGS: u32 = 4;
@@ -49,6 +47,7 @@ pub(crate) struct Attendant {
     /// Holds the test key, tests, and looks at keys.
     probe: Place,
     test_key: Option<ck::CK_OBJECT_HANDLE>,
+    known_keys: Known,
     /// The initialization of the module in which the token was last looked for.
     generation: u64,
     /// Requests have failed although the test succeeded.
@@ -67,6 +66,7 @@ impl Attendant {
             probe: Place::new(Arc::clone(module)),
             token,
             test_key: None,
+            known_keys: Known::default(),
             generation: 0,
             is_doubted: false,
             began_anew: None,
@@ -101,12 +101,13 @@ impl Attendant {
                 true => config.health_interval.min(config.key_refresh),
                 false => config.recovery_interval,
             };
+            let interval = self.known_keys.interval(interval);
             match self.token.bell.wait_until(Instant::now() + interval) {
                 Wake::Stopped => break,
                 Wake::Rung | Wake::Time if self.token.is_connected() => {
                     self.look_after();
                     if self.token.is_connected() {
-                        self.refresh_keys();
+                        self.see_to_keys();
                     }
                 }
                 // A refused PIN is not tried again; somebody has to see to it.
@@ -254,40 +255,6 @@ impl Attendant {
             );
         }
         self.token.disconnected(chain(error));
-    }
-
-    /// Looks again at the keys that have not been looked at for a while.
-    fn refresh_keys(&mut self) {
-        let token = Arc::clone(&self.token);
-        let epoch = token.epoch();
-        let end = Instant::now() + REFRESHING;
-        let mut keys = token.keys.older_than(token.config.key_refresh, epoch);
-        keys.sort_unstable_by_key(|(_, key)| key.read);
-        for (id, old) in keys {
-            // There may be many keys, and something that cannot wait. The others come next time.
-            if token.bell.is_rung() || Instant::now() >= end {
-                return;
-            }
-            let (Some(access), Some(name)) = (token.module.enter(), token.keys.name(&id)) else {
-                return;
-            };
-            let Some(session) = self.probe.opened(&access) else {
-                return;
-            };
-            match keys::look_at(&access, session.handle, old.handle, &name, epoch) {
-                Ok(Some(key)) => token.keys.update(&id, &old, key),
-                // The next request searches.
-                Ok(None) => token.keys.forget(&id, old.handle),
-                Err(error) => {
-                    tracing::debug!(%error, key = %id, "a key could not be looked at again");
-                    token.keys.forget(&id, old.handle);
-                    if !error.leaves_session_usable() {
-                        token.bell.ring();
-                        return;
-                    }
-                }
-            }
-        }
     }
 }
 

@@ -102,6 +102,8 @@ pub(crate) struct Given<'a> {
 /// An attribute that is asked for.
 pub(crate) struct Asked<'a> {
     pub(crate) kind: ck::CK_ATTRIBUTE_TYPE,
+    /// The length alone is asked for.
+    pub(crate) is_query: bool,
     pub(crate) room: &'a mut [u8],
     pub(crate) length: &'a mut ck::CK_ULONG,
 }
@@ -109,6 +111,10 @@ pub(crate) struct Asked<'a> {
 impl Asked<'_> {
     /// Answers as the standard says.
     pub(crate) fn tell(&mut self, value: &[u8]) -> ck::CK_RV {
+        if self.is_query {
+            *self.length = ulong(value.len());
+            return ck::CKR_OK;
+        }
         let Some(place) = self.room.get_mut(..value.len()) else {
             *self.length = ck::CK_UNAVAILABLE_INFORMATION;
             return ck::CKR_BUFFER_TOO_SMALL;

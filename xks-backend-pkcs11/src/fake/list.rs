@@ -239,7 +239,11 @@ unsafe extern "C" fn get_attribute_value(
         let entries = slice::from_raw_parts_mut(template, size(count)).iter_mut();
         let asked = entries.map(|entry| Asked {
             kind: entry.type_,
-            room: room(entry.pValue.cast(), entry.ulValueLen),
+            is_query: entry.pValue.is_null(),
+            room: match entry.pValue.is_null() {
+                true => &mut [],
+                false => room(entry.pValue.cast(), entry.ulValueLen),
+            },
             length: &mut entry.ulValueLen,
         });
         asked.collect()

@@ -1,62 +1,43 @@
 //! Which key an external key id names: the cache before the search on the token. A search may take as long as many
 //! encryptions, so there is one for each key at a time, and none where the answer is known.
 
+mod absent;
+mod attributes;
+mod held;
+mod inventory;
+mod key;
 mod on_token;
+mod searches;
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock},
+    collections::{HashMap, HashSet},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::{Duration, Instant},
 };
 
 use cryptoki_sys as ck;
-use xks_core::{BackendError, BackendErrorKind, KeyId, KeyMetadata, KeySpec, KeyUsage};
+use xks_core::{BackendError, BackendErrorKind, KeyId};
 
-use self::on_token::{Seen, see};
-pub(crate) use self::on_token::{look_at, search};
-
+use self::{absent::Absent, attributes::Manner, searches::Searches};
+pub(crate) use self::{
+    absent::DOUBT_AFTER,
+    held::{Held, Holding},
+    inventory::Inventory,
+    key::{Identity, Key},
+    on_token::On,
+};
 use crate::{
+    bell::Bell,
     config::{KeyLookup, KeyName},
     error::CallError,
-    raw::{Attribute, Cryptoki},
+    handles::HandleScope,
 };
-
-/// How long it is believed that a key is not there, and that it does not permit something.
-pub(crate) const DOUBT_AFTER: Duration = Duration::from_secs(1);
-/// How many absent keys are remembered.
-const MOST_ABSENT: usize = 1024;
-/// How many keys are searched for at once. On SoftHSM2 with a thousand keys a search takes as long as a thousand
-/// encryptions, and many at once would take the machine.
-const MOST_SEARCHES: usize = 2;
-/// How many keys of a token are looked through beforehand.
-const MOST_FOREKNOWN: usize = 10_000;
-
-/// A key on the token.
-#[derive(Clone, Debug)]
-pub(crate) struct Key {
-    pub(crate) handle: ck::CK_OBJECT_HANDLE,
-    pub(crate) metadata: KeyMetadata,
-    /// When its attributes were read.
-    pub(crate) read: Instant,
-    /// The login that the handle was found in.
-    epoch: u64,
-}
-
-impl Key {
-    pub(crate) fn permits(&self, usage: KeyUsage) -> bool {
-        self.metadata.usages().contains(&usage)
-    }
-
-    pub(crate) fn is_aes_256(&self) -> bool {
-        *self.metadata.spec() == KeySpec::Aes256
-    }
-}
 
 /// Why there is no key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Miss {
     Absent,
-    Several,
+    Several(Vec<Identity>),
     IsTestKey,
 }
 
@@ -71,10 +52,14 @@ impl Miss {
                 BackendErrorKind::KeyNotFound,
                 format!("the key with {name} is the one that the token is tested with, and is no external key"),
             ),
-            Self::Several => BackendError::new(
-                BackendErrorKind::Other,
-                format!("the token has more than one key with {name}: rename or delete all but one"),
-            ),
+            Self::Several(keys) => {
+                let keys: Vec<_> = keys.iter().map(|key| format!("({key})")).collect();
+                let keys = keys.join(", ");
+                BackendError::new(
+                    BackendErrorKind::Other,
+                    format!("the token has more than one key with {name}: {keys}: rename or delete all but one"),
+                )
+            }
         }
     }
 }
@@ -91,13 +76,15 @@ pub(crate) enum NoKey {
 pub(crate) struct Keys {
     lookup: KeyLookup,
     names: HashMap<KeyId, KeyName>,
-    /// How long a search may take before others no longer wait for it.
-    patience: Duration,
+    /// The same, by name.
+    named: HashMap<KeyName, Vec<KeyId>>,
+    /// How the module tells attributes.
+    pub(crate) manner: Manner,
+    /// Where the module's handles are good.
+    pub(crate) scope: HandleScope,
     entries: RwLock<HashMap<KeyId, Arc<Entry>>>,
-    /// When each search that is under way began.
-    searches: Mutex<Vec<Instant>>,
-    search_ended: Condvar,
-    absent: Mutex<HashMap<KeyId, (Miss, Instant, u64)>>,
+    searches: Searches,
+    absent: Absent,
 }
 
 #[derive(Default)]
@@ -119,18 +106,30 @@ enum Known {
     Key(Arc<Key>),
 }
 
+/// How a key is looked for on a session.
+pub(crate) trait Search {
+    /// What an earlier login's key is in this one, if its handle is still its own.
+    fn look_again(&mut self, key: &Key) -> Result<Option<Key>, CallError>;
+    /// Searches the token; told whether there was a key until now.
+    fn search(&mut self, was_there: bool) -> Result<Result<Key, Miss>, CallError>;
+}
+
 impl Keys {
     /// For requests that may take as long as `deadline`.
     pub(crate) fn new(lookup: KeyLookup, names: HashMap<KeyId, KeyName>, deadline: Duration) -> Self {
+        let mut named: HashMap<_, Vec<_>> = HashMap::new();
+        for (id, name) in &names {
+            named.entry(name.clone()).or_default().push(id.clone());
+        }
         Self {
             lookup,
             names,
-            // Whoever comes when the first request's time is over has half of its own left for a search.
-            patience: deadline.saturating_mul(3) / 2,
-            searches: Mutex::default(),
-            search_ended: Condvar::new(),
+            named,
+            manner: Manner::default(),
+            scope: HandleScope::default(),
+            searches: Searches::new(deadline),
             entries: RwLock::default(),
-            absent: Mutex::default(),
+            absent: Absent::default(),
         }
     }
 
@@ -154,27 +153,30 @@ impl Keys {
         }
     }
 
-    /// The key, from the cache or by `search`, which is called at most once, and told whether there was a key until now.
+    /// The key, from the cache or by a search, which is made once at most. Where searches take longer than a request has
+    /// time, it is left to the attendant, who comes when the bell is rung; what it finds is there for later requests.
     pub(crate) fn get(
         &self,
         id: &KeyId,
         epoch: u64,
         deadline: Instant,
-        search: impl FnOnce(bool) -> Result<Result<Key, Miss>, CallError>,
+        search: &mut impl Search,
+        attendant: &Bell,
     ) -> Result<Arc<Key>, NoKey> {
-        let (entry, was_there) = loop {
+        let mut may_be_left = true;
+        loop {
             let entry = read(&self.entries).get(id).cloned();
             let entry = match entry {
                 Some(entry) => entry,
                 None => {
-                    if let Some(miss) = self.known_miss(id, epoch) {
+                    if let Some(miss) = self.absent.get(id, epoch) {
                         return Err(NoKey::Miss(miss));
                     }
                     Arc::clone(write(&self.entries).entry(id.clone()).or_default())
                 }
             };
             let mut state = lock(&entry.state);
-            match &*state {
+            let was = match &*state {
                 Known::Key(key) if key.epoch == epoch => return Ok(Arc::clone(key)),
                 Known::Searching { until } => {
                     let (now, until) = (Instant::now(), *until);
@@ -187,149 +189,135 @@ impl Keys {
                         drop(entry.changed.wait_timeout(state, patience));
                         continue;
                     }
-                    // That search hangs, on a session of its own. It is left alone with its entry.
+                    // That search hangs, on a session of its own. It is left alone with its entry; and the attendant
+                    // may be the one who makes it.
+                    may_be_left = false;
                     drop(state);
-                    let mut entries = write(&self.entries);
-                    if entries.get(id).is_some_and(|current| Arc::ptr_eq(current, &entry)) {
-                        entries.remove(id);
-                    }
+                    self.remove(id, &entry);
+                    continue;
                 }
-                Known::Key(_) | Known::Lost | Known::Nothing => {
-                    let was_there = !matches!(&*state, Known::Nothing);
-                    *state = Known::Searching {
-                        until: Instant::now() + self.patience,
-                    };
-                    drop(state);
-                    break (entry, was_there);
-                }
+                Known::Key(key) => Some(Some(Arc::clone(key))),
+                Known::Lost => Some(None),
+                Known::Nothing => None,
+            };
+            *state = Known::Searching {
+                until: Instant::now() + self.searches.patience(),
+            };
+            drop(state);
+            // However the search ends, those who wait for it are woken.
+            let ends = SearchEnds::new(self, id, &entry);
+            if let Some(Some(key)) = &was
+                && let Some(key) = search.look_again(key).map_err(NoKey::Call)?
+            {
+                return Ok(ends.found(key));
             }
-        };
-        // However the search ends, those who wait for it are woken.
-        let mut search_ends = SearchEnds {
-            keys: self,
-            id,
-            entry: &entry,
-            found: None,
-        };
-        let Some(turn) = self.search_turn(deadline) else {
+            if may_be_left && self.searches.are_slow() && !self.scope.is_session() && self.searches.leave(id) {
+                ends.leave();
+                attendant.ring();
+                continue;
+            }
+            let Some(turn) = self.searches.turn(deadline) else {
+                return Err(NoKey::Late);
+            };
+            let outcome = search.search(was.is_some());
+            let took = turn.took();
+            return match outcome {
+                Ok(Ok(key)) => Ok(ends.found(key)),
+                Ok(Err(miss)) => {
+                    self.absent.note(id, miss.clone(), epoch, took);
+                    Err(NoKey::Miss(miss))
+                }
+                Err(error) => Err(NoKey::Call(error)),
+            };
+        }
+    }
+
+    /// Searches for a key on a session that does not know it by the handle that others do.
+    pub(crate) fn find(&self, deadline: Instant, search: &mut impl Search) -> Result<Key, NoKey> {
+        let Some(turn) = self.searches.turn(deadline) else {
             return Err(NoKey::Late);
         };
-        let outcome = search(was_there);
-        drop(turn);
-        match outcome {
-            Ok(Ok(key)) => {
-                let key = Arc::new(key);
-                search_ends.found = Some(Arc::clone(&key));
-                Ok(key)
-            }
-            Ok(Err(miss)) => {
-                self.note_miss(id, miss.clone(), epoch);
-                Err(NoKey::Miss(miss))
-            }
-            Err(error) => Err(NoKey::Call(error)),
-        }
+        let outcome = search.search(true);
+        turn.took();
+        outcome.map_err(NoKey::Call)?.map_err(NoKey::Miss)
     }
 
-    /// Waits until fewer than the most searches are under way; none if that takes too long.
-    fn search_turn(&self, deadline: Instant) -> Option<SearchTurn<'_>> {
-        let mut searches = lock(&self.searches);
-        loop {
-            let now = Instant::now();
-            // Those that hang are not waited for.
-            let under_way = searches
-                .iter()
-                .filter(|began| now.duration_since(**began) < self.patience);
-            if under_way.count() < MOST_SEARCHES {
-                searches.push(now);
-                return Some(SearchTurn { keys: self, began: now });
-            }
-            if now >= deadline {
-                return None;
-            }
-            (searches, _) = self
-                .search_ended
-                .wait_timeout(searches, deadline - now)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Puts keys that were looked through beforehand where no search has been yet.
-    pub(crate) fn foreknow(&self, keys: Vec<(KeyId, Key)>) {
-        for (id, key) in keys {
-            let entry = Arc::clone(write(&self.entries).entry(id).or_default());
-            let mut state = lock(&entry.state);
-            if !matches!(&*state, Known::Searching { .. }) {
-                *state = Known::Key(Arc::new(key));
-            }
-        }
-    }
-
-    /// Looks through the token's keys, so that not each of them has to be searched for: all of them within `patience`,
-    /// or none, since a name that two keys have would not be noticed otherwise.
-    pub(crate) fn look_through(
+    /// Makes the searches that were left to the attendant, but none after `end`.
+    pub(crate) fn make_searches_left(
         &self,
-        cryptoki: &Cryptoki,
-        session: ck::CK_SESSION_HANDLE,
         epoch: u64,
-        patience: Duration,
-    ) -> Result<Vec<(KeyId, Key)>, CallError> {
-        let end = Instant::now() + patience;
-        let template = [
-            Attribute::Number(ck::CKA_CLASS, ck::CKO_SECRET_KEY),
-            Attribute::Flag(ck::CKA_TOKEN, true),
-        ];
-        let handles = cryptoki.find(session, &template, MOST_FOREKNOWN)?;
-        if handles.len() >= MOST_FOREKNOWN {
-            return Ok(Vec::new());
-        }
-        let mut found: HashMap<KeyId, Option<Key>> = HashMap::new();
-        for handle in handles {
-            if Instant::now() >= end {
-                return Ok(Vec::new());
-            }
-            let seen = see(cryptoki, session, handle, epoch)?;
-            for id in self.ids(&seen) {
-                // None: two keys have the name.
-                let key = if found.contains_key(&id) {
-                    None
-                } else {
-                    Some(seen.key.clone())
-                };
-                found.insert(id, key);
+        end: Instant,
+        mut search: impl FnMut(&KeyId) -> Result<Result<Key, Miss>, CallError>,
+    ) -> Result<(), CallError> {
+        while Instant::now() < end
+            && let Some(id) = self.searches.next_left()
+        {
+            let entry = read(&self.entries).get(&id).cloned();
+            let is_searched = |entry: &Arc<Entry>| matches!(&*lock(&entry.state), Known::Searching { .. });
+            let Some(entry) = entry.filter(is_searched) else {
+                continue;
+            };
+            let ends = SearchEnds::new(self, &id, &entry);
+            let began = Instant::now();
+            let outcome = search(&id)?;
+            let took = began.elapsed();
+            self.searches.note(took);
+            match outcome {
+                Ok(key) => drop(ends.found(key)),
+                Err(miss) => self.absent.note(&id, miss, epoch, took),
             }
         }
-        Ok(found.into_iter().filter_map(|(id, key)| Some((id, key?))).collect())
+        Ok(())
     }
 
-    /// The external key ids that a key has.
-    fn ids(&self, seen: &Seen) -> Vec<KeyId> {
-        let text = match self.lookup {
-            KeyLookup::Label => seen
-                .label
-                .bytes()
-                .and_then(|label| String::from_utf8(label.to_vec()).ok()),
-            KeyLookup::Id => seen.id.bytes().map(to_hex),
-        };
-        let by_lookup = text
-            .and_then(|text| text.parse().ok())
-            .filter(|id| !self.names.contains_key(id));
-        let by_name = self
-            .names
-            .iter()
-            .filter(|(_, name)| seen.has(name))
-            .map(|(id, _)| id.clone());
-        by_name.chain(by_lookup).collect()
+    pub(crate) fn are_searches_left(&self) -> bool {
+        self.searches.are_left()
+    }
+
+    /// Puts a key in place of whatever was known, unless a search is under way.
+    pub(crate) fn put(&self, id: &KeyId, key: Key) -> Arc<Key> {
+        let key = Arc::new(key);
+        let entry = Arc::clone(write(&self.entries).entry(id.clone()).or_default());
+        let mut state = lock(&entry.state);
+        if !matches!(&*state, Known::Searching { .. }) {
+            state.become_key(&key);
+        }
+        drop(state);
+        self.absent.forget(id);
+        key
     }
 
     /// Forgets a key, unless another has been found in its place since.
-    pub(crate) fn forget(&self, id: &KeyId, handle: ck::CK_OBJECT_HANDLE) {
+    pub(crate) fn forget(&self, id: &KeyId, key: &Arc<Key>) {
+        key.outdate();
         let entry = read(&self.entries).get(id).cloned();
         if let Some(entry) = entry {
             let mut state = lock(&entry.state);
-            if matches!(&*state, Known::Key(key) if key.handle == handle) {
+            if matches!(&*state, Known::Key(current) if Arc::ptr_eq(current, key)) {
                 *state = Known::Lost;
             }
         }
+    }
+
+    /// The handles that are known in this login, and good in this session.
+    pub(crate) fn handles(&self, session: ck::CK_SESSION_HANDLE, epoch: u64) -> HashSet<ck::CK_OBJECT_HANDLE> {
+        let is_session = self.scope.is_session();
+        let is_good = |key: &Key| key.epoch == epoch && (!is_session || key.home == session);
+        let entries = read(&self.entries);
+        let handles = entries.values().filter_map(|entry| match &*lock(&entry.state) {
+            Known::Key(key) if is_good(key) => Some(key.handle),
+            _ => None,
+        });
+        handles.collect()
+    }
+
+    /// Some key that was found in this session and login.
+    pub(crate) fn any_found_by(&self, session: ck::CK_SESSION_HANDLE, epoch: u64) -> Option<Arc<Key>> {
+        let entries = read(&self.entries);
+        entries.values().find_map(|entry| match &*lock(&entry.state) {
+            Known::Key(key) if key.epoch == epoch && key.home == session => Some(Arc::clone(key)),
+            _ => None,
+        })
     }
 
     /// The keys of this login that were last looked at before `age` ago.
@@ -342,57 +330,75 @@ impl Keys {
         keys.collect()
     }
 
-    /// Puts what was read of a key anew in place of `old`, unless something else has come there since.
-    pub(crate) fn update(&self, id: &KeyId, old: &Arc<Key>, new: Key) {
+    /// Puts what was read of a key again in place of `old`, unless something else has come there since.
+    pub(crate) fn update(&self, id: &KeyId, old: &Arc<Key>, new: Key) -> Arc<Key> {
+        let new = Arc::new(new);
         let entry = read(&self.entries).get(id).cloned();
         if let Some(entry) = entry {
             let mut state = lock(&entry.state);
             if matches!(&*state, Known::Key(key) if Arc::ptr_eq(key, old)) {
-                *state = Known::Key(Arc::new(new));
+                state.become_key(&new);
             }
         }
+        old.outdate();
+        new
     }
 
-    fn known_miss(&self, id: &KeyId, epoch: u64) -> Option<Miss> {
-        let absent = lock(&self.absent);
-        let (miss, since, noted_in) = absent.get(id)?;
-        (*noted_in == epoch && since.elapsed() < DOUBT_AFTER).then(|| miss.clone())
-    }
-
-    fn note_miss(&self, id: &KeyId, miss: Miss, epoch: u64) {
-        let mut absent = lock(&self.absent);
-        if absent.len() >= MOST_ABSENT {
-            absent.clear();
+    /// Ids that name nothing leave no entry behind.
+    fn remove(&self, id: &KeyId, entry: &Arc<Entry>) {
+        let mut entries = write(&self.entries);
+        if entries.get(id).is_some_and(|current| Arc::ptr_eq(current, entry)) {
+            entries.remove(id);
         }
-        absent.insert(id.clone(), (miss, Instant::now(), epoch));
     }
 }
 
-struct SearchTurn<'a> {
-    keys: &'a Keys,
-    began: Instant,
-}
-
-impl Drop for SearchTurn<'_> {
-    fn drop(&mut self) {
-        let mut searches = lock(&self.keys.searches);
-        if let Some(index) = searches.iter().position(|began| *began == self.began) {
-            searches.swap_remove(index);
+impl Known {
+    fn become_key(&mut self, key: &Arc<Key>) {
+        if let Self::Key(old) = self {
+            old.outdate();
         }
-        drop(searches);
-        self.keys.search_ended.notify_all();
+        *self = Self::Key(Arc::clone(key));
     }
 }
 
+/// The end of a search.
 struct SearchEnds<'a> {
     keys: &'a Keys,
     id: &'a KeyId,
     entry: &'a Arc<Entry>,
     found: Option<Arc<Key>>,
+    is_left: bool,
+}
+
+impl<'a> SearchEnds<'a> {
+    const fn new(keys: &'a Keys, id: &'a KeyId, entry: &'a Arc<Entry>) -> Self {
+        Self {
+            keys,
+            id,
+            entry,
+            found: None,
+            is_left: false,
+        }
+    }
+
+    fn found(mut self, key: Key) -> Arc<Key> {
+        let key = Arc::new(key);
+        self.found = Some(Arc::clone(&key));
+        key
+    }
+
+    /// It ends elsewhere.
+    fn leave(mut self) {
+        self.is_left = true;
+    }
 }
 
 impl Drop for SearchEnds<'_> {
     fn drop(&mut self) {
+        if self.is_left {
+            return;
+        }
         let known = match self.found.take() {
             Some(key) => {
                 // Also when it took so long that others no longer waited.
@@ -402,11 +408,7 @@ impl Drop for SearchEnds<'_> {
                 Known::Key(key)
             }
             None => {
-                // Ids that name nothing leave no entry behind.
-                let mut entries = write(&self.keys.entries);
-                if entries.get(self.id).is_some_and(|entry| Arc::ptr_eq(entry, self.entry)) {
-                    entries.remove(self.id);
-                }
+                self.keys.remove(self.id, self.entry);
                 Known::Nothing
             }
         };
@@ -439,10 +441,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
     lock.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
 }

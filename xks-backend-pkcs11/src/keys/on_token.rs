@@ -1,118 +1,166 @@
 //! What a token says of its keys: which has a name, what it is, and what it may do.
 
-use std::time::Instant;
-
 use cryptoki_sys as ck;
 use xks_core::{KeyMetadata, KeySpec, KeyStatus, KeyUsage};
 
-use super::{Key, Miss};
+use super::{
+    Identity, Key, Keys, Miss,
+    attributes::{Told, fails_the_object},
+};
 use crate::{
     config::KeyName,
     error::CallError,
-    raw::{Attribute, AttributeValue, Cryptoki, Wanted},
+    raw::{Attribute, Cryptoki, Wanted},
 };
 
-/// Looks for the one key with this name on the token.
-pub(crate) fn search(
-    cryptoki: &Cryptoki,
-    session: ck::CK_SESSION_HANDLE,
-    name: &KeyName,
-    epoch: u64,
-) -> Result<Result<Key, Miss>, CallError> {
-    // Private keys too, so that one which is no secret key is told from one that is not there. Whether a key is private
-    // (CKA_PRIVATE) makes no difference.
-    for class in [ck::CKO_SECRET_KEY, ck::CKO_PRIVATE_KEY] {
-        let template = [
-            Attribute::Number(ck::CKA_CLASS, class),
-            Attribute::Flag(ck::CKA_TOKEN, true),
-            match name {
-                KeyName::Label(label) => Attribute::Bytes(ck::CKA_LABEL, label.as_bytes()),
-                KeyName::Id(id) => Attribute::Bytes(ck::CKA_ID, id),
-            },
-        ];
-        match *cryptoki.find(session, &template, 2)? {
-            [] => {}
-            [handle] => return Ok(look_at(cryptoki, session, handle, name, epoch)?.ok_or(Miss::Absent)),
-            _ => return Ok(Err(Miss::Several)),
-        }
-    }
-    Ok(Err(Miss::Absent))
+/// How many objects of one name are looked at: a key may share its label with a certificate and its key pair.
+const MOST_NAMESAKES: usize = 16;
+
+const USAGES: [(ck::CK_ATTRIBUTE_TYPE, KeyUsage); 7] = [
+    (ck::CKA_ENCRYPT, KeyUsage::Encrypt),
+    (ck::CKA_DECRYPT, KeyUsage::Decrypt),
+    (ck::CKA_SIGN, KeyUsage::Sign),
+    (ck::CKA_VERIFY, KeyUsage::Verify),
+    (ck::CKA_WRAP, KeyUsage::Wrap),
+    (ck::CKA_UNWRAP, KeyUsage::Unwrap),
+    (ck::CKA_DERIVE, KeyUsage::Derive),
+];
+
+/// A session, in a login.
+#[derive(Clone, Copy)]
+pub(crate) struct On<'a> {
+    pub(crate) cryptoki: &'a Cryptoki,
+    pub(crate) session: ck::CK_SESSION_HANDLE,
+    pub(crate) epoch: u64,
 }
 
-/// Reads a key's attributes; none if this is not, or no longer, the key with this name.
-pub(crate) fn look_at(
-    cryptoki: &Cryptoki,
-    session: ck::CK_SESSION_HANDLE,
-    handle: ck::CK_OBJECT_HANDLE,
-    name: &KeyName,
-    epoch: u64,
-) -> Result<Option<Key>, CallError> {
-    let seen = see(cryptoki, session, handle, epoch)?;
-    Ok(seen.has(name).then_some(seen.key))
-}
-
-/// A key, and what it is called.
+/// An object that may be a key.
 pub(super) struct Seen {
-    pub(super) label: AttributeValue,
-    pub(super) id: AttributeValue,
+    class: Option<ck::CK_OBJECT_CLASS>,
     is_on_token: bool,
     pub(super) key: Key,
 }
 
 impl Seen {
-    pub(super) fn has(&self, name: &KeyName) -> bool {
-        let actual = match name {
-            KeyName::Label(_) => &self.label,
-            KeyName::Id(_) => &self.id,
-        };
-        self.is_on_token && actual.bytes() == Some(name.bytes())
+    /// An unknown class is no other class.
+    fn is_of_class(&self, class: ck::CK_OBJECT_CLASS) -> bool {
+        self.class.is_none_or(|actual| actual == class)
+    }
+
+    pub(super) const fn is_on_token(&self) -> bool {
+        self.is_on_token
     }
 }
 
-pub(super) fn see(
-    cryptoki: &Cryptoki,
-    session: ck::CK_SESSION_HANDLE,
-    handle: ck::CK_OBJECT_HANDLE,
-    epoch: u64,
-) -> Result<Seen, CallError> {
-    const USAGES: [(ck::CK_ATTRIBUTE_TYPE, KeyUsage); 7] = [
-        (ck::CKA_ENCRYPT, KeyUsage::Encrypt),
-        (ck::CKA_DECRYPT, KeyUsage::Decrypt),
-        (ck::CKA_SIGN, KeyUsage::Sign),
-        (ck::CKA_VERIFY, KeyUsage::Verify),
-        (ck::CKA_WRAP, KeyUsage::Wrap),
-        (ck::CKA_UNWRAP, KeyUsage::Unwrap),
-        (ck::CKA_DERIVE, KeyUsage::Derive),
-    ];
-    let wanted = [
-        Wanted::Number(ck::CKA_KEY_TYPE),
-        Wanted::Number(ck::CKA_VALUE_LEN),
-        Wanted::Bytes(ck::CKA_LABEL),
-        Wanted::Bytes(ck::CKA_ID),
-        Wanted::Flag(ck::CKA_TOKEN),
-    ];
-    let [key_type, length, label, id, token] = cryptoki.attributes(session, handle, wanted)?;
-    let flags = cryptoki.attributes(session, handle, USAGES.map(|(kind, _)| Wanted::Flag(kind)))?;
-    let usages = USAGES.iter().zip(&flags);
-    let usages = usages
-        .filter(|(_, flag)| flag.flag() == Some(true))
-        .map(|((_, usage), _)| *usage);
-    Ok(Seen {
-        label,
-        id,
-        is_on_token: token.flag() != Some(false),
-        key: Key {
-            handle,
+impl Keys {
+    /// Looks for the one key with this name on the token.
+    pub(crate) fn search(&self, on: On<'_>, name: &KeyName) -> Result<Result<Key, Miss>, CallError> {
+        // By the name alone: some modules look each condition up on its own, and a second search costs as much as the
+        // first. Whether a key is private (CKA_PRIVATE) makes no difference.
+        let template = [match name {
+            KeyName::Label(label) => Attribute::Bytes(ck::CKA_LABEL, label.as_bytes()),
+            KeyName::Id(id) => Attribute::Bytes(ck::CKA_ID, id),
+        }];
+        let mut found = Vec::new();
+        for handle in on.cryptoki.find(on.session, &template, MOST_NAMESAKES)? {
+            match self.see(on, handle) {
+                Ok(seen) if seen.is_on_token => found.push(seen),
+                Ok(_) => {}
+                // It has just gone.
+                Err(error) if error.says_object_is_gone() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        // A module that fills names up, or does not tell them, knows whose they are.
+        if found.iter().any(|seen| seen.key.identity.is_exactly(name)) {
+            found.retain(|seen| seen.key.identity.is_exactly(name));
+        } else {
+            found.retain(|seen| seen.key.identity.may_be(name));
+        }
+        // Private keys too, so that one which is no secret key is told from one that is not there.
+        for class in [ck::CKO_SECRET_KEY, ck::CKO_PRIVATE_KEY] {
+            let mut of_class = found
+                .extract_if(.., |seen| seen.is_of_class(class))
+                .map(|seen| seen.key);
+            match (of_class.next(), of_class.next()) {
+                (None, _) => {}
+                (Some(key), None) => return Ok(Ok(key)),
+                (Some(first), Some(second)) => {
+                    let identities = [first, second].into_iter().chain(of_class).map(|key| key.identity);
+                    return Ok(Err(Miss::Several(identities.collect())));
+                }
+            }
+        }
+        Ok(Err(Miss::Absent))
+    }
+
+    /// Reads a key's attributes; none if this is not, or no longer, the key with this name.
+    pub(crate) fn look_at(
+        &self,
+        on: On<'_>,
+        handle: ck::CK_OBJECT_HANDLE,
+        name: &KeyName,
+    ) -> Result<Option<Key>, CallError> {
+        let seen = self.see(on, handle)?;
+        Ok((seen.is_on_token && seen.key.identity.may_be(name)).then_some(seen.key))
+    }
+
+    /// Whether the handle is, on this session, that of this key.
+    pub(crate) fn confirms(&self, on: On<'_>, handle: ck::CK_OBJECT_HANDLE, key: &Key) -> Result<bool, CallError> {
+        let wanted = [Wanted::Bytes(ck::CKA_LABEL), Wanted::Bytes(ck::CKA_ID)];
+        match self.manner.read(on.cryptoki, on.session, handle, &wanted) {
+            Ok(told) => Ok(key.identity.is_known() && key.identity.is_same(&Identity::of(&told))),
+            Err(error) if error.says_object_is_gone() || !fails_the_object(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn see(&self, on: On<'_>, handle: ck::CK_OBJECT_HANDLE) -> Result<Seen, CallError> {
+        let mut wanted = vec![
+            Wanted::Number(ck::CKA_KEY_TYPE),
+            Wanted::Bytes(ck::CKA_LABEL),
+            Wanted::Bytes(ck::CKA_ID),
+            Wanted::Number(ck::CKA_CLASS),
+            Wanted::Flag(ck::CKA_TOKEN),
+            Wanted::Number(ck::CKA_VALUE_LEN),
+            Wanted::Bytes(ck::CKA_CHECK_VALUE),
+        ];
+        wanted.extend(USAGES.map(|(kind, _)| Wanted::Flag(kind)));
+        let told = self.manner.read(on.cryptoki, on.session, handle, &wanted)?;
+        // What the module does not say of these two it says when it is asked to do it.
+        let may_be_tried = |usage| matches!(usage, KeyUsage::Encrypt | KeyUsage::Decrypt);
+        let permits = |(kind, usage)| told.flag(kind).unwrap_or_else(|| may_be_tried(usage));
+        let usages = USAGES
+            .into_iter()
+            .filter(|usage| permits(*usage))
+            .map(|(_, usage)| usage);
+        Ok(Seen {
+            class: told.number(ck::CKA_CLASS),
+            is_on_token: told.flag(ck::CKA_TOKEN) != Some(false),
             // GKM-3: PKCS#11 cannot disable a single key.
-            metadata: KeyMetadata::new(key_spec(&key_type, &length), usages, KeyStatus::Enabled),
-            read: Instant::now(),
-            epoch,
-        },
-    })
+            key: Key::new(
+                handle,
+                on,
+                Identity::of(&told),
+                KeyMetadata::new(key_spec(&told), usages, KeyStatus::Enabled),
+            ),
+        })
+    }
 }
 
-/// GKM-1.
-fn key_spec(key_type: &AttributeValue, length: &AttributeValue) -> KeySpec {
+impl Identity {
+    fn of(told: &Told) -> Self {
+        let bytes = |kind| told.bytes(kind).map(Box::from);
+        Self {
+            label: bytes(ck::CKA_LABEL),
+            id: bytes(ck::CKA_ID),
+            check_value: bytes(ck::CKA_CHECK_VALUE),
+        }
+    }
+}
+
+/// GKM-1. What is not told of a secret key is taken for what it has to be: the module refuses AES-GCM with another.
+fn key_spec(told: &Told) -> KeySpec {
     const NAMES: [(ck::CK_KEY_TYPE, &str); 6] = [
         (ck::CKK_AES, "AES"),
         (ck::CKK_DES3, "DES3"),
@@ -121,15 +169,20 @@ fn key_spec(key_type: &AttributeValue, length: &AttributeValue) -> KeySpec {
         (ck::CKK_RSA, "RSA"),
         (ck::CKK_CHACHA20, "CHACHA20"),
     ];
-    let Some(key_type) = key_type.number() else {
-        return KeySpec::Other("UNKNOWN".into());
+    let may_be_secret = told
+        .number(ck::CKA_CLASS)
+        .is_none_or(|class| class == ck::CKO_SECRET_KEY);
+    let key_type = match told.number(ck::CKA_KEY_TYPE) {
+        Some(key_type) => key_type,
+        None if may_be_secret => ck::CKK_AES,
+        None => return KeySpec::Other("UNKNOWN".into()),
     };
     let name = NAMES
         .iter()
         .find(|(number, _)| *number == key_type)
         .map(|(_, name)| *name);
-    match (name, length.number()) {
-        (Some("AES"), Some(32)) => KeySpec::Aes256,
+    match (name, told.number(ck::CKA_VALUE_LEN)) {
+        (Some("AES"), Some(32) | None) => KeySpec::Aes256,
         (Some(name), Some(bytes)) => KeySpec::Other(format!("{name}_{}", u128::from(bytes) * 8).into()),
         (Some(name), None) => KeySpec::Other(name.into()),
         (None, _) => KeySpec::Other(format!("CKK_{key_type:#x}").into()),

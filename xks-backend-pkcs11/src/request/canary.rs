@@ -8,7 +8,7 @@ use super::{Tried, failure};
 use crate::{
     error::CallError,
     gcm::{self, Setback},
-    keys::Key,
+    keys::Holding,
     return_code::Verdict,
     session::Place,
     token::Token,
@@ -27,7 +27,7 @@ impl Token {
         &self,
         place: &mut Place,
         id: &KeyId,
-        key: Option<&Key>,
+        key: Option<&Holding>,
         error: &CallError,
         tried: &mut Tried,
     ) -> Result<bool, BackendError> {
@@ -73,9 +73,11 @@ impl Token {
     /// Whether a decryption has failed because of its ciphertext or because of the module: right after, something is
     /// encrypted and decrypted with the same key, or with the test key where that one may not. If that goes well, it
     /// was the ciphertext.
-    fn ask_canary(&self, place: &mut Place, key: Option<&Key>) -> Result<bool, Setback> {
+    fn ask_canary(&self, place: &mut Place, key: Option<&Holding>) -> Result<bool, Setback> {
         let (connection, access) = self.enter()?;
-        let own = key.filter(|key| key.permits(KeyUsage::Encrypt)).map(|key| key.handle);
+        let own = key
+            .filter(|key| key.key.permits(KeyUsage::Encrypt))
+            .map(|key| key.handle);
         let mut sing = |key| {
             let session = place.session(&access, connection.slot, connection.read_write)?;
             let Some(key) = key else {

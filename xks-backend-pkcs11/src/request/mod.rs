@@ -1,23 +1,26 @@
 //! The way of a request through a token: a session, the key, the call; and what is tried again when a call fails.
 
 mod canary;
+mod holding;
+mod search;
 
-use std::{sync::Arc, thread, time::Instant};
+use std::time::Instant;
 
 use cryptoki_sys as ck;
 use xks_core::{
     BackendError, BackendErrorKind, BoundAad, Encrypted, Iv, KeyId, KeyMetadata, KeyUsage, Proven, Trial, Zeroizing,
 };
 
+use self::holding::Wanted;
+pub(crate) use self::search::Search;
 use crate::{
-    config::TestKey,
     error::CallError,
     gcm::{self, Setback},
-    keys::{self, DOUBT_AFTER, Key, NoKey},
+    keys::{DOUBT_AFTER, Holding, Key},
     module::Access,
-    return_code::{Phase, ReturnCode, Verdict},
+    return_code::{Phase, Verdict},
     session::{Place, Session},
-    token::{A_MOMENT, Connection, Token},
+    token::Token,
 };
 
 impl Token {
@@ -77,7 +80,7 @@ impl Token {
         id: &KeyId,
         deadline: Instant,
     ) -> Result<KeyMetadata, BackendError> {
-        self.with_key(place, id, deadline, None, |_, _, key| Ok(key.metadata.clone()))
+        self.with_key(place, id, deadline, None, |_, _, held| Ok(held.key.metadata.clone()))
     }
 
     /// A key's metadata, if they are known and were read not too long ago.
@@ -100,7 +103,7 @@ impl Token {
         id: &KeyId,
         deadline: Instant,
         usage: Option<KeyUsage>,
-        mut work: impl FnMut(&Access<'_>, &mut Session, &Key) -> Result<T, Setback>,
+        mut work: impl FnMut(&Access<'_>, &mut Session, &Holding) -> Result<T, Setback>,
     ) -> Result<T, BackendError> {
         let mut tried = Tried::after(self.troubles());
         loop {
@@ -119,7 +122,7 @@ impl Token {
                 Err(setback) => setback,
             };
             let error = self.failed_call(setback)?;
-            let (verdict, key) = (self.config.quirks.verdict(&error), used.as_deref());
+            let (verdict, key) = (self.config.quirks.verdict(&error), used.as_ref());
             if !self.mend(place, id, key, &error, verdict, &mut tried)? {
                 return Err(failure(verdict, &error));
             }
@@ -148,94 +151,32 @@ impl Token {
         id: &KeyId,
         deadline: Instant,
         usage: Option<KeyUsage>,
-        used: &mut Option<Arc<Key>>,
-        work: &mut impl FnMut(&Access<'_>, &mut Session, &Key) -> Result<T, Setback>,
+        used: &mut Option<Holding>,
+        work: &mut impl FnMut(&Access<'_>, &mut Session, &Holding) -> Result<T, Setback>,
     ) -> Result<T, Setback> {
         let (connection, access) = self.enter()?;
         let session = place.session(&access, connection.slot, connection.read_write)?;
-        let mut key = self.key(&access, session, &connection, id, deadline)?;
+        let wanted = Wanted {
+            access: &access,
+            connection: &connection,
+            id,
+            deadline,
+        };
+        let mut held = self.hold(&wanted, session)?;
         let is_doubtful = match usage {
-            Some(usage) => !key.permits(usage) && key.read.elapsed() >= DOUBT_AFTER,
-            None => self.is_outdated(&key),
+            Some(usage) => !held.key.permits(usage) && held.key.read.elapsed() >= DOUBT_AFTER,
+            None => self.is_outdated(&held.key),
         };
         if is_doubtful {
-            self.keys.forget(id, key.handle);
-            key = self.key(&access, session, &connection, id, deadline)?;
+            held = self.look_again(&wanted, session, &held)?;
         }
-        if let Some(usage) = usage {
-            check(&key, usage)?;
-        }
-        work(&access, session, used.insert(key))
-    }
-
-    /// The key, from the cache or the token.
-    fn key(
-        &self,
-        access: &Access<'_>,
-        session: &Session,
-        connection: &Connection,
-        id: &KeyId,
-        deadline: Instant,
-    ) -> Result<Arc<Key>, Setback> {
-        let epoch = self.epoch();
-        let name = || {
-            self.keys.name(id).ok_or_else(|| {
-                BackendError::new(
-                    BackendErrorKind::KeyNotFound,
-                    "external key ids stand for CKA_ID here, and this one is no hexadecimal number of whole bytes",
-                )
-            })
+        let Some(usage) = usage else {
+            return work(&access, session, used.insert(held));
         };
-        let search = |was_there| {
-            // What is no name was refused below.
-            let Ok(name) = name() else {
-                return Ok(Err(keys::Miss::Absent));
-            };
-            // HLT-1: what is tested with backs no KMS key.
-            if matches!(&self.config.test_key, TestKey::Named(test_key) if *test_key == name) {
-                return Ok(Err(keys::Miss::IsTestKey));
-            }
-            let mut may_be_hidden = was_there;
-            loop {
-                let login = self.epoch();
-                // A token finds nothing, and says no more, when nobody is logged in, or when it has gone.
-                self.confirm_login(access, session, connection)?;
-                let found = keys::search(access, session.handle, &name, epoch)?;
-                match found {
-                    // By whatever name.
-                    Ok(key) if connection.test_key == Some(key.handle) => return Ok(Err(keys::Miss::IsTestKey)),
-                    Err(keys::Miss::Absent) => {}
-                    found => return Ok(found),
-                }
-                access.token_info(connection.slot)?;
-                self.confirm_login(access, session, connection)?;
-                if Instant::now() + A_MOMENT >= deadline {
-                    return Ok(Err(keys::Miss::Absent));
-                }
-                // For a moment, while another process writes to it, SoftHSM2 says that a key is not there.
-                if std::mem::take(&mut may_be_hidden) {
-                    thread::sleep(A_MOMENT);
-                } else if login == self.epoch() {
-                    return Ok(Err(keys::Miss::Absent));
-                } // else somebody may have been logged out and in again in between
-            }
-        };
-        self.keys.get(id, epoch, deadline, search).map_err(|none| match none {
-            NoKey::Call(error) => Setback::Call(error),
-            NoKey::Miss(miss) => Setback::Final(name().map_or_else(|error| error, |name| miss.error(&name))),
-            NoKey::Late => Setback::Final(BackendError::new(
-                BackendErrorKind::Timeout,
-                "the search for the key on the token did not end in time",
-            )),
-        })
-    }
-
-    fn confirm_login(&self, access: &Access<'_>, session: &Session, connection: &Connection) -> Result<(), CallError> {
-        if connection.wants_login && !access.is_logged_in(session.handle)? {
-            let code = ReturnCode(ck::CKR_USER_NOT_LOGGED_IN);
-            return Err(CallError::new("C_GetSessionInfo", Phase::Session, code));
-        }
-        Ok(())
+        check(&held.key, usage)?;
+        let held = used.insert(held);
+        let outcome = work(&access, session, held);
+        self.if_still_its(&wanted, session, held, outcome)
     }
 
     /// Opens a session where there is none; false if the token has no more of them to give. What else may be wrong is
@@ -256,7 +197,7 @@ impl Token {
         &self,
         place: &mut Place,
         id: &KeyId,
-        key: Option<&Key>,
+        key: Option<&Holding>,
         error: &CallError,
         verdict: Verdict,
         tried: &mut Tried,
@@ -269,7 +210,7 @@ impl Token {
         match verdict {
             Verdict::SearchAgain => {
                 if let Some(key) = key {
-                    self.keys.forget(id, key.handle);
+                    self.keys.forget(id, &key.key);
                 }
                 if error.code().0 == ck::CKR_GENERAL_ERROR {
                     self.note_trouble(); // it may be the device's

@@ -151,7 +151,7 @@ fn each_call(cryptoki: &Cryptoki, check: impl Fn(Result<(), CallError>, &str)) {
     check(cryptoki.is_logged_in(1).map(drop), "C_GetSessionInfo");
     check(cryptoki.find(1, &[], 1).map(drop), "C_FindObjectsInit");
     let wanted = [Wanted::Flag(ck::CKA_ENCRYPT)];
-    check(cryptoki.attributes(1, 1, wanted).map(drop), "C_GetAttributeValue");
+    check(cryptoki.attributes(1, 1, &wanted).map(drop), "C_GetAttributeValue");
     check(
         cryptoki.generate_key(1, ck::CKM_AES_KEY_GEN, &[]).map(drop),
         "C_GenerateKey",

@@ -1,0 +1,91 @@
+//! The search for a key on a session.
+
+use std::{thread, time::Instant};
+
+use cryptoki_sys as ck;
+
+use crate::{
+    config::{KeyName, TestKey},
+    error::CallError,
+    keys::{self, Identity, Key, Miss, On},
+    module::Access,
+    return_code::{Phase, ReturnCode},
+    token::{A_MOMENT, Connection, Token},
+};
+
+/// A search for the key with a name on the token.
+pub(crate) struct Search<'a> {
+    pub(crate) token: &'a Token,
+    pub(crate) access: &'a Access<'a>,
+    pub(crate) session: ck::CK_SESSION_HANDLE,
+    pub(crate) connection: &'a Connection,
+    pub(crate) name: &'a KeyName,
+    /// Nothing is looked for twice after this.
+    pub(crate) deadline: Instant,
+}
+
+impl keys::Search for Search<'_> {
+    fn look_again(&mut self, key: &Key) -> Result<Option<Key>, CallError> {
+        let keys = &self.token.keys;
+        if keys.scope.is_session() && key.home != self.session {
+            return Ok(None);
+        }
+        match keys.look_at(self.on(), key.handle, self.name) {
+            Ok(new) => Ok(new.filter(|new| new.identity.is_same(&key.identity))),
+            Err(error) if error.leaves_session_usable() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn search(&mut self, was_there: bool) -> Result<Result<Key, Miss>, CallError> {
+        let token = self.token;
+        let mut may_be_hidden = was_there;
+        loop {
+            let login = token.epoch();
+            // A token finds nothing, and says no more, when nobody is logged in, or when it has gone.
+            self.confirm_login()?;
+            match token.keys.search(self.on(), self.name)? {
+                // By whatever name.
+                Ok(key) if token.is_test_key(&key.identity) => return Ok(Err(Miss::IsTestKey)),
+                Err(Miss::Absent) => {}
+                found => return Ok(found),
+            }
+            self.access.token_info(self.connection.slot)?;
+            self.confirm_login()?;
+            if Instant::now() + A_MOMENT >= self.deadline {
+                return Ok(Err(Miss::Absent));
+            }
+            // For a moment, while another process writes to it, SoftHSM2 says that a key is not there.
+            if std::mem::take(&mut may_be_hidden) {
+                thread::sleep(A_MOMENT);
+            } else if login == token.epoch() {
+                return Ok(Err(Miss::Absent));
+            } // else somebody may have been logged out and in again in between
+        }
+    }
+}
+
+impl Search<'_> {
+    fn on(&self) -> On<'_> {
+        On {
+            cryptoki: self.access,
+            session: self.session,
+            epoch: self.token.epoch(),
+        }
+    }
+
+    fn confirm_login(&self) -> Result<(), CallError> {
+        if self.connection.wants_login && !self.access.is_logged_in(self.session)? {
+            let code = ReturnCode(ck::CKR_USER_NOT_LOGGED_IN);
+            return Err(CallError::new("C_GetSessionInfo", Phase::Session, code));
+        }
+        Ok(())
+    }
+}
+
+impl Token {
+    /// HLT-1: whether this key is the one that the token is tested with, which backs no KMS key.
+    pub(crate) fn is_test_key(&self, identity: &Identity) -> bool {
+        matches!(&self.config.test_key, TestKey::Named(name) if identity.is_exactly(name))
+    }
+}

@@ -12,6 +12,7 @@
 mod checks;
 mod conformance;
 mod faults;
+mod handles;
 mod keys;
 mod lost;
 mod opening;

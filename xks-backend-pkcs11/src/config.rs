@@ -170,8 +170,9 @@ impl Config {
     }
 
     /// How often a key that is in use is looked at again: whether it is still there and still the same, and what it may
-    /// be used for. By default every 30 seconds. A key that the module itself refuses is noticed at once; a second key of the same name only when
-    /// the key has to be searched for again.
+    /// be used for. By default every 30 seconds. A key that the module itself refuses is noticed at once. New keys are
+    /// looked for as often, or less often where that takes long; a second key of a name is named in the log then, and
+    /// the one that is in use goes on to serve.
     #[must_use]
     pub fn key_refresh(mut self, interval: Duration) -> Self {
         self.key_refresh = interval;

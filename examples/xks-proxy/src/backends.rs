@@ -231,6 +231,7 @@ fn config(settings: &Pkcs11Settings) -> Config {
         .key_lookup(settings.key_lookup)
         .sessions(settings.sessions)
         .deadline(settings.deadline)
+        .key_refresh(settings.key_refresh)
         .dispatch(settings.dispatch)
         .test_key(match &settings.test_key {
             TestKeySetting::Session => TestKey::Session,

@@ -8,6 +8,9 @@ use xks_core::{AadFraming, Authorizer, CiphertextMetadata, Credential, KeyId, Li
 
 use crate::tls::TlsMaterial;
 
+/// How long it is between two looks at a key, if nothing is said of it.
+pub(crate) const KEY_REFRESH: Duration = Duration::from_secs(30);
+
 /// All that the program is told.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -224,6 +227,8 @@ pub(crate) struct Pkcs11Settings {
     /// None for as many as the backend thinks fit.
     pub(crate) queue: Option<usize>,
     pub(crate) deadline: Duration,
+    /// How long it is between two looks at a key.
+    pub(crate) key_refresh: Duration,
     pub(crate) dispatch: Dispatch,
     pub(crate) test_key: TestKeySetting,
 }

@@ -343,6 +343,7 @@ fn pkcs11_settings(
         sessions,
         queue: None,
         deadline: ours::default_deadline(ServerSettings::BUDGET),
+        key_refresh: super::model::KEY_REFRESH,
         dispatch: Dispatch::Threads,
         test_key: TestKeySetting::Session,
     })

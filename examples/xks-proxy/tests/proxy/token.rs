@@ -274,6 +274,7 @@ fn it_says_why_it_does_not_start() {
 
     for (more, said) in [
         ("deadline_ms = 300", "deadline_ms"),
+        ("key_refresh_secs = 0", "key_refresh_secs"),
         ("test_key = \"a\"\nno_test_key = true", "test_key"),
         ("token_label = \"a\"\nslot_index = 0", "slot_index"),
         ("vendor = \"nobody\"", "vendor"),

@@ -6,11 +6,13 @@ use xks_backend_pkcs11::{AppendedIv, Dispatch, IvSource, KeyLookup, Quirks, Slot
 use xks_backend_soft::KeyMaterial;
 use xks_core::{Fleet, KeyId};
 
-use super::{DAY_MS, default_deadline, one_secret};
+use super::{DAY, DAY_MS, default_deadline, one_secret};
 use crate::{
     settings::{
         BackendKind, BackendSettings, FleetSettings, MODULE_VARIABLE, Pkcs11Settings, Secret, SoftSettings,
-        TestKeySetting, shared,
+        TestKeySetting,
+        model::KEY_REFRESH,
+        shared,
         table::{Item, Table},
     },
     with_causes,
@@ -172,6 +174,7 @@ fn pkcs11(table: &mut Table<'_, '_>, module: Option<&PathBuf>, budget: Duration)
         sessions: table.number("sessions", 1..=10_000).unwrap_or(30),
         queue: table.number("queue", 0..=1_000_000),
         deadline: deadline.unwrap_or_else(|| default_deadline(budget)),
+        key_refresh: table.seconds("key_refresh_secs", 1..=DAY).unwrap_or(KEY_REFRESH),
         dispatch: match table.flag("inline") {
             Some(true) => Dispatch::Inline,
             _ => Dispatch::Threads,

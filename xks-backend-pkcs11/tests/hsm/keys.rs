@@ -1,5 +1,7 @@
 //! Which key an external key id names, and what is said of it.
 
+use std::time::Duration;
+
 use xks_backend_pkcs11::{Dispatch, KeyLookup, KeyName};
 use xks_core::{BackendErrorKind, Encrypted, KeySpec, KeyStatus, KeyUsage};
 use xks_pkcs11_fixture::{
@@ -150,6 +152,37 @@ fn many_keys_are_known_beforehand() {
                 run(round_trip(&backend, "key-0", b"")).is_ok() && shim.counters().initialized > generation
             });
         }
+        drop(backend);
+        shim.assert_clean();
+    });
+}
+
+/// A search takes longer than a request has time, as on a token of ten thousand keys: every key is served at its first
+/// use, a new one and an absent one are known when they are asked for again, and no thread is given up for them.
+#[test]
+fn searches_that_take_longer_than_a_request_has_time() {
+    own_process("keys::searches_that_take_longer_than_a_request_has_time", |hsm| {
+        hsm.token(TOKEN, PIN);
+        let names: Vec<_> = (0..20).map(|number| format!("key-{number}")).collect();
+        let templates: Vec<_> = names.iter().map(|name| KeyTemplate::aes256(name)).collect();
+        hsm.many_keys(TOKEN, &templates);
+        let shim = Shim::load();
+        shim.latency(Function::C_FindObjectsInit, Duration::from_millis(1500));
+        let backend = open(config(shim.path()).deadline(Duration::from_millis(750)));
+        for name in &names {
+            run(round_trip(&backend, name, b"at its first use")).unwrap();
+        }
+        hsm.key(TOKEN, &KeyTemplate::aes256("new"));
+        assert_fails(run(encrypt(&backend, "new", b"")), BackendErrorKind::Timeout);
+        wait_until("the new key", || run(round_trip(&backend, "new", b"")).is_ok());
+        assert_fails(run(encrypt(&backend, "absent", b"")), BackendErrorKind::Timeout);
+        let mut last = None;
+        wait_until("its absence", || {
+            last = run(encrypt(&backend, "absent", b"")).err().map(|error| error.kind());
+            last == Some(BackendErrorKind::KeyNotFound)
+        });
+        assert_fails(run(encrypt(&backend, "absent", b"")), BackendErrorKind::KeyNotFound);
+        assert_eq!(backend.status().written_off, 0);
         drop(backend);
         shim.assert_clean();
     });

@@ -20,7 +20,8 @@ use crate::{
     attendant::Attendant,
     config::{Config, Dispatch, LONGEST},
     error::OpenError,
-    gcm, health,
+    gcm,
+    health::{self, RequestKind},
     inline::Sessions,
     module::{self, Module},
     pool::{Load, Pool, Size},
@@ -80,6 +81,10 @@ pub struct Status {
     pub timed_out: u64,
     /// How long a test encryption or decryption took at the last test.
     pub latency: Option<Duration>,
+    /// For how long calls have been in the module of which none returns, so that requests cannot be served
+    /// and the module cannot be initialized again: unless one returns, only another process helps. None while
+    /// something else can.
+    pub stuck: Option<Duration>,
 }
 
 impl Pkcs11Backend {
@@ -158,6 +163,7 @@ impl Pkcs11Backend {
             refused: load.refused,
             timed_out: load.timed_out,
             latency: self.token.checkup().map(|checkup| checkup.latency),
+            stuck: health::stuck(&self.token, &load),
         }
     }
 
@@ -192,9 +198,10 @@ impl Pkcs11Backend {
         id: &KeyId,
         request: &mut EncryptRequest<'_>,
         way: Sealing<T>,
+        kind: RequestKind,
     ) -> Result<T, BackendError> {
         let aad = request.bind_aad(None);
-        match &self.calls {
+        let outcome = match &self.calls {
             Calls::Inline(sessions) => {
                 sessions.run(|place, deadline| way(&self.token, place, id, deadline, aad, request.plaintext()))
             }
@@ -204,6 +211,15 @@ impl Pkcs11Backend {
                 pool.run(move |place, deadline| way(&token, place, &id, deadline, aad, &plaintext))
                     .await
             }
+        };
+        self.note(kind, &outcome);
+        outcome
+    }
+
+    /// HLT-1: what becomes of requests counts for health.
+    fn note<T>(&self, kind: RequestKind, outcome: &Result<T, BackendError>) {
+        if self.token.outcomes.note(kind, outcome) {
+            self.token.bell.ring();
         }
     }
 
@@ -292,18 +308,19 @@ impl KeyBackend for Pkcs11Backend {
     }
 
     async fn encrypt(&self, id: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
-        self.seal(id, request, Token::encrypt).await
+        self.seal(id, request, Token::encrypt, RequestKind::Encrypt).await
     }
 
     /// Both on one thread: the way there is most of what a fast module costs.
     async fn encrypt_and_try(&self, id: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Proven, BackendError> {
-        self.seal(id, request, Token::encrypt_and_try).await
+        let kind = RequestKind::EncryptVerified;
+        self.seal(id, request, Token::encrypt_and_try, kind).await
     }
 
     async fn decrypt(&self, id: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
         let (aad, iv) = (request.bound_aad(), *request.iv());
         let both = gcm::with_tag(request.ciphertext(), request.tag());
-        match &self.calls {
+        let outcome = match &self.calls {
             Calls::Inline(sessions) => {
                 sessions.run(|place, deadline| self.token.decrypt(place, id, deadline, &iv, aad.as_bytes(), &both))
             }
@@ -312,7 +329,9 @@ impl KeyBackend for Pkcs11Backend {
                 pool.run(move |place, deadline| token.decrypt(place, &id, deadline, &iv, aad.as_bytes(), &both))
                     .await
             }
-        }
+        };
+        self.note(RequestKind::Decrypt, &outcome);
+        outcome
     }
 
     /// HLT-3: from the last test, which is never older than 60 seconds; it never waits for the token.

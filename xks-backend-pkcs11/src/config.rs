@@ -194,7 +194,9 @@ impl Config {
         self
     }
 
-    /// How long an encryption may take before health is DEGRADED. By default 100 ms.
+    /// How long an encryption may take before health is DEGRADED. By default 100 ms. Requests that do not end
+    /// within the [deadline](Self::deadline) count for themselves: health is UNAVAILABLE when none does, of
+    /// whatever kind.
     #[must_use]
     pub fn latency_bound(mut self, bound: Duration) -> Self {
         self.latency_bound = bound;
@@ -336,10 +338,15 @@ impl fmt::Display for KeyName {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TestKey {
-    /// One that is made for the purpose and lives in a session: it leaves nothing behind.
+    /// One that is made for the purpose, lives in a session, and is destroyed when it is no longer used, also
+    /// where the module keeps session objects. Where a process that crashed has left one behind, it is
+    /// destroyed, or used if that process may still live. A token that makes none is served all the same:
+    /// what it answers is tested then, and health follows the requests.
     #[default]
     Session,
-    /// A key on the token, an AES-256 key that may encrypt and decrypt: where the token makes no session keys.
+    /// A key on the token, an AES-256 key that may encrypt and decrypt: where the token makes no session
+    /// keys. When it is not there at the start, the backend is not opened; when it goes later, other keys are
+    /// served, and health is DEGRADED.
     Named(KeyName),
     /// None. Then nothing tells before the first request whether the token makes IVs as its quirks say, health is never
     /// better than DEGRADED, and a wrong ciphertext of a key that may not encrypt is told from a failing token by guess.

@@ -4,11 +4,10 @@ use std::{error::Error as StdError, fmt, path::PathBuf};
 
 use cryptoki_sys as ckr;
 use thiserror::Error;
-use xks_core::BackendErrorKind;
 
 use crate::{
     config::SlotSelector,
-    return_code::{Phase, ReturnCode, Verdict},
+    return_code::{Phase, ReturnCode},
 };
 
 /// A call of the module that did not succeed: which function, and what it returned.
@@ -164,14 +163,12 @@ pub enum OpenError {
     /// The token refuses the PIN. It is not tried again, for HSMs lock: open the backend anew with the right one.
     #[error("the token refuses the PIN, which is not tried again")]
     PinRefused(#[source] CallError),
-    /// The test key is missing, or is not fit to be one.
+    /// The test key that was named is missing, or is not fit to be one.
     #[error("no test key: {problem}")]
     #[non_exhaustive]
     TestKey {
         /// What is wrong, and what to do.
         problem: String,
-        /// The call that failed, if one did.
-        source: Option<CallError>,
     },
     /// The self-test went wrong: to go on would put data at risk.
     #[error("the self-test failed: {problem}")]
@@ -214,18 +211,12 @@ impl OpenError {
     pub(crate) const fn may_pass(&self) -> bool {
         match self {
             Self::NoToken { .. } | Self::TestCall(_) | Self::Call(_) | Self::NotInitialized => true,
-            Self::TestKey {
-                source: Some(error), ..
-            } => !matches!(
-                error.code().verdict(error.phase()),
-                Verdict::Fail(BackendErrorKind::Other) | Verdict::Misconfigured
-            ),
             Self::Load { .. }
             | Self::Parameters { .. }
             | Self::Ambiguous { .. }
             | Self::NoAesGcm { .. }
             | Self::PinRefused(_)
-            | Self::TestKey { source: None, .. }
+            | Self::TestKey { .. }
             | Self::SelfTest { .. }
             | Self::Config(_)
             | Self::Thread(_) => false,

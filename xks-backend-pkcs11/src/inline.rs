@@ -27,7 +27,9 @@ struct State<P> {
     free: Vec<P>,
     /// Not fit for a request, until the time beside it.
     resting: Vec<(P, Instant)>,
-    taken: usize,
+    /// When each call that is under way began.
+    taken: Vec<Instant>,
+    done: Option<Instant>,
     waiting: usize,
     is_stopped: bool,
     refused: u64,
@@ -48,7 +50,8 @@ impl<P> Sessions<P> {
             state: Mutex::new(State {
                 free: places.collect(),
                 resting: Vec::new(),
-                taken: 0,
+                taken: Vec::new(),
+                done: None,
                 waiting: 0,
                 is_stopped: false,
                 refused: 0,
@@ -65,9 +68,11 @@ impl<P> Sessions<P> {
     ) -> Result<T, BackendError> {
         let deadline = now() + self.deadline;
         loop {
+            let (place, since) = self.take(deadline)?;
             let mut taken = Taken {
                 sessions: self,
-                place: Some(self.take(deadline)?),
+                place: Some(place),
+                since,
                 is_fit: true,
             };
             let Some(place) = &mut taken.place else {
@@ -80,7 +85,7 @@ impl<P> Sessions<P> {
         }
     }
 
-    fn take(&self, deadline: Instant) -> Result<P, BackendError> {
+    fn take(&self, deadline: Instant) -> Result<(P, Instant), BackendError> {
         let mut state = self.state();
         let mut has_waited = false;
         loop {
@@ -92,10 +97,11 @@ impl<P> Sessions<P> {
             }
             state.wake_rested();
             if let Some(place) = state.free.pop() {
-                state.taken += 1;
-                return Ok(place);
+                let since = now();
+                state.taken.push(since);
+                return Ok((place, since));
             }
-            if state.taken == 0 {
+            if state.taken.is_empty() {
                 state.refused += 1;
                 return Err(BackendError::new(
                     BackendErrorKind::Throttled,
@@ -128,15 +134,24 @@ impl<P> Sessions<P> {
     }
 
     pub(crate) fn load(&self) -> Load {
-        let state = self.state();
-        Load {
-            sessions: state.free.len() + state.taken,
+        let (state, now) = (self.state(), now());
+        let hangs = |since: &&Instant| now.saturating_duration_since(**since) > self.deadline;
+        let written_off = state.taken.iter().filter(hangs).count();
+        let others = state.free.len() + state.taken.len() - written_off;
+        let mut load = Load {
+            sessions: others,
             queued: state.waiting,
-            running: state.taken,
+            running: state.taken.len(),
+            written_off,
+            is_stuck: written_off > 0 && others == 0,
             refused: state.refused,
             timed_out: state.timed_out,
+            done: state.done,
+            returned: state.done,
             ..Load::default()
-        }
+        };
+        state.taken.iter().for_each(|since| load.add_call(*since));
+        load
     }
 
     /// Gives out no more sessions, closes those that are free, and waits for the others; says how many are still taken.
@@ -149,8 +164,8 @@ impl<P> Sessions<P> {
             let mut free = std::mem::take(&mut state.free);
             free.extend(state.resting.drain(..).map(|(place, _)| place));
             let patience = end.saturating_duration_since(now());
-            if state.taken == 0 || patience.is_zero() {
-                let taken = state.taken;
+            if state.taken.is_empty() || patience.is_zero() {
+                let taken = state.taken.len();
                 drop(state);
                 drop(free); // which closes them
                 return taken;
@@ -190,16 +205,22 @@ impl<P> State<P> {
 struct Taken<'a, P> {
     sessions: &'a Sessions<P>,
     place: Option<P>,
+    since: Instant,
     is_fit: bool,
 }
 
 impl<P> Drop for Taken<'_, P> {
     fn drop(&mut self) {
         let mut state = self.sessions.state();
-        state.taken -= 1;
+        if let Some(index) = state.taken.iter().position(|since| *since == self.since) {
+            state.taken.swap_remove(index);
+        }
         match self.place.take() {
             Some(place) if !self.is_fit => state.resting.push((place, now() + REST)),
-            place => state.free.extend(place),
+            place => {
+                state.done = Some(now());
+                state.free.extend(place);
+            }
         }
         let (is_awaited, is_stopped) = (state.waiting > 0, state.is_stopped);
         drop(state);

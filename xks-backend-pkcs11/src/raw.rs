@@ -381,6 +381,11 @@ impl Cryptoki {
         Ok(key)
     }
 
+    pub(crate) fn destroy_object(&self, session: ck::CK_SESSION_HANDLE, object: ck::CK_OBJECT_HANDLE) -> Result {
+        // SAFETY: two numbers; a module answers to those that are no session's and no object's.
+        unsafe { call!(self, Generate, C_DestroyObject(session, object)) }
+    }
+
     /// Fills `bytes` from the token's random source.
     pub(crate) fn random(&self, session: ck::CK_SESSION_HANDLE, bytes: &mut [u8]) -> Result {
         let length = to_ulong(bytes.len());

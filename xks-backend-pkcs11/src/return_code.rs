@@ -23,7 +23,7 @@ pub enum Phase {
     Find,
     /// `C_GetAttributeValue`.
     Attributes,
-    /// `C_GenerateKey`.
+    /// `C_GenerateKey`, `C_DestroyObject`.
     Generate,
     /// `C_GenerateRandom`.
     Random,

@@ -69,6 +69,14 @@ impl Place {
             .filter(|session| session.generation == access.generation())
     }
 
+    /// The handle of that session.
+    pub(crate) fn handle_in(&self, access: &Access<'_>) -> Option<ck::CK_SESSION_HANDLE> {
+        let session = self.session.as_ref();
+        session
+            .filter(|session| session.generation == access.generation())
+            .map(|session| session.handle)
+    }
+
     pub(crate) const fn is_empty(&self) -> bool {
         self.session.is_none()
     }

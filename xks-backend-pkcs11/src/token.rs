@@ -17,7 +17,7 @@ use crate::{
     config::Config,
     error::{CallError, OpenError},
     gcm::Ivs,
-    health::Checkup,
+    health::{Checkup, Outcomes, Supervision},
     keys::Keys,
     module::{Access, Module},
     raw::TokenInfo,
@@ -42,6 +42,10 @@ pub(crate) struct Token {
     pub(crate) ivs: Ivs,
     /// Rung when the token should be tested at once.
     pub(crate) bell: Arc<Bell>,
+    /// What becomes of requests.
+    pub(crate) outcomes: Outcomes,
+    /// What the supervisor does in the module.
+    pub(crate) supervision: Supervision,
     checkup: Mutex<Option<Checkup>>,
     connection: ArcSwapOption<Connection>,
     /// Why there is no connection.
@@ -60,10 +64,12 @@ pub(crate) struct Token {
     troubles: AtomicU64,
     /// A request has succeeded since this was last asked.
     is_proved: AtomicBool,
+    /// What the last failure of the device was.
+    last_failure: Mutex<Option<CallError>>,
 }
 
 /// What is known of a token that works.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Connection {
     /// The initialization of the module that this is in.
     pub(crate) generation: u64,
@@ -81,6 +87,8 @@ impl Token {
             config,
             module,
             bell,
+            outcomes: Outcomes::new(),
+            supervision: Supervision::default(),
             checkup: Mutex::default(),
             connection: ArcSwapOption::empty(),
             problem: ArcSwap::from_pointee("it has not been connected yet".to_owned()),
@@ -91,6 +99,7 @@ impl Token {
             unwell: AtomicU32::new(0),
             troubles: AtomicU64::new(0),
             is_proved: AtomicBool::new(false),
+            last_failure: Mutex::default(),
         }
     }
 
@@ -101,6 +110,17 @@ impl Token {
         self.epoch.fetch_add(1, Ordering::SeqCst);
         if self.connection.swap(Some(Arc::new(connection))).is_none() {
             self.module.note_up(true);
+        }
+    }
+
+    /// The token is tested with another key from now on, or with none.
+    pub(crate) fn set_test_key(&self, test_key: Option<ck::CK_OBJECT_HANDLE>) {
+        if let Some(connection) = self.connection.load_full().filter(|known| known.test_key != test_key) {
+            let changed = Connection {
+                test_key,
+                ..(*connection).clone()
+            };
+            self.connection.store(Some(Arc::new(changed)));
         }
     }
 
@@ -249,6 +269,13 @@ impl Token {
         self.unwell.load(Ordering::Relaxed) >= DOUBTFUL
     }
 
+    /// Why a test that succeeds proves nothing.
+    pub(crate) fn doubt(&self) -> String {
+        let last = *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = last.map_or_else(String::new, |error| format!(" ({error})"));
+        format!("requests fail{last}, although the test of the token succeeds")
+    }
+
     /// How often the device has failed, for whomever. While this grows, no failure is taken for a ciphertext's.
     pub(crate) fn troubles(&self) -> u64 {
         self.troubles.load(Ordering::Relaxed)
@@ -262,6 +289,7 @@ impl Token {
     /// Counts a failure of the device, and has the token tested when there are several in a row.
     pub(crate) fn note_unwell(&self, error: &CallError) {
         self.note_trouble();
+        *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(*error);
         let count = self.unwell.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         tracing::debug!(%error, count, "the device failed");
         if count.is_multiple_of(ALARMING) {

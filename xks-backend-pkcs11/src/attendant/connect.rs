@@ -6,18 +6,17 @@ use std::{
 };
 
 use cryptoki_sys as ck;
-use xks_core::{BackendError, BackendErrorKind, KeyUsage};
+use xks_core::{BackendError, BackendErrorKind};
 
-use super::Attendant;
+use super::{Attendant, test_key::NoTestKey};
 use crate::{
-    config::{SlotSelector, TestKey},
+    config::SlotSelector,
     error::{CallError, OpenError},
     gcm::{self, Setback},
-    health::Checkup,
-    keys::{self, On},
+    health::{Checkup, Depth},
     module::Access,
-    quirks::SessionMode,
-    raw::{Attribute, TokenInfo},
+    quirks::{IvSource, SessionMode},
+    raw::TokenInfo,
     session::Place,
     token::Connection,
 };
@@ -33,6 +32,7 @@ impl Attendant {
         token.module.ensure_initialized()?;
         let access = token.module.enter().ok_or(OpenError::NotInitialized)?;
         self.generation = access.generation();
+        let _supervised = token.supervision.begin();
         token.module.close_the_unclosed(&access);
         let (slot, info) = find_token(&access, &token.config.slot)?;
         let read_write = match token.config.quirks.session_mode() {
@@ -66,30 +66,36 @@ impl Attendant {
         token.log_in(&access, session, info.wants_login())?;
         // Some modules keep a slot's login to themselves until a session asks.
         let is_logged_in = access.is_logged_in(session)?;
+        token.supervision.note_return();
         self.retire(&access);
         self.anchor = anchor;
         self.probe.session(&access, slot, read_write)?;
-        self.test_key = self.find_test_key(&access, is_logged_in)?;
-        let checkup = self.test(&access, slot).map_err(|setback| match setback {
-            Setback::Call(error) => explain(error),
-            Setback::IvFault(fault) => {
-                token.note_iv_fault(fault);
-                OpenError::SelfTest {
-                    problem: fault.to_owned(),
+        if is_first_time {
+            self.insist_on_named_key(&access)?;
+        }
+        let checkup = self
+            .test_with_any_key(&access, slot, is_logged_in)
+            .map_err(|setback| match setback {
+                Setback::Call(error) => explain(error),
+                Setback::IvFault(fault) => {
+                    token.note_iv_fault(fault);
+                    OpenError::SelfTest {
+                        problem: fault.to_owned(),
+                    }
                 }
-            }
-            Setback::Final(error) => OpenError::SelfTest {
-                problem: error.to_string(),
-            },
-        })?;
+                Setback::Final(error) => OpenError::SelfTest {
+                    problem: error.to_string(),
+                },
+            })?;
         token.note_checkup(checkup);
         let connection = Connection {
             generation: access.generation(),
             slot,
             read_write,
             wants_login: info.wants_login() && token.config.pin.login().is_some(),
-            test_key: self.test_key,
+            test_key: self.test_key.as_ref().map(|key| key.handle),
         };
+        token.supervision.note_return();
         self.preload_keys(&access);
         token.connected(connection, info);
         Ok(())
@@ -97,6 +103,8 @@ impl Attendant {
 
     /// Closes the sessions, but not such as the module has closed itself.
     fn retire(&mut self, access: &Access<'_>) {
+        self.destroy_test_key(access);
+        self.no_test_key = None;
         for place in [&mut self.anchor, &mut self.probe] {
             if let Some(session) = place.opened(access)
                 && access
@@ -107,65 +115,27 @@ impl Attendant {
             }
             place.close(access);
         }
-        self.test_key = None;
     }
 
-    /// HLT-1: a test key that backs no KMS key.
-    fn find_test_key(
-        &mut self,
-        access: &Access<'_>,
-        is_logged_in: bool,
-    ) -> Result<Option<ck::CK_OBJECT_HANDLE>, OpenError> {
-        let Some(session) = self.probe.opened(access) else {
-            return Ok(None);
-        };
-        let (session, trouble) = (session.handle, |problem: String, source| OpenError::TestKey {
-            problem,
-            source,
-        });
-        match &self.token.config.test_key {
-            TestKey::None => Ok(None),
-            TestKey::Session => {
-                // Private objects take a login; with one, some tokens want nothing else, and nShield's module slot, on
-                // which a login may be feigned, has none.
-                let made = make_test_key(access, session, is_logged_in)
-                    .or_else(|error| make_test_key(access, session, !is_logged_in).map_err(|_| error));
-                made.map(Some).map_err(|error| {
-                    let problem = "the token makes no session key: name a key of its own for tests";
-                    trouble(problem.to_owned(), Some(error))
-                })
-            }
-            TestKey::Named(name) => {
-                let epoch = self.token.epoch();
-                let on = On {
-                    cryptoki: access,
-                    session,
-                    epoch,
-                };
-                match self.token.keys.search(on, name)? {
-                    Ok(key) if key.is_aes_256() && is_test_key(&key) => Ok(Some(key.handle)),
-                    Ok(_) => {
-                        let problem = format!("the key with {name} is no AES-256 key that may encrypt and decrypt");
-                        Err(trouble(problem, None))
-                    }
-                    Err(miss) => Err(trouble(miss.error(name).to_string(), None)),
-                }
-            }
-        }
-    }
-
-    /// Two encryptions and a decryption of each: that the IVs are made, and made anew (ENC-6), and that what comes back
-    /// is what went in.
+    /// The known-answer test: two encryptions and a decryption of each, so that the IVs are made, and made
+    /// anew (ENC-6), and that what comes back is what went in. Without a key, what else a request needs of
+    /// the token.
     pub(super) fn test(&mut self, access: &Access<'_>, slot: ck::CK_SLOT_ID) -> Result<Checkup, Setback> {
-        let mut latency = Duration::ZERO;
-        if let (Some(key), Some(session)) = (self.test_key, self.probe.opened(access)) {
+        let token = Arc::clone(&self.token);
+        token.outcomes.begin_test();
+        let (mut encryption, mut decryption, mut latency) = (Duration::MAX, Duration::MAX, Duration::ZERO);
+        let depth = if let (Some(key), Some(session)) = (&self.test_key, self.probe.opened(access)) {
             for _ in 0..2 {
                 let start = Instant::now();
-                let sealed = self.token.ivs.seal(access, session, key, TEST_AAD, TEST_PLAINTEXT)?;
+                let sealed = token.ivs.seal(access, session, key.handle, TEST_AAD, TEST_PLAINTEXT)?;
                 let sealed_at = Instant::now();
+                token.supervision.note_return();
                 let both = gcm::with_tag(&sealed.ciphertext, &sealed.tag);
-                let opened = gcm::open(access, session.handle, key, &sealed.iv, TEST_AAD, &both)?;
-                latency = latency.max(sealed_at - start).max(sealed_at.elapsed());
+                let opened = gcm::open(access, session.handle, key.handle, &sealed.iv, TEST_AAD, &both)?;
+                let (sealing, opening) = (sealed_at - start, sealed_at.elapsed());
+                token.supervision.note_return();
+                (encryption, decryption) = (encryption.min(sealing), decryption.min(opening));
+                latency = latency.max(sealing).max(opening);
                 if *opened != TEST_PLAINTEXT {
                     return Err(Setback::Final(BackendError::new(
                         BackendErrorKind::Other,
@@ -173,39 +143,29 @@ impl Attendant {
                     )));
                 }
             }
+            Depth::Full
         } else {
             let start = Instant::now();
             access.token_info(slot)?;
             latency = start.elapsed();
-        }
+            if let Some(session) = self.probe.handle_in(access) {
+                access.is_logged_in(session)?;
+                if token.config.quirks.iv_source() == IvSource::TokenRandom {
+                    access.random(session, &mut [0; 12])?;
+                }
+            }
+            // Nothing is known of these.
+            (encryption, decryption) = (Duration::ZERO, Duration::ZERO);
+            self.no_test_key.as_ref().map_or(Depth::WithoutKey, NoTestKey::depth)
+        };
         Ok(Checkup {
             at: Instant::now(),
             latency,
-            is_deep: self.test_key.is_some(),
+            encryption,
+            decryption,
+            depth,
         })
     }
-}
-
-/// An AES-256 key that dies with the session.
-fn make_test_key(
-    access: &Access<'_>,
-    session: ck::CK_SESSION_HANDLE,
-    is_private: bool,
-) -> Result<ck::CK_OBJECT_HANDLE, CallError> {
-    let template = [
-        Attribute::Flag(ck::CKA_TOKEN, false),
-        Attribute::Flag(ck::CKA_PRIVATE, is_private),
-        Attribute::Flag(ck::CKA_SENSITIVE, true),
-        Attribute::Flag(ck::CKA_EXTRACTABLE, false),
-        Attribute::Flag(ck::CKA_ENCRYPT, true),
-        Attribute::Flag(ck::CKA_DECRYPT, true),
-        Attribute::Number(ck::CKA_VALUE_LEN, 32),
-    ];
-    access.generate_key(session, ck::CKM_AES_KEY_GEN, &template)
-}
-
-fn is_test_key(key: &keys::Key) -> bool {
-    key.permits(KeyUsage::Encrypt) && key.permits(KeyUsage::Decrypt)
 }
 
 /// A self-test in which a call fails because the quirks are wrong says so.

@@ -88,6 +88,7 @@ impl Attendant {
                 let end = inventory.began + if is_slow { LOOKING_THROUGH_MANY } else { LOOKING_THROUGH };
                 let mut said = inventory.began;
                 let may_go_on = |inventory: &Inventory| {
+                    token.supervision.note_return();
                     if said.elapsed() >= SAID {
                         said = Instant::now();
                         token.preloads(inventory.looked_at(), inventory.total);
@@ -135,6 +136,7 @@ impl Attendant {
         let Some(connection) = token.connection_in(access.generation()) else {
             return;
         };
+        let _supervised = token.supervision.begin();
         let done = self
             .make_searches(&access, &connection)
             .and_then(|()| self.refresh_keys(&access, &connection))
@@ -206,6 +208,7 @@ impl Attendant {
             } else {
                 token.keys.look_at(on, old.handle, &name)
             };
+            token.supervision.note_return();
             match seen {
                 Ok(Some(new)) => {
                     if !new.identity.is_same(&old.identity) {
@@ -256,7 +259,10 @@ impl Attendant {
             None => return Ok(()),
         };
         let end = Instant::now() + AT_A_TIME;
-        let may_go_on = |_: &Inventory| Instant::now() < end && !token.bell.is_rung();
+        let may_go_on = |_: &Inventory| {
+            token.supervision.note_return();
+            Instant::now() < end && !token.bell.is_rung()
+        };
         if token.keys.go_on(&mut inventory, on, may_go_on)? {
             self.take_over(access, Some(connection), inventory);
         } else {

@@ -9,6 +9,8 @@
 
 mod connect;
 mod keys;
+mod owner;
+mod test_key;
 
 use self::keys::Known;
 use std::{
@@ -17,9 +19,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cryptoki_sys as ck;
 use xks_core::{BackendError, BackendErrorKind};
 
+pub(crate) use self::owner::is_test_key;
+use self::{
+    owner::Owner,
+    test_key::{KeyInUse, NoTestKey},
+};
 use crate::{
     bell::Wake,
     error::OpenError,
@@ -46,7 +52,15 @@ pub(crate) struct Attendant {
     anchor: Place,
     /// Holds the test key, tests, and looks at keys.
     probe: Place,
-    test_key: Option<ck::CK_OBJECT_HANDLE>,
+    test_key: Option<KeyInUse>,
+    /// Why there is none, if it is known.
+    no_test_key: Option<NoTestKey>,
+    /// What was last said of that.
+    said_of_test_key: Option<NoTestKey>,
+    /// Who makes test keys here.
+    owner: Owner,
+    /// The module may keep session objects.
+    may_keep_objects: bool,
     known_keys: Known,
     /// The initialization of the module in which the token was last looked for.
     generation: u64,
@@ -67,6 +81,10 @@ impl Attendant {
             token,
             test_key: None,
             known_keys: Known::default(),
+            no_test_key: None,
+            said_of_test_key: None,
+            owner: Owner::new(),
+            may_keep_objects: true,
             generation: 0,
             is_doubted: false,
             began_anew: None,
@@ -94,7 +112,7 @@ impl Attendant {
     pub(crate) fn run(mut self) {
         loop {
             let config = &self.token.config;
-            let is_slow = |checkup: Checkup| checkup.latency > config.latency_bound;
+            let is_slow = |checkup: Checkup| checkup.is_slow(config.latency_bound, config.deadline);
             let interval = match self.token.is_connected() {
                 // What is bad is looked at more often, so that it is known when it is better.
                 true if self.token.checkup().is_some_and(is_slow) => config.recovery_interval.max(SLOW),
@@ -174,18 +192,18 @@ impl Attendant {
     /// The test succeeds, and requests fail all the same: new sessions and a new search may help; if they do not, a new
     /// initialization, but not too often.
     fn doubt(&mut self) {
-        const PROBLEM: &str = "requests fail, although the test of the token succeeds";
+        let problem = self.token.doubt();
         let was_proved = self.token.take_proof();
         let is_first = !std::mem::replace(&mut self.is_doubted, true) || was_proved;
         let is_due = |last: Instant| last.elapsed() >= self.token.config.health_interval;
         if !is_first && self.began_anew.is_none_or(is_due) {
             self.began_anew = Some(Instant::now());
-            tracing::error!(token = self.token.name(), "{PROBLEM}: the module is initialized anew");
-            self.token.disconnected(PROBLEM.to_owned());
+            tracing::error!(token = self.token.name(), "{problem}: the module is initialized anew");
+            self.token.disconnected(problem);
             self.recover();
         } else {
             if is_first {
-                tracing::warn!(token = self.token.name(), "{PROBLEM}: new sessions are opened");
+                tracing::warn!(token = self.token.name(), "{problem}: new sessions are opened");
             }
             if let Err(error) = self.connect() {
                 self.go_down(&error);
@@ -198,12 +216,15 @@ impl Attendant {
         let unavailable = || BackendError::from(BackendErrorKind::Unavailable);
         let access = token.module.enter().ok_or_else(unavailable)?;
         let connection = token.connection_in(access.generation()).ok_or_else(unavailable)?;
-        let (Some(anchor), Some(_)) = (self.anchor.opened(&access), self.probe.opened(&access)) else {
+        let (Some(anchor), Some(_)) = (self.anchor.handle_in(&access), self.probe.handle_in(&access)) else {
             return Err(unavailable().into());
         };
-        if !access.is_logged_in(anchor.handle)? && connection.wants_login {
+        let _supervised = token.supervision.begin();
+        let is_logged_in = access.is_logged_in(anchor)?;
+        if !is_logged_in && connection.wants_login {
             return Err(unavailable().into());
         }
+        token.supervision.note_return();
         // A token may be gone, or another in its place, while sessions and what lives in them are served on.
         let info = access.token_info(connection.slot)?;
         let is_same = |known: Arc<TokenInfo>| (&known.serial, &known.label) == (&info.serial, &info.label);
@@ -212,7 +233,8 @@ impl Attendant {
         if says_who_it_is && !token.info().is_some_and(is_same) {
             return Err(BackendError::new(BackendErrorKind::Unavailable, "another token is in the slot").into());
         }
-        let checkup = self.test(&access, connection.slot)?;
+        let checkup = self.test_with_any_key(&access, connection.slot, is_logged_in)?;
+        token.set_test_key(self.test_key.as_ref().map(|key| key.handle));
         token.module.close_the_unclosed(&access);
         Ok(checkup)
     }
@@ -220,8 +242,12 @@ impl Attendant {
     /// One attempt to bring the token back: the module is initialized anew, if that may be, and the token is looked
     /// for.
     fn recover(&mut self) {
+        let supervised = self.token.supervision.begin();
         let outcome = self.token.module.reinitialize(self.generation, LAST_CALLS);
-        let was_wedged = std::mem::replace(&mut self.is_wedged, matches!(outcome, Err(NotReinitialized::Wedged(_))));
+        supervised.end(outcome.as_ref().is_ok());
+        let is_wedged = matches!(outcome, Err(NotReinitialized::Wedged(_)));
+        self.token.supervision.note_wedged(is_wedged);
+        let was_wedged = std::mem::replace(&mut self.is_wedged, is_wedged);
         match outcome {
             Ok(()) => {}
             Err(
@@ -255,6 +281,15 @@ impl Attendant {
             );
         }
         self.token.disconnected(chain(error));
+    }
+}
+
+impl Drop for Attendant {
+    fn drop(&mut self) {
+        let module = Arc::clone(&self.token.module);
+        if let Some(access) = module.enter() {
+            self.destroy_test_key(&access);
+        }
     }
 }
 

@@ -65,6 +65,10 @@ pub(crate) enum Call<'a> {
         template: Vec<Given<'a>>,
         key: &'a mut ck::CK_OBJECT_HANDLE,
     },
+    DestroyObject {
+        session: ck::CK_SESSION_HANDLE,
+        object: ck::CK_OBJECT_HANDLE,
+    },
     GenerateRandom {
         session: ck::CK_SESSION_HANDLE,
         bytes: &'a mut [u8],

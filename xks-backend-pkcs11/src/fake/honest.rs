@@ -80,7 +80,7 @@ fn obey(call: Call<'_>) -> ck::CK_RV {
         Call::GetTokenInfo { info, .. } => *info = token_info(),
         Call::GetMechanismInfo { info, .. } => info.flags = ck::CKF_ENCRYPT | ck::CKF_DECRYPT,
         Call::OpenSession { session, .. } => *session = LAST_SESSION.fetch_add(1, Relaxed) + 1,
-        Call::CloseSession { .. } | Call::FindObjectsFinal { .. } => {}
+        Call::CloseSession { .. } | Call::FindObjectsFinal { .. } | Call::DestroyObject { .. } => {}
         Call::Login { pin, .. } => {
             if pin != Some(PIN) {
                 return ck::CKR_PIN_INCORRECT;

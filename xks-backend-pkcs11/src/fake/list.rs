@@ -93,6 +93,7 @@ pub(crate) fn list() -> ck::CK_FUNCTION_LIST {
         C_FindObjects: Some(find_objects),
         C_FindObjectsFinal: Some(find_objects_final),
         C_GetAttributeValue: Some(get_attribute_value),
+        C_DestroyObject: Some(destroy_object),
         C_GenerateKey: Some(generate_key),
         C_GenerateRandom: Some(generate_random),
         C_EncryptInit: Some(encrypt_init),
@@ -273,6 +274,10 @@ unsafe extern "C" fn generate_key(
         template,
         key,
     })
+}
+
+unsafe extern "C" fn destroy_object(session: ck::CK_SESSION_HANDLE, object: ck::CK_OBJECT_HANDLE) -> ck::CK_RV {
+    answer(Call::DestroyObject { session, object })
 }
 
 unsafe extern "C" fn generate_random(

@@ -290,6 +290,7 @@ impl Wild {
             | Call::Login { .. }
             | Call::FindObjectsInit { .. }
             | Call::FindObjectsFinal { .. }
+            | Call::DestroyObject { .. }
             | Call::CipherInit { .. } => {}
         }
         self.code()

@@ -87,6 +87,10 @@ impl Identity {
         }
     }
 
+    pub(crate) fn id(&self) -> Option<&[u8]> {
+        self.id.as_deref()
+    }
+
     pub(crate) fn is_exactly(&self, name: &KeyName) -> bool {
         self.actual(name) == Some(name.bytes())
     }

@@ -73,10 +73,14 @@ struct State<P> {
     taken: Instant,
     /// When a job was last done in time.
     done: Option<Instant>,
+    /// When a job was last done, in time or not.
+    returned: Option<Instant>,
     /// When the timekeeper looks next.
     next_look: Instant,
-    /// Threads whose places are not fit for one.
+    /// Threads whose places are not fit for one, and which wait before they look again.
     resting: usize,
+    /// The same, and those that look again.
+    unfit: usize,
     /// Threads that there are, the timekeeper among them.
     threads: usize,
     is_stopped: bool,
@@ -95,8 +99,21 @@ pub(crate) struct Load {
     pub(crate) is_stuck: bool,
     pub(crate) refused: u64,
     pub(crate) timed_out: u64,
-    /// When a job was last done in time, on threads.
+    /// When a job was last done in time.
     pub(crate) done: Option<Instant>,
+    /// When a job was last done, in time or not.
+    pub(crate) returned: Option<Instant>,
+    /// When the oldest and the newest of the calls that are under way began.
+    pub(crate) oldest: Option<Instant>,
+    pub(crate) newest: Option<Instant>,
+}
+
+impl Load {
+    /// One more call is under way.
+    pub(crate) fn add_call(&mut self, since: Instant) {
+        self.oldest = Some(self.oldest.map_or(since, |oldest| oldest.min(since)));
+        self.newest = self.newest.max(Some(since));
+    }
 }
 
 /// The measures of a pool.
@@ -134,8 +151,10 @@ impl<P: 'static> Pool<P> {
                 pace: Pace::default(),
                 taken: now(),
                 done: None,
+                returned: None,
                 next_look: now(),
                 resting: 0,
+                unfit: 0,
                 threads: 0,
                 is_stopped: false,
                 refused: 0,
@@ -188,14 +207,18 @@ impl<P: 'static> Pool<P> {
             refused: state.refused,
             timed_out: state.timed_out,
             done: state.done,
+            returned: state.returned,
             ..Load::default()
         };
         for worker in &state.workers {
             let call = worker.call();
             load.running += usize::from(matches!(call.running, Some((_, Some(_)))));
+            if let Some((since, _)) = &call.running {
+                load.add_call(*since);
+            }
             load.written_off += usize::from(call.written_off.is_some());
         }
-        load.sessions = state.workers.len().saturating_sub(state.resting + load.written_off);
+        load.sessions = state.workers.len().saturating_sub(state.unfit + load.written_off);
         load
     }
 

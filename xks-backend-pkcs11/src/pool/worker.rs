@@ -76,10 +76,20 @@ impl Worker {
 }
 
 impl<P> State<P> {
+    /// Takes note that a thread's place has become fit for a request, or is no more.
+    fn note_fit(&mut self, is_fit: bool) {
+        self.unfit = if is_fit {
+            self.unfit.saturating_sub(1)
+        } else {
+            self.unfit + 1
+        };
+    }
+
     /// Takes note of a job that is done.
     fn is_through(&mut self, done: Option<Done>) {
         if let Some(Done { at, took, written_off }) = done {
             self.pace.note(took);
+            self.returned = Some(at);
             if written_off.is_none() {
                 self.busy -= 1;
                 self.done = Some(at);
@@ -104,11 +114,16 @@ impl<P: 'static> Shared<P> {
     fn work(&self, worker: &Arc<Worker>) {
         let mut place = (self.new_place)();
         let mut done = None;
+        let mut was_fit = true;
         loop {
             let mut is_fit = true;
             worker.begins(None);
             if worker.does(|| is_fit = (self.prepare)(&mut place)).is_replaced() {
                 break;
+            }
+            if is_fit != was_fit {
+                self.state().note_fit(is_fit);
+                was_fit = is_fit;
             }
             if !is_fit {
                 self.state().is_through(done.take());
@@ -136,6 +151,9 @@ impl<P: 'static> Shared<P> {
             }
         }
         self.state().is_through(done);
+        if !was_fit {
+            self.state().note_fit(true);
+        }
         drop(place);
         self.state().workers.retain(|other| !Arc::ptr_eq(other, worker));
     }

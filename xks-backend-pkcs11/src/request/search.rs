@@ -5,6 +5,7 @@ use std::{thread, time::Instant};
 use cryptoki_sys as ck;
 
 use crate::{
+    attendant::is_test_key,
     config::{KeyName, TestKey},
     error::CallError,
     keys::{self, Identity, Key, Miss, On},
@@ -84,8 +85,9 @@ impl Search<'_> {
 }
 
 impl Token {
-    /// HLT-1: whether this key is the one that the token is tested with, which backs no KMS key.
+    /// HLT-1: whether this key is one that tokens are tested with, which backs no KMS key.
     pub(crate) fn is_test_key(&self, identity: &Identity) -> bool {
-        matches!(&self.config.test_key, TestKey::Named(name) if identity.is_exactly(name))
+        let is_named = matches!(&self.config.test_key, TestKey::Named(name) if identity.is_exactly(name));
+        is_named || identity.id().is_some_and(is_test_key)
     }
 }

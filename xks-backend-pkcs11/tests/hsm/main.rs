@@ -17,3 +17,4 @@ mod keys;
 mod lost;
 mod opening;
 mod support;
+mod test_key;

@@ -8,8 +8,8 @@ use xks_backend_pkcs11::{
 };
 use xks_core::{BackendErrorKind, HealthStatus, KeyBackend as _};
 use xks_pkcs11_fixture::{
-    Function, KeyKind, KeyTemplate, OwnProcess, Permission, Profile, Shim, TokenField, When, own_process, softhsm_path,
-    sys::{CKR_ACTION_PROHIBITED, CKR_DEVICE_ERROR, CKR_MECHANISM_INVALID},
+    Function, KeyTemplate, OwnProcess, Profile, Shim, TokenField, When, own_process, softhsm_path,
+    sys::{CKR_DEVICE_ERROR, CKR_MECHANISM_INVALID},
 };
 
 use crate::support::{PIN, TOKEN, assert_fails, config, encrypt, id, open, round_trip, run, vendor_config, wait_until};
@@ -230,52 +230,6 @@ fn a_token_without_aes_gcm_is_refused() {
         assert!(matches!(error, OpenError::NoAesGcm { .. }), "{error:?}");
         assert_eq!(shim.counters().logins(), 0, "nobody need log in to find that out");
         assert_eq!(shim.counters().open_sessions, 0);
-    });
-}
-
-/// HLT-1: the test key backs no KMS key, and is there where the token makes no session keys.
-#[test]
-fn test_keys() {
-    own_process("opening::test_keys", |hsm| {
-        hsm.token(TOKEN, PIN);
-        hsm.key(TOKEN, &KeyTemplate::aes256("usable"));
-        hsm.key(TOKEN, &KeyTemplate::aes256("test"));
-        hsm.key(TOKEN, &KeyTemplate::aes256("short").kind(KeyKind::Aes(16)));
-        hsm.key(TOKEN, &KeyTemplate::aes256("decrypts").may_not(Permission::Encrypt));
-        let before = hsm.keys(TOKEN).len();
-        let shim = Shim::load();
-        drop(open(config(shim.path())));
-        assert_eq!(hsm.keys(TOKEN).len(), before, "a test key was left behind");
-
-        // A slot where a login is feigned has no private objects, all the same.
-        shim.fail(Function::C_GenerateKey, CKR_ACTION_PROHIBITED, When::once());
-        drop(open(config(shim.path())));
-
-        shim.fail(Function::C_GenerateKey, CKR_ACTION_PROHIBITED, When::always());
-        let error = fails(config(shim.path()));
-        assert!(error.to_string().contains("name a key of its own for tests"), "{error}");
-        let named = |label: &str| config(shim.path()).test_key(TestKey::Named(KeyName::Label(label.into())));
-        for label in ["absent", "short", "decrypts"] {
-            let error = fails(named(label));
-            assert!(matches!(error, OpenError::TestKey { .. }), "{error:?}");
-            assert!(error.to_string().contains(label), "{error}");
-        }
-        let backend = open(named("test"));
-        assert_eq!(backend.status().health, HealthStatus::Active);
-        let text = assert_fails(run(encrypt(&backend, "test", b"")), BackendErrorKind::KeyNotFound);
-        assert!(text.contains("is no external key"), "{text}");
-        let by_id = named("test").key(id("alias"), KeyName::Id(b"test".to_vec()));
-        drop(backend);
-        let backend = open(by_id);
-        assert_fails(run(encrypt(&backend, "alias", b"")), BackendErrorKind::KeyNotFound);
-        run(round_trip(&backend, "usable", b"plaintext")).unwrap();
-        drop(backend);
-
-        let backend = open(config(shim.path()).test_key(TestKey::None));
-        run(round_trip(&backend, "usable", b"plaintext")).unwrap();
-        let status = backend.status();
-        assert_eq!(status.health, HealthStatus::Degraded);
-        assert_eq!(status.problem.as_deref(), Some("there is no test key"));
     });
 }
 

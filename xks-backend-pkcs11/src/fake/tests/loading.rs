@@ -156,6 +156,7 @@ fn each_call(cryptoki: &Cryptoki, check: impl Fn(Result<(), CallError>, &str)) {
         cryptoki.generate_key(1, ck::CKM_AES_KEY_GEN, &[]).map(drop),
         "C_GenerateKey",
     );
+    check(cryptoki.destroy_object(1, 1), "C_DestroyObject");
     check(cryptoki.random(1, &mut [0; 4]), "C_GenerateRandom");
     check(
         cryptoki.gcm_encrypt(1, 1, gcm(&mut [0; 12]), b"text").map(drop),

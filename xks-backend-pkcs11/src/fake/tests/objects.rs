@@ -238,3 +238,12 @@ fn a_key_is_made_as_asked() {
     });
     assert_eq!(cryptoki.generate_key(4, ck::CKM_AES_KEY_GEN, &TEMPLATE).unwrap(), 8);
 }
+
+#[test]
+fn the_object_that_was_meant_is_destroyed() {
+    let (cryptoki, _answering) = module(|call| match call {
+        Call::DestroyObject { session: 4, object: 8 } => ck::CKR_OK,
+        _ => panic!("another call"),
+    });
+    cryptoki.destroy_object(4, 8).unwrap();
+}

@@ -145,8 +145,8 @@ fn a_logout_at_the_limit() {
         let open = scene.shim.counters().open_sessions;
         scene.shim.limit_sessions(open);
         for _ in 0..3 {
-            scene.shim.log_out();
             let before = scene.shim.counters().logins();
+            scene.shim.log_out();
             std::thread::sleep(Duration::from_millis(300));
             assert!(scene.shim.counters().logins() > before);
             traffic.wait_for_successes(50);

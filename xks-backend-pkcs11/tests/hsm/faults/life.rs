@@ -176,15 +176,12 @@ fn opened_before_the_token_is_ready() {
     own_process("faults::life::opened_before_the_token_is_ready", |hsm| {
         make_keys(hsm);
         let shim = Shim::load();
-        let begin: [(&str, Trouble); 5] = [
+        let begin: [(&str, Trouble); 4] = [
             ("a storm", |shim| shim.storm(CKR_DEVICE_ERROR)),
             ("a sticky storm", |shim| shim.sticky_storm(CKR_TOKEN_NOT_PRESENT)),
             ("no slots", |shim| shim.empty_slot_list(When::always())),
             ("no start", |shim| {
                 shim.fail(Function::C_Initialize, CKR_DEVICE_ERROR, When::always());
-            }),
-            ("no test key", |shim| {
-                shim.fail(Function::C_GenerateKey, CKR_DEVICE_ERROR, When::always());
             }),
         ];
         for (what, begin) in begin {

@@ -8,6 +8,7 @@ mod closed;
 mod codes;
 mod fleet;
 mod full;
+mod honest;
 mod hung;
 mod ivs;
 mod keys;

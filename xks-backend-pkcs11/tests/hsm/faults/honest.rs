@@ -1,0 +1,219 @@
+//! Health follows what becomes of requests within their deadline, for each kind of them (HLT-1).
+
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use xks_backend_pkcs11::Dispatch;
+use xks_core::{
+    AadFraming, BackendErrorKind as Kind, EncryptRequest, HealthStatus, KeyBackend, RequestMetadata, Zeroizing,
+};
+use xks_pkcs11_fixture::{Function, Functions, Profile, Shim, When, own_process};
+
+use super::{BOTH, KEYS, Scene, make_keys};
+use crate::support::{aad, assert_fails, copy, decrypt, encrypt, id, run, wait_until};
+
+const DEADLINE: Duration = Duration::from_millis(200);
+
+impl Scene {
+    /// One with a short deadline, tested often, in which only the deadline makes health worse.
+    fn in_time(shim: &Shim, dispatch: Dispatch) -> Self {
+        Self::again(shim, Profile::SoftHsm, |config| {
+            config
+                .dispatch(dispatch)
+                .deadline(DEADLINE)
+                .latency_bound(Duration::from_secs(10))
+                .health_interval(Duration::from_millis(200))
+        })
+    }
+
+    #[track_caller]
+    fn wait_for(&self, health: HealthStatus, about: &str) {
+        let is_so = || {
+            let status = self.status();
+            status.health == health && status.problem.unwrap_or_default().contains(about)
+        };
+        wait_until(&format!("{health}, {about}"), is_so);
+        assert_eq!(self.health(), health);
+    }
+}
+
+/// An encryption with integrity value; it may be late.
+async fn encrypt_verified(backend: &dyn KeyBackend) {
+    let aad = aad(AadFraming::Spec, None);
+    let mut request = EncryptRequest::new(RequestMetadata::default(), Zeroizing::new(b"plaintext".to_vec()), aad);
+    let outcome = backend.encrypt_and_try(&id(KEYS[0]), &mut request).await;
+    assert!(outcome.is_ok() || outcome.is_err_and(|error| error.kind() == Kind::Timeout));
+}
+
+/// HLT-1: what takes longer than its deadline is not served, kind by kind, and is said to be, without any request; when
+/// it is fast again, health is what it was.
+#[test]
+fn a_slow_token() {
+    own_process("faults::honest::a_slow_token", |hsm| {
+        make_keys(hsm);
+        let shim = Shim::load();
+        for dispatch in BOTH {
+            let scene = Scene::in_time(&shim, dispatch);
+            shim.latency_of_operations(DEADLINE * 2);
+            scene.wait_for(HealthStatus::Unavailable, "decryption takes");
+            shim.clear();
+            scene.wait_for(HealthStatus::Active, "");
+            // Each of the two fits, and both together do not.
+            shim.latency_of_operations(DEADLINE * 11 / 20);
+            scene.wait_for(HealthStatus::Degraded, "encryption with integrity value takes");
+            let problem = scene.status().problem.unwrap();
+            assert!(!problem.contains("; "), "the others are served: {problem}");
+            shim.clear();
+            scene.wait_for(HealthStatus::Active, "");
+            shim.latency(Function::C_Encrypt, DEADLINE * 2);
+            scene.wait_for(HealthStatus::Degraded, "encryption takes");
+            let problem = scene.status().problem.unwrap();
+            assert!(!problem.contains("decryption takes"), "it is served: {problem}");
+            shim.clear();
+            scene.end();
+        }
+    });
+}
+
+/// HLT-1: no request is served, since the token gives them no session: health says so, with requests and without.
+#[test]
+fn no_session_to_be_had() {
+    own_process("faults::honest::no_session_to_be_had", |hsm| {
+        make_keys(hsm);
+        let shim = Shim::load();
+        for dispatch in BOTH {
+            // One that keeps the login alive, and one for tests.
+            shim.limit_sessions(2);
+            let scene = Scene::in_time(&shim, dispatch);
+            for _ in 0..3 {
+                let refused = run(encrypt(&*scene.backend, KEYS[0], b"")).unwrap_err();
+                // Before the threads have found that out, it waits for one of them.
+                assert!(matches!(refused.kind(), Kind::Throttled | Kind::Timeout), "{refused:?}");
+            }
+            scene.wait_for(HealthStatus::Unavailable, "no session");
+            shim.limit_sessions(0);
+            wait_until("a request is served", || {
+                run(encrypt(&*scene.backend, KEYS[0], b"")).is_ok()
+            });
+            scene.wait_for(HealthStatus::Active, "");
+            scene.end();
+        }
+    });
+}
+
+/// HLT-1: the test succeeds, and requests of one kind are late all the same, one after the other: this kind is not served.
+/// The first one that is in time says that it is.
+#[test]
+fn requests_that_are_late() {
+    own_process("faults::honest::requests_that_are_late", |hsm| {
+        make_keys(hsm);
+        let shim = Shim::load();
+        let scene = Scene::in_time(&shim, Dispatch::Threads);
+        let backend = &*scene.backend;
+        let encrypted = run(encrypt(backend, KEYS[0], b"plaintext")).unwrap();
+        // The test needs no search.
+        shim.latency(Function::C_FindObjectsInit, DEADLINE * 3);
+        let mut others = 0..;
+        wait_until("decryption is said to be late", || {
+            let other = format!("another-{}", others.next().unwrap());
+            assert_fails(run(decrypt(backend, &other, &copy(&encrypted))), Kind::Timeout);
+            assert_ne!(scene.status().health, HealthStatus::Unavailable, "encryption is served");
+            scene
+                .status()
+                .problem
+                .is_some_and(|problem| problem.contains("no decryption is served"))
+        });
+        shim.clear();
+        wait_until("a request is served", || {
+            run(decrypt(backend, KEYS[0], &copy(&encrypted))).is_ok()
+        });
+        scene.wait_for(HealthStatus::Active, "");
+        scene.end();
+    });
+}
+
+/// HLT-1: an HSM with too much to do is no broken one; when it refuses all requests for seconds, it serves none.
+#[test]
+fn requests_that_are_refused() {
+    own_process("faults::honest::requests_that_are_refused", |hsm| {
+        make_keys(hsm);
+        let shim = Shim::load();
+        let scene = Scene::again(&shim, Profile::CloudHsm, |config| {
+            config.deadline(DEADLINE).health_interval(Duration::from_millis(200))
+        });
+        shim.throttle(When::always());
+        let refuse = || assert_fails(run(encrypt(&*scene.backend, KEYS[0], b"")), Kind::Throttled);
+        for _ in 0..20 {
+            refuse();
+        }
+        let start = Instant::now();
+        wait_until("that no request is served", || {
+            refuse();
+            let status = scene.status();
+            assert!(status.health != HealthStatus::Degraded, "{status:?}");
+            status.health == HealthStatus::Unavailable
+        });
+        assert!(start.elapsed() > Duration::from_secs(1), "not after a moment");
+        assert!(scene.status().problem.unwrap().contains("Throttled"));
+        shim.clear();
+        run(encrypt(&*scene.backend, KEYS[0], b"")).unwrap();
+        scene.wait_for(HealthStatus::Active, "");
+        scene.end();
+    });
+}
+
+/// Nothing returns from the module: for how long is known, until something does. A slow module is another matter.
+#[test]
+fn nothing_returns() {
+    own_process("faults::honest::nothing_returns", |hsm| {
+        make_keys(hsm);
+        let shim = Shim::load();
+        for dispatch in BOTH {
+            let scene = Scene::in_time(&shim, dispatch);
+            shim.latency_of_operations(DEADLINE * 4);
+            for _ in 0..3 {
+                run(encrypt_verified(&*scene.backend));
+                assert!(
+                    scene.status().stuck.is_none_or(|time| time < DEADLINE * 6),
+                    "{:?}",
+                    scene.status()
+                );
+            }
+            shim.clear();
+            scene.wait_for(HealthStatus::Active, "");
+            let long = Duration::from_secs(2);
+            let is_stuck = || scene.status().stuck.is_some_and(|time| time >= long);
+            // The test alone, without any request.
+            shim.hang(Functions::CRYPT, When::always());
+            wait_until("nothing returns", is_stuck);
+            scene.wait_for(HealthStatus::Unavailable, "hang");
+            shim.release();
+            scene.wait_for(HealthStatus::Active, "");
+            assert_eq!(scene.status().stuck, None);
+            scene.end();
+        }
+    });
+}
+
+/// The same where a call hangs, and all others fail: the module cannot be initialized again, which nothing else would mend.
+#[test]
+fn one_does_not_return_and_all_fail() {
+    own_process("faults::honest::one_does_not_return_and_all_fail", |hsm| {
+        make_keys(hsm);
+        let shim = Shim::load();
+        let scene = Scene::in_time(&shim, Dispatch::Threads);
+        shim.hang(Function::C_Encrypt, When::once());
+        let _ = run(encrypt(&*scene.backend, KEYS[0], b""));
+        shim.sticky(xks_pkcs11_fixture::sys::CKR_DEVICE_ERROR);
+        wait_until("it is stuck", || {
+            scene.status().stuck.is_some_and(|time| time >= Duration::from_secs(1))
+        });
+        shim.release();
+        scene.wait_for(HealthStatus::Active, "");
+        sleep(DEADLINE);
+        assert_eq!(scene.status().stuck, None);
+        scene.end();
+    });
+}

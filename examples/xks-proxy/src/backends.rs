@@ -170,6 +170,16 @@ impl Backends {
         self.0.iter().map(|open| (open.settings.name.as_str(), &open.backend))
     }
 
+    /// The tokens of which no call has returned for so long that nothing in this process has them served again, and for
+    /// how long.
+    pub(crate) fn stuck_for(&self, bound: Duration) -> Vec<(String, Duration)> {
+        let stuck = self.iter().filter_map(|(name, backend)| match backend {
+            Backend::Pkcs11(token) => Some((name.to_owned(), token.status().stuck?)),
+            Backend::Soft(_) | Backend::Fleet(_) => None,
+        });
+        stuck.filter(|(_, time)| *time >= bound).collect()
+    }
+
     /// Closes the tokens that `other` does not have, each when its last request has ended. It blocks until then.
     pub(crate) fn close_all_but(&self, other: Option<&Self>) {
         for (name, backend) in self.iter() {
@@ -232,7 +242,6 @@ fn config(settings: &Pkcs11Settings) -> Config {
         .sessions(settings.sessions)
         .deadline(settings.deadline)
         .key_refresh(settings.key_refresh)
-        .dispatch(settings.dispatch)
         .test_key(match &settings.test_key {
             TestKeySetting::Session => TestKey::Session,
             TestKeySetting::Label(label) => TestKey::Named(KeyName::Label(label.clone())),

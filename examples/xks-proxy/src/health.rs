@@ -1,7 +1,9 @@
-//! Health for load balancers (TRN-7): whether the process lives, and whether this instance can take traffic, which
-//! follows the key managers' own deep checks (HLT-1) and ends first when the server is to stop.
+//! Health for load balancers (TRN-7). Readiness says whether this instance can take traffic: it follows the key managers'
+//! own deep checks (HLT-1), and ends first when the server is to stop. Liveness says whether a restart is of no use: it
+//! fails when no key manager works, and a call of one hangs in its module, which nothing in this process mends.
 
 use std::{
+    collections::BTreeSet,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -21,7 +23,11 @@ pub(crate) struct Health {
     settings: HealthSettings,
     works: AtomicBool,
     is_stopping: AtomicBool,
+    is_alive: AtomicBool,
 }
+
+/// How often it is looked whether a module hangs.
+const LIVENESS: Duration = Duration::from_secs(1);
 
 impl Health {
     pub(crate) fn new(settings: HealthSettings) -> Self {
@@ -29,11 +35,17 @@ impl Health {
             settings,
             works: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
+            is_alive: AtomicBool::new(true),
         }
     }
 
     pub(crate) fn is_ready(&self) -> bool {
         self.works.load(Ordering::Relaxed) && !self.is_stopping.load(Ordering::Relaxed)
+    }
+
+    /// Whether this process can do what it is there for, now or when its key managers are well again.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.is_alive.load(Ordering::Relaxed)
     }
 
     /// Not ready from now on.
@@ -47,7 +59,7 @@ impl Health {
         let response = if path == self.settings.readiness_path {
             self.readiness()
         } else if path == self.settings.liveness_path {
-            plain(StatusCode::OK, "alive\n")
+            self.liveness()
         } else {
             return None;
         };
@@ -78,6 +90,68 @@ impl Health {
         match self.is_ready() {
             true => plain(StatusCode::OK, "ready\n"),
             false => plain(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+        }
+    }
+
+    fn liveness(&self) -> Response<Full<Bytes>> {
+        match self.is_alive() {
+            true => plain(StatusCode::OK, "alive\n"),
+            false => plain(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no call of a PKCS#11 module returns, and no key manager works: restart this process\n",
+            ),
+        }
+    }
+
+    /// Looks again and again whether a module hangs for longer than `hang_timeout_secs`.
+    pub(crate) async fn watch_liveness(&self, app: &App) {
+        let Some(bound) = self.settings.hang_timeout else {
+            return;
+        };
+        let mut known = BTreeSet::new();
+        loop {
+            tokio::time::sleep(LIVENESS).await;
+            let stuck = app.backends().stuck_for(bound);
+            if stuck.is_empty() && known.is_empty() {
+                continue;
+            }
+            // Readiness may be of before.
+            self.look(app).await;
+            let is_alive = stuck.is_empty() || self.works.load(Ordering::Relaxed);
+            for (backend, time) in &stuck {
+                if known.insert(backend.clone()) {
+                    tracing::error!(
+                        backend,
+                        "no call of the PKCS#11 module has returned for {} s (hang_timeout_secs = {}): the module cannot be \
+                         initialized again while calls are in it, so that only a restart of this process helps, unless \
+                         they return",
+                        time.as_secs(),
+                        bound.as_secs()
+                    );
+                    if is_alive {
+                        tracing::error!(
+                            backend,
+                            "other key managers serve, so that liveness does not fail: restart when it suits"
+                        );
+                    }
+                }
+            }
+            known.retain(|backend| {
+                let is_stuck = stuck.iter().any(|(name, _)| name == backend);
+                if !is_stuck {
+                    tracing::info!(backend, "calls of the PKCS#11 module return again");
+                }
+                is_stuck
+            });
+            if self.is_alive.swap(is_alive, Ordering::Relaxed) != is_alive {
+                match is_alive {
+                    true => tracing::info!("liveness is back"),
+                    false => tracing::error!(
+                        "liveness fails, and the watchdog hears nothing more: no key manager works, and a module hangs; \
+                         restart this process"
+                    ),
+                }
+            }
         }
     }
 

@@ -134,7 +134,10 @@ async fn live(
     tokio::spawn(async move { watching.watch(&watched).await });
     let expiring = Arc::clone(&app);
     tokio::spawn(async move { expiry::watch(&expiring).await });
-    tokio::spawn(service_manager::keep_alive());
+    let (watching, watched) = (Arc::clone(&health), Arc::clone(&app));
+    tokio::spawn(async move { watching.watch_liveness(&watched).await });
+    let alive = Arc::clone(&health);
+    tokio::spawn(async move { service_manager::keep_alive(&alive).await });
     let ready = || {
         service_manager::ready();
         let end = if path.is_some() {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
+use crate::health::Health;
+
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!("cannot tell the service manager: {error}");
@@ -26,13 +28,15 @@ pub(crate) fn stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
-/// Says again and again that the runtime runs, if somebody wants to know.
-pub(crate) async fn keep_alive() {
+/// Says again and again that the process is alive, as long as it is, if the service manager wants to know.
+pub(crate) async fn keep_alive(health: &Health) {
     let Some(patience) = sd_notify::watchdog_enabled() else {
         return std::future::pending().await;
     };
     loop {
-        notify(&[NotifyState::Watchdog]);
+        if health.is_alive() {
+            notify(&[NotifyState::Watchdog]);
+        }
         tokio::time::sleep((patience / 3).max(Duration::from_millis(10))).await;
     }
 }

@@ -3,7 +3,7 @@
 use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use subtle::ConstantTimeEq as _;
-use xks_backend_pkcs11::{Dispatch, KeyLookup, Quirks, SlotSelector};
+use xks_backend_pkcs11::{KeyLookup, Quirks, SlotSelector};
 use xks_core::{AadFraming, Authorizer, CiphertextMetadata, Credential, KeyId, Limits, UriPathPrefix, Zeroizing};
 
 use crate::tls::TlsMaterial;
@@ -96,6 +96,8 @@ pub(crate) struct HealthSettings {
     pub(crate) liveness_path: String,
     pub(crate) ready_when: ReadyWhen,
     pub(crate) interval: Duration,
+    /// For how long no call of a module may return before liveness fails; none for ever.
+    pub(crate) hang_timeout: Option<Duration>,
 }
 
 impl Default for HealthSettings {
@@ -106,6 +108,7 @@ impl Default for HealthSettings {
             liveness_path: "/livez".to_owned(),
             ready_when: ReadyWhen::Any,
             interval: Duration::from_secs(2),
+            hang_timeout: Some(Duration::from_secs(12)),
         }
     }
 }
@@ -229,7 +232,6 @@ pub(crate) struct Pkcs11Settings {
     pub(crate) deadline: Duration,
     /// How long it is between two looks at a key.
     pub(crate) key_refresh: Duration,
-    pub(crate) dispatch: Dispatch,
     pub(crate) test_key: TestKeySetting,
 }
 

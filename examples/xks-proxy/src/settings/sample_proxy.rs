@@ -7,7 +7,7 @@ use std::{
 };
 
 use tracing::Level;
-use xks_backend_pkcs11::{Dispatch, IvSource, KeyLookup, Quirks, SlotSelector};
+use xks_backend_pkcs11::{IvSource, KeyLookup, Quirks, SlotSelector};
 use xks_core::{AadFraming, AccessKeyId, CiphertextMetadata, KeyId, Limits, UriPathPrefix, Zeroizing};
 
 use super::{
@@ -344,7 +344,6 @@ fn pkcs11_settings(
         queue: None,
         deadline: ours::default_deadline(ServerSettings::BUDGET),
         key_refresh: super::model::KEY_REFRESH,
-        dispatch: Dispatch::Threads,
         test_key: TestKeySetting::Session,
     })
 }

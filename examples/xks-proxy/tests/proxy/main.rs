@@ -24,6 +24,7 @@ mod lifecycle;
 mod limits;
 mod log;
 mod metrics;
+mod module;
 mod moments;
 mod mutual_tls;
 mod notify;

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, path::PathBuf, time::Duration};
 
-use xks_backend_pkcs11::{AppendedIv, Dispatch, IvSource, KeyLookup, Quirks, SlotSelector};
+use xks_backend_pkcs11::{AppendedIv, IvSource, KeyLookup, Quirks, SlotSelector};
 use xks_backend_soft::KeyMaterial;
 use xks_core::{Fleet, KeyId};
 
@@ -155,6 +155,12 @@ fn pkcs11(table: &mut Table<'_, '_>, module: Option<&PathBuf>, budget: Duration)
     if deadline.is_some_and(|deadline| deadline > budget) {
         table.error("`deadline_ms` is more than the budget: nobody would wait for the token so long");
     }
+    if table.flag("inline") == Some(true) {
+        // A module that hangs would keep the server's own threads.
+        let doubt =
+            "`inline = true` is not heeded any more: the module is called on threads of its own; delete the line";
+        source.warn(table.span.clone(), doubt);
+    }
     let label = table.text("test_key").map(|label| label.value);
     let test_key = match (label, table.flag("no_test_key").unwrap_or(false)) {
         (Some(_), true) => {
@@ -175,10 +181,6 @@ fn pkcs11(table: &mut Table<'_, '_>, module: Option<&PathBuf>, budget: Duration)
         queue: table.number("queue", 0..=1_000_000),
         deadline: deadline.unwrap_or_else(|| default_deadline(budget)),
         key_refresh: table.seconds("key_refresh_secs", 1..=DAY).unwrap_or(KEY_REFRESH),
-        dispatch: match table.flag("inline") {
-            Some(true) => Dispatch::Inline,
-            _ => Dispatch::Threads,
-        },
         test_key,
     };
     Some(Pkcs11Settings {

@@ -117,6 +117,10 @@ pub(super) fn health(mut table: Table<'_, '_>) -> HealthSettings {
         liveness_path,
         ready_when: table.one_of("ready_when", &words).unwrap_or(standard.ready_when),
         interval: table.seconds("interval_secs", 1..=30).unwrap_or(standard.interval), // HLT-3
+        hang_timeout: match table.seconds("hang_timeout_secs", 0..=3600) {
+            Some(bound) => Some(bound).filter(|bound| !bound.is_zero()),
+            None => standard.hang_timeout,
+        },
     }
 }
 

@@ -31,14 +31,7 @@ fn main() -> anyhow::Result<()> {
         key_stores(&program)?,
         connections(&program)?,
         aad(&program, Keys::Soft(1), "software keys")?,
-        aad(
-            &program,
-            Keys::Token {
-                token: Token::new(1),
-                inline: true,
-            },
-            "SoftHSM2, inline",
-        )?,
+        aad(&program, Keys::Token(Token::new(1)), "SoftHSM2")?,
     ];
     let head = [
         "encrypt with CDIV: µs of the server's time",
@@ -115,12 +108,7 @@ fn keys(program: &Program) -> anyhow::Result<Vec<String>> {
 
 fn token_keys(program: &Program) -> anyhow::Result<Vec<String>> {
     let counts = [10, 1000];
-    let setup = |count| {
-        Setup::new(Keys::Token {
-            token: Token::new(count),
-            inline: false,
-        })
-    };
+    let setup = |count| Setup::new(Keys::Token(Token::new(count)));
     let best = each(program, counts, setup, |number| place(0, number))?;
     Ok(line("keys in a token of SoftHSM2", counts, best))
 }

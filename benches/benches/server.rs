@@ -43,16 +43,8 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn matrix(program: &Program, token: &Token) -> anyhow::Result<String> {
-    let on_token = |inline| Keys::Token {
-        token: token.clone(),
-        inline,
-    };
     let mut lines = Vec::new();
-    for (keys, name) in [
-        (Keys::Soft(1), "software"),
-        (on_token(true), "SoftHSM2, inline"),
-        (on_token(false), "SoftHSM2, threads"),
-    ] {
+    for (keys, name) in [(Keys::Soft(1), "software"), (Keys::Token(token.clone()), "SoftHSM2")] {
         for (tls, audit) in [(false, false), (false, true), (true, false)] {
             let keys = keys.clone();
             let server = Server::start(

@@ -33,12 +33,7 @@ pub enum Keys {
     /// In software, so many.
     Soft(usize),
     /// In a token of SoftHSM2.
-    Token {
-        /// The token.
-        token: Token,
-        /// Whether the module is called on the server's threads.
-        inline: bool,
-    },
+    Token(Token),
 }
 
 impl Setup {
@@ -56,7 +51,7 @@ impl Setup {
 
     pub(crate) fn settings(&self, port: u16) -> anyhow::Result<String> {
         let mut text = String::new();
-        if let Keys::Token { token, .. } = &self.keys {
+        if let Keys::Token(token) = &self.keys {
             writeln!(text, "[environment]\nSOFTHSM2_CONF = {:?}", token.config())?;
         }
         writeln!(
@@ -78,10 +73,10 @@ impl Setup {
                 let keys = keys.collect::<Vec<_>>().join(", ");
                 writeln!(text, "[backends.keys]\nkind = \"soft\"\nkeys = {{ {keys} }}")?;
             }
-            Keys::Token { inline, .. } => writeln!(
+            Keys::Token(_) => writeln!(
                 text,
                 "[backends.keys]\nkind = \"pkcs11\"\nmodule = {:?}\nvendor = \"softhsm\"\ntoken_label = \"{LABEL}\"\n\
-                 pin = \"{PIN}\"\ninline = {inline}",
+                 pin = \"{PIN}\"",
                 softhsm_path()
             )?,
         }

@@ -16,15 +16,10 @@ const QUOTA: f64 = 1800.0;
 /// # Errors
 /// When the server does not start or serve.
 pub fn cost(program: &Program, token: &Token) -> anyhow::Result<Vec<Row>> {
-    let on_token = |inline| Keys::Token {
-        token: token.clone(),
-        inline,
-    };
     let mut rows = Vec::new();
     for (keys, name, bars) in [
         (Keys::Soft(1), "software keys", [Some(18.0), None]),
-        (on_token(true), "SoftHSM2, inline", [Some(40.0), Some(60.0)]),
-        (on_token(false), "SoftHSM2, threads", [Some(40.0), Some(60.0)]),
+        (Keys::Token(token.clone()), "SoftHSM2", [Some(40.0), Some(60.0)]),
     ] {
         let server = Server::start(program, &Setup::new(keys))?;
         for (operation, with, bar) in [
@@ -51,27 +46,18 @@ pub fn cost(program: &Program, token: &Token) -> anyhow::Result<Vec<Row>> {
 /// # Errors
 /// When the server does not start or serve.
 pub fn quota(program: &Program, token: &Token) -> anyhow::Result<Vec<Row>> {
-    let mut rows = Vec::new();
-    for (inline, name) in [(true, "inline"), (false, "threads")] {
-        let keys = Keys::Token {
-            token: token.clone(),
-            inline,
-        };
-        let server = Server::start(program, &Setup::new(keys))?;
-        let load = Load {
-            operation: Operation::EncryptCdiv,
-            connections: 16,
-            time: Duration::from_secs(2),
-            rate: Some(QUOTA),
-            ..Load::default()
-        };
-        let [p50, p99, p999] = load.best_of(5, &server.measured()?)?.latency;
-        let what = format!(
-            "p99 at {QUOTA} encrypts with CDIV a second on one core, SoftHSM2, {name}, ms (p50 {p50:.2}, p99.9 {p999:.2})"
-        );
-        rows.push(Row::at_most(&what, 0.5, p99));
-    }
-    Ok(rows)
+    let server = Server::start(program, &Setup::new(Keys::Token(token.clone())))?;
+    let load = Load {
+        operation: Operation::EncryptCdiv,
+        connections: 16,
+        time: Duration::from_secs(2),
+        rate: Some(QUOTA),
+        ..Load::default()
+    };
+    let [p50, p99, p999] = load.best_of(5, &server.measured()?)?.latency;
+    let what =
+        format!("p99 at {QUOTA} encrypts with CDIV a second on one core, SoftHSM2, ms (p50 {p50:.2}, p99.9 {p999:.2})");
+    Ok(vec![Row::at_most(&what, 0.5, p99)])
 }
 
 /// Whether a token with many keys is as fast as one with few, to a tenth.
@@ -81,7 +67,7 @@ pub fn quota(program: &Program, token: &Token) -> anyhow::Result<Vec<Row>> {
 pub fn many_keys(program: &Program) -> anyhow::Result<Row> {
     let start = |keys| {
         let token = Token::new(keys);
-        Server::start(program, &Setup::new(Keys::Token { token, inline: false }))
+        Server::start(program, &Setup::new(Keys::Token(token)))
     };
     let [few, many] = [start(10)?, start(1000)?];
     let load = Load {

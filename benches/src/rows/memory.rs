@@ -46,10 +46,7 @@ impl Memory {
 /// When the server does not start or serve.
 pub fn memory(program: &Program, token: &Token) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
-    let idle = Setup::new(Keys::Token {
-        token: token.clone(),
-        inline: false,
-    });
+    let idle = Setup::new(Keys::Token(token.clone()));
     let idle = Server::start(program, &idle)?.process().resident()?;
     rows.push(Row::at_most(
         "resident memory of the server, idle, SoftHSM2, MB",

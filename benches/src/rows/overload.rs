@@ -28,10 +28,7 @@ impl Overload {
     /// # Errors
     /// When the server does not start or serve.
     pub fn measure(program: &Program, token: &Token) -> anyhow::Result<Vec<Self>> {
-        let keys = Keys::Token {
-            token: token.clone(),
-            inline: false,
-        };
+        let keys = Keys::Token(token.clone());
         let server = Server::start(program, &Setup::new(keys))?;
         let target = server.target(Protocol::Http1)?;
         let load = Load {

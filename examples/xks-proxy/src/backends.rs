@@ -170,8 +170,8 @@ impl Backends {
         self.0.iter().map(|open| (open.settings.name.as_str(), &open.backend))
     }
 
-    /// The tokens of which no call has returned for so long that nothing in this process has them served again, and for
-    /// how long.
+    /// The tokens of which no call has returned for so long that nothing in this process has them served
+    /// again, and for how long.
     pub(crate) fn stuck_for(&self, bound: Duration) -> Vec<(String, Duration)> {
         let stuck = self.iter().filter_map(|(name, backend)| match backend {
             Backend::Pkcs11(token) => Some((name.to_owned(), token.status().stuck?)),

@@ -15,7 +15,8 @@ use crate::support::{
     PREFIX, Server, Settings, Token, body, check, fetch, key_store, plaintext, quoted, usual_credential, wait_until,
 };
 
-/// Keys of `[server]`: so short a time that what hangs is told from what is slow, and no more patience than a test has.
+/// Keys of `[server]`: so short a time that what hangs is told from what is slow, and no more patience than a
+/// test has.
 const SHORT: &str = "budget_ms = 400\ndrain_delay_secs = 0\ndrain_timeout_secs = 1";
 
 /// A backend on the shim, or on another module.
@@ -73,8 +74,8 @@ fn encrypt(server: &Server) -> (u16, Value) {
     )
 }
 
-/// TRN-7, HLT-1: from one moment on no call of the module returns. It is not ready, then not alive, and the log says why
-/// and what helps; requests are answered all the while. When calls return, it is as it was.
+/// TRN-7, HLT-1: from one moment on no call of the module returns. It is not ready, then not alive, and the
+/// log says why and what helps; requests are answered all the while. When calls return, it is as it was.
 #[test]
 fn a_module_that_hangs_ends_liveness() {
     for inline in ["", "inline = true"] {
@@ -112,8 +113,8 @@ fn a_module_that_hangs_ends_liveness() {
     }
 }
 
-/// The same with a backend of several: as long as another one serves, a restart would do more harm than good, and the log
-/// alone says what is to be done.
+/// The same with a backend of several: as long as another one serves, a restart would do more harm than good,
+/// and the log alone says what is to be done.
 #[test]
 fn one_module_of_two_that_hangs() {
     let token = Token::new();
@@ -211,7 +212,8 @@ fn the_watchdog_hears_nothing_more() {
     wait_until("it is fed again", || fed() > 0);
 }
 
-/// HLT-1: a token that makes no session keys is served, also after it has failed, and the log says what is not tested.
+/// HLT-1: a token that makes no session keys is served, also after it has failed, and the log says what is
+/// not tested.
 #[test]
 fn a_token_without_session_keys_is_served() {
     let token = Token::new();
@@ -236,7 +238,8 @@ fn a_token_without_session_keys_is_served() {
     assert_eq!(log.matches("makes no session key").count(), 1, "{log}");
 }
 
-/// HLT-1: where session objects stay, a process that is killed leaves its test key behind. The next one cleans up.
+/// HLT-1: where session objects stay, a process that is killed leaves its test key behind. The next one
+/// cleans up.
 #[test]
 fn the_key_of_a_killed_process_goes() {
     let token = Token::new();

@@ -47,8 +47,8 @@ async fn encrypt_verified(backend: &dyn KeyBackend) {
     assert!(outcome.is_ok() || outcome.is_err_and(|error| error.kind() == Kind::Timeout));
 }
 
-/// HLT-1: what takes longer than its deadline is not served, kind by kind, and is said to be, without any request; when
-/// it is fast again, health is what it was.
+/// HLT-1: what takes longer than its deadline is not served, kind by kind, and is said to be, without any
+/// request; when it is fast again, health is what it was.
 #[test]
 fn a_slow_token() {
     own_process("faults::honest::a_slow_token", |hsm| {
@@ -77,7 +77,8 @@ fn a_slow_token() {
     });
 }
 
-/// HLT-1: no request is served, since the token gives them no session: health says so, with requests and without.
+/// HLT-1: no request is served, since the token gives them no session: health says so, with requests and
+/// without.
 #[test]
 fn no_session_to_be_had() {
     own_process("faults::honest::no_session_to_be_had", |hsm| {
@@ -103,8 +104,8 @@ fn no_session_to_be_had() {
     });
 }
 
-/// HLT-1: the test succeeds, and requests of one kind are late all the same, one after the other: this kind is not served.
-/// The first one that is in time says that it is.
+/// HLT-1: the test succeeds, and requests of one kind are late all the same, one after the other: this kind
+/// is not served. The first one that is in time says that it is.
 #[test]
 fn requests_that_are_late() {
     own_process("faults::honest::requests_that_are_late", |hsm| {
@@ -134,7 +135,8 @@ fn requests_that_are_late() {
     });
 }
 
-/// HLT-1: an HSM with too much to do is no broken one; when it refuses all requests for seconds, it serves none.
+/// HLT-1: an HSM with too much to do is no broken one; when it refuses all requests for seconds, it serves
+/// none.
 #[test]
 fn requests_that_are_refused() {
     own_process("faults::honest::requests_that_are_refused", |hsm| {
@@ -164,7 +166,8 @@ fn requests_that_are_refused() {
     });
 }
 
-/// Nothing returns from the module: for how long is known, until something does. A slow module is another matter.
+/// Nothing returns from the module: for how long is known, until something does. A slow module is another
+/// matter.
 #[test]
 fn nothing_returns() {
     own_process("faults::honest::nothing_returns", |hsm| {
@@ -197,7 +200,8 @@ fn nothing_returns() {
     });
 }
 
-/// The same where a call hangs, and all others fail: the module cannot be initialized again, which nothing else would mend.
+/// The same where a call hangs, and all others fail: the module cannot be initialized again, which nothing
+/// else would mend.
 #[test]
 fn one_does_not_return_and_all_fail() {
     own_process("faults::honest::one_does_not_return_and_all_fail", |hsm| {

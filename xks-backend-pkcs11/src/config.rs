@@ -24,6 +24,7 @@ pub struct Config {
     pub(crate) module: PathBuf,
     pub(crate) parameters: Option<String>,
     pub(crate) slot: SlotSelector,
+    pub(crate) token_may_change: bool,
     pub(crate) pin: Pin,
     pub(crate) quirks: Quirks,
     pub(crate) id: Option<String>,
@@ -51,6 +52,7 @@ impl Config {
             module: module.into(),
             parameters: None,
             slot: SlotSelector::First,
+            token_may_change: false,
             pin: Pin::None,
             quirks: Quirks::STANDARD,
             id: None,
@@ -81,6 +83,16 @@ impl Config {
     #[must_use]
     pub fn slot(mut self, slot: SlotSelector) -> Self {
         self.slot = slot;
+        self
+    }
+
+    /// Takes whatever token is [the one asked for](Self::slot) when it has to be found again, also when its serial number,
+    /// manufacturer or model is another than before. By default such a token is refused
+    /// ([`OpenError::AnotherToken`]) for as long as the process lives, since it need not have the same keys; one that is
+    /// asked for by its [serial number](SlotSelector::Serial) needs neither.
+    #[must_use]
+    pub fn token_may_change(mut self, may: bool) -> Self {
+        self.token_may_change = may;
         self
     }
 
@@ -253,7 +265,7 @@ impl Config {
 }
 
 /// Which token of a module.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SlotSelector {
     /// The first slot that has an initialized token.

@@ -145,13 +145,33 @@ pub enum OpenError {
         present: Vec<String>,
     },
     /// Several tokens are the one that was asked for.
-    #[error("{count} tokens are {wanted}: name the one by its serial number")]
+    #[error(
+        "{count} tokens are {wanted}; name one by its serial number (`token_serial`): {}",
+        list(serials)
+    )]
     #[non_exhaustive]
     Ambiguous {
         /// What was asked for.
         wanted: SlotSelector,
         /// How many there are.
         count: usize,
+        /// The serial number of each of them.
+        serials: Vec<String>,
+    },
+    /// In place of the token that this process has used there is another one now, which need not have its keys. It is
+    /// refused, and is sent no PIN; the one before is taken again when it is back.
+    #[error(
+        "the token {wanted} is another one than before: it has {found}; it had {known}. If it was replaced on purpose, \
+         restart the process, or name it by its serial number (`token_serial`), or set `token_may_change = true`"
+    )]
+    #[non_exhaustive]
+    AnotherToken {
+        /// What was asked for.
+        wanted: SlotSelector,
+        /// Serial number, manufacturer and model of the token before.
+        known: String,
+        /// Those of the token that is there now.
+        found: String,
     },
     /// The token knows no AES-GCM.
     #[error("the token {token} has no AES-GCM (CKM_AES_GCM)")]
@@ -210,7 +230,11 @@ impl OpenError {
     /// Whether the same attempt may go well later, without anybody changing the configuration.
     pub(crate) const fn may_pass(&self) -> bool {
         match self {
-            Self::NoToken { .. } | Self::TestCall(_) | Self::Call(_) | Self::NotInitialized => true,
+            Self::NoToken { .. }
+            | Self::AnotherToken { .. }
+            | Self::TestCall(_)
+            | Self::Call(_)
+            | Self::NotInitialized => true,
             Self::Load { .. }
             | Self::Parameters { .. }
             | Self::Ambiguous { .. }

@@ -86,6 +86,7 @@ mod gate;
 mod gcm;
 mod handles;
 mod health;
+mod identity;
 mod inline;
 mod keys;
 #[cfg(all(test, any(model = "loom", model = "shuttle")))]

@@ -19,8 +19,10 @@ use thiserror::Error;
 
 use crate::{
     bell::Bell,
+    config::SlotSelector,
     error::{CallError, LoadError, OpenError},
     gate::{Drained, Entry, Gate},
+    identity::Identity,
     raw::Cryptoki,
 };
 
@@ -37,6 +39,8 @@ pub(crate) struct Module {
     /// Sessions that could not be closed, and the generation that they are of. Locked for a moment only: whoever is
     /// inside the gate may wait for this, and never for `state`, which is held while the gate is drained.
     unclosed: Mutex<Vec<(ck::CK_SESSION_HANDLE, u64)>>,
+    /// What the tokens that were found say of themselves, by what they were asked for.
+    identities: Mutex<HashMap<SlotSelector, Identity>>,
     /// Counts the initializations. Handles are good in the generation that they were given out in.
     generation: AtomicU64,
     state: Mutex<State>,
@@ -122,6 +126,7 @@ impl Module {
             gate: Gate::closed(),
             up: AtomicUsize::new(0),
             unclosed: Mutex::default(),
+            identities: Mutex::default(),
             generation: AtomicU64::new(0),
             state: Mutex::new(State {
                 initialized: Initialized::No,
@@ -213,11 +218,31 @@ impl Module {
     /// Finalizes the module and initializes it again, unless that has happened since `generation`. Waits as long as
     /// `patience` for the calls that are in it.
     pub(crate) fn reinitialize(&self, generation: u64, patience: Duration) -> Result<(), NotReinitialized> {
+        self.reinitialize_if(generation, patience, |up| up == 0)
+    }
+
+    /// The same, although other tokens of the module may work: their requests wait until those are connected again.
+    pub(crate) fn reinitialize_beside_others(
+        &self,
+        generation: u64,
+        patience: Duration,
+    ) -> Result<(), NotReinitialized> {
+        let outcome = self.reinitialize_if(generation, patience, |_| true);
+        self.state().users.iter().for_each(|bell| bell.ring());
+        outcome
+    }
+
+    fn reinitialize_if(
+        &self,
+        generation: u64,
+        patience: Duration,
+        may_be: impl Fn(usize) -> bool,
+    ) -> Result<(), NotReinitialized> {
         let mut state = self.state();
         if self.generation.load(Ordering::SeqCst) != generation && state.initialized != Initialized::No {
             return Ok(());
         }
-        if self.up.load(Ordering::SeqCst) > 0 {
+        if !may_be(self.up.load(Ordering::SeqCst)) {
             // Those who believe that their token works look again.
             state.users.iter().for_each(|bell| bell.ring());
             return Err(NotReinitialized::InUse);
@@ -236,7 +261,7 @@ impl Module {
             return Err(NotReinitialized::Wedged(calls));
         };
         // Another token may have been found to work meanwhile.
-        if self.up.load(Ordering::SeqCst) > 0 {
+        if !may_be(self.up.load(Ordering::SeqCst)) {
             drained.open();
             return Err(NotReinitialized::InUse);
         }
@@ -270,6 +295,20 @@ impl Module {
         }
         self.generation.fetch_add(1, Ordering::SeqCst);
         Ok(())
+    }
+
+    /// The identity of the token that was the first to be found there.
+    pub(crate) fn identity(&self, slot: &SlotSelector) -> Option<Identity> {
+        self.identities().get(slot).cloned()
+    }
+
+    /// Notes which token was found, unless another was before.
+    pub(crate) fn note_identity(&self, slot: &SlotSelector, identity: Identity) {
+        self.identities().entry(slot.clone()).or_insert(identity);
+    }
+
+    fn identities(&self) -> MutexGuard<'_, HashMap<SlotSelector, Identity>> {
+        self.identities.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn unclosed(&self) -> MutexGuard<'_, Vec<(ck::CK_SESSION_HANDLE, u64)>> {

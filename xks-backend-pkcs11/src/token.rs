@@ -5,7 +5,8 @@ use std::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -14,10 +15,11 @@ use xks_core::{BackendError, BackendErrorKind};
 
 use crate::{
     bell::Bell,
-    config::Config,
+    config::{Config, SlotSelector},
     error::{CallError, OpenError},
     gcm::Ivs,
     health::{Checkup, Outcomes, Supervision},
+    identity::{Identity, is_another},
     keys::Keys,
     module::{Access, Module},
     raw::TokenInfo,
@@ -33,6 +35,12 @@ const DOUBTFUL: u32 = 4 * ALARMING;
 
 /// Before what is not there, a token or a key that was until now, is looked for once more.
 pub(crate) const A_MOMENT: Duration = Duration::from_millis(20);
+
+/// Why nothing is done in the slot of a token that was replaced.
+pub(crate) const ANOTHER_TOKEN: &str = "another token is in the slot";
+
+/// How often a token that is being connected again is looked at.
+const A_LITTLE: Duration = Duration::from_millis(1);
 
 /// A token of a module.
 pub(crate) struct Token {
@@ -105,6 +113,7 @@ impl Token {
 
     /// The token works, from now on.
     pub(crate) fn connected(&self, connection: Connection, info: TokenInfo) {
+        self.module.note_identity(&self.config.slot, Identity::of(&info));
         self.info.store(Some(Arc::new(info)));
         self.unwell.store(0, Ordering::Relaxed);
         self.epoch.fetch_add(1, Ordering::SeqCst);
@@ -164,6 +173,20 @@ impl Token {
         self.info.load_full()
     }
 
+    /// What the token has to say of itself, where that is known and not every token is taken that is asked for.
+    pub(crate) fn known_identity(&self) -> Option<Identity> {
+        let slot = &self.config.slot;
+        let is_any = self.config.token_may_change || matches!(slot, SlotSelector::Serial(_));
+        if is_any { None } else { self.module.identity(slot) }
+    }
+
+    /// Whether another token is in the slot of the one that was connected: it need not have the same keys, and its PIN is
+    /// another.
+    pub(crate) fn is_another_in(&self, access: &Access<'_>, slot: ck::CK_SLOT_ID) -> bool {
+        let Some(known) = self.info() else { return false };
+        access.token_info(slot).is_ok_and(|told| is_another(&known, &told))
+    }
+
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::SeqCst)
     }
@@ -200,17 +223,36 @@ impl Token {
 
     /// The way to the module, and where the token is in it.
     pub(crate) fn enter(&self) -> Result<(Arc<Connection>, Access<'_>), BackendError> {
-        if let Some(connection) = self.connection.load_full()
-            && let Some(access) = self.module.enter()
-            && access.generation() == connection.generation
-        {
-            return Ok((connection, access));
+        if let Some(entered) = self.try_enter().or_else(|| self.enter_when_reconnected()) {
+            return Ok(entered);
         }
         let problem = self.problem();
         Err(BackendError::new(
             BackendErrorKind::Unavailable,
             format!("the token is not connected: {problem}"),
         ))
+    }
+
+    fn try_enter(&self) -> Option<(Arc<Connection>, Access<'_>)> {
+        let connection = self.connection.load_full()?;
+        let access = self.module.enter()?;
+        (access.generation() == connection.generation).then_some((connection, access))
+    }
+
+    /// The token works, but for another's sake the module is being initialized anew, or was: this one is connected again
+    /// in a moment.
+    fn enter_when_reconnected(&self) -> Option<(Arc<Connection>, Access<'_>)> {
+        let end = Instant::now() + self.config.deadline * 3 / 4;
+        if self.is_connected() {
+            self.bell.ring();
+        }
+        while self.is_connected() && Instant::now() < end {
+            thread::sleep(A_LITTLE);
+            if let Some(entered) = self.try_enter() {
+                return Some(entered);
+            }
+        }
+        None
     }
 
     /// Logs in, if a PIN is configured, and if it was never refused.

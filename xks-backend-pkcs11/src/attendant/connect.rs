@@ -10,13 +10,12 @@ use xks_core::{BackendError, BackendErrorKind};
 
 use super::{Attendant, test_key::NoTestKey};
 use crate::{
-    config::SlotSelector,
     error::{CallError, OpenError},
     gcm::{self, Setback},
     health::{Checkup, Depth},
+    identity::find_token,
     module::Access,
     quirks::{IvSource, SessionMode},
-    raw::TokenInfo,
     session::Place,
     token::Connection,
 };
@@ -34,7 +33,7 @@ impl Attendant {
         self.generation = access.generation();
         let _supervised = token.supervision.begin();
         token.module.close_the_unclosed(&access);
-        let (slot, info) = find_token(&access, &token.config.slot)?;
+        let (slot, info) = find_token(&access, &token.config.slot, token.known_identity().as_ref())?;
         let read_write = match token.config.quirks.session_mode() {
             SessionMode::Automatic => !info.is_write_protected(),
             SessionMode::ReadWrite => true,
@@ -181,41 +180,4 @@ fn explain(error: CallError) -> OpenError {
         };
     }
     OpenError::TestCall(error)
-}
-
-/// The slot of the token that was asked for.
-fn find_token(access: &Access<'_>, wanted: &SlotSelector) -> Result<(ck::CK_SLOT_ID, TokenInfo), OpenError> {
-    let mut present = Vec::new();
-    for slot in access.slots()? {
-        match access.token_info(slot) {
-            Ok(info) => present.push((slot, info)),
-            // One slot's failure is no other's.
-            Err(error) => tracing::debug!(slot, %error, "a slot does not tell of its token"),
-        }
-    }
-    let mut matching: Vec<_> = match wanted {
-        // SoftHSM2 has a slot for a token that is still to be made.
-        SlotSelector::First => {
-            let mut initialized = present.iter().filter(|(_, info)| info.is_initialized());
-            initialized.next().or(present.first()).into_iter().collect()
-        }
-        SlotSelector::Index(index) => present.iter().skip(*index).take(1).collect(),
-        SlotSelector::TokenLabel(label) => present.iter().filter(|(_, info)| info.label == *label).collect(),
-        SlotSelector::Serial(serial) => present.iter().filter(|(_, info)| info.serial == *serial).collect(),
-    };
-    match (matching.pop(), matching.len()) {
-        (Some((slot, info)), 0) => Ok((*slot, info.clone())),
-        (Some(_), others) => Err(OpenError::Ambiguous {
-            wanted: wanted.clone(),
-            count: others + 1,
-        }),
-        (None, _) => Err(OpenError::NoToken {
-            wanted: wanted.clone(),
-            present: present
-                .iter()
-                .filter(|(_, info)| info.is_initialized())
-                .map(|(_, info)| format!("{:?} (serial number {})", info.label, info.serial))
-                .collect(),
-        }),
-    }
 }

@@ -10,9 +10,9 @@
 mod connect;
 mod keys;
 mod owner;
+mod renewal;
 mod test_key;
 
-use self::keys::Known;
 use std::{
     sync::Arc,
     thread,
@@ -23,7 +23,9 @@ use xks_core::{BackendError, BackendErrorKind};
 
 pub(crate) use self::owner::is_test_key;
 use self::{
+    keys::Known,
     owner::Owner,
+    renewal::Renewal,
     test_key::{KeyInUse, NoTestKey},
 };
 use crate::{
@@ -31,10 +33,11 @@ use crate::{
     error::OpenError,
     gcm::Setback,
     health::Checkup,
+    identity::is_another,
     module::NotReinitialized,
-    raw::TokenInfo,
+    return_code::Phase,
     session::Place,
-    token::{A_MOMENT, Token},
+    token::{A_MOMENT, ANOTHER_TOKEN, Token},
 };
 
 /// How long a failed module's last calls are waited for before it is finalized.
@@ -42,6 +45,16 @@ const LAST_CALLS: Duration = Duration::from_millis(250);
 
 /// How often a token is tried at the start.
 const MOST_BEGINNINGS: u32 = 4;
+
+/// How long, and how many looks in a row, a token is taken for present whose sessions work, although it says nothing of
+/// itself, or is not listed.
+const ABSENCE: (Duration, u32) = (Duration::from_secs(2), 8);
+
+/// How often it is looked for meanwhile.
+const LOOKS: Duration = Duration::from_millis(200);
+
+/// How often a token is looked for whose sessions do not work, each time after twice as long.
+const MOST_LOOKS: u32 = 4;
 
 /// How often a slow token is tested, at the most.
 const SLOW: Duration = Duration::from_secs(1);
@@ -70,6 +83,16 @@ pub(crate) struct Attendant {
     began_anew: Option<Instant>,
     /// A call hangs in the module, so that it cannot be initialized anew.
     is_wedged: bool,
+    /// Since when the token is not to be seen although its sessions work, and how often it was looked for.
+    missing: Option<(Instant, u32)>,
+    renewal: Renewal,
+}
+
+/// What a test of a token that is connected has come to.
+enum Looked {
+    Works(Checkup),
+    /// Its sessions work, but the token itself is not to be seen, or is another.
+    Missing(Option<Checkup>, String),
 }
 
 impl Attendant {
@@ -78,6 +101,7 @@ impl Attendant {
         Self {
             anchor: Place::new(Arc::clone(module)),
             probe: Place::new(Arc::clone(module)),
+            renewal: Renewal::new(token.config.recovery_interval),
             token,
             test_key: None,
             known_keys: Known::default(),
@@ -89,12 +113,14 @@ impl Attendant {
             is_doubted: false,
             began_anew: None,
             is_wedged: false,
+            missing: None,
         }
     }
 
     /// The first connection. Where an attempt may have met with a write of another process, there are a few more, each after
     /// the module has been initialized anew, if that may be: SoftHSM2 keeps to what it saw of its tokens then.
     pub(crate) fn begin(&mut self) -> Result<(), OpenError> {
+        let mut is_in_use = false;
         for _ in 1..MOST_BEGINNINGS {
             match self.connect() {
                 Err(error) if error.may_be_momentary() => tracing::debug!(%error, "the token is looked for once more"),
@@ -103,9 +129,18 @@ impl Attendant {
             thread::sleep(A_MOMENT);
             if let Err(problem) = self.token.module.reinitialize(self.generation, LAST_CALLS) {
                 tracing::debug!(%problem, "the PKCS#11 module is not initialized anew");
+                is_in_use = matches!(problem, NotReinitialized::InUse);
             }
         }
-        self.connect()
+        let connected = self.connect();
+        // It may have been made since the module was initialized.
+        if is_in_use && matches!(connected, Err(OpenError::NoToken { .. })) {
+            if let Err(problem) = self.reinitialize_beside_others() {
+                tracing::warn!(%problem, "the PKCS#11 module is not initialized anew");
+            }
+            return self.connect();
+        }
+        connected
     }
 
     /// Until the bell is stopped.
@@ -115,6 +150,7 @@ impl Attendant {
             let is_slow = |checkup: Checkup| checkup.is_slow(config.latency_bound, config.deadline);
             let interval = match self.token.is_connected() {
                 // What is bad is looked at more often, so that it is known when it is better.
+                true if self.missing.is_some() => config.recovery_interval.min(LOOKS),
                 true if self.token.checkup().is_some_and(is_slow) => config.recovery_interval.max(SLOW),
                 true => config.health_interval.min(config.key_refresh),
                 false => config.recovery_interval,
@@ -144,14 +180,23 @@ impl Attendant {
     fn look_after(&mut self) {
         let token = Arc::clone(&self.token);
         let problem = match self.test_again() {
-            Ok(checkup) if token.is_doubtful() => {
+            Ok(Looked::Works(checkup)) => {
+                self.missing = None;
                 token.note_checkup(checkup);
-                self.doubt();
+                if token.is_doubtful() {
+                    self.doubt();
+                } else {
+                    self.renewal.not_needed();
+                }
                 return;
             }
-            Ok(checkup) => {
-                token.note_checkup(checkup);
-                return;
+            Ok(Looked::Missing(checkup, why)) => {
+                checkup.into_iter().for_each(|checkup| token.note_checkup(checkup));
+                if !self.is_absence_believed() {
+                    tracing::debug!(token = token.name(), why, "the token is looked for again");
+                    return;
+                }
+                why
             }
             // It works, for others: the last test's result stays until it is too old.
             Err(Setback::Call(error)) if token.config.quirks.is_throttled(&error) => return,
@@ -162,19 +207,15 @@ impl Attendant {
             Err(Setback::Call(error)) => error.to_string(),
             Err(Setback::Final(error)) => error.to_string(),
         };
-        let mut connected = self.connect();
-        // For a moment, while another process writes to it, SoftHSM2 says nothing of a token.
-        if matches!(connected, Err(OpenError::NoToken { .. })) {
-            thread::sleep(A_MOMENT);
-            connected = self.connect();
-        }
-        let error = match connected {
+        let error = match self.connect_patiently() {
             Ok(()) => {
                 tracing::info!(token = token.name(), problem, "the token needed new sessions");
                 return;
             }
             // All that it allows are at work; that is no failure.
             Err(OpenError::Call(error)) if error.says_no_more_sessions() => return,
+            // What failed may have been for a moment, and so may be that the token is not listed.
+            Err(OpenError::NoToken { .. }) if self.test_again().is_ok() && !self.is_absence_believed() => return,
             Err(error) => error,
         };
         let problem = chain(&error);
@@ -189,10 +230,36 @@ impl Attendant {
         }
     }
 
+    /// Whether a token is gone that is not to be seen while its sessions work. SoftHSM2 says nothing of a token for a
+    /// moment while another process writes to it; on the other hand it goes on to serve the sessions of one that is gone.
+    fn is_absence_believed(&mut self) -> bool {
+        let (since, looks) = self
+            .missing
+            .map_or_else(|| (Instant::now(), 1), |(since, looks)| (since, looks + 1));
+        self.missing = Some((since, looks));
+        let (time, most) = ABSENCE;
+        self.token.is_doubtful() || (looks >= most && since.elapsed() >= time)
+    }
+
+    /// Connects; a token that is not there is looked for a few times more.
+    fn connect_patiently(&mut self) -> Result<(), OpenError> {
+        let mut pause = A_MOMENT;
+        for _ in 1..MOST_LOOKS {
+            match self.connect() {
+                Err(OpenError::NoToken { .. }) => {}
+                connected => return connected,
+            }
+            thread::sleep(pause);
+            pause *= 2;
+        }
+        self.connect()
+    }
+
     /// The test succeeds, and requests fail all the same: new sessions and a new search may help; if they do not, a new
     /// initialization, but not too often.
     fn doubt(&mut self) {
         let problem = self.token.doubt();
+        self.renewal.needed(Instant::now());
         let was_proved = self.token.take_proof();
         let is_first = !std::mem::replace(&mut self.is_doubted, true) || was_proved;
         let is_due = |last: Instant| last.elapsed() >= self.token.config.health_interval;
@@ -205,13 +272,13 @@ impl Attendant {
             if is_first {
                 tracing::warn!(token = self.token.name(), "{problem}: new sessions are opened");
             }
-            if let Err(error) = self.connect() {
+            if let Err(error) = self.connect_patiently() {
                 self.go_down(&error);
             }
         }
     }
 
-    fn test_again(&mut self) -> Result<Checkup, Setback> {
+    fn test_again(&mut self) -> Result<Looked, Setback> {
         let token = Arc::clone(&self.token);
         let unavailable = || BackendError::from(BackendErrorKind::Unavailable);
         let access = token.module.enter().ok_or_else(unavailable)?;
@@ -225,25 +292,34 @@ impl Attendant {
             return Err(unavailable().into());
         }
         token.supervision.note_return();
-        // A token may be gone, or another in its place, while sessions and what lives in them are served on.
-        let info = access.token_info(connection.slot)?;
-        let is_same = |known: Arc<TokenInfo>| (&known.serial, &known.label) == (&info.serial, &info.label);
-        // SoftHSM2 says nothing of a token for a moment while another process writes to it.
-        let says_who_it_is = info.is_initialized() && !(info.serial.is_empty() && info.label.is_empty());
-        if says_who_it_is && !token.info().is_some_and(is_same) {
-            return Err(BackendError::new(BackendErrorKind::Unavailable, "another token is in the slot").into());
-        }
-        let checkup = self.test_with_any_key(&access, connection.slot, is_logged_in)?;
-        token.set_test_key(self.test_key.as_ref().map(|key| key.handle));
+        let looked = match self.test_with_any_key(&access, connection.slot, is_logged_in) {
+            // There is no key to test with, so that the token itself was asked.
+            Err(Setback::Call(error)) if error.phase() == Phase::Token => Looked::Missing(None, error.to_string()),
+            Err(setback) => return Err(setback),
+            // A token may be gone, or another in its place, while sessions and what lives in them are served on.
+            Ok(checkup) => {
+                token.set_test_key(self.test_key.as_ref().map(|key| key.handle));
+                match access.token_info(connection.slot) {
+                    Err(error) => Looked::Missing(Some(checkup), error.to_string()),
+                    Ok(told) if token.info().is_some_and(|known| is_another(&known, &told)) => {
+                        Looked::Missing(Some(checkup), ANOTHER_TOKEN.to_owned())
+                    }
+                    Ok(_) => Looked::Works(checkup),
+                }
+            }
+        };
         token.module.close_the_unclosed(&access);
-        Ok(checkup)
+        Ok(looked)
     }
 
     /// One attempt to bring the token back: the module is initialized anew, if that may be, and the token is looked
     /// for.
     fn recover(&mut self) {
         let supervised = self.token.supervision.begin();
-        let outcome = self.token.module.reinitialize(self.generation, LAST_CALLS);
+        let mut outcome = self.token.module.reinitialize(self.generation, LAST_CALLS);
+        if matches!(outcome, Err(NotReinitialized::InUse)) && self.renewal.take_turn(Instant::now()) {
+            outcome = self.reinitialize_beside_others();
+        }
         supervised.end(outcome.as_ref().is_ok());
         let is_wedged = matches!(outcome, Err(NotReinitialized::Wedged(_)));
         self.token.supervision.note_wedged(is_wedged);
@@ -273,14 +349,35 @@ impl Attendant {
         }
     }
 
-    pub(crate) fn go_down(&self, error: &OpenError) {
+    /// The last resort for a token that a new list of slots does not bring.
+    fn reinitialize_beside_others(&self) -> Result<(), NotReinitialized> {
+        tracing::warn!(
+            token = self.token.name(),
+            problem = %self.token.problem(),
+            not_again_within = ?self.renewal.wait(),
+            "the token is not found: its PKCS#11 module is reinitialized, although another of its tokens works, whose \
+             requests wait for a moment"
+        );
+        let module = &self.token.module;
+        module.reinitialize_beside_others(self.generation, LAST_CALLS)
+    }
+
+    pub(crate) fn go_down(&mut self, error: &OpenError) {
+        self.missing = None;
+        if error.may_pass() {
+            self.renewal.needed(Instant::now());
+        }
         if matches!(error, OpenError::PinRefused(_)) {
             tracing::error!(
                 token = self.token.name(),
                 "the token refuses the PIN, which is not tried again: correct it, and restart"
             );
         }
-        self.token.disconnected(chain(error));
+        let problem = chain(error);
+        if matches!(error, OpenError::AnotherToken { .. }) && *self.token.problem() != problem {
+            tracing::error!(token = self.token.name(), "{problem}");
+        }
+        self.token.disconnected(problem);
     }
 }
 

@@ -79,7 +79,7 @@ impl Token {
             .filter(|key| key.key.permits(KeyUsage::Encrypt))
             .map(|key| key.handle);
         let mut sing = |key| {
-            let session = place.session(&access, connection.slot, connection.read_write)?;
+            let session = self.session(place, &access, &connection)?;
             let Some(key) = key else {
                 // All that can be done without a key: whether the token answers.
                 access.token_info(connection.slot)?;

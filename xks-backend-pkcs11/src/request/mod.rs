@@ -20,7 +20,7 @@ use crate::{
     module::Access,
     return_code::{Phase, Verdict},
     session::{Place, Session},
-    token::Token,
+    token::{ANOTHER_TOKEN, Connection, Token},
 };
 
 impl Token {
@@ -155,7 +155,7 @@ impl Token {
         work: &mut impl FnMut(&Access<'_>, &mut Session, &Holding) -> Result<T, Setback>,
     ) -> Result<T, Setback> {
         let (connection, access) = self.enter()?;
-        let session = place.session(&access, connection.slot, connection.read_write)?;
+        let session = self.session(place, &access, &connection)?;
         let wanted = Wanted {
             access: &access,
             connection: &connection,
@@ -179,6 +179,27 @@ impl Token {
         self.if_still_its(&wanted, session, held, outcome)
     }
 
+    /// The session of a place. None is opened while another token is in the slot.
+    fn session<'p>(
+        &self,
+        place: &'p mut Place,
+        access: &Access<'_>,
+        connection: &Connection,
+    ) -> Result<&'p mut Session, Setback> {
+        if place.opened(access).is_none() {
+            self.confirm_token(access, connection)?;
+        }
+        Ok(place.session(access, connection.slot, connection.read_write)?)
+    }
+
+    fn confirm_token(&self, access: &Access<'_>, connection: &Connection) -> Result<(), BackendError> {
+        if self.is_another_in(access, connection.slot) {
+            self.bell.ring();
+            return Err(BackendError::new(BackendErrorKind::Unavailable, ANOTHER_TOKEN));
+        }
+        Ok(())
+    }
+
     /// Opens a session where there is none; false if the token has no more of them to give. What else may be wrong is
     /// for a request to find out.
     pub(crate) fn prepare(&self, place: &mut Place) -> bool {
@@ -188,8 +209,8 @@ impl Token {
         let Ok((connection, access)) = self.enter() else {
             return true;
         };
-        let opened = place.session(&access, connection.slot, connection.read_write);
-        !opened.is_err_and(|error| error.says_no_more_sessions())
+        let opened = self.session(place, &access, &connection);
+        !matches!(opened, Err(Setback::Call(error)) if error.says_no_more_sessions())
     }
 
     /// Does what the verdict asks for; says whether another attempt is worth while. An error is the end of the request.
@@ -250,13 +271,16 @@ impl Token {
             return;
         };
         match self.connection_in(access.generation()) {
-            Some(connection) => place.renew(&access, connection.slot, connection.read_write),
-            None => place.close(&access),
+            Some(connection) if !self.is_another_in(&access, connection.slot) => {
+                place.renew(&access, connection.slot, connection.read_write);
+            }
+            _ => place.close(&access),
         }
     }
 
     fn log_in_again(&self, place: &mut Place) -> Result<(), BackendError> {
         let (connection, access) = self.enter()?;
+        self.confirm_token(&access, &connection)?;
         let trouble = |error: CallError| failure(Verdict::LogInAgain, &error);
         let session = place
             .session(&access, connection.slot, connection.read_write)

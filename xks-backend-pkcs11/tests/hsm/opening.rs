@@ -90,8 +90,15 @@ fn tokens_are_told_apart() {
 
         hsm.token(TOKEN, "4321");
         let error = fails(config(&softhsm_path()));
-        assert!(matches!(error, OpenError::Ambiguous { count: 2, .. }), "{error:?}");
-        assert!(error.to_string().contains("serial number"), "{error}");
+        let OpenError::Ambiguous { count: 2, serials, .. } = &error else {
+            panic!("{error:?}")
+        };
+        assert!(serials.iter().any(|other| other == serial), "{serials:?}");
+        let text = error.to_string();
+        assert!(
+            serials.iter().all(|serial| text.contains(serial)) && text.contains("token_serial"),
+            "{text}"
+        );
     });
 }
 

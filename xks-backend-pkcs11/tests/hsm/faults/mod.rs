@@ -19,6 +19,7 @@ mod shared;
 mod storms;
 mod stuck;
 mod sweep;
+mod tokens;
 mod traffic;
 
 use std::{
@@ -95,6 +96,14 @@ impl Scene {
             start.elapsed()
         );
         health.members()[0].status()
+    }
+
+    /// Shuts down a backend beside another that goes on.
+    #[track_caller]
+    pub(crate) fn end_beside(self) {
+        self.wait_for_health(HealthStatus::Active);
+        let backend = Arc::into_inner(self.backend).expect("nobody else holds the backend");
+        assert!(backend.shutdown(Duration::from_secs(10)), "calls did not return");
     }
 
     /// Waits until health is as it should be, and KMS is told so.

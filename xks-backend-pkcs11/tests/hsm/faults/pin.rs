@@ -141,7 +141,11 @@ fn changed_while_the_token_was_out() {
         scene.shim.remove_tokens(CKR_TOKEN_NOT_PRESENT);
         let refused = || run(encrypt(&*scene.backend, KEYS[0], b"")).is_err();
         wait_until("the removal is noticed", || {
-            refused() && scene.status().health == HealthStatus::Unavailable
+            refused()
+                && scene
+                    .status()
+                    .problem
+                    .is_some_and(|problem| problem.contains("there is no token"))
         });
         let before = scene.shim.counters();
         hsm.change_pin(TOKEN, "9876");

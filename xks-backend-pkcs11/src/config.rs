@@ -26,6 +26,8 @@ pub struct Config {
     pub(crate) slot: SlotSelector,
     pub(crate) token_may_change: bool,
     pub(crate) pin: Pin,
+    /// Also that there is none.
+    pub(crate) is_pin_said: bool,
     pub(crate) quirks: Quirks,
     pub(crate) id: Option<String>,
     pub(crate) sessions: usize,
@@ -54,6 +56,7 @@ impl Config {
             slot: SlotSelector::First,
             token_may_change: false,
             pin: Pin::None,
+            is_pin_said: false,
             quirks: Quirks::STANDARD,
             id: None,
             sessions,
@@ -96,13 +99,15 @@ impl Config {
         self
     }
 
-    /// The user's PIN. By default there is none, and nobody logs in.
+    /// The user's PIN. By default there is none, and a token that wants a login is refused
+    /// ([`OpenError::LoginRequired`]). Where all keys are public, or another component logs in, say [`Pin::None`].
     ///
     /// A token knows one login for all of a process: where another backend or component has logged in, a wrong PIN here
     /// goes unnoticed until the module has to be initialized anew, and no PIN does as well as a right one.
     #[must_use]
     pub fn pin(mut self, pin: Pin) -> Self {
         self.pin = pin;
+        self.is_pin_said = true;
         self
     }
 
@@ -198,11 +203,11 @@ impl Config {
         self
     }
 
-    /// How often the token is tested: at least every 30 seconds, since health is never older than 60 (HLT-3). By
-    /// default every 10 seconds.
+    /// How often the token is tested: at least every 30 seconds, since health is never older than 60 (HLT-3); a backend
+    /// with a longer interval is not opened ([`OpenError::Config`]). By default every 10 seconds.
     #[must_use]
     pub fn health_interval(mut self, interval: Duration) -> Self {
-        self.health_interval = interval.min(Duration::from_secs(30));
+        self.health_interval = interval;
         self
     }
 
@@ -223,6 +228,9 @@ impl Config {
     }
 }
 
+/// HLT-3
+const LONGEST_HEALTH_INTERVAL: Duration = Duration::from_secs(30);
+
 /// A day: no time here is longer.
 pub(crate) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -237,6 +245,11 @@ impl Config {
         if self.key_refresh.is_zero() || self.health_interval.is_zero() || self.recovery_interval.is_zero() {
             return Err(OpenError::Config(
                 "an interval of zero would keep the token busy with nothing",
+            ));
+        }
+        if self.health_interval > LONGEST_HEALTH_INTERVAL {
+            return Err(OpenError::Config(
+                "health_interval must not exceed 30 seconds: health is never older than 60",
             ));
         }
         let named = match &self.test_key {

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::{
     config::SlotSelector,
-    return_code::{Phase, ReturnCode},
+    return_code::{Phase, ReturnCode, Verdict},
 };
 
 /// A call of the module that did not succeed: which function, and what it returned.
@@ -63,6 +63,14 @@ impl CallError {
                 Decrypt,
                 ckr::CKR_ENCRYPTED_DATA_INVALID | ckr::CKR_ENCRYPTED_DATA_LEN_RANGE | ckr::CKR_AEAD_DECRYPT_FAILED
             ) | (_, ckr::CKR_USER_NOT_LOGGED_IN)
+        )
+    }
+
+    /// Whether `C_Initialize` does not take its arguments: another form of them may do.
+    pub(crate) const fn says_arguments_are_refused(&self) -> bool {
+        matches!(
+            self.code.0,
+            ckr::CKR_ARGUMENTS_BAD | ckr::CKR_CANT_LOCK | ckr::CKR_NEED_TO_CREATE_THREADS
         )
     }
 
@@ -135,6 +143,15 @@ pub enum OpenError {
         /// The library's path, as configured.
         path: PathBuf,
     },
+    /// The module does not let itself be initialized.
+    #[error("the PKCS#11 module {} cannot be initialized{}", module.display(), initialize_advice(source))]
+    #[non_exhaustive]
+    Initialize {
+        /// The library's path, as configured.
+        module: PathBuf,
+        /// What `C_Initialize` answered.
+        source: CallError,
+    },
     /// No token is the one that was asked for.
     #[error("there is no token {wanted}; there are: {}", list(present))]
     #[non_exhaustive]
@@ -174,9 +191,22 @@ pub enum OpenError {
         found: String,
     },
     /// The token knows no AES-GCM.
-    #[error("the token {token} has no AES-GCM (CKM_AES_GCM)")]
+    #[error("the token {token} has no AES-GCM (CKM_AES_GCM){}", if *is_behind_p11_kit { P11_KIT } else { "" })]
     #[non_exhaustive]
     NoAesGcm {
+        /// The token's label.
+        token: String,
+        /// Whether it is seen through p11-kit, which may be what hides it.
+        is_behind_p11_kit: bool,
+    },
+    /// The token wants a login, and there is no PIN, nor was it [said](crate::Config::pin) that there is none: its
+    /// private keys could not be seen.
+    #[error(
+        "the token {token} wants a login (CKF_LOGIN_REQUIRED), and no PIN is configured: set `pin_file`, `pin_env` or \
+         `pin`, or `login = false` if all its keys are public"
+    )]
+    #[non_exhaustive]
+    LoginRequired {
         /// The token's label.
         token: String,
     },
@@ -219,7 +249,7 @@ impl OpenError {
     pub(crate) fn may_be_momentary(&self) -> bool {
         match self {
             Self::NoToken { .. } => true,
-            Self::Call(error) => matches!(
+            Self::Call(error) | Self::Initialize { source: error, .. } => matches!(
                 error.code().0,
                 ckr::CKR_GENERAL_ERROR | ckr::CKR_USER_PIN_NOT_INITIALIZED
             ),
@@ -227,24 +257,50 @@ impl OpenError {
         }
     }
 
-    /// Whether the same attempt may go well later, without anybody changing the configuration.
-    pub(crate) const fn may_pass(&self) -> bool {
+    /// Whether the same attempt fails again for as long as nobody changes the configuration, the token, or what is
+    /// installed. A service manager should not start the program again by itself then.
+    #[must_use]
+    pub const fn is_permanent(&self) -> bool {
         match self {
-            Self::NoToken { .. }
-            | Self::AnotherToken { .. }
-            | Self::TestCall(_)
-            | Self::Call(_)
-            | Self::NotInitialized => true,
-            Self::Load { .. }
-            | Self::Parameters { .. }
+            Self::Load { source, .. } => !matches!(source, LoadError::Call(_)),
+            Self::Initialize { source, .. } => {
+                source.says_arguments_are_refused() || source.code().0 == ckr::CKR_FUNCTION_NOT_SUPPORTED
+            }
+            Self::Call(error) => matches!(error.code().verdict(error.phase()), Verdict::Misconfigured),
+            Self::Parameters { .. }
             | Self::Ambiguous { .. }
             | Self::NoAesGcm { .. }
+            | Self::LoginRequired { .. }
             | Self::PinRefused(_)
             | Self::TestKey { .. }
             | Self::SelfTest { .. }
-            | Self::Config(_)
+            | Self::Config(_) => true,
+            Self::NoToken { .. }
+            | Self::AnotherToken { .. }
+            | Self::TestCall(_)
+            | Self::NotInitialized
             | Self::Thread(_) => false,
         }
+    }
+
+    /// Whether a backend may wait for the same attempt to go well.
+    pub(crate) const fn may_pass(&self) -> bool {
+        !self.is_permanent() && !matches!(self, Self::Thread(_) | Self::Load { .. })
+    }
+}
+
+const P11_KIT: &str = ", as seen through p11-kit, which hides it before version 0.25: configure the token's own module in \
+                       place of p11-kit's, or update p11-kit";
+
+/// What to look at when `C_Initialize` fails so.
+fn initialize_advice(error: &CallError) -> &'static str {
+    match error.code().0 {
+        ckr::CKR_GENERAL_ERROR | ckr::CKR_FUNCTION_FAILED => {
+            ": may this process read the module's configuration and tokens, and write its log? Most often its user is not \
+             in the module's group (softhsm, nfast), or a variable is missing in `[environment]` (SOFTHSM2_CONF)"
+        }
+        ckr::CKR_ARGUMENTS_BAD => ": does it want other `module_parameters`, or some at all, as NSS does?",
+        _ => "",
     }
 }
 
@@ -253,5 +309,119 @@ fn list(present: &[String]) -> String {
         "none".to_owned()
     } else {
         present.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ckr::*;
+
+    use super::*;
+
+    /// Each error, and whether it is permanent, and whether a backend may wait for its end.
+    #[test]
+    fn what_no_retry_mends_is_told_from_what_one_may() {
+        let call = |phase, code| CallError::new("C_", phase, ReturnCode(code));
+        let slot = || SlotSelector::TokenLabel("main".to_owned());
+        let (text, path) = (|| "main".to_owned(), || PathBuf::from("/module.so"));
+        let load = |source| OpenError::Load { path: path(), source };
+        let initialize = |code| OpenError::Initialize {
+            module: path(),
+            source: call(Phase::Module, code),
+        };
+        let io = || std::io::Error::from(std::io::ErrorKind::WouldBlock);
+        let table = [
+            (load(LoadError::NoFunctionList), true, false),
+            (load(LoadError::Version(1, 0)), true, false),
+            (
+                load(LoadError::Call(call(Phase::Module, CKR_GENERAL_ERROR))),
+                false,
+                false,
+            ),
+            (initialize(CKR_ARGUMENTS_BAD), true, false),
+            (initialize(CKR_CANT_LOCK), true, false),
+            (initialize(CKR_NEED_TO_CREATE_THREADS), true, false),
+            (initialize(CKR_FUNCTION_NOT_SUPPORTED), true, false),
+            (initialize(CKR_GENERAL_ERROR), false, true),
+            (initialize(CKR_DEVICE_ERROR), false, true),
+            (OpenError::Parameters { path: path() }, true, false),
+            (
+                OpenError::NoToken {
+                    wanted: slot(),
+                    present: Vec::new(),
+                },
+                false,
+                true,
+            ),
+            (
+                OpenError::Ambiguous {
+                    wanted: slot(),
+                    count: 2,
+                    serials: vec![text(); 2],
+                },
+                true,
+                false,
+            ),
+            (
+                OpenError::AnotherToken {
+                    wanted: slot(),
+                    known: text(),
+                    found: text(),
+                },
+                false,
+                true,
+            ),
+            (
+                OpenError::NoAesGcm {
+                    token: text(),
+                    is_behind_p11_kit: false,
+                },
+                true,
+                false,
+            ),
+            (OpenError::LoginRequired { token: text() }, true, false),
+            (
+                OpenError::PinRefused(call(Phase::Login, CKR_PIN_INCORRECT)),
+                true,
+                false,
+            ),
+            (OpenError::TestKey { problem: text() }, true, false),
+            (OpenError::SelfTest { problem: text() }, true, false),
+            (OpenError::TestCall(call(Phase::Encrypt, CKR_DEVICE_ERROR)), false, true),
+            (
+                OpenError::Call(call(Phase::OpenSession, CKR_DEVICE_REMOVED)),
+                false,
+                true,
+            ),
+            (
+                OpenError::Call(call(Phase::EncryptInit, CKR_MECHANISM_INVALID)),
+                true,
+                false,
+            ),
+            (OpenError::NotInitialized, false, true),
+            (OpenError::Config("no"), true, false),
+            (OpenError::Thread(io()), false, false),
+        ];
+        for (error, is_permanent, may_pass) in table {
+            assert_eq!(error.is_permanent(), is_permanent, "{error:?}");
+            assert_eq!(error.may_pass(), may_pass, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn p11_kit_is_named_where_it_may_hide_the_mechanism() {
+        let text = |is_behind_p11_kit| {
+            let error = OpenError::NoAesGcm {
+                token: "main".to_owned(),
+                is_behind_p11_kit,
+            };
+            error.to_string()
+        };
+        assert!(
+            text(true).contains("p11-kit, which hides it before version 0.25"),
+            "{}",
+            text(true)
+        );
+        assert!(!text(false).contains("p11-kit"), "{}", text(false));
     }
 }

@@ -101,6 +101,7 @@ mod return_code;
 mod session;
 mod sync;
 mod token;
+mod turns;
 
 pub use self::{
     backend::{Pkcs11Backend, Status},

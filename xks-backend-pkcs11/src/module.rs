@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, TryLockError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -23,7 +23,7 @@ use crate::{
     error::{CallError, LoadError, OpenError},
     gate::{Drained, Entry, Gate},
     identity::Identity,
-    raw::Cryptoki,
+    raw::{Cryptoki, Locking},
 };
 
 /// All modules of the process, by where their function lists are: one library may have many names. None is ever unloaded.
@@ -39,6 +39,7 @@ pub(crate) struct Module {
     /// Sessions that could not be closed, and the generation that they are of. Locked for a moment only: whoever is
     /// inside the gate may wait for this, and never for `state`, which is held while the gate is drained.
     unclosed: Mutex<Vec<(ck::CK_SESSION_HANDLE, u64)>>,
+    was_said_to_have_no_locks: AtomicBool,
     /// What the tokens that were found say of themselves, by what they were asked for.
     identities: Mutex<HashMap<SlotSelector, Identity>>,
     /// Counts the initializations. Handles are good in the generation that they were given out in.
@@ -126,6 +127,7 @@ impl Module {
             gate: Gate::closed(),
             up: AtomicUsize::new(0),
             unclosed: Mutex::default(),
+            was_said_to_have_no_locks: AtomicBool::new(false),
             identities: Mutex::default(),
             generation: AtomicU64::new(0),
             state: Mutex::new(State {
@@ -279,7 +281,7 @@ impl Module {
 
     /// To be called while nobody is inside, or while the module is another component's.
     fn initialize(&self, state: &mut State) -> Result<(), CallError> {
-        match self.cryptoki.initialize(self.parameters) {
+        match self.initialize_cryptoki() {
             Ok(()) => state.initialized = Initialized::Here,
             Err(error) if error.code().0 == ck::CKR_CRYPTOKI_ALREADY_INITIALIZED => {
                 if state.initialized == Initialized::Elsewhere {
@@ -295,6 +297,34 @@ impl Module {
         }
         self.generation.fetch_add(1, Ordering::SeqCst);
         Ok(())
+    }
+
+    /// `C_Initialize` in the first of the ways that the module takes. In all but the first its calls are made one at a
+    /// time.
+    fn initialize_cryptoki(&self) -> Result<(), CallError> {
+        let ways = Locking::ALL
+            .into_iter()
+            .filter(|way| *way != Locking::NoArguments || self.parameters.is_none());
+        let mut refusal = None;
+        for way in ways {
+            match (self.cryptoki.initialize(self.parameters, way), refusal) {
+                (Err(error), _) if error.says_arguments_are_refused() => {
+                    refusal.get_or_insert(error);
+                }
+                (Ok(()), Some(refusal)) => {
+                    if !self.was_said_to_have_no_locks.swap(true, Ordering::Relaxed) {
+                        tracing::warn!(
+                            module = %self.path.display(), %refusal, ?way,
+                            "the PKCS#11 module does not take CKF_OS_LOCKING_OK: its calls are made one at a time, and \
+                             one that hangs holds up all others"
+                        );
+                    }
+                    return Ok(());
+                }
+                (outcome, _) => return outcome,
+            }
+        }
+        refusal.map_or(Ok(()), Err)
     }
 
     /// The identity of the token that was the first to be found there.

@@ -4,8 +4,8 @@
 //! is handed over points into memory that lives until the call has returned; for the two halves of an operation
 //! (`C_EncryptInit` and `C_Encrypt`), until the second has. Return codes are kept as they came.
 //!
-//! What no signature can see to is seen to elsewhere: that a module is initialized with leave to use the system's
-//! locks, so that many threads may call it; and, by the [`Drained`] that [`Cryptoki::finalize`] asks for, that none is
+//! A module is told at its initialization that it may use the system's locks, so that many threads may call it; one that
+//! was initialized without them is called by one thread at a time. What no signature can see to is seen to by the [`Drained`] that [`Cryptoki::finalize`] asks for, that none is
 //! in a call then.
 #![expect(unsafe_code, reason = "a module is a library in C")]
 
@@ -19,6 +19,7 @@ use crate::{
     gate::Drained,
     handles::HandleClock,
     return_code::{Phase, ReturnCode},
+    turns::Turns,
 };
 
 pub(crate) type Result<T = ()> = std::result::Result<T, CallError>;
@@ -39,12 +40,30 @@ const TAG_BITS: ck::CK_ULONG = 128;
 pub(crate) struct Cryptoki {
     list: ck::CK_FUNCTION_LIST,
     handles: HandleClock,
+    turns: Turns,
+}
+
+/// What a module is told at its initialization of the threads that call it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Locking {
+    /// There are several, and the module may use the system's locks (`CKF_OS_LOCKING_OK`).
+    System,
+    /// There is one at a time.
+    None,
+    /// The same, by a null pointer in place of arguments: parameters cannot be passed then.
+    NoArguments,
+}
+
+impl Locking {
+    /// In the order in which they are tried.
+    pub(crate) const ALL: [Self; 3] = [Self::System, Self::None, Self::NoArguments];
 }
 
 /// Calls a function of the list, and names it and its phase in the error. A function that the list lacks answers that
 /// it is not supported.
 macro_rules! call {
-    ($cryptoki:ident, $phase:ident, $function:ident($($argument:expr),* $(,)?)) => {
+    ($cryptoki:ident, $phase:ident, $function:ident($($argument:expr),* $(,)?)) => {{
+        let _turn = $cryptoki.turns.take();
         outcome(
             stringify!($function),
             Phase::$phase,
@@ -53,7 +72,7 @@ macro_rules! call {
                 None => ck::CKR_FUNCTION_NOT_SUPPORTED,
             },
         )
-    };
+    }};
 }
 
 fn outcome(function: &'static str, phase: Phase, code: ck::CK_RV) -> Result {
@@ -103,20 +122,39 @@ impl Cryptoki {
         let cryptoki = Self {
             list: functions,
             handles: HandleClock::default(),
+            turns: Turns::default(),
         };
         Ok((cryptoki, list.addr()))
     }
 
-    /// `C_Initialize`, with leave to use the system's locks. `parameters` is for modules that want some, like NSS, and
-    /// must live as long as the process.
-    pub(crate) fn initialize(&self, parameters: Option<&'static CStr>) -> Result {
+    /// `C_Initialize`: nobody else may be in the module. `parameters` is for modules that want some, like NSS, and must
+    /// live as long as the process.
+    pub(crate) fn initialize(&self, parameters: Option<&'static CStr>, locking: Locking) -> Result {
         let mut arguments = ck::CK_C_INITIALIZE_ARGS {
-            flags: ck::CKF_OS_LOCKING_OK,
+            flags: if locking == Locking::System {
+                ck::CKF_OS_LOCKING_OK
+            } else {
+                0
+            },
             pReserved: parameters.map_or(ptr::null_mut(), |text| text.as_ptr().cast_mut().cast()),
             ..Default::default()
         };
-        // SAFETY: the arguments live until the call has returned, the parameters for ever.
-        unsafe { call!(self, Module, C_Initialize((&raw mut arguments).cast())) }
+        let arguments = match locking {
+            Locking::System | Locking::None => (&raw mut arguments).cast(),
+            Locking::NoArguments => ptr::null_mut(),
+        };
+        // SAFETY: the arguments live until the call has returned, the parameters as long as the process.
+        unsafe { call!(self, Module, C_Initialize(arguments)) }?;
+        self.turns.are_taken(locking != Locking::System);
+        Ok(())
+    }
+
+    /// What the library says of itself: its manufacturer and its description.
+    pub(crate) fn library(&self) -> Result<(String, String)> {
+        let mut info = ck::CK_INFO::default();
+        // SAFETY: the information is written to a place that lives until the call has returned.
+        unsafe { call!(self, Module, C_GetInfo(&raw mut info)) }?;
+        Ok((text(&info.manufacturerID), text(&info.libraryDescription)))
     }
 
     /// `C_Finalize`: no call may be in the module.

@@ -1,6 +1,7 @@
 //! How a token is found, logged in to and tested: at the start, and whenever it has failed.
 
 use std::{
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,6 +17,7 @@ use crate::{
     identity::find_token,
     module::Access,
     quirks::{IvSource, SessionMode},
+    raw::TokenInfo,
     session::Place,
     token::Connection,
 };
@@ -28,7 +30,11 @@ impl Attendant {
     /// Finds the token, logs in and tests it; requests are served from then on.
     pub(crate) fn connect(&mut self) -> Result<(), OpenError> {
         let token = Arc::clone(&self.token);
-        token.module.ensure_initialized()?;
+        let initialized = token.module.ensure_initialized();
+        initialized.map_err(|source| OpenError::Initialize {
+            module: token.config.module.clone(),
+            source,
+        })?;
         let access = token.module.enter().ok_or(OpenError::NotInitialized)?;
         self.generation = access.generation();
         let _supervised = token.supervision.begin();
@@ -42,11 +48,14 @@ impl Attendant {
         if let Err(error) = access.mechanism_info(slot, ck::CKM_AES_GCM)
             && error.code().0 == ck::CKR_MECHANISM_INVALID
         {
-            return Err(OpenError::NoAesGcm { token: info.label });
+            return Err(OpenError::NoAesGcm {
+                is_behind_p11_kit: is_behind_p11_kit(&token.config.module, &access, &info),
+                token: info.label,
+            });
         }
 
         let is_first_time = token.info().is_none();
-        if is_first_time && info.wants_login() && token.config.pin.login().is_none() {
+        if is_first_time && info.wants_login() && token.config.pin.login().is_none() && token.config.is_pin_said {
             tracing::warn!(
                 token = info.label,
                 "the token wants a login, and no PIN is configured: private keys are not to be seen"
@@ -66,6 +75,9 @@ impl Attendant {
         // Some modules keep a slot's login to themselves until a session asks.
         let is_logged_in = access.is_logged_in(session)?;
         token.supervision.note_return();
+        if info.wants_login() && !is_logged_in && !token.config.is_pin_said {
+            return Err(OpenError::LoginRequired { token: info.label });
+        }
         self.retire(&access);
         self.anchor = anchor;
         self.probe.session(&access, slot, read_write)?;
@@ -165,6 +177,16 @@ impl Attendant {
             depth,
         })
     }
+}
+
+/// Whether p11-kit stands in front of the token's own module.
+fn is_behind_p11_kit(module: &Path, access: &Access<'_>, info: &TokenInfo) -> bool {
+    let (manufacturer, description) = access.library().unwrap_or_default();
+    let path = module.to_string_lossy();
+    [&*path, &manufacturer, &description, &info.manufacturer]
+        .into_iter()
+        .map(str::to_lowercase)
+        .any(|text| text.contains("p11-kit") || text.contains("pkcs#11 kit"))
 }
 
 /// A self-test in which a call fails because the quirks are wrong says so.

@@ -19,7 +19,7 @@ use crate::{
     gcm::{self, Ivs, Setback},
     keys::{Keys, On},
     quirks::{AppendedIv, IvSource},
-    raw::{AttributeValue, Cryptoki, Gcm, MOST_SLOTS, SLACK, Wanted},
+    raw::{AttributeValue, Cryptoki, Gcm, Locking, MOST_SLOTS, SLACK, Wanted},
     session::Session,
 };
 
@@ -55,7 +55,7 @@ pub fn wild(bytes: &[u8]) {
 }
 
 fn small_answers(cryptoki: &Cryptoki) {
-    let _ = cryptoki.initialize(None);
+    let _ = cryptoki.initialize(None, Locking::System);
     if let Ok(slots) = cryptoki.slots() {
         assert!(slots.len() <= MOST_SLOTS);
     }

@@ -37,6 +37,8 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Miss {
     Absent,
+    /// Nobody is logged in, so that private keys are not to be seen.
+    Hidden,
     Several(Vec<Identity>),
     IsTestKey,
 }
@@ -47,6 +49,13 @@ impl Miss {
             Self::Absent => BackendError::new(
                 BackendErrorKind::KeyNotFound,
                 format!("the token has no key with {name}, or the user may not see it"),
+            ),
+            Self::Hidden => BackendError::new(
+                BackendErrorKind::Unavailable,
+                format!(
+                    "the token shows no key with {name}, but it wants a login, and no PIN is configured: private keys \
+                     are not to be seen"
+                ),
             ),
             Self::IsTestKey => BackendError::new(
                 BackendErrorKind::KeyNotFound,

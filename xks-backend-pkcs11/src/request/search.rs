@@ -54,13 +54,13 @@ impl keys::Search for Search<'_> {
             self.access.token_info(self.connection.slot)?;
             self.confirm_login()?;
             if Instant::now() + A_MOMENT >= self.deadline {
-                return Ok(Err(Miss::Absent));
+                return self.miss().map(Err);
             }
             // For a moment, while another process writes to it, SoftHSM2 says that a key is not there.
             if std::mem::take(&mut may_be_hidden) {
                 thread::sleep(A_MOMENT);
             } else if login == token.epoch() {
-                return Ok(Err(Miss::Absent));
+                return self.miss().map(Err);
             } // else somebody may have been logged out and in again in between
         }
     }
@@ -73,6 +73,13 @@ impl Search<'_> {
             session: self.session,
             epoch: self.token.epoch(),
         }
+    }
+
+    /// Why nothing was found.
+    fn miss(&self) -> Result<Miss, CallError> {
+        let wants_login = || self.token.info().is_some_and(|info| info.wants_login());
+        let is_hidden = !self.connection.wants_login && wants_login() && !self.access.is_logged_in(self.session)?;
+        Ok(if is_hidden { Miss::Hidden } else { Miss::Absent })
     }
 
     fn confirm_login(&self) -> Result<(), CallError> {

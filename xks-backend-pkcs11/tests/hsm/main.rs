@@ -13,6 +13,7 @@ mod checks;
 mod conformance;
 mod faults;
 mod handles;
+mod initializing;
 mod keys;
 mod lost;
 mod opening;

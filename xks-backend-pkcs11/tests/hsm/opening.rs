@@ -115,6 +115,7 @@ fn what_cannot_be_is_not_opened() {
             config().key_refresh(zero),
             config().key_refresh(long),
             config().health_interval(zero),
+            config().health_interval(Duration::from_secs(31)),
             config().recovery_interval(zero),
             config().recovery_interval(long),
             config().module_parameters("a zero \0"),
@@ -177,11 +178,63 @@ fn pins_come_from_files_and_the_environment() {
 
             let debug = format!("{:?}", config(&softhsm_path()).pin(Pin::new("a secret")));
             assert!(!debug.contains("a secret"), "{debug}");
-
-            // Without a PIN nobody logs in; then private keys are not to be seen.
-            let backend = open(config(&softhsm_path()).pin(Pin::None));
-            assert_fails(run(encrypt(&backend, "here", b"")), BackendErrorKind::KeyNotFound);
         });
+}
+
+/// A forgotten PIN is noticed at the start. Where it was said that nobody logs in, public keys are served, and of a key
+/// that is not to be seen nobody is told that it is not there.
+#[test]
+fn a_token_that_wants_a_login_gets_one_unless_it_was_said_that_there_is_none() {
+    let test = "opening::a_token_that_wants_a_login_gets_one_unless_it_was_said_that_there_is_none";
+    own_process(test, |hsm| {
+        hsm.token(TOKEN, PIN);
+        hsm.key(TOKEN, &KeyTemplate::aes256("private"));
+        hsm.key(TOKEN, &KeyTemplate::aes256("public").public());
+        let without = || {
+            Config::new(softhsm_path())
+                .slot(SlotSelector::TokenLabel(TOKEN.into()))
+                .quirks(Quirks::SOFTHSM)
+        };
+        for open in [Pkcs11Backend::open, Pkcs11Backend::open_when_ready] {
+            let error = open(without()).unwrap_err();
+            assert!(matches!(error, OpenError::LoginRequired { .. }), "{error:?}");
+            let text = error.to_string();
+            assert!(text.contains("`pin_file`"), "{text}");
+            assert!(text.contains("login = false") && error.is_permanent(), "{text}");
+        }
+        let backend = open(without().pin(Pin::None));
+        run(round_trip(&backend, "public", b"plaintext")).unwrap();
+        for key in ["private", "absent"] {
+            let text = assert_fails(run(encrypt(&backend, key, b"")), BackendErrorKind::Unavailable);
+            assert!(text.contains("wants a login") && text.contains("no PIN"), "{text}");
+        }
+        drop(backend);
+        // Somebody else in this process has logged in: that does as well.
+        let logged_in = open(config(&softhsm_path()));
+        let backend = open(without());
+        run(round_trip(&backend, "private", b"plaintext")).unwrap();
+        assert_fails(run(encrypt(&backend, "absent", b"")), BackendErrorKind::KeyNotFound);
+        drop(logged_in);
+    });
+}
+
+/// What hides AES-GCM may be p11-kit, which is told by its file's name or by what it says of itself.
+#[test]
+fn p11_kit_is_named_where_it_may_be_the_cause() {
+    own_process("opening::p11_kit_is_named_where_it_may_be_the_cause", |hsm| {
+        hsm.token(TOKEN, PIN);
+        let shim = Shim::load();
+        shim.fail(Function::C_GetMechanismInfo, CKR_MECHANISM_INVALID, When::always());
+        assert!(!fails(config(shim.path())).to_string().contains("p11-kit"));
+        shim.tell(TokenField::Manufacturer, "PKCS#11 Kit");
+        let text = fails(config(shim.path())).to_string();
+        assert!(text.contains("p11-kit, which hides it before version 0.25"), "{text}");
+        shim.tell(TokenField::Manufacturer, "");
+        let named = hsm.folder().join("p11-kit-proxy.so");
+        std::os::unix::fs::symlink(shim.path(), &named).unwrap();
+        let text = fails(config(&named)).to_string();
+        assert!(text.contains("p11-kit, which hides it before version 0.25"), "{text}");
+    });
 }
 
 /// A keypad: the token asks for the PIN itself.

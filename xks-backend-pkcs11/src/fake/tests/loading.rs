@@ -4,7 +4,12 @@
 use std::sync::LazyLock;
 
 use super::*;
-use crate::{error::LoadError, gate::Gate, raw::Wanted, return_code::ReturnCode};
+use crate::{
+    error::LoadError,
+    gate::Gate,
+    raw::{Locking, Wanted},
+    return_code::ReturnCode,
+};
 
 /// A `C_GetFunctionList` that gives out the list at `$list`, and answers `$code`.
 macro_rules! giving {
@@ -139,7 +144,7 @@ fn an_error_keeps_its_code_and_its_function() {
 fn each_call(cryptoki: &Cryptoki, check: impl Fn(Result<(), CallError>, &str)) {
     let gate = Gate::closed();
     let drained = gate.drain(std::time::Duration::ZERO).unwrap();
-    check(cryptoki.initialize(None), "C_Initialize");
+    check(cryptoki.initialize(None, Locking::System), "C_Initialize");
     check(cryptoki.slots().map(drop), "C_GetSlotList");
     check(cryptoki.token_info(1).map(drop), "C_GetTokenInfo");
     check(

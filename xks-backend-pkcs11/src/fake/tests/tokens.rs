@@ -1,7 +1,7 @@
 //! Slots, tokens, sessions and the login.
 
 use super::*;
-use crate::raw::MOST_SLOTS;
+use crate::raw::{Locking, MOST_SLOTS};
 
 #[test]
 fn initialization_is_with_the_systems_locks_and_the_parameters() {
@@ -16,8 +16,12 @@ fn initialization_is_with_the_systems_locks_and_the_parameters() {
         }
         ck::CKR_OK
     });
-    cryptoki.initialize(Some(c"configdir='/x'")).unwrap();
-    assert_fails(cryptoki.initialize(None), "C_Initialize", ck::CKR_ARGUMENTS_BAD);
+    cryptoki.initialize(Some(c"configdir='/x'"), Locking::System).unwrap();
+    assert_fails(
+        cryptoki.initialize(None, Locking::System),
+        "C_Initialize",
+        ck::CKR_ARGUMENTS_BAD,
+    );
 }
 
 /// The number of slots that each pair of calls says.

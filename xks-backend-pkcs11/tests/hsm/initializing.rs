@@ -1,0 +1,101 @@
+//! How a module is initialized: with which arguments, and what is said when it does not let itself be.
+
+use xks_backend_pkcs11::{Dispatch, OpenError, Pkcs11Backend};
+use xks_pkcs11_fixture::{
+    Function, KeyTemplate, Shim, When, own_process,
+    sys::{CKR_ARGUMENTS_BAD, CKR_CANT_LOCK, CKR_DEVICE_ERROR, CKR_GENERAL_ERROR},
+};
+
+use crate::{
+    faults::Scene,
+    support::{PIN, TOKEN, config, open, round_trip, run, wait_until},
+};
+
+/// A module that takes no leave to use the system's locks, or no arguments at all, is initialized as the standard allows,
+/// and never called by two threads at once then, also after it was initialized again.
+#[test]
+fn a_module_without_locks_is_called_by_one_thread_at_a_time() {
+    let test = "initializing::a_module_without_locks_is_called_by_one_thread_at_a_time";
+    own_process(test, |hsm| {
+        crate::faults::make_keys(hsm);
+        let shim = Shim::load();
+        for takes in ["no-locks", "no-threads", "null"] {
+            for dispatch in [Dispatch::Inline, Dispatch::Threads] {
+                shim.initialize_takes(takes);
+                shim.reset();
+                let scene = Scene::again(&shim, xks_pkcs11_fixture::Profile::SoftHsm, |config| {
+                    config.dispatch(dispatch)
+                });
+                let traffic = scene.traffic(8);
+                traffic.wait_for_successes(200);
+                let before = shim.counters().initialized;
+                shim.sticky(CKR_DEVICE_ERROR);
+                shim.wait_until("another generation", |counters| counters.initialized > before);
+                traffic.wait_for_successes(200);
+                traffic.stop();
+                assert_eq!(shim.counters().highest_in_flight, 1, "{takes}");
+                scene.end();
+            }
+        }
+        // With locks they are.
+        shim.initialize_takes("any");
+        shim.reset();
+        let scene = Scene::again(&shim, xks_pkcs11_fixture::Profile::SoftHsm, |config| config);
+        let traffic = scene.traffic(8);
+        shim.wait_until("calls at once", |counters| counters.highest_in_flight > 1);
+        traffic.stop();
+        scene.end();
+    });
+}
+
+/// NSS and its like get their text, by which form of arguments ever; a null pointer, which has no place for it, is not
+/// tried.
+#[test]
+fn parameters_reach_the_module() {
+    own_process("initializing::parameters_reach_the_module", |hsm| {
+        hsm.token(TOKEN, PIN);
+        hsm.key(TOKEN, &KeyTemplate::aes256("here"));
+        let shim = Shim::load();
+        let with = || config(shim.path()).module_parameters("configdir='sql:/x' flags=readOnly");
+        for takes in ["any", "no-locks"] {
+            shim.initialize_takes(takes);
+            let backend = open(with());
+            run(round_trip(&backend, "here", b"plaintext")).unwrap();
+            assert_eq!(shim.parameters(), "configdir='sql:/x' flags=readOnly");
+        }
+        shim.initialize_takes("null");
+        let error = Pkcs11Backend::open(with()).unwrap_err();
+        assert!(matches!(error, OpenError::Initialize { .. }), "{error:?}");
+        assert!(error.to_string().contains("module_parameters"), "{error}");
+    });
+}
+
+/// What `C_Initialize` answers leads to where to look, and to whether it is worth while to try again.
+#[test]
+fn failures_lead_to_their_causes() {
+    own_process("initializing::failures_lead_to_their_causes", |hsm| {
+        hsm.token(TOKEN, PIN);
+        let shim = Shim::load();
+        for (code, words, is_permanent) in [
+            (CKR_GENERAL_ERROR, "group (softhsm, nfast)", false),
+            (CKR_ARGUMENTS_BAD, "module_parameters", true),
+            (CKR_CANT_LOCK, "cannot be initialized", true),
+            (CKR_DEVICE_ERROR, "cannot be initialized", false),
+        ] {
+            shim.fail(Function::C_Initialize, code, When::always());
+            let error = Pkcs11Backend::open(config(shim.path())).unwrap_err();
+            let OpenError::Initialize { source, .. } = &error else {
+                panic!("{error:?}")
+            };
+            assert_eq!(source.code().0, code);
+            assert!(error.to_string().contains(words), "{error}");
+            assert!(error.to_string().contains(&*shim.path().to_string_lossy()), "{error}");
+            assert_eq!(error.is_permanent(), is_permanent, "{error}");
+            shim.clear();
+        }
+        // What may pass is waited for.
+        shim.fail(Function::C_Initialize, CKR_GENERAL_ERROR, When::times(20));
+        let backend = Pkcs11Backend::open_when_ready(config(shim.path())).unwrap();
+        wait_until("it works", || backend.status().problem.is_none());
+    });
+}

@@ -210,6 +210,17 @@ pub enum OpenError {
         /// The token's label.
         token: String,
     },
+    /// The PIN is shorter or longer than the token takes. It was not tried.
+    #[error("the token {token} takes a PIN of {shortest} to {longest} bytes, and this one is not: it was not tried")]
+    #[non_exhaustive]
+    PinLength {
+        /// The token's label.
+        token: String,
+        /// The fewest bytes that it takes (`ulMinPinLen`).
+        shortest: usize,
+        /// The most (`ulMaxPinLen`).
+        longest: usize,
+    },
     /// The token refuses the PIN. It is not tried again, for HSMs lock: open the backend anew with the right one.
     #[error("the token refuses the PIN, which is not tried again")]
     PinRefused(#[source] CallError),
@@ -271,6 +282,7 @@ impl OpenError {
             | Self::Ambiguous { .. }
             | Self::NoAesGcm { .. }
             | Self::LoginRequired { .. }
+            | Self::PinLength { .. }
             | Self::PinRefused(_)
             | Self::TestKey { .. }
             | Self::SelfTest { .. }
@@ -380,6 +392,15 @@ mod tests {
                 false,
             ),
             (OpenError::LoginRequired { token: text() }, true, false),
+            (
+                OpenError::PinLength {
+                    token: text(),
+                    shortest: 4,
+                    longest: 255,
+                },
+                true,
+                false,
+            ),
             (
                 OpenError::PinRefused(call(Phase::Login, CKR_PIN_INCORRECT)),
                 true,

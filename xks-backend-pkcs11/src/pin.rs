@@ -3,7 +3,7 @@
 use std::{
     env, fmt, fs,
     io::{self, Read as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use thiserror::Error;
@@ -34,31 +34,84 @@ impl Pin {
         if pin.is_empty() { Self::Empty } else { Self::Set(pin) }
     }
 
-    /// The PIN in a file: all of it but one line break at the end.
+    /// The PIN in a file: all of it but a byte order mark at its beginning and line breaks at its end. What is
+    /// [odd](Self::doubts) about it is logged.
     ///
     /// # Errors
-    /// [`PinError::File`], also when the file holds no UTF-8, or 4096 bytes and more.
+    /// [`PinError::File`], also when the file holds no UTF-8, what [can be no PIN](Self::fault), or 4096 bytes and more.
     pub fn from_file(path: impl Into<PathBuf>) -> Result<Self, PinError> {
         let path = path.into();
-        let mut text = Zeroizing::new(String::with_capacity(LONGEST));
-        let read = fs::File::open(&path).and_then(|file| file.take(LONGEST as u64).read_to_string(&mut text));
-        let read = read.and_then(|length| match length {
-            LONGEST => Err(io::Error::new(io::ErrorKind::InvalidData, "it is too long for a PIN")),
-            _ => Ok(()),
+        let pin = read(&path).and_then(|bytes| match text_of(&bytes) {
+            Ok(text) => Ok(Self::new(text)),
+            Err(problem) => Err(io::Error::new(io::ErrorKind::InvalidData, problem)),
         });
-        read.map_err(|source| PinError::File { path, source })?;
-        let pin = text.strip_suffix('\n').unwrap_or(&text);
-        Ok(Self::new(pin.strip_suffix('\r').unwrap_or(pin)))
+        let pin = pin.map_err(|source| PinError::File {
+            path: path.clone(),
+            source,
+        })?;
+        pin.warn_of_doubts(&path.display());
+        Ok(pin)
     }
 
-    /// The PIN in an environment variable.
+    /// The PIN in an environment variable. What is [odd](Self::doubts) about it is logged.
     ///
     /// # Errors
     /// [`PinError::Environment`] when it is not set, or holds no UTF-8.
     pub fn from_env(variable: &str) -> Result<Self, PinError> {
-        env::var(variable).map(Self::new).map_err(|_| PinError::Environment {
+        let pin = env::var(variable).map(Self::new).map_err(|_| PinError::Environment {
             variable: variable.to_owned(),
-        })
+        })?;
+        pin.warn_of_doubts(&variable);
+        Ok(pin)
+    }
+
+    /// Says why a text can be no PIN, if so: to try it would cost one of the attempts that a token allows. A backend with
+    /// such a PIN is not opened.
+    #[must_use]
+    pub fn fault(text: &str) -> Option<&'static str> {
+        if text.contains('\0') {
+            Some("it holds a NUL")
+        } else if text.contains(['\n', '\r']) {
+            Some("it has more than one line")
+        } else {
+            None
+        }
+    }
+
+    /// Says what is odd about the text of a PIN: what may be meant, and most often is an editor's or a shell's doing.
+    #[must_use]
+    pub fn doubts(text: &str) -> Vec<&'static str> {
+        let is_invisible = |c: char| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}');
+        let is_quoted = |quote| text.len() > 1 && text.starts_with(quote) && text.ends_with(quote);
+        let odd = [
+            (
+                text.starts_with(char::is_whitespace),
+                "it begins with a blank, which is taken for a part of it",
+            ),
+            (
+                text.ends_with(char::is_whitespace),
+                "it ends with a blank, which is taken for a part of it",
+            ),
+            (
+                is_quoted('"') || is_quoted('\''),
+                "it is in quotes, which are taken for a part of it",
+            ),
+            (
+                text.contains(is_invisible),
+                "it holds an invisible character, which is taken for a part of it",
+            ),
+        ];
+        odd.into_iter()
+            .filter(|(is_so, _)| *is_so)
+            .map(|(_, doubt)| doubt)
+            .collect()
+    }
+
+    fn warn_of_doubts(&self, source: &dyn fmt::Display) {
+        let Self::Set(pin) = self else { return };
+        for doubt in Self::doubts(pin) {
+            tracing::warn!("the PIN of {source}: {doubt}");
+        }
     }
 
     /// What `C_Login` is given: none when nobody logs in, else the PIN, or none where the token asks for it itself.
@@ -70,6 +123,29 @@ impl Pin {
             Self::Protected => Some(None),
         }
     }
+}
+
+/// The bytes of a file that is not longer than a PIN.
+fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST));
+    fs::File::open(path)?.take(LONGEST as u64).read_to_end(&mut bytes)?;
+    if bytes.len() >= LONGEST {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is too long for a PIN"));
+    }
+    Ok(bytes)
+}
+
+/// The PIN in the bytes of a file.
+fn text_of(bytes: &[u8]) -> Result<&str, &'static str> {
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err("it is UTF-16 text: save it as UTF-8");
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8 text")?;
+    let text = text
+        .strip_prefix('\u{feff}')
+        .unwrap_or(text)
+        .trim_end_matches(['\r', '\n']);
+    Pin::fault(text).map_or(Ok(text), Err)
 }
 
 impl fmt::Debug for Pin {
@@ -103,4 +179,47 @@ pub enum PinError {
         /// Its name.
         variable: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_holds_a_pin_and_what_an_editor_has_put_around_it() {
+        for bytes in [&b"1234"[..], b"1234\n", b"1234\r\n", b"1234\n\n", b"\xef\xbb\xbf1234\n"] {
+            assert_eq!(text_of(bytes), Ok("1234"), "{bytes:?}");
+        }
+        assert_eq!(text_of(b"12 34 "), Ok("12 34 "), "a blank may be meant");
+        assert_eq!(text_of(b""), Ok(""));
+        for (bytes, problem) in [
+            (&b"1234\0"[..], "NUL"),
+            (b"1\n2", "more than one line"),
+            (b"1\r2", "more than one line"),
+            (b"\xff\xfe1\0", "UTF-16"),
+            (b"\xfe\xff\x001", "UTF-16"),
+            (b"\xe4", "not UTF-8"),
+        ] {
+            assert!(text_of(bytes).unwrap_err().contains(problem), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_odd_is_said() {
+        for plain in ["1234", "a b", "\"", "user:it's", "pässword"] {
+            assert_eq!(Pin::doubts(plain), [""; 0], "{plain}");
+            assert_eq!(Pin::fault(plain), None);
+        }
+        for (text, doubt) in [
+            (" 1", "begins with a blank"),
+            ("1\t", "ends with a blank"),
+            ("\"1\"", "quotes"),
+            ("'1'", "quotes"),
+            ("1\u{7f}2", "invisible"),
+            ("1\u{200b}", "invisible"),
+        ] {
+            let doubts = Pin::doubts(text);
+            assert!(doubts.iter().any(|said| said.contains(doubt)), "{text:?}: {doubts:?}");
+        }
+    }
 }

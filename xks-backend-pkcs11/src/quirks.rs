@@ -197,6 +197,11 @@ impl Quirks {
         }
     }
 
+    /// Whether a PIN is a user's name and password in one, of which the token tells only what one may have.
+    pub(crate) fn has_user_in_pin(&self) -> bool {
+        self.name == Self::CLOUDHSM.name
+    }
+
     /// Whether the module was too busy for a call.
     pub(crate) fn is_throttled(&self, error: &CallError) -> bool {
         self.verdict(error) == Verdict::Fail(BackendErrorKind::Throttled)

@@ -201,6 +201,7 @@ impl Cryptoki {
         // SAFETY: the information is written to a place that lives until the call has returned.
         unsafe { call!(self, Token, C_GetTokenInfo(slot, &raw mut info)) }?;
         let (firmware, maximum) = (info.firmwareVersion, info.ulMaxSessionCount);
+        let (shortest, longest) = (info.ulMinPinLen, info.ulMaxPinLen);
         Ok(TokenInfo {
             label: text(&info.label),
             manufacturer: text(&info.manufacturerID),
@@ -210,6 +211,8 @@ impl Cryptoki {
             flags: info.flags,
             max_sessions: (maximum != ck::CK_EFFECTIVELY_INFINITE && maximum != ck::CK_UNAVAILABLE_INFORMATION)
                 .then(|| to_usize(maximum)),
+            pin_length: (shortest <= longest && longest != 0 && longest != ck::CK_UNAVAILABLE_INFORMATION)
+                .then(|| (to_usize(shortest), to_usize(longest))),
         })
     }
 
@@ -641,6 +644,8 @@ pub(crate) struct TokenInfo {
     flags: ck::CK_FLAGS,
     /// None: as many as one likes, or unknown.
     pub(crate) max_sessions: Option<usize>,
+    /// The bytes that a PIN may have; none where the token does not tell.
+    pub(crate) pin_length: Option<(usize, usize)>,
 }
 
 impl TokenInfo {

@@ -22,6 +22,7 @@ use crate::{
     identity::{Identity, is_another},
     keys::Keys,
     module::{Access, Module},
+    pin::Pin,
     raw::TokenInfo,
     return_code::Verdict,
 };
@@ -253,6 +254,24 @@ impl Token {
             }
         }
         None
+    }
+
+    /// Whether the token takes a PIN of this length: one of another would cost an attempt. AWS CloudHSM's has two parts,
+    /// and no PIN at all may stand for a card set without a passphrase.
+    pub(crate) fn check_pin_length(&self, info: &TokenInfo) -> Result<(), OpenError> {
+        let Pin::Set(pin) = &self.config.pin else { return Ok(()) };
+        match info.pin_length {
+            Some((shortest, longest))
+                if !(shortest..=longest).contains(&pin.len()) && !self.config.quirks.has_user_in_pin() =>
+            {
+                Err(OpenError::PinLength {
+                    token: info.label.clone(),
+                    shortest,
+                    longest,
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Logs in, if a PIN is configured, and if it was never refused.

@@ -119,6 +119,8 @@ fn what_cannot_be_is_not_opened() {
             config().recovery_interval(zero),
             config().recovery_interval(long),
             config().module_parameters("a zero \0"),
+            config().pin(Pin::new("12\034")),
+            config().pin(Pin::new("1234\n1234")),
             config().key(id("long"), KeyName::Label("l".repeat(257))),
             config().test_key(TestKey::Named(KeyName::Id(vec![7; 257]))),
         ] {
@@ -234,6 +236,34 @@ fn p11_kit_is_named_where_it_may_be_the_cause() {
         std::os::unix::fs::symlink(shim.path(), &named).unwrap();
         let text = fails(config(&named)).to_string();
         assert!(text.contains("p11-kit, which hides it before version 0.25"), "{text}");
+    });
+}
+
+/// What can be no PIN of the token is not tried: it would cost one of a few attempts.
+#[test]
+fn a_pin_that_cannot_be_is_not_tried() {
+    own_process("opening::a_pin_that_cannot_be_is_not_tried", |hsm| {
+        hsm.token(TOKEN, PIN);
+        let shim = Shim::load();
+        let file = hsm.folder().join("pin");
+        let marked = format!("\u{feff}{PIN}\r\n");
+        fs::write(&file, marked).unwrap();
+        drop(open(config(shim.path()).pin(Pin::from_file(&file).unwrap())));
+        for bytes in [&b"1234\0\n"[..], b"1234\n5678\n", b"\xff\xfe1\x002\0", b"\xfc1234"] {
+            fs::write(&file, bytes).unwrap();
+            let error = Pin::from_file(&file).unwrap_err();
+            assert!(matches!(error, PinError::File { .. }), "{error:?}");
+        }
+        shim.reset();
+        // SoftHSM2 takes 4 to 255 bytes.
+        for pin in ["123".to_owned(), "1".repeat(256)] {
+            let error = fails(config(shim.path()).pin(Pin::new(pin)));
+            assert!(matches!(error, OpenError::PinLength { .. }), "{error:?}");
+            assert!(error.to_string().contains("4 to 255 bytes"), "{error}");
+        }
+        let error = fails(config(shim.path()).pin(Pin::new("12\034")));
+        assert!(error.to_string().contains("NUL"), "{error}");
+        assert_eq!(shim.counters().logins(), 0);
     });
 }
 

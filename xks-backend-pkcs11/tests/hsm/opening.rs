@@ -119,7 +119,7 @@ fn what_cannot_be_is_not_opened() {
             config().recovery_interval(zero),
             config().recovery_interval(long),
             config().module_parameters("a zero \0"),
-            config().pin(Pin::new("12\034")),
+            config().pin(Pin::new("12\x0034")),
             config().pin(Pin::new("1234\n1234")),
             config().key(id("long"), KeyName::Label("l".repeat(257))),
             config().test_key(TestKey::Named(KeyName::Id(vec![7; 257]))),
@@ -261,7 +261,7 @@ fn a_pin_that_cannot_be_is_not_tried() {
             assert!(matches!(error, OpenError::PinLength { .. }), "{error:?}");
             assert!(error.to_string().contains("4 to 255 bytes"), "{error}");
         }
-        let error = fails(config(shim.path()).pin(Pin::new("12\034")));
+        let error = fails(config(shim.path()).pin(Pin::new("12\x0034")));
         assert!(error.to_string().contains("NUL"), "{error}");
         assert_eq!(shim.counters().logins(), 0);
     });

@@ -10,6 +10,7 @@ use xks_core::{Fleet, FleetError, KeyBackend};
 use crate::settings::{
     BackendKind, BackendSettings, FleetSettings, Pkcs11Settings, Secret, SoftSettings, TestKeySetting,
 };
+use crate::{FAILURE, PIN_REFUSED, WRONG_SETTINGS};
 
 /// How long calls in a module are waited for when its token is no longer served.
 const LAST_CALLS: Duration = Duration::from_secs(5);
@@ -47,6 +48,19 @@ enum BackendProblem {
 }
 
 impl BackendError {
+    /// The status to end with when the start fails so.
+    pub(crate) const fn exit_status(&self) -> u8 {
+        match &self.source {
+            BackendProblem::Token(OpenError::PinRefused(_)) => PIN_REFUSED,
+            BackendProblem::Token(error) if !error.is_permanent() => FAILURE,
+            // Files that the settings name, and settings that passed their check.
+            BackendProblem::Token(_)
+            | BackendProblem::KeyFile(_)
+            | BackendProblem::Key(_)
+            | BackendProblem::Fleet(_) => WRONG_SETTINGS,
+        }
+    }
+
     /// The token whose PIN was refused: to try it again would lock the token.
     pub(crate) const fn refused_pin(&self) -> Option<&BackendSettings> {
         match &self.source {
@@ -227,17 +241,14 @@ impl Backend {
 }
 
 fn config(settings: &Pkcs11Settings) -> Config {
-    let pin = settings
-        .pin
-        .as_ref()
-        .map_or(Pin::None, |Secret(pin)| match pin.as_slice() {
-            [] => Pin::Empty,
-            pin => Pin::new(String::from_utf8_lossy(pin)),
-        });
+    let pin = settings.pin.as_ref().map(|Secret(pin)| match pin.as_slice() {
+        [] => Pin::Empty,
+        pin => Pin::new(String::from_utf8_lossy(pin)),
+    });
     let mut config = Config::new(&settings.module)
         .quirks(settings.quirks)
         .slot(settings.slot.clone())
-        .pin(pin)
+        .token_may_change(settings.token_may_change)
         .key_lookup(settings.key_lookup)
         .sessions(settings.sessions)
         .deadline(settings.deadline)
@@ -247,6 +258,12 @@ fn config(settings: &Pkcs11Settings) -> Config {
             TestKeySetting::Label(label) => TestKey::Named(KeyName::Label(label.clone())),
             TestKeySetting::None => TestKey::None,
         });
+    if let Some(pin) = pin.or(settings.no_login.then_some(Pin::None)) {
+        config = config.pin(pin);
+    }
+    if let Some(parameters) = &settings.module_parameters {
+        config = config.module_parameters(parameters);
+    }
     if let Some(queue) = settings.queue {
         config = config.queue_length(queue);
     }

@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use tokio::{runtime, task::spawn_blocking};
 
 use crate::{
-    PIN_REFUSED, WRONG_SETTINGS,
+    WRONG_SETTINGS,
     app::App,
     backends::{BackendError, Backends},
     demo, expiry,
@@ -93,8 +93,8 @@ pub(crate) fn serve(path: Option<&Path>, listen: Option<SocketAddr>) -> anyhow::
     }
     tracing::error!("{}", with_causes(&*error));
     Ok(match error.downcast_ref::<BackendError>() {
-        Some(error) if error.refused_pin().is_some() => PIN_REFUSED.into(),
-        _ => ExitCode::FAILURE,
+        Some(error) => error.exit_status().into(),
+        None => ExitCode::FAILURE,
     })
 }
 

@@ -221,8 +221,14 @@ pub(crate) enum BackendKind {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Pkcs11Settings {
     pub(crate) module: PathBuf,
+    /// What the module wants to be told at its initialization.
+    pub(crate) module_parameters: Option<String>,
     pub(crate) quirks: Quirks,
     pub(crate) slot: SlotSelector,
+    /// Another token may come in its place.
+    pub(crate) token_may_change: bool,
+    /// It was said that nobody logs in.
+    pub(crate) no_login: bool,
     /// None when nobody logs in; an empty one is one of no characters.
     pub(crate) pin: Option<Secret>,
     pub(crate) key_lookup: KeyLookup,

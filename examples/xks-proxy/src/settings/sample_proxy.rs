@@ -12,7 +12,7 @@ use xks_core::{AadFraming, AccessKeyId, CiphertextMetadata, KeyId, Limits, UriPa
 
 use super::{
     AuditLevel, Authorization, BackendKind, BackendSettings, HealthSettings, KeyStoreSettings, LogFile, LogFormat,
-    LogOutput, LogSettings, Pkcs11Settings, Rotation, Secret, SecretOrigin, ServerSettings, Settings, TcpKeepalive,
+    LogOutput, LogSettings, Pkcs11Settings, Rotation, SecretOrigin, ServerSettings, Settings, TcpKeepalive,
     TestKeySetting, TlsSettings, TrafficLimits, ours,
     shared::{self, Unique, check_region, ciphertext_metadata, warn_of_small_limits},
     table::{Item, Table},
@@ -319,11 +319,13 @@ fn pkcs11_settings(
     let module = shared::module(source, of_file, module);
     let module = table.needed(super::MODULE_VARIABLE, module);
     let sessions = table.number("session_pool_max_size", 1..=10_000).unwrap_or(30);
-    let pin = table
-        .text("user_pin")
-        .map(|pin| Secret(Zeroizing::new(pin.value.into_bytes())));
+    let pin = table.text("user_pin").map(|pin| Item {
+        value: Zeroizing::new(pin.value),
+        span: pin.span,
+    });
+    let pin = pin.and_then(|pin| shared::pin(source, "user_pin", pin));
     if !table.is_present("user_pin") {
-        let doubt = "no `user_pin`: nobody logs in, and keys that need a login are not found";
+        let doubt = "no `user_pin`: nobody logs in, and a token that wants a login is refused at the start";
         source.warn(table.span.clone(), doubt);
     }
     // What only the sample proxy's own pool of sessions has a use for.
@@ -337,7 +339,10 @@ fn pkcs11_settings(
     Some(Pkcs11Settings {
         quirks: capabilities.quirks(behind_logger.map_or(&module, Path::new)),
         module,
+        module_parameters: None,
         slot: SlotSelector::First,
+        token_may_change: false,
+        no_login: false,
         pin,
         key_lookup: KeyLookup::Label,
         sessions,

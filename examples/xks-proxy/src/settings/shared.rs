@@ -7,11 +7,12 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use xks_backend_pkcs11::Pin;
 use xks_core::{AccessKeyId, CiphertextMetadata, Credential, KeyId, Limits, UriPathPrefix, Zeroizing};
 
 use super::{
     ClientCertificates, CredentialSettings, Secret, SecretOrigin, TlsSettings,
-    source::Source,
+    source::{BYTE_ORDER_MARK, Source},
     table::{Item, Table},
 };
 use crate::tls::{TlsMaterial, TlsPart, TlsProblem};
@@ -242,7 +243,24 @@ pub(super) fn check_region(source: &Source<'_>, region: &Item<String>) {
     }
 }
 
-/// Text as what is kept secret.
-pub(super) fn secret(text: &Zeroizing<String>) -> Secret {
-    Secret(Zeroizing::new(text.as_bytes().to_vec()))
+/// A PIN. What can be none is an error, since an attempt with it would be lost, and what is odd is said.
+pub(super) fn pin(source: &Source<'_>, key: &str, pin: Item<Zeroizing<String>>) -> Option<Secret> {
+    let text = match pin.value.strip_prefix(BYTE_ORDER_MARK) {
+        Some(text) => {
+            source.warn(
+                pin.span.clone(),
+                format!("`{key}` begins with a byte order mark, which is left out"),
+            );
+            text
+        }
+        None => &pin.value,
+    };
+    if let Some(fault) = Pin::fault(text) {
+        source.error(pin.span, format!("`{key}` can be no PIN: {fault}"));
+        return None;
+    }
+    for doubt in Pin::doubts(text) {
+        source.warn(pin.span.clone(), format!("`{key}`: {doubt}"));
+    }
+    Some(Secret(Zeroizing::new(text.as_bytes().to_vec())))
 }

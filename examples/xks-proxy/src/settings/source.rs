@@ -19,6 +19,9 @@ use super::table::{Item, Table};
 /// No file that settings name is larger than this.
 const MOST_BYTES: u64 = 4 * 1024 * 1024;
 
+/// What some editors begin a text with.
+pub(super) const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Severity {
@@ -154,12 +157,25 @@ impl<'i> Source<'i> {
             .ok()
     }
 
-    /// The text of a file that the settings name, without the line break at its end.
+    /// The text of a file that the settings name, without a byte order mark and the line breaks at its end.
     pub(crate) fn read_text(&self, path: &Item<PathBuf>) -> Option<Zeroizing<String>> {
         let content = self.read(path)?;
-        let Ok(text) = std::str::from_utf8(&content) else {
-            self.error(path.span.clone(), format!("{} is no UTF-8 text", path.value.display()));
+        let file = path.value.display();
+        if content.starts_with(&[0xff, 0xfe]) || content.starts_with(&[0xfe, 0xff]) {
+            self.error(path.span.clone(), format!("{file} is UTF-16 text: save it as UTF-8"));
             return None;
+        }
+        let Ok(text) = std::str::from_utf8(&content) else {
+            self.error(path.span.clone(), format!("{file} is no UTF-8 text"));
+            return None;
+        };
+        let text = match text.strip_prefix(BYTE_ORDER_MARK) {
+            Some(text) => {
+                let doubt = format!("{file} begins with a byte order mark, which is left out");
+                self.warn(path.span.clone(), doubt);
+                text
+            }
+            None => text,
         };
         Some(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
     }

@@ -28,6 +28,7 @@ mod module;
 mod moments;
 mod mutual_tls;
 mod notify;
+mod pin;
 mod reload;
 mod sample_proxy;
 mod script;

@@ -247,7 +247,7 @@ fn it_says_why_it_does_not_start() {
         quoted(&no_library)
     );
     let (code, log) = refused(&token, &settings);
-    assert_eq!(code, Some(1), "{log}");
+    assert_eq!(code, Some(78), "{log}");
     assert!(
         log.contains("no-library.so cannot be used") && log.lines().count() == 1,
         "{log}"
@@ -269,7 +269,7 @@ fn it_says_why_it_does_not_start() {
     // A vendor whose modules make IVs, and a module that makes none: it would encrypt under zeros.
     let nshield = format!("vendor = \"nshield\"\npin_file = {}", quoted(&token.pin));
     let (code, log) = refused(&token, &pinless(&nshield));
-    assert_eq!(code, Some(1), "{log}");
+    assert_eq!(code, Some(78), "{log}");
     assert!(log.contains("the self-test failed") && log.contains("zeros"), "{log}");
 
     for (more, said) in [

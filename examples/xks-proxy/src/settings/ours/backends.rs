@@ -9,8 +9,8 @@ use xks_core::{Fleet, KeyId};
 use super::{DAY, DAY_MS, default_deadline, one_secret};
 use crate::{
     settings::{
-        BackendKind, BackendSettings, FleetSettings, MODULE_VARIABLE, Pkcs11Settings, Secret, SoftSettings,
-        TestKeySetting,
+        BackendKind, BackendSettings, FleetSettings, MODULE_VARIABLE, Pkcs11Settings, Secret, SecretOrigin,
+        SoftSettings, TestKeySetting,
         model::KEY_REFRESH,
         shared,
         table::{Item, Table},
@@ -149,7 +149,18 @@ fn pkcs11(table: &mut Table<'_, '_>, module: Option<&PathBuf>, budget: Duration)
     if slots.next().is_some() {
         table.error("name the token by one of `token_label`, `token_serial` and `slot_index`");
     }
-    let pin = one_secret(table, ["pin_file", "pin_env", "pin"]).map(|(pin, _)| shared::secret(&pin.value));
+    let pin = pin(table, &quirks);
+    let no_login = table.flag("login") == Some(false);
+    if no_login && PIN_KEYS.iter().any(|key| table.is_present(key)) {
+        table.error("`login = false` and a PIN: leave one of them out");
+    }
+    let module_parameters = table.text("module_parameters");
+    if let Some(text) = module_parameters.as_ref().filter(|text| text.value.contains('\0')) {
+        source.error(
+            text.span.clone(),
+            "`module_parameters` has a NUL, which ends a text for a module",
+        );
+    }
     let lookups = [("label", KeyLookup::Label), ("id", KeyLookup::Id)];
     let deadline = table.milliseconds("deadline_ms", 1..=DAY_MS);
     if deadline.is_some_and(|deadline| deadline > budget) {
@@ -173,8 +184,11 @@ fn pkcs11(table: &mut Table<'_, '_>, module: Option<&PathBuf>, budget: Duration)
     };
     let settings = Pkcs11Settings {
         module: PathBuf::new(),
+        module_parameters: module_parameters.map(|text| text.value),
         quirks,
         slot,
+        token_may_change: table.flag("token_may_change").unwrap_or(false),
+        no_login,
         pin,
         key_lookup: table.one_of("key_lookup", &lookups).unwrap_or_default(),
         sessions: table.number("sessions", 1..=10_000).unwrap_or(30),
@@ -187,6 +201,24 @@ fn pkcs11(table: &mut Table<'_, '_>, module: Option<&PathBuf>, budget: Duration)
         module: module?,
         ..settings
     })
+}
+
+/// Where a PIN may be.
+const PIN_KEYS: [&str; 3] = ["pin_file", "pin_env", "pin"];
+
+fn pin(table: &mut Table<'_, '_>, quirks: &Quirks) -> Option<Secret> {
+    let (pin, origin) = one_secret(table, PIN_KEYS)?;
+    let key = match origin {
+        SecretOrigin::File(_) => "pin_file",
+        SecretOrigin::Environment(_) => "pin_env",
+        SecretOrigin::Settings | SecretOrigin::New => "pin",
+    };
+    // In the settings themselves it is meant; and nShield's card sets may have no passphrase.
+    if pin.value.is_empty() && key != "pin" && quirks.name() != Quirks::NSHIELD.name() {
+        let doubt = format!("`{key}` holds nothing: a PIN of no characters is tried");
+        table.source.warn(pin.span.clone(), doubt);
+    }
+    shared::pin(table.source, key, pin)
 }
 
 fn soft(table: &mut Table<'_, '_>) -> Option<SoftSettings> {

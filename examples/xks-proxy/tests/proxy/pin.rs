@@ -1,0 +1,145 @@
+//! PINs that cannot be, and tokens that want one: said before one of a token's few attempts is lost.
+
+use std::{fs, process::Command};
+
+use xks_pkcs11_fixture::{Profile, Shim};
+
+use crate::support::{Server, Settings, Token, ended, quoted};
+
+/// What `check` says, with status and all.
+fn check(settings: &Settings) -> (Option<i32>, String) {
+    let (code, out, log) = ended(crate::support::program().arg("check").arg(settings.write()));
+    assert_eq!(log, "", "{out}");
+    (code, out)
+}
+
+fn settings(token: &Token, pin: &str) -> Settings {
+    let settings = token.settings("").server("");
+    settings.backends(&token.backend("token", &format!("vendor = \"softhsm\"\n{pin}")))
+}
+
+/// A PIN file as editors and shells leave it: what can be none is an error, and what is odd is said, with the line.
+#[test]
+fn what_is_odd_about_a_pin_file_is_said() {
+    let token = Token::new();
+    let pin = Token::PIN;
+    let file = token.folder.path().join("odd");
+    let settings = settings(&token, &format!("pin_file = {}", quoted(&file)));
+    let utf16: Vec<u8> = [0xfeff]
+        .into_iter()
+        .chain(pin.encode_utf16())
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let cases: [(Vec<u8>, Option<i32>, &str); 12] = [
+        (format!("\u{feff}{pin}\n").into(), Some(0), "byte order mark"),
+        (format!("{pin} \n").into(), Some(0), "ends with a blank"),
+        (format!(" {pin}").into(), Some(0), "begins with a blank"),
+        (format!("\"{pin}\"\n").into(), Some(0), "in quotes"),
+        (format!("'{pin}'\n").into(), Some(0), "in quotes"),
+        (format!("{pin}\u{200b}\n").into(), Some(0), "invisible"),
+        (Vec::new(), Some(0), "holds nothing"),
+        (format!("{pin}\0").into(), Some(78), "NUL"),
+        (format!("{pin}\nsecond\n").into(), Some(78), "more than one line"),
+        (utf16, Some(78), "UTF-16"),
+        (vec![0xfc, b'1', b'2'], Some(78), "UTF-8"),
+        (vec![b'1'; 5 * 1024 * 1024], Some(78), "4 MiB"),
+    ];
+    for (content, code, said) in cases {
+        fs::write(&file, content).unwrap();
+        let (status, text) = check(&settings);
+        assert_eq!(status, code, "{said}: {text}");
+        let severity = if code == Some(0) { ": warning: " } else { ": error: " };
+        assert!(
+            text.lines().any(|line| line.contains(severity) && line.contains(said)),
+            "{said}: {text}"
+        );
+        assert!(!text.contains(pin), "{text}");
+    }
+    for plain in [format!("{pin}\n"), format!("{pin}\r\n"), format!("{pin}\n\n")] {
+        fs::write(&file, plain).unwrap();
+        assert_eq!(check(&settings), (Some(0), "0 errors, 0 warnings\n".to_owned()));
+    }
+}
+
+/// The same where it stands in the settings, of either format; an empty one is meant there.
+#[test]
+fn what_is_odd_about_a_pin_in_the_settings_is_said() {
+    let token = Token::new();
+    for (pin, code, said) in [
+        ("1234 ", Some(0), "ends with a blank"),
+        ("\\\"1234\\\"", Some(0), "in quotes"),
+        ("\\uFEFF1234", Some(0), "byte order mark"),
+        ("1234\\u0000", Some(78), "NUL"),
+        ("1234\\n", Some(78), "more than one line"),
+    ] {
+        let (status, text) = check(&settings(&token, &format!("pin = \"{pin}\"")));
+        assert_eq!(status, code, "{text}");
+        assert!(text.contains(said), "{said}: {text}");
+        let old = crate::support::Old::new("softhsm").with("user_pin = \"not 1234\"", &format!("user_pin = \"{pin}\""));
+        let (_, text) = old.check();
+        assert!(text.contains(said) && text.contains("user_pin"), "{said}: {text}");
+    }
+    let (status, text) = check(&settings(&token, "pin = \"\""));
+    assert_eq!((status, &*text), (Some(0), "0 errors, 0 warnings\n"));
+}
+
+/// The mark is not the PIN's: the token is served. Nothing else is tried that cannot be right.
+#[test]
+fn no_attempt_is_lost_to_an_editor() {
+    let token = Token::new();
+    let file = token.folder.path().join("marked");
+    fs::write(&file, format!("\u{feff}{}\r\n", Token::PIN)).unwrap();
+    let server = token.serve(&settings(&token, &format!("pin_file = {}", quoted(&file))));
+    assert!(server.summary.contains("ACTIVE"), "{}", server.summary);
+    drop(server);
+    for pin in ["123".to_owned(), "1".repeat(256)] {
+        let settings = settings(&token, &format!("pin = \"{pin}\""));
+        let (code, _, log) = ended(token.program().arg("--config").arg(settings.write()));
+        assert_eq!(code, Some(78), "{log}");
+        assert!(log.contains("4 to 255 bytes") && log.contains("not tried"), "{log}");
+    }
+}
+
+/// A forgotten PIN keeps the server from starting, for good; `login = false` says that it was not forgotten.
+#[test]
+fn a_forgotten_pin_is_said_at_the_start() {
+    let token = Token::new();
+    let without = settings(&token, "");
+    let (code, _, log) = ended(token.program().arg("--config").arg(without.write()));
+    assert_eq!(code, Some(78), "{log}");
+    assert!(
+        log.contains("wants a login") && log.contains("`pin_file`") && log.contains("login = false"),
+        "{log}"
+    );
+    let server = token.serve(&token.settings("").backends(&token.backend("token", "login = false")));
+    let answer = server.curl().call(
+        "keys/known/metadata",
+        &crate::support::body(&serde_json::json!({})),
+        &[],
+    );
+    assert_ne!(answer.0, 404, "{answer:?}");
+    drop(server);
+    let both = settings(&token, "login = false\npin = \"1234\"");
+    let (code, text) = check(&both);
+    assert_eq!(code, Some(78), "{text}");
+    assert!(text.contains("`login = false` and a PIN"), "{text}");
+}
+
+/// The text for a module reaches it.
+#[test]
+fn module_parameters_reach_the_module() {
+    let token = Token::new();
+    let parameters = "configdir='sql:/etc/pki' flags=readOnly";
+    let shim = xks_pkcs11_fixture::shim_path();
+    let more = format!(
+        "vendor = \"softhsm\"\npin = {:?}\nmodule_parameters = \"{parameters}\"",
+        Token::PIN
+    );
+    let settings = token.settings("").backends(&Token::backend_of(&shim, "token", &more));
+    let socket = token.folder.path().join("shim");
+    let mut command: Command = token.program();
+    let shim = Shim::elsewhere(&mut command, &socket, Profile::SoftHsm);
+    let server = Server::start_by(command.arg("--config").arg(settings.write()));
+    assert!(server.summary.contains("ACTIVE"), "{}", server.summary);
+    assert_eq!(shim.parameters(), parameters);
+}

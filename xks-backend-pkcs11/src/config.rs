@@ -252,13 +252,6 @@ impl Config {
                 "health_interval must not exceed 30 seconds: health is never older than 60",
             ));
         }
-        if let Pin::Set(pin) = &self.pin
-            && Pin::fault(pin).is_some()
-        {
-            return Err(OpenError::Config(
-                "the PIN holds a NUL or more than one line: it was not tried",
-            ));
-        }
         let named = match &self.test_key {
             TestKey::Named(name) => Some(name),
             TestKey::Session | TestKey::None => None,

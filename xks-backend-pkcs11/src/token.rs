@@ -256,10 +256,15 @@ impl Token {
         None
     }
 
-    /// Whether the token takes a PIN of this length: one of another would cost an attempt. AWS CloudHSM's has two parts,
-    /// and no PIN at all may stand for a card set without a passphrase.
-    pub(crate) fn check_pin_length(&self, info: &TokenInfo) -> Result<(), OpenError> {
+    /// Whether the token may take this PIN, by its text and its length: what it cannot take would cost an attempt. AWS
+    /// CloudHSM's has two parts, and no PIN at all may stand for a card set without a passphrase.
+    pub(crate) fn check_pin(&self, info: &TokenInfo) -> Result<(), OpenError> {
         let Pin::Set(pin) = &self.config.pin else { return Ok(()) };
+        if Pin::fault(pin).is_some() {
+            return Err(OpenError::Config(
+                "the PIN holds a NUL or more than one line: it was not tried",
+            ));
+        }
         match info.pin_length {
             Some((shortest, longest))
                 if !(shortest..=longest).contains(&pin.len()) && !self.config.quirks.has_user_in_pin() =>

@@ -54,7 +54,7 @@ impl Attendant {
             });
         }
 
-        token.check_pin_length(&info)?;
+        token.check_pin(&info)?;
         let is_first_time = token.info().is_none();
         if is_first_time && info.wants_login() && token.config.pin.login().is_none() && token.config.is_pin_said {
             tracing::warn!(

@@ -261,6 +261,10 @@ fn a_pin_that_cannot_be_is_not_tried() {
             assert!(matches!(error, OpenError::PinLength { .. }), "{error:?}");
             assert!(error.to_string().contains("4 to 255 bytes"), "{error}");
         }
+        for pin in ["12\x0034", "1234\n1234"] {
+            let error = fails(config(shim.path()).pin(Pin::new(pin)));
+            assert!(error.is_permanent(), "{error}");
+        }
         let error = fails(config(shim.path()).pin(Pin::new("12\x0034")));
         assert!(error.to_string().contains("NUL"), "{error}");
         assert_eq!(shim.counters().logins(), 0);

@@ -323,7 +323,7 @@ fn pkcs11_settings(
         value: Zeroizing::new(pin.value),
         span: pin.span,
     });
-    let pin = pin.and_then(|pin| shared::pin(source, "user_pin", pin));
+    let pin = pin.map(|pin| shared::pin(source, "user_pin", &pin));
     if !table.is_present("user_pin") {
         let doubt = "no `user_pin`: nobody logs in, and a token that wants a login is refused at the start";
         source.warn(table.span.clone(), doubt);

@@ -243,8 +243,8 @@ pub(super) fn check_region(source: &Source<'_>, region: &Item<String>) {
     }
 }
 
-/// A PIN. What can be none is an error, since an attempt with it would be lost, and what is odd is said.
-pub(super) fn pin(source: &Source<'_>, key: &str, pin: Item<Zeroizing<String>>) -> Option<Secret> {
+/// A PIN. What can be none, and is not tried, is said, and so is what is odd: an attempt with it may be lost.
+pub(super) fn pin(source: &Source<'_>, key: &str, pin: &Item<Zeroizing<String>>) -> Secret {
     let text = match pin.value.strip_prefix(BYTE_ORDER_MARK) {
         Some(text) => {
             source.warn(
@@ -256,11 +256,11 @@ pub(super) fn pin(source: &Source<'_>, key: &str, pin: Item<Zeroizing<String>>) 
         None => &pin.value,
     };
     if let Some(fault) = Pin::fault(text) {
-        source.error(pin.span, format!("`{key}` can be no PIN: {fault}"));
-        return None;
+        let doubt = format!("`{key}` can be no PIN: {fault}; it is not tried, and the server does not start with it");
+        source.warn(pin.span.clone(), doubt);
     }
     for doubt in Pin::doubts(text) {
         source.warn(pin.span.clone(), format!("`{key}`: {doubt}"));
     }
-    Some(Secret(Zeroizing::new(text.as_bytes().to_vec())))
+    Secret(Zeroizing::new(text.as_bytes().to_vec()))
 }

@@ -38,8 +38,12 @@ fn what_is_odd_about_a_pin_file_is_said() {
         (format!("'{pin}'\n").into(), Some(0), "in quotes"),
         (format!("{pin}\u{200b}\n").into(), Some(0), "invisible"),
         (Vec::new(), Some(0), "holds nothing"),
-        (format!("{pin}\0").into(), Some(78), "NUL"),
-        (format!("{pin}\nsecond\n").into(), Some(78), "more than one line"),
+        (format!("{pin}\0").into(), Some(0), "can be no PIN: it holds a NUL"),
+        (
+            format!("{pin}\nsecond\n").into(),
+            Some(0),
+            "can be no PIN: it has more than one line",
+        ),
         (utf16, Some(78), "UTF-16"),
         (vec![0xfc, b'1', b'2'], Some(78), "UTF-8"),
         (vec![b'1'; 5 * 1024 * 1024], Some(78), "4 MiB"),
@@ -65,16 +69,16 @@ fn what_is_odd_about_a_pin_file_is_said() {
 #[test]
 fn what_is_odd_about_a_pin_in_the_settings_is_said() {
     let token = Token::new();
-    for (pin, code, said) in [
-        ("1234 ", Some(0), "ends with a blank"),
-        ("\\\"1234\\\"", Some(0), "in quotes"),
-        ("\\uFEFF1234", Some(0), "byte order mark"),
-        ("1234\\u0000", Some(78), "NUL"),
-        ("1234\\n", Some(78), "more than one line"),
+    for (pin, said) in [
+        ("1234 ", "ends with a blank"),
+        ("\\\"1234\\\"", "in quotes"),
+        ("\\uFEFF1234", "byte order mark"),
+        ("1234\\u0000", "can be no PIN: it holds a NUL"),
+        ("1234\\n5", "can be no PIN: it has more than one line"),
     ] {
         let (status, text) = check(&settings(&token, &format!("pin = \"{pin}\"")));
-        assert_eq!(status, code, "{text}");
-        assert!(text.contains(said), "{said}: {text}");
+        assert_eq!(status, Some(0), "{text}");
+        assert!(text.contains(": warning: ") && text.contains(said), "{said}: {text}");
         let old = crate::support::Old::new("softhsm").with("user_pin = \"not 1234\"", &format!("user_pin = \"{pin}\""));
         let (_, text) = old.check();
         assert!(text.contains(said) && text.contains("user_pin"), "{said}: {text}");
@@ -97,6 +101,12 @@ fn no_attempt_is_lost_to_an_editor() {
         let (code, _, log) = ended(token.program().arg("--config").arg(settings.write()));
         assert_eq!(code, Some(78), "{log}");
         assert!(log.contains("4 to 255 bytes") && log.contains("not tried"), "{log}");
+    }
+    for pin in ["1234\\u0000", "1234\\n5678"] {
+        let settings = settings(&token, &format!("pin = \"{pin}\""));
+        let (code, _, log) = ended(token.program().arg("--config").arg(settings.write()));
+        assert_eq!(code, Some(78), "{log}");
+        assert!(log.contains("a NUL or more than one line: it was not tried"), "{log}");
     }
 }
 

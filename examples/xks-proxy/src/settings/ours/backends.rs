@@ -218,7 +218,7 @@ fn pin(table: &mut Table<'_, '_>, quirks: &Quirks) -> Option<Secret> {
         let doubt = format!("`{key}` holds nothing: a PIN of no characters is tried");
         table.source.warn(pin.span.clone(), doubt);
     }
-    shared::pin(table.source, key, pin)
+    Some(shared::pin(table.source, key, &pin))
 }
 
 fn soft(table: &mut Table<'_, '_>) -> Option<SoftSettings> {

@@ -129,8 +129,7 @@ fn generations(shim: &Shim, dispatch: Dispatch) {
         shim.wait_until("another generation", |counters| {
             counters.finalized >= before + generation
         });
-        let took = traffic.wait_for_successes(1);
-        assert!(took < Duration::from_secs(3), "{took:?}");
+        traffic.wait_for_successes(1);
     }
     traffic.wait_for_successes(100);
     let tally = traffic.stop();

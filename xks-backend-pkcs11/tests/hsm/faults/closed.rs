@@ -3,7 +3,7 @@
 use std::{thread::sleep, time::Duration};
 
 use xks_core::BackendErrorKind;
-use xks_pkcs11_fixture::{Profile, Shim, own_process};
+use xks_pkcs11_fixture::{Counters, Function, Profile, Shim, own_process};
 
 use super::{BOTH, Scene, make_keys};
 
@@ -44,8 +44,12 @@ fn the_oldest_sessions() {
         for number in [1, 1, 2, 3] {
             traffic.wait_for_successes(30);
             traffic.wait_for_everyone();
+            let looks = |counters: &Counters| counters.of(Function::C_GetTokenInfo);
+            let before = looks(&scene.shim.counters());
             scene.shim.close_oldest_sessions(number);
-            sleep(Duration::from_millis(120));
+            scene
+                .shim
+                .wait_until("another look at the token", |now| looks(now) >= before + 3);
         }
         traffic.wait_for_successes(30);
         let tally = traffic.stop();

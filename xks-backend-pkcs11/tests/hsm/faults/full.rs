@@ -10,11 +10,9 @@ use xks_backend_pkcs11::Dispatch;
 use xks_core::{BackendErrorKind as Kind, HealthStatus};
 use xks_pkcs11_fixture::{Function, Profile, Shim, When, own_process, sys::CKR_KEY_HANDLE_INVALID};
 
-use super::{BOTH, KEYS, Scene, make_keys};
+use super::{BOTH, GRACE, KEYS, Scene, make_keys};
 use crate::support::{assert_fails, encrypt, run};
 
-/// What a busy machine adds to a deadline.
-const GRACE: Duration = Duration::from_secs(2);
 const LATENCY: Duration = Duration::from_millis(20);
 
 /// 200 requests at once for four sessions, with a short queue: those that find it full are `Throttled` at once, all
@@ -26,10 +24,7 @@ fn the_queue() {
         let shim = Shim::load();
         for dispatch in BOTH {
             let scene = Scene::again(&shim, Profile::SoftHsm, |config| {
-                config
-                    .dispatch(dispatch)
-                    .queue_length(16)
-                    .deadline(Duration::from_secs(10))
+                config.dispatch(dispatch).queue_length(16).deadline(2 * GRACE)
             });
             shim.latency_of_operations(LATENCY);
             let outcomes = rush(&scene);
@@ -198,10 +193,10 @@ fn no_time_for_another_search() {
         let shim = Shim::load();
         for dispatch in BOTH {
             let scene = Scene::again(&shim, Profile::SoftHsm, |config| {
-                config.dispatch(dispatch).deadline(Duration::from_millis(50))
+                config.dispatch(dispatch).deadline(Duration::from_millis(500))
             });
             run(encrypt(&*scene.backend, KEYS[0], b"")).unwrap();
-            shim.latency(Function::C_EncryptInit, Duration::from_millis(60));
+            shim.latency(Function::C_EncryptInit, Duration::from_millis(550));
             for _ in 0..5 {
                 shim.fail(Function::C_EncryptInit, CKR_KEY_HANDLE_INVALID, When::once());
                 assert_fails(run(encrypt(&*scene.backend, KEYS[0], b"")), Kind::Timeout);

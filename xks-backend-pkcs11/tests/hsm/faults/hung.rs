@@ -6,12 +6,11 @@ use xks_backend_pkcs11::KeyName;
 use xks_core::{BackendErrorKind, HealthStatus};
 use xks_pkcs11_fixture::{Function, KeyTemplate, When, own_process, thread_count};
 
-use super::{KEYS, Scene, timed};
+use super::{GRACE, KEYS, Scene, timed};
 use crate::support::{TOKEN, id, metadata, run, wait_until};
 
-const DEADLINE: Duration = Duration::from_millis(200);
-/// What a busy machine may add to it.
-const GRACE: Duration = Duration::from_secs(2);
+/// So long that few requests are late because a machine is busy.
+const DEADLINE: Duration = Duration::from_secs(1);
 
 /// One hung call of each function that a request may be in: that request is answered `Timeout` at its deadline, all
 /// others go on meanwhile, health is DEGRADED; and when the call returns, everything is as it was.
@@ -46,7 +45,7 @@ fn one_call() {
             traffic.wait_for_successes(200);
             let tally = traffic.stop();
             assert!(
-                tally.failed() <= 2,
+                tally.failed() <= tally.ok / 20,
                 "{function:?}: more than a busy machine explains: {tally:?}"
             );
             tally.assert_only(&[BackendErrorKind::Timeout]);
@@ -112,7 +111,10 @@ fn all_searches() {
         }
         assert_eq!(scene.shim.counters().hung, 2, "they hang still");
         let tally = traffic.stop();
-        assert!(tally.failed() <= 2, "more than a busy machine explains: {tally:?}");
+        assert!(
+            tally.failed() <= 2 + tally.ok / 20,
+            "more than a busy machine explains: {tally:?}"
+        );
         scene.shim.release();
         wait_until("the calls return", || scene.status().written_off == 0);
         scene.end();
@@ -139,7 +141,7 @@ fn several_calls() {
         tally.assert_only(&[BackendErrorKind::Timeout]);
         let late = tally.of(BackendErrorKind::Timeout);
         assert!(
-            (3..=5).contains(&late),
+            (3..=3 + tally.ok / 20).contains(&late),
             "more than three and what a busy machine explains: {tally:?}"
         );
         assert!(tally.slowest < DEADLINE + GRACE, "{tally:?}");
@@ -197,7 +199,6 @@ fn all_calls() {
         ] {
             traffic.wait_for_successes(50);
             scene.wait_for_sessions();
-            let before = traffic.so_far();
             scene.shim.hang(functions, When::always());
             if closes_sessions {
                 scene.shim.close_sessions();
@@ -209,20 +210,20 @@ fn all_calls() {
             assert_eq!(outcome.unwrap_err().kind(), BackendErrorKind::Unavailable);
             println!("Unavailable after {took:?}");
             assert!(took < GRACE, "{took:?}");
+            traffic.wait_for_everyone();
+            let before = traffic.so_far();
             traffic.wait_for_failures(100);
             let tally = traffic.so_far();
             tally.assert_only(&[BackendErrorKind::Timeout, BackendErrorKind::Unavailable]);
-            // Those before the four threads are written off, those before the two in their places are, and no more but
-            // what a busy machine is late with.
-            let late = tally.of(BackendErrorKind::Timeout) - before.of(BackendErrorKind::Timeout);
-            assert!(late <= 4 * 16, "{late}: {tally:?}");
+            // What came before all threads were written off was late, and nothing after that is.
+            let late = BackendErrorKind::Timeout;
+            assert_eq!(tally.of(late), before.of(late), "{tally:?}");
             let failure = tally.average_failure(BackendErrorKind::Unavailable);
             assert!(failure < DEADLINE, "{tally:?}");
 
             scene.shim.release();
             let took = traffic.wait_for_successes(1);
             println!("first answer after the release: {took:?}");
-            assert!(took < Duration::from_secs(3));
             wait_until("all calls return", || scene.status().written_off == 0);
             wait_until("a while without failures", || {
                 let before = traffic.so_far();

@@ -12,9 +12,6 @@ use crate::{
     support::{TOKEN, assert_fails, decrypt, encrypt, metadata, round_trip, run, wait_until},
 };
 
-/// What is believed of a key for at most this long, and what a busy machine adds.
-const SOON: Duration = Duration::from_secs(4);
-
 /// A key is deleted and made again with the same value, under load: its requests are answered that it is not there
 /// until it is, those of other keys are served all the time, and what was encrypted before can be decrypted after.
 #[test]
@@ -33,7 +30,6 @@ fn deleted_and_made_again() {
                 let made = Instant::now();
                 wait_until("the new key", || run(round_trip(&*scene.backend, KEYS[0], b"")).is_ok());
                 println!("{profile:?}: found after {:?}", made.elapsed());
-                assert!(made.elapsed() < SOON);
             }
             traffic.wait_for_everyone();
             let before = traffic.so_far();
@@ -94,7 +90,6 @@ fn forbidden_and_permitted() {
             let permitted = Instant::now();
             wait_until("an encryption", || run(encrypt(backend, KEYS[0], b"")).is_ok());
             println!("{profile:?}: permitted after {:?}", permitted.elapsed());
-            assert!(permitted.elapsed() < SOON);
 
             // DEC-4.
             hsm.permit(TOKEN, KEYS[0], Permission::Decrypt, false);

@@ -13,8 +13,8 @@ use xks_pkcs11_fixture::{
     thread_count,
 };
 
-use super::{BOTH, KEYS, Scene, beginnings, make_keys};
-use crate::support::{assert_fails, config, encrypt, round_trip, run, vendor_config, wait_until};
+use super::{BOTH, GRACE, KEYS, Scene, beginnings, make_keys};
+use crate::support::{CEILING, assert_fails, config, encrypt, round_trip, run, vendor_config, wait_until};
 
 /// What ails a token.
 type Trouble = fn(&Shim);
@@ -73,7 +73,7 @@ fn shut_down_under_load() {
             let scene = Scene::again(&shim, Profile::SoftHsm, |config| config.dispatch(dispatch));
             let traffic = scene.traffic(16);
             traffic.wait_for_successes(20);
-            assert!(scene.backend.shutdown(Duration::from_secs(10)));
+            assert!(scene.backend.shutdown(CEILING));
             let counters = shim.counters();
             assert_eq!((counters.open_sessions, counters.in_flight), (0, 0));
             assert_eq!(counters.initialized, counters.finalized);
@@ -110,9 +110,9 @@ fn dropped_in_a_storm() {
             traffic.abandon();
             let start = Instant::now();
             let backend = Arc::into_inner(scene.backend).unwrap();
-            assert!(backend.shutdown(Duration::from_secs(10)));
+            assert!(backend.shutdown(CEILING));
             println!("shut down within {:?}", start.elapsed());
-            assert!(start.elapsed() < Duration::from_secs(3));
+            assert!(start.elapsed() < GRACE);
             let counters = shim.counters();
             assert_eq!(counters.initialized, counters.finalized);
             wait_until("no thread is left", || thread_count() <= threads);
@@ -139,7 +139,7 @@ fn opened_in_trouble() {
                     Ok(backend) => {
                         opened += 1;
                         run(round_trip(&backend, KEYS[0], b"")).unwrap();
-                        assert!(backend.shutdown(Duration::from_secs(10)));
+                        assert!(backend.shutdown(CEILING));
                     }
                     Err(error) => {
                         failed += 1;
@@ -201,7 +201,7 @@ fn opened_before_the_token_is_ready() {
             wait_until(what, || run(round_trip(&backend, KEYS[0], b"")).is_ok());
             println!("{what}: ready after {:?}", start.elapsed());
             assert_eq!(backend.status().health, HealthStatus::Active, "{what}");
-            assert!(backend.shutdown(Duration::from_secs(10)));
+            assert!(backend.shutdown(CEILING));
             assert_eq!(shim.counters().open_sessions, 0, "{what}");
             wait_until("no thread is left", || thread_count() <= threads);
         }

@@ -34,11 +34,13 @@ use xks_pkcs11_fixture::{Function, Functions, KeyTemplate, Profile, Shim, SoftHs
 use self::traffic::Traffic;
 use crate::{
     checks::VALUE,
-    support::{PIN, TOKEN, open, round_trip, run, vendor_config, wait_until},
+    support::{CEILING, PIN, TOKEN, open, round_trip, run, vendor_config, wait_until},
 };
 
 /// So long that no request is late because a machine is busy; tests of the deadline have one of their own.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// What a busy machine may add to a deadline: less than the minute for which a call hangs, and more than anything else takes.
+const GRACE: Duration = Duration::from_secs(30);
 /// How many sessions serve requests.
 const SESSIONS: u64 = 4;
 /// The keys of the traffic.
@@ -90,11 +92,7 @@ impl Scene {
     pub(crate) fn health(&self) -> HealthStatus {
         let start = Instant::now();
         let health = run(self.backend.health()).unwrap();
-        assert!(
-            start.elapsed() < Duration::from_secs(3),
-            "health took {:?}",
-            start.elapsed()
-        );
+        assert!(start.elapsed() < GRACE, "health took {:?}", start.elapsed());
         health.members()[0].status()
     }
 
@@ -103,7 +101,7 @@ impl Scene {
     pub(crate) fn end_beside(self) {
         self.wait_for_health(HealthStatus::Active);
         let backend = Arc::into_inner(self.backend).expect("nobody else holds the backend");
-        assert!(backend.shutdown(Duration::from_secs(10)), "calls did not return");
+        assert!(backend.shutdown(CEILING), "calls did not return");
     }
 
     /// Waits until health is as it should be, and KMS is told so.
@@ -140,7 +138,7 @@ impl Scene {
         wait_until("nothing runs", || self.status().running == 0);
         let leaked = self.shim.counters().leaked_sessions;
         let backend = Arc::into_inner(self.backend).expect("nobody else holds the backend");
-        assert!(backend.shutdown(Duration::from_secs(10)), "calls did not return");
+        assert!(backend.shutdown(CEILING), "calls did not return");
         let counters = self.shim.counters();
         assert_eq!(counters.open_sessions, 0, "sessions were left open");
         assert_eq!(

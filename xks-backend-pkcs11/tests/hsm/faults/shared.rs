@@ -1,9 +1,6 @@
 //! Modules that several backends use, or another component of the process.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use xks_backend_pkcs11::Dispatch;
@@ -11,7 +8,7 @@ use xks_core::{BackendErrorKind, HealthStatus};
 use xks_pkcs11_fixture::{Profile, Shim, own_process, sys::CKR_DEVICE_ERROR};
 
 use super::{BOTH, KEYS, Scene, make_keys, traffic::Traffic};
-use crate::support::{round_trip, run, wait_until};
+use crate::support::{CEILING, round_trip, run, wait_until};
 
 /// Of two backends on one token, one is dropped under load: the other one's requests do not notice, for the login and
 /// the module stay.
@@ -28,11 +25,7 @@ fn one_of_two() {
             others.wait_for_successes(20);
             traffic.wait_for_successes(20);
             assert_eq!(others.stop().failed(), 0);
-            assert!(
-                Arc::into_inner(other.backend)
-                    .unwrap()
-                    .shutdown(Duration::from_secs(10))
-            );
+            assert!(Arc::into_inner(other.backend).unwrap().shutdown(CEILING));
             traffic.wait_for_successes(50);
         }
         let tally = traffic.stop();
@@ -70,11 +63,7 @@ fn two_that_fail() {
         first.assert_only(&[BackendErrorKind::Unavailable]);
         second.assert_only(&[BackendErrorKind::Unavailable]);
         let [first, second] = scenes;
-        assert!(
-            Arc::into_inner(first.backend)
-                .unwrap()
-                .shutdown(Duration::from_secs(10))
-        );
+        assert!(Arc::into_inner(first.backend).unwrap().shutdown(CEILING));
         second.end();
     });
 }

@@ -9,12 +9,11 @@ use std::{
 use xks_core::{BackendErrorKind, HealthStatus};
 use xks_pkcs11_fixture::{Function, Profile, Shim, When, own_process, sys::CKR_DEVICE_ERROR, thread_count};
 
-use super::{KEYS, Scene, make_keys, timed};
+use super::{GRACE, KEYS, Scene, make_keys, timed};
 use crate::support::wait_until;
 
-const DEADLINE: Duration = Duration::from_millis(200);
-/// What a busy machine may add to it.
-const GRACE: Duration = Duration::from_secs(2);
+/// So long that few requests are late because a machine is busy.
+const DEADLINE: Duration = Duration::from_secs(1);
 
 /// A call by which the token is brought back hangs: requests fail at once, status and health are told at once, and when
 /// the call returns the token comes back.
@@ -74,6 +73,7 @@ fn in_a_storm() {
             scene.shim.sticky(CKR_DEVICE_ERROR);
             scene.wait_for_health(HealthStatus::Unavailable);
             traffic.wait_for_failures(50);
+            wait_until("the call is written off", || scene.status().written_off == 1);
             sleep(Duration::from_millis(700));
             assert_eq!(scene.shim.counters().finalized, number, "with a call in it");
             let problem = scene.status().problem.unwrap();
@@ -84,11 +84,11 @@ fn in_a_storm() {
             scene.shim.release();
             let took = traffic.wait_for_successes(1);
             println!("first answer after the release: {took:?}");
-            assert!(took < Duration::from_secs(3));
             scene.wait_for_health(HealthStatus::Active);
             let tally = traffic.stop();
             tally.assert_only(&[BackendErrorKind::Unavailable, BackendErrorKind::Timeout]);
-            assert!((1..=3).contains(&tally.of(BackendErrorKind::Timeout)), "{tally:?}");
+            let late = tally.of(BackendErrorKind::Timeout);
+            assert!((1..=3 + tally.ok / 20).contains(&late), "{tally:?}");
         }
         scene.end();
     });
@@ -113,7 +113,7 @@ fn at_the_shutdown_of_a_module_that_hangs() {
                 let shim = shim.clone();
                 // So that a backend that waits for the module fails this test and not the machine.
                 std::thread::spawn(move || {
-                    sleep(Duration::from_secs(8));
+                    sleep(2 * GRACE);
                     shim.release();
                 })
             };

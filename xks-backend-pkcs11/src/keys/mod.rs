@@ -302,10 +302,19 @@ impl Keys {
         let entry = read(&self.entries).get(id).cloned();
         if let Some(entry) = entry {
             let mut state = lock(&entry.state);
-            if matches!(&*state, Known::Key(current) if Arc::ptr_eq(current, key)) {
+            // What another session has read of it since has the same handle, which is as void.
+            if let Known::Key(current) = &*state
+                && (Arc::ptr_eq(current, key) || self.has_same_handle(current, key))
+            {
+                current.outdate();
                 *state = Known::Lost;
             }
         }
+    }
+
+    fn has_same_handle(&self, one: &Key, other: &Key) -> bool {
+        let is_good_in_both = !self.scope.is_session() || one.home == other.home;
+        is_good_in_both && (one.handle, one.epoch) == (other.handle, other.epoch)
     }
 
     /// The handles that are known in this login, and good in this session.

@@ -90,7 +90,7 @@ pub struct Status {
 impl Pkcs11Backend {
     /// Loads the module, finds the token, logs in and tests it, and starts the threads. It blocks until that is done; a
     /// call of the module that does not return keeps it for ever. What may be due to another process that writes to the
-    /// token at that moment is tried again, three times, each after 20 ms.
+    /// token at that moment is tried again, five times within 620 ms.
     ///
     /// # Errors
     /// [`OpenError`]: nothing is left running then.

@@ -89,10 +89,10 @@ impl Config {
         self
     }
 
-    /// Takes whatever token is [the one asked for](Self::slot) when it has to be found again, also when its serial number,
-    /// manufacturer or model is another than before. By default such a token is refused
-    /// ([`OpenError::AnotherToken`]) for as long as the process lives, since it need not have the same keys; one that is
-    /// asked for by its [serial number](SlotSelector::Serial) needs neither.
+    /// Takes whatever token is [the one asked for](Self::slot) when it has to be found again, also when its
+    /// serial number, manufacturer or model is another than before. By default such a token is refused
+    /// ([`OpenError::AnotherToken`]) for as long as the process lives, since it need not have the same keys;
+    /// one that is asked for by its [serial number](SlotSelector::Serial) needs neither.
     #[must_use]
     pub fn token_may_change(mut self, may: bool) -> Self {
         self.token_may_change = may;
@@ -100,7 +100,8 @@ impl Config {
     }
 
     /// The user's PIN. By default there is none, and a token that wants a login is refused
-    /// ([`OpenError::LoginRequired`]). Where all keys are public, or another component logs in, say [`Pin::None`].
+    /// ([`OpenError::LoginRequired`]). Where all keys are public, or another component logs in, say
+    /// [`Pin::None`].
     ///
     /// A token knows one login for all of a process: where another backend or component has logged in, a wrong PIN here
     /// goes unnoticed until the module has to be initialized anew, and no PIN does as well as a right one.
@@ -203,8 +204,8 @@ impl Config {
         self
     }
 
-    /// How often the token is tested: at least every 30 seconds, since health is never older than 60 (HLT-3); a backend
-    /// with a longer interval is not opened ([`OpenError::Config`]). By default every 10 seconds.
+    /// How often the token is tested: at least every 30 seconds, since health is never older than 60 (HLT-3);
+    /// a backend with a longer interval is not opened ([`OpenError::Config`]). By default every 10 seconds.
     #[must_use]
     pub fn health_interval(mut self, interval: Duration) -> Self {
         self.health_interval = interval;

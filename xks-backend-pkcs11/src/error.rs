@@ -175,8 +175,8 @@ pub enum OpenError {
         /// The serial number of each of them.
         serials: Vec<String>,
     },
-    /// In place of the token that this process has used there is another one now, which need not have its keys. It is
-    /// refused, and is sent no PIN; the one before is taken again when it is back.
+    /// In place of the token that this process has used there is another one now, which need not have its
+    /// keys. It is refused, and is sent no PIN; the one before is taken again when it is back.
     #[error(
         "the token {wanted} is another one than before: it has {found}; it had {known}. If it was replaced on purpose, \
          restart the process, or name it by its serial number (`token_serial`), or set `token_may_change = true`"
@@ -199,8 +199,8 @@ pub enum OpenError {
         /// Whether it is seen through p11-kit, which may be what hides it.
         is_behind_p11_kit: bool,
     },
-    /// The token wants a login, and there is no PIN, nor was it [said](crate::Config::pin) that there is none: its
-    /// private keys could not be seen.
+    /// The token wants a login, and there is no PIN, nor was it [said](crate::Config::pin) that there is
+    /// none: its private keys could not be seen.
     #[error(
         "the token {token} wants a login (CKF_LOGIN_REQUIRED), and no PIN is configured: set `pin_file`, `pin_env` or \
          `pin`, or `login = false` if all its keys are public"
@@ -268,8 +268,8 @@ impl OpenError {
         }
     }
 
-    /// Whether the same attempt fails again for as long as nobody changes the configuration, the token, or what is
-    /// installed. A service manager should not start the program again by itself then.
+    /// Whether the same attempt fails again for as long as nobody changes the configuration, the token, or
+    /// what is installed. A service manager should not start the program again by itself then.
     #[must_use]
     pub const fn is_permanent(&self) -> bool {
         match self {

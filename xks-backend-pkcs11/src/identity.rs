@@ -1,5 +1,5 @@
-//! Which token it is: how the one that was asked for is found among those of a module, and how it is told from another
-//! that came in its place.
+//! Which token it is: how the one that was asked for is found among those of a module, and how it is told
+//! from another that came in its place.
 
 use std::fmt;
 
@@ -24,8 +24,8 @@ impl Identity {
         }
     }
 
-    /// Whether this is another token's. What one of both does not tell proves nothing: SoftHSM2 tells nothing at all for
-    /// a moment while another process writes to a token.
+    /// Whether this is another token's. What one of both does not tell proves nothing: SoftHSM2 tells nothing
+    /// at all for a moment while another process writes to a token.
     fn is_of_another_than(&self, info: &TokenInfo) -> bool {
         let pairs = [
             (&self.serial, &info.serial),
@@ -54,7 +54,8 @@ pub(crate) fn is_another(known: &TokenInfo, told: &TokenInfo) -> bool {
     told.is_initialized() && (has_another_label || Identity::of(known).is_of_another_than(told))
 }
 
-/// Returns the slot of the token that was asked for. Where `known` is there, only the token that it is of will do.
+/// Returns the slot of the token that was asked for. Where `known` is there, only the token that it is of
+/// will do.
 pub(crate) fn find_token(
     access: &Access<'_>,
     wanted: &SlotSelector,

@@ -47,12 +47,12 @@
 //!   request.
 //! * **A failing device**: requests are refused at once (`Unavailable`), so that a [`Fleet`](xks_core::Fleet) can ask
 //!   another HSM, and the module is initialized anew until the token works; never while a call is in it. A module that
-//!   another component of the process has initialized is left initialized; one that other tokens work in is
-//!   reinitialized only when the token has stayed away for ten [intervals](Config::recovery_interval), then each time
-//!   after twice as long, once an hour at most, and the other tokens' requests wait for that.
+//! another component of the process has initialized is left initialized; one that other tokens work in is
+//! reinitialized only when the token has stayed away for ten [intervals](Config::recovery_interval), then
+//! each time after twice as long, once an hour at most, and the other tokens' requests wait for that.
 //! * **Another token in its place**, of another serial number, is refused and sent no PIN
-//!   ([`OpenError::AnotherToken`]), unless [`Config::token_may_change`] says otherwise. A token that is not listed for a
-//!   moment, while its sessions work, is not taken for absent.
+//!   ([`OpenError::AnotherToken`]), unless [`Config::token_may_change`] says otherwise. A token that is not
+//!   listed for a moment, while its sessions work, is not taken for absent.
 //! * **A wrong PIN** is tried once. The backend stays down and says so.
 //! * **An ambiguous return code** of a decryption, such as SoftHSM2's for a wrong tag, is looked into: the decryption
 //!   is tried again, then something is encrypted and decrypted with the same key. Only if that goes well was it the
@@ -73,7 +73,8 @@
 //!
 //! # The process
 //! A module is loaded once, and never unloaded. Several backends may share one. It is told at its
-//! initialization that it may use the system's locks; one that does not take that is called by one thread at a time. Do not fork after a backend was opened. Environment variables that a module reads are to be set
+//! initialization that it may use the system's locks; one that does not take that is called by one thread at
+//! a time. Do not fork after a backend was opened. Environment variables that a module reads are to be set
 //! before the process starts.
 
 // Unsafe code is in `raw.rs` alone, and in the fake module of the tests.

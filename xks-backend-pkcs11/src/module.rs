@@ -223,7 +223,8 @@ impl Module {
         self.reinitialize_if(generation, patience, |up| up == 0)
     }
 
-    /// The same, although other tokens of the module may work: their requests wait until those are connected again.
+    /// The same, although other tokens of the module may work: their requests wait until those are connected
+    /// again.
     pub(crate) fn reinitialize_beside_others(
         &self,
         generation: u64,
@@ -299,8 +300,8 @@ impl Module {
         Ok(())
     }
 
-    /// `C_Initialize` in the first of the ways that the module takes. In all but the first its calls are made one at a
-    /// time.
+    /// `C_Initialize` in the first of the ways that the module takes. In all but the first its calls are made
+    /// one at a time.
     fn initialize_cryptoki(&self) -> Result<(), CallError> {
         let ways = Locking::ALL
             .into_iter()

@@ -34,11 +34,12 @@ impl Pin {
         if pin.is_empty() { Self::Empty } else { Self::Set(pin) }
     }
 
-    /// The PIN in a file: all of it but a byte order mark at its beginning and line breaks at its end. What is
-    /// [odd](Self::doubts) about it is logged.
+    /// The PIN in a file: all of it but a byte order mark at its beginning and line breaks at its end. What
+    /// is [odd](Self::doubts) about it is logged.
     ///
     /// # Errors
-    /// [`PinError::File`], also when the file holds no UTF-8, what [can be no PIN](Self::fault), or 4096 bytes and more.
+    /// [`PinError::File`], also when the file holds no UTF-8, what [can be no PIN](Self::fault), or 4096
+    /// bytes and more.
     pub fn from_file(path: impl Into<PathBuf>) -> Result<Self, PinError> {
         let path = path.into();
         let pin = read(&path).and_then(|bytes| match text_of(&bytes) {
@@ -65,8 +66,8 @@ impl Pin {
         Ok(pin)
     }
 
-    /// Says why a text can be no PIN, if so: to try it would cost one of the attempts that a token allows. A backend with
-    /// such a PIN is not opened.
+    /// Says why a text can be no PIN, if so: to try it would cost one of the attempts that a token allows. A
+    /// backend with such a PIN is not opened.
     #[must_use]
     pub fn fault(text: &str) -> Option<&'static str> {
         if text.contains('\0') {
@@ -78,7 +79,8 @@ impl Pin {
         }
     }
 
-    /// Says what is odd about the text of a PIN: what may be meant, and most often is an editor's or a shell's doing.
+    /// Says what is odd about the text of a PIN: what may be meant, and most often is an editor's or a
+    /// shell's doing.
     #[must_use]
     pub fn doubts(text: &str) -> Vec<&'static str> {
         let is_invisible = |c: char| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}');

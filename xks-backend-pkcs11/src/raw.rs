@@ -4,8 +4,9 @@
 //! is handed over points into memory that lives until the call has returned; for the two halves of an operation
 //! (`C_EncryptInit` and `C_Encrypt`), until the second has. Return codes are kept as they came.
 //!
-//! A module is told at its initialization that it may use the system's locks, so that many threads may call it; one that
-//! was initialized without them is called by one thread at a time. What no signature can see to is seen to by the [`Drained`] that [`Cryptoki::finalize`] asks for, that none is
+//! A module is told at its initialization that it may use the system's locks, so that many threads may call
+//! it; one that was initialized without them is called by one thread at a time. What no signature can see to
+//! is seen to by the [`Drained`] that [`Cryptoki::finalize`] asks for, that none is
 //! in a call then.
 #![expect(unsafe_code, reason = "a module is a library in C")]
 
@@ -127,8 +128,8 @@ impl Cryptoki {
         Ok((cryptoki, list.addr()))
     }
 
-    /// `C_Initialize`: nobody else may be in the module. `parameters` is for modules that want some, like NSS, and must
-    /// live as long as the process.
+    /// `C_Initialize`: nobody else may be in the module. `parameters` is for modules that want some, like
+    /// NSS, and must live as long as the process.
     pub(crate) fn initialize(&self, parameters: Option<&'static CStr>, locking: Locking) -> Result {
         let mut arguments = ck::CK_C_INITIALIZE_ARGS {
             flags: if locking == Locking::System {

@@ -174,15 +174,16 @@ impl Token {
         self.info.load_full()
     }
 
-    /// What the token has to say of itself, where that is known and not every token is taken that is asked for.
+    /// What the token has to say of itself, where that is known and not every token is taken that is asked
+    /// for.
     pub(crate) fn known_identity(&self) -> Option<Identity> {
         let slot = &self.config.slot;
         let is_any = self.config.token_may_change || matches!(slot, SlotSelector::Serial(_));
         if is_any { None } else { self.module.identity(slot) }
     }
 
-    /// Whether another token is in the slot of the one that was connected: it need not have the same keys, and its PIN is
-    /// another.
+    /// Whether another token is in the slot of the one that was connected: it need not have the same keys,
+    /// and its PIN is another.
     pub(crate) fn is_another_in(&self, access: &Access<'_>, slot: ck::CK_SLOT_ID) -> bool {
         let Some(known) = self.info() else { return false };
         access.token_info(slot).is_ok_and(|told| is_another(&known, &told))
@@ -240,8 +241,8 @@ impl Token {
         (access.generation() == connection.generation).then_some((connection, access))
     }
 
-    /// The token works, but for another's sake the module is being initialized anew, or was: this one is connected again
-    /// in a moment.
+    /// The token works, but for another's sake the module is being initialized anew, or was: this one is
+    /// connected again in a moment.
     fn enter_when_reconnected(&self) -> Option<(Arc<Connection>, Access<'_>)> {
         let end = Instant::now() + self.config.deadline * 3 / 4;
         if self.is_connected() {
@@ -256,8 +257,9 @@ impl Token {
         None
     }
 
-    /// Whether the token may take this PIN, by its text and its length: what it cannot take would cost an attempt. AWS
-    /// CloudHSM's has two parts, and no PIN at all may stand for a card set without a passphrase.
+    /// Whether the token may take this PIN, by its text and its length: what it cannot take would cost an
+    /// attempt. AWS CloudHSM's has two parts, and no PIN at all may stand for a card set without a
+    /// passphrase.
     pub(crate) fn check_pin(&self, info: &TokenInfo) -> Result<(), OpenError> {
         let Pin::Set(pin) = &self.config.pin else { return Ok(()) };
         if Pin::fault(pin).is_some() {

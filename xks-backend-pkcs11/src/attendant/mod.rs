@@ -43,11 +43,11 @@ use crate::{
 /// How long a failed module's last calls are waited for before it is finalized.
 const LAST_CALLS: Duration = Duration::from_millis(250);
 
-/// How often a token is tried at the start.
-const MOST_BEGINNINGS: u32 = 4;
+/// How often a token is tried at the start, each time after twice as long.
+const MOST_BEGINNINGS: u32 = 6;
 
-/// How long, and how many looks in a row, a token is taken for present whose sessions work, although it says nothing of
-/// itself, or is not listed.
+/// How long, and how many looks in a row, a token is taken for present whose sessions work, although it says
+/// nothing of itself, or is not listed.
 const ABSENCE: (Duration, u32) = (Duration::from_secs(2), 8);
 
 /// How often it is looked for meanwhile.
@@ -120,13 +120,14 @@ impl Attendant {
     /// The first connection. Where an attempt may have met with a write of another process, there are a few more, each after
     /// the module has been initialized anew, if that may be: SoftHSM2 keeps to what it saw of its tokens then.
     pub(crate) fn begin(&mut self) -> Result<(), OpenError> {
-        let mut is_in_use = false;
+        let (mut is_in_use, mut pause) = (false, A_MOMENT);
         for _ in 1..MOST_BEGINNINGS {
             match self.connect() {
                 Err(error) if error.may_be_momentary() => tracing::debug!(%error, "the token is looked for once more"),
                 connected => return connected,
             }
-            thread::sleep(A_MOMENT);
+            thread::sleep(pause);
+            pause *= 2;
             if let Err(problem) = self.token.module.reinitialize(self.generation, LAST_CALLS) {
                 tracing::debug!(%problem, "the PKCS#11 module is not initialized anew");
                 is_in_use = matches!(problem, NotReinitialized::InUse);
@@ -230,8 +231,9 @@ impl Attendant {
         }
     }
 
-    /// Whether a token is gone that is not to be seen while its sessions work. SoftHSM2 says nothing of a token for a
-    /// moment while another process writes to it; on the other hand it goes on to serve the sessions of one that is gone.
+    /// Whether a token is gone that is not to be seen while its sessions work. SoftHSM2 says nothing of a
+    /// token for a moment while another process writes to it; on the other hand it goes on to serve the
+    /// sessions of one that is gone.
     fn is_absence_believed(&mut self) -> bool {
         let (since, looks) = self
             .missing
@@ -296,7 +298,8 @@ impl Attendant {
             // There is no key to test with, so that the token itself was asked.
             Err(Setback::Call(error)) if error.phase() == Phase::Token => Looked::Missing(None, error.to_string()),
             Err(setback) => return Err(setback),
-            // A token may be gone, or another in its place, while sessions and what lives in them are served on.
+            // A token may be gone, or another in its place, while sessions and what lives in them are served
+            // on.
             Ok(checkup) => {
                 token.set_test_key(self.test_key.as_ref().map(|key| key.handle));
                 match access.token_info(connection.slot) {

@@ -1,9 +1,10 @@
 //! When the module is initialized anew for the sake of one token, though others of it work.
 //!
-//! Some modules tell of a token that is back only after `C_Initialize`: SoftHSM2, for one. The requests of the other
-//! tokens wait meanwhile, and are answered a little later. So this is the last resort, and a rare one: not before the
-//! token was away for ten recovery intervals, then each time only after twice as long, and once an hour at the most.
-//! A token that is back is thus found at the latest after as long again as it was away.
+//! Some modules tell of a token that is back only after `C_Initialize`: SoftHSM2, for one. The requests of
+//! the other tokens wait meanwhile, and are answered a little later. So this is the last resort, and a rare
+//! one: not before the token was away for ten recovery intervals, then each time only after twice as long,
+//! and once an hour at the most. A token that is back is thus found at the latest after as long again as it
+//! was away.
 
 use std::time::{Duration, Instant};
 

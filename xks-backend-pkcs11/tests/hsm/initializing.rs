@@ -11,8 +11,8 @@ use crate::{
     support::{PIN, TOKEN, config, open, round_trip, run, wait_until},
 };
 
-/// A module that takes no leave to use the system's locks, or no arguments at all, is initialized as the standard allows,
-/// and never called by two threads at once then, also after it was initialized again.
+/// A module that takes no leave to use the system's locks, or no arguments at all, is initialized as the
+/// standard allows, and never called by two threads at once then, also after it was initialized again.
 #[test]
 fn a_module_without_locks_is_called_by_one_thread_at_a_time() {
     let test = "initializing::a_module_without_locks_is_called_by_one_thread_at_a_time";
@@ -43,13 +43,14 @@ fn a_module_without_locks_is_called_by_one_thread_at_a_time() {
         let scene = Scene::again(&shim, xks_pkcs11_fixture::Profile::SoftHsm, |config| config);
         let traffic = scene.traffic(8);
         shim.wait_until("calls at once", |counters| counters.highest_in_flight > 1);
+        traffic.wait_for_successes(1);
         traffic.stop();
         scene.end();
     });
 }
 
-/// NSS and its like get their text, by which form of arguments ever; a null pointer, which has no place for it, is not
-/// tried.
+/// NSS and its like get their text, by which form of arguments ever; a null pointer, which has no place for
+/// it, is not tried.
 #[test]
 fn parameters_reach_the_module() {
     own_process("initializing::parameters_reach_the_module", |hsm| {

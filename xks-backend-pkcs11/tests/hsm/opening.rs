@@ -183,8 +183,8 @@ fn pins_come_from_files_and_the_environment() {
         });
 }
 
-/// A forgotten PIN is noticed at the start. Where it was said that nobody logs in, public keys are served, and of a key
-/// that is not to be seen nobody is told that it is not there.
+/// A forgotten PIN is noticed at the start. Where it was said that nobody logs in, public keys are served,
+/// and of a key that is not to be seen nobody is told that it is not there.
 #[test]
 fn a_token_that_wants_a_login_gets_one_unless_it_was_said_that_there_is_none() {
     let test = "opening::a_token_that_wants_a_login_gets_one_unless_it_was_said_that_there_is_none";

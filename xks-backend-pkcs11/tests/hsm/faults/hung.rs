@@ -6,7 +6,7 @@ use xks_backend_pkcs11::KeyName;
 use xks_core::{BackendErrorKind, HealthStatus};
 use xks_pkcs11_fixture::{Function, KeyTemplate, When, own_process, thread_count};
 
-use super::{GRACE, KEYS, Scene, timed};
+use super::{GRACE, KEYS, Scene, timed, wait_for_silence};
 use crate::support::{TOKEN, id, metadata, run, wait_until};
 
 /// So long that few requests are late because a machine is busy.
@@ -30,6 +30,9 @@ fn one_call() {
         for function in FUNCTIONS {
             if function == Function::C_OpenSession {
                 scene.shim.close_sessions();
+            } else {
+                // Whatever the supervisor looks at after the round before: the hang is meant for a request.
+                wait_for_silence(&scene.shim, Duration::from_millis(300));
             }
             scene.shim.hang(function, When::once());
             // Nobody has asked for this name before, so that it is searched for.

@@ -39,7 +39,8 @@ use crate::{
 
 /// So long that no request is late because a machine is busy; tests of the deadline have one of their own.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// What a busy machine may add to a deadline: less than the minute for which a call hangs, and more than anything else takes.
+/// What a busy machine may add to a deadline: less than the minute for which a call hangs, and more than
+/// anything else takes.
 const GRACE: Duration = Duration::from_secs(30);
 /// How many sessions serve requests.
 const SESSIONS: u64 = 4;

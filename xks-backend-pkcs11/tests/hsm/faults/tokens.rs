@@ -25,8 +25,8 @@ fn on_other(config: Config) -> Config {
     config.slot(SlotSelector::TokenLabel(OTHER.into()))
 }
 
-/// SoftHSM2 says nothing of a token for a moment while another process writes to it. As long as its sessions work, no
-/// request fails because of that, and nothing is opened again.
+/// SoftHSM2 says nothing of a token for a moment while another process writes to it. As long as its sessions
+/// work, no request fails because of that, and nothing is opened again.
 #[test]
 fn one_that_is_not_to_be_seen_for_a_moment() {
     own_process("faults::tokens::one_that_is_not_to_be_seen_for_a_moment", |hsm| {
@@ -77,8 +77,8 @@ fn one_that_is_not_to_be_seen_any_more() {
     });
 }
 
-/// A token of two is away, and is back for whoever initializes the module anew: that is done in the end. The other
-/// token's requests wait for it, and none of them fails.
+/// A token of two is away, and is back for whoever initializes the module anew: that is done in the end. The
+/// other token's requests wait for it, and none of them fails.
 #[test]
 fn one_of_two_that_is_back_unseen() {
     own_process("faults::tokens::one_of_two_that_is_back_unseen", |hsm| {
@@ -111,7 +111,8 @@ fn one_of_two_that_is_back_unseen() {
     });
 }
 
-/// The same with a token of SoftHSM2's that is moved away and back, and one that is made while the other is served.
+/// The same with a token of SoftHSM2's that is moved away and back, and one that is made while the other is
+/// served.
 #[test]
 fn one_of_two_that_is_moved_away() {
     own_process("faults::tokens::one_of_two_that_is_moved_away", |hsm| {
@@ -144,8 +145,8 @@ fn one_of_two_that_is_moved_away() {
     });
 }
 
-/// Another token with the label of the one that was served need not have its keys: it is refused, and sees no PIN. The
-/// one before is taken again when it is back.
+/// Another token with the label of the one that was served need not have its keys: it is refused, and sees no
+/// PIN. The one before is taken again when it is back.
 #[test]
 fn another_with_the_same_label() {
     own_process("faults::tokens::another_with_the_same_label", |hsm| {

@@ -129,9 +129,9 @@ impl Attendant {
         }
     }
 
-    /// The known-answer test: two encryptions and a decryption of each, so that the IVs are made, and made
-    /// anew (ENC-6), and that what comes back is what went in. Without a key, what else a request needs of
-    /// the token.
+    /// The known-answer test: two encryptions and a decryption of each. It shows that IVs are made, that they
+    /// differ (ENC-6), and that what comes back is what went in. Without a key, it asks what else a request
+    /// needs of the token.
     pub(super) fn test(&mut self, access: &Access<'_>, slot: ck::CK_SLOT_ID) -> Result<Checkup, Setback> {
         let token = Arc::clone(&self.token);
         token.outcomes.begin_test();

@@ -267,7 +267,7 @@ impl Attendant {
         let is_due = |last: Instant| last.elapsed() >= self.token.config.health_interval;
         if !is_first && self.began_anew.is_none_or(is_due) {
             self.began_anew = Some(Instant::now());
-            tracing::error!(token = self.token.name(), "{problem}: the module is initialized anew");
+            tracing::error!(token = self.token.name(), "{problem}: the module is reinitialized");
             self.token.disconnected(problem);
             self.recover();
         } else {

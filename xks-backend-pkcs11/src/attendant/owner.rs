@@ -129,7 +129,7 @@ impl Process {
         None
     }
 
-    /// One that nobody takes for another.
+    /// A process that equals no other.
     fn unknown() -> Self {
         let mut boot = [0; 16];
         // Where there are no random bytes, keys of other processes are left alone all the same: the ids
@@ -181,7 +181,7 @@ mod tests {
         }
     }
 
-    /// Nobody is taken for dead who is only out of sight.
+    /// A process that cannot be seen from here does not count as ended.
     #[test]
     #[cfg(target_os = "linux")]
     fn only_what_can_be_seen_has_ended() {

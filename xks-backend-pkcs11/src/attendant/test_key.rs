@@ -141,7 +141,7 @@ impl Attendant {
         })
     }
 
-    /// A key that was left on the token: by this backend, before the module was initialized anew; or by a
+    /// A key that was left on the token: by this backend, before the module was reinitialized; or by a
     /// process of which nothing is known, and which may use it still. Those of processes that have ended are
     /// destroyed.
     fn key_left(

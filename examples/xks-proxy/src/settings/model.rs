@@ -96,7 +96,7 @@ pub(crate) struct HealthSettings {
     pub(crate) liveness_path: String,
     pub(crate) ready_when: ReadyWhen,
     pub(crate) interval: Duration,
-    /// For how long no call of a module may return before liveness fails; none for ever.
+    /// For how long no call of a module may return before liveness fails; `None`: liveness never fails.
     pub(crate) hang_timeout: Option<Duration>,
 }
 

@@ -200,7 +200,7 @@ fn the_watchdog_hears_nothing_more() {
     wait_until("it is fed", || fed() > 0);
     shim.hang(Functions::ALL, When::always());
     wait_until("liveness ends", || {
-        fed(); // for whoever feeds waits when nobody takes it
+        fed(); // the server blocks when its messages are not read
         liveness(&server).0 == 503
     });
     // What was on its way.

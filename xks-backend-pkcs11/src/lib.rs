@@ -47,9 +47,9 @@
 //!   request.
 //! * **A failing device**: requests are refused at once (`Unavailable`), so that a [`Fleet`](xks_core::Fleet) can ask
 //!   another HSM, and the module is initialized anew until the token works; never while a call is in it. A module that
-//! another component of the process has initialized is left initialized; one that other tokens work in is
-//! reinitialized only when the token has stayed away for ten [intervals](Config::recovery_interval), then
-//! each time after twice as long, once an hour at most, and the other tokens' requests wait for that.
+//!   another component of the process has initialized is left initialized; one that other tokens work in is
+//!   reinitialized only when the token has stayed away for ten [intervals](Config::recovery_interval), then
+//!   each time after twice as long, once an hour at most, and the other tokens' requests wait for that.
 //! * **Another token in its place**, of another serial number, is refused and sent no PIN
 //!   ([`OpenError::AnotherToken`]), unless [`Config::token_may_change`] says otherwise. A token that is not
 //!   listed for a moment, while its sessions work, is not taken for absent.

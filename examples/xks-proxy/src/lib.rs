@@ -67,9 +67,8 @@ pub use crate::reading::{Reading, read_settings};
 /// The exit status when the program fails otherwise; another start may go well.
 pub(crate) const FAILURE: u8 = 1;
 /// The exit status when the settings are wrong, or when what they say can never be served: a token without
-/// AES-GCM, a vendor that is not the module's. Whoever starts the program again by itself should not do so
-/// then, and not when a token refuses its PIN either, for HSMs lock. They are `EX_CONFIG` and `EX_NOPERM` of
-/// `sysexits.h`.
+/// AES-GCM, a vendor that is not the module's. A service manager should not start the program again then, nor
+/// when a token refuses its PIN, since HSMs lock. They are `EX_CONFIG` and `EX_NOPERM` of `sysexits.h`.
 pub(crate) const WRONG_SETTINGS: u8 = 78;
 pub(crate) const PIN_REFUSED: u8 = 77;
 

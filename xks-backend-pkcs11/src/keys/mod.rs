@@ -37,7 +37,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Miss {
     Absent,
-    /// Nobody is logged in, so that private keys are not to be seen.
+    /// No user is logged in, so private keys are not visible.
     Hidden,
     Several(Vec<Identity>),
     IsTestKey,

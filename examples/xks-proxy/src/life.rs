@@ -110,6 +110,7 @@ async fn live(
     // Before anything that a signal must not end half done.
     let mut stop = Stop::catch().context("cannot catch signals")?;
     let hangup = Hangup::catch().context("cannot catch signals")?;
+    log.reopen_files_at_hangup().context("cannot catch signals")?;
     let health = Arc::new(Health::new(settings.health.clone()));
     let metrics = Arc::new(Metrics::new(log.lost_lines()));
     let most = process::raise_descriptor_limit(settings.server.max_connections);

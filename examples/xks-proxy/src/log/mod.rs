@@ -1,28 +1,36 @@
 //! The log: for people or for programs, to a stream and to files that change with the time.
 //!
-//! Lines go through a queue to a thread that writes, so that a disk or a reader that hangs never holds up a request. What
-//! finds the queue full, or cannot be written, is lost, and counted.
+//! Each output has a queue and a thread that writes, so that a disk or a reader that hangs never holds up a
+//! request, nor another output. What finds the queue full, or cannot be written, is lost, and counted.
 
+mod file;
 mod json;
 mod queue;
+mod stream;
 
 use std::{
     env,
     io::{self, IsTerminal as _, Write},
+    os::fd::AsFd,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
-use tracing_appender::rolling::{RollingFileAppender, Rotation as Rolling};
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry, fmt::MakeWriter, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+    EnvFilter, Layer, Registry, filter::filter_fn, fmt::MakeWriter, layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
 };
 
-use self::{json::Json, queue::Queue};
-use crate::settings::{AuditLevel, LogFile, LogFormat, LogOutput, LogSettings, Rotation};
+use self::{file::Files, json::Json, queue::Queue, stream::Stream};
+use crate::settings::{AuditLevel, LogFormat, LogOutput, LogSettings};
 
 /// What the core's audit records are logged under.
 const AUDIT_TARGET: &str = "xks::audit";
+
+/// How long the end waits for outputs that hang.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Writes what is left when it is dropped.
 #[derive(Default)]
@@ -38,17 +46,25 @@ impl Log {
         match settings.output {
             LogOutput::Stderr => {
                 let has_colours = io::stderr().is_terminal();
-                layers.push(layer(settings.format, has_colours, log.queue(io::stderr())?));
+                let stderr = log.stream("stderr", &io::stderr())?;
+                layers.push(layer(settings.format, has_colours, stderr));
             }
             LogOutput::Stdout => {
                 let has_colours = io::stdout().is_terminal();
-                layers.push(layer(settings.format, has_colours, log.queue(io::stdout())?));
+                let stdout = log.stream("stdout", &io::stdout())?;
+                layers.push(layer(settings.format, has_colours, stdout));
+            }
+            // Of trouble with the files, which they cannot tell themselves.
+            LogOutput::None if settings.file.is_some() => {
+                let trouble = filter_fn(|event| event.target().starts_with(module_path!()));
+                let layer = layer(settings.format, false, log.stream("stderr", &io::stderr())?);
+                layers.push(layer.with_filter(trouble).boxed());
             }
             LogOutput::None => {}
         }
         if let Some(file) = &settings.file {
-            let files = files(file)?;
-            layers.push(layer(settings.format, false, log.queue(files)?));
+            let files = log.queue("file", Files::open(file)?)?;
+            layers.push(layer(settings.format, false, files));
         }
         tracing_subscriber::registry()
             .with(layers.with_filter(filter(settings)?))
@@ -58,7 +74,21 @@ impl Log {
             let place = panic.location().map_or_else(String::new, ToString::to_string);
             tracing::error!(place, "a panic: this is a defect, please report it");
         }));
+        log.queues.iter().for_each(Queue::look_after_output);
         Ok(log)
+    }
+
+    /// Within a runtime: at each SIGHUP, log files that were renamed or deleted are made again, whatever
+    /// keeps the settings from being read.
+    pub(crate) fn reopen_files_at_hangup(&self) -> io::Result<()> {
+        let mut hangup = signal(SignalKind::hangup())?;
+        let queues = self.queues.clone();
+        tokio::spawn(async move {
+            while hangup.recv().await.is_some() {
+                queues.iter().for_each(Queue::look_after_output);
+            }
+        });
+        Ok(())
     }
 
     /// Counts the lines that were lost so far.
@@ -67,8 +97,13 @@ impl Log {
         Arc::new(move || queues.iter().map(Queue::lost).sum())
     }
 
-    fn queue(&mut self, writer: impl Write + Send + 'static) -> anyhow::Result<Queue> {
-        let queue = Queue::to(writer).context("no thread for the log")?;
+    fn stream(&mut self, output: &'static str, stream: &impl AsFd) -> anyhow::Result<Queue> {
+        let stream = Stream::to(stream).with_context(|| format!("cannot log to {output}"))?;
+        self.queue(output, stream)
+    }
+
+    fn queue(&mut self, output: &'static str, writer: impl Write + Send + 'static) -> anyhow::Result<Queue> {
+        let queue = Queue::to(output, writer).context("no thread for the log")?;
         self.queues.push(queue.clone());
         Ok(queue)
     }
@@ -77,6 +112,8 @@ impl Log {
 impl Drop for Log {
     fn drop(&mut self) {
         self.queues.iter().for_each(Queue::close);
+        let end = Instant::now() + PATIENCE;
+        self.queues.iter().for_each(|queue| queue.wait_for_end(end));
     }
 }
 
@@ -110,20 +147,4 @@ fn filter(settings: &LogSettings) -> anyhow::Result<EnvFilter> {
         AuditLevel::Off => "off",
     };
     Ok(filter.add_directive(format!("{AUDIT_TARGET}={level}").parse()?))
-}
-
-fn files(settings: &LogFile) -> anyhow::Result<RollingFileAppender> {
-    let mut builder = RollingFileAppender::builder()
-        .rotation(match settings.rotation {
-            Rotation::Minutely => Rolling::MINUTELY,
-            Rotation::Hourly => Rolling::HOURLY,
-            Rotation::Daily => Rolling::DAILY,
-            Rotation::Never => Rolling::NEVER,
-        })
-        .filename_prefix(&settings.prefix);
-    if let Some(keep) = settings.keep {
-        builder = builder.max_log_files(keep);
-    }
-    let files = builder.build(&settings.directory);
-    files.with_context(|| format!("cannot write log files in {}", settings.directory.display()))
 }

@@ -5,7 +5,6 @@
 
 use std::{
     io::{self, Write},
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -22,16 +21,15 @@ const LIMIT: usize = 16 << 20;
 /// How long lines are gathered.
 const GATHERING: Duration = Duration::from_millis(10);
 
-/// How long the end waits for a writer that hangs.
-const PATIENCE: Duration = Duration::from_secs(1);
-
 /// The way in. Clones lead to the same thread.
 #[derive(Clone)]
 pub(super) struct Queue(Arc<Shared>);
 
 struct Shared {
+    /// What the thread writes to, for messages.
+    output: &'static str,
     state: Mutex<State>,
-    /// There are lines, or it is the end.
+    /// There are lines, or the writer is to look after its output, or it is the end.
     filled: Condvar,
     /// The thread has written all and ended.
     emptied: Condvar,
@@ -40,17 +38,18 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// Whole lines, and how many.
+    /// Whole lines.
     lines: Vec<u8>,
-    count: u64,
+    has_to_look: bool,
     is_closed: bool,
     has_ended: bool,
 }
 
 impl Queue {
-    /// Begins a thread that writes whole lines.
-    pub(super) fn to(mut writer: impl Write + Send + 'static) -> io::Result<Self> {
+    /// Begins a thread that writes whole lines, and flushes them. `output` names what it writes to.
+    pub(super) fn to(output: &'static str, mut writer: impl Write + Send + 'static) -> io::Result<Self> {
         let shared = Arc::new(Shared {
+            output,
             state: Mutex::default(),
             filled: Condvar::new(),
             emptied: Condvar::new(),
@@ -71,12 +70,21 @@ impl Queue {
         self.0.lost.load(Ordering::Relaxed)
     }
 
-    /// Writes what is there, takes no more, and waits for that, but not for ever.
-    pub(super) fn close(&self) {
-        let mut state = self.0.state();
-        state.is_closed = true;
+    /// Has the writer flush, with lines or without.
+    pub(super) fn look_after_output(&self) {
+        self.0.state().has_to_look = true;
         self.0.filled.notify_all();
-        let end = Instant::now() + PATIENCE;
+    }
+
+    /// Takes no more lines. What is there is written.
+    pub(super) fn close(&self) {
+        self.0.state().is_closed = true;
+        self.0.filled.notify_all();
+    }
+
+    /// Waits until all is written after [`close`](Self::close), but no longer than until `end`.
+    pub(super) fn wait_for_end(&self, end: Instant) {
+        let mut state = self.0.state();
         while !state.has_ended {
             let patience = end.saturating_duration_since(Instant::now());
             if patience.is_zero() {
@@ -96,7 +104,6 @@ impl Queue {
         }
         let was_empty = state.lines.is_empty();
         state.lines.extend_from_slice(line);
-        state.count += 1;
         drop(state);
         if was_empty {
             self.0.filled.notify_one();
@@ -111,23 +118,38 @@ impl Shared {
 
     fn write_all_to(&self, writer: &mut impl Write) {
         let mut lines = Vec::new();
-        while let Some(count) = self.take(&mut lines) {
-            // What changes the file with the time panics when it can neither do so nor complain.
-            let write = AssertUnwindSafe(|| writer.write_all(&lines).and_then(|()| writer.flush()));
-            let written = catch_unwind(write).unwrap_or_else(|_| Err(io::Error::other("the file cannot be changed")));
-            if let Err(error) = written
-                && self.lost.fetch_add(count, Ordering::Relaxed) == 0
-            {
-                let _ = writeln!(io::stderr(), "xks-proxy: lines of the log are lost: {error}");
+        let mut lost = 0;
+        while self.take(&mut lines) {
+            let mut rest = &*lines;
+            match write_all(writer, &mut rest) {
+                Ok(()) if lost > 0 => {
+                    tracing::warn!(
+                        log_output = self.output,
+                        log_lines_lost = lost,
+                        "the log is written again"
+                    );
+                    lost = 0;
+                }
+                Ok(()) => {}
+                // It is logged, not written to standard error from here: that may be what hangs.
+                Err(error) => {
+                    if lost == 0 {
+                        tracing::error!(log_output = self.output, "lines of the log are lost: {error}");
+                    }
+                    let count = rest.iter().filter(|byte| **byte == b'\n').count() as u64;
+                    lost += count;
+                    self.lost.fetch_add(count, Ordering::Relaxed);
+                }
             }
         }
     }
 
-    /// Waits for lines, and a moment for more, and takes them all; none at the end.
-    fn take(&self, lines: &mut Vec<u8>) -> Option<u64> {
+    /// Waits for lines, and a moment for more, and takes them all; or for the time to look after the output.
+    /// At the end there is nothing.
+    fn take(&self, lines: &mut Vec<u8>) -> bool {
         lines.clear();
         let mut state = self.state();
-        while state.lines.is_empty() && !state.is_closed {
+        while state.lines.is_empty() && !state.has_to_look && !state.is_closed {
             state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         if !state.is_closed {
@@ -136,9 +158,21 @@ impl Shared {
             state = self.state();
         }
         std::mem::swap(&mut state.lines, lines);
-        let count = std::mem::take(&mut state.count);
-        (count > 0).then_some(count)
+        std::mem::take(&mut state.has_to_look) || !lines.is_empty()
     }
+}
+
+/// What could not be written is in `lines` afterwards.
+fn write_all(writer: &mut impl Write, lines: &mut &[u8]) -> io::Result<()> {
+    while !lines.is_empty() {
+        match writer.write(lines) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => *lines = lines.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    writer.flush()
 }
 
 /// A line comes in one piece.
@@ -167,6 +201,13 @@ mod tests {
 
     use super::*;
 
+    impl Queue {
+        fn end(&self) {
+            self.close();
+            self.wait_for_end(Instant::now() + Duration::from_secs(1));
+        }
+    }
+
     /// Sends on each piece that is written; fails or hangs when told to.
     struct Pieces(mpsc::Sender<String>, Option<mpsc::Receiver<io::Result<()>>>);
 
@@ -187,12 +228,12 @@ mod tests {
     #[test]
     fn all_lines_arrive_in_their_order_and_few_pieces() {
         let (to, pieces) = mpsc::channel();
-        let queue = Queue::to(Pieces(to, None)).unwrap();
+        let queue = Queue::to("a test", Pieces(to, None)).unwrap();
         let expected: String = (0..1000).map(|number| format!("line {number}\n")).collect();
         for line in expected.split_inclusive('\n') {
             write!(queue.clone(), "{line}").unwrap();
         }
-        queue.close();
+        queue.end();
         assert_eq!(queue.lost(), 0);
         let pieces: Vec<_> = pieces.iter().collect();
         assert_eq!(pieces.concat(), expected);
@@ -205,20 +246,20 @@ mod tests {
     #[test]
     fn what_is_lost_is_counted_and_nobody_waits() {
         let ((to, pieces), (tell, told)) = (mpsc::channel(), mpsc::channel());
-        let queue = Queue::to(Pieces(to, Some(told))).unwrap();
+        let queue = Queue::to("a test", Pieces(to, Some(told))).unwrap();
         queue.clone().write_all(b"one\n").unwrap();
         tell.send(Err(io::Error::other("full"))).unwrap();
         while queue.lost() == 0 {
             thread::yield_now();
         }
         // It hangs with the next piece, and then there is no room for all.
-        let line = vec![b'x'; LIMIT / 8];
+        let line = [vec![b'x'; LIMIT / 8 - 1], vec![b'\n']].concat();
         for _ in 0..20 {
             queue.clone().write_all(&line).unwrap();
             thread::sleep(GATHERING);
         }
         assert!((3..20).contains(&queue.lost()), "{}", queue.lost());
-        queue.close(); // not for ever
+        queue.end(); // within a second
         drop(tell);
         assert!(pieces.recv().unwrap().starts_with("xxx"));
     }

@@ -23,6 +23,7 @@ mod idle;
 mod lifecycle;
 mod limits;
 mod log;
+mod log_files;
 mod metrics;
 mod module;
 mod moments;

@@ -155,7 +155,13 @@ pub(super) fn log(mut table: Table<'_, '_>) -> LogSettings {
         let prefix = table.text("prefix");
         shared::check_file_prefix(table.source, prefix.as_ref());
         let rotation = table.one_of("rotation", &rotations).unwrap_or(Rotation::Daily);
-        let keep = table.number("keep", 2..=100_000); // of one, a restart would leave none
+        let keep = table.number("keep", 1..=100_000);
+        if rotation == Rotation::Never && keep.is_some() {
+            table.source.warn(
+                table.span.clone(),
+                "`keep`: without rotation there is one file, and nothing to delete",
+            );
+        }
         Some(LogFile {
             directory: table.needed("directory", directory)?.value,
             prefix: prefix.map_or_else(|| "xks-proxy.log".to_owned(), |prefix| prefix.value),

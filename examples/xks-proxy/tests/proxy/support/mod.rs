@@ -1,6 +1,7 @@
 //! What the tests share: the running program, those who call it, and what it is told.
 
 mod client;
+mod clock;
 mod curl;
 mod demo;
 mod folder;
@@ -25,6 +26,7 @@ use serde_json::{Value, json};
 
 pub(crate) use self::{
     client::{Answer, Connection, Failure, Http, Target},
+    clock::Clock,
     curl::{Curl, fetch, run},
     demo::Demo,
     folder::Folder,

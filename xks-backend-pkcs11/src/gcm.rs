@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The length of a tag, in bytes.
-const TAG: usize = 16;
+pub(crate) const TAG: usize = 16;
 /// The length of an IV that is ours to choose, in bytes.
 const IV: usize = 12;
 /// How many IVs are fetched from the token at once, so that an HSM at the end of a network is asked once in a while.

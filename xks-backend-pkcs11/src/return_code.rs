@@ -57,8 +57,8 @@ pub enum Verdict {
     SearchAgain,
     /// The module or its device is unwell: try once more on another session, and count it towards recovery.
     Unwell,
-    /// A wrong tag or a failing module. What is known of the vendor decides; else a canary, which is an encrypt and a
-    /// decrypt with the same key right after: if it succeeds, the ciphertext is invalid; if not, the module is unwell.
+    /// A wrong tag or a failing module: a wrong tag has some code or other in many modules, and in some the code that
+    /// they have for everything. What is known of the vendor decides; else further attempts and known-answer tests do.
     Ambiguous,
 }
 
@@ -139,9 +139,6 @@ impl ReturnCode {
                 | ckr::CKR_DATA_LEN_RANGE
                 | ckr::CKR_AEAD_DECRYPT_FAILED,
             ) => Verdict::Fail(BackendErrorKind::InvalidCiphertext),
-            // A wrong tag is GENERAL_ERROR to SoftHSM2, and reportedly FUNCTION_FAILED to nShield.
-            (Decrypt, ckr::CKR_GENERAL_ERROR | ckr::CKR_FUNCTION_FAILED) => Verdict::Ambiguous,
-
             (_, ckr::CKR_KEY_HANDLE_INVALID | ckr::CKR_OBJECT_HANDLE_INVALID)
             // kryoptic, when another process has deleted the key.
             | (EncryptInit | DecryptInit | Attributes, ckr::CKR_GENERAL_ERROR) => Verdict::SearchAgain,
@@ -163,6 +160,10 @@ impl ReturnCode {
                 Verdict::Fail(BackendErrorKind::Throttled)
             }
 
+            // A wrong tag is GENERAL_ERROR to SoftHSM2, FUNCTION_FAILED to nShield and DEVICE_ERROR to Vault's library
+            // (both reported), and may be any other code to others.
+            (Decrypt, _) => Verdict::Ambiguous,
+
             (
                 _,
                 ckr::CKR_DEVICE_ERROR
@@ -177,7 +178,35 @@ impl ReturnCode {
                 | ckr::CKR_FUNCTION_FAILED,
             ) => Verdict::Unwell,
 
-            _ => Verdict::Fail(BackendErrorKind::Other),
+            // The module works, and refuses what it was asked for: it will at the next attempt too.
+            (
+                _,
+                ckr::CKR_DATA_INVALID
+                | ckr::CKR_DATA_LEN_RANGE
+                | ckr::CKR_ATTRIBUTE_READ_ONLY
+                | ckr::CKR_ATTRIBUTE_SENSITIVE
+                | ckr::CKR_ATTRIBUTE_TYPE_INVALID
+                | ckr::CKR_ATTRIBUTE_VALUE_INVALID
+                | ckr::CKR_TEMPLATE_INCOMPLETE
+                | ckr::CKR_TEMPLATE_INCONSISTENT
+                | ckr::CKR_FUNCTION_NOT_SUPPORTED
+                | ckr::CKR_MECHANISM_INVALID
+                | ckr::CKR_MECHANISM_PARAM_INVALID
+                | ckr::CKR_KEY_FUNCTION_NOT_PERMITTED
+                | ckr::CKR_KEY_TYPE_INCONSISTENT
+                | ckr::CKR_KEY_SIZE_RANGE
+                | ckr::CKR_ACTION_PROHIBITED
+                | ckr::CKR_RANDOM_NO_RNG
+                | ckr::CKR_SESSION_READ_ONLY
+                | ckr::CKR_TOKEN_WRITE_PROTECTED,
+            ) => Verdict::Fail(BackendErrorKind::Other),
+
+            // A parameter of the client's, such as an IV of 16 bytes, that some modules refuse in their own way.
+            (DecryptInit, _) => Verdict::Ambiguous,
+
+            // Codes that vendors add, and codes that mean nothing here: after an HSM's restart some modules answer one of
+            // these to everything until they are initialized again.
+            _ => Verdict::Unwell,
         }
     }
 
@@ -308,11 +337,14 @@ mod tests {
             0x42,
         ];
         assert_verdict(&[Decrypt], &codes, Verdict::Fail(BackendErrorKind::InvalidCiphertext));
-        assert_verdict(
-            &[Decrypt],
-            &[CKR_GENERAL_ERROR, CKR_FUNCTION_FAILED],
-            Verdict::Ambiguous,
-        );
+        let codes = [
+            CKR_GENERAL_ERROR,
+            CKR_FUNCTION_FAILED,
+            CKR_DEVICE_ERROR,
+            CKR_TOKEN_NOT_PRESENT,
+            CKR_SIGNATURE_INVALID,
+        ];
+        assert_verdict(&[Decrypt], &codes, Verdict::Ambiguous);
     }
 
     #[test]
@@ -352,7 +384,8 @@ mod tests {
             CKR_HOST_MEMORY,
             CKR_SLOT_ID_INVALID,
         ];
-        assert_verdict(&PHASES, &codes, Verdict::Unwell);
+        let but_decrypt = &PHASES[..12];
+        assert_verdict(but_decrypt, &codes, Verdict::Unwell);
         let codes = [CKR_GENERAL_ERROR, CKR_FUNCTION_FAILED];
         assert_verdict(&[OpenSession, Login, Find, Random, Encrypt], &codes, Verdict::Unwell);
         for verdict in [
@@ -378,16 +411,41 @@ mod tests {
         assert_verdict(&[Login], &[CKR_USER_PIN_NOT_INITIALIZED], Verdict::Unwell);
     }
 
+    /// What is in no table is suspected like a device error: tried on another session, and counted towards recovery.
     #[test]
-    fn other_codes_fail_at_once() {
+    fn unknown_codes_are_suspected_like_device_errors() {
+        let others: Vec<_> = PHASES
+            .into_iter()
+            .filter(|phase| !matches!(phase, Decrypt | DecryptInit))
+            .collect();
         let codes = [
             CKR_ARGUMENTS_BAD,
             CKR_BUFFER_TOO_SMALL,
+            CKR_FUNCTION_CANCELED,
+            0xC0,
+            0x0bad,
             CKR_VENDOR_DEFINED,
-            CKR_VENDOR_DEFINED + 7,
+            CKR_VENDOR_DEFINED + 0x384,
             CK_RV::MAX,
         ];
-        assert_verdict(&PHASES, &codes, Verdict::Fail(BackendErrorKind::Other));
+        assert_verdict(&others, &codes, Verdict::Unwell);
+        assert_verdict(&[Decrypt, DecryptInit], &codes, Verdict::Ambiguous);
+    }
+
+    #[test]
+    fn what_a_module_refuses_fails_at_once() {
+        let codes = [
+            CKR_ATTRIBUTE_SENSITIVE,
+            CKR_TEMPLATE_INCONSISTENT,
+            CKR_FUNCTION_NOT_SUPPORTED,
+        ];
+        let phases = [Find, Attributes, Generate, Random, EncryptInit, Encrypt, DecryptInit];
+        assert_verdict(&phases, &codes, Verdict::Fail(BackendErrorKind::Other));
+        assert_verdict(
+            &[Encrypt],
+            &[CKR_DATA_LEN_RANGE],
+            Verdict::Fail(BackendErrorKind::Other),
+        );
     }
 
     #[test]

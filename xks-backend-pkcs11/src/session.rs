@@ -18,6 +18,8 @@ pub(crate) struct Session {
     pub(crate) random: Vec<u8>,
     /// The keys that it knows, by the handles that are theirs in it.
     pub(crate) held: Held,
+    /// Decryptions that failed in a row, with a code that does not tell whether it was the ciphertext.
+    failures: u32,
     generation: u64,
 }
 
@@ -27,6 +29,7 @@ impl Session {
             handle,
             random: Vec::new(),
             held: Held::default(),
+            failures: 0,
             generation,
         }
     }
@@ -75,6 +78,25 @@ impl Place {
         session
             .filter(|session| session.generation == access.generation())
             .map(|session| session.handle)
+    }
+
+    /// An operation on the session has succeeded.
+    pub(crate) fn note_success(&mut self) {
+        if let Some(session) = &mut self.session {
+            session.failures = 0;
+        }
+    }
+
+    /// A decryption on the session has failed, with a code that does not tell whether it was the ciphertext.
+    pub(crate) fn note_failure(&mut self) {
+        if let Some(session) = &mut self.session {
+            session.failures += 1;
+        }
+    }
+
+    /// How many decryptions have failed so, in a row.
+    pub(crate) fn failures(&self) -> u32 {
+        self.session.as_ref().map_or(0, |session| session.failures)
     }
 
     pub(crate) const fn is_empty(&self) -> bool {

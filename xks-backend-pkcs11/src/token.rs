@@ -25,6 +25,7 @@ use crate::{
     pin::Pin,
     raw::TokenInfo,
     return_code::Verdict,
+    track_record::TrackRecord,
 };
 
 /// After how many failures of the device in a row, without a success in between, the token is tested. One alone may be
@@ -69,8 +70,8 @@ pub(crate) struct Token {
     iv_fault: OnceLock<&'static str>,
     /// Failures of the device since the last request that succeeded, or since the token was connected.
     unwell: AtomicU32,
-    /// All failures that are not a ciphertext's, since the start.
-    troubles: AtomicU64,
+    /// What known-answer tests and device errors say of it.
+    pub(crate) record: TrackRecord,
     /// A request has succeeded since this was last asked.
     is_proved: AtomicBool,
     /// What the last failure of the device was.
@@ -106,7 +107,7 @@ impl Token {
             pin_refused: Mutex::default(),
             iv_fault: OnceLock::new(),
             unwell: AtomicU32::new(0),
-            troubles: AtomicU64::new(0),
+            record: TrackRecord::new(),
             is_proved: AtomicBool::new(false),
             last_failure: Mutex::default(),
         }
@@ -344,19 +345,14 @@ impl Token {
         format!("requests fail{last}, although the test of the token succeeds")
     }
 
-    /// How often the device has failed, for whomever. While this grows, no failure is taken for a ciphertext's.
-    pub(crate) fn troubles(&self) -> u64 {
-        self.troubles.load(Ordering::Relaxed)
-    }
-
     /// Counts a failure that need not be the device's: nothing is tested because of it.
-    pub(crate) fn note_trouble(&self) {
-        self.troubles.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn note_device_error(&self) {
+        self.record.note_device_error(Instant::now());
     }
 
     /// Counts a failure of the device, and has the token tested when there are several in a row.
     pub(crate) fn note_unwell(&self, error: &CallError) {
-        self.note_trouble();
+        self.note_device_error();
         *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(*error);
         let count = self.unwell.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         tracing::debug!(%error, count, "the device failed");

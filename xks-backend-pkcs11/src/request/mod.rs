@@ -1,8 +1,8 @@
 //! The way of a request through a token: a session, the key, the call; and what is tried again when a call fails.
 
-mod canary;
 mod holding;
 mod search;
+mod suspect;
 
 use std::time::Instant;
 
@@ -13,6 +13,7 @@ use xks_core::{
 
 use self::holding::Wanted;
 pub(crate) use self::search::Search;
+use self::suspect::Ciphertext;
 use crate::{
     error::CallError,
     gcm::{self, Setback},
@@ -38,7 +39,8 @@ impl Token {
         }
         let sealed = self.with_key(place, id, deadline, Some(KeyUsage::Encrypt), |module, session, key| {
             self.ivs.seal(module, session, key.handle, aad.as_bytes(), plaintext)
-        })?;
+        });
+        let sealed = sealed.map_err(Failed::into_error)?;
         Ok(Encrypted::new(sealed.ciphertext, sealed.iv, sealed.tag, aad))
     }
 
@@ -68,8 +70,28 @@ impl Token {
         aad: &[u8],
         ciphertext_and_tag: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, BackendError> {
+        let ciphertext = Ciphertext {
+            iv,
+            aad,
+            both: ciphertext_and_tag,
+        };
+        self.open(place, id, deadline, ciphertext)
+            .or_else(|failed| match failed {
+                Failed::With(error) => Err(error),
+                Failed::Suspected(error) => self.settle(place, id, deadline, ciphertext, error),
+            })
+    }
+
+    fn open(
+        &self,
+        place: &mut Place,
+        id: &KeyId,
+        deadline: Instant,
+        ciphertext: Ciphertext<'_>,
+    ) -> Result<Zeroizing<Vec<u8>>, Failed> {
+        let Ciphertext { iv, aad, both } = ciphertext;
         self.with_key(place, id, deadline, Some(KeyUsage::Decrypt), |module, session, key| {
-            gcm::open(module, session.handle, key.handle, iv, aad, ciphertext_and_tag)
+            gcm::open(module, session.handle, key.handle, iv, aad, both)
         })
     }
 
@@ -81,6 +103,7 @@ impl Token {
         deadline: Instant,
     ) -> Result<KeyMetadata, BackendError> {
         self.with_key(place, id, deadline, None, |_, _, held| Ok(held.key.metadata.clone()))
+            .map_err(Failed::into_error)
     }
 
     /// A key's metadata, if they are known and were read not too long ago.
@@ -104,18 +127,16 @@ impl Token {
         deadline: Instant,
         usage: Option<KeyUsage>,
         mut work: impl FnMut(&Access<'_>, &mut Session, &Holding) -> Result<T, Setback>,
-    ) -> Result<T, BackendError> {
-        let mut tried = Tried::after(self.troubles());
+    ) -> Result<T, Failed> {
+        let mut tried = Tried::default();
         loop {
             let mut used = None;
             let setback = match self.attempt(place, id, deadline, usage, &mut used, &mut work) {
                 Ok(done) => {
-                    if tried.ambiguous > 0 {
-                        self.note_trouble(); // for the ciphertext is a good one
-                    }
                     // Metadata may have come from the cache, which proves nothing.
                     if usage.is_some() {
                         self.note_well();
+                        place.note_success();
                     }
                     return Ok(done);
                 }
@@ -123,12 +144,24 @@ impl Token {
             };
             let error = self.failed_call(setback)?;
             let (verdict, key) = (self.config.quirks.verdict(&error), used.as_ref());
+            if verdict == Verdict::Ambiguous {
+                return Err(Failed::Suspected(error));
+            }
             if !self.mend(place, id, key, &error, verdict, &mut tried)? {
-                return Err(failure(verdict, &error));
+                // A remedy that has been tried is none: it may be the code that this module has for a wrong tag.
+                let is_remedied = matches!(
+                    verdict,
+                    Verdict::SearchAgain | Verdict::NewSession | Verdict::LogInAgain
+                );
+                return Err(match error.phase() {
+                    Phase::Decrypt if is_remedied => Failed::Suspected(error),
+                    _ => failure(verdict, &error).into(),
+                });
             }
             if Instant::now() >= deadline {
                 let detail = "a call failed, and there was no time for another attempt";
-                return Err(BackendError::new(BackendErrorKind::Timeout, detail).with_source(error));
+                let late = BackendError::new(BackendErrorKind::Timeout, detail).with_source(error);
+                return Err(late.into());
             }
         }
     }
@@ -234,10 +267,13 @@ impl Token {
                     self.keys.forget(id, &key.key);
                 }
                 if error.code().0 == ck::CKR_GENERAL_ERROR {
-                    self.note_trouble(); // it may be the device's
+                    self.note_device_error(); // perhaps
                 }
                 if tried.search.first() {
                     return Ok(true);
+                }
+                if error.phase() == Phase::Decrypt {
+                    return Ok(false);
                 }
                 // The key was found, and its new handle is no better.
                 self.note_unwell(error);
@@ -255,12 +291,11 @@ impl Token {
                 self.note_unwell(error);
                 Ok(tried.unwell.first())
             }
-            Verdict::Ambiguous => self.settle(place, id, key, error, tried),
             Verdict::Misconfigured => {
                 self.bell.ring();
                 Ok(false)
             }
-            Verdict::Done | Verdict::Fail(_) | Verdict::PinRefused => Ok(false),
+            Verdict::Done | Verdict::Fail(_) | Verdict::PinRefused | Verdict::Ambiguous => Ok(false),
         }
     }
 
@@ -306,18 +341,27 @@ struct Tried {
     session: Once,
     login: Once,
     unwell: Once,
-    /// How often a failure was ambiguous, and the token well right after.
-    ambiguous: u32,
-    /// The troubles of the token when the request began.
-    troubles: u64,
 }
 
-impl Tried {
-    fn after(troubles: u64) -> Self {
-        Self {
-            troubles,
-            ..Self::default()
+/// What a request comes to when nothing mends it.
+enum Failed {
+    With(BackendError),
+    /// It may be the ciphertext, or the device.
+    Suspected(CallError),
+}
+
+impl Failed {
+    fn into_error(self) -> BackendError {
+        match self {
+            Self::With(error) => error,
+            Self::Suspected(error) => failure(Verdict::Unwell, &error),
         }
+    }
+}
+
+impl From<BackendError> for Failed {
+    fn from(error: BackendError) -> Self {
+        Self::With(error)
     }
 }
 

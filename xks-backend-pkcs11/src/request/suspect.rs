@@ -28,10 +28,11 @@ use crate::{
     track_record::{CALLS_PER_SECOND, Seen},
 };
 
-/// How many calls each step takes: an operation, an encryption with new random bytes for IVs, another session.
+/// How many calls each step takes: an operation, an encryption with new random bytes for IVs, another session, in which
+/// the key has to be recognized.
 const OPERATION: u32 = 2;
 const ENCRYPTION: u32 = 3;
-const SESSION: u32 = 2;
+const SESSION: u32 = 4;
 
 /// A session that has shown nothing but failures for so many decryptions is replaced: it may be what fails.
 const MOST_ON_A_SESSION: u32 = 64;

@@ -77,7 +77,7 @@ fn that_clients_send_as_a_session_goes() {
                     wrong.push((function.name(), after, kind));
                 }
                 if shim.counters().injected == before {
-                    assert!(after > 2, "for the request and for the question, three times each");
+                    assert!(after > 0, "for the request, and for what tells whose fault it is");
                     break;
                 }
             }

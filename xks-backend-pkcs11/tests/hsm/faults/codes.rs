@@ -77,12 +77,14 @@ pub(super) const CODES: [CK_RV; 69] = [
 ];
 
 /// Those that tell of a device or a module that does not work.
-pub(super) const STORMS: [(CK_RV, &str); 5] = [
+pub(super) const STORMS: [(CK_RV, &str); 7] = [
     (CKR_DEVICE_ERROR, "CKR_DEVICE_ERROR"),
     (CKR_GENERAL_ERROR, "CKR_GENERAL_ERROR"),
     (CKR_FUNCTION_FAILED, "CKR_FUNCTION_FAILED"),
     (CKR_CRYPTOKI_NOT_INITIALIZED, "CKR_CRYPTOKI_NOT_INITIALIZED"),
     (CKR_TOKEN_NOT_PRESENT, "CKR_TOKEN_NOT_PRESENT"),
+    (CKR_VENDOR_DEFINED + 0x384, "a vendor's code"),
+    (CKR_ARGUMENTS_BAD, "CKR_ARGUMENTS_BAD"),
 ];
 
 /// What another session, another login or another search mends.

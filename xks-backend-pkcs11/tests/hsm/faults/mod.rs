@@ -18,6 +18,7 @@ mod removed;
 mod shared;
 mod storms;
 mod stuck;
+mod suspects;
 mod sweep;
 mod tokens;
 mod traffic;

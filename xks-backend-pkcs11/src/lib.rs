@@ -54,10 +54,11 @@
 //!   ([`OpenError::AnotherToken`]), unless [`Config::token_may_change`] says otherwise. A token that is not
 //!   listed for a moment, while its sessions work, is not taken for absent.
 //! * **A wrong PIN** is tried once. The backend stays down and says so.
-//! * **An ambiguous return code** of a decryption, such as SoftHSM2's for a wrong tag, is looked into: the decryption
-//!   is repeated, in turn with known-answer tests under the same key, until chance is ruled out. While the device fails,
-//!   also for other requests, a ciphertext is not called invalid: the error is `Unavailable`, which KMS retries. Bad
-//!   ciphertexts cause no more than 1000 calls in a second beside their own.
+//! * **An ambiguous return code** of a decryption, such as SoftHSM2's for a wrong tag, is looked into: the
+//!   decryption is repeated, in turn with known-answer tests under the same key, until chance is ruled out.
+//!   While the device fails, also for other requests, a ciphertext is not called invalid: the error is
+//!   `Unavailable`, which KMS retries. Bad ciphertexts cause no more than 1000 calls in a second beside their
+//!   own.
 //! * **IVs** that are zero or repeat themselves are never used, and nothing more is encrypted until the backend is
 //!   opened anew (ENC-6). The test at the start finds out wrong [`Quirks`] before that.
 //!

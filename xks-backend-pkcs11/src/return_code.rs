@@ -57,8 +57,9 @@ pub enum Verdict {
     SearchAgain,
     /// The module or its device is unwell: try once more on another session, and count it towards recovery.
     Unwell,
-    /// A wrong tag or a failing module: a wrong tag has some code or other in many modules, and in some the code that
-    /// they have for everything. What is known of the vendor decides; else further attempts and known-answer tests do.
+    /// A wrong tag or a failing module: a wrong tag has some code or other in many modules, and in some the
+    /// code that they have for everything. What is known of the vendor decides; else further attempts and
+    /// known-answer tests do.
     Ambiguous,
 }
 
@@ -160,8 +161,8 @@ impl ReturnCode {
                 Verdict::Fail(BackendErrorKind::Throttled)
             }
 
-            // A wrong tag is GENERAL_ERROR to SoftHSM2, FUNCTION_FAILED to nShield and DEVICE_ERROR to Vault's library
-            // (both reported), and may be any other code to others.
+            // A wrong tag is GENERAL_ERROR to SoftHSM2, FUNCTION_FAILED to nShield and DEVICE_ERROR to
+            // Vault's library (both reported), and may be any other code to others.
             (Decrypt, _) => Verdict::Ambiguous,
 
             (
@@ -201,11 +202,12 @@ impl ReturnCode {
                 | ckr::CKR_TOKEN_WRITE_PROTECTED,
             ) => Verdict::Fail(BackendErrorKind::Other),
 
-            // A parameter of the client's, such as an IV of 16 bytes, that some modules refuse in their own way.
+            // A parameter of the client's, such as an IV of 16 bytes, that some modules refuse in their own
+            // way.
             (DecryptInit, _) => Verdict::Ambiguous,
 
-            // Codes that vendors add, and codes that mean nothing here: after an HSM's restart some modules answer one of
-            // these to everything until they are initialized again.
+            // Codes that vendors add, and codes that mean nothing here: after an HSM's restart some modules
+            // answer one of these to everything until they are initialized again.
             _ => Verdict::Unwell,
         }
     }
@@ -411,7 +413,8 @@ mod tests {
         assert_verdict(&[Login], &[CKR_USER_PIN_NOT_INITIALIZED], Verdict::Unwell);
     }
 
-    /// What is in no table is suspected like a device error: tried on another session, and counted towards recovery.
+    /// What is in no table is suspected like a device error: tried on another session, and counted towards
+    /// recovery.
     #[test]
     fn unknown_codes_are_suspected_like_device_errors() {
         let others: Vec<_> = PHASES

@@ -1,14 +1,15 @@
-//! What a token's recent known-answer tests and device errors say about the next failed decryption, and how many calls
-//! of the module may be spent on finding out more.
+//! What a token's recent known-answer tests and device errors say about the next failed decryption, and how
+//! many calls of the module may be spent on finding out more.
 //!
-//! A failing device and a wrong tag may have one code, and to call a good ciphertext invalid would tell KMS that data is
-//! lost. So a decryption that fails is repeated, in turn with known-answer tests, which are decryptions of what was just
-//! encrypted under the same key. Were it the device, which fails with a probability of p, then that all of f attempts
-//! failed and all of a tests went well had a probability of p^f (1-p)^a, which no p makes larger than
-//! f^f a^a / (f+a)^(f+a). A ciphertext is invalid when that is below 1e-6: ten failures beside ten tests, or four beside
-//! the 45 tests of the last minute. When the device has failed lately, for any request, it has to be below 1e-9, with
-//! tests of this request alone: fifteen beside fifteen. Over 100 000 decryptions on a device that fails every fifth time
-//! the probability of one wrong answer is 1e-7 then; with the code for wrong tags to itself there is none at all.
+//! A failing device and a wrong tag may have one code, and to call a good ciphertext invalid would tell KMS
+//! that data is lost. So a decryption that fails is repeated, in turn with known-answer tests, which are
+//! decryptions of what was just encrypted under the same key. Were it the device, which fails with a
+//! probability of p, then that all of f attempts failed and all of a tests went well had a probability of p^f
+//! (1-p)^a, which no p makes larger than f^f a^a / (f+a)^(f+a). A ciphertext is invalid when that is below
+//! 1e-6: ten failures beside ten tests, or four beside the 45 tests of the last minute. When the device has
+//! failed lately, for any request, it has to be below 1e-9, with tests of this request alone: fifteen beside
+//! fifteen. Over 100 000 decryptions on a device that fails every fifth time the probability of one wrong
+//! answer is 1e-7 then; with the code for wrong tags to itself there is none at all.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -26,7 +27,8 @@ const DEVICE_ERRORS_LAST: Duration = Duration::from_secs(10);
 /// How long known answers, and the code of a wrong tag, are evidence.
 const ANSWERS_LAST: Duration = Duration::from_secs(60);
 
-/// Fewer attempts than these prove nothing, however well the token has been: it may have begun to fail just now.
+/// Fewer attempts than these prove nothing, however well the token has been: it may have begun to fail just
+/// now.
 const FEWEST_FAILURES: u32 = 4;
 
 /// So many known answers vouch for a token where there is no time, or no call left, for more.
@@ -105,7 +107,8 @@ impl TrackRecord {
         self.state().is_suspected(now)
     }
 
-    /// Takes calls from those that bad ciphertexts may cost; false, and none taken, if there are not so many left.
+    /// Takes calls from those that bad ciphertexts may cost; false, and none taken, if there are not so many
+    /// left.
     pub(crate) fn take(&self, calls: u32, now: Instant) -> bool {
         let mut state = self.state();
         state.fill(now);
@@ -145,8 +148,8 @@ impl TrackRecord {
         seen.failures >= FEWEST_FAILURES && is_rarer_than(SELDOM, seen.failures, answers)
     }
 
-    /// Whether it was the ciphertext, where nothing more can be found out: a token that has shown itself well within
-    /// the last minute refuses it as it refuses bad ones.
+    /// Whether it was the ciphertext, where nothing more can be found out: a token that has shown itself well
+    /// within the last minute refuses it as it refuses bad ones.
     pub(crate) fn vouches(&self, error: CallError, now: Instant) -> bool {
         let state = self.state();
         !state.is_suspected(now) && state.is_bad_tag(error, now) && state.answers_at(now) >= VOUCHING
@@ -191,7 +194,8 @@ fn is_within(time: Option<Instant>, window: Duration, now: Instant) -> bool {
     time.is_some_and(|time| now.saturating_duration_since(time) < window)
 }
 
-/// Whether so many failures beside so many successes are rarer than this, whatever the probability of a failure is.
+/// Whether so many failures beside so many successes are rarer than this, whatever the probability of a
+/// failure is.
 fn is_rarer_than(bound: f64, failures: u32, successes: u32) -> bool {
     let (f, s) = (f64::from(failures), f64::from(successes));
     let entropy = |n: f64| if n > 0.0 { n * n.ln() } else { 0.0 };

@@ -148,7 +148,8 @@ impl Token {
                 return Err(Failed::Suspected(error));
             }
             if !self.mend(place, id, key, &error, verdict, &mut tried)? {
-                // A remedy that has been tried is none: it may be the code that this module has for a wrong tag.
+                // A remedy that has been tried is none: it may be the code that this module has for a wrong
+                // tag.
                 let is_remedied = matches!(
                     verdict,
                     Verdict::SearchAgain | Verdict::NewSession | Verdict::LogInAgain

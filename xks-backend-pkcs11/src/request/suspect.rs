@@ -1,16 +1,19 @@
-//! Whether a decryption has failed because of its ciphertext or because of the device, where the module's code does not
-//! tell. What makes a ciphertext invalid is in [`track_record`](crate::track_record); here is how it is found out:
+//! Whether a decryption has failed because of its ciphertext or because of the device, where the module's
+//! code does not tell. What makes a ciphertext invalid is in [`track_record`](crate::track_record); here is
+//! how it is found out:
 //!
-//! 1. The decryption is repeated, on another session. If it succeeds, the ciphertext is good, and the device has failed.
-//! 2. A plaintext of the same length is encrypted with the same additional data under the same key (under the test key if
-//!    that one may not encrypt), and decrypted. If that fails, so does the device.
-//! 3. The same with another tag has to be refused, and with the same code: any other code than that for wrong tags is
-//!    the device's.
+//! 1. The decryption is repeated, on another session. If it succeeds, the ciphertext is good, and the device
+//!    has failed.
+//! 2. A plaintext of the same length is encrypted with the same additional data under the same key (under the
+//!    test key if that one may not encrypt), and decrypted. If that fails, so does the device.
+//! 3. The same with another tag has to be refused, and with the same code: any other code than that for wrong
+//!    tags is the device's.
 //! 4. The first two in turn, until the ciphertext is invalid beyond doubt.
 //!
-//! A device that fails makes the request `Unavailable`, so that KMS or a fleet tries again. These calls are counted: when
-//! more bad ciphertexts come than calls may be spent on, or the module is too slow for any repetition, a token that has
-//! shown itself well, and refuses the ciphertext as it refuses bad ones, is believed; any other is not.
+//! A device that fails makes the request `Unavailable`, so that KMS or a fleet tries again. These calls are
+//! counted: when more bad ciphertexts come than calls may be spent on, or the module is too slow for any
+//! repetition, a token that has shown itself well, and refuses the ciphertext as it refuses bad ones, is
+//! believed; any other is not.
 
 use std::time::{Duration, Instant};
 
@@ -28,8 +31,8 @@ use crate::{
     track_record::{CALLS_PER_SECOND, Seen},
 };
 
-/// How many calls each step takes: an operation, an encryption with new random bytes for IVs, another session, in which
-/// the key has to be recognized.
+/// How many calls each step takes: an operation, an encryption with new random bytes for IVs, another
+/// session, in which the key has to be recognized.
 const OPERATION: u32 = 2;
 const ENCRYPTION: u32 = 3;
 const SESSION: u32 = 4;
@@ -207,7 +210,8 @@ impl Series<'_> {
         })
     }
 
-    /// Does something with the test key; none if there is no such key. A session or a login that is gone is had again.
+    /// Does something with the test key; none if there is no such key. A session or a login that is gone is
+    /// had again.
     fn with_test_key<T>(
         &mut self,
         mut work: impl FnMut(&Access<'_>, &mut Session, ck::CK_OBJECT_HANDLE) -> Result<T, Setback>,
@@ -229,7 +233,8 @@ impl Series<'_> {
             };
             match self.token.config.quirks.verdict(&error) {
                 Verdict::SearchAgain => {
-                    // The test key went with the session that it was made in, and the attendant does not know it yet.
+                    // The test key went with the session that it was made in, and the attendant does not know
+                    // it yet.
                     self.token.bell.ring();
                     return Ok(None);
                 }

@@ -15,8 +15,8 @@ use crate::support::{assert_fails, decrypt, encrypt, run};
 /// So many injected failures at each rate: an answer that is wrong once in a thousand is seen.
 const FAILURES: u64 = 1500;
 
-/// A device that fails at random fails requests in a way that KMS retries: a good ciphertext is never called invalid,
-/// at whatever rate it fails, and though a wrong tag has the same code.
+/// A device that fails at random fails requests in a way that KMS retries: a good ciphertext is never called
+/// invalid, at whatever rate it fails, and though a wrong tag has the same code.
 #[test]
 fn of_a_flaky_device() {
     own_process("faults::suspects::of_a_flaky_device", |hsm| {
@@ -68,8 +68,8 @@ fn good_ones_survive(scene: &Scene, function: Function, when: When) {
     scene.wait_for_health(xks_core::HealthStatus::Active);
 }
 
-/// Whatever code a module has for a wrong tag, a changed ciphertext is invalid at once, and no reason to test the token or
-/// to initialize the module again.
+/// Whatever code a module has for a wrong tag, a changed ciphertext is invalid at once, and no reason to test
+/// the token or to initialize the module again.
 #[test]
 fn with_any_code() {
     own_process("faults::suspects::with_any_code", |hsm| {
@@ -103,8 +103,8 @@ fn with_any_code() {
     });
 }
 
-/// Bad ciphertexts without end are all called invalid, and cause no more calls beside their own than a thousand in a
-/// second.
+/// Bad ciphertexts without end are all called invalid, and cause no more calls beside their own than a
+/// thousand in a second.
 #[test]
 fn without_end() {
     own_process("faults::suspects::without_end", |hsm| {

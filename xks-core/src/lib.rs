@@ -77,7 +77,7 @@ pub use self::{
     ciphertext::{CiphertextMetadata, Encrypted, Iv, LengthError, Tag},
     credentials::{AccessKeyId, Credential, CredentialError, SecretAccessKey},
     error::{BackendError, BackendErrorKind, ErrorName},
-    fleet::{BreakerState, Fleet, FleetBuilder, FleetError, MemberSnapshot},
+    fleet::{BreakerState, Disagreement, DisagreementKind, Fleet, FleetBuilder, FleetError, MemberSnapshot},
     key_id::{KeyId, KeyIdError},
     key_store::{KeyStore, KeyStoreBuilder, KeyStoreError, KeyStoreProblem, KeyStores},
     message::{Request, Response, UnreadableBody},

@@ -12,10 +12,10 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use arc_swap::{ArcSwap, ArcSwapOption};
-use xks_core::{KeyBackend, KeyStore, KeyStores, Limits, Proxy, UriPathPrefix};
+use xks_core::{Fleet, KeyBackend, KeyId, KeyStore, KeyStores, Limits, Proxy, UriPathPrefix};
 
 use crate::{
-    backends::{BackendError, Backends},
+    backends::{Backend, BackendError, Backends},
     described::Described,
     limits::{Limited, Traffic},
     metrics::{Metrics, Records},
@@ -34,6 +34,8 @@ pub(crate) struct App {
     backends: ArcSwap<Backends>,
     /// Names of the backends that key stores are served from.
     served: ArcSwap<Vec<String>>,
+    /// The keys that are served from each backend, as far as the settings name them.
+    keys: ArcSwap<HashMap<String, Arc<[KeyId]>>>,
     traffic: Mutex<HashMap<UriPathPrefix, Arc<Traffic>>>,
     /// Tokens that refused their PIN. As they are, they are not opened again: HSMs lock.
     refused: Mutex<Vec<BackendSettings>>,
@@ -60,6 +62,7 @@ impl App {
             tls: ArcSwapOption::new(settings.tls.as_ref().map(|tls| Arc::new(tls.material.clone()))),
             backends: ArcSwap::from_pointee(backends),
             served: ArcSwap::from_pointee(served(settings)),
+            keys: ArcSwap::from_pointee(keys(settings)),
             traffic: Mutex::new(traffic),
             refused: Mutex::default(),
             opening: Mutex::default(),
@@ -105,6 +108,7 @@ impl App {
             self.tls.store(Some(Arc::new(tls.material.clone())));
         }
         self.served.store(Arc::new(served(settings)));
+        self.keys.store(Arc::new(keys(settings)));
         self.backends.store(Arc::clone(&backends));
         former.retire(backends, self.budget + GRACE);
         Ok(())
@@ -159,6 +163,25 @@ impl App {
             .filter_map(|name| Some((name.clone(), backends.get(name)?)))
             .collect()
     }
+
+    /// All fleets, those within others too, with the keys that are served from them by name.
+    pub(crate) fn fleets(&self) -> Vec<(Arc<Fleet>, Arc<[KeyId]>)> {
+        let (backends, keys) = (self.backends.load(), self.keys.load());
+        let fleet = |(name, backend): (&str, &Backend)| match backend {
+            Backend::Fleet(fleet) => Some((Arc::clone(fleet), keys.get(name).cloned().unwrap_or_default())),
+            Backend::Pkcs11(_) | Backend::Soft(_) => None,
+        };
+        backends.iter().filter_map(fleet).collect()
+    }
+}
+
+fn keys(settings: &Settings) -> HashMap<String, Arc<[KeyId]>> {
+    let mut keys: HashMap<String, Vec<KeyId>> = HashMap::new();
+    for store in &settings.key_stores {
+        let named = keys.entry(store.backend.clone()).or_default();
+        named.extend(store.keys.iter().flatten().cloned());
+    }
+    keys.into_iter().map(|(backend, keys)| (backend, keys.into())).collect()
 }
 
 fn served(settings: &Settings) -> Vec<String> {

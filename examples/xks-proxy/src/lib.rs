@@ -23,6 +23,7 @@ mod app;
 mod auxiliary;
 mod backends;
 mod command_line;
+mod comparing;
 mod connection;
 mod credential;
 mod demo;

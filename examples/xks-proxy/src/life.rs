@@ -17,7 +17,7 @@ use crate::{
     WRONG_SETTINGS,
     app::App,
     backends::{BackendError, Backends},
-    demo, expiry,
+    comparing, demo, expiry,
     health::Health,
     load,
     log::Log,
@@ -124,6 +124,7 @@ async fn live(
     let app = Arc::new(App::new(settings, opened, Arc::clone(&metrics))?);
     *backends = Some(app.backends());
     metrics.look_at(&app);
+    comparing::at_start(&app).await;
     health.look(&app).await;
     let path = file.as_ref().map(|file| file.path);
     let text = summary::summary(settings, path, server.addresses(), &app.backends()).await;
@@ -139,6 +140,8 @@ async fn live(
     tokio::spawn(async move { watching.watch_liveness(&watched).await });
     let alive = Arc::clone(&health);
     tokio::spawn(async move { service_manager::keep_alive(&alive).await });
+    let compared = Arc::clone(&app);
+    tokio::spawn(async move { comparing::watch(&compared).await });
     let ready = || {
         service_manager::ready();
         let end = if path.is_some() {

@@ -3,7 +3,10 @@
 use std::{
     fmt,
     num::NonZeroU16,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize},
+    },
     time::{Duration, Instant},
 };
 
@@ -11,9 +14,11 @@ use thiserror::Error;
 
 use super::{
     Fleet, Timer,
+    bound::Bound,
     breaker::{Policy, millis},
+    keys::{Intervals, Keys},
     member::Member,
-    route::Asked,
+    set::Set,
 };
 use crate::KeyBackend;
 
@@ -25,6 +30,7 @@ pub struct FleetBuilder {
     attempt: Duration,
     budget: Duration,
     policy: Policy,
+    compare_again: Intervals,
 }
 
 impl FleetBuilder {
@@ -39,17 +45,21 @@ impl FleetBuilder {
                 first: 1_000,
                 longest: 30_000,
             },
+            compare_again: Intervals {
+                settled: 600_000,
+                unsettled: 10_000,
+            },
         }
     }
 
-    /// A member. Audit records and the health answer call it `id`: at least one character, without `/`, `,` and
-    /// control characters, and not that of another member.
+    /// A member. Audit records and the health answer call it `id`: at least one character, without `/`, `,`
+    /// and control characters, and not that of another member.
     pub fn member(self, id: impl Into<Box<str>>, backend: Arc<dyn KeyBackend>) -> Self {
         self.with(id.into(), backend, false)
     }
 
-    /// A member that gets requests only when every other one's breaker is open, or has failed this very request: a
-    /// machine far away, or one that costs for each call.
+    /// A member that gets requests only when every other one's breaker is open, or has failed this very
+    /// request: a machine far away, or one that costs for each call.
     pub fn standby_member(self, id: impl Into<Box<str>>, backend: Arc<dyn KeyBackend>) -> Self {
         self.with(id.into(), backend, true)
     }
@@ -59,8 +69,9 @@ impl FleetBuilder {
         self
     }
 
-    /// A timer of the runtime that the fleet is used in, such as `tokio::time::sleep`: a function that takes how long
-    /// to wait and gives what is ready after that. It is called only for members that do not answer at once.
+    /// A timer of the runtime that the fleet is used in, such as `tokio::time::sleep`: a function that takes
+    /// how long to wait and gives what is ready after that. It is called only for members that do not answer
+    /// at once.
     ///
     /// Without a timer, a member that hangs keeps a request until somebody drops it: members have to answer
     /// [`Timeout`](crate::BackendErrorKind::Timeout) themselves in time.
@@ -74,36 +85,48 @@ impl FleetBuilder {
     }
 
     /// How long a member may take before the request goes to the next one; by default
-    /// [`Fleet::DEFAULT_ATTEMPT`]. The last one that is left may take the whole rest of the [`budget`](Self::budget).
+    /// [`Fleet::DEFAULT_ATTEMPT`]. The last one that is left may take the whole rest of the
+    /// [`budget`](Self::budget).
     ///
-    /// Too short, and a member that is merely slow is taken for a broken one; too long, and there is no time left
-    /// for another member. A fleet within this one needs room for its own attempts.
+    /// Too short, and a member that is merely slow is taken for a broken one; too long, and there is no time
+    /// left for another member. A fleet within this one needs room for its own attempts.
     pub const fn attempt(mut self, attempt: Duration) -> Self {
         self.attempt = attempt;
         self
     }
 
-    /// How long the members may take together for one operation; by default [`Fleet::DEFAULT_BUDGET`]. No member is
-    /// asked after that. It is also how long all of them may take, at once, to tell their health.
+    /// How long the members may take together for one operation; by default [`Fleet::DEFAULT_BUDGET`]. No
+    /// member is asked after that. It is also how long all of them may take, at once, to tell their health.
     pub const fn budget(mut self, budget: Duration) -> Self {
         self.budget = budget;
         self
     }
 
-    /// How many failures in a row open a member's breaker; by default 3. One may be an accident, and each of them
-    /// costs a request the time of an attempt.
+    /// How many failures in a row open a member's breaker; by default 3. One may be an accident, and each of
+    /// them costs a request the time of an attempt.
     pub const fn failures_to_open(mut self, failures: NonZeroU16) -> Self {
         self.policy.failures = failures.get();
         self
     }
 
-    /// How long a breaker stays open the first time, and at most; by default 1 s and 30 s. It doubles each time a
-    /// probe fails, and starts anew once an operation succeeds. The first should outlast a hiccup of the network. The
-    /// longest is how late a member may be used again after it has come back, if nobody asks for health meanwhile.
-    /// Counted in milliseconds, at least one.
+    /// How long a breaker stays open the first time, and at most; by default 1 s and 30 s. It doubles each
+    /// time a probe fails, and starts anew once an operation succeeds. The first should outlast a hiccup of
+    /// the network. The longest is how late a member may be used again after it has come back, if nobody asks
+    /// for health meanwhile. Counted in milliseconds, at least one.
     pub fn back_off(mut self, first: Duration, longest: Duration) -> Self {
         self.policy.first = millis(first).max(1);
         self.policy.longest = millis(longest).max(1);
+        self
+    }
+
+    /// How long after a [comparison](Fleet::compare) a key is compared again: `settled` if all members have
+    /// answered and agree, by default 10 minutes, and `unsettled` if not, by default 10 s. Counted in
+    /// milliseconds, at least one.
+    pub fn compare_again(mut self, settled: Duration, unsettled: Duration) -> Self {
+        self.compare_again = Intervals {
+            settled: millis(settled).max(1),
+            unsettled: millis(unsettled).max(1),
+        };
         self
     }
 
@@ -115,7 +138,7 @@ impl FleetBuilder {
         if self.members.is_empty() {
             return Err(FleetError::NoMember);
         }
-        if self.members.len() > Asked::MOST_MEMBERS {
+        if self.members.len() > Set::MOST_MEMBERS {
             return Err(FleetError::TooManyMembers(self.members.len()));
         }
         if self.attempt.is_zero() || self.budget.is_zero() {
@@ -138,6 +161,10 @@ impl FleetBuilder {
             timer: self.timer,
             attempt: self.attempt.min(self.budget),
             budget: self.budget,
+            keys: Keys::new(self.compare_again),
+            second_opinions: Bound::new(Fleet::SECOND_OPINIONS_PER_SECOND, Fleet::SECOND_OPINIONS_PER_SECOND),
+            comparisons: Bound::new(Fleet::COMPARISONS_PER_SECOND, 4 * Fleet::COMPARISONS_PER_SECOND),
+            is_comparing: AtomicBool::new(false),
         })
     }
 }

@@ -2,15 +2,28 @@
 
 use std::pin::Pin;
 
+use super::standing::Need;
 use crate::{
     BackendError, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, KeyBackend, KeyId, KeyMetadata,
-    Zeroizing,
+    KeyStatus, Zeroizing,
 };
 
 pub(super) type Asking<'c, T> = Pin<Box<dyn Future<Output = Result<T, BackendError>> + Send + 'c>>;
 
 pub(super) trait Call: Send {
     type Answer: Send;
+    const NEED: Need;
+
+    fn key(&self) -> &KeyId;
+
+    /// Whether the fleet itself makes this call, so that no stranger can cause more of them.
+    fn is_own(&self) -> bool {
+        false
+    }
+
+    fn says_disabled(_: &Self::Answer) -> bool {
+        false
+    }
 
     fn ask<'c>(&'c mut self, member: &'c dyn KeyBackend) -> Asking<'c, Self::Answer>;
 }
@@ -19,6 +32,15 @@ pub(super) struct Metadata<'r, 'a>(pub(super) &'r KeyId, pub(super) &'r GetKeyMe
 
 impl Call for Metadata<'_, '_> {
     type Answer = KeyMetadata;
+    const NEED: Need = Need::Metadata;
+
+    fn key(&self) -> &KeyId {
+        self.0
+    }
+
+    fn says_disabled(answer: &KeyMetadata) -> bool {
+        answer.status() == KeyStatus::Disabled
+    }
 
     fn ask<'c>(&'c mut self, member: &'c dyn KeyBackend) -> Asking<'c, KeyMetadata> {
         member.key_metadata(self.0, self.1)
@@ -29,8 +51,14 @@ pub(super) struct Encrypt<'r, 'a>(pub(super) &'r KeyId, pub(super) &'r mut Encry
 
 impl Call for Encrypt<'_, '_> {
     type Answer = Encrypted;
+    const NEED: Need = Need::Encrypt;
 
-    /// Each member binds the AAD anew, and the metadata that KMS gets is that of the one which answered (ENC-7).
+    fn key(&self) -> &KeyId {
+        self.0
+    }
+
+    /// Each member binds the AAD anew, and the metadata that KMS gets is that of the one which answered
+    /// (ENC-7).
     fn ask<'c>(&'c mut self, member: &'c dyn KeyBackend) -> Asking<'c, Encrypted> {
         member.encrypt(self.0, self.1)
     }
@@ -40,6 +68,15 @@ pub(super) struct Decrypt<'r, 'a>(pub(super) &'r KeyId, pub(super) &'r DecryptRe
 
 impl Call for Decrypt<'_, '_> {
     type Answer = Zeroizing<Vec<u8>>;
+    const NEED: Need = Need::Decrypt;
+
+    fn key(&self) -> &KeyId {
+        self.0
+    }
+
+    fn is_own(&self) -> bool {
+        self.1.is_trial()
+    }
 
     fn ask<'c>(&'c mut self, member: &'c dyn KeyBackend) -> Asking<'c, Zeroizing<Vec<u8>>> {
         member.decrypt(self.0, self.1)

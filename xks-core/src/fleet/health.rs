@@ -2,21 +2,26 @@
 
 use std::{pin::pin, sync::Arc, task::Poll};
 
-use super::{Fleet, answer_or_error, breaker::millis, call::Asking, member::Member};
+use super::{Fleet, answer_or_error, call::Asking, member::Member};
 use crate::{BackendError, BackendErrorKind, FleetMember, Health, HealthStatus, panics::catch_panic};
 
 impl Fleet {
-    pub(super) async fn health_of_all(&self) -> Result<Health, BackendError> {
+    pub(super) async fn ask_all(&self) -> Vec<Report> {
         let asking = self
             .members
             .iter()
             .map(|member| -> Asking<'_, Health> { Box::pin(self.health_of(member)) });
         let answers = all(asking.collect()).await;
-        let now = millis(self.built.elapsed());
+        let now = self.now();
+        let members = self.members.iter().zip(answers);
+        members.map(|(member, answer)| member.hear(answer, now)).collect()
+    }
+
+    pub(super) fn health_of_all(&self, reports: &[Report]) -> Result<Health, BackendError> {
         let (mut entries, mut vendors) = (Vec::new(), Vec::new());
-        for (member, answer) in self.members.iter().zip(answers) {
-            let report = member.hear(answer, now);
-            entries.extend(report.entries(&member.id));
+        let odd = self.keys.odd_members();
+        for (index, (member, report)) in self.members.iter().zip(reports).enumerate() {
+            entries.extend(report.entries(&member.id, odd.has(index)));
             let vendor = report.health.as_ref().map(|health| health.vendor().to_owned());
             vendors.extend(vendor.filter(|vendor| !vendors.contains(vendor)));
         }
@@ -46,12 +51,12 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// An entry for each key manager of the member. The only one bears the member's own id, which the audit records
-    /// have too; one of several `id/its own`.
-    pub(super) fn entries(&self, id: &str) -> Vec<FleetMember> {
+    /// An entry for each key manager of the member. The only one bears the member's own id, which the audit
+    /// records have too; one of several `id/its own`.
+    pub(super) fn entries(&self, id: &str, is_odd: bool) -> Vec<FleetMember> {
         let status = |said| match said {
             _ if !self.is_answer => HealthStatus::Unavailable,
-            HealthStatus::Active if self.is_open => HealthStatus::Degraded,
+            HealthStatus::Active if self.is_open || is_odd => HealthStatus::Degraded,
             said => said,
         };
         let entry = |id, member: &FleetMember| FleetMember::new(id, member.model().to_owned(), status(member.status()));

@@ -1,17 +1,23 @@
 //! Several backends as one: a request goes to a member that works, and on to the next when that one does not.
 
+mod bound;
 mod breaker;
 mod builder;
 mod call;
+mod compare;
+mod disagreement;
 mod failures;
 mod health;
+mod keys;
 mod member;
 mod route;
+mod set;
+mod standing;
 
 use std::{
     fmt,
     pin::{Pin, pin},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     task::Poll,
     time::{Duration, Instant},
 };
@@ -19,13 +25,20 @@ use std::{
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
-pub use self::builder::{FleetBuilder, FleetError};
 use self::{
+    bound::Bound,
     breaker::{State, millis},
     call::{Call, Decrypt, Encrypt, Metadata},
-    failures::{Failures, Verdict, judge},
+    failures::{Failures, NotAsked, Verdict, judge},
+    keys::Keys,
     member::{Attempt, Member},
-    route::{Asked, Choice},
+    route::{Aim, Choice},
+    set::Set,
+    standing::{Lacks, Standing},
+};
+pub use self::{
+    builder::{FleetBuilder, FleetError},
+    disagreement::{Disagreement, DisagreementKind},
 };
 use crate::{
     BackendError, BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health,
@@ -34,8 +47,9 @@ use crate::{
     served_by::Note,
 };
 
-/// Several key managers as one backend: the HSMs of a cluster, or fleets of them. All members hold the same keys: what
-/// one encrypts, any other one decrypts, and what one says about a key is taken for granted.
+/// Several key managers as one backend: the HSMs of a cluster, or fleets of them. All members are to hold the
+/// same keys: what one encrypts, any other one decrypts. Where they do not, it is [found
+/// out](#members-that-disagree).
 ///
 /// ```
 /// use std::sync::Arc;
@@ -55,48 +69,77 @@ use crate::{
 /// ```
 ///
 /// # Where a request goes
-/// To the member with the fewest requests under way, and in turn where several have as few: a fault of an HSM that is
-/// always used shows before that HSM is the last one. Members that were DEGRADED when their health was asked last come
-/// after those that were ACTIVE, and standby members after all others. The trial decryption of an encryption goes its
-/// own way, mostly to another member, and so it also shows that both have the same key.
+/// To the member with the fewest requests under way, and in turn where several have as few: a fault of an HSM
+/// that is always used shows before that HSM is the last one. Members that were DEGRADED when their health
+/// was asked last come after those that were ACTIVE, and standby members after all others. The trial
+/// decryption of an encryption goes its own way, mostly to another member, and so it also shows that both
+/// have the same key.
 ///
 /// # When a member fails
 /// After `Unavailable`, `Timeout`, `Throttled`, `Other` or a panic, or when there is no answer within an
-/// [attempt](FleetBuilder::attempt)'s time, the request goes to the next member, each of them once, as long as the
-/// [budget](FleetBuilder::budget) lasts. That is safe: what the first one may still do is forgotten, and the next
-/// one makes an IV of its own. Every other error is what any member would answer, and is returned at once.
+/// [attempt](FleetBuilder::attempt)'s time, the request goes to the next member, each of them once, as long
+/// as the [budget](FleetBuilder::budget) lasts. That is safe: what the first one may still do is forgotten,
+/// and the next one makes an IV of its own.
 ///
-/// When all have failed, the kind of the error is the first of `Throttled`, `Timeout`, `Unavailable` and `Other` that
-/// was among their answers. Its words name every member and what it said.
+/// `KeyNotFound`, `KeyUsage`, `Unsupported` and `InvalidCiphertext` say what a member lacks. Another one may
+/// have it, so it is asked too, and the error is returned when no member can do better: see below.
+/// `KeyDisabled` and `AccessDenied` are decisions, and returned at once.
+///
+/// When all have failed, the kind of the error is the first of `Throttled`, `Timeout`, `Unavailable` and
+/// `Other` that was among their answers. Its words name every member and what it said.
+///
+/// # Members that disagree
+/// Members may hold different keys under one id, or one of them none: an HSM that was not in reach when a key
+/// was copied, or for which a key was made instead. [`compare`](Self::compare) and health checks find that
+/// out, key by key, by having members decrypt what others encrypted; answers to requests tell it too. Then,
+/// for this key alone:
+///
+/// * the largest group of members that agree is right; among equals the one of the member that was added
+///   first. So where two disagree the first one is the reference;
+/// * encryptions go to members that are right and to no others. A ciphertext may have been made by one that
+///   is not, so decryptions go there last;
+/// * a member without the key, or without the permission to use it so, is asked last;
+/// * a member that says that the key is disabled is asked first, and decides.
+///
+/// [`disagreements`](Self::disagreements) names key and member, `tracing` events with the target `xks::fleet`
+/// do so once (WARN), and the member is `DEGRADED` in the health answer.
+///
+/// `InvalidCiphertext` is answered when no member that could be asked reads the ciphertext. While members are
+/// known to disagree about its key, and one of them cannot be asked, the error is one that KMS may repeat
+/// instead. So that nobody multiplies the load of key managers with what is not valid, at most
+/// [`SECOND_OPINIONS_PER_SECOND`](Self::SECOND_OPINIONS_PER_SECOND) members are asked in vain because another
+/// one lacked something; beyond that `InvalidCiphertext` of a member stands if none is known to hold another
+/// key, and otherwise the error is `Throttled`.
 ///
 /// # Breakers
-/// A member that fails several times [in a row](FleetBuilder::failures_to_open) gets no requests for
-/// [a while](FleetBuilder::back_off). Then one request at a time tries it as a probe, before it goes to another member
-/// if need be. A member that is `Throttled` is full and not broken: that does not count. Nor does an attempt that was
-/// dropped, unless it had an attempt's time by then; so one that hangs is found out without a timer, too.
+/// A member that fails several times [in a row](FleetBuilder::failures_to_open) gets no requests for [a
+/// while](FleetBuilder::back_off). Then one request at a time tries it as a probe, before it goes to another
+/// member if need be. A member that is `Throttled` is full and not broken: that does not count. Nor does an
+/// attempt that was dropped, unless it had an attempt's time by then; so one that hangs is found out without
+/// a timer, too.
 ///
-/// No request fails because of a breaker alone: when nobody else is left, open members are asked all the same, the one
-/// first that failed longest ago. A `tracing` event with the target `xks::fleet` tells when a member's breaker opens
-/// (WARN, with the reason) and when it closes (INFO).
+/// No request fails because of a breaker alone: when nobody else is left, open members are asked all the
+/// same, the one first that failed longest ago. A `tracing` event with the target `xks::fleet` tells when a
+/// member's breaker opens (WARN, with the reason) and when it closes (INFO).
 ///
 /// # Health
-/// [`health`](KeyBackend::health) asks all members at once. Each has an entry under its id in the answer, or several
-/// under `id/their own` if it is several key managers itself. Who does not answer is `UNAVAILABLE`, as the model that
-/// was known last; who is `ACTIVE` behind an open breaker is `DEGRADED`.
+/// [`health`](KeyBackend::health) asks all members at once. Each has an entry under its id in the answer, or
+/// several under `id/their own` if it is several key managers itself. Who does not answer is `UNAVAILABLE`,
+/// as the model that was known last; who is `ACTIVE` behind an open breaker is `DEGRADED`.
 ///
-/// The breakers learn from it: a member that is `UNAVAILABLE` gets no requests from then on, and one that works
-/// again gets them once its time has come, without a request being risked. KMS does not ask often: whoever calls it
-/// every few seconds keeps requests from finding out for themselves.
+/// The breakers learn from it: a member that is `UNAVAILABLE` gets no requests from then on, and one that
+/// works again gets them once its time has come, without a request being risked. KMS does not ask often:
+/// whoever calls it every few seconds keeps requests from finding out for themselves.
 ///
 /// # Time
-/// KMS waits 250 ms in all, and a server should have answered after 200 ms (TRN-8). The defaults let a request come
-/// upon a member that hangs, and still be served by a second one and tried by a third. That takes a
-/// [timer](FleetBuilder::timer); without one, each member takes the time it takes, and the budget is only looked at
-/// before another one is asked.
+/// KMS waits 250 ms in all, and a server should have answered after 200 ms (TRN-8). The defaults let a
+/// request come upon a member that hangs, and still be served by a second one and tried by a third. That
+/// takes a [timer](FleetBuilder::timer); without one, each member takes the time it takes, and the budget is
+/// only looked at before another one is asked.
 ///
 /// # Audit records
 /// [`AuditRecord::served_by`](crate::AuditRecord::served_by) names the member that answered, and
-/// [`tried_before`](crate::AuditRecord::tried_before) those that failed before it.
+/// [`tried_before`](crate::AuditRecord::tried_before) those that could not serve before it.
 ///
 /// # Limits
 /// The smallest of all members'.
@@ -108,18 +151,29 @@ pub struct Fleet {
     timer: Option<Timer>,
     attempt: Duration,
     budget: Duration,
+    keys: Keys,
+    second_opinions: Bound,
+    comparisons: Bound,
+    is_comparing: AtomicBool,
 }
 
 type Timer = Box<dyn Fn(Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 impl Fleet {
-    /// 70 ms: many times what an HSM takes for an operation, and short enough to be had twice within the default
-    /// budget.
+    /// 70 ms: many times what an HSM takes for an operation, and short enough to be had twice within the
+    /// default budget.
     pub const DEFAULT_ATTEMPT: Duration = Duration::from_millis(70);
 
-    /// 150 ms: of the 200 ms within which a server should answer, so that there is time for a trial decryption and
-    /// for everything that is not the key manager's.
+    /// 150 ms: of the 200 ms within which a server should answer, so that there is time for a trial
+    /// decryption and for everything that is not the key manager's.
     pub const DEFAULT_BUDGET: Duration = Duration::from_millis(150);
+
+    /// How many keys [are compared](Self::compare) a second at most.
+    pub const COMPARISONS_PER_SECOND: u32 = 8;
+
+    /// How many members are asked in vain a second, at most, because another member lacked what a request
+    /// needs.
+    pub const SECOND_OPINIONS_PER_SECOND: u32 = 20;
 
     /// Starts a fleet without members.
     pub const fn builder() -> FleetBuilder {
@@ -144,8 +198,25 @@ impl Fleet {
     /// Asks one member after the other until one answers.
     async fn ask<C: Call>(&self, note: Note<'_>, mut call: C) -> Result<C::Answer, BackendError> {
         let (started, turn) = (Instant::now(), self.turn.fetch_add(1, Ordering::Relaxed));
-        let (mut asked, mut failures, mut spent) = (Asked::default(), Failures::default(), Duration::ZERO);
-        while let Some(choice) = self.choose(turn, asked, started + spent) {
+        let (standing, is_known) = self.keys.standing(call.key());
+        let aim = Aim {
+            need: C::NEED,
+            standing,
+        };
+        let (mut asked, mut failures, mut spent) = (Set::default(), Failures::default(), Duration::ZERO);
+        let (mut extra, mut is_enough) = (0, false);
+        loop {
+            // What members lack nobody can make the fleet ask all of them for, as often as it likes.
+            if !failures.lacks.all().is_empty() && !call.is_own() && asked.len() < self.members.len() {
+                if !self.second_opinions.take(self.now()) {
+                    is_enough = true;
+                    break;
+                }
+                extra += 1;
+            }
+            let Some(choice) = self.choose(turn, asked, started + spent, &aim) else {
+                break;
+            };
             if !failures.is_empty() {
                 note.was_in_vain();
             }
@@ -155,13 +226,20 @@ impl Fleet {
             let left = self.budget.saturating_sub(spent);
             let limit = if choice.is_last { left } else { left.min(self.attempt) };
             let attempt = Attempt::start(member, choice.is_probe, (self.built, started + spent), self.attempt);
-            let asking = pin!(async { call.ask(&*member.backend).await });
-            let answer = self.in_time(limit, catch_panic(asking)).await;
+            let answer = {
+                let asking = pin!(async { call.ask(&*member.backend).await });
+                self.in_time(limit, catch_panic(asking)).await
+            };
             // Who had less than an attempt's time before the budget's end is not to blame.
             let was_hurried = answer.is_none() && limit < self.attempt;
+            let heard = |is_disabled, lacks| {
+                self.heard(call.key(), (is_known, &aim), choice.index, is_disabled, lacks);
+            };
             let error = match answer_or_error(answer, limit) {
                 Ok(answer) => {
                     attempt.answered();
+                    self.second_opinions.give_back(extra);
+                    heard(C::says_disabled(&answer), failures.lacks);
                     return Ok(answer);
                 }
                 Err(error) => error,
@@ -169,27 +247,57 @@ impl Fleet {
             match judge(error.kind()) {
                 Verdict::Answer => {
                     attempt.answered();
+                    if error.kind() == BackendErrorKind::KeyDisabled {
+                        heard(true, failures.lacks);
+                    }
                     return Err(error);
                 }
+                Verdict::Lack => attempt.answered(),
                 Verdict::Failed if !was_hurried => attempt.failed(&error),
                 Verdict::Failed | Verdict::Full => attempt.told_nothing(),
             }
-            failures.push(&member.id, error);
+            failures.push(choice.index, &member.id, error);
             spent = started.elapsed();
             if spent >= self.budget {
                 break;
             }
         }
         let members = self.members.iter().enumerate();
+        let may_have = members.clone().filter(|(index, _)| !standing.missing.has(*index));
+        let may_have = may_have.fold(Set::NONE, |all, (index, _)| all.and(Set::of(index)));
+        let others = may_have.without(failures.lacks.all());
         let not_asked = members.filter(|(index, _)| !asked.has(*index));
-        Err(failures.into_error(not_asked.map(|(_, member)| &*member.id)))
+        let not_asked = not_asked.map(|(index, member)| {
+            let why = match aim.standing.place(index, C::NEED) {
+                None => NotAsked::HoldsAnotherKey,
+                Some(_) if is_enough => NotAsked::EnoughAsked,
+                Some(_) => NotAsked::NoTime,
+            };
+            (&*member.id, why)
+        });
+        Err(failures.into_error((others, standing.is_divided()), not_asked))
     }
 
-    fn choose(&self, turn: usize, asked: Asked, now: Instant) -> Option<Choice<'_>> {
-        route::next(&self.members, turn, asked, millis(now.duration_since(self.built)))
+    /// Takes note of what an answer tells about a key, which is mostly nothing new.
+    fn heard(&self, key: &KeyId, (is_known, aim): (bool, &Aim), by: usize, is_disabled: bool, lacks: Lacks) {
+        if self.members.len() < 2 {
+            return;
+        }
+        let moved = |standing: Standing| standing.heard(by, aim.need, is_disabled, lacks);
+        if is_known && moved(aim.standing) == aim.standing {
+            return;
+        }
+        if let Some((former, standing)) = self.keys.used(key, moved) {
+            self.log_disagreements(key, &former, &standing);
+        }
     }
 
-    /// Waits for a member, as long as it has; for ever without a timer. Whatever has not ended by then is dropped.
+    fn choose(&self, turn: usize, asked: Set, now: Instant, aim: &Aim) -> Option<Choice<'_>> {
+        route::next(&self.members, turn, asked, millis(now.duration_since(self.built)), aim)
+    }
+
+    /// Waits for a member, as long as it has; for ever without a timer. Whatever has not ended by then is
+    /// dropped.
     async fn in_time<T>(&self, limit: Duration, answer: impl Future<Output = T>) -> Option<T> {
         let (mut answer, mut timer) = (pin!(answer), None);
         std::future::poll_fn(|context| {
@@ -239,9 +347,14 @@ impl KeyBackend for Fleet {
         self.ask(request.note, Decrypt(key, request)).await
     }
 
-    /// HLT-1: what each member says of itself, all of them asked at once.
+    /// HLT-1: what each member says of itself, all of them asked at once, and what comparisons say about
+    /// them.
     async fn health(&self) -> Result<Health, BackendError> {
-        self.health_of_all().await
+        let started = Instant::now();
+        let reports = self.ask_all().await;
+        let left = self.budget.saturating_sub(started.elapsed());
+        self.in_time(left, self.compare_due(self.now(), left)).await; // what is cut off comes again
+        self.health_of_all(&reports)
     }
 
     fn limits(&self) -> Limits {

@@ -5,41 +5,26 @@ use std::sync::atomic::Ordering;
 use super::{
     breaker::{Millis, State},
     member::Member,
+    set::Set,
+    standing::{Need, Place, Standing},
 };
 
-/// The members that a request has been with: one bit for each.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Asked(u64);
-
-impl Asked {
-    pub(super) const MOST_MEMBERS: usize = 64;
-
-    fn bit(index: usize) -> u64 {
-        u32::try_from(index)
-            .ok()
-            .and_then(|index| 1_u64.checked_shl(index))
-            .unwrap_or(0)
-    }
-
-    pub(super) const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    pub(super) fn has(self, index: usize) -> bool {
-        self.0 & Self::bit(index) != 0
-    }
-
-    pub(super) fn insert(&mut self, index: usize) {
-        self.0 |= Self::bit(index);
-    }
+/// What a request is for, and where its key stands.
+#[derive(Clone, Copy)]
+pub(super) struct Aim {
+    pub(super) need: Need,
+    pub(super) standing: Standing,
 }
 
 /// How much a member is to be preferred: the least first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     Usable {
+        place: Place,
         is_standby: bool,
         is_degraded: bool,
+        /// The reference is the first that works, while it is not known who holds the right key.
+        suspected: usize,
         in_flight: usize,
     },
     /// Its breaker has been open for long enough: since when.
@@ -49,11 +34,13 @@ enum Rank {
 }
 
 impl Rank {
-    fn of(member: &Member, now: Millis) -> Self {
+    fn of((index, place, member): (usize, Place, &Member), aim: &Aim, now: Millis) -> Self {
         match member.breaker.state() {
             State::Closed { .. } => Self::Usable {
+                place,
                 is_standby: member.is_standby,
                 is_degraded: member.is_degraded.load(Ordering::Relaxed),
+                suspected: if aim.standing.is_suspect { index } else { 0 },
                 in_flight: member.in_flight.load(Ordering::Relaxed),
             },
             State::Open { since, is_probed, .. } if !is_probed && member.breaker.is_due(now) => Self::Due(since),
@@ -71,25 +58,28 @@ pub(super) struct Choice<'f> {
     pub(super) is_last: bool,
 }
 
-/// Chooses among the members that were not asked yet; none when all were. `turn` decides between equals.
-pub(super) fn next(members: &[Member], turn: usize, asked: Asked, now: Millis) -> Option<Choice<'_>> {
+/// Chooses among the members that were not asked yet; none when all were that may be. `turn` decides between
+/// equals.
+pub(super) fn next<'f>(members: &'f [Member], turn: usize, asked: Set, now: Millis, aim: &Aim) -> Option<Choice<'f>> {
     let start = turn.checked_rem(members.len())?;
     let in_turn = members.iter().enumerate().cycle().skip(start).take(members.len());
-    let mut left = in_turn.filter(|(index, _)| !asked.has(*index));
+    let left = in_turn.filter(|(index, _)| !asked.has(*index));
+    let mut left = left.filter_map(|(index, member)| Some((index, aim.standing.place(index, aim.need)?, member)));
     let is_last = left.clone().count() == 1;
-    let choice = |(index, member), is_probe| Choice {
+    let choice = |(index, _, member), is_probe| Choice {
         index,
         member,
         is_probe,
         is_last,
     };
-    let best = left.clone().min_by_key(|(_, member)| Rank::of(member, now))?;
+    let best = left.clone().min_by_key(|best| Rank::of(*best, aim, now))?;
     // A request that has all its time before it finds out whether a primary that is due works again.
     if asked.is_empty() {
-        let due = left.find(|(_, member)| !member.is_standby && member.breaker.try_probe(now));
+        let due = left
+            .find(|(_, place, member)| *place <= Place::Holds && !member.is_standby && member.breaker.try_probe(now));
         if let Some(due) = due {
             return Some(choice(due, true));
         }
     }
-    Some(choice(best, best.1.breaker.try_probe(now)))
+    Some(choice(best, best.2.breaker.try_probe(now)))
 }

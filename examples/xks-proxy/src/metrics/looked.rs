@@ -8,7 +8,7 @@ use prometheus_client::{
     encoding::{DescriptorEncoder, EncodeMetric as _},
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
 };
-use xks_core::BreakerState;
+use xks_core::{BreakerState, DisagreementKind};
 
 use crate::{app::App, backends::Backend};
 
@@ -77,7 +77,7 @@ impl Collector for Looked {
                 Vec::new(),
             ),
         ];
-        let (mut breakers, mut in_flight) = (Vec::new(), Vec::new());
+        let (mut breakers, mut in_flight, mut odd_keys) = (Vec::new(), Vec::new(), Vec::new());
         for (name, backend) in app.backends().iter() {
             match backend {
                 Backend::Pkcs11(token) => {
@@ -95,6 +95,7 @@ impl Collector for Looked {
                     }
                 }
                 Backend::Fleet(fleet) => {
+                    let odd = fleet.disagreements();
                     for member in fleet.members() {
                         let labels = vec![("backend", name.to_owned()), ("member", member.id.to_owned())];
                         in_flight.push((labels.clone(), member.in_flight as f64));
@@ -107,6 +108,12 @@ impl Collector for Looked {
                             labels.push(("state", state.to_owned()));
                             breakers.push((labels, f64::from(u8::from(member.breaker == breaker))));
                         }
+                        for kind in DisagreementKind::ALL {
+                            let odd = odd.iter().filter(|odd| (odd.member, odd.kind) == (member.id, kind));
+                            let mut labels = labels.clone();
+                            labels.push(("disagreement", kind.as_str().to_owned()));
+                            odd_keys.push((labels, odd.count() as f64));
+                        }
                     }
                 }
                 Backend::Soft(_) => {}
@@ -118,7 +125,10 @@ impl Collector for Looked {
         let help = "The state of a fleet member's breaker: 1 for the one that it is in";
         write(&mut encoder, Kind::Gauge, "fleet_member_breaker", help, breakers)?;
         let help = "Requests that are with a fleet's member";
-        write(&mut encoder, Kind::Gauge, "fleet_member_in_flight", help, in_flight)
+        write(&mut encoder, Kind::Gauge, "fleet_member_in_flight", help, in_flight)?;
+        let help =
+            "Keys of which a fleet's member has another one, has none, or says that it is disabled, unlike the others";
+        write(&mut encoder, Kind::Gauge, "fleet_member_odd_keys", help, odd_keys)
     }
 }
 

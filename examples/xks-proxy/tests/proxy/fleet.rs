@@ -7,11 +7,12 @@ use tokio::task::block_in_place;
 use xks_pkcs11_fixture::softhsm_path;
 
 use crate::support::{
-    Load, PREFIX, Settings, Style, Token, body, check, key_store, quoted, usual_credential, usual_signer, wait_until,
+    Load, PREFIX, Settings, Style, Token, body, check, ciphertext, key_store, plaintext, quoted, usual_credential,
+    usual_signer, wait_until,
 };
 
-/// Two tokens with the same key, each with a module of its own, and a fleet of both. SoftHSM2 looks for tokens when it is
-/// initialized, which one backend does not do to another that works.
+/// Two tokens with the same key, each with a module of its own, and a fleet of both. SoftHSM2 looks for
+/// tokens when it is initialized, which one backend does not do to another that works.
 fn fleet(token: &Token, second: &str) -> Settings {
     let copy = token.folder.path().join("libsofthsm2-copy.so");
     fs::copy(softhsm_path(), &copy).unwrap();
@@ -34,8 +35,8 @@ fn fleet(token: &Token, second: &str) -> Settings {
         .metrics()
 }
 
-/// LOG-1: while one token goes and comes back, requests are answered by the other; the metrics say so, and the log says who
-/// served.
+/// LOG-1: while one token goes and comes back, requests are answered by the other; the metrics say so, and
+/// the log says who served.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_of_two_tokens_is_enough() {
     let token = Token::new();
@@ -100,6 +101,57 @@ fn a_member_may_come_later() {
             == 2
     };
     wait_until("the second is there", is_there);
+}
+
+/// ENC-10, DEC-3, GKM-4: two tokens hold different keys under one label, and the second one lacks a key.
+/// Every request is served, from the first one on; and log, metrics and health name the second one.
+#[test]
+fn members_that_disagree_are_found_out() {
+    let token = Token::new();
+    token.add_with("second", b"another value under the one same");
+    let mut settings = fleet(&token, "second");
+    settings.key_stores = settings.key_stores.replace("[\"known\"]", "[\"known\", \"other\"]");
+    let server = token.serve(&settings);
+    let curl = server.curl();
+    for n in 0..12 {
+        let key = ["known", "other"][n % 2];
+        let mut request = plaintext(b"x");
+        if n % 3 == 0 {
+            request["ciphertextDataIntegrityValueAlgorithm"] = json!("SHA_256");
+        }
+        let (status, encrypted) = curl.call(&format!("keys/{key}/encrypt"), &request, &[]);
+        assert_eq!(status, 200, "{key}: {encrypted}");
+        let decrypted = curl.call(&format!("keys/{key}/decrypt"), &ciphertext(&encrypted), &[]);
+        assert_eq!(decrypted.0, 200, "{key}: {}", decrypted.1);
+        let metadata = curl.call(&format!("keys/{key}/metadata"), &body(&json!({})), &[]);
+        assert_eq!(metadata.0, 200, "{key}: {}", metadata.1);
+    }
+    let odd = |member, disagreement| {
+        let labels = [("backend", "both"), ("member", member), ("disagreement", disagreement)];
+        server.metrics().value("xks_fleet_member_odd_keys", &labels)
+    };
+    wait_until("the second is named", || {
+        (odd("second", "other_key"), odd("second", "missing")) == (1.0, 1.0)
+    });
+    assert_eq!((odd("first", "other_key"), odd("first", "missing")), (0.0, 0.0));
+    let (_, health) = curl.call("health", &body(&json!({})), &[]);
+    let statuses: Vec<_> = health["ekmFleetDetails"].as_array().unwrap().iter().collect();
+    assert_eq!(
+        (&statuses[0]["healthStatus"], &statuses[1]["healthStatus"]),
+        (&json!("ACTIVE"), &json!("DEGRADED"))
+    );
+    assert_eq!(server.readiness(), 200);
+    let (_, log) = server.stop();
+    for (key, words) in [
+        ("known", "hold different keys under this id"),
+        ("other", "has no key of this id"),
+    ] {
+        let lines = log.lines().filter(|line| line.contains("WARN") && line.contains(words));
+        let lines: Vec<_> = lines
+            .filter(|line| line.contains(key) && line.contains("second"))
+            .collect();
+        assert_eq!(lines.len(), 1, "{words}: {log}");
+    }
 }
 
 /// What a fleet is made of is checked before anything is opened.

@@ -3,9 +3,23 @@
 use super::{
     super::{
         breaker::Millis,
-        route::{Asked, next},
+        route::{Aim, next},
+        standing::{Need, Standing},
     },
     *,
+};
+
+/// A request for a key about which all agree.
+const ANY: Aim = Aim {
+    need: Need::Encrypt,
+    standing: Standing {
+        agrees: Set::NONE,
+        differs: Set::NONE,
+        missing: Set::NONE,
+        disabled: Set::NONE,
+        cannot_encrypt: Set::NONE,
+        is_suspect: false,
+    },
 };
 
 /// Five members, of which the last two are standbys.
@@ -17,8 +31,8 @@ fn five() -> Fleet {
 
 /// All members, in the order in which one request would ask them.
 fn order(fleet: &Fleet, turn: usize, now: Millis) -> String {
-    let (mut asked, mut order) = (Asked::default(), String::new());
-    while let Some(choice) = next(&fleet.members, turn, asked, now) {
+    let (mut asked, mut order) = (Set::default(), String::new());
+    while let Some(choice) = next(&fleet.members, turn, asked, now, &ANY) {
         asked.insert(choice.index);
         order.push_str(&choice.member.id);
         if choice.is_probe {
@@ -90,7 +104,7 @@ fn a_fleet_is_built_of_members_that_can_be_told_apart() {
     let many = |n| (0..n).fold(Fleet::builder(), |fleet, n: u32| fleet.member(n.to_string(), member()));
     assert_eq!(error(many(65)), FleetError::TooManyMembers(65));
     let most = many(64).build().unwrap();
-    assert_eq!(next(&most.members, 63, Asked::default(), 0).unwrap().index, 63);
+    assert_eq!(next(&most.members, 63, Set::default(), 0, &ANY).unwrap().index, 63);
     for none in [
         Fleet::builder().attempt(Duration::ZERO),
         Fleet::builder().budget(Duration::ZERO),

@@ -69,13 +69,18 @@ impl Token {
 
     /// Makes another token in the same place, with the same value under `known`. Returns its folder.
     pub(crate) fn add(&self, label: &str) -> PathBuf {
+        self.add_with(label, Self::VALUE)
+    }
+
+    /// The same with this value under `known`.
+    pub(crate) fn add_with(&self, label: &str, value: &[u8; 32]) -> PathBuf {
         let folders = || {
             let entries = std::fs::read_dir(self.folder.path().join("tokens")).unwrap();
             entries.map(|entry| entry.unwrap().path()).collect::<HashSet<_>>()
         };
         let before = folders();
         self.util(&["--init-token", "--free", "--label", label, "--so-pin", "so 1234"]);
-        self.import_to(label, "known", "01", Self::VALUE);
+        self.import_to(label, "known", "01", value);
         folders().difference(&before).next().unwrap().clone()
     }
 

@@ -1,0 +1,36 @@
+//! Has fleets compare what their members hold under the ids of the keys that are served, before requests come
+//! upon members that disagree.
+
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use crate::app::App;
+
+/// How long the start waits for the first keys to be compared.
+const AT_START: Duration = Duration::from_secs(2);
+
+/// The fleet itself sees to it that members are not kept busy.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// As many keys as may be compared at once.
+pub(crate) async fn at_start(app: &App) {
+    // What is not done by then is done in the background.
+    let _ = tokio::time::timeout(AT_START, compare(app)).await;
+}
+
+pub(crate) async fn watch(app: &App) {
+    loop {
+        tokio::time::sleep(EVERY).await;
+        compare(app).await;
+    }
+}
+
+/// All fleets at once: none waits for the members of another.
+async fn compare(app: &App) {
+    let mut comparing = JoinSet::new();
+    for (fleet, keys) in app.fleets() {
+        comparing.spawn(async move { fleet.compare(&keys).await });
+    }
+    while comparing.join_next().await.is_some() {}
+}

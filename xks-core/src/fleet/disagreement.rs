@@ -1,0 +1,114 @@
+//! Members that are not as the others are about one key: what an embedder and an operator get to know.
+
+use super::{Fleet, set::Set, standing::Standing};
+use crate::KeyId;
+
+/// A key of which one member of a [`Fleet`] is not as the others are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Disagreement<'a> {
+    /// The key's id.
+    pub key: KeyId,
+    /// The id of the odd member.
+    pub member: &'a str,
+    /// What is odd about it.
+    pub kind: DisagreementKind,
+}
+
+/// What is odd about a member of a [`Fleet`] and one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DisagreementKind {
+    /// It holds another key under this id than most members, or than the first one where two disagree.
+    OtherKey,
+    /// It has no key of this id, and others do.
+    Missing,
+    /// It says that the key is disabled, and others do not.
+    Disabled,
+}
+
+impl DisagreementKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::OtherKey, Self::Missing, Self::Disabled];
+
+    /// Its name in logs and metrics: `other_key`, `missing`, `disabled`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OtherKey => "other_key",
+            Self::Missing => "missing",
+            Self::Disabled => "disabled",
+        }
+    }
+
+    const fn members(self, standing: &Standing) -> Set {
+        let set = match self {
+            Self::OtherKey => standing.differs,
+            Self::Missing => standing.missing,
+            Self::Disabled => standing.disabled,
+        };
+        set.only(standing.odd())
+    }
+}
+
+impl Fleet {
+    /// What members are known to disagree about, key by key. Nothing is asked of them:
+    /// [`compare`](Self::compare) and [`health`](crate::KeyBackend::health) do that.
+    #[must_use]
+    pub fn disagreements(&self) -> Vec<Disagreement<'_>> {
+        let mut all = Vec::new();
+        for (key, standing) in self.keys.odd() {
+            for kind in DisagreementKind::ALL {
+                let odd = kind.members(&standing);
+                let members = self.members.iter().enumerate();
+                all.extend(
+                    members
+                        .filter(|(index, _)| odd.has(*index))
+                        .map(|(_, member)| Disagreement {
+                            key: key.clone(),
+                            member: &member.id,
+                            kind,
+                        }),
+                );
+            }
+        }
+        all
+    }
+
+    /// Tells the operator what has come and what has gone, each once.
+    pub(super) fn log_disagreements(&self, key: &KeyId, former: &Standing, standing: &Standing) {
+        let key = key.as_str();
+        let first = self.members.iter().enumerate();
+        let mut first = first.filter(|(index, _)| standing.agrees.has(*index));
+        let reference = first.next().map_or("the others", |(_, member)| &*member.id);
+        for (index, member) in self.members.iter().enumerate() {
+            let member = &*member.id;
+            for kind in DisagreementKind::ALL {
+                let (was, is) = (kind.members(former).has(index), kind.members(standing).has(index));
+                let kind_name = kind.as_str();
+                match (was, is, kind) {
+                    (false, true, DisagreementKind::OtherKey) => tracing::warn!(
+                        target: "xks::fleet", member, key, reference, disagreement = kind_name,
+                        "the members hold different keys under this id: encryptions go to those that agree with the \
+                         reference alone, and this member only decrypts what it encrypted before. Re-encrypt that, then \
+                         give this member the key of the reference"
+                    ),
+                    (false, true, DisagreementKind::Missing) => tracing::warn!(
+                        target: "xks::fleet", member, key, reference, disagreement = kind_name,
+                        "this member has no key of this id, and others do, which serve it alone. Copy the key to this member"
+                    ),
+                    (false, true, DisagreementKind::Disabled) => tracing::warn!(
+                        target: "xks::fleet", member, key, reference, disagreement = kind_name,
+                        "the key is disabled on this member and enabled on others: requests for it are refused. Disable it on \
+                         all members, or enable it on this one"
+                    ),
+                    (true, false, _) => tracing::info!(
+                        target: "xks::fleet", member, key, disagreement = kind_name,
+                        "this member is as the others are again about this key"
+                    ),
+                    (false, false, _) | (true, true, _) => {}
+                }
+            }
+        }
+    }
+}

@@ -454,7 +454,7 @@ async fn fleets_within_fleets_disagree() {
 /// it; and the answer is the same.
 #[tokio::test]
 async fn garbage_does_not_multiply_the_load() {
-    const REQUESTS: u64 = 500;
+    const REQUESTS: u64 = 150;
 
     let one = key();
     let site = Site::of(vec![Hsm::with(&[("usable", &one)]), Hsm::with(&[("usable", &one)])]);
@@ -493,12 +493,12 @@ async fn what_an_odd_member_made_is_never_said_to_be_invalid() {
     let site = Site::of(vec![Hsm::with(&[("usable", &one)]), Hsm::with(&[("usable", &two)])]);
     site.compare().await;
     let by_b = site.hsms[1].encrypts("usable", b"b").await;
-    for n in 0..200 {
+    for n in 0..60 {
         assert_eq!(site.decrypts("usable", &by_b).await.0, 200, "{n}");
     }
     let garbage = damaged(&by_b);
     let (mut served, mut refused) = (0, 0);
-    for _ in 0..200 {
+    for _ in 0..60 {
         let answer = site.decrypts("usable", &garbage).await;
         assert!(["InvalidCiphertextException", "ThrottlingException"].contains(&error_of(&answer)));
         match site.decrypts("usable", &by_b).await {
@@ -509,7 +509,7 @@ async fn what_an_odd_member_made_is_never_said_to_be_invalid() {
             }
         }
     }
-    assert!(served >= 10, "{served} served, {refused} refused");
+    assert!(served >= 5, "{served} served, {refused} refused");
 }
 
 /// However many keys there are, so many are compared a second and no more; those that are used come first,

@@ -16,7 +16,7 @@ pub(super) trait Call: Send {
 
     fn key(&self) -> &KeyId;
 
-    /// Whether the fleet itself makes this call, so that no stranger can cause more of them.
+    /// Whether the fleet itself makes this call: of the fleet's own calls strangers cannot cause many.
     fn is_own(&self) -> bool {
         false
     }

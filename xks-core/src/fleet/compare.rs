@@ -149,7 +149,7 @@ impl Fleet {
             .into_iter()
             .enumerate()
             .partition(|(_, sample)| matches!(sample, Sample::Made(_)));
-        // Whoever can only decrypt is sorted in when it is known what there is.
+        // Members that can only decrypt come last: they are sorted into the groups of the others.
         'members: for (index, sample) in makers.into_iter().chain(readers) {
             let own = match sample {
                 Sample::Made(own) => Some(*own),

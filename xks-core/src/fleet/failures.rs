@@ -71,22 +71,23 @@ impl<'f> Failures<'f> {
         self.of.is_empty()
     }
 
-    /// The error of the request. What a member lacks is said when no other one can have it; `others` are
-    /// members that have not answered and may have the key, `is_divided` that they may hold another one under
-    /// its id.
+    /// The error of the request. What a member lacks is the answer when no other one can have it: `others` are
+    /// members that have not answered and may have the key, `is_invalid` means that none of them reads what
+    /// those that were asked do not.
     ///
     /// Else it is of the kind that tells KMS most. A full member works, so that KMS may come again with good
-    /// hope: it is told so even if others are broken. One that is late may be overloaded, and the answer's
+    /// hope: it gets to know that even if others are broken. One that is late may be overloaded, and the answer's
     /// name says that it was about time. The other two are one and the same to KMS.
     pub(super) fn into_error(
         mut self,
-        (others, is_divided): (Set, bool),
+        others: Set,
+        is_invalid: bool,
         not_asked: impl Iterator<Item = (&'f str, NotAsked)> + Clone,
     ) -> BackendError {
         use BackendErrorKind as Kind;
 
         let weight = |kind| match kind {
-            Kind::InvalidCiphertext if !is_divided || others.is_empty() => 4,
+            Kind::InvalidCiphertext if is_invalid => 4,
             Kind::KeyUsage => 3,
             Kind::Unsupported => 2,
             Kind::KeyNotFound if others.is_empty() => 1,

@@ -104,12 +104,12 @@ use crate::{
 /// [`disagreements`](Self::disagreements) names key and member, `tracing` events with the target `xks::fleet`
 /// do so once (WARN), and the member is `DEGRADED` in the health answer.
 ///
-/// `InvalidCiphertext` is answered when no member that could be asked reads the ciphertext. While members are
-/// known to disagree about its key, and one of them cannot be asked, the error is one that KMS may repeat
-/// instead. So that nobody multiplies the load of key managers with what is not valid, at most
-/// [`SECOND_OPINIONS_PER_SECOND`](Self::SECOND_OPINIONS_PER_SECOND) members are asked in vain because another
-/// one lacked something; beyond that `InvalidCiphertext` of a member stands if none is known to hold another
-/// key, and otherwise the error is `Throttled`.
+/// `InvalidCiphertext` is answered when no member reads the ciphertext; a member that cannot be asked is taken
+/// to read what the others do if it was seen to hold the same key, and otherwise the error is one that KMS may
+/// repeat. Invalid ciphertexts and absent keys do not multiply the load of key managers: at most
+/// [`SECOND_OPINIONS_PER_SECOND`](Self::SECOND_OPINIONS_PER_SECOND) further members are asked without success
+/// because another one lacked something. Beyond that, `InvalidCiphertext` stands if all members were seen to
+/// hold the same key, and otherwise the error is `Throttled`.
 ///
 /// # Breakers
 /// A member that fails several times [in a row](FleetBuilder::failures_to_open) gets no requests for [a
@@ -118,7 +118,7 @@ use crate::{
 /// attempt that was dropped, unless it had an attempt's time by then; so one that hangs is found out without
 /// a timer, too.
 ///
-/// No request fails because of a breaker alone: when nobody else is left, open members are asked all the
+/// No request fails because of a breaker alone: when no other one is left, open members are asked all the
 /// same, the one first that failed longest ago. A `tracing` event with the target `xks::fleet` tells when a
 /// member's breaker opens (WARN, with the reason) and when it closes (INFO).
 ///
@@ -129,7 +129,7 @@ use crate::{
 ///
 /// The breakers learn from it: a member that is `UNAVAILABLE` gets no requests from then on, and one that
 /// works again gets them once its time has come, without a request being risked. KMS does not ask often:
-/// whoever calls it every few seconds keeps requests from finding out for themselves.
+/// calling it every few seconds keeps requests from finding out for themselves.
 ///
 /// # Time
 /// KMS waits 250 ms in all, and a server should have answered after 200 ms (TRN-8). The defaults let a
@@ -171,8 +171,8 @@ impl Fleet {
     /// How many keys [are compared](Self::compare) a second at most.
     pub const COMPARISONS_PER_SECOND: u32 = 8;
 
-    /// How many members are asked in vain a second, at most, because another member lacked what a request
-    /// needs.
+    /// How many members are asked a second, at most, because another member lacked what a request needs, and
+    /// lack it too.
     pub const SECOND_OPINIONS_PER_SECOND: u32 = 20;
 
     /// Starts a fleet without members.
@@ -206,7 +206,7 @@ impl Fleet {
         let (mut asked, mut failures, mut spent) = (Set::default(), Failures::default(), Duration::ZERO);
         let (mut extra, mut is_enough) = (0, false);
         loop {
-            // What members lack nobody can make the fleet ask all of them for, as often as it likes.
+            // Requests for what no member has must not multiply the members' load.
             if !failures.lacks.all().is_empty() && !call.is_own() && asked.len() < self.members.len() {
                 if !self.second_opinions.take(self.now()) {
                     is_enough = true;
@@ -262,10 +262,9 @@ impl Fleet {
                 break;
             }
         }
+        let others = self.all().without(standing.missing).without(failures.lacks.all());
+        let is_invalid = others.is_empty() || standing.speaks_for(others, failures.lacks.secret);
         let members = self.members.iter().enumerate();
-        let may_have = members.clone().filter(|(index, _)| !standing.missing.has(*index));
-        let may_have = may_have.fold(Set::NONE, |all, (index, _)| all.and(Set::of(index)));
-        let others = may_have.without(failures.lacks.all());
         let not_asked = members.filter(|(index, _)| !asked.has(*index));
         let not_asked = not_asked.map(|(index, member)| {
             let why = match aim.standing.place(index, C::NEED) {
@@ -275,7 +274,7 @@ impl Fleet {
             };
             (&*member.id, why)
         });
-        Err(failures.into_error((others, standing.is_divided()), not_asked))
+        Err(failures.into_error(others, is_invalid, not_asked))
     }
 
     /// Takes note of what an answer tells about a key, which is mostly nothing new.
@@ -292,11 +291,15 @@ impl Fleet {
         }
     }
 
+    fn all(&self) -> Set {
+        (0..self.members.len()).fold(Set::NONE, |all, index| all.and(Set::of(index)))
+    }
+
     fn choose(&self, turn: usize, asked: Set, now: Instant, aim: &Aim) -> Option<Choice<'_>> {
         route::next(&self.members, turn, asked, millis(now.duration_since(self.built)), aim)
     }
 
-    /// Waits for a member, as long as it has; for ever without a timer. Whatever has not ended by then is
+    /// Waits for a member, as long as it has; without a timer there is no end. Whatever has not ended by then is
     /// dropped.
     async fn in_time<T>(&self, limit: Duration, answer: impl Future<Output = T>) -> Option<T> {
         let (mut answer, mut timer) = (pin!(answer), None);

@@ -31,8 +31,8 @@ pub(super) struct Standing {
 /// How fit a member is for a request: the least first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Place {
-    /// Whoever disables a key may have reached this member alone: it is asked first, so that all requests are
-    /// refused.
+    /// The key may have been disabled on purpose, on the one member in reach: it is asked first, so that all
+    /// requests are refused.
     Disabled,
     Holds,
     /// It may have made this ciphertext.
@@ -60,9 +60,9 @@ impl Lacks {
 }
 
 impl Standing {
-    /// The members do not hold one and the same key.
-    pub(super) const fn is_divided(&self) -> bool {
-        self.is_suspect || !self.differs.is_empty()
+    /// Whether `others` would not read what a member of `lacks` could not: all of them were seen to hold its key.
+    pub(super) const fn speaks_for(&self, others: Set, lacks: Set) -> bool {
+        !self.is_suspect && others.without(self.agrees).is_empty() && !lacks.only(self.agrees).is_empty()
     }
 
     /// Where a member stands for a request; none if it must not be asked: what it encrypts, no other could

@@ -18,7 +18,7 @@ use crate::{
     authorize::{Decision, Subject},
     error::{Error, ErrorName},
     panics::{Panicked, catch_panic},
-    route::{Operation, Route, Target},
+    route::{self, Operation, Route, Target},
     served_by::{Note, ServedBy},
     sigv4::{self, Verified},
     trail::Trail,
@@ -110,7 +110,7 @@ impl Proxy {
         let key_store = self
             .key_stores
             .get(route.prefix)
-            .ok_or_else(|| Error::from(ErrorName::InvalidUriPath).because("no key store has this prefix"))?;
+            .ok_or_else(|| route::invalid(request.target(), "no key store has this prefix"))?;
         trail.key_store = Some(Arc::clone(&key_store));
         if request.method() != "POST" {
             return Ok(Response::method_not_allowed()); // TRN-4

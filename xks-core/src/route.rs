@@ -105,10 +105,20 @@ pub(crate) enum Target<'a> {
     },
 }
 
+/// The error for a target that is none of the API's. A query comes before all other reasons: it makes the rest
+/// look wrong.
+pub(crate) fn invalid(target: &str, why: &str) -> Error {
+    let why = match target.contains('?') {
+        true => "the path has a query, and no path of the API has one",
+        false => why,
+    };
+    Error::from(ErrorName::InvalidUriPath).because(why)
+}
+
 impl<'a> Route<'a> {
     /// Reads a request target from its end, so that no prefix can be mistaken for the API's own words.
     pub(crate) fn parse(target: &'a str) -> Result<Self, Error> {
-        let invalid = |why: &'static str| Error::from(ErrorName::InvalidUriPath).because(why); // URI-5
+        let invalid = |why: &str| invalid(target, why); // URI-5
         if target.len() > MAX_PATH {
             return Err(invalid("the path is longer than 256 characters")); // URI-2
         }
@@ -125,7 +135,7 @@ impl<'a> Route<'a> {
                 _ => return Err(invalid("the path names no operation")),
             };
             let (rest, id) = rest.rsplit_once('/').ok_or_else(|| invalid("the path names no key"))?;
-            key_id::check(id).map_err(|error| Error::from(ErrorName::InvalidUriPath).because(error.to_string()))?;
+            key_id::check(id).map_err(|error| invalid(&error.to_string()))?;
             let root = rest
                 .strip_suffix("/keys")
                 .ok_or_else(|| invalid("the path does not have /keys before the key"))?;
@@ -275,6 +285,21 @@ mod tests {
                 assert_eq!(error.name, ErrorName::InvalidUriPath);
             }
         }
+    }
+
+    /// URI-5: the reason is the query, wherever it is.
+    #[test]
+    fn a_query_is_named_as_the_reason() {
+        for target in [
+            "/kms/xks/v1/health?a=b",
+            "/kms/xks/v1/keys/k/encrypt?",
+            "/kms/xks/v1/keys/k?a/encrypt",
+        ] {
+            let reason = Route::parse(target).unwrap_err().reason.unwrap();
+            assert!(reason.contains("query"), "{target}: {reason}");
+        }
+        let reason = Route::parse("/kms/xks/v1/healthy").unwrap_err().reason.unwrap();
+        assert!(!reason.contains("query"), "{reason}");
     }
 
     /// URI-2: 256 characters pass, 257 do not.

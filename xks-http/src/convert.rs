@@ -1,21 +1,23 @@
 //! From the `http` crate's types to the core's and back.
 
-use http::{HeaderName, HeaderValue, StatusCode, header, request::Parts};
+use http::{HeaderName, HeaderValue, StatusCode, Version, header, request::Parts};
 use xks_core::{Request, Response, UnreadableBody};
 
 use crate::ResponseBody;
 
-/// The core's view of a request. HTTP/2 sends its host as `:authority`, which a server puts into the URI; it was
-/// signed as `host` (SIG-2). Where a request has both, the authority counts, as RFC 9110 has it.
+/// The core's view of a request. What the client signed as `host` is the `:authority` under HTTP/2, which a server
+/// puts into the URI, and the header under HTTP/1.1, also where a target in absolute form names another host.
 pub(crate) fn request<'a>(parts: &'a Parts, body: Result<&'a [u8], UnreadableBody>) -> Request<'a> {
     let (method, target) = (parts.method.as_str(), target(parts));
     let body = match body {
         Ok(body) => body,
         Err(why) => return Request::with_unreadable_body(method, target, why),
     };
+    // SIG-2
     let authority = parts
         .uri
         .authority()
+        .filter(|_| parts.version >= Version::HTTP_2 || !parts.headers.contains_key(header::HOST))
         .map(|authority| ("host", authority.as_str().as_bytes()));
     let headers = parts
         .headers

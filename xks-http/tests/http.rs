@@ -242,6 +242,26 @@ async fn the_authority_counts_before_a_host_header() {
     assert_eq!(call("other.example.com", "signed.example.com").await, 401);
 }
 
+/// SIG-2: under HTTP/1.1 the header was signed, whatever host a target in absolute form names.
+#[tokio::test]
+async fn a_target_in_absolute_form_names_no_host() {
+    let body = health_body();
+    let call = async |authority: &str, host: Option<&str>| {
+        let mut request = signed(Version::HTTP_11, "signed.example.com", &path("health"), body.as_bytes());
+        *request.uri_mut() = format!("http://{authority}{}", path("health")).parse().unwrap();
+        request.headers_mut().remove("host");
+        if let Some(host) = host {
+            request.headers_mut().insert("host", host.parse().unwrap());
+        }
+        read(service().handle(request).await).await.0
+    };
+    assert_eq!(call("signed.example.com", Some("signed.example.com")).await, 200);
+    assert_eq!(call("192.0.2.1:8000", Some("signed.example.com")).await, 200);
+    assert_eq!(call("signed.example.com", Some("other.example.com")).await, 401);
+    // A client of HTTP/1.0 may send no header.
+    assert_eq!(call("signed.example.com", None).await, 200);
+}
+
 /// TRN-4: every other method is told which one to use.
 #[tokio::test]
 async fn other_methods_are_not_allowed() {

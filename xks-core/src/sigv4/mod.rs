@@ -119,6 +119,9 @@ pub enum Rejection {
     /// A header of the list was not sent.
     #[error("a signed header was not sent")]
     SignedHeaderMissing,
+    /// `x-amz-content-sha256` is `UNSIGNED-PAYLOAD`, which S3 alone takes: here the signature covers the body.
+    #[error("x-amz-content-sha256 is UNSIGNED-PAYLOAD, but the signature must cover the body: let the client sign it")]
+    UnsignedPayload,
     /// `x-amz-content-sha256` is not the hash of the body.
     #[error("x-amz-content-sha256 is not the SHA-256 of the body")]
     ContentHash,
@@ -161,11 +164,13 @@ pub fn verify<'a>(request: &Request<'a>, store: &KeyStore, now: SystemTime) -> R
     // One hasher for body and canonical request: it wipes itself when it is dropped, which takes as long as a block.
     let mut hash = Sha256::new_with_prefix(body);
     let body_hash = HexDigest::new(&hash.finalize_reset().into());
-    if request
-        .values("x-amz-content-sha256")
-        .any(|sent| sent.trim_ascii() != body_hash.as_bytes())
-    {
-        return Err(Rejection::ContentHash);
+    for sent in request.values("x-amz-content-sha256").map(<[u8]>::trim_ascii) {
+        match sent {
+            // SIG-3
+            b"UNSIGNED-PAYLOAD" | b"STREAMING-UNSIGNED-PAYLOAD-TRAILER" => return Err(Rejection::UnsignedPayload),
+            sent if sent != body_hash.as_bytes() => return Err(Rejection::ContentHash),
+            _ => {}
+        }
     }
     let request_hash = canonical::hash(&mut hash, request, authorization.signed_headers, &body_hash)?;
 

@@ -234,7 +234,7 @@ fn rejections_are_told_apart_in_the_log() {
         (good().replace("content-type", "json", "text"), Rejection::Signature),
         (
             good().with("x-amz-content-sha256", "UNSIGNED-PAYLOAD"),
-            Rejection::ContentHash,
+            Rejection::UnsignedPayload,
         ),
         (
             good().with("x-amz-content-sha256", &"0".repeat(64)),

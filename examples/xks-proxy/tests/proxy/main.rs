@@ -17,6 +17,7 @@ mod check;
 mod credentials;
 mod demo;
 mod fleet;
+mod forms;
 mod health;
 mod hostile;
 mod idle;

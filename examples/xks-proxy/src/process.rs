@@ -8,26 +8,35 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// Descriptors beside those of connections: listeners, files, a module's own.
 const OTHER_DESCRIPTORS: u64 = 200;
 
-/// Says that this process has been started by itself.
+/// Says that this process has been started by itself, and with which variables of its settings, a blank between two.
 const STARTED_ANEW: &str = "XKS_PROXY_STARTED_ANEW";
+
+/// A variable that this process was started with, and did not set itself; none if it holds no UTF-8.
+pub(crate) fn inherited(name: &str) -> Option<String> {
+    let own = env::var(STARTED_ANEW).unwrap_or_default();
+    let is_own = own.split(' ').any(|own| own == name);
+    env::var(name).ok().filter(|_| !is_own)
+}
 
 /// A PKCS#11 module reads its variables when it is loaded, and a variable can be set safely only for a new program: so this
 /// one becomes another of itself, under the same process id.
 pub(crate) fn put_into_environment(variables: &[(String, String)]) -> anyhow::Result<()> {
-    let missing = variables
-        .iter()
-        .find(|(name, value)| env::var_os(name).is_none_or(|set| set != value.as_str()));
-    let Some((missing, _)) = missing else { return Ok(()) };
+    let is_missing = |(name, value): &&(String, String)| env::var_os(name).is_none_or(|set| set != value.as_str());
+    let missing: Vec<_> = variables.iter().filter(is_missing).collect();
+    let Some((first, _)) = missing.first() else {
+        return Ok(());
+    };
     ensure!(
         env::var_os(STARTED_ANEW).is_none(),
-        "the system does not let the variable {missing} of [environment] through"
+        "the system does not let the variable {first} of [environment] through"
     );
     let failed = "cannot start this program anew with the variables of [environment]";
     let mut command = Command::new(env::current_exe().context(failed)?);
+    let names: Vec<_> = missing.iter().map(|(name, _)| name.as_str()).collect();
     command
         .args(env::args_os().skip(1))
-        .envs(variables.iter().map(|(name, value)| (name, value)))
-        .env(STARTED_ANEW, "1");
+        .envs(missing.iter().map(|(name, value)| (name, value)))
+        .env(STARTED_ANEW, names.join(" "));
     Err(command.exec()).context(failed)
 }
 

@@ -116,6 +116,18 @@ impl KeyStore {
             .find(|signer| signer.credential.access_key_id().as_str() == access_key_id)
     }
 
+    /// An access key id that this key store has twice, or one of the others with another secret.
+    fn ambiguous_id(&self, others: &HashMap<UriPathPrefix, Arc<Self>>) -> Option<&AccessKeyId> {
+        let mut seen = HashSet::new();
+        self.signers.iter().map(|signer| &signer.credential).find_map(|own| {
+            let id = own.access_key_id();
+            let mut named = others.values().filter_map(|other| other.signer(id.as_str()));
+            let has_another_secret =
+                |signer: &Signer| signer.credential.secret_access_key().expose() != own.secret_access_key().expose();
+            (!seen.insert(id) || named.any(has_another_secret)).then_some(id)
+        })
+    }
+
     pub(crate) fn serves_region(&self, region: &str) -> bool {
         self.regions.iter().any(|served| **served == *region)
     }
@@ -293,8 +305,8 @@ pub enum KeyStoreProblem {
     /// Another key store of the set has the same prefix.
     #[error("another key store has the same prefix")]
     PrefixTaken,
-    /// An access key id names two secrets, or serves under two prefixes (SIG-6).
-    #[error("the access key id {0} is used twice; each must name one secret of one key store")]
+    /// An access key id names two secrets, or is there twice in one key store (SIG-6).
+    #[error("the access key id {0} is used twice: it must name one secret, and be named once by each key store")]
     AccessKeyIdTaken(AccessKeyId),
 }
 
@@ -319,7 +331,7 @@ impl KeyStores {
     /// Serves these.
     ///
     /// # Errors
-    /// [`KeyStoreError`] when two have the same prefix or share an access key id.
+    /// [`KeyStoreError`] when two have the same prefix, or an access key id with different secrets.
     pub fn new<S: Into<Arc<KeyStore>>>(key_stores: impl IntoIterator<Item = S>) -> Result<Self, KeyStoreError> {
         Ok(Self {
             set: ArcSwap::from_pointee(index(key_stores)?),
@@ -345,7 +357,7 @@ impl KeyStores {
     /// Serves this one from now on, in place of the one with the same prefix if there is one; the others stay.
     ///
     /// # Errors
-    /// [`KeyStoreError`] when it shares an access key id with another one; nothing has changed then.
+    /// [`KeyStoreError`] when it has an access key id with another secret than another one; nothing has changed then.
     pub fn put(&self, key_store: impl Into<Arc<KeyStore>>) -> Result<(), KeyStoreError> {
         let key_store = key_store.into();
         let _turn = self.turn();
@@ -379,23 +391,25 @@ impl fmt::Debug for KeyStores {
     }
 }
 
-/// SIG-6: an access key id names one secret, under one prefix.
+/// SIG-6: an access key id names one secret. Several key stores may have the same credential; each still has its own keys.
 fn index<S: Into<Arc<KeyStore>>>(
     key_stores: impl IntoIterator<Item = S>,
 ) -> Result<HashMap<UriPathPrefix, Arc<KeyStore>>, KeyStoreError> {
-    let (mut set, mut ids) = (HashMap::new(), HashSet::new());
+    let mut set: HashMap<UriPathPrefix, Arc<KeyStore>> = HashMap::new();
     for key_store in key_stores {
         let key_store = key_store.into();
         let prefix = key_store.prefix.clone();
-        if let Some(taken) = key_store.access_key_ids().find(|id| !ids.insert((*id).clone())) {
-            let problem = KeyStoreProblem::AccessKeyIdTaken(taken.clone());
-            return Err(KeyStoreError { prefix, problem });
+        let error = |problem| {
+            Err(KeyStoreError {
+                prefix: prefix.clone(),
+                problem,
+            })
+        };
+        if let Some(taken) = key_store.ambiguous_id(&set) {
+            return error(KeyStoreProblem::AccessKeyIdTaken(taken.clone()));
         }
-        if set.insert(prefix.clone(), key_store).is_some() {
-            return Err(KeyStoreError {
-                prefix,
-                problem: KeyStoreProblem::PrefixTaken,
-            });
+        if set.insert(prefix.clone(), Arc::clone(&key_store)).is_some() {
+            return error(KeyStoreProblem::PrefixTaken);
         }
     }
     Ok(set)

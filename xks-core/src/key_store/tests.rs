@@ -55,16 +55,19 @@ fn keys_belong_to_their_key_store() {
     assert_eq!(all.key("c").as_deref(), Some(&key("c")));
 }
 
-/// SIG-6: an access key id names one secret, under one prefix.
+/// SIG-6: an access key id names one secret: key stores may share a credential, and no prefix.
 #[test]
-fn key_stores_share_neither_prefix_nor_access_key_id() {
+fn key_stores_share_no_prefix_and_no_access_key_id_of_two_secrets() {
     assert!(KeyStores::new([store("/a", 'A'), store("/b", 'B'), store("", 'C')]).is_ok());
     let error = KeyStores::new([store("/a", 'A'), store("/a", 'B')]).unwrap_err();
     assert_eq!(
         error.to_string(),
         "key store `/a`: another key store has the same prefix"
     );
-    let error = KeyStores::new([store("/a", 'A'), store("/b", 'A')]).unwrap_err();
+    assert!(KeyStores::new([store("/a", 'A'), store("/b", 'A')]).is_ok());
+    let other = Credential::new("A".repeat(20), "o".repeat(43)).unwrap();
+    let other = key_store("/b").credential(other).build().unwrap();
+    let error = KeyStores::new([store("/a", 'A'), other]).unwrap_err();
     assert_eq!(
         error.problem,
         KeyStoreProblem::AccessKeyIdTaken(AccessKeyId::new("A".repeat(20)).unwrap())
@@ -103,7 +106,9 @@ fn one_key_store_can_be_put_in_place() {
     key_stores.put(store("/c", 'A')).unwrap();
     assert!(key_stores.get("/a").unwrap().signer(&"C".repeat(20)).is_some());
     assert!(Arc::ptr_eq(&before, &key_stores.get("/b").unwrap()));
-    assert!(key_stores.put(store("/d", 'B')).is_err() && key_stores.get("/d").is_none());
+    let other = Credential::new("B".repeat(20), "o".repeat(43)).unwrap();
+    let other = key_store("/d").credential(other).build().unwrap();
+    assert!(key_stores.put(other).is_err() && key_stores.get("/d").is_none());
     assert_eq!(key_stores.all().len(), 3);
     key_stores.replace([before]).unwrap();
     assert_eq!(key_stores.all().len(), 1);

@@ -173,4 +173,18 @@ async fn tenants_are_apart() {
             "{letter} {path}"
         );
     }
+    // One credential for two of them: each has its own keys all the same.
+    let stores = [tenant("/a", 'A', "usable"), tenant("/b", 'A', "other")];
+    client.proxy.key_stores().replace(stores).unwrap();
+    client.signer.access_key_id = "A".repeat(20);
+    client.signer.secret_access_key = "A".repeat(43);
+    for (path, expected) in [
+        ("/a/kms/xks/v1/keys/usable/metadata", "none"),
+        ("/b/kms/xks/v1/keys/other/metadata", "none"),
+        ("/a/kms/xks/v1/keys/other/metadata", "KeyNotFoundException"),
+        ("/b/kms/xks/v1/keys/usable/metadata", "KeyNotFoundException"),
+    ] {
+        let answer = client.send("POST", path, body.as_bytes()).await;
+        assert_eq!(error_of(&answer), expected, "{path}");
+    }
 }

@@ -15,8 +15,10 @@ use super::{
     LogOutput, LogSettings, Pkcs11Settings, Rotation, SecretOrigin, ServerSettings, Settings, TcpKeepalive,
     TestKeySetting, TlsSettings, TrafficLimits, ours,
     shared::{self, Unique, check_region, ciphertext_metadata, warn_of_small_limits},
+    source::Source,
     table::{Item, Table},
 };
+use crate::process;
 
 /// The name that the one HSM gets.
 const BACKEND: &str = "hsm";
@@ -52,7 +54,8 @@ pub(super) fn settings(mut root: Table<'_, '_>, module: Option<&PathBuf>) -> Opt
     let behind_logger = environment
         .iter()
         .find(|(name, _)| name == LOGGED_MODULE)
-        .map(|(_, module)| module);
+        .map(|(_, module)| Path::new(module))
+        .filter(|module| !module.as_os_str().is_empty());
     let capabilities = capabilities.unwrap_or_default();
     let pkcs11 = pkcs11.and_then(|table| pkcs11_settings(table, module, behind_logger, capabilities));
     let limits = root.table("limits").map(limits).unwrap_or_default();
@@ -116,6 +119,10 @@ fn server_settings(mut table: Table<'_, '_>) -> Option<Server> {
         .filter(|text| !text.value.is_empty());
     let ciphertext_metadata = metadata.and_then(|text| ciphertext_metadata(source, text));
     let keepalive = table.table("tcp_keepalive").and_then(|mut table| {
+        if !table.has("tcp_keepalive_secs") {
+            table.forget(); // it is off, and the others are not read
+            return None;
+        }
         let interval = table.seconds("tcp_keepalive_interval_secs", 1..=86_400);
         let retries = table.number("tcp_keepalive_retries", 1..=100);
         Some(TcpKeepalive {
@@ -136,30 +143,40 @@ fn server_settings(mut table: Table<'_, '_>) -> Option<Server> {
     })
 }
 
-/// `[tracing]`
+/// `[tracing]`: of writers that are off, the sample proxy reads nothing but the types.
 fn log(mut table: Table<'_, '_>) -> LogSettings {
-    let levels = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR"];
-    let level = table.text("level").and_then(|level| {
+    let source = table.source;
+    let to_stdout = table.flag("is_stdout_writer_enabled").unwrap_or(false);
+    let to_file = table.flag("is_file_writer_enabled").unwrap_or(false);
+    let level = table.text("level").filter(|_| to_stdout || to_file);
+    let level = level.and_then(|level| {
         let parsed = level.value.parse::<Level>();
         if parsed.is_err() {
-            table
-                .source
-                .error(level.span, format!("`level` is one of {}", levels.join(", ")));
+            source.error(level.span, "`level` is one of TRACE, DEBUG, INFO, WARN, ERROR");
         }
         parsed.ok()
     });
-    let to_stdout = table.flag("is_stdout_writer_enabled").unwrap_or(false);
-    let to_file = table.flag("is_file_writer_enabled").unwrap_or(false);
-    let directory = table.path("directory").map(|directory| directory.value);
-    let prefix = table.text("file_prefix");
-    shared::check_file_prefix(table.source, prefix.as_ref().filter(|_| to_file));
-    let rotations = [
-        ("MINUTELY", Rotation::Minutely),
-        ("HOURLY", Rotation::Hourly),
-        ("DAILY", Rotation::Daily),
-        ("NEVER", Rotation::Never),
-    ];
-    let rotation = table.one_of("rotation_kind", &rotations).unwrap_or(Rotation::Daily);
+    let directory = table.path("directory").filter(|_| to_file);
+    let prefix = table.text("file_prefix").filter(|_| to_file);
+    shared::check_file_prefix(source, prefix.as_ref());
+    let rotation = table.text("rotation_kind").filter(|_| to_file);
+    let rotation = rotation.and_then(|kind| {
+        let rotation = match kind.value.to_uppercase().as_str() {
+            "MINUTELY" => Some(Rotation::Minutely),
+            "HOURLY" => Some(Rotation::Hourly),
+            "DAILY" => Some(Rotation::Daily),
+            "NEVER" => Some(Rotation::Never),
+            _ => None,
+        };
+        if rotation.is_none() {
+            let wrong = format!(
+                "`rotation_kind` is one of MINUTELY, HOURLY, DAILY, NEVER, not {:?}",
+                kind.value
+            );
+            source.error(kind.span, wrong);
+        }
+        rotation
+    });
     if to_file {
         table.needed("directory", directory.as_ref());
     }
@@ -168,10 +185,10 @@ fn log(mut table: Table<'_, '_>) -> LogSettings {
         audit: AuditLevel::All,
         format: LogFormat::Human,
         output: if to_stdout { LogOutput::Stdout } else { LogOutput::None },
-        file: directory.filter(|_| to_file).map(|directory| LogFile {
-            directory,
+        file: directory.map(|directory| LogFile {
+            directory: directory.value,
             prefix: prefix.map_or_else(|| "xks-proxy.log".to_owned(), |prefix| prefix.value),
-            rotation,
+            rotation: rotation.unwrap_or(Rotation::Daily),
             keep: None,
         }),
     }
@@ -249,15 +266,25 @@ fn tls_settings(mut table: Table<'_, '_>, security: Option<&Security>) -> Option
 /// Where a logging module finds the HSM's own.
 const LOGGED_MODULE: &str = "PKCS11_LOGGER_LIBRARY_PATH";
 
-/// `[pkcs11_logger]`: what a logging module around the HSM's own reads from the environment.
+/// `[pkcs11_logger]`: what a logging module around the HSM's own reads from the environment. A variable that the process
+/// was started with goes before the file's.
 fn logger_environment(mut table: Table<'_, '_>) -> Vec<(String, String)> {
+    let source = table.source;
     let keys = [LOGGED_MODULE, "PKCS11_LOGGER_LOG_FILE_PATH", "PKCS11_LOGGER_FLAGS"];
     let variables = keys.into_iter().filter_map(|key| {
-        let value = table.text_or_number(key)?;
+        let Item { value, span } = table.text_or_number(key)?;
         if !shared::is_variable(key, &value) {
-            table.error(format!("`{key}` has a NUL, which no variable can have"));
+            source.error(span, format!("`{key}` has a NUL, which no variable can have"));
+            return None;
         }
-        Some((key.to_owned(), value))
+        match process::inherited(key) {
+            Some(inherited) if inherited != value => {
+                let doubt = format!("the variable {key} = {inherited:?} of the environment goes before this");
+                source.warn(span, doubt);
+                Some((key.to_owned(), inherited))
+            }
+            _ => Some((key.to_owned(), value)),
+        }
     });
     variables.collect()
 }
@@ -307,11 +334,17 @@ impl Capabilities {
     }
 }
 
+/// Whether a module only logs calls, and hands them on to the HSM's own.
+fn is_logger(module: &Path) -> bool {
+    let name = module.file_name().unwrap_or_default().to_string_lossy();
+    name.to_lowercase().contains("logger")
+}
+
 /// `[pkcs11]`
 fn pkcs11_settings(
     mut table: Table<'_, '_>,
     module: Option<&PathBuf>,
-    behind_logger: Option<&String>,
+    behind_logger: Option<&Path>,
     capabilities: Capabilities,
 ) -> Option<Pkcs11Settings> {
     let source = table.source;
@@ -337,7 +370,7 @@ fn pkcs11_settings(
     }
     let module = module?;
     Some(Pkcs11Settings {
-        quirks: capabilities.quirks(behind_logger.map_or(&module, Path::new)),
+        quirks: capabilities.quirks(behind_logger.filter(|_| is_logger(&module)).unwrap_or(&module)),
         module,
         module_parameters: None,
         slot: SlotSelector::First,
@@ -367,6 +400,22 @@ fn limits(mut table: Table<'_, '_>) -> Limits {
     limits
 }
 
+/// Those of the ids that KMS can ask for. The sample proxy lets the others stand there too.
+fn key_ids(source: &Source<'_>, texts: Vec<Item<String>>) -> Vec<Item<KeyId>> {
+    let parse = |text: Item<String>| match text.value.parse() {
+        Ok(value) => Some(Item { value, span: text.span }),
+        Err(error) => {
+            let doubt = format!(
+                "`xks_key_id_set`: {:?} is passed over, KMS cannot ask for it: {error}",
+                text.value
+            );
+            source.warn(text.span, doubt);
+            None
+        }
+    };
+    texts.into_iter().filter_map(parse).collect()
+}
+
 /// `[[external_key_stores]]`; none for a placeholder, with which nobody could sign.
 fn key_store(
     mut table: Table<'_, '_>,
@@ -384,7 +433,7 @@ fn key_store(
         table.forget();
         return None;
     }
-    let keys = table.parsed_list::<KeyId>("xks_key_id_set");
+    let keys = table.texts("xks_key_id_set").map(|keys| key_ids(source, keys));
     let prefix = table.parsed::<UriPathPrefix>("uri_path_prefix");
     let prefix = table.needed("uri_path_prefix", prefix);
     let id = table

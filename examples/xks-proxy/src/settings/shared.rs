@@ -182,7 +182,8 @@ pub(super) fn warn_of_small_limits(table: &Table<'_, '_>, limits: Limits) {
 #[derive(Default)]
 pub(super) struct Unique {
     prefixes: HashMap<UriPathPrefix, Range<usize>>,
-    access_key_ids: HashSet<AccessKeyId>,
+    /// Those of the key stores so far.
+    credentials: Vec<Credential>,
 }
 
 impl Unique {
@@ -212,12 +213,25 @@ impl Unique {
                 source.warn(prefix.span.clone(), doubt);
             }
         }
-        for credential in credentials {
-            let id = credential.value.credential.access_key_id();
-            if !self.access_key_ids.insert(id.clone()) {
-                let wrong = format!("the access key id {id} is used twice; each must name one secret of one key store");
-                source.error(credential.span.clone(), wrong);
+        let before = self.credentials.len();
+        for Item { value, span } in credentials {
+            let credential = &value.credential;
+            let id = credential.access_key_id();
+            let same = |known: &(usize, &Credential)| known.1.access_key_id() == id;
+            if let Some((place, known)) = self.credentials.iter().enumerate().find(same) {
+                let has_same_secret = known.secret_access_key().expose() == credential.secret_access_key().expose();
+                if place < before && has_same_secret {
+                    let doubt =
+                        format!("another key store has this credential too, {id}: who has its secret can use both");
+                    source.warn(span.clone(), doubt);
+                } else {
+                    let wrong = format!(
+                        "the access key id {id} is used twice: it must name one secret, and be named once by each key store"
+                    );
+                    source.error(span.clone(), wrong);
+                }
             }
+            self.credentials.push(credential.clone());
         }
         let mut seen = HashSet::new();
         for key in keys.unwrap_or_default() {

@@ -80,12 +80,11 @@ impl<'s, 'i> Table<'s, 'i> {
     }
 
     /// A text, or a whole number as one.
-    pub(crate) fn text_or_number(&mut self, key: &'static str) -> Option<String> {
-        let value = self.typed(key, "a text in quotes, or a number", |value| match value {
+    pub(crate) fn text_or_number(&mut self, key: &'static str) -> Option<Item<String>> {
+        self.typed(key, "a text in quotes, or a number", |value| match value {
             DeValue::Integer(number) => Some(number.to_string()),
             value => text(value),
-        });
-        value.map(|item| item.value)
+        })
     }
 
     pub(crate) fn flag(&mut self, key: &'static str) -> Option<bool> {

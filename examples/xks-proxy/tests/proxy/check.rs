@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::support::{
-    ACCESS_KEY_ID, Leaf, PREFIX, SECRET_ACCESS_KEY, Settings, Site, check, credential, ended, key_store, program,
+    ACCESS_KEY_ID, Leaf, OTHER_SECRET, PREFIX, Settings, Site, check, credential, ended, key_store, program,
     usual_credential,
 };
 
@@ -131,7 +131,7 @@ fn the_nearest_key_is_one_of_the_same_table() {
 #[test]
 fn contradictions_are_errors() {
     let two = |first: &str, second: &str| {
-        let second = key_store(second, "all_keys = true", &[credential(first, SECRET_ACCESS_KEY)]);
+        let second = key_store(second, "all_keys = true", &[credential(first, OTHER_SECRET)]);
         key_store(PREFIX, "all_keys = true", &[usual_credential()]) + &second
     };
     let other = "ANOTHER2ACCESS3KEY4ID5";
@@ -246,4 +246,39 @@ fn what_cannot_be_read_is_said() {
     ] {
         assert_eq!(ended(program().args(arguments)).0, Some(2), "{arguments:?}");
     }
+}
+
+/// SIG-6: one credential for two key stores is served, and said; twice in one key store it is a mistake.
+#[test]
+fn a_credential_of_two_key_stores_is_a_doubt() {
+    let store = |prefix, credentials: &[String]| key_store(prefix, "all_keys = true", credentials);
+    let shared = store(PREFIX, &[usual_credential()]) + &store("/example/tenant-b", &[usual_credential()]);
+    let settings = Settings::new().server("").key_stores(&shared);
+    let (code, printed) = check(&settings);
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(
+        printed.contains(&format!("another key store has this credential too, {ACCESS_KEY_ID}")),
+        "{printed}"
+    );
+    assert!(printed.ends_with("0 errors, 1 warning\n"), "{printed}");
+
+    let twice = store(PREFIX, &[usual_credential(), usual_credential()]);
+    let (code, printed) = check(&Settings::new().key_stores(&twice));
+    assert!(code == Some(78) && printed.contains("is used twice"), "{printed}");
+}
+
+/// A variable that the unit sets too: that of the settings is what a module gets, and that is said.
+#[test]
+fn a_variable_of_two_values_is_a_doubt() {
+    let settings = Settings::new()
+        .server("")
+        .tables("[environment]\nOF_A_MODULE = \"ours\"");
+    let check = |value: &str| {
+        let file = settings.write();
+        let (code, printed, _) = ended(program().arg("check").arg(file).env("OF_A_MODULE", value));
+        assert_eq!(code, Some(0), "{printed}");
+        printed
+    };
+    assert_eq!(check("ours"), "0 errors, 0 warnings\n");
+    assert!(check("another").contains(": warning: the environment has another OF_A_MODULE"));
 }

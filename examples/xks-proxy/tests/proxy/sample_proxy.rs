@@ -223,3 +223,115 @@ fn what_cannot_be_kept_is_refused() {
         assert_ne!(ended(program().arg("convert").arg(old.write())).0, Some(0));
     }
 }
+
+/// The sample proxy compares `rotation_kind` in capitals.
+#[test]
+fn the_case_of_a_rotation_does_not_matter() {
+    for (kind, rotation) in [
+        ("Hourly", "hourly"),
+        ("daily", "daily"),
+        ("NEVER", "never"),
+        ("mInutely", "minutely"),
+    ] {
+        let old = Old::new("nshield").with("rotation_kind = \"HOURLY\"", &format!("rotation_kind = {kind:?}"));
+        let (_, new) = old.converted();
+        assert_eq!(text_at(&new, "log.file.rotation"), rotation, "{kind}");
+    }
+    let old = Old::new("nshield").with("rotation_kind = \"HOURLY\"", "rotation_kind = \"weekly\"");
+    let (code, printed) = old.check();
+    assert_eq!(code, Some(78), "{printed}");
+    assert!(printed.contains("not \"weekly\""), "{printed}");
+}
+
+/// What the sample proxy never reads, since it is switched off, may be anything.
+#[test]
+fn what_is_off_is_not_read() {
+    let old = Old::new("softhsm");
+    let lines = |table: &str, keys: &[(&str, &str)]| {
+        let (head, rest) = old.text.split_once(table).unwrap();
+        let (body, tail) = rest.split_at(rest.find("\n[").unwrap());
+        let mut body: Vec<_> = body.lines().map(str::to_owned).collect();
+        for (key, value) in keys {
+            body.retain(|line| !line.starts_with(key));
+            body.push(format!("{key} = {value}"));
+        }
+        format!("{head}{table}{}\n{tail}", body.join("\n"))
+    };
+    let off = [
+        lines(
+            "[tracing]",
+            &[
+                ("is_file_writer_enabled", "false"),
+                ("rotation_kind", "\"sometimes\""),
+                ("file_prefix", "\"a/b\""),
+                ("directory", "\"\""),
+            ],
+        ),
+        lines(
+            "[tracing]",
+            &[
+                ("is_stdout_writer_enabled", "false"),
+                ("is_file_writer_enabled", "false"),
+                ("level", "\"LOUD\""),
+            ],
+        ),
+        old.text.clone() + "\n[tls]\ntls_cert_pem = \"none\"\ntls_key_pem = \"\"\nmtls_client_dns_name = \"*\"\n",
+        old.text.clone() + "\n[server.tcp_keepalive]\ntcp_keepalive_interval_secs = 0\ntcp_keepalive_retries = 0\n",
+        old.text
+            .replacen("xks_key_id_set = [", "xks_key_id_set = [\"no/key\", ", 1),
+    ];
+    for text in off {
+        let file = old.folder.write("off.toml", &text);
+        let (code, printed, _) = ended(program().arg("check").arg(&file));
+        assert_eq!(code, Some(0), "{printed}{text}");
+    }
+}
+
+/// The unit's environment goes before the file, as with the sample proxy, and somebody is told.
+#[test]
+fn a_variable_of_the_environment_goes_before_the_files() {
+    let old = Old::new("cloudhsm");
+    let file = old.write();
+    let told = |value: &str| {
+        let mut command = program();
+        command.arg("convert").arg(&file).env("PKCS11_LOGGER_FLAGS", value);
+        let (code, text, log) = ended(&mut command);
+        assert_eq!(code, Some(0), "{log}");
+        let new: toml::Table = text.parse().unwrap();
+        let value = text_at(&toml::Value::Table(new), "environment.PKCS11_LOGGER_FLAGS").to_owned();
+        (
+            value,
+            log.contains(": warning: ") && log.contains("PKCS11_LOGGER_FLAGS"),
+        )
+    };
+    assert_eq!(told("7"), ("7".to_owned(), true));
+    assert_eq!(told("120"), ("120".to_owned(), false));
+}
+
+/// The vendor is that of the HSM's own module: the one behind a module that logs, when there is one.
+#[test]
+fn the_vendor_is_not_taken_from_a_foreign_logger() {
+    let luna = "/usr/safenet/lunaclient/lib/libCryptoki2_64.so";
+    for (module, behind, vendor) in [
+        ("libsofthsm2.so", "", "softhsm"),
+        ("libsofthsm2.so", luna, "softhsm"),
+        ("libother.so", luna, "standard"),
+        ("pkcs11-logger-x64.so", luna, "luna"),
+        ("pkcs11-logger-x64.so", "/usr/lib/softhsm/libsofthsm2.so", "softhsm"),
+        ("pkcs11-logger-x64.so", "", "standard"),
+    ] {
+        let mut old = Old::new("softhsm");
+        let path = old.folder.write(module, "some library").display().to_string();
+        let line = old
+            .text
+            .lines()
+            .find(|line| line.starts_with("PKCS11_HSM_MODULE"))
+            .unwrap()
+            .to_owned();
+        old = old.with(&line, &format!("PKCS11_HSM_MODULE = {path:?}"));
+        old.text
+            .push_str(&format!("\n[pkcs11_logger]\nPKCS11_LOGGER_LIBRARY_PATH = {behind:?}\n"));
+        let (_, new) = old.converted();
+        assert_eq!(text_at(&new, "backends.hsm.vendor"), vendor, "{module}, {behind:?}");
+    }
+}

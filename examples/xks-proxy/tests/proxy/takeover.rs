@@ -10,8 +10,8 @@ use serde_json::json;
 
 use crate::{
     support::{
-        Curl, Old, PREFIX, REGION, Server, Token, body, ciphertext, decode, encode, error, fetch, plaintext,
-        usual_signer,
+        ACCESS_KEY_ID, Curl, OTHER_SECRET, Old, PREFIX, REGION, SECRET_ACCESS_KEY, Server, Token, body, ciphertext,
+        decode, encode, error, fetch, plaintext, usual_signer,
     },
     token::digest_framed,
 };
@@ -128,4 +128,36 @@ fn a_converted_file_goes_on_where_the_old_one_ended() {
     assert_eq!(answer, (200, json!({"plaintext": encode(b"before")})));
     let answer = curl.call("keys/other/metadata", &body(&json!({})), &[]);
     assert_eq!(error(&answer), (404, "KeyNotFoundException"));
+}
+
+/// URI-4, SIG-6: one credential for two prefixes is served, and each prefix has its own keys only. One access key id with
+/// two secrets names neither.
+#[test]
+fn a_credential_may_serve_two_prefixes() {
+    let token = Token::new();
+    let second = format!(
+        "[[external_key_stores]]\nuri_path_prefix = \"/example/second\"\nsigv4_access_key_id = {:?}\n\
+         sigv4_secret_access_key = {:?}\nxks_key_id_set = [\"other\"]\n\n[pkcs11]",
+        ACCESS_KEY_ID, SECRET_ACCESS_KEY
+    );
+    let old = Old::new("softhsm").with("[pkcs11]", &second);
+    let (code, printed) = old.check();
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(
+        printed.contains(": warning: another key store has this credential too"),
+        "{printed}"
+    );
+    let (server, curl) = served(&token, &old);
+    let other = Curl {
+        base: format!("{}/example/second", server.url()),
+        ..curl.clone()
+    };
+    for (curl, own, foreign) in [(&curl, "known", "other"), (&other, "other", "known")] {
+        let encrypt = |key: &str| curl.call(&format!("keys/{key}/encrypt"), &plaintext(b"x"), &[]);
+        assert_eq!(encrypt(own).0, 200, "{own}");
+        assert_eq!(error(&encrypt(foreign)), (404, "KeyNotFoundException"), "{foreign}");
+    }
+    let (code, printed) = old.with(SECRET_ACCESS_KEY, OTHER_SECRET).check();
+    assert_eq!(code, Some(78), "{printed}");
+    assert!(printed.contains("must name one secret"), "{printed}");
 }

@@ -18,6 +18,7 @@ use super::{
     SecretOrigin, ServerSettings, Settings, shared,
     table::{Item, Table},
 };
+use crate::process;
 
 /// A day, in seconds and in milliseconds: no time is longer.
 const DAY: u64 = 24 * 60 * 60;
@@ -88,6 +89,9 @@ fn environment(table: Table<'_, '_>) -> Vec<(String, String)> {
                 value.span.clone(),
                 format!("{name:?} is no name of a variable, or its value has a NUL"),
             );
+        } else if process::inherited(name).is_some_and(|inherited| inherited != value.value) {
+            let doubt = format!("the environment has another {name}: this one goes before it");
+            source.warn(value.span.clone(), doubt);
         }
         is_legal
     });

@@ -2,7 +2,7 @@
 //! request, and a connection, goes on with what it began with (SIG-7).
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use arc_swap::{ArcSwap, ArcSwapOption};
+use thiserror::Error;
 use xks_core::{Fleet, KeyBackend, KeyId, KeyStore, KeyStores, Limits, Proxy, UriPathPrefix};
 
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
     described::Described,
     limits::{Limited, Traffic},
     metrics::{Metrics, Records},
-    settings::{Authorization, BackendSettings, KeyStoreSettings, Settings, TrafficLimits},
+    settings::{Authorization, BackendSettings, KeyStoreSettings, Settings, TlsSettings, TrafficLimits},
     tls::TlsMaterial,
 };
 
@@ -32,11 +33,10 @@ pub(crate) struct App {
     /// What new connections are greeted with; none for plain HTTP.
     pub(crate) tls: ArcSwapOption<TlsMaterial>,
     backends: ArcSwap<Backends>,
-    /// Names of the backends that key stores are served from.
-    served: ArcSwap<Vec<String>>,
-    /// The keys that are served from each backend, as far as the settings name them.
-    keys: ArcSwap<HashMap<String, Arc<[KeyId]>>>,
-    traffic: Mutex<HashMap<UriPathPrefix, Arc<Traffic>>>,
+    /// The backends that key stores are served from, each with the keys that the settings name.
+    served: ArcSwap<BTreeMap<String, Arc<[KeyId]>>>,
+    /// Locked while something else is put in force, so that two changes do not mix.
+    in_force: Mutex<InForce>,
     /// Tokens that refused their PIN. As they are, they are not opened again: HSMs lock.
     refused: Mutex<Vec<BackendSettings>>,
     /// Tokens that are being opened, also on behalf of a change that was given up: none is opened twice at once, or a PIN
@@ -47,10 +47,37 @@ pub(crate) struct App {
     budget: Duration,
 }
 
+/// What the key stores in force were made of.
+struct InForce {
+    key_stores: Vec<KeyStoreSettings>,
+    traffic: HashMap<UriPathPrefix, Arc<Traffic>>,
+}
+
+/// Why settings are not in force, or not whole.
+#[derive(Debug, Error)]
+#[error("{cause:#}")]
+pub(crate) struct NotReplaced {
+    /// All that needs no key manager to be opened is in force.
+    pub(crate) is_in_force_in_part: bool,
+    cause: anyhow::Error,
+}
+
+impl NotReplaced {
+    /// It may succeed when an earlier change has come to its end.
+    pub(crate) fn waits_for_another(&self) -> bool {
+        self.cause.is::<StillOpening>()
+    }
+}
+
+/// The token of this backend is still being opened by an earlier change.
+#[derive(Debug, Error)]
+#[error("[backends.{0}]: the token is still being opened by an earlier attempt")]
+struct StillOpening(String);
+
 impl App {
     pub(crate) fn new(settings: &Settings, backends: Backends, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
         let mut traffic = HashMap::new();
-        let key_stores = key_stores(settings, &backends, &mut traffic)?;
+        let key_stores = key_stores(&settings.key_stores, &backends, &mut traffic)?;
         let proxy = Proxy::builder(KeyStores::new(key_stores)?)
             .vendor("xks-proxy")
             .model(concat!("xks-proxy ", env!("CARGO_PKG_VERSION")))
@@ -61,9 +88,11 @@ impl App {
             metrics,
             tls: ArcSwapOption::new(settings.tls.as_ref().map(|tls| Arc::new(tls.material.clone()))),
             backends: ArcSwap::from_pointee(backends),
-            served: ArcSwap::from_pointee(served(settings)),
-            keys: ArcSwap::from_pointee(keys(settings)),
-            traffic: Mutex::new(traffic),
+            served: ArcSwap::from_pointee(served(&settings.key_stores)),
+            in_force: Mutex::new(InForce {
+                key_stores: settings.key_stores.clone(),
+                traffic,
+            }),
             refused: Mutex::default(),
             opening: Mutex::default(),
             turn: AtomicU64::new(0),
@@ -81,36 +110,65 @@ impl App {
         self.turn.load(Ordering::Relaxed) != turn
     }
 
-    /// Puts other settings in force, or changes nothing. It blocks for as long as it takes to open new key managers; if
-    /// another turn has begun by then, nothing changes either.
-    pub(crate) fn replace(&self, settings: &Settings, turn: u64) -> anyhow::Result<()> {
+    /// Puts other settings in force. It blocks for as long as it takes to open new key managers. What needs none of those
+    /// is in force before, and stays so whatever comes of them: a credential, a key or a rule that is taken away must not
+    /// wait for a token. If another turn has begun, nothing changes any more.
+    pub(crate) fn replace(&self, settings: &Settings, turn: u64) -> Result<(), NotReplaced> {
+        let not_replaced = |is_in_force_in_part| {
+            move |cause| NotReplaced {
+                is_in_force_in_part,
+                cause,
+            }
+        };
         let former = self.backends.load_full();
-        let backends = Arc::new(self.open(&settings.backends, &former)?);
-        // Held until the end, so that two changes do not mix.
-        let mut traffic = self.traffic.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut next = traffic.clone();
-        let is_late = self.is_late(turn);
-        let replaced = key_stores(settings, &backends, &mut next).and_then(|key_stores| {
-            ensure!(!is_late, "it took too long");
-            let gone = self.proxy.key_stores().all();
-            let gone = gone
-                .iter()
-                .filter(|store| !settings.key_stores.iter().any(|new| new.prefix == *store.prefix()));
-            gone.for_each(|store| tracing::warn!(key_store = store.prefix().as_str(), "no longer served"));
-            Ok(self.proxy.key_stores().replace(key_stores)?)
-        });
-        if let Err(error) = replaced {
-            backends.close_all_but(Some(&former));
-            return Err(error);
+        let is_to_be_opened = |new: &BackendSettings| new.is_token() && !former.keeps(&new.name, &settings.backends);
+        let has_to_wait = settings.backends.iter().any(is_to_be_opened);
+        if has_to_wait {
+            let meanwhile = |old: &[KeyStoreSettings]| meanwhile(settings, old, &former);
+            self.put_in_force(meanwhile, settings.tls.as_ref(), &former, turn)
+                .map_err(not_replaced(false))?;
         }
-        *traffic = next;
-        if let (Some(tls), true) = (&settings.tls, self.tls.load().is_some()) {
+        let backends = self
+            .open(&settings.backends, &former)
+            .map_err(not_replaced(has_to_wait))?;
+        let backends = Arc::new(backends);
+        let whole = |_: &[KeyStoreSettings]| settings.key_stores.clone();
+        if let Err(error) = self.put_in_force(whole, settings.tls.as_ref(), &backends, turn) {
+            backends.close_all_but(Some(&former));
+            return Err(not_replaced(has_to_wait)(error));
+        }
+        former.retire(backends, self.budget + GRACE);
+        Ok(())
+    }
+
+    /// Puts key stores in force, which are made of those that are, and of these backends; or changes nothing.
+    fn put_in_force(
+        &self,
+        key_stores_after: impl FnOnce(&[KeyStoreSettings]) -> Vec<KeyStoreSettings>,
+        tls: Option<&TlsSettings>,
+        backends: &Arc<Backends>,
+        turn: u64,
+    ) -> anyhow::Result<()> {
+        let mut in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
+        ensure!(!self.is_late(turn), "another change has begun");
+        let settings = key_stores_after(&in_force.key_stores);
+        let mut traffic = in_force.traffic.clone();
+        let key_stores = key_stores(&settings, backends, &mut traffic)?;
+        self.proxy.key_stores().replace(key_stores)?;
+        for old in &in_force.key_stores {
+            if !settings.iter().any(|new| new.prefix == old.prefix) {
+                tracing::warn!(key_store = old.prefix.as_str(), "no longer served");
+            }
+        }
+        if let (Some(tls), true) = (tls, self.tls.load().is_some()) {
             self.tls.store(Some(Arc::new(tls.material.clone())));
         }
-        self.served.store(Arc::new(served(settings)));
-        self.keys.store(Arc::new(keys(settings)));
-        self.backends.store(Arc::clone(&backends));
-        former.retire(backends, self.budget + GRACE);
+        self.served.store(Arc::new(served(&settings)));
+        self.backends.store(Arc::clone(backends));
+        *in_force = InForce {
+            key_stores: settings,
+            traffic,
+        };
         Ok(())
     }
 
@@ -138,10 +196,7 @@ impl App {
         {
             let mut opening = opening();
             if let Some(known) = new.iter().find(|new| opening.iter().any(|old| old.is_same_token(new))) {
-                bail!(
-                    "[backends.{}]: the token is still being opened by an earlier attempt",
-                    known.name
-                );
+                return Err(StillOpening(known.name.clone()).into());
             }
             opening.extend(new.iter().cloned());
         }
@@ -159,46 +214,52 @@ impl App {
     pub(crate) fn served_backends(&self) -> Vec<(String, Arc<dyn KeyBackend>)> {
         let (backends, served) = (self.backends.load(), self.served.load());
         served
-            .iter()
+            .keys()
             .filter_map(|name| Some((name.clone(), backends.get(name)?)))
             .collect()
     }
 
     /// All fleets, those within others too, with the keys that are served from them by name.
     pub(crate) fn fleets(&self) -> Vec<(Arc<Fleet>, Arc<[KeyId]>)> {
-        let (backends, keys) = (self.backends.load(), self.keys.load());
+        let (backends, served) = (self.backends.load(), self.served.load());
         let fleet = |(name, backend): (&str, &Backend)| match backend {
-            Backend::Fleet(fleet) => Some((Arc::clone(fleet), keys.get(name).cloned().unwrap_or_default())),
+            Backend::Fleet(fleet) => Some((Arc::clone(fleet), served.get(name).cloned().unwrap_or_default())),
             Backend::Pkcs11(_) | Backend::Soft(_) => None,
         };
         backends.iter().filter_map(fleet).collect()
     }
 }
 
-fn keys(settings: &Settings) -> HashMap<String, Arc<[KeyId]>> {
-    let mut keys: HashMap<String, Vec<KeyId>> = HashMap::new();
-    for store in &settings.key_stores {
-        let named = keys.entry(store.backend.clone()).or_default();
-        named.extend(store.keys.iter().flatten().cloned());
-    }
-    keys.into_iter().map(|(backend, keys)| (backend, keys.into())).collect()
+/// The key stores of new settings as far as they need no key manager but those that are open. One that is to be served
+/// from another one stays with the former, and with those of its keys that it is to keep; one that is new has to wait.
+fn meanwhile(settings: &Settings, in_force: &[KeyStoreSettings], open: &Backends) -> Vec<KeyStoreSettings> {
+    let meanwhile = |new: &KeyStoreSettings| {
+        if open.keeps(&new.backend, &settings.backends) {
+            return Some(new.clone());
+        }
+        let old = in_force.iter().find(|old| old.prefix == new.prefix)?;
+        Some(new.clone().with_the_backend_of(old))
+    };
+    settings.key_stores.iter().filter_map(meanwhile).collect()
 }
 
-fn served(settings: &Settings) -> Vec<String> {
-    let mut names: Vec<_> = settings.key_stores.iter().map(|store| store.backend.clone()).collect();
-    names.sort_unstable();
-    names.dedup();
-    names
+fn served(settings: &[KeyStoreSettings]) -> BTreeMap<String, Arc<[KeyId]>> {
+    let mut served: BTreeMap<String, Vec<KeyId>> = BTreeMap::new();
+    for store in settings {
+        let named = served.entry(store.backend.clone()).or_default();
+        named.extend(store.keys.iter().flatten().cloned());
+    }
+    served.into_iter().map(|(backend, keys)| (backend, keys.into())).collect()
 }
 
 fn key_stores(
-    settings: &Settings,
+    settings: &[KeyStoreSettings],
     backends: &Backends,
     traffic: &mut HashMap<UriPathPrefix, Arc<Traffic>>,
 ) -> anyhow::Result<Vec<KeyStore>> {
-    traffic.retain(|prefix, _| settings.key_stores.iter().any(|store| store.prefix == *prefix));
+    traffic.retain(|prefix, _| settings.iter().any(|store| store.prefix == *prefix));
     let build = |store: &KeyStoreSettings| key_store(store, backends, traffic);
-    settings.key_stores.iter().map(build).collect()
+    settings.iter().map(build).collect()
 }
 
 fn key_store(

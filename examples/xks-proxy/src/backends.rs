@@ -163,6 +163,20 @@ impl Backends {
         fleet.members.iter().chain(&fleet.standby).all(same)
     }
 
+    /// Whether the backend of that name is open, and new settings leave it and its members as they are.
+    pub(crate) fn keeps(&self, name: &str, settings: &[BackendSettings]) -> bool {
+        let Some(new) = settings.iter().find(|new| new.name == name) else {
+            return false;
+        };
+        let is_same = self.find(name).is_some_and(|open| open.settings == *new);
+        let mut members: &[String] = &[];
+        let mut standby: &[String] = &[];
+        if let BackendKind::Fleet(fleet) = &new.kind {
+            (members, standby) = (&fleet.members, &fleet.standby);
+        }
+        is_same && members.iter().chain(standby).all(|member| self.keeps(member, settings))
+    }
+
     pub(crate) fn settings(&self) -> impl Iterator<Item = &BackendSettings> {
         self.0.iter().map(|open| &open.settings)
     }

@@ -2,20 +2,26 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
+    fs,
+    future::pending,
+    io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::{self, JoinError, JoinSet},
+    time::Instant,
+};
 
 use crate::{
-    app::App,
+    app::{App, NotReplaced},
     service_manager,
-    settings::{self, Loaded, Settings, Severity},
-    summary, with_causes,
+    settings::{self, Settings, Severity},
+    summary,
 };
 
 /// How long a reload may take: longer than a token that works takes to open.
@@ -27,6 +33,20 @@ pub(crate) struct Reload {
     watch: Option<Duration>,
     fixed: Fixed,
     hangup: Hangup,
+    /// Changes that wait for key managers. The others of them have been superseded, or given up.
+    running: JoinSet<Change>,
+    /// The one that counts, and when it is given up.
+    latest: Option<(task::Id, Instant)>,
+    /// The latest change is incomplete, and may be completed when an earlier one has come to its end.
+    is_incomplete: bool,
+}
+
+/// A change that has come to its end.
+struct Change {
+    settings: Settings,
+    /// The files that the settings name.
+    named: BTreeSet<PathBuf>,
+    result: Result<(), NotReplaced>,
 }
 
 /// SIGHUP, which is caught from the moment this is made: until then it would end the process.
@@ -48,10 +68,13 @@ impl Reload {
             watch: settings.watch,
             fixed: Fixed::of(settings),
             hangup,
+            running: JoinSet::new(),
+            latest: None,
+            is_incomplete: false,
         }
     }
 
-    /// Reloads whenever there is a reason, for ever.
+    /// Reloads whenever there is a reason, without end. A reload that waits for a key manager holds up no later one.
     pub(crate) async fn run(mut self, app: &Arc<App>) {
         // A file that is just being written changes between two looks: only one that has come to rest counts.
         let mut unrest = None;
@@ -59,11 +82,27 @@ impl Reload {
             let look = async {
                 match self.watch {
                     Some(interval) => tokio::time::sleep(interval).await,
-                    None => std::future::pending().await,
+                    None => pending().await,
+                }
+            };
+            let given_up = async {
+                match self.latest {
+                    Some((_, at)) => tokio::time::sleep_until(at).await,
+                    None => pending().await,
                 }
             };
             tokio::select! {
                 _ = self.hangup.0.recv() => {}
+                Some(ended) = self.running.join_next_with_id() => {
+                    if self.has_ended(app, ended) {
+                        self.reload(app).await;
+                    }
+                    continue;
+                }
+                () = given_up => {
+                    self.give_up(app);
+                    continue;
+                }
                 () = look => {
                     let now = self.files.look_again().await;
                     if now == self.files {
@@ -77,94 +116,129 @@ impl Reload {
                 }
             }
             unrest = None;
-            self.reload(Arc::clone(app)).await;
+            self.reload(app).await;
         }
     }
 
-    async fn reload(&mut self, app: Arc<App>) {
+    /// Reads the settings, and begins to put them in force, which ends all changes that are under way.
+    async fn reload(&mut self, app: &Arc<App>) {
         service_manager::reloading();
         // What changes from here on, while it is being read or while a token hangs, is seen as changed afterwards.
-        self.files = self.files.look_again().await;
-        let (path, files, fixed) = (self.path.clone(), self.files.clone(), self.fixed.clone());
-        let metrics = Arc::clone(&app.metrics);
-        let (reloaded, turn) = (Arc::clone(&app), app.next_turn());
-        let reloading = tokio::task::spawn_blocking(move || reload(&path, files, &fixed, &app, turn));
-        match tokio::time::timeout(PATIENCE, reloading).await {
-            Ok(Ok(Outcome { files, settings })) => {
-                self.files = files;
-                metrics.count_reload(settings.is_some());
-                if let Some(settings) = settings {
-                    self.watch = settings.watch;
-                    let backends = reloaded.backends();
-                    tokio::spawn(async move { summary::warn_of_unusable_keys(&settings, &backends).await });
-                }
-            }
-            Ok(Err(error)) => {
+        let before = self.files.look_again().await;
+        let path = self.path.clone();
+        let read = task::spawn_blocking(move || read(&path, before)).await;
+        let (files, read) = match read {
+            Ok(read) => read,
+            Err(error) => {
                 tracing::error!("settings not reloaded, the former ones stay in force: {error}");
-                metrics.count_reload(false);
+                (self.files.clone(), None)
             }
-            Err(_) => {
-                reloaded.next_turn(); // so that it does not take effect when nobody expects it any more
-                tracing::error!(
-                    "settings not reloaded, the former ones stay in force: a key manager does not open within {} s; \
-                     leave it out or as it was, or try again with SIGHUP",
-                    PATIENCE.as_secs()
-                );
-                metrics.count_reload(false);
-            }
+        };
+        self.files = files;
+        let Some((settings, named)) = read else {
+            app.metrics.count_reload(false);
+            self.say_ready();
+            return;
+        };
+        let (app, turn) = (Arc::clone(app), app.next_turn());
+        let change = self.running.spawn_blocking(move || Change {
+            result: app.replace(&settings, turn),
+            settings,
+            named,
+        });
+        self.latest = Some((change.id(), Instant::now() + PATIENCE));
+        self.is_incomplete = false;
+    }
+
+    /// Says what came of a change, and returns whether the settings should be read again.
+    fn has_ended(&mut self, app: &Arc<App>, ended: Result<(task::Id, Change), JoinError>) -> bool {
+        let (id, change) = match ended {
+            Ok((id, change)) => (id, Ok(change)),
+            Err(error) => (error.id(), Err(error)),
+        };
+        if self.latest.is_none_or(|(latest, _)| latest != id) {
+            tracing::info!("a reload that was superseded or given up has come to its end, and changed nothing");
+            return std::mem::take(&mut self.is_incomplete);
         }
-        service_manager::ready();
+        self.latest = None;
+        self.say_ready();
+        app.metrics
+            .count_reload(matches!(&change, Ok(Change { result: Ok(()), .. })));
+        match change {
+            Ok(Change {
+                settings,
+                named,
+                result: Ok(()),
+            }) => {
+                for table in self.fixed.changes(&Fixed::of(&settings)) {
+                    tracing::warn!("a change of [{table}] takes effect with the next start");
+                }
+                tracing::info!(key_stores = settings.key_stores.len(), "settings reloaded");
+                self.files.keep(&named);
+                self.watch = settings.watch;
+                let backends = app.backends();
+                tokio::spawn(async move { summary::warn_of_unusable_keys(&settings, &backends).await });
+            }
+            Ok(Change { result: Err(error), .. }) => {
+                self.is_incomplete = error.waits_for_another();
+                let stays = match error.is_in_force_in_part {
+                    true => "not reloaded whole, what needs no new key manager is in force",
+                    false => "not reloaded, the former ones stay in force",
+                };
+                let again = match self.is_incomplete {
+                    true => "it is tried again when that has ended",
+                    false => "SIGHUP tries again",
+                };
+                tracing::error!("settings {stays}: {error}; {again}");
+            }
+            Err(error) => tracing::error!("settings not reloaded: {error}"),
+        }
+        false
+    }
+
+    /// So that it does not take effect when nobody expects it any more.
+    fn give_up(&mut self, app: &App) {
+        self.latest = None;
+        app.next_turn();
+        tracing::error!(
+            "settings not reloaded whole, what needs no new key manager is in force: one does not open within {} s; leave \
+             it out or as it was, or try again with SIGHUP",
+            PATIENCE.as_secs()
+        );
+        app.metrics.count_reload(false);
+        self.say_ready();
+    }
+
+    /// Unless a change is still under way.
+    fn say_ready(&self) {
+        if self.latest.is_none() {
+            service_manager::ready();
+        }
     }
 }
 
-struct Outcome {
-    files: Files,
-    /// Those that are in force now; none when the former ones stay.
-    settings: Option<Settings>,
-}
-
-/// `before` is how the files were before any of them is read.
-fn reload(path: &Path, before: Files, fixed: &Fixed, app: &App, turn: u64) -> Outcome {
-    let unchanged = |files| Outcome { files, settings: None };
-    let failed = |files, reason: String| {
-        tracing::error!("settings not reloaded, the former ones stay in force: {reason}");
-        unchanged(files)
-    };
-    let Loaded {
-        settings,
-        problems,
-        files: named,
-        ..
-    } = match settings::load(path) {
+/// Reads the settings, and says what is wrong with them. `before` is how the files were before; what is returned is how
+/// they were when they were read.
+fn read(path: &Path, before: Files) -> (Files, Option<(Settings, BTreeSet<PathBuf>)>) {
+    let loaded = match settings::load(path) {
         Ok(loaded) => loaded,
-        Err(error) => return failed(before, format!("cannot read {}: {error}", path.display())),
+        Err(error) => {
+            tracing::error!(
+                "settings not reloaded, the former ones stay in force: cannot read {}: {error}",
+                path.display()
+            );
+            return (before, None);
+        }
     };
-    let looked = before.and(Files::look(&named));
-    for problem in &problems {
+    let files = before.and(Files::look(&loaded.files));
+    for problem in &loaded.problems {
         match problem.severity {
             Severity::Error => tracing::error!("settings not reloaded, the former ones stay in force: {problem}"),
             Severity::Warning => tracing::warn!("{problem}"),
         }
     }
-    let Some(settings) = settings else {
-        return unchanged(looked);
-    };
-    if let Err(error) = app.replace(&settings, turn) {
-        if app.is_late(turn) {
-            tracing::info!("a reload that had been given up has come to its end, and changed nothing");
-            return unchanged(looked);
-        }
-        let why = with_causes(&*error);
-        return failed(looked, format!("{why}; SIGHUP tries again"));
-    }
-    for table in fixed.changes(&Fixed::of(&settings)) {
-        tracing::warn!("a change of [{table}] takes effect with the next start");
-    }
-    tracing::info!(key_stores = settings.key_stores.len(), "settings reloaded");
-    Outcome {
-        files: looked.of(&named),
-        settings: Some(settings),
-    }
+    let named = loaded.files;
+    (files, loaded.settings.map(|settings| (settings, named)))
 }
 
 /// What stays as it was at the start.
@@ -209,7 +283,7 @@ impl Files {
     /// The same files, as they are now.
     async fn look_again(&self) -> Self {
         let names = self.0.keys().cloned().collect();
-        let look = tokio::task::spawn_blocking(move || Self::look(&names));
+        let look = task::spawn_blocking(move || Self::look(&names));
         look.await.unwrap_or_else(|_| self.clone()) // it does not panic
     }
 
@@ -220,9 +294,9 @@ impl Files {
         Self(all)
     }
 
-    fn of(mut self, names: &BTreeSet<PathBuf>) -> Self {
+    /// Forgets the others.
+    fn keep(&mut self, names: &BTreeSet<PathBuf>) {
         self.0.retain(|name, _| names.contains(name));
-        self
     }
 }
 

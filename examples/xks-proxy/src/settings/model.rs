@@ -197,6 +197,11 @@ impl BackendSettings {
         self.same_token(other).is_some_and(|(one, other)| one.pin != other.pin)
     }
 
+    /// Whether it is a token, which may take any time to open.
+    pub(crate) const fn is_token(&self) -> bool {
+        matches!(self.kind, BackendKind::Pkcs11(_))
+    }
+
     pub(crate) fn is_same_token(&self, other: &Self) -> bool {
         self.same_token(other).is_some()
     }
@@ -273,6 +278,7 @@ pub(crate) struct FleetSettings {
 }
 
 /// URI-4: a tenant.
+#[derive(Clone)]
 pub(crate) struct KeyStoreSettings {
     pub(crate) prefix: UriPathPrefix,
     pub(crate) regions: Vec<String>,
@@ -320,6 +326,25 @@ pub(crate) enum Authorization {
         what: String,
         authorizer: Arc<dyn Authorizer>,
     },
+}
+
+impl KeyStoreSettings {
+    /// As it is until its own backend is open: with that of another one, and what belongs to that one's ciphertexts; and
+    /// with those keys that both have.
+    pub(crate) fn with_the_backend_of(self, other: &Self) -> Self {
+        let keys = match (self.keys, &other.keys) {
+            (Some(keys), Some(others)) => Some(keys.into_iter().filter(|key| others.contains(key)).collect()),
+            (Some(keys), None) => Some(keys),
+            (None, others) => others.clone(),
+        };
+        Self {
+            backend: other.backend.clone(),
+            keys,
+            aad_framing: other.aad_framing,
+            ciphertext_metadata: other.ciphertext_metadata,
+            ..self
+        }
+    }
 }
 
 impl fmt::Debug for KeyStoreSettings {

@@ -32,6 +32,7 @@ mod mutual_tls;
 mod notify;
 mod pin;
 mod reload;
+mod revocation;
 mod sample_proxy;
 mod script;
 mod shipped;

@@ -38,8 +38,9 @@ impl Pin {
     /// is [odd](Self::doubts) about it is logged.
     ///
     /// # Errors
-    /// [`PinError::File`], also when the file holds no UTF-8, what [can be no PIN](Self::fault), or 4096
-    /// bytes and more.
+    /// [`PinError::File`], also when it is not a regular file, or holds no UTF-8, what [can be no
+    /// PIN](Self::fault), or 4096 bytes and more. A pipe, such as `/dev/fd/3` of a program that hands out
+    /// secrets, is read once and may never end: read it yourself, for [`Pin::new`].
     pub fn from_file(path: impl Into<PathBuf>) -> Result<Self, PinError> {
         let path = path.into();
         let pin = read(&path).and_then(|bytes| match text_of(&bytes) {
@@ -129,6 +130,10 @@ impl Pin {
 
 /// The bytes of a file that is not longer than a PIN.
 fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    // To open a pipe waits for who writes to it.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
     let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST));
     fs::File::open(path)?.take(LONGEST as u64).read_to_end(&mut bytes)?;
     if bytes.len() >= LONGEST {

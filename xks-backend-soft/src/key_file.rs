@@ -1,7 +1,7 @@
 //! A file that holds a key: reading it without leaving copies behind, and the three ways to write a key down.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, Read as _},
     path::Path,
 };
@@ -59,6 +59,10 @@ pub(crate) fn load(path: &Path) -> Result<KeyMaterial, KeyMaterialError> {
 
 /// Reads until the end of the file or of the buffer. Not `read_to_end`, which keeps bytes where nothing wipes them.
 fn read<'a>(path: &Path, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
+    // To open a pipe waits for who writes to it.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
     let mut file = File::open(path)?;
     warn_if_others_can_read(path, &file)?;
     let mut filled = 0;

@@ -110,9 +110,9 @@ impl App {
         self.turn.load(Ordering::Relaxed) != turn
     }
 
-    /// Puts other settings in force. It blocks for as long as it takes to open new key managers. What needs none of those
-    /// is in force before, and stays so whatever comes of them: a credential, a key or a rule that is taken away must not
-    /// wait for a token. If another turn has begun, nothing changes any more.
+    /// Puts other settings in force. It blocks for as long as it takes to open new key managers. What needs
+    /// none of those is in force before, and stays so whatever comes of them: a credential, a key or a rule
+    /// that is taken away must not wait for a token. If another turn has begun, nothing changes any more.
     pub(crate) fn replace(&self, settings: &Settings, turn: u64) -> Result<(), NotReplaced> {
         let not_replaced = |is_in_force_in_part| {
             move |cause| NotReplaced {
@@ -230,8 +230,9 @@ impl App {
     }
 }
 
-/// The key stores of new settings as far as they need no key manager but those that are open. One that is to be served
-/// from another one stays with the former, and with those of its keys that it is to keep; one that is new has to wait.
+/// The key stores of new settings as far as they need no key manager but those that are open. One that is to
+/// be served from another one stays with the former, and with those of its keys that it is to keep; one that
+/// is new has to wait.
 fn meanwhile(settings: &Settings, in_force: &[KeyStoreSettings], open: &Backends) -> Vec<KeyStoreSettings> {
     let meanwhile = |new: &KeyStoreSettings| {
         if open.keeps(&new.backend, &settings.backends) {

@@ -1,4 +1,5 @@
-//! Warns of certificates whose end comes near while the server runs. What is near it at a start or a reload is said then.
+//! Warns of certificates whose end comes near while the server runs. What is near it at a start or a reload
+//! is said then.
 
 use std::time::{Duration, SystemTime};
 

@@ -8,7 +8,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// Descriptors beside those of connections: listeners, files, a module's own.
 const OTHER_DESCRIPTORS: u64 = 200;
 
-/// Says that this process has been started by itself, and with which variables of its settings, a blank between two.
+/// Says that this process has been started by itself, and with which variables of its settings, a blank
+/// between two.
 const STARTED_ANEW: &str = "XKS_PROXY_STARTED_ANEW";
 
 /// A variable that this process was started with, and did not set itself; none if it holds no UTF-8.

@@ -74,7 +74,8 @@ impl Reload {
         }
     }
 
-    /// Reloads whenever there is a reason, without end. A reload that waits for a key manager holds up no later one.
+    /// Reloads whenever there is a reason, without end. A reload that waits for a key manager holds up no
+    /// later one.
     pub(crate) async fn run(mut self, app: &Arc<App>) {
         // A file that is just being written changes between two looks: only one that has come to rest counts.
         let mut unrest = None;
@@ -217,8 +218,8 @@ impl Reload {
     }
 }
 
-/// Reads the settings, and says what is wrong with them. `before` is how the files were before; what is returned is how
-/// they were when they were read.
+/// Reads the settings, and says what is wrong with them. `before` is how the files were before; what is
+/// returned is how they were when they were read.
 fn read(path: &Path, before: Files) -> (Files, Option<(Settings, BTreeSet<PathBuf>)>) {
     let loaded = match settings::load(path) {
         Ok(loaded) => loaded,

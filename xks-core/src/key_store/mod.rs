@@ -357,7 +357,8 @@ impl KeyStores {
     /// Serves this one from now on, in place of the one with the same prefix if there is one; the others stay.
     ///
     /// # Errors
-    /// [`KeyStoreError`] when it has an access key id with another secret than another one; nothing has changed then.
+    /// [`KeyStoreError`] when it has an access key id with another secret than another one; nothing has
+    /// changed then.
     pub fn put(&self, key_store: impl Into<Arc<KeyStore>>) -> Result<(), KeyStoreError> {
         let key_store = key_store.into();
         let _turn = self.turn();
@@ -391,7 +392,8 @@ impl fmt::Debug for KeyStores {
     }
 }
 
-/// SIG-6: an access key id names one secret. Several key stores may have the same credential; each still has its own keys.
+/// SIG-6: an access key id names one secret. Several key stores may have the same credential; each still has
+/// its own keys.
 fn index<S: Into<Arc<KeyStore>>>(
     key_stores: impl IntoIterator<Item = S>,
 ) -> Result<HashMap<UriPathPrefix, Arc<KeyStore>>, KeyStoreError> {

@@ -5,17 +5,17 @@ mod convert;
 mod model;
 mod ours;
 mod sample_proxy;
+mod secrecy;
 mod shared;
 mod source;
+mod syntax;
 mod table;
 
 use std::{
     collections::BTreeSet,
-    env, fs,
+    env,
     path::{Path, PathBuf},
 };
-
-use xks_core::Zeroizing;
 
 use self::source::Source;
 pub(crate) use self::{
@@ -40,6 +40,16 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
+    fn new(settings: Option<Settings>, source: Source<'_>, is_sample_proxys: bool) -> Self {
+        let findings = source.finish();
+        Self {
+            settings: settings.filter(|_| !findings.has_errors),
+            problems: findings.problems,
+            files: findings.files,
+            is_sample_proxys,
+        }
+    }
+
     pub(crate) fn errors(&self) -> usize {
         self.count(Severity::Error)
     }
@@ -61,9 +71,19 @@ impl Loaded {
 /// # Errors
 /// The file itself cannot be read. Whatever else is wrong is in the answer.
 pub(crate) fn load(path: &Path) -> std::io::Result<Loaded> {
-    let text = Zeroizing::new(fs::read_to_string(path)?);
+    let content = source::read(path)?;
     let path = std::path::absolute(path)?;
-    Ok(parse(&path, &text))
+    Ok(match std::str::from_utf8(&content) {
+        Ok(text) => parse(&path, text),
+        Err(error) => {
+            let readable = content.get(..error.valid_up_to()).unwrap_or_default();
+            let readable = str::from_utf8(readable).unwrap_or_default();
+            let source = Source::new(&path, readable);
+            let end = readable.len();
+            source.error(end..end, "this line is not UTF-8: save the file as UTF-8");
+            Loaded::new(None, source, false)
+        }
+    })
 }
 
 pub(crate) fn parse(path: &Path, text: &str) -> Loaded {
@@ -77,11 +97,5 @@ pub(crate) fn parse(path: &Path, text: &str) -> Loaded {
         true => sample_proxy::settings(root, module.as_ref()),
         false => ours::settings(root, module.as_ref()),
     });
-    let findings = source.finish();
-    Loaded {
-        settings: settings.filter(|_| !findings.has_errors),
-        problems: findings.problems,
-        files: findings.files,
-        is_sample_proxys,
-    }
+    Loaded::new(settings, source, is_sample_proxys)
 }

@@ -329,8 +329,8 @@ pub(crate) enum Authorization {
 }
 
 impl KeyStoreSettings {
-    /// As it is until its own backend is open: with that of another one, and what belongs to that one's ciphertexts; and
-    /// with those keys that both have.
+    /// As it is until its own backend is open: with that of another one, and what belongs to that one's
+    /// ciphertexts; and with those keys that both have.
     pub(crate) fn with_the_backend_of(self, other: &Self) -> Self {
         let keys = match (self.keys, &other.keys) {
             (Some(keys), Some(others)) => Some(keys.into_iter().filter(|key| others.contains(key)).collect()),

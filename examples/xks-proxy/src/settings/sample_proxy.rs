@@ -14,6 +14,7 @@ use super::{
     AuditLevel, Authorization, BackendKind, BackendSettings, HealthSettings, KeyStoreSettings, LogFile, LogFormat,
     LogOutput, LogSettings, Pkcs11Settings, Rotation, SecretOrigin, ServerSettings, Settings, TcpKeepalive,
     TestKeySetting, TlsSettings, TrafficLimits, ours,
+    secrecy::shown,
     shared::{self, Unique, check_region, ciphertext_metadata, warn_of_small_limits},
     source::Source,
     table::{Item, Table},
@@ -170,8 +171,8 @@ fn log(mut table: Table<'_, '_>) -> LogSettings {
         };
         if rotation.is_none() {
             let wrong = format!(
-                "`rotation_kind` is one of MINUTELY, HOURLY, DAILY, NEVER, not {:?}",
-                kind.value
+                "`rotation_kind` is one of MINUTELY, HOURLY, DAILY, NEVER, not {}",
+                shown(&kind.value)
             );
             source.error(kind.span, wrong);
         }
@@ -266,8 +267,8 @@ fn tls_settings(mut table: Table<'_, '_>, security: Option<&Security>) -> Option
 /// Where a logging module finds the HSM's own.
 const LOGGED_MODULE: &str = "PKCS11_LOGGER_LIBRARY_PATH";
 
-/// `[pkcs11_logger]`: what a logging module around the HSM's own reads from the environment. A variable that the process
-/// was started with goes before the file's.
+/// `[pkcs11_logger]`: what a logging module around the HSM's own reads from the environment. A variable that
+/// the process was started with goes before the file's.
 fn logger_environment(mut table: Table<'_, '_>) -> Vec<(String, String)> {
     let source = table.source;
     let keys = [LOGGED_MODULE, "PKCS11_LOGGER_LOG_FILE_PATH", "PKCS11_LOGGER_FLAGS"];
@@ -406,8 +407,8 @@ fn key_ids(source: &Source<'_>, texts: Vec<Item<String>>) -> Vec<Item<KeyId>> {
         Ok(value) => Some(Item { value, span: text.span }),
         Err(error) => {
             let doubt = format!(
-                "`xks_key_id_set`: {:?} is passed over, KMS cannot ask for it: {error}",
-                text.value
+                "`xks_key_id_set`: {} is passed over, KMS cannot ask for it: {error}",
+                shown(&text.value)
             );
             source.warn(text.span, doubt);
             None

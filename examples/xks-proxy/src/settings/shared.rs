@@ -12,6 +12,7 @@ use xks_core::{AccessKeyId, CiphertextMetadata, Credential, KeyId, Limits, UriPa
 
 use super::{
     ClientCertificates, CredentialSettings, Secret, SecretOrigin, TlsSettings,
+    secrecy::{flaws, shown},
     source::{BYTE_ORDER_MARK, Source},
     table::{Item, Table},
 };
@@ -46,8 +47,8 @@ pub(super) fn tls(
     let names = client.iter().flat_map(|(_, names)| names);
     for name in names.filter(|name| !is_name(&name.value)) {
         let wrong = format!(
-            "{:?} is no name of a client: write it like cks.kms.eu-central-1.amazonaws.com",
-            name.value
+            "{} is no name of a client: write it like cks.kms.eu-central-1.amazonaws.com",
+            shown(&name.value)
         );
         source.error(name.span.clone(), wrong);
     }
@@ -101,13 +102,15 @@ pub(super) fn credential(
     secret: Item<Zeroizing<String>>,
     origin: SecretOrigin,
 ) -> Option<Item<CredentialSettings>> {
+    let flaws = flaws(&secret.value);
     match Credential::new(&id.value, secret.value) {
         Ok(credential) => Some(Item {
             value: CredentialSettings { credential, origin },
             span: id.span,
         }),
         Err(error) => {
-            source.error(secret.span, error.to_string());
+            let found: String = flaws.iter().map(|flaw| format!("; {flaw}")).collect();
+            source.error(secret.span, format!("{error}{found}"));
             None
         }
     }
@@ -212,6 +215,13 @@ impl Unique {
                 let doubt = "the AWS console takes a URI path prefix of 9 characters or more, or none";
                 source.warn(prefix.span.clone(), doubt);
             }
+            if prefix.value.as_str().ends_with("/kms/xks/v1") {
+                let doubt = format!(
+                    "`uri_path_prefix` is what stands before /kms/xks/v1: with this one KMS would have to call {}",
+                    prefix.value.xks_proxy_uri_path()
+                );
+                source.warn(prefix.span.clone(), doubt);
+            }
         }
         let before = self.credentials.len();
         for Item { value, span } in credentials {
@@ -252,7 +262,10 @@ impl Unique {
 pub(super) fn check_region(source: &Source<'_>, region: &Item<String>) {
     let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if !(1..=64).contains(&region.value.len()) || !region.value.bytes().all(legal) {
-        let wrong = format!("{:?} is not an AWS Region: write it like eu-central-1", region.value);
+        let wrong = format!(
+            "{} is not an AWS Region: write it like eu-central-1",
+            shown(&region.value)
+        );
         source.error(region.span.clone(), wrong);
     }
 }

@@ -14,9 +14,13 @@ use std::{
 use toml::de::DeTable;
 use xks_core::Zeroizing;
 
-use super::table::{Item, Table};
+use super::{
+    secrecy::{looks_secret, may_be_the_secret},
+    syntax,
+    table::{Item, Table},
+};
 
-/// No file that settings name is larger than this.
+/// No settings file, and none that it names, is larger than this.
 const MOST_BYTES: u64 = 4 * 1024 * 1024;
 
 /// What some editors begin a text with.
@@ -98,7 +102,9 @@ impl<'i> Source<'i> {
     pub(crate) fn root(&self) -> Option<Table<'_, 'i>> {
         let (table, errors) = DeTable::parse_recoverable(self.text);
         for error in &errors {
-            self.error(error.span().unwrap_or(0..0), error.message());
+            let span = error.span().unwrap_or(0..0);
+            let text = syntax::explained(self.text, &span, error.message());
+            self.error(span, text);
         }
         let span = table.span();
         errors
@@ -135,7 +141,7 @@ impl<'i> Source<'i> {
     }
 
     /// A path as the file means it: relative to its own folder.
-    pub(crate) fn path(&self, path: &str) -> PathBuf {
+    fn path(&self, path: &str) -> PathBuf {
         if self.is_sample_proxys.get()
             && let Ok(there) = std::path::absolute(path)
             && there.exists()
@@ -143,6 +149,30 @@ impl<'i> Source<'i> {
             return there;
         }
         self.path.parent().unwrap_or(Path::new("")).join(path)
+    }
+
+    /// The path of a file that `key` names; none if what stands there is no name, or may be what the file
+    /// should hold.
+    pub(crate) fn file(&self, key: &str, name: Item<String>, holds_secret: bool) -> Option<Item<PathBuf>> {
+        let Item { value: name, span } = name;
+        if name.contains("-----BEGIN") || name.chars().any(char::is_control) {
+            let wrong = format!("`{key}` names a file, and what stands here is no name: write the content into a file");
+            self.error(span, wrong);
+            return None;
+        }
+        let path = self.path(&name);
+        let is_doubtful = looks_secret(&name) || (holds_secret && may_be_the_secret(&name, &path));
+        if is_doubtful && !path.exists() {
+            self.files.borrow_mut().insert(path);
+            let folder = self.path.parent().unwrap_or(Path::new("")).display();
+            let wrong = format!(
+                "`{key}` names a file, and there is none of this name (relative to {folder}); the name is not shown, since \
+                 it may be the secret itself"
+            );
+            self.error(span, wrong);
+            return None;
+        }
+        Some(Item { value: path, span })
     }
 
     /// The content of a file that the settings name. It is watched from then on, readable or not.
@@ -166,7 +196,7 @@ impl<'i> Source<'i> {
             return None;
         }
         let Ok(text) = std::str::from_utf8(&content) else {
-            self.error(path.span.clone(), format!("{file} is no UTF-8 text"));
+            self.error(path.span.clone(), format!("{file} is not UTF-8 text"));
             return None;
         };
         let text = match text.strip_prefix(BYTE_ORDER_MARK) {
@@ -191,15 +221,15 @@ impl<'i> Source<'i> {
     }
 }
 
-/// A file, but not a pipe or a device, which might have no end.
-fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+/// The content of a regular file. A pipe or a device might have no end, or hang; so might a file that grows.
+pub(super) fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is no file"));
+        return Err(io::Error::other("not a regular file"));
     }
     let mut content = Zeroizing::new(Vec::new());
     File::open(path)?.take(MOST_BYTES + 1).read_to_end(&mut content)?;
     if content.len() as u64 > MOST_BYTES {
-        return Err(io::Error::other("it has more than 4 MiB"));
+        return Err(io::Error::other("larger than 4 MiB, which no such file is"));
     }
     Ok(content)
 }

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeSet,
     fmt::Display,
+    net::SocketAddr,
     ops::{Range, RangeInclusive},
     path::PathBuf,
     str::FromStr,
@@ -15,7 +16,10 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::source::Source;
+use super::{secrecy::shown, source::Source};
+
+/// Settings that name a file with a secret in it.
+const FILES_OF_SECRETS: [&str; 4] = ["pin_file", "secret_access_key_file", "private_key", "tls_key_pem"];
 
 /// A value, and where it stands.
 #[derive(Clone, Debug)]
@@ -111,12 +115,27 @@ impl<'s, 'i> Table<'s, 'i> {
         self.number(key, range).map(Duration::from_secs)
     }
 
+    /// The path of a file or a folder.
     pub(crate) fn path(&mut self, key: &'static str) -> Option<Item<PathBuf>> {
+        let name = self.text(key)?;
+        self.source.file(key, name, FILES_OF_SECRETS.contains(&key))
+    }
+
+    /// Where a listener is: an address and a port.
+    pub(crate) fn address(&mut self, key: &'static str) -> Option<Item<SocketAddr>> {
         let text = self.text(key)?;
-        Some(Item {
-            value: self.source.path(&text.value),
-            span: text.span,
-        })
+        match text.value.parse() {
+            Ok(value) => Some(Item { value, span: text.span }),
+            Err(_) => {
+                let wrong = format!(
+                    "`{key} = {}`: not an IP address with a port, such as \"127.0.0.1:443\", or \"0.0.0.0:443\" for \
+                     all of this machine; names are not looked up",
+                    shown(&text.value)
+                );
+                self.source.error(text.span, wrong);
+                None
+            }
+        }
     }
 
     /// A text that stands for something.
@@ -137,7 +156,7 @@ impl<'s, 'i> Table<'s, 'i> {
         let found = words.iter().find(|(word, _)| *word == text.value);
         if found.is_none() {
             let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-            let wrong = format!("`{key}` is one of {}, not {:?}", known.join(", "), text.value);
+            let wrong = format!("`{key}` is one of {}, not {}", known.join(", "), shown(&text.value));
             self.source.error(text.span, wrong);
         }
         found.map(|(_, value)| value.clone())
@@ -161,7 +180,7 @@ impl<'s, 'i> Table<'s, 'i> {
         let parse = |text: Item<String>| match text.value.parse() {
             Ok(value) => Some(Item { value, span: text.span }),
             Err(error) => {
-                let wrong = format!("`{key}`: {:?}: {error}", text.value);
+                let wrong = format!("`{key}`: {}: {error}", shown(&text.value));
                 self.source.error(text.span, wrong);
                 None
             }

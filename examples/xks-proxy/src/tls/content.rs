@@ -1,5 +1,5 @@
-//! What the files of TLS hold: certificates and a private key. A block of another kind is passed over where it does no
-//! harm, as in a file that holds both, and is a fault everywhere else.
+//! What the files of TLS hold: certificates and a private key. A block of another kind is passed over where
+//! it does no harm, as in a file that holds both, and is a fault everywhere else.
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
 use x509_parser::prelude::{FromDer as _, X509Certificate};

@@ -1,5 +1,6 @@
-//! PEM files: the blocks in one, each with its line, and every block that cannot be read. Readers that skip what they do
-//! not understand lose certificates without a word; this one accounts for each `-----BEGIN` and `-----END`.
+//! PEM files: the blocks in one, each with its line, and every block that cannot be read. Readers that skip
+//! what they do not understand lose certificates without a word; this one accounts for each `-----BEGIN` and
+//! `-----END`.
 
 use std::ops::Range;
 
@@ -46,8 +47,9 @@ struct Marker<'t> {
     span: Range<usize>,
 }
 
-/// Reads all blocks of a file. Blanks around lines, line breaks of any system, a byte order mark of UTF-8, text between
-/// blocks, and blocks that follow each other without a line break lose nothing, and are accepted.
+/// Reads all blocks of a file. Blanks around lines, line breaks of any system, a byte order mark of UTF-8,
+/// text between blocks, and blocks that follow each other without a line break lose nothing, and are
+/// accepted.
 pub(super) fn read(file: &[u8]) -> (Vec<Block>, Vec<Fault>) {
     let text = Zeroizing::new(String::from_utf8_lossy(file).into_owned());
     let (mut blocks, mut faults) = (Vec::new(), Vec::new());

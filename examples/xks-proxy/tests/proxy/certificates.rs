@@ -1,5 +1,5 @@
-//! Files of certificates and keys, as people and their tools write them: what is in one is used whole, or said to be
-//! unusable, with its line.
+//! Files of certificates and keys, as people and their tools write them: what is in one is used whole, or
+//! said to be unusable, with its line.
 
 use std::process::Command;
 use std::time::Duration;
@@ -78,8 +78,8 @@ async fn each_certificate_of_a_file_is_shown() {
     }
 }
 
-/// What makes a block unreadable, of any of the three files: an error at the line of the settings that names the file,
-/// with the line of the block.
+/// What makes a block unreadable, of any of the three files: an error at the line of the settings that names
+/// the file, with the line of the block.
 #[test]
 fn what_is_not_read_is_an_error_with_its_line() {
     let site = Site::new(&Leaf::SERVER);
@@ -253,7 +253,8 @@ fn a_root_that_issues_nothing_is_a_warning() {
     }
 }
 
-/// What OpenSSL makes of a request without extensions is X.509 version 1. The certificate is at fault, not the key.
+/// What OpenSSL makes of a request without extensions is X.509 version 1. The certificate is at fault, not
+/// the key.
 #[test]
 fn a_certificate_of_version_1_is_named() {
     let settings = with_chain("", "");
@@ -292,7 +293,8 @@ fn a_certificate_that_comes_near_its_end_is_said_while_it_is_served() {
     assert!(said.contains("WARN") && said.contains("renew it"), "{log}");
 }
 
-/// The roots of clients are read whole too: a client of the second one is let in, however the file was joined.
+/// The roots of clients are read whole too: a client of the second one is let in, however the file was
+/// joined.
 #[tokio::test]
 async fn a_client_of_each_root_is_let_in() {
     let site = Site::new(&Leaf::SERVER);

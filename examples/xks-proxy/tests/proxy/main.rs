@@ -25,6 +25,7 @@ mod lifecycle;
 mod limits;
 mod log;
 mod log_files;
+mod messages;
 mod metrics;
 mod module;
 mod moments;

@@ -36,7 +36,8 @@ impl Scene {
         }
     }
 
-    /// Begins a reload, with these credentials for the software keys, and with the token if it is to be there.
+    /// Begins a reload, with these credentials for the software keys, and with the token if it is to be
+    /// there.
     fn reload(&mut self, credentials: &[String], with_token: bool) {
         let software = "[backends.keys]\nkind = \"soft\"\nkeys = { usable = \"usable.key\" }\n";
         self.settings.backends = software.to_owned();
@@ -79,8 +80,8 @@ fn of_software(credentials: &[String]) -> String {
     key_store(PREFIX, "all_keys = true\nbackend = \"keys\"", credentials)
 }
 
-/// SIG-7: a reload that brings a token, which hangs, and takes a credential away: that is in force while it hangs. So is a
-/// second reload behind it. When the token is there, it is served.
+/// SIG-7: a reload that brings a token, which hangs, and takes a credential away: that is in force while it
+/// hangs. So is a second reload behind it. When the token is there, it is served.
 #[test]
 fn a_revocation_does_not_wait_for_a_token_that_hangs() {
     let mut scene = Scene::new();
@@ -117,7 +118,8 @@ fn a_revocation_does_not_wait_for_a_token_that_hangs() {
     assert!(status.success(), "{log}");
 }
 
-/// SIG-7: a reload that does without the token again is whole while the first one still hangs, and the token never comes.
+/// SIG-7: a reload that does without the token again is whole while the first one still hangs, and the token
+/// never comes.
 #[test]
 fn a_reload_supersedes_one_that_hangs() {
     let mut scene = Scene::new();
@@ -139,8 +141,8 @@ fn a_reload_supersedes_one_that_hangs() {
     assert_eq!(scene.token_status(), 404);
 }
 
-/// A key store that is to move to another key manager keeps the former one until that is open, and loses at once what is
-/// taken from it.
+/// A key store that is to move to another key manager keeps the former one until that is open, and loses at
+/// once what is taken from it.
 #[test]
 fn a_key_store_that_moves_is_revoked_first() {
     let mut scene = Scene::new();

@@ -130,8 +130,8 @@ fn a_converted_file_goes_on_where_the_old_one_ended() {
     assert_eq!(error(&answer), (404, "KeyNotFoundException"));
 }
 
-/// URI-4, SIG-6: one credential for two prefixes is served, and each prefix has its own keys only. One access key id with
-/// two secrets names neither.
+/// URI-4, SIG-6: one credential for two prefixes is served, and each prefix has its own keys only. One access
+/// key id with two secrets names neither.
 #[test]
 fn a_credential_may_serve_two_prefixes() {
     let token = Token::new();

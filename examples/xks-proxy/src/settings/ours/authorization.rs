@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use xks_core::{KeyOperation, Rule, Rules};
+use xks_core::{KeyId, KeyOperation, Rule, Rules};
 
-use crate::settings::{Authorization, table::Table};
+use super::patterns::why_never;
+use crate::settings::{Authorization, secrecy::shown, table::Table};
 
 /// None when something was wrong: then nobody is to be let in by mistake.
-pub(super) fn authorization(table: &mut Table<'_, '_>) -> Option<Authorization> {
+/// `keys`: those of the key store, none for all of its backend.
+pub(super) fn authorization(table: &mut Table<'_, '_>, keys: Option<&[KeyId]>) -> Option<Authorization> {
     let has_rules = table.has("rules");
-    let rules: Vec<_> = table.tables("rules").into_iter().map(rule).collect();
+    let rules = table.tables("rules");
+    let rules: Vec<_> = rules.into_iter().map(|table| rule(table, keys)).collect();
     let cedar = table.table("cedar");
     match (has_rules, cedar) {
         (true, Some(_)) => {
@@ -35,7 +38,8 @@ pub(super) fn authorization(table: &mut Table<'_, '_>) -> Option<Authorization> 
     }
 }
 
-fn rule(mut table: Table<'_, '_>) -> Option<Rule> {
+fn rule(mut table: Table<'_, '_>, keys: Option<&[KeyId]>) -> Option<Rule> {
+    let denies = table.has("deny");
     let mut rule = match (table.text("allow"), table.text("deny")) {
         (Some(name), None) => Some(Rule::allow(name.value)),
         (None, Some(name)) => Some(Rule::deny(name.value)),
@@ -65,6 +69,14 @@ fn rule(mut table: Table<'_, '_>) -> Option<Rule> {
             rule = None;
         }
         for pattern in patterns {
+            if let Some(why) = why_never(key, &pattern.value, keys) {
+                let effect = if denies { "denies" } else { "allows" };
+                let doubt = format!(
+                    "`{key}`: {} matches nothing, and so {effect} nothing: {why}",
+                    shown(&pattern.value)
+                );
+                table.source.warn(pattern.span.clone(), doubt);
+            }
             rule = rule.map(|rule| condition(rule, &pattern.value));
         }
     }
@@ -83,7 +95,10 @@ fn rule(mut table: Table<'_, '_>) -> Option<Rule> {
         match all.into_iter().find(|known| known.as_str() == operation.value) {
             Some(operation) => rule = rule.map(|rule| rule.operation(operation)),
             None => {
-                let wrong = format!("{:?} is none of GetKeyMetadata, Encrypt, Decrypt", operation.value);
+                let wrong = format!(
+                    "{} is none of GetKeyMetadata, Encrypt, Decrypt",
+                    shown(&operation.value)
+                );
                 table.source.error(operation.span, wrong);
                 rule = None;
             }

@@ -9,8 +9,8 @@ use xks_core::{Fleet, KeyId};
 use super::{DAY, DAY_MS, default_deadline, one_secret};
 use crate::{
     settings::{
-        BackendKind, BackendSettings, FleetSettings, MODULE_VARIABLE, Pkcs11Settings, Secret, SecretOrigin,
-        SoftSettings, TestKeySetting,
+        BackendKind, BackendSettings, FleetSettings, KeyStoreSettings, MODULE_VARIABLE, Pkcs11Settings, Secret,
+        SecretOrigin, SoftSettings, TestKeySetting,
         model::KEY_REFRESH,
         shared,
         table::{Item, Table},
@@ -36,6 +36,25 @@ impl Backends {
 
     pub(super) fn has(&self, name: &str) -> bool {
         self.kind(name).is_some() || self.wrong.contains(name)
+    }
+
+    /// A key that both key stores serve, as a message names it; none if they share none.
+    pub(super) fn common_key(&self, one: &KeyStoreSettings, other: &KeyStoreSettings) -> Option<String> {
+        let members = |name: &str| match self.kind(name) {
+            Some(BackendKind::Fleet(fleet)) => fleet.members.iter().chain(&fleet.standby).cloned().collect(),
+            _ => HashSet::from([name.to_owned()]),
+        };
+        if members(&one.backend).is_disjoint(&members(&other.backend)) {
+            return None;
+        }
+        match (&one.keys, &other.keys) {
+            (None, None) => Some("each key of the backend".to_owned()),
+            (Some(keys), None) | (None, Some(keys)) => keys.first().map(|key| format!("the key {key}")),
+            (Some(keys), Some(others)) => {
+                let common = keys.iter().find(|key| others.contains(key));
+                common.map(|key| format!("the key {key}"))
+            }
+        }
     }
 
     /// The only one that is nobody's member, if there is one.
@@ -229,10 +248,7 @@ fn soft(table: &mut Table<'_, '_>) -> Option<SoftSettings> {
         .into_texts()
         .into_iter()
         .filter_map(|(id, file)| {
-            let path = Item {
-                value: source.path(&file.value),
-                span: file.span,
-            };
+            let path = source.file(&id, file, true)?;
             let content = source.read(&path);
             let id = id
                 .parse::<KeyId>()

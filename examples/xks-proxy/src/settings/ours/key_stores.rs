@@ -15,10 +15,26 @@ pub(super) fn key_stores(root: &mut Table<'_, '_>, backends: &Backends) -> Vec<K
         root.error("there are no [[key_stores]]: nobody could call");
     }
     let mut unique = Unique::default();
-    tables
-        .into_iter()
-        .filter_map(|table| key_store(table, backends, &mut unique))
-        .collect()
+    let mut stores: Vec<KeyStoreSettings> = Vec::with_capacity(tables.len());
+    let source = root.source;
+    for table in tables {
+        let span = table.span.clone();
+        let Some(store) = key_store(table, backends, &mut unique) else {
+            continue;
+        };
+        for other in stores.iter().filter(|other| other.aad_framing != store.aad_framing) {
+            if let Some(key) = backends.common_key(&store, other) {
+                let doubt = format!(
+                    "{key} is served under {:?} too, with another `aad_framing`: what one of the two encrypts, the other \
+                     cannot decrypt",
+                    other.prefix.as_str()
+                );
+                source.warn(span.clone(), doubt);
+            }
+        }
+        stores.push(store);
+    }
+    stores
 }
 
 fn key_store(mut table: Table<'_, '_>, backends: &Backends, unique: &mut Unique) -> Option<KeyStoreSettings> {
@@ -77,14 +93,15 @@ fn key_store(mut table: Table<'_, '_>, backends: &Backends, unique: &mut Unique)
     }
     let limits = limits(&mut table);
     let traffic = traffic(&mut table);
-    let authorization = authorization(&mut table);
+    let keys = keys
+        .filter(|_| !all_keys)
+        .map(|keys| keys.into_iter().map(|key| key.value).collect::<Vec<_>>());
+    let authorization = authorization(&mut table, keys.as_deref());
     Some(KeyStoreSettings {
         prefix: prefix?.value,
         regions: regions.into_iter().map(|region| region.value).collect(),
         backend: backend?,
-        keys: keys
-            .filter(|_| !all_keys)
-            .map(|keys| keys.into_iter().map(|key| key.value).collect()),
+        keys,
         credentials: credentials.into_iter().map(|credential| credential.value).collect(),
         aad_framing,
         ciphertext_metadata: metadata,

@@ -3,6 +3,7 @@
 mod authorization;
 mod backends;
 mod key_stores;
+mod patterns;
 mod server;
 
 use std::{
@@ -15,7 +16,9 @@ use std::{
 use xks_core::Zeroizing;
 
 use super::{
-    SecretOrigin, ServerSettings, Settings, shared,
+    SecretOrigin, ServerSettings, Settings,
+    secrecy::is_usual_variable,
+    shared,
     table::{Item, Table},
 };
 use crate::process;
@@ -32,7 +35,7 @@ pub(super) fn settings(mut root: Table<'_, '_>, module: Option<&PathBuf>) -> Opt
     let health = root.table("health").map(server::health).unwrap_or_default();
     let metrics = root
         .table("metrics")
-        .map(|mut table| table.parsed("listen").map_or(DEFAULT_METRICS, |item| item.value));
+        .map(|mut table| table.address("listen").map_or(DEFAULT_METRICS, |item| item.value));
     let log = root.table("log").map(server::log).unwrap_or_default();
     let watch = root.table("reload").map_or(Some(DEFAULT_WATCH), |mut table| {
         let watch = table.seconds("watch_secs", 0..=DAY).unwrap_or(DEFAULT_WATCH);
@@ -106,8 +109,8 @@ pub(super) fn default_deadline(budget: Duration) -> Duration {
 /// A secret from a file, from a variable, or as it stands here: one of the three.
 fn one_secret(table: &mut Table<'_, '_>, keys: [&'static str; 3]) -> Option<(Item<Zeroizing<String>>, SecretOrigin)> {
     let source = table.source;
-    let [file, variable, here] = keys;
-    let (file, variable, here) = (table.path(file), table.text(variable), table.text(here));
+    let [file, key, here] = keys;
+    let (file, variable, here) = (table.path(file), table.text(key), table.text(here));
     if [file.is_some(), variable.is_some(), here.is_some()]
         .iter()
         .filter(|is_there| **is_there)
@@ -130,10 +133,12 @@ fn one_secret(table: &mut Table<'_, '_>, keys: [&'static str; 3]) -> Option<(Ite
                 Some((secret, SecretOrigin::Environment(variable.value)))
             }
             Err(_) => {
-                let wrong = format!(
-                    "the environment variable {} is not set, or holds no UTF-8",
-                    variable.value
-                );
+                // Somebody may have written the secret itself there.
+                let name = match is_usual_variable(&variable.value) {
+                    true => &*variable.value,
+                    false => "that it names",
+                };
+                let wrong = format!("`{key}`: the environment variable {name} is not set, or holds no UTF-8");
                 source.error(variable.span, wrong);
                 None
             }

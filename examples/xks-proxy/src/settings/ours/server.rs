@@ -11,7 +11,7 @@ use crate::settings::{
 };
 
 pub(super) fn server(mut table: Table<'_, '_>) -> Option<ServerSettings> {
-    let listen = table.parsed::<SocketAddr>("listen");
+    let listen = table.address("listen");
     let listen = table.needed("listen", listen);
     let standard = ServerSettings::new(SocketAddr::from(([127, 0, 0, 1], 0)));
     let budget = table.milliseconds("budget_ms", 1..=DAY_MS).unwrap_or(standard.budget);
@@ -83,7 +83,7 @@ pub(super) fn tls(mut table: Table<'_, '_>) -> Option<TlsSettings> {
 
 pub(super) fn health(mut table: Table<'_, '_>) -> HealthSettings {
     let standard = HealthSettings::default();
-    let listen = table.parsed("listen").map(|item| item.value);
+    let listen = table.address("listen").map(|item| item.value);
     let mut path = |key, standard: String| match table.text(key) {
         Some(path) if path.value.starts_with('/') => path.value,
         Some(path) => {

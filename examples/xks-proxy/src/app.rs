@@ -250,7 +250,10 @@ fn served(settings: &[KeyStoreSettings]) -> BTreeMap<String, Arc<[KeyId]>> {
         let named = served.entry(store.backend.clone()).or_default();
         named.extend(store.keys.iter().flatten().cloned());
     }
-    served.into_iter().map(|(backend, keys)| (backend, keys.into())).collect()
+    served
+        .into_iter()
+        .map(|(backend, keys)| (backend, keys.into()))
+        .collect()
 }
 
 fn key_stores(

@@ -74,6 +74,8 @@ impl Http {
         http1
             .timer(TokioTimer::new())
             .header_read_timeout(None)
+            // A client may end its half after its request. One that is gone is found out when its answer is written.
+            .half_close(true)
             .max_buf_size(64 * 1024);
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2

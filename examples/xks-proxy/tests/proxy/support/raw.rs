@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
+    net::{Shutdown, SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
 
@@ -25,6 +25,11 @@ impl Raw {
     /// The server has closed the connection.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
+    }
+
+    /// Ends the client's half of the connection, as `nc -N` does after its input.
+    pub(crate) fn end(&self) {
+        self.stream.shutdown(Shutdown::Write).unwrap();
     }
 
     /// What comes within this time, and whether the server has closed the connection then.

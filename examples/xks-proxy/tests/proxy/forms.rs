@@ -74,7 +74,7 @@ fn who_ends_his_half_is_answered() {
         );
     }
     let (head, body) = Raw::request(address, "keys/usable/encrypt", &plaintext(b"x"));
-    let whole = head.clone() + &body;
+    let whole = head + &body;
     for (request, answers) in [(whole.clone(), 1), (whole.repeat(2), 2)] {
         let mut client = Raw::open(address);
         client.send(request.as_bytes()).unwrap();

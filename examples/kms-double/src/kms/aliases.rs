@@ -6,7 +6,7 @@ use super::{
     caller::Caller,
     exception::{Exception, ExceptionName},
     now,
-    page::page,
+    page::{Limits, page},
     state::Alias,
 };
 
@@ -14,7 +14,7 @@ impl Kms {
     /// Gives a key another name.
     ///
     /// # Errors
-    /// There is no such key, or the name cannot be given or is given already.
+    /// There is no such key, or it is going to be deleted, or the name cannot be given or is given already.
     pub async fn create_alias(&self, _: &Caller, request: CreateAliasRequest) -> Result<Empty, Exception> {
         let name = request.alias_name;
         check_name(&name)?;
@@ -26,7 +26,9 @@ impl Kms {
             if request.target_key_id.contains("alias/") {
                 return Err(Exception::validation("TargetKeyId has to be a key id or a key's ARN"));
             }
-            let key_id = state.key(&request.target_key_id)?.id.clone();
+            let key = state.key_by_id(&request.target_key_id)?;
+            key.check_not_pending()?;
+            let key_id = key.id.clone();
             state.aliases.push(Alias {
                 name,
                 key_id,
@@ -64,10 +66,15 @@ impl Kms {
         request: ListAliasesRequest,
     ) -> Result<ListAliasesResponse, Exception> {
         self.read(|state| {
-            let key = request.key_id.as_deref().map(|named| state.key(named)).transpose()?;
+            let key = request
+                .key_id
+                .as_deref()
+                .map(|named| state.key_by_id(named))
+                .transpose()?;
             let is_wanted = |alias: &&Alias| key.is_none_or(|key| alias.key_id == key.id);
             let wanted = state.aliases.iter().filter(is_wanted);
-            let page = page(wanted, |alias| &alias.name, request.limit, request.marker.as_deref())?;
+            let (limit, marker) = (request.limit, request.marker.as_deref());
+            let page = page(wanted, |alias| &alias.name, Limits::ALIASES, limit, marker)?;
             let entry = |alias: &&Alias| AliasListEntry {
                 alias_name: alias.name.clone(),
                 alias_arn: self.arn(&alias.name),

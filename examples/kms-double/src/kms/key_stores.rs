@@ -11,7 +11,7 @@ use super::{
     exception::{Exception, ExceptionName},
     failure::Fault,
     locked, now,
-    page::page,
+    page::{Limits, page},
     proxy::Operation,
     random,
     state::{Connection, KeyStore, ProxySettings, State},
@@ -145,7 +145,13 @@ impl Kms {
                 let message = format!("There is no custom key store {name:?}");
                 return Err(Exception::new(ExceptionName::CustomKeyStoreNotFound, message));
             }
-            let page = page(wanted, |store| &store.id, request.limit, request.marker.as_deref())?;
+            let page = page(
+                wanted,
+                |store| &store.id,
+                Limits::USUAL,
+                request.limit,
+                request.marker.as_deref(),
+            )?;
             Ok(DescribeCustomKeyStoresResponse {
                 custom_key_stores: page.items.iter().map(|store| self.described(store)).collect(),
                 truncated: page.next_marker.is_some(),

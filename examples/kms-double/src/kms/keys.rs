@@ -11,7 +11,7 @@ use super::{
     exception::{Exception, ExceptionName},
     failure::{Failure, Fault},
     now,
-    page::page,
+    page::{Limits, page},
     proxy::{ExternalKey, Operation},
     seal::KeyMaterial,
     state::{Connection, Key, KeyStatus, State},
@@ -108,7 +108,13 @@ impl Kms {
     /// `Limit` or `Marker` is none.
     pub async fn list_keys(&self, _: &Caller, request: ListKeysRequest) -> Result<ListKeysResponse, Exception> {
         self.read(|state| {
-            let page = page(&state.keys, |key| &key.id, request.limit, request.marker.as_deref())?;
+            let page = page(
+                &state.keys,
+                |key| &key.id,
+                Limits::USUAL,
+                request.limit,
+                request.marker.as_deref(),
+            )?;
             let entry = |key: &&Key| KeyListEntry {
                 key_id: key.id.clone(),
                 key_arn: key.arn.clone(),
@@ -153,7 +159,7 @@ impl Kms {
         let deletion_date = now() + f64::from(days) * SECONDS_A_DAY;
         self.change(|state| {
             let key = state.key_mut(&request.key_id)?;
-            check_not_pending(key)?;
+            key.check_not_pending()?;
             key.status = KeyStatus::PendingDeletion(deletion_date);
             Ok(ScheduleKeyDeletionResponse {
                 key_id: key.arn.clone(),
@@ -184,7 +190,7 @@ impl Kms {
     fn set_status(&self, named: &str, status: KeyStatus) -> Result<Empty, Exception> {
         self.change(|state| {
             let key = state.key_mut(named)?;
-            check_not_pending(key)?;
+            key.check_not_pending()?;
             key.status = status;
             Ok(Empty {})
         })
@@ -226,6 +232,13 @@ impl Key {
         ExternalKey {
             id: &self.xks_key_id,
             kms_key_arn: Some(&self.arn),
+        }
+    }
+
+    pub(super) fn check_not_pending(&self) -> Result<(), Exception> {
+        match self.status {
+            KeyStatus::PendingDeletion(_) => Err(invalid_state(&self.arn, "is pending deletion")),
+            _ => Ok(()),
         }
     }
 }
@@ -301,11 +314,4 @@ fn check_external_key(metadata: &answer::KeyMetadata) -> Result<(), Exception> {
         return Ok(());
     };
     Err(Exception::new(ExceptionName::XksKeyInvalidConfiguration, message))
-}
-
-fn check_not_pending(key: &Key) -> Result<(), Exception> {
-    match key.status {
-        KeyStatus::PendingDeletion(_) => Err(invalid_state(&key.arn, "is pending deletion")),
-        _ => Ok(()),
-    }
 }

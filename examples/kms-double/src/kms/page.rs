@@ -2,6 +2,21 @@
 
 use super::exception::{Exception, ExceptionName};
 
+/// How many items a part may have.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    default: usize,
+    most: usize,
+}
+
+impl Limits {
+    pub(crate) const USUAL: Self = Self {
+        default: 100,
+        most: 1000,
+    };
+    pub(crate) const ALIASES: Self = Self { default: 50, most: 100 };
+}
+
 /// A part of a list, and the marker of the next.
 pub(crate) struct Page<T> {
     pub(crate) items: Vec<T>,
@@ -12,12 +27,13 @@ pub(crate) struct Page<T> {
 pub(crate) fn page<T>(
     items: impl IntoIterator<Item = T>,
     id: impl Fn(&T) -> &str,
+    limits: Limits,
     limit: Option<usize>,
     marker: Option<&str>,
 ) -> Result<Page<T>, Exception> {
-    let limit = limit.unwrap_or(100);
-    if !(1..=1000).contains(&limit) {
-        return Err(Exception::validation("Limit has to be 1 to 1000"));
+    let limit = limit.unwrap_or(limits.default);
+    if !(1..=limits.most).contains(&limit) {
+        return Err(Exception::validation(format!("Limit has to be 1 to {}", limits.most)));
     }
     let mut rest = items.into_iter();
     if let Some(marker) = marker {
@@ -42,7 +58,7 @@ mod tests {
         let mut seen = Vec::new();
         let mut marker = None;
         loop {
-            let page = page(list, |item| item, Some(2), marker.as_deref()).unwrap();
+            let page = page(list, |item| item, Limits::USUAL, Some(2), marker.as_deref()).unwrap();
             assert!(page.items.len() <= 2);
             seen.extend(page.items);
             marker = page.next_marker;
@@ -51,10 +67,22 @@ mod tests {
             }
         }
         assert_eq!(seen, list);
-        let wrong = page(list, |item| item, None, Some("f")).err().unwrap();
+        let wrong = page(list, |item| item, Limits::USUAL, None, Some("f")).err().unwrap();
         assert_eq!(wrong.name(), ExceptionName::InvalidMarker);
-        for limit in [0, 1001] {
-            assert!(page(list, |item| item, Some(limit), None).is_err());
+    }
+
+    #[test]
+    fn a_part_has_no_more_than_it_may() {
+        let list = ["a"; 2000];
+        for (limits, default, most) in [(Limits::USUAL, 100, 1000), (Limits::ALIASES, 50, 100)] {
+            let length = |limit| page(list, |item| item, limits, limit, None).map(|page| page.items.len());
+            assert_eq!(length(None).unwrap(), default);
+            for good in [1, most] {
+                assert_eq!(length(Some(good)).unwrap(), good);
+            }
+            for wrong in [0, most + 1] {
+                assert_eq!(length(Some(wrong)).unwrap_err().name(), ExceptionName::Validation);
+            }
         }
     }
 }

@@ -102,7 +102,7 @@ impl State {
     /// By key id, key ARN, alias name or alias ARN.
     pub(crate) fn key(&self, named: &str) -> Result<&Key, Exception> {
         let found = match named.find("alias/") {
-            None => self.keys.iter().find(|key| key.id == named || key.arn == named),
+            None => return self.key_by_id(named),
             Some(start) => {
                 let (before, name) = named.split_at(start);
                 let alias = self.aliases.iter().find(|alias| alias.name == name);
@@ -110,16 +110,19 @@ impl State {
                 key.filter(|key| before.is_empty() || key.arn.starts_with(before))
             }
         };
-        found.ok_or_else(|| {
-            let message = format!("The key {named:?} does not exist");
-            Exception::new(ExceptionName::NotFound, message)
-        })
+        found.ok_or_else(|| no_key(named))
     }
 
+    /// By key id or key ARN, as operations that change a key want it: an alias may have moved to another key.
+    pub(crate) fn key_by_id(&self, named: &str) -> Result<&Key, Exception> {
+        let found = self.keys.iter().find(|key| key.has_id(named));
+        found.ok_or_else(|| no_key(named))
+    }
+
+    /// By key id or key ARN.
     pub(crate) fn key_mut(&mut self, named: &str) -> Result<&mut Key, Exception> {
-        let id = self.key(named)?.id.clone();
-        let found = self.keys.iter_mut().find(|key| key.id == id);
-        found.ok_or_else(|| Exception::new(ExceptionName::NotFound, "The key does not exist"))
+        let found = self.keys.iter_mut().find(|key| key.has_id(named));
+        found.ok_or_else(|| no_key(named))
     }
 
     /// By the bytes that a blob has of it.
@@ -148,12 +151,25 @@ impl State {
 }
 
 impl Key {
+    fn has_id(&self, named: &str) -> bool {
+        self.id == named || self.arn == named
+    }
+
     /// Its id without the hyphens, as bytes.
     pub(crate) fn id_bytes(&self) -> Option<KeyIdBytes> {
         let digits: String = self.id.chars().filter(|character| *character != '-').collect();
         let number = u128::from_str_radix(&digits, 16).ok()?;
         (digits.len() == 32).then(|| number.to_be_bytes())
     }
+}
+
+fn no_key(named: &str) -> Exception {
+    let message = if named.contains("alias/") {
+        format!("{named:?} names no key. Where an alias is not taken, name the key by its id or ARN")
+    } else {
+        format!("The key {named:?} does not exist")
+    };
+    Exception::new(ExceptionName::NotFound, message)
 }
 
 fn no_key_store(id: &str) -> Exception {
@@ -208,6 +224,13 @@ mod tests {
         }
         assert_eq!(state.key_of_blob(&key.id_bytes().unwrap()).unwrap().id, key.id);
         assert!(state.key_of_blob(&[0; 16]).is_none());
+        for name in [&*key.id, &key.arn] {
+            assert_eq!(state.key_by_id(name).unwrap().id, key.id, "{name}");
+        }
+        for name in ["alias/one", alias_arn, ""] {
+            let exception = state.key_by_id(name).unwrap_err();
+            assert_eq!(exception.name(), ExceptionName::NotFound, "{name}");
+        }
     }
 
     #[test]

@@ -7,7 +7,12 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
 
 use super::{caller::caller, protocol};
 use crate::kms::{Exception, ExceptionName, Kms, uuid};
@@ -15,10 +20,14 @@ use crate::kms::{Exception, ExceptionName, Kms, uuid};
 /// More than any operation takes.
 const MAX_BODY: usize = 1 << 20;
 
+/// How long a client may take for the TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
 /// What requests are answered with.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Server {
     pub(super) kms: Kms,
+    pub(super) tls: Option<TlsAcceptor>,
     pub(super) account: String,
     /// Whether others than this machine's users may call.
     pub(super) is_open: bool,
@@ -39,13 +48,27 @@ impl Server {
             stream.set_nodelay(true)?;
             let server = self.clone();
             tokio::spawn(async move {
-                let service = service_fn(async |request| Ok::<_, Infallible>(server.response(request).await));
-                // Whoever goes away in the middle of a request has not to be told why that failed.
-                let _ = http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
+                let Some(tls) = &server.tls else {
+                    return server.converse(stream).await;
+                };
+                match timeout(HANDSHAKE, tls.accept(stream)).await {
+                    Ok(Ok(stream)) => server.converse(stream).await,
+                    Ok(Err(error)) => log(&format!("no TLS: {error}")),
+                    Err(_) => log(&format!("no TLS: no handshake within {HANDSHAKE:?}")),
+                }
             });
         }
+    }
+
+    /// Answers the requests of one connection. Header names are in title case, as clients know them from AWS: some
+    /// read `Content-Length` in that spelling alone.
+    async fn converse(&self, stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let service = service_fn(async |request| Ok::<_, Infallible>(self.response(request).await));
+        // A client that goes away in the middle of a request needs no reason why that failed.
+        let _ = http1::Builder::new()
+            .title_case_headers(true)
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
     }
 
     async fn response(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {

@@ -14,6 +14,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
+    sync::Arc,
     time::Duration,
 };
 
@@ -23,10 +24,11 @@ use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
+use tokio_rustls::TlsAcceptor;
 
 use crate::{
     kms::{BuildError, Exception, Kms},
-    wire::{Http, Tls},
+    wire::{Http, Tls, server_config},
 };
 
 /// What `kms-double serve` is told.
@@ -40,6 +42,14 @@ pub struct Arguments {
     /// Listen on an address that is not loopback: whoever reaches it can use every key
     #[arg(long)]
     allow_remote_callers: bool,
+
+    /// Serve over TLS, with the certificate chain of this file, in PEM
+    #[arg(long, value_name = "PEM", requires = "key")]
+    certificate: Option<PathBuf>,
+
+    /// Serve over TLS: the key of the certificate, in PEM
+    #[arg(long, value_name = "PEM", requires = "certificate")]
+    key: Option<PathBuf>,
 
     /// Keep key stores and keys in this file, over a restart too. Secrets and key material stand in it
     #[arg(long, value_name = "FILE")]
@@ -113,16 +123,19 @@ impl Arguments {
             return Err(ServeError::NotLoopback(self.listen));
         }
         let kms = self.kms()?;
+        let tls = self.tls()?;
         let listener = TcpListener::bind(self.listen).await;
         let listener = listener.map_err(|error| ServeError::Listen(self.listen, error))?;
         let address = listener.local_addr()?;
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let url = format!("{}://{address}", if tls.is_some() { "https" } else { "http" });
         writeln!(
             io::stdout(),
-            "Listening on http://{address}, for instance for\n  aws --endpoint-url http://{address} kms list-keys"
+            "Listening on {url}, for instance for\n  aws --endpoint-url {url} kms list-keys"
         )?;
         let server = http::Server {
             kms: kms.clone(),
+            tls,
             account: self.account,
             is_open: self.allow_remote_callers,
         };
@@ -139,6 +152,14 @@ impl Arguments {
             _ = interrupt.recv() => (),
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn tls(&self) -> Result<Option<TlsAcceptor>, BuildError> {
+        let (Some(certificate), Some(key)) = (&self.certificate, &self.key) else {
+            return Ok(None);
+        };
+        let config = server_config(certificate, key)?;
+        Ok(Some(TlsAcceptor::from(Arc::new(config))))
     }
 
     fn kms(&self) -> Result<Kms, BuildError> {

@@ -82,7 +82,8 @@ impl Endpoint {
         Ok(stream)
     }
 
-    /// Opens a connection, and speaks the endpoint's version of HTTP over it.
+    /// Opens a connection, and speaks the endpoint's version of HTTP over it. Under HTTP/1.1, header names are in title
+    /// case, as AWS sends them: `Content-Length`.
     ///
     /// # Errors
     /// As for [`stream`](Self::stream), and when the server does not speak that version.
@@ -96,7 +97,8 @@ impl Endpoint {
         let not_http = |error: hyper::Error| CallError::Http(chain(&error));
         let (sender, driver) = match self.http {
             Http::One => {
-                let (sender, driver) = http1::handshake(stream).await.map_err(not_http)?;
+                let opened = http1::Builder::new().title_case_headers(true).handshake(stream);
+                let (sender, driver) = opened.await.map_err(not_http)?;
                 (Sender::One(sender), Driver(tokio::spawn(driver).abort_handle()))
             }
             Http::Two => {

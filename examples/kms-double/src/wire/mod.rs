@@ -15,6 +15,7 @@ mod endpoint;
 mod request;
 mod tls;
 
+pub(crate) use self::tls::server_config;
 pub use self::{
     answer::{Answer, CallError},
     client::Client,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedCipherSuite,
+    ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme, SupportedCipherSuite,
     SupportedProtocolVersion,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
@@ -114,10 +114,7 @@ impl Tls {
         };
         let mut config = match &self.identity {
             None => builder.with_no_client_auth(),
-            Some((chain, key)) => {
-                let key = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key, &error))?;
-                builder.with_client_auth_cert(certificates(chain)?, key)?
-            }
+            Some((chain, key)) => builder.with_client_auth_cert(certificates(chain)?, private_key(key)?)?,
         };
         config.alpn_protocols = vec![alpn.to_vec()];
         Ok(config)
@@ -144,6 +141,23 @@ impl Tls {
         }
         Ok(store)
     }
+}
+
+/// What a server shows to callers: the certificate chain and the key of these PEM files. It speaks HTTP/1.1.
+///
+/// # Errors
+/// A file cannot be read, or the two do not belong together.
+pub(crate) fn server_config(chain: &Path, key: &Path) -> Result<ServerConfig, EndpointError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let (certificates, key) = (certificates(chain)?, private_key(key)?);
+    let mut config = builder.with_no_client_auth().with_single_cert(certificates, key)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, EndpointError> {
+    PrivateKeyDer::from_pem_file(file).map_err(|error| unusable(file, &error))
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, EndpointError> {

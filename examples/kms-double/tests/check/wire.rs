@@ -4,6 +4,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
+        mpsc,
     },
     time::{Duration, Instant},
 };
@@ -45,6 +46,39 @@ fn requests_are_signed_over_both_versions_of_http() {
             }
         }
     });
+}
+
+/// SIG-1: header names go out in title case, as AWS sends them, and once each. Some proxies read them in that
+/// spelling alone.
+#[test]
+fn header_names_are_in_title_case() {
+    let (heads, head) = mpsc::channel();
+    let server = Tcp::start(move |mut stream: TcpStream| {
+        let heads = heads.clone();
+        async move {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            heads.send(String::from_utf8(head).unwrap()).unwrap();
+        }
+    });
+    runtime().block_on(async {
+        health(&client(&server.0.url, Http::One)).await.unwrap_err();
+    });
+    let head = head.recv().unwrap();
+    let (request_line, fields) = head.split_once("\r\n").unwrap();
+    assert_eq!(request_line, format!("POST {PREFIX}/kms/xks/v1/health HTTP/1.1"));
+    let mut names: Vec<_> = fields
+        .lines()
+        .filter_map(|line| Some(line.split_once(':')?.0))
+        .collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        ["Authorization", "Content-Length", "Content-Type", "Host", "X-Amz-Date"],
+        "{head}"
+    );
 }
 
 /// Answers so many requests over a connection, and counts connections.

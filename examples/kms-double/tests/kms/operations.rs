@@ -357,6 +357,54 @@ async fn an_alias_names_a_key() {
             .unwrap();
         assert_eq!(made.key_id, site.key.arn);
     }
+    // What changes a key takes no alias: it may have moved to another one.
+    for named in ["alias/s3", arn] {
+        let request = KeyIdRequest::new(named);
+        site.kms.describe_key(&alice(), request.clone()).await.unwrap();
+        let deletion = ScheduleKeyDeletionRequest::new(named);
+        let refused = [
+            name(site.kms.disable_key(&alice(), request.clone()).await),
+            name(site.kms.enable_key(&alice(), request.clone()).await),
+            name(site.kms.schedule_key_deletion(&alice(), deletion).await),
+            name(site.kms.cancel_key_deletion(&alice(), request).await),
+        ];
+        assert_eq!(refused, [Name::NotFound; 4], "{named}");
+    }
+    let mut request = ListAliasesRequest::default();
+    for (limit, is_taken) in [(0, false), (1, true), (100, true), (101, false)] {
+        request.limit = Some(limit);
+        assert_eq!(
+            site.kms.list_aliases(&alice(), request.clone()).await.is_ok(),
+            is_taken,
+            "{limit}"
+        );
+    }
+    for n in 0..50 {
+        create(&format!("alias/{n}")).await.unwrap();
+    }
+    assert_eq!(list().await.len(), 50, "unless more are asked for");
+    request.limit = Some(100);
+    let all = site.kms.list_aliases(&alice(), request).await.unwrap();
+    assert_eq!((all.aliases.len(), all.truncated), (51, false));
+    for n in 0..50 {
+        let delete = DeleteAliasRequest::new(format!("alias/{n}"));
+        site.kms.delete_alias(&alice(), delete).await.unwrap();
+    }
+
+    let deletion = ScheduleKeyDeletionRequest::new(&site.key.arn);
+    site.kms.schedule_key_deletion(&alice(), deletion).await.unwrap();
+    assert_eq!(name(create("alias/late").await), Name::InvalidState);
+    assert_eq!(list().await.len(), 1);
+    site.kms
+        .cancel_key_deletion(&alice(), KeyIdRequest::new(&site.key.arn))
+        .await
+        .unwrap();
+    create("alias/late").await.unwrap();
+    site.kms
+        .delete_alias(&alice(), DeleteAliasRequest::new("alias/late"))
+        .await
+        .unwrap();
+
     let delete = DeleteAliasRequest::new("alias/s3");
     site.kms.delete_alias(&alice(), delete.clone()).await.unwrap();
     assert_eq!(name(site.kms.delete_alias(&alice(), delete).await), Name::NotFound);

@@ -6,9 +6,9 @@ use std::{
     process::Command,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::serve;
+use crate::{Folder, serve};
 
 const SIGNED: &str = "Authorization: AWS4-HMAC-SHA256 Credential=ALICE/20261125/us-east-1/kms/aws4_request, \
     SignedHeaders=host, Signature=00\r\n";
@@ -26,11 +26,18 @@ fn answered(url: &str, method: &str, host: &str, headers: &str, body: &str) -> (
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    assert!(head.to_lowercase().contains("x-amzn-requestid: "), "{head}");
-    assert!(
-        head.to_lowercase().contains("content-type: application/x-amz-json-1.1"),
-        "{head}"
-    );
+    // In title case, as clients know them from AWS: some read them in that spelling alone.
+    let mut names: Vec<_> = head.lines().filter_map(|line| Some(line.split_once(": ")?.0)).collect();
+    names.sort_unstable();
+    let expected = [
+        "Connection",
+        "Content-Length",
+        "Content-Type",
+        "Date",
+        "X-Amzn-Requestid",
+    ];
+    assert_eq!(names, expected, "{head}");
+    assert!(head.contains("Content-Type: application/x-amz-json-1.1\r\n"), "{head}");
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     (status, serde_json::from_str(body).unwrap())
 }
@@ -124,6 +131,164 @@ fn only_signed_requests_for_known_operations_are_answered() {
         assert_eq!(&start, b"HTTP/1.1 400");
     }
     assert_eq!(answered(&url, "POST", local, &list, "{}").0, 200, "it goes on serving");
+}
+
+/// A field that is `null` is absent, whatever it is: the same comes of both. What has to be there is missing then.
+#[test]
+fn null_is_absence() {
+    let (_program, url) = serve(&[]);
+    let called = |operation: &str, body: &Value| {
+        let headers = format!("{SIGNED}X-Amz-Target: TrentService.{operation}\r\n");
+        answered(&url, "POST", "127.0.0.1", &headers, &body.to_string())
+    };
+    let name = |(status, body): (u16, Value)| (status, body["__type"].clone());
+    let blob = "bm8gYmxvYg==";
+    let endpoint = "XksProxyUriEndpoint XksProxyUriPath XksProxyConnectivity XksProxyVpcEndpointServiceName \
+        XksProxyVpcEndpointServiceOwner XksProxyAuthenticationCredential";
+    let new_key = "CustomKeyStoreId XksKeyId Description KeyUsage KeySpec CustomerMasterKeySpec MultiRegion Policy \
+        BypassPolicyLockoutSafetyCheck Tags Origin";
+    let both_contexts = "SourceEncryptionContext DestinationEncryptionContext SourceKeyId SourceEncryptionAlgorithm \
+        DestinationEncryptionAlgorithm GrantTokens";
+    let data_key = "KeySpec NumberOfBytes EncryptionContext GrantTokens";
+    let for_crypto = "EncryptionContext EncryptionAlgorithm GrantTokens";
+    for (operation, required, optional) in [
+        ("CreateCustomKeyStore", json!({ "CustomKeyStoreName": "a" }), endpoint),
+        (
+            "CreateCustomKeyStore",
+            json!({ "CustomKeyStoreName": "a" }),
+            "CustomKeyStoreType",
+        ),
+        ("ConnectCustomKeyStore", json!({ "CustomKeyStoreId": "cks-0" }), ""),
+        ("UpdateCustomKeyStore", json!({ "CustomKeyStoreId": "cks-0" }), endpoint),
+        (
+            "UpdateCustomKeyStore",
+            json!({ "CustomKeyStoreId": "cks-0" }),
+            "NewCustomKeyStoreName",
+        ),
+        (
+            "DescribeCustomKeyStores",
+            json!({}),
+            "CustomKeyStoreId CustomKeyStoreName Limit Marker",
+        ),
+        ("CreateKey", json!({}), new_key),
+        ("DescribeKey", json!({ "KeyId": "k" }), "GrantTokens"),
+        ("ListKeys", json!({}), "Limit Marker"),
+        ("EnableKey", json!({ "KeyId": "k" }), ""),
+        ("ScheduleKeyDeletion", json!({ "KeyId": "k" }), "PendingWindowInDays"),
+        ("CreateAlias", json!({ "AliasName": "alias/a", "TargetKeyId": "k" }), ""),
+        ("DeleteAlias", json!({ "AliasName": "alias/a" }), ""),
+        ("ListAliases", json!({}), "KeyId Limit Marker"),
+        ("Encrypt", json!({ "KeyId": "k", "Plaintext": blob }), for_crypto),
+        (
+            "Decrypt",
+            json!({ "CiphertextBlob": blob }),
+            "EncryptionContext EncryptionAlgorithm GrantTokens KeyId",
+        ),
+        (
+            "ReEncrypt",
+            json!({ "CiphertextBlob": blob, "DestinationKeyId": "k" }),
+            both_contexts,
+        ),
+        (
+            "GenerateDataKey",
+            json!({ "KeyId": "k", "KeySpec": "AES_256" }),
+            &data_key[8..],
+        ),
+        (
+            "GenerateDataKey",
+            json!({ "KeyId": "k", "NumberOfBytes": 32 }),
+            "KeySpec",
+        ),
+        (
+            "GenerateDataKeyWithoutPlaintext",
+            json!({ "KeyId": "k", "KeySpec": "AES_256" }),
+            &data_key[8..],
+        ),
+    ] {
+        let expected = called(operation, &required);
+        assert_ne!(expected.1["__type"], "SerializationException", "{operation}");
+        for field in optional.split_whitespace() {
+            let mut with_null = required.clone();
+            with_null[field] = Value::Null;
+            assert_eq!(called(operation, &with_null), expected, "{operation} {field}");
+        }
+        for field in required.as_object().unwrap().keys() {
+            let (mut with_null, mut without) = (required.clone(), required.clone());
+            with_null[field] = Value::Null;
+            without.as_object_mut().unwrap().remove(field);
+            assert_eq!(
+                name(called(operation, &with_null)),
+                name(called(operation, &without)),
+                "{operation} {field}"
+            );
+        }
+    }
+    assert_eq!(
+        called("ListKeys", &json!({ "Colour": null })).1["__type"],
+        "ValidationException"
+    );
+}
+
+/// Over TLS as well, for clients that speak nothing else: by curl, which looks at the certificate.
+#[test]
+fn the_api_is_served_over_tls() {
+    let folder = Folder::new();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+    let pem = certificate.self_signed(&key).unwrap().pem();
+    let (certificate, key) = (
+        folder.write("tls.pem", &pem),
+        folder.write("tls-key.pem", &key.serialize_pem()),
+    );
+    let (certificate, key) = (certificate.to_str().unwrap(), key.to_str().unwrap());
+    let (_program, url) = serve(&["--certificate", certificate, "--key", key]);
+    let port = url.strip_prefix("https://127.0.0.1:").unwrap();
+    let curl = |host: &str, options: &[&str]| {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--noproxy", "*", "--cacert", certificate]);
+        curl.args([
+            "--header",
+            SIGNED.trim_end(),
+            "--header",
+            "X-Amz-Target: TrentService.ListKeys",
+        ]);
+        curl.args(["--data", "{}", "--write-out", "%{http_version} %{http_code}"])
+            .args(options);
+        let output = curl.arg(format!("https://{host}:{port}/")).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    };
+    let listed = "{\"Keys\":[],\"Truncated\":false}";
+    for options in [&["--tlsv1.3"][..], &["--tls-max", "1.2"], &["--http2"]] {
+        assert_eq!(
+            curl("localhost", options),
+            (0, format!("{listed}1.1 200")),
+            "{options:?}"
+        );
+    }
+    let (code, _) = curl("127.0.0.1", &[]);
+    assert_eq!(code, 60, "the certificate is of another name");
+    // Without TLS there is no answer, and the next one is served all the same.
+    let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+    stream.write_all(b"POST / HTTP/1.1\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+    assert_eq!(curl("localhost", &[]).0, 0);
+
+    for (arguments, expected) in [
+        (&["--certificate", certificate][..], "--key"),
+        (
+            &["--certificate", certificate, "--key", "not-there.pem"],
+            "not-there.pem",
+        ),
+        (&["--certificate", key, "--key", key], "it has no certificate"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kms-double"));
+        let output = command.arg("serve").args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains(expected), "{said}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::null_is_absent;
 use crate::kms::{binary::Binary, context::EncryptionContext};
 
 /// Encrypts up to 4096 bytes.
@@ -14,12 +15,12 @@ pub struct EncryptRequest {
     /// 1 to 4096 bytes.
     pub plaintext: Binary,
     /// What it is bound to besides the key.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_absent")]
     pub encryption_context: EncryptionContext,
     /// `SYMMETRIC_DEFAULT`, or nothing.
     pub encryption_algorithm: Option<String>,
     /// Taken and not used: there are no grants.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_absent")]
     pub grant_tokens: Vec<String>,
 }
 
@@ -57,14 +58,14 @@ pub struct DecryptRequest {
     /// What Encrypt or GenerateDataKey returned.
     pub ciphertext_blob: Binary,
     /// The encryption context that it was encrypted with.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_absent")]
     pub encryption_context: EncryptionContext,
     /// The key that it must have been encrypted with, if that matters.
     pub key_id: Option<String>,
     /// `SYMMETRIC_DEFAULT`, or nothing.
     pub encryption_algorithm: Option<String>,
     /// Taken and not used: there are no grants.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_absent")]
     pub grant_tokens: Vec<String>,
 }
 
@@ -102,21 +103,21 @@ pub struct ReEncryptRequest {
     /// What Encrypt or GenerateDataKey returned.
     pub ciphertext_blob: Binary,
     /// The encryption context that it was encrypted with.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_absent")]
     pub source_encryption_context: EncryptionContext,
     /// The key that it must have been encrypted with, if that matters.
     pub source_key_id: Option<String>,
     /// The key to encrypt with.
     pub destination_key_id: String,
     /// The encryption context to encrypt with.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_absent")]
     pub destination_encryption_context: EncryptionContext,
     /// `SYMMETRIC_DEFAULT`, or nothing.
     pub source_encryption_algorithm: Option<String>,
     /// `SYMMETRIC_DEFAULT`, or nothing.
     pub destination_encryption_algorithm: Option<String>,
     /// Taken and not used: there are no grants.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_absent")]
     pub grant_tokens: Vec<String>,
 }
 
@@ -161,14 +162,14 @@ pub struct GenerateDataKeyRequest {
     /// The key to encrypt it with.
     pub key_id: String,
     /// What it is bound to besides the key.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_absent")]
     pub encryption_context: EncryptionContext,
     /// Either `AES_256` or `AES_128`,
     pub key_spec: Option<String>,
     /// or its length, 1 to 1024 bytes.
     pub number_of_bytes: Option<usize>,
     /// Taken and not used: there are no grants.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_absent")]
     pub grant_tokens: Vec<String>,
 }
 

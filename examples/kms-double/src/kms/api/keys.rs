@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::null_is_absent;
+
 /// Makes a KMS key over an external key.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
@@ -44,7 +46,7 @@ impl CreateKeyRequest {
     }
 }
 
-/// Names a key: by its key id, its ARN, an alias, or an alias's ARN.
+/// Names a key: by its key id or its ARN; DescribeKey also takes an alias or an alias's ARN.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 #[non_exhaustive]
@@ -52,12 +54,12 @@ pub struct KeyIdRequest {
     /// Which key.
     pub key_id: String,
     /// Taken and not used: there are no grants.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_absent")]
     pub grant_tokens: Vec<String>,
 }
 
 impl KeyIdRequest {
-    /// By its key id, its ARN, an alias, or an alias's ARN.
+    /// By its key id or its ARN; for DescribeKey also by an alias or an alias's ARN.
     pub fn new(key_id: impl Into<String>) -> Self {
         Self {
             key_id: key_id.into(),
@@ -189,7 +191,7 @@ pub struct KeyListEntry {
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ScheduleKeyDeletionRequest {
-    /// Which key.
+    /// Which key, by id or ARN.
     pub key_id: String,
     /// The time, 7 to 30 days, and 30 unless told otherwise.
     pub pending_window_in_days: Option<u32>,
@@ -275,7 +277,7 @@ impl DeleteAliasRequest {
 pub struct ListAliasesRequest {
     /// Those of this key, by id or ARN.
     pub key_id: Option<String>,
-    /// How many at a time, 1 to 1000.
+    /// How many at a time, 1 to 100; 50 by default.
     pub limit: Option<usize>,
     /// Where to go on: a former answer's `NextMarker`.
     pub marker: Option<String>,

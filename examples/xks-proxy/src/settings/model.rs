@@ -56,7 +56,8 @@ impl ServerSettings {
             header_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(300),
-            drain_delay: Duration::from_secs(3),
+            // HAProxy notices after three checks, two seconds apart.
+            drain_delay: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(10),
         }
     }

@@ -12,6 +12,7 @@
 #![cfg(unix)]
 
 mod authorization;
+mod balancers;
 mod certificates;
 mod check;
 mod credentials;

@@ -119,6 +119,30 @@ fn the_first_settings_of_a_user_pass() {
     }
 }
 
+/// Whatever stops the server waits for longer than it takes to end by default, with three tokens.
+#[test]
+fn the_unit_waits_for_the_end() {
+    let reference = include_str!("../../settings/reference.toml");
+    let seconds = |text: &str, key: &str| -> u64 {
+        let (_, rest) = text.split_once(key).expect(key);
+        let number: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        number.parse().expect(key)
+    };
+    let longest = seconds(reference, "#drain_delay_secs = ") + seconds(reference, "#drain_timeout_secs = ") + 3 * 5;
+    let unit = seconds(include_str!("../../xks-proxy.service"), "\nTimeoutStopSec=");
+    assert!(unit > longest, "TimeoutStopSec={unit}, and it may take {longest} s");
+    for (guide, before) in [
+        (include_str!("../../Containerfile"), "give it "),
+        (include_str!("../../README.md"), "`/livez` and `/ping`, and give it "),
+        (
+            include_str!("../../../../docs/balancers.md"),
+            "`TimeoutStopSec` of the systemd unit (",
+        ),
+    ] {
+        assert_eq!(seconds(&guide.replace('\n', " "), before), unit);
+    }
+}
+
 /// CON-1, SIG-6: a credential that the settings take, and the console too.
 #[test]
 fn a_new_credential_is_good_for_settings_and_console() {

@@ -4,7 +4,7 @@ use std::{
     fmt,
     num::NonZeroUsize,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -17,13 +17,13 @@ use xks_core::{
 };
 
 use crate::{
-    attendant::Attendant,
+    attendant::Life,
     config::{Config, Dispatch, LONGEST},
     error::OpenError,
     gcm,
     health::{self, RequestKind},
     inline::Sessions,
-    module::{self, Module},
+    module,
     pool::{Load, Pool, Size},
     raw::Cryptoki,
     session::Place,
@@ -46,8 +46,7 @@ const LAST_CALLS: Duration = Duration::from_secs(2);
 pub struct Pkcs11Backend {
     token: Arc<Token>,
     calls: Calls,
-    /// None once it has ended, and the module is released.
-    attendant: Mutex<Option<thread::JoinHandle<()>>>,
+    life: Life,
     is_stopped: AtomicBool,
 }
 
@@ -111,41 +110,22 @@ impl Pkcs11Backend {
     pub(crate) fn start(
         load: module::Load,
         config: Config,
-        is_tolerable: impl Fn(&OpenError) -> bool,
+        is_tolerable: impl Fn(&OpenError) -> bool + Send + 'static,
     ) -> Result<Self, OpenError> {
         config.check()?;
-        let bell = Arc::default();
-        let module = Module::acquire(load, &config.module, config.parameters.as_deref(), &bell)?;
-        let token = Arc::new(Token::new(config, Arc::clone(&module), Arc::clone(&bell)));
-        let mut attendant = Attendant::new(Arc::clone(&token));
-        let connected = match attendant.begin() {
-            Err(error) if is_tolerable(&error) => {
-                tracing::warn!(%error, "the token does not work yet: it is waited for");
-                attendant.go_down(&error);
-                Ok(())
-            }
-            connected => connected,
-        };
-        let calls = connected.and_then(|()| Calls::start(&token));
-        let calls = match calls {
-            Ok(calls) => calls,
+        let (life, token) = Life::begin(load, config, is_tolerable)?;
+        match Calls::start(&token) {
+            Ok(calls) => Ok(Self {
+                token,
+                calls,
+                life,
+                is_stopped: AtomicBool::new(false),
+            }),
             Err(error) => {
-                drop(attendant); // its sessions go before the module
-                module.release(&bell, Instant::now() + LAST_CALLS);
-                return Err(error);
+                life.end(Instant::now() + LAST_CALLS);
+                Err(error)
             }
-        };
-        let backend = Self {
-            token,
-            calls,
-            attendant: Mutex::default(),
-            is_stopped: AtomicBool::new(false),
-        };
-        let thread = thread::Builder::new().name("xks-hsm-attend".to_owned());
-        // From here on a failure drops the backend, which cleans up.
-        let attendant = thread.spawn(|| attendant.run()).map_err(OpenError::Thread)?;
-        *backend.attendant() = Some(attendant);
-        Ok(backend)
+        }
     }
 
     /// What the backend is doing.
@@ -167,29 +147,31 @@ impl Pkcs11Backend {
         }
     }
 
-    /// Takes no more requests, waits for those in the module, closes the sessions, and finalizes the module if no other
-    /// backend uses it. Says whether all calls had returned within the time; if not, the module is left as it is, and
-    /// the process should end without unloading it. To say it twice does no harm.
+    /// Takes no more requests, waits for those in the module, closes the sessions, ends the threads that called the
+    /// module, and finalizes it if no other backend uses it. Returns whether all of that was done within the time; if
+    /// not, a call does not return, the module is not finalized, and the process should end without unloading it. A
+    /// second call tries again.
     #[must_use = "a module with calls in it may crash when the process ends"]
     pub fn shutdown(&self, patience: Duration) -> bool {
         let patience = patience.min(LONGEST);
         let end = Instant::now() + patience;
+        let was_stopped = self.is_stopped.swap(true, Ordering::SeqCst);
         self.token.bell.stop();
         let hanging = self.calls.stop_within(patience);
-        let mut attendant = self.attendant();
-        let has_ended = |thread: &thread::JoinHandle<()>| thread.is_finished();
-        while !attendant.as_ref().is_none_or(has_ended) && Instant::now() < end {
-            thread::sleep(Duration::from_millis(1));
+        if hanging == 0 && self.life.is_unattended_by(end) {
+            self.calls.join();
+            if self.life.end(end) {
+                return true;
+            }
         }
-        let ended = attendant.take_if(|thread| thread.is_finished());
-        if ended.is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the thread that looked after a token had panicked");
+        if !was_stopped {
+            let module = &self.token.module;
+            tracing::warn!(
+                module = %module.path().display(), calls = module.calls_inside(),
+                "calls that do not return are in the PKCS#11 module: it is not finalized, and the process should end"
+            );
         }
-        if !self.is_stopped.load(Ordering::SeqCst) {
-            let is_released = self.token.module.release(&self.token.bell, end);
-            self.is_stopped.store(is_released, Ordering::SeqCst);
-        }
-        hanging == 0 && attendant.is_none()
+        false
     }
 
     /// Has what is to be encrypted sealed, in one way or the other.
@@ -222,17 +204,13 @@ impl Pkcs11Backend {
             self.token.bell.ring();
         }
     }
-
-    fn attendant(&self) -> MutexGuard<'_, Option<thread::JoinHandle<()>>> {
-        self.attendant.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for Pkcs11Backend {
     fn drop(&mut self) {
-        if !self.is_stopped.load(Ordering::SeqCst) && !self.shutdown(LAST_CALLS) {
-            tracing::warn!("a backend was dropped while calls were in its PKCS#11 module that do not return");
-        }
+        let was_stopped = self.is_stopped.load(Ordering::SeqCst);
+        let patience = if was_stopped { Duration::ZERO } else { LAST_CALLS };
+        let _has_ended = self.shutdown(patience); // which says so itself if not
     }
 }
 
@@ -283,6 +261,14 @@ impl Calls {
         match self {
             Self::OnThreads(pool) => pool.stop_within(patience),
             Self::Inline(sessions) => sessions.stop_within(patience),
+        }
+    }
+
+    /// Waits until the threads, which have all come to their end, are gone.
+    fn join(&self) {
+        match self {
+            Self::OnThreads(pool) => pool.join(),
+            Self::Inline(_) => {} // they are the callers'
         }
     }
 }

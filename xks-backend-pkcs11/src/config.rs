@@ -315,6 +315,7 @@ pub enum Dispatch {
     /// to another thread may take longer than the call. A module that does not return keeps that thread,
     /// and so does the search for a key, which takes tens of milliseconds on a SoftHSM2 token with a thousand keys.
     /// Where fewer threads call than there are sessions, nothing is ever `Throttled`: overload waits elsewhere.
+    /// Not for openCryptoki, which ends the process if a thread that called it outlives `C_Finalize`.
     Inline,
 }
 

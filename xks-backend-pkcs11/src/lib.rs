@@ -74,7 +74,8 @@
 //! hangs makes a token DEGRADED; UNAVAILABLE, once every session hangs, or the next test as well while nothing returns.
 //!
 //! # The process
-//! A module is loaded once, and never unloaded. Several backends may share one. It is told at its
+//! A module is loaded once, and never unloaded. Several backends may share one. It is called by a backend's own
+//! threads, which have ended before it is finalized, unless [`Dispatch::Inline`] says otherwise. It is told at its
 //! initialization that it may use the system's locks; one that does not take that is called by one thread at
 //! a time. Do not fork after a backend was opened. Environment variables that a module reads are to be set
 //! before the process starts.

@@ -7,11 +7,10 @@ use std::{
     ops::Deref,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, TryLockError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use cryptoki_sys as ck;
@@ -139,34 +138,36 @@ impl Module {
         Ok(module)
     }
 
-    /// Ends the use of the module. The last user finalizes it, if it is ours and no call is still in it. False if that
-    /// could not be found out until `end`, because a call that initializes the module hangs.
-    pub(crate) fn release(&self, bell: &Arc<Bell>, end: Instant) -> bool {
-        let Some(mut state) = self.state_until(end) else {
-            return false;
-        };
+    /// Ends the use of the module by a backend whose threads have all ended. The last user finalizes it, if it is ours.
+    pub(crate) fn release(&self, bell: &Arc<Bell>) {
+        let mut state = self.state();
         state.users.retain(|other| !Arc::ptr_eq(other, bell));
         if !state.users.is_empty() || state.initialized == Initialized::No {
-            return true;
+            return;
         }
-        let Some(drained) = self.gate.drain(end.saturating_duration_since(Instant::now())) else {
+        let Some(drained) = self.gate.drain(Duration::ZERO) else {
+            // Without a backend nobody enters.
             self.gate.open();
-            tracing::warn!(
-                module = %self.path.display(), calls = self.gate.inside(),
-                "calls that do not return are in the PKCS#11 module: it is not finalized, and the process should end"
-            );
-            return true;
+            return;
         };
         if state.initialized == Initialized::Here
             && let Err(error) = self.finalize(&drained)
         {
             tracing::warn!(module = %self.path.display(), %error, "the PKCS#11 module refuses to be finalized");
             drained.open();
-            return true;
+            return;
         }
         // The other component may finalize it at any time now.
         state.initialized = Initialized::No;
-        true
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How many calls are in the module, or about to be.
+    pub(crate) fn calls_inside(&self) -> u64 {
+        self.gate.inside()
     }
 
     fn finalize(&self, drained: &Drained<'_>) -> Result<(), CallError> {
@@ -344,17 +345,6 @@ impl Module {
 
     fn unclosed(&self) -> MutexGuard<'_, Vec<(ck::CK_SESSION_HANDLE, u64)>> {
         self.unclosed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn state_until(&self, end: Instant) -> Option<MutexGuard<'_, State>> {
-        loop {
-            match self.state.try_lock() {
-                Ok(state) => return Some(state),
-                Err(TryLockError::Poisoned(state)) => return Some(state.into_inner()),
-                Err(TryLockError::WouldBlock) if Instant::now() >= end => return None,
-                Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(1)),
-            }
-        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

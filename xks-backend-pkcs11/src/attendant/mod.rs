@@ -9,6 +9,7 @@
 
 mod connect;
 mod keys;
+mod life;
 mod owner;
 mod renewal;
 mod test_key;
@@ -21,13 +22,13 @@ use std::{
 
 use xks_core::{BackendError, BackendErrorKind};
 
-pub(crate) use self::owner::is_test_key;
 use self::{
     keys::Known,
     owner::Owner,
     renewal::Renewal,
     test_key::{KeyInUse, NoTestKey},
 };
+pub(crate) use self::{life::Life, owner::is_test_key};
 use crate::{
     bell::Wake,
     error::OpenError,

@@ -23,6 +23,7 @@ use self::{
 };
 use crate::{
     bell::Bell,
+    config::LONGEST,
     sync::{Condvar, Mutex, MutexGuard, now, thread},
 };
 
@@ -82,7 +83,9 @@ struct State<P> {
     /// The same, and those that look again.
     unfit: usize,
     /// Threads that there are, the timekeeper among them.
-    threads: usize,
+    threads: Vec<thread::JoinHandle<()>>,
+    /// Those that have come to their end and are not joined yet.
+    ended: Vec<thread::JoinHandle<()>>,
     is_stopped: bool,
     refused: u64,
     timed_out: u64,
@@ -155,7 +158,8 @@ impl<P: 'static> Pool<P> {
                 next_look: now(),
                 resting: 0,
                 unfit: 0,
-                threads: 0,
+                threads: Vec::new(),
+                ended: Vec::new(),
                 is_stopped: false,
                 refused: 0,
                 timed_out: 0,
@@ -169,7 +173,8 @@ impl<P: 'static> Pool<P> {
             .try_for_each(|_| Shared::start_worker(&pool.shared, &mut pool.shared.state()))
             .and_then(|()| pool.shared.start("clock", Shared::keep_time, &mut pool.shared.state()));
         if started.is_err() {
-            pool.stop();
+            pool.stop_within(LONGEST);
+            pool.join();
         }
         started.map(|()| pool)
     }
@@ -227,7 +232,7 @@ impl<P: 'static> Pool<P> {
         self.stop();
         let end = now() + patience;
         let mut state = self.shared.state();
-        while state.threads > 0 {
+        while !state.threads.is_empty() {
             let patience = end.saturating_duration_since(now());
             if patience.is_zero() {
                 break;
@@ -238,7 +243,12 @@ impl<P: 'static> Pool<P> {
                 .wait_timeout(state, patience)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        state.threads
+        state.threads.len()
+    }
+
+    /// Waits until the threads that have come to their end are gone, and with them what the module keeps for each.
+    pub(crate) fn join(&self) {
+        self.shared.join_ended();
     }
 
     fn stop(&self) {
@@ -350,15 +360,20 @@ impl<P: 'static> Shared<P> {
     ) -> io::Result<()> {
         let shared = Arc::clone(self);
         let thread = thread::Builder::new().name(format!("xks-hsm-{name}"));
-        state.threads += 1;
         let started = thread.spawn(move || {
             let _ends = ThreadEnds(&shared);
             run(&shared);
         });
-        if started.is_err() {
-            state.threads -= 1;
+        started.map(|thread| state.threads.push(thread))
+    }
+
+    fn join_ended(&self) {
+        let ended = std::mem::take(&mut self.state().ended);
+        for thread in ended {
+            if thread.join().is_err() {
+                tracing::error!(token = self.name, "a thread that calls the PKCS#11 module has panicked");
+            }
         }
-        started.map(drop)
     }
 
     fn state(&self) -> MutexGuard<'_, State<P>> {
@@ -372,7 +387,11 @@ struct ThreadEnds<'a, P: 'static>(&'a Shared<P>);
 
 impl<P> Drop for ThreadEnds<'_, P> {
     fn drop(&mut self) {
-        self.0.state().threads -= 1;
+        let is_this = |thread: &mut thread::JoinHandle<()>| thread.thread().id() == thread::current().id();
+        let mut guard = self.0.state();
+        let state = &mut *guard;
+        state.ended.extend(state.threads.extract_if(.., is_this));
+        drop(guard);
         self.0.thread_ended.notify_all();
     }
 }

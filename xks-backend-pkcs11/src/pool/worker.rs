@@ -112,6 +112,8 @@ impl<P: 'static> Shared<P> {
 
     /// The life of a worker's thread.
     fn work(&self, worker: &Arc<Worker>) {
+        // The one in whose place this has come may have ended since.
+        self.join_ended();
         let mut place = (self.new_place)();
         let mut done = None;
         let mut was_fit = true;

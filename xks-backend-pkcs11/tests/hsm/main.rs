@@ -8,6 +8,7 @@
     reason = "a test may panic"
 )]
 
+mod callers;
 #[path = "../support/conformance.rs"]
 mod checks;
 mod conformance;

@@ -1,0 +1,171 @@
+//! The life of an attendant's thread, and of the module that it calls.
+//!
+//! Only threads of a backend's own call its module, at the start and at the end too, and they have ended before the
+//! module is finalized: openCryptoki 3.27 frees at `C_Finalize` what OpenSSL needs when a thread that used it ends, and
+//! the process crashes.
+
+use std::{
+    io,
+    panic::resume_unwind,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use super::Attendant;
+use crate::{
+    bell::Bell,
+    config::Config,
+    error::OpenError,
+    module::{Load, Module},
+    token::Token,
+};
+
+/// How long the module may take to be finalized after a failed start.
+const LAST_CALLS: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether a thread has ended.
+const PAUSE: Duration = Duration::from_millis(1);
+
+pub(crate) struct Life {
+    module: Arc<Module>,
+    bell: Arc<Bell>,
+    stage: Mutex<Stage>,
+}
+
+/// An attendant's thread: why there is none, if it could not begin.
+type Attending = JoinHandle<Result<(), OpenError>>;
+
+enum Stage {
+    Attended(Attending),
+    /// No longer, or not yet.
+    Unattended,
+    /// The module is being released by this thread.
+    Ending(JoinHandle<()>),
+    Ended,
+}
+
+impl Life {
+    /// Loads the module and connects the token. It is looked after from then on, until its bell is stopped.
+    pub(crate) fn begin(
+        load: Load,
+        config: Config,
+        is_tolerable: impl Fn(&OpenError) -> bool + Send + 'static,
+    ) -> Result<(Self, Arc<Token>), OpenError> {
+        let bell = Arc::<Bell>::default();
+        let (path, parameters, user) = (config.module.clone(), config.parameters.clone(), Arc::clone(&bell));
+        let acquire = move || Module::acquire(load, &path, parameters.as_deref(), &user);
+        let thread = spawn("load", acquire).map_err(OpenError::Thread)?;
+        let module = thread.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+        let token = Arc::new(Token::new(config, Arc::clone(&module), Arc::clone(&bell)));
+        let mut life = Self {
+            module,
+            bell,
+            stage: Mutex::new(Stage::Unattended),
+        };
+        match attend(Arc::clone(&token), is_tolerable) {
+            Ok(thread) => {
+                life.stage = Mutex::new(Stage::Attended(thread));
+                Ok((life, token))
+            }
+            Err(error) => {
+                life.end(Instant::now() + LAST_CALLS);
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits until the attendant's thread has come to its end; its bell must have been stopped.
+    pub(crate) fn is_unattended_by(&self, end: Instant) -> bool {
+        match &*self.stage() {
+            Stage::Attended(thread) => is_finished_by(thread, end),
+            Stage::Unattended | Stage::Ending(_) | Stage::Ended => true,
+        }
+    }
+
+    /// Releases the module, which no thread of the backend calls any more; false if that does not end in time.
+    pub(crate) fn end(&self, end: Instant) -> bool {
+        let mut stage = self.stage();
+        loop {
+            *stage = match std::mem::replace(&mut *stage, Stage::Unattended) {
+                Stage::Attended(thread) => {
+                    if thread.join().is_err() {
+                        tracing::error!("the thread that looked after a token had panicked");
+                    }
+                    Stage::Unattended
+                }
+                Stage::Unattended => {
+                    let (module, bell) = (Arc::clone(&self.module), Arc::clone(&self.bell));
+                    match spawn("end", move || module.release(&bell)) {
+                        Ok(thread) => Stage::Ending(thread),
+                        Err(error) => {
+                            tracing::warn!(%error, "no thread can be started that finalizes the PKCS#11 module");
+                            return false;
+                        }
+                    }
+                }
+                Stage::Ending(thread) if !is_finished_by(&thread, end) => {
+                    *stage = Stage::Ending(thread);
+                    return false;
+                }
+                Stage::Ending(thread) => {
+                    if thread.join().is_err() {
+                        tracing::error!("the thread that finalized a PKCS#11 module had panicked");
+                    }
+                    Stage::Ended
+                }
+                Stage::Ended => {
+                    *stage = Stage::Ended;
+                    return true;
+                }
+            };
+        }
+    }
+
+    fn stage(&self) -> MutexGuard<'_, Stage> {
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Connects the token on a thread that looks after it from then on.
+fn attend(
+    token: Arc<Token>,
+    is_tolerable: impl Fn(&OpenError) -> bool + Send + 'static,
+) -> Result<Attending, OpenError> {
+    let (to, begun) = mpsc::sync_channel(1);
+    let attend = move || {
+        let mut attendant = Attendant::new(token);
+        if let Err(error) = attendant.begin() {
+            if !is_tolerable(&error) {
+                return Err(error); // its sessions go before the module
+            }
+            tracing::warn!(%error, "the token does not work yet: it is waited for");
+            attendant.go_down(&error);
+        }
+        if to.send(()).is_ok() {
+            attendant.run();
+        }
+        Ok(())
+    };
+    let thread = spawn("attend", attend).map_err(OpenError::Thread)?;
+    if begun.recv().is_ok() {
+        return Ok(thread);
+    }
+    let outcome = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+    Err(outcome.err().unwrap_or(OpenError::NotInitialized))
+}
+
+/// Starts a thread that may call the module.
+fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> io::Result<JoinHandle<T>> {
+    thread::Builder::new().name(format!("xks-hsm-{name}")).spawn(run)
+}
+
+fn is_finished_by<T>(thread: &JoinHandle<T>, end: Instant) -> bool {
+    while !thread.is_finished() {
+        if Instant::now() >= end {
+            return false;
+        }
+        thread::sleep(PAUSE);
+    }
+    true
+}

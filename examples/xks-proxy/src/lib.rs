@@ -83,15 +83,9 @@ pub fn main() -> ExitCode {
         Some(Command::NewCredential { uri_path_prefix }) => credential::new()
             .and_then(|new| print(&credential::text(&new, &uri_path_prefix)).map(|()| ExitCode::SUCCESS)),
         None => {
-            let of_environment = || {
-                env::var_os(SETTINGS_VARIABLE)
-                    .filter(|file| !file.is_empty())
-                    .map(PathBuf::from)
-            };
-            life::serve(
-                command_line.config.or_else(of_environment).as_deref(),
-                command_line.listen,
-            )
+            let of_environment = || env::var_os(SETTINGS_VARIABLE).map(PathBuf::from);
+            let file = command_line.config.or_else(of_environment);
+            life::serve(file.as_deref(), command_line.listen)
         }
     };
     done.unwrap_or_else(|error| {
@@ -123,7 +117,14 @@ pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
 }
 
 pub(crate) fn load(file: &Path) -> anyhow::Result<Loaded> {
-    settings::load(file).map_err(|source| {
+    // A unit whose variable is empty wants no demo.
+    let loaded = match file.as_os_str().is_empty() {
+        true => Err(io::Error::other(format!(
+            "the name is empty; set {SETTINGS_VARIABLE} to the settings file, or unset it for a demo"
+        ))),
+        false => settings::load(file),
+    };
+    loaded.map_err(|source| {
         let file = file.to_owned();
         SettingsUnreadable { file, source }.into()
     })

@@ -17,7 +17,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use self::source::Source;
+use self::source::{NoText, Source};
 pub(crate) use self::{
     convert::to_our_format,
     model::*,
@@ -73,16 +73,22 @@ impl Loaded {
 pub(crate) fn load(path: &Path) -> std::io::Result<Loaded> {
     let content = source::read(path)?;
     let path = std::path::absolute(path)?;
-    Ok(match std::str::from_utf8(&content) {
-        Ok(text) => parse(&path, text),
-        Err(error) => {
-            let readable = content.get(..error.valid_up_to()).unwrap_or_default();
-            let readable = str::from_utf8(readable).unwrap_or_default();
-            let source = Source::new(&path, readable);
-            let end = readable.len();
-            source.error(end..end, "this line is not UTF-8: save the file as UTF-8");
-            Loaded::new(None, source, false)
-        }
+    let no_settings = |end: usize, wrong: String| {
+        let readable = content.get(..end).and_then(|readable| str::from_utf8(readable).ok());
+        let source = Source::new(&path, readable.unwrap_or_default());
+        source.error(end..end, wrong);
+        Loaded::new(None, source, false)
+    };
+    Ok(match source::text_of(&content) {
+        Ok(text) => match text.find('\0') {
+            None => parse(&path, text),
+            Some(nul) => {
+                let wrong = "this line has a NUL: the file is binary, or UTF-16 text; save it as UTF-8";
+                no_settings(nul, wrong.to_owned())
+            }
+        },
+        Err(wrong @ NoText::Utf16) => no_settings(0, format!("the file {wrong}")),
+        Err(wrong @ NoText::NotUtf8(end)) => no_settings(end, format!("this line {wrong}")),
     })
 }
 

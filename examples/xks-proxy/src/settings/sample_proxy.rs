@@ -157,7 +157,7 @@ fn log(mut table: Table<'_, '_>) -> LogSettings {
         }
         parsed.ok()
     });
-    let directory = table.path("directory").filter(|_| to_file);
+    let directory = table.folder("directory").filter(|_| to_file);
     let prefix = table.text("file_prefix").filter(|_| to_file);
     shared::check_file_prefix(source, prefix.as_ref());
     let rotation = table.text("rotation_kind").filter(|_| to_file);

@@ -11,6 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use thiserror::Error;
 use toml::de::DeTable;
 use xks_core::Zeroizing;
 
@@ -101,10 +102,14 @@ impl<'i> Source<'i> {
     /// The whole file; none if it is no TOML.
     pub(crate) fn root(&self) -> Option<Table<'_, 'i>> {
         let (table, errors) = DeTable::parse_recoverable(self.text);
+        let mut lines = BTreeSet::new();
         for error in &errors {
             let span = error.span().unwrap_or(0..0);
-            let text = syntax::explained(self.text, &span, error.message());
-            self.error(span, text);
+            // What else is wrong with a line mostly follows from the first.
+            if lines.insert(self.line(span.start)) {
+                let text = syntax::explained(self.text, &span, error.message());
+                self.error(span, text);
+            }
         }
         let span = table.span();
         errors
@@ -122,18 +127,22 @@ impl<'i> Source<'i> {
     }
 
     fn note(&self, severity: Severity, span: Range<usize>, text: String) {
-        let before = self.text.as_bytes().get(..span.start).unwrap_or_default();
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
         let problem = Problem {
             severity,
             file: self.path.to_owned(),
-            line,
+            line: self.line(span.start),
             text,
         };
         let mut problems = self.problems.borrow_mut();
         if !problems.contains(&problem) {
             problems.push(problem);
         }
+    }
+
+    /// The line of an offset, from 1.
+    fn line(&self, offset: usize) -> usize {
+        let before = self.text.as_bytes().get(..offset).unwrap_or_default();
+        1 + before.iter().filter(|byte| **byte == b'\n').count()
     }
 
     pub(crate) fn has_errors(&self) -> bool {
@@ -151,11 +160,22 @@ impl<'i> Source<'i> {
         self.path.parent().unwrap_or(Path::new("")).join(path)
     }
 
+    /// The path of a folder that `key` names.
+    pub(crate) fn folder(&self, key: &str, name: Item<String>) -> Option<Item<PathBuf>> {
+        let Item { value: name, span } = name;
+        if !is_name(&name) {
+            self.error(span, format!("`{key}` names a folder, and what stands here is no name"));
+            return None;
+        }
+        let value = self.path(&name);
+        Some(Item { value, span })
+    }
+
     /// The path of a file that `key` names; none if what stands there is no name, or may be what the file
     /// should hold.
     pub(crate) fn file(&self, key: &str, name: Item<String>, holds_secret: bool) -> Option<Item<PathBuf>> {
         let Item { value: name, span } = name;
-        if name.contains("-----BEGIN") || name.chars().any(char::is_control) {
+        if !is_name(&name) {
             let wrong = format!("`{key}` names a file, and what stands here is no name: write the content into a file");
             self.error(span, wrong);
             return None;
@@ -191,14 +211,9 @@ impl<'i> Source<'i> {
     pub(crate) fn read_text(&self, path: &Item<PathBuf>) -> Option<Zeroizing<String>> {
         let content = self.read(path)?;
         let file = path.value.display();
-        if content.starts_with(&[0xff, 0xfe]) || content.starts_with(&[0xfe, 0xff]) {
-            self.error(path.span.clone(), format!("{file} is UTF-16 text: save it as UTF-8"));
-            return None;
-        }
-        let Ok(text) = std::str::from_utf8(&content) else {
-            self.error(path.span.clone(), format!("{file} is not UTF-8 text"));
-            return None;
-        };
+        let text = text_of(&content)
+            .map_err(|wrong| self.error(path.span.clone(), format!("{file} {wrong}")))
+            .ok()?;
         let text = match text.strip_prefix(BYTE_ORDER_MARK) {
             Some(text) => {
                 let doubt = format!("{file} begins with a byte order mark, which is left out");
@@ -221,10 +236,34 @@ impl<'i> Source<'i> {
     }
 }
 
+/// Whether a text may be the name of a file or folder.
+fn is_name(text: &str) -> bool {
+    !text.contains("-----BEGIN") && !text.chars().any(char::is_control)
+}
+
+/// Why the bytes of a file are no text.
+#[derive(Clone, Copy, Debug, Error)]
+pub(super) enum NoText {
+    #[error("is UTF-16 text: save it as UTF-8")]
+    Utf16,
+    /// From this offset on.
+    #[error("is not UTF-8: save the file as UTF-8")]
+    NotUtf8(usize),
+}
+
+pub(super) fn text_of(content: &[u8]) -> Result<&str, NoText> {
+    if content.starts_with(&[0xff, 0xfe]) || content.starts_with(&[0xfe, 0xff]) {
+        return Err(NoText::Utf16);
+    }
+    str::from_utf8(content).map_err(|error| NoText::NotUtf8(error.valid_up_to()))
+}
+
 /// The content of a regular file. A pipe or a device might have no end, or hang; so might a file that grows.
 pub(super) fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("not a regular file"));
+        return Err(io::Error::other(
+            "not a regular file; pipes and devices are not read, since they may have no end",
+        ));
     }
     let mut content = Zeroizing::new(Vec::new());
     File::open(path)?.take(MOST_BYTES + 1).read_to_end(&mut content)?;

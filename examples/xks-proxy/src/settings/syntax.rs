@@ -2,39 +2,109 @@
 
 use std::ops::Range;
 
+use super::secrecy::{looks_secret, shown_key};
+
 /// What is wrong at `span` of a text, for somebody who does not know TOML's words for it.
 pub(super) fn explained(text: &str, span: &Range<usize>, message: &str) -> String {
     if message.starts_with("duplicate key") {
-        let key = text.get(span.clone()).unwrap_or_default().trim();
-        return if is_key(key) {
-            format!("duplicate key `{key}`: it must be written once")
-        } else {
-            message.to_owned()
-        };
+        let key = text.get(span.clone()).unwrap_or_default();
+        let key = key.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\''));
+        return format!("duplicate key {}: it must be written once", shown_key(key));
     }
-    let (before, behind) = text.split_at_checked(span.start).unwrap_or((text, ""));
-    let start = before.rfind('\n').map_or(0, |at| at + 1);
-    let end = behind.find('\n').map_or(text.len(), |at| before.len() + at);
-    let line = text.get(start..end).unwrap_or_default();
-    let Some((key, value)) = line.split_once('=').map(|(key, value)| (key.trim(), value.trim())) else {
-        return message.to_owned();
+    let line = line_at(text, span.start);
+    if let Some((odd, remedy)) = odd_character(line) {
+        return format!("this line has the character U+{:04X}: {remedy}", u32::from(odd));
+    }
+    let (key, value) = match line.split_once('=') {
+        Some((key, value)) => (key.trim(), value.trim()),
+        None => return without_equals_sign(line, message),
     };
-    if !is_key(key) || value.starts_with(['"', '\'', '[', '{']) {
+    if !is_bare(key) {
         return message.to_owned();
     }
-    if value.is_empty() || value.starts_with('#') {
-        return format!("`{key}` has no value");
-    }
-    match value.to_ascii_lowercase().as_str() {
-        "true" | "false" => format!("`{key}`: write true or false in lower case"),
+    match value.bytes().next() {
+        None | Some(b'#') => format!("`{key}` has no value"),
+        Some(b'"' | b'\'') => behind_a_quote(key, message),
+        // An IPv6 address, or a list, in which another line may be meant.
+        Some(b'[') if value.contains("]:") => in_quotes(key),
+        Some(b'[' | b'{') => message.to_owned(),
+        _ if matches!(&*value.to_ascii_lowercase(), "true" | "false") => {
+            format!("`{key}`: write true or false in lower case")
+        }
         _ if key.ends_with("_secs") || key.ends_with("_ms") => {
             format!("`{key}` takes a whole number, without a unit")
         }
-        _ => format!("{message}: put the value of `{key}` in quotes, as in {key} = \"...\", unless it is a number"),
+        Some(b'0'..=b'9' | b'+' | b'-') if !value.contains(['.', ':', '/']) => {
+            format!(
+                "`{key}`: write a whole number in digits alone, such as 5000, without a unit, and a text in quotes, as in \
+                 {key} = \"...\""
+            )
+        }
+        _ => in_quotes(key),
     }
 }
 
-fn is_key(text: &str) -> bool {
+/// A line that is no `key = value`.
+fn without_equals_sign(line: &str, message: &str) -> String {
+    match line.split_once(':') {
+        Some((key, _)) if is_bare(key.trim()) => {
+            let key = key.trim();
+            format!("`{key}`: an equals sign, not a colon, stands before a value: {key} = ...")
+        }
+        _ if line.trim_start().starts_with(['[', ']', '"', '\'', '{', '}']) => message.to_owned(),
+        _ => "this line is none of `key = value`, `[table]` and `# comment`".to_owned(),
+    }
+}
+
+/// What is wrong with a text that begins with a quote.
+fn behind_a_quote(key: &str, message: &str) -> String {
+    if message.starts_with("missing escaped value") || message.contains("unicode") {
+        format!(
+            "`{key}`: a backslash in \"...\" begins an escape: write the text in '...', where none does, or the backslash \
+             twice"
+        )
+    } else if message.starts_with("invalid basic string") || message.starts_with("invalid literal string") {
+        format!("`{key}`: the text has no closing quote, or holds a control character")
+    } else if message.starts_with("unexpected key or value") {
+        format!("`{key}`: something follows the text: a line has one value, and nothing but a # comment behind it")
+    } else {
+        message.to_owned()
+    }
+}
+
+fn in_quotes(key: &str) -> String {
+    format!("`{key}`: put its value in quotes, as in {key} = \"...\", unless it is a number")
+}
+
+/// A character that editors and word processors write, and TOML has no use for, outside of a comment.
+fn odd_character(line: &str) -> Option<(char, &'static str)> {
+    let code = line.split('#').next().unwrap_or_default();
+    code.chars().find_map(|c| {
+        let remedy = match c {
+            '\u{2018}'..='\u{201f}' | '\u{ab}' | '\u{bb}' | '\u{2032}' | '\u{2033}' => {
+                "write quotes as the plain \" or '"
+            }
+            '\u{a0}' | '\u{2000}'..='\u{200f}' | '\u{202f}' | '\u{2060}' | '\u{3000}' | '\u{feff}' => {
+                "write plain blanks"
+            }
+            '\r' => "end lines with a line feed, after a carriage return or without",
+            _ => return None,
+        };
+        Some((c, remedy))
+    })
+}
+
+/// The line of an offset, without its end.
+fn line_at(text: &str, offset: usize) -> &str {
+    let (before, behind) = text.split_at_checked(offset).unwrap_or((text, ""));
+    let start = before.rfind('\n').map_or(0, |at| at + 1);
+    let end = behind.find('\n').map_or(text.len(), |at| before.len() + at);
+    let line = text.get(start..end).unwrap_or_default();
+    line.strip_suffix('\r').unwrap_or(line)
+}
+
+/// Whether a text is a key as one is written without quotes.
+fn is_bare(text: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    (1..=40).contains(&text.len()) && text.bytes().all(legal)
+    (1..=40).contains(&text.len()) && text.bytes().all(legal) && !looks_secret(text)
 }

@@ -16,7 +16,10 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{secrecy::shown, source::Source};
+use super::{
+    secrecy::{shown, shown_key},
+    source::Source,
+};
 
 /// Settings that name a file with a secret in it.
 const FILES_OF_SECRETS: [&str; 4] = ["pin_file", "secret_access_key_file", "private_key", "tls_key_pem"];
@@ -115,7 +118,13 @@ impl<'s, 'i> Table<'s, 'i> {
         self.number(key, range).map(Duration::from_secs)
     }
 
-    /// The path of a file or a folder.
+    /// The path of a folder, which need not be there.
+    pub(crate) fn folder(&mut self, key: &'static str) -> Option<Item<PathBuf>> {
+        let name = self.text(key)?;
+        self.source.folder(key, name)
+    }
+
+    /// The path of a file.
     pub(crate) fn path(&mut self, key: &'static str) -> Option<Item<PathBuf>> {
         let name = self.text(key)?;
         self.source.file(key, name, FILES_OF_SECRETS.contains(&key))
@@ -123,7 +132,11 @@ impl<'s, 'i> Table<'s, 'i> {
 
     /// Where a listener is: an address and a port.
     pub(crate) fn address(&mut self, key: &'static str) -> Option<Item<SocketAddr>> {
-        let text = self.text(key)?;
+        let text = self.typed(
+            key,
+            "an IP address with a port in quotes, such as \"127.0.0.1:443\"",
+            text,
+        )?;
         match text.value.parse() {
             Ok(value) => Some(Item { value, span: text.span }),
             Err(_) => {
@@ -289,12 +302,12 @@ impl<'s, 'i> Table<'s, 'i> {
 impl Drop for Table<'_, '_> {
     fn drop(&mut self) {
         for key in self.entries.keys() {
-            let unknown = key.get_ref();
-            let wrong = match nearest(unknown, &self.known) {
-                Some(known) => format!("unknown key `{unknown}`; did you mean `{known}`?"),
+            let unknown = shown_key(key.get_ref());
+            let wrong = match nearest(key.get_ref(), &self.known) {
+                Some(known) => format!("unknown key {unknown}; did you mean `{known}`?"),
                 None => {
                     let known: Vec<_> = self.known.iter().copied().collect();
-                    format!("unknown key `{unknown}`; there are {}", known.join(", "))
+                    format!("unknown key {unknown}; there are {}", known.join(", "))
                 }
             };
             self.source.unknown_key(&self.name, key.span(), wrong);

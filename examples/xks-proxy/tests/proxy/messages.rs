@@ -32,11 +32,11 @@ fn a_mistake_of_syntax_names_the_setting() {
         ("[server]\n[log]\n[server]\n", ":3: error: duplicate key `server`"),
         (
             "[server]\nlisten = 127.0.0.1:443\n",
-            ":2: error: invalid float, expected nothing: put the value of `listen` in quotes",
+            ":2: error: `listen`: put its value in quotes, as in listen = \"...\"",
         ),
         (
             "[log.file]\ndirectory = /var/log\n",
-            "put the value of `directory` in quotes",
+            ":2: error: `directory`: put its value in quotes",
         ),
         (
             "[server]\nidle_timeout_secs = 5s\n",
@@ -47,6 +47,58 @@ fn a_mistake_of_syntax_names_the_setting() {
             ":2: error: `inline`: write true or false in lower case",
         ),
         ("[server]\nlisten =\n", ":2: error: `listen` has no value"),
+        (
+            "[server]\nlisten = [::]:443\n",
+            ":2: error: `listen`: put its value in quotes",
+        ),
+        (
+            "[server]\nlisten = 443\n",
+            ":2: error: `listen` takes an IP address with a port in quotes",
+        ),
+        (
+            "[server]\nmax_connections = 10 000\n",
+            ":2: error: `max_connections`: write a whole number in digits alone",
+        ),
+        (
+            "[server]\nmax_body_bytes = 256K\n",
+            ":2: error: `max_body_bytes`: write a whole number",
+        ),
+        (
+            "[server]\nlisten: \"127.0.0.1:1\"\n",
+            ":2: error: `listen`: an equals sign, not a colon, stands before a value",
+        ),
+        (
+            "[server]\nlisten \"127.0.0.1:1\"\n",
+            ":2: error: this line is none of `key = value`",
+        ),
+        (
+            "[server]\nlisten = \"127.0.0.1:1\n",
+            ":2: error: `listen`: the text has no closing quote",
+        ),
+        (
+            "[server]\nlisten = \"127.0.0.1:1\",\n",
+            ":2: error: `listen`: something follows the text",
+        ),
+        (
+            "[log.file]\ndirectory = \"C:\\logs\"\n",
+            ":2: error: `directory`: a backslash in \"...\" begins an escape",
+        ),
+        (
+            "[server]\nlisten = \u{201c}127.0.0.1:1\u{201d}\n",
+            ":2: error: this line has the character U+201C: write quotes as the plain",
+        ),
+        (
+            "[server]\nlisten =\u{a0}\"127.0.0.1:1\"\n",
+            "the character U+00A0: write plain blanks",
+        ),
+        (
+            "[server]\rlisten = \"127.0.0.1:1\"\r",
+            "the character U+000D: end lines with a line feed",
+        ),
+        (
+            "[backends.\"h s m\"]\n[backends.\"h s m\"]\n",
+            ":2: error: duplicate key `h s m`: it must be written once",
+        ),
         (
             "[server]\nlisten = \"localhost:443\"\n",
             "`listen = \"localhost:443\"`: not an IP address with a port, such as \"127.0.0.1:443\"",
@@ -100,7 +152,13 @@ fn a_file_that_is_not_utf_8_is_said_with_its_line() {
     assert!(printed.contains(":2: error: this line is not UTF-8"), "{printed}");
     assert!(printed.ends_with("1 error, 0 warnings\n"), "{printed}");
     let wide: Vec<u8> = "\u{feff}[server]".encode_utf16().flat_map(u16::to_le_bytes).collect();
-    assert!(check_bytes(&wide).contains(":1: error: this line is not UTF-8"));
+    assert!(check_bytes(&wide).contains(":1: error: the file is UTF-16 text: save it as UTF-8"));
+    let unmarked: Vec<u8> = "[server]\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for (bytes, line) in [(&*unmarked, ":1:"), (b"[server]\nlisten = \"127.0.0.1:0\"\0", ":2:")] {
+        let printed = check_bytes(bytes);
+        let said = format!("{line} error: this line has a NUL");
+        assert!(printed.contains(&said) && printed.lines().count() == 2, "{printed}");
+    }
 }
 
 /// What is no regular file, or is too large, is not read: the settings, and everything that they name.
@@ -170,6 +228,11 @@ fn a_secret_in_the_wrong_place_is_not_repeated() {
         (new().tables(&tls(&format!("private_key = '''{key}'''"))), &key[40..80]),
         (new().tables(&tls("private_key = \"MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg\"")), "MIGHAg"),
         (new().tables(&format!("[log]\nlevel = {SECRET_ACCESS_KEY:?}")), SECRET_ACCESS_KEY),
+        (new().tables(&format!("[log]\n{SECRET_ACCESS_KEY:?} = 1")), SECRET_ACCESS_KEY),
+        (new().tables(&format!("[log]\n{SECRET_ACCESS_KEY} = 1\n{SECRET_ACCESS_KEY} = 2")), SECRET_ACCESS_KEY),
+        (new().backends(&token("pin_file = \"/1357-9\"")), "1357-9"),
+        (new().key_stores(&key_store(PREFIX, &format!("all_keys = true\nbackend = {SECRET_ACCESS_KEY:?}"), &[usual_credential()])), SECRET_ACCESS_KEY),
+        (new().key_stores(&credential("secret_access_key_file = \"/secret/of/AWS/with/40characters/in4it+here\"")), "40characters"),
     ] {
         let (code, printed) = check(&settings);
         assert_eq!(code, Some(78), "{printed}");
@@ -191,10 +254,32 @@ fn a_secret_in_the_wrong_place_is_not_repeated() {
             new().key_stores(&credential("secret_access_key_env = \"OUR_SECRET\"")),
             "OUR_SECRET",
         ),
+        (new().backends(&token("pin_file = \"/etc/pin\"")), "/etc/pin"),
     ] {
         let (code, printed) = check(&settings);
         assert!(code == Some(78) && printed.contains(name), "{name}: {printed}");
     }
+}
+
+/// The name of a folder that is made when it is needed may be of any length.
+#[test]
+fn a_folder_with_a_long_name_is_no_secret() {
+    let settings = Settings::new().server("");
+    let directory = settings.folder.path().join("x".repeat(60)).join("y".repeat(60));
+    let settings = settings.tables(&format!("[log.file]\ndirectory = {directory:?}"));
+    assert_eq!(check(&settings), (Some(0), "0 errors, 0 warnings\n".to_owned()));
+    let short = Settings::new()
+        .server("")
+        .tables(&format!("[log.file]\ndirectory = \"{}\"", "x".repeat(44)));
+    assert_eq!(check(&short), (Some(0), "0 errors, 0 warnings\n".to_owned()));
+}
+
+/// An empty variable is a mistake of a unit, not the wish for a demo.
+#[test]
+fn an_empty_variable_starts_no_demo() {
+    let (code, out, log) = ended(program().env("XKS_PROXY_SETTINGS_TOML", ""));
+    assert_eq!((code, &*out), (Some(78), ""), "{log}");
+    assert!(log.contains("XKS_PROXY_SETTINGS_TOML"), "{log}");
 }
 
 /// A file of a secret with something that an editor put there says what that is.

@@ -12,6 +12,7 @@ use crate::{
         BackendKind, BackendSettings, FleetSettings, KeyStoreSettings, MODULE_VARIABLE, Pkcs11Settings, Secret,
         SecretOrigin, SoftSettings, TestKeySetting,
         model::KEY_REFRESH,
+        secrecy::{looks_secret, shown},
         shared,
         table::{Item, Table},
     },
@@ -74,6 +75,14 @@ impl Backends {
     }
 }
 
+/// That there is none of a name.
+pub(super) fn missing(name: &str) -> String {
+    match looks_secret(name) {
+        true => "there is no backend of this name, which is not shown: it may be a secret".to_owned(),
+        false => format!("there is no [backends.{name}]"),
+    }
+}
+
 pub(super) fn backends(root: &mut Table<'_, '_>, module: Option<&PathBuf>, budget: Duration) -> Backends {
     let table = root.table("backends");
     let tables = root
@@ -123,10 +132,10 @@ pub(super) fn backends(root: &mut Table<'_, '_>, module: Option<&PathBuf>, budge
         let mut seen = HashSet::new();
         for member in fleet.members.iter().chain(&fleet.standby) {
             let wrong = match backends.kind(member) {
-                Some(BackendKind::Fleet(_)) => format!("{member:?} is a fleet; a fleet's members are not"),
-                None if !backends.has(member) => format!("there is no [backends.{member}]"),
+                Some(BackendKind::Fleet(_)) => format!("{} is a fleet; a fleet's members are not", shown(member)),
+                None if !backends.has(member) => missing(member),
                 _ if seen.insert(member) => continue,
-                _ => format!("{member:?} is named twice"),
+                _ => format!("{} is named twice", shown(member)),
             };
             source.error(span.clone(), wrong);
         }

@@ -2,7 +2,11 @@
 
 use xks_core::{AadFraming, AccessKeyId, CiphertextMetadata, KeyId, Limits, UriPathPrefix};
 
-use super::{authorization::authorization, backends::Backends, one_secret};
+use super::{
+    authorization::authorization,
+    backends::{Backends, missing},
+    one_secret,
+};
 use crate::settings::{
     BackendKind, CredentialSettings, KeyStoreSettings, TrafficLimits,
     shared::{self, Unique, check_region, ciphertext_metadata, warn_of_small_limits},
@@ -118,7 +122,7 @@ fn backend_of(table: &mut Table<'_, '_>, backends: &Backends) -> Option<String> 
         return table.needed("backend", only);
     };
     if !backends.has(&name.value) {
-        let wrong = format!("there is no [backends.{}]", name.value);
+        let wrong = missing(&name.value);
         table.source.error(name.span, wrong);
     }
     Some(name.value)

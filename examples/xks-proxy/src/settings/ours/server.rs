@@ -151,7 +151,7 @@ pub(super) fn log(mut table: Table<'_, '_>) -> LogSettings {
         ("never", Rotation::Never),
     ];
     let file = table.table("file").and_then(|mut table| {
-        let directory = table.path("directory");
+        let directory = table.folder("directory");
         let prefix = table.text("prefix");
         shared::check_file_prefix(table.source, prefix.as_ref());
         let rotation = table.one_of("rotation", &rotations).unwrap_or(Rotation::Daily);

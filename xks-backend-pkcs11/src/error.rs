@@ -153,7 +153,7 @@ pub enum OpenError {
         source: CallError,
     },
     /// No token is the one that was asked for.
-    #[error("there is no token {wanted}; there are: {}", list(present))]
+    #[error("there is no token {wanted}; there are: {}", list_of_tokens(present))]
     #[non_exhaustive]
     NoToken {
         /// What was asked for.
@@ -324,11 +324,31 @@ fn list(present: &[String]) -> String {
     }
 }
 
+/// SoftHSM2 passes over tokens whose files it may not read.
+fn list_of_tokens(present: &[String]) -> String {
+    if present.is_empty() {
+        "none, or none that the user of this process may read".to_owned()
+    } else {
+        list(present)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use ckr::*;
 
     use super::*;
+
+    /// SoftHSM2's token whose files another user made is not there for this one.
+    #[test]
+    fn no_token_at_all_leads_to_permissions() {
+        let none = |present| {
+            let wanted = SlotSelector::TokenLabel("main".to_owned());
+            OpenError::NoToken { wanted, present }.to_string()
+        };
+        assert!(none(Vec::new()).ends_with("none, or none that the user of this process may read"));
+        assert!(none(vec!["\"other\"".to_owned()]).ends_with("there are: \"other\""));
+    }
 
     /// Each error, and whether it is permanent, and whether a backend may wait for its end.
     #[test]

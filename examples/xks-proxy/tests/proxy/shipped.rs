@@ -1,6 +1,6 @@
 //! The settings files that come with the program, and the credentials that it makes.
 
-use std::{collections::HashSet, fs};
+use std::{collections::HashSet, fs, io, io::Write as _, process::Command};
 
 use serde_json::{Value, json};
 use xks_pkcs11_fixture::softhsm_path;
@@ -117,6 +117,36 @@ fn the_first_settings_of_a_user_pass() {
         assert_eq!(code, Some(0), "{printed}");
         assert!(printed.ends_with("0 errors, 0 warnings\n"), "{printed}");
     }
+}
+
+/// systemd knows all that the unit says, and rates what is left open to somebody who took over the process.
+#[test]
+fn the_unit_is_rated_as_hardened() {
+    let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/xks-proxy.service");
+    let mut command = Command::new("systemd-analyze");
+    command.args(["security", "--no-pager", "--offline=true", "--threshold=13", unit]);
+    let rated = match command.env("LC_ALL", "C").output() {
+        Ok(rated) => rated,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "systemd-analyze did not rate the unit: {error}");
+            return;
+        }
+    };
+    let (table, complaints) = (
+        String::from_utf8_lossy(&rated.stdout),
+        String::from_utf8_lossy(&rated.stderr),
+    );
+    if complaints.contains("unrecognized option") {
+        let _ = writeln!(
+            io::stderr(),
+            "systemd-analyze is too old to rate the unit: {complaints}"
+        );
+        return;
+    }
+    assert!(rated.status.success(), "{complaints}{table}");
+    // What systemd before 253 does not know has another line above it.
+    let unknown = complaints.lines().filter(|line| !line.contains("notify-reload"));
+    assert_eq!(unknown.collect::<Vec<_>>(), Vec::<&str>::new());
 }
 
 /// Whatever stops the server waits for longer than it takes to end by default, with three tokens.

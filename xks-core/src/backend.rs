@@ -25,6 +25,9 @@ use crate::{
 ///   the same twice under a key (ENC-6);
 /// * authenticate exactly the bytes of [`BoundAad::as_bytes`](crate::BoundAad::as_bytes);
 /// * return the 16-byte tag apart from the ciphertext, which is as long as the plaintext;
+/// * on decrypt: answer the key's error (`KeyNotFound`, `KeyDisabled`, `KeyUsage`) for a ciphertext that another key
+///   made. Where the ciphertext is invalid too, that error or `InvalidCiphertext`: either may be found out first (DEC-3,
+///   DEC-4);
 /// * report usage and status as they are at this moment, and keep to them (ENC-11, DEC-4);
 /// * take a key id as it is, to the case of its letters (URI-3);
 /// * serve calls from many threads and tasks at once, and give each its own answer;

@@ -52,6 +52,7 @@ pub(crate) enum Defect {
     IgnoresCase,
     MatchesPrefix,
     CallsInvalidInternal,
+    StumblesOverNonsense,
     TellsWhatIsInvalid,
     TellsPlaintext,
     RefusesEmpty,
@@ -306,7 +307,11 @@ impl KeyBackend for Broken {
 
     async fn decrypt(&self, id: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
         self.way_in().await?;
-        let value = self.value(id, &KeyUsage::Decrypt)?;
+        let value = self.value(id, &KeyUsage::Decrypt);
+        if self.is(Defect::StumblesOverNonsense) && value.is_err() && request.ciphertext().starts_with(&[7; 16]) {
+            return Err(BackendError::new(BackendErrorKind::Other, "no such key version"));
+        }
+        let value = value?;
         let (mut iv, aad, tag) = (
             request.iv().as_bytes().to_vec(),
             request.bound_aad(),

@@ -127,8 +127,12 @@ pub enum CannotCheck {
     Write(#[source] io::Error),
 }
 
+/// The exit code when the proxy refuses the setup: a credential, Region or key that is not its own.
+const REFUSED: u8 = 3;
+
 impl Arguments {
-    /// Checks, writes the report, and tells the exit code.
+    /// Checks, writes the report, and tells the exit code: 0 when every MUST that was tried is kept, 1 when one is
+    /// missed, 3 when the proxy refuses the setup, which standard error explains.
     ///
     /// # Errors
     /// The check cannot run, or its report cannot be written. The program then ends with 2.
@@ -137,7 +141,13 @@ impl Arguments {
         if self.list {
             return self.write(&listed(&setup)?).map(|()| ExitCode::SUCCESS);
         }
-        let report = run(&setup).await?;
+        let report = match run(&setup).await {
+            Err(error @ CannotRun::Refused(_)) => {
+                let said = writeln!(io::stderr(), "kms-double: {error}");
+                return said.map(|()| REFUSED.into()).map_err(CannotCheck::Write);
+            }
+            report => report?,
+        };
         self.write(&self.text(&report)?)?;
         Ok(if report.is_conformant() {
             ExitCode::SUCCESS

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::setup::Setup;
+use crate::wire::Raw;
 
 /// The four operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,12 @@ impl Operation {
             Self::Decrypt => "decrypt",
             Self::Health => "health",
         }
+    }
+
+    /// What a request asks for.
+    pub(super) fn of(request: &Raw) -> Option<Self> {
+        let last = request.target.rsplit('/').next()?;
+        Self::ALL.into_iter().find(|operation| operation.name() == last)
     }
 
     /// Below `/kms/xks/v1/`.
@@ -49,9 +56,12 @@ pub(super) fn encode(bytes: &[u8]) -> String {
     BASE64_STANDARD.encode(bytes)
 }
 
+/// The kmsRequestId of all requests but those of `request-metadata/`: what to look for in the proxy's log.
+pub(super) const REQUEST_ID: &str = "4112f4d6-db54-4af4-ae30-c55a22a8dfae";
+
 /// A body with requestMetadata alone.
 pub(super) fn plain(setup: &Setup, operation: Operation) -> Value {
-    let request_id = "4112f4d6-db54-4af4-ae30-c55a22a8dfae";
+    let request_id = REQUEST_ID;
     let (principal, key) = (&setup.principal, &setup.kms_key_arn);
     let metadata = match operation {
         Operation::Metadata => {

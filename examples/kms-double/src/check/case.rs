@@ -40,8 +40,11 @@ pub enum Outcome {
 /// Why a case did not pass.
 #[derive(Debug)]
 pub(super) enum Stop {
-    /// Something else came.
+    /// Something else came: what, with what it means for KMS as the case says.
     Failed(String),
+    /// It was refused otherwise than expected, not answered, or not even tried for want of a good ciphertext: what
+    /// came, and what that means whatever the case is about.
+    Otherwise(String, &'static str),
     /// It could not be tried.
     NotTried(String),
 }
@@ -173,6 +176,18 @@ impl Stop {
         Self::Failed(came.into())
     }
 
+    /// An answer that is not the error which was expected. Where it is an error too, nothing went unnoticed.
+    fn misnamed(came: String, status: u16) -> Self {
+        match status {
+            ..400 => Self::Failed(came),
+            429 | 500.. => Self::Otherwise(
+                came,
+                "it is refused; KMS takes it for an outage of the proxy, and its caller may repeat it for nothing",
+            ),
+            _ => Self::Otherwise(came, "it is refused; KMS tells its caller another cause"),
+        }
+    }
+
     pub(super) fn not_tried(reason: impl Into<String>) -> Self {
         Self::NotTried(reason.into())
     }
@@ -180,7 +195,7 @@ impl Stop {
 
 impl From<CallError> for Stop {
     fn from(error: CallError) -> Self {
-        Self::Failed(error.to_string())
+        Self::Otherwise(error.to_string(), "KMS gets no answer, and its caller a failure")
     }
 }
 
@@ -204,7 +219,7 @@ impl Judged for Answer {
             Some(name) if names.contains(&&*name) && errors::status(&name) == Some(self.status) => {
                 Ok((names.len() > 1).then_some(name))
             }
-            _ => Err(Stop::Failed(subject.describe(self))),
+            _ => Err(Stop::misnamed(subject.describe(self), self.status)),
         }
     }
 

@@ -26,6 +26,10 @@ pub(super) const KEY_NOT_FOUND: &[&str] = &["KeyNotFoundException"];
 pub(super) const PATH: &[&str] = &["InvalidUriPathException"];
 pub(super) const USAGE: &[&str] = &["InvalidKeyUsageException"];
 pub(super) const STATE: &[&str] = &["InvalidStateException"];
+/// Of two things that are wrong, the key and the ciphertext, a proxy may look at either first.
+pub(super) const KEY_NOT_FOUND_OR_CIPHERTEXT: &[&str] = &["KeyNotFoundException", "InvalidCiphertextException"];
+pub(super) const USAGE_OR_CIPHERTEXT: &[&str] = &["InvalidKeyUsageException", "InvalidCiphertextException"];
+pub(super) const STATE_OR_CIPHERTEXT: &[&str] = &["InvalidStateException", "InvalidCiphertextException"];
 
 /// The status of an error, where it is one of the twelve.
 pub(super) fn status(name: &str) -> Option<u16> {

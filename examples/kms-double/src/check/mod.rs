@@ -5,7 +5,8 @@
 //! setup        what a check is told                cases/     all of them, by subject
 //! run          one case after the other            subject    the proxy, asked and watched
 //! report       what came of it, as text and JSON   watch      what holds for every answer
-//! body, signature, date, errors                    half_sent  connections that do not go on
+//! preflight    whether the setup is taken at all   half_sent  connections that do not go on
+//! body, signature, date, errors
 //! ```
 //!
 //! ```no_run
@@ -26,6 +27,7 @@ mod cases;
 mod date;
 mod errors;
 mod half_sent;
+mod preflight;
 mod report;
 mod run;
 mod setup;
@@ -36,6 +38,7 @@ mod watch;
 pub use self::{
     arguments::{Arguments, CannotCheck},
     case::{Level, Outcome},
+    preflight::Refusal,
     report::{Latency, Report, Summary, Tried},
     run::{CannotRun, run},
     setup::Setup,

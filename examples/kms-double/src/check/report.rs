@@ -9,6 +9,7 @@ use std::{
 use serde::{Serialize, Serializer};
 
 use super::{
+    body::{Operation, REQUEST_ID},
     case::{Level, Outcome},
     date,
     run::millis,
@@ -40,6 +41,9 @@ pub struct Report {
     pub cases: Vec<Tried>,
     #[serde(skip)]
     pub(super) times: BTreeMap<String, Vec<Duration>>,
+    /// The first case that missed something for want of an operation that does not work at all.
+    #[serde(skip)]
+    roots: Vec<(Operation, String)>,
 }
 
 /// A case that was tried, or why it was not.
@@ -65,6 +69,8 @@ pub struct Tried {
     pub came: String,
     /// What it means for KMS when something else comes.
     pub means: &'static str,
+    /// The case whose failure this one's is due to: an operation does not work at all, and this case needs it.
+    pub follows_from: Option<String>,
     /// How long the case took, with all its requests, in milliseconds.
     pub took_ms: f64,
 }
@@ -135,7 +141,19 @@ impl Report {
             clock_skew_seconds: None,
             cases: Vec::new(),
             times: BTreeMap::new(),
+            roots: Vec::new(),
         }
+    }
+
+    /// Takes a case, and the operation to which its failure is due, if any.
+    pub(super) fn push(&mut self, mut tried: Tried, due_to: Option<Operation>) {
+        if let Some(operation) = due_to.filter(|_| is_missed(tried.outcome)) {
+            match self.roots.iter().find(|(failing, _)| *failing == operation) {
+                Some((_, root)) => tried.follows_from = Some(root.clone()),
+                None => self.roots.push((operation, tried.name.clone())),
+            }
+        }
+        self.cases.push(tried);
     }
 
     /// Counts the cases, when all have been tried.
@@ -178,13 +196,18 @@ impl Display for Report {
                 String::new()
             };
             let (mark, ids) = (mark(case.outcome), case.requirements.join(" "));
-            let text = if is_missed(case.outcome) { "" } else { &*case.came };
+            let is_told = is_missed(case.outcome) && case.follows_from.is_none();
+            let text = match &case.follows_from {
+                Some(root) => format!("follows from {root}: {}", case.came),
+                None if is_told => String::new(),
+                None => case.came.clone(),
+            };
             let line = format!(
                 "{mark:9}  {http}{:width$}  {ids:19}  {:>9.1} ms  {text}",
                 case.name, case.took_ms
             );
             writeln!(formatter, "{}", line.trim_end())?;
-            if is_missed(case.outcome) {
+            if is_told {
                 let parts = [
                     ("sent", &*case.sent),
                     ("expected", &case.expected),
@@ -237,6 +260,16 @@ impl Report {
         } else {
             "The proxy does not conform"
         };
+        let following = self.cases.iter().filter(|case| case.follows_from.is_some()).count();
+        if following > 0 {
+            let roots: Vec<_> = self.roots.iter().map(|(_, root)| &**root).collect();
+            writeln!(
+                formatter,
+                "\n{following} cases follow from {}: mend that first, and check again. The proxy's log has the reason: \
+                 kmsRequestId {REQUEST_ID}",
+                roots.join(", ")
+            )?;
+        }
         writeln!(
             formatter,
             "\n{verdict}: {pass} pass, {fail} fail, {warn} warn, {note} note, {not_tried} not tried, in {:.1} s.",

@@ -10,6 +10,7 @@ use super::{
     case::{Case, Outcome, Passed, Stop},
     cases,
     half_sent::HalfSent,
+    preflight::{Refusal, preflight},
     report::{Latency, Report, Tried},
     setup::Setup,
     subject::{Subject, endpoint, printable},
@@ -33,6 +34,9 @@ pub enum CannotRun {
     /// Nobody answers.
     #[error("{0}")]
     NobodyThere(CallError),
+    /// The proxy refuses the setup.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// No case has such a name.
     #[error("no case begins with {0:?}")]
     NoCase(String),
@@ -43,7 +47,7 @@ pub enum CannotRun {
 /// Takes seconds with a proxy that answers, and comes to an end with any. Needs a tokio runtime.
 ///
 /// # Errors
-/// Nobody is there to be checked, or the setup is of no use.
+/// Nobody is there to be checked, the proxy refuses the setup, or the setup is of no use.
 pub async fn run(setup: &Setup) -> Result<Report, CannotRun> {
     if setup.keys.is_empty() {
         return Err(CannotRun::NoKey);
@@ -67,6 +71,7 @@ pub async fn run(setup: &Setup) -> Result<Report, CannotRun> {
             }
         }
         let subject = Subject::new(setup.clone(), Client::new(endpoint));
+        subject.set_baseline(preflight(&subject).await?);
         if *http == Http::One
             && setup.half_sent > Duration::ZERO
             && cases.iter().any(|case| case.name == "half-sent/closed")
@@ -74,7 +79,8 @@ pub async fn run(setup: &Setup) -> Result<Report, CannotRun> {
             *subject.half_sent() = Some(HalfSent::open(&subject));
         }
         for case in cases.iter().filter(|case| case.only.is_none_or(|only| only == *http)) {
-            report.cases.push(tried(case, &subject, *http).await);
+            let tried = tried(case, &subject, *http).await;
+            report.push(tried, subject.due_to());
         }
         let watch = subject.watch();
         add_latencies(&mut report, &watch);
@@ -117,9 +123,14 @@ async fn tried(case: &Case, subject: &Subject, http: Http) -> Tried {
 }
 
 fn told(case: &Case, http: Http, came: Passed, took: Duration) -> Tried {
+    let mut means = case.means;
     let (outcome, came) = match came {
         Ok(found) => (Outcome::Pass, found.unwrap_or_default()),
         Err(Stop::Failed(came)) => (case.missed(), came),
+        Err(Stop::Otherwise(came, instead)) => {
+            means = instead;
+            (case.missed(), came)
+        }
         Err(Stop::NotTried(reason)) => (Outcome::NotTried, reason),
     };
     Tried {
@@ -131,7 +142,8 @@ fn told(case: &Case, http: Http, came: Passed, took: Duration) -> Tried {
         sent: case.sent.clone().into_owned(),
         expected: case.expected.clone().into_owned(),
         came: printable(&came, 400),
-        means: case.means,
+        means,
+        follows_from: None,
         took_ms: millis(took),
     }
 }

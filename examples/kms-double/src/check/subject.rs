@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime},
@@ -15,6 +15,7 @@ use super::{
     body::{self, Operation, Sealed, field},
     case::Stop,
     half_sent::HalfSent,
+    preflight::Baseline,
     setup::Setup,
     signature::Recipe,
     watch::Watch,
@@ -36,6 +37,9 @@ struct Inner {
     watch: Mutex<Watch>,
     silent: AtomicUsize,
     half_sent: Mutex<Option<HalfSent>>,
+    baseline: OnceLock<Baseline>,
+    /// The operation that was asked for in the case under way, and failed as it always does.
+    due_to: Mutex<Option<Operation>>,
     /// A key id that the proxy does not have.
     missing_key: String,
 }
@@ -52,6 +56,8 @@ impl Subject {
             watch: Mutex::default(),
             silent: AtomicUsize::new(0),
             half_sent: Mutex::default(),
+            baseline: OnceLock::new(),
+            due_to: Mutex::default(),
             missing_key,
         }))
     }
@@ -70,6 +76,27 @@ impl Subject {
 
     pub(super) fn half_sent(&self) -> MutexGuard<'_, Option<HalfSent>> {
         self.0.half_sent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What works at all, found out before the cases.
+    pub(super) fn set_baseline(&self, baseline: Baseline) {
+        let _ = self.0.baseline.set(baseline); // once for each subject
+    }
+
+    /// The operation to which a failure since the last call is due, where it does not work at all.
+    pub(super) fn due_to(&self) -> Option<Operation> {
+        self.0.due_to.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn compare_with_baseline(&self, operation: Operation, came: &str) {
+        if self
+            .0
+            .baseline
+            .get()
+            .is_some_and(|baseline| baseline.explains(operation, came))
+        {
+            *self.0.due_to.lock().unwrap_or_else(PoisonError::into_inner) = Some(operation);
+        }
     }
 
     pub(super) fn key(&self) -> &str {
@@ -159,6 +186,9 @@ impl Subject {
                 self.0.silent.store(0, Ordering::Relaxed);
                 self.watch()
                     .see(request, answer, SystemTime::now(), &self.setup().credential);
+                if let Some(operation) = Operation::of(request) {
+                    self.compare_with_baseline(operation, &self.describe(answer));
+                }
             }
             Err(CallError::Timeout(_) | CallError::Connect(_)) => {
                 self.0.silent.fetch_add(1, Ordering::Relaxed);
@@ -189,7 +219,11 @@ impl Subject {
         let answer = self.post(&Operation::Encrypt.path(key), &body).await?;
         match (answer.status, answer.json()) {
             (200, Some(json)) => {
-                Sealed::from_answer(&json, aad).map_err(|error| Stop::failed(format!("encrypt: {error}")))
+                let sealed = Sealed::from_answer(&json, aad);
+                sealed.map_err(|error| {
+                    self.compare_with_baseline(Operation::Encrypt, &error);
+                    Stop::failed(format!("encrypt: {error}"))
+                })
             }
             _ => Err(Stop::failed(format!("encrypt: {}", self.describe(&answer)))),
         }

@@ -44,7 +44,7 @@ impl Watch {
     pub(super) fn see(&mut self, request: &Raw, answer: &Answer, arrived: SystemTime, credential: &Credential) {
         self.answers += 1;
         self.see_clock(answer, arrived);
-        let operation = operation(request);
+        let operation = Operation::of(request);
         if answer.status == 200
             && let Some(operation) = operation
         {
@@ -103,11 +103,6 @@ fn seconds_from(from: SystemTime, to: SystemTime) -> f64 {
         Ok(later) => later.as_secs_f64(),
         Err(earlier) => -earlier.duration().as_secs_f64(),
     }
-}
-
-fn operation(request: &Raw) -> Option<Operation> {
-    let last = request.target.rsplit('/').next()?;
-    Operation::ALL.into_iter().find(|operation| operation.name() == last)
 }
 
 fn content_type(headers: &HeaderMap) -> String {

@@ -79,6 +79,27 @@ impl Endpoint {
         &self.authority
     }
 
+    /// The port that is connected to.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The same proxy, called with another credential.
+    pub(crate) fn with_credential(&self, credential: Credential) -> Self {
+        Self {
+            credential,
+            ..self.clone()
+        }
+    }
+
+    /// The same proxy, with another `host` in what is signed.
+    pub(crate) fn with_authority(&self, authority: &str) -> Self {
+        Self {
+            authority: authority.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// Whether it is called over TLS.
     #[must_use]
     pub fn is_tls(&self) -> bool {

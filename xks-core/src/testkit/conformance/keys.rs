@@ -7,9 +7,11 @@ use std::{
 
 use super::{
     Fixture, Problem,
-    tools::{Checked, broken, copy, must_refuse, require, said, usual_aad},
+    tools::{Checked, broken, copy, metadata, must_refuse, require, said, usual_aad},
 };
-use crate::{BackendErrorKind, Encrypted, KeyMetadata, KeySpec, KeyStatus, KeyUsage};
+use crate::{
+    AadFraming, BackendError, BackendErrorKind, BoundAad, Encrypted, KeyMetadata, KeySpec, KeyStatus, KeyUsage,
+};
 
 pub(super) fn key_metadata_is_told(fixture: &Fixture) -> Checked {
     let metadata = told(fixture, &fixture.usable)?;
@@ -57,11 +59,28 @@ fn is_not_found(fixture: &Fixture, key: &str) -> Checked {
         &format!("to encrypt with {key}, which does not exist,"),
     )?;
     let decrypted = fixture.decrypt(key, ciphertext(fixture)?)?;
-    must_refuse(
-        decrypted,
-        kind,
-        &format!("to decrypt with {key}, which does not exist,"),
-    )
+    let what = format!("to decrypt with {key}, which does not exist,");
+    must_refuse(decrypted, kind, &what)?;
+    must_refuse_nonsense(fixture, key, kind, &what)
+}
+
+/// What was never encrypted, for a key that would not decrypt it if it were. Of two things that are wrong a backend
+/// may look at either first, so both errors are right.
+fn must_refuse_nonsense(fixture: &Fixture, key: &str, kind: BackendErrorKind, what: &str) -> Checked {
+    for metadata in [None, metadata(b"key_version=1"), metadata(b"no metadata of yours")] {
+        let aad = BoundAad::new(AadFraming::Spec, None, metadata).map_err(|error| broken(error.to_string()))?;
+        let nonsense = Encrypted::new(vec![7; 16], [8; 12].into(), [9; 16].into(), aad);
+        let outcome = fixture.decrypt(key, nonsense)?;
+        let is_right = |error: &BackendError| [kind, BackendErrorKind::InvalidCiphertext].contains(&error.kind());
+        let (is_right, came) = match outcome {
+            Err(error) => (is_right(&error), said(&error)),
+            Ok(_) => (false, "a plaintext".to_owned()),
+        };
+        require(is_right, || {
+            format!("{what} what was never encrypted should be {kind:?} or InvalidCiphertext, and was {came}")
+        })?;
+    }
+    Ok(())
 }
 
 pub(super) fn key_ids_are_taken_exactly(fixture: &Fixture) -> Checked {
@@ -99,11 +118,12 @@ pub(super) fn keys_that_only_encrypt(fixture: &Fixture) -> Checked {
     let encrypted = fixture.encrypt_on(&*fixture.backend, key, b"plaintext", usual_aad()?)?;
     let encrypted = encrypted.map_err(|error| broken(format!("{key} did not encrypt: {}", said(&error))))?;
     let decrypted = fixture.decrypt(key, encrypted)?;
-    must_refuse(
-        decrypted,
+    let (kind, what) = (
         BackendErrorKind::KeyUsage,
-        &format!("to decrypt with {key}, which only encrypts,"),
-    )
+        format!("to decrypt with {key}, which only encrypts,"),
+    );
+    must_refuse(decrypted, kind, &what)?;
+    must_refuse_nonsense(fixture, key, kind, &what)
 }
 
 pub(super) fn keys_that_only_decrypt(fixture: &Fixture) -> Checked {
@@ -141,7 +161,9 @@ pub(super) fn disabled_keys_are_refused(fixture: &Fixture) -> Checked {
     let encrypted = fixture.encrypt_on(&*fixture.backend, key, b"plaintext", usual_aad()?)?;
     must_refuse(encrypted, kind, &format!("to encrypt with {key}, which is disabled,"))?;
     let decrypted = fixture.decrypt(key, ciphertext(fixture)?)?;
-    must_refuse(decrypted, kind, &format!("to decrypt with {key}, which is disabled,"))
+    let what = format!("to decrypt with {key}, which is disabled,");
+    must_refuse(decrypted, kind, &what)?;
+    must_refuse_nonsense(fixture, key, kind, &what)
 }
 
 /// How long a change of a key's status may take to be seen.

@@ -103,7 +103,7 @@ async fn still_there(subject: &Subject, answer: &Result<Answer, CallError>) -> R
     match asked {
         Ok(200) => Ok(()),
         Ok(status) => Err(Stop::failed(format!("{came}, and then {status} for everybody"))),
-        Err(Stop::Failed(why) | Stop::NotTried(why)) => {
+        Err(Stop::Failed(why) | Stop::Otherwise(why, _) | Stop::NotTried(why)) => {
             Err(Stop::failed(format!("{came}, and then nobody is served: {why}")))
         }
     }

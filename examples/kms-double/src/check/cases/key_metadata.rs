@@ -5,7 +5,9 @@ use serde_json::Value;
 use crate::check::{
     body::{self, Operation, Sealed},
     case::{Case, Judged as _, Passed, Stop},
-    errors::{KEY_NOT_FOUND, STATE, USAGE},
+    errors::{
+        KEY_NOT_FOUND, KEY_NOT_FOUND_OR_CIPHERTEXT, STATE, STATE_OR_CIPHERTEXT, USAGE, USAGE_OR_CIPHERTEXT, expectation,
+    },
     setup::Setup,
     subject::{Subject, printable},
 };
@@ -70,22 +72,21 @@ fn missing(setup: &Setup) -> Vec<Case> {
         } else {
             format!("-{}", key.as_deref().unwrap_or_default())
         };
-        for (operation, ids) in [
-            (Operation::Metadata, &["GKM-4"] as &'static [_]),
-            (Operation::Encrypt, &["GKM-4"]),
-            (Operation::Decrypt, &["DEC-4"]),
-        ] {
-            let key = key.clone();
-            cases.push(
-                Case::must(format!("missing-key/{}{suffix}", operation.name()), ids)
-                    .sends("a request for a key that does not exist")
-                    .means("KMS tells its caller another cause than that the key is gone")
-                    .refused(KEY_NOT_FOUND, move |subject| {
-                        let key = key.as_deref().unwrap_or_else(|| subject.missing_key());
-                        subject.request(&operation.path(key), &body_of(subject, operation))
-                    }),
-            );
+        let named = move |subject: &Subject| Ok(key.clone().unwrap_or_else(|| subject.missing_key().to_owned()));
+        let case = |operation: &str, ids| {
+            Case::must(format!("missing-key/{operation}{suffix}"), ids)
+                .sends("a request for a key that does not exist")
+                .means("KMS tells its caller another cause than that the key is gone")
+        };
+        for operation in [Operation::Metadata, Operation::Encrypt] {
+            let named = named.clone();
+            let asks = move |subject: &Subject| {
+                subject.request(&operation.path(&named(subject)?), &body_of(subject, operation))
+            };
+            cases.push(case(operation.name(), &["GKM-4"]).refused(KEY_NOT_FOUND, asks));
         }
+        let case = case("decrypt", &["DEC-4"]);
+        cases.push(case.refuses_to_decrypt(false, KEY_NOT_FOUND, KEY_NOT_FOUND_OR_CIPHERTEXT, named));
     }
     cases
 }
@@ -93,8 +94,7 @@ fn missing(setup: &Setup) -> Vec<Case> {
 fn body_of(subject: &Subject, operation: Operation) -> Value {
     match operation {
         Operation::Encrypt => body::encrypt(subject.setup(), b"sixteen bytes...", None, false),
-        Operation::Decrypt => Sealed::of_nothing().body(subject.setup()),
-        Operation::Metadata | Operation::Health => body::plain(subject.setup(), operation),
+        Operation::Decrypt | Operation::Metadata | Operation::Health => body::plain(subject.setup(), operation),
     }
 }
 
@@ -123,12 +123,7 @@ fn encrypt_only() -> Vec<Case> {
         Case::must("encrypt-only/decrypt", &["DEC-4"])
             .sends("Decrypt with a key that can only encrypt")
             .means("KMS tells its caller another cause (KMSInvalidStateException is right)")
-            .refused(USAGE, move |subject| {
-                subject.request(
-                    &Operation::Decrypt.path(&key(subject)?),
-                    &body_of(subject, Operation::Decrypt),
-                )
-            }),
+            .refuses_to_decrypt(true, USAGE, USAGE_OR_CIPHERTEXT, key),
         Case::must("encrypt-only/integrity-value", &["ENC-11"])
             .sends("Encrypt with the integrity value asked for: it takes a trial decryption, which the key cannot do")
             .means("the proxy vouches for a ciphertext that it has not tried")
@@ -162,15 +157,10 @@ fn decrypt_only() -> Vec<Case> {
 
 fn disabled() -> Vec<Case> {
     let key = |subject: &Subject| given(subject.setup().disabled.as_ref(), "--disabled");
-    let refused = |name: &'static str, ids, operation: Operation| {
+    let case = |name: &'static str, ids| {
         Case::must(name, ids)
             .sends("a request with a disabled key")
-            .means(
-                "disabling a key, which is how its owner takes it out of AWS's reach, has no effect, or another name",
-            )
-            .refused(STATE, move |subject| {
-                subject.request(&operation.path(&key(subject)?), &body_of(subject, operation))
-            })
+            .means("disabling a key, which is how its owner takes it out of AWS's reach, has no effect")
     };
     vec![
         Case::must("disabled/metadata", &["GKM-3"])
@@ -183,9 +173,55 @@ fn disabled() -> Vec<Case> {
                     .map(|()| None)
                     .map_err(Stop::Failed)
             }),
-        refused("disabled/encrypt", &["ENC-11"], Operation::Encrypt),
-        refused("disabled/decrypt", &["DEC-4"], Operation::Decrypt),
+        case("disabled/encrypt", &["ENC-11"]).refused(STATE, move |subject| {
+            let path = Operation::Encrypt.path(&key(subject)?);
+            subject.request(&path, &body_of(subject, Operation::Encrypt))
+        }),
+        case("disabled/decrypt", &["DEC-4"]).refuses_to_decrypt(false, STATE, STATE_OR_CIPHERTEXT, key),
     ]
+}
+
+impl Case {
+    /// Decrypt with a key that cannot, which is answered with the key's error: KMS sends what the proxy encrypted, so
+    /// that the key alone is wrong. Where the ciphertext is none either, the specification does not say which of the
+    /// two is looked at first, and `or_ciphertext` are as right. The good ciphertext is of the key's own if it can
+    /// encrypt, and else of the first one.
+    fn refuses_to_decrypt(
+        self,
+        encrypts: bool,
+        names: &'static [&'static str],
+        or_ciphertext: &'static [&'static str],
+        key: impl Fn(&Subject) -> Result<String, Stop> + Clone + Send + Sync + 'static,
+    ) -> Self {
+        let sent = format!(
+            "{}: Decrypt of what was never encrypted, and of what {} encrypted",
+            self.sent,
+            if encrypts { "it" } else { "the first --key" }
+        );
+        let expected = format!(
+            "{}; for the former as well {}",
+            expectation(names),
+            expectation(or_ciphertext)
+        );
+        self.sends(sent).expects(expected).steps(move |subject| {
+            let key = key.clone();
+            async move {
+                let key = key(&subject)?;
+                let nonsense = subject.decryption(&key, &Sealed::of_nothing())?;
+                subject.send(&nonsense).await?.is_error(&subject, or_ciphertext)?;
+                let maker = if encrypts { &key } else { subject.key() };
+                let good = subject.encrypt(maker, b"some plaintext", None, false).await;
+                let good = good.map_err(|stop| match stop {
+                    Stop::Failed(came) | Stop::Otherwise(came, _) => Stop::not_tried(format!("no ciphertext: {came}")),
+                    not_tried @ Stop::NotTried(_) => not_tried,
+                })?;
+                subject
+                    .send(&subject.decryption(&key, &good)?)
+                    .await?
+                    .is_error(&subject, names)
+            }
+        })
+    }
 }
 
 fn given(key: Option<&String>, option: &str) -> Result<String, Stop> {

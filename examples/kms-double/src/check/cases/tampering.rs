@@ -47,7 +47,7 @@ pub(super) fn cases() -> Vec<Case> {
             &["DEC-2"],
             CIPHERTEXT_OR_VALIDATION,
             |sealed| {
-                let (first, rest) = sealed.tag.split_first().ok_or_else(|| Stop::failed("an empty tag"))?;
+                let (first, rest) = sealed.tag.split_first().ok_or_else(|| empty("tag"))?;
                 sealed.ciphertext.push(*first);
                 sealed.tag = rest.to_vec();
                 Ok(())
@@ -58,10 +58,7 @@ pub(super) fn cases() -> Vec<Case> {
             &["DEC-2"],
             CIPHERTEXT_OR_VALIDATION,
             |sealed| {
-                let last = sealed
-                    .ciphertext
-                    .pop()
-                    .ok_or_else(|| Stop::failed("an empty ciphertext"))?;
+                let last = sealed.ciphertext.pop().ok_or_else(|| empty("ciphertext"))?;
                 sealed.tag.insert(0, last);
                 Ok(())
             },
@@ -166,7 +163,7 @@ pub(super) fn cases() -> Vec<Case> {
         "AAD where there was none",
         CIPHERTEXT,
         |subject| async move {
-            let mut sealed = subject.encrypt(subject.key(), &random(SIZE), None, false).await?;
+            let mut sealed = good(&subject, None).await?;
             sealed.aad = Some(AAD.to_vec());
             refused(&subject, subject.key(), &sealed, CIPHERTEXT).await
         },
@@ -193,7 +190,7 @@ pub(super) fn cases() -> Vec<Case> {
         |subject| async move {
             let other = subject.setup().keys.get(1).cloned();
             let other = other.ok_or_else(|| Stop::not_tried("no second --key is given"))?;
-            let sealed = subject.encrypt(subject.key(), &random(SIZE), Some(AAD), false).await?;
+            let sealed = good(&subject, Some(AAD)).await?;
             refused(&subject, &other, &sealed, CIPHERTEXT).await
         },
     ));
@@ -224,7 +221,7 @@ fn each_bit(part: &'static str, of: fn(&mut Sealed) -> Option<&mut Vec<u8>>) -> 
         .expects(expectation(CIPHERTEXT))
         .means(MEANS)
         .steps(move |subject| async move {
-            let mut sealed = subject.encrypt(subject.key(), &random(SIZE), Some(AAD), false).await?;
+            let mut sealed = good(&subject, Some(AAD)).await?;
             let length = of(&mut sealed).map_or(0, |part| part.len());
             if length == 0 {
                 return Err(Stop::not_tried(format!("its ciphertexts have no {part}")));
@@ -237,7 +234,10 @@ fn each_bit(part: &'static str, of: fn(&mut Sealed) -> Option<&mut Vec<u8>>) -> 
                 let came = refused(&subject, subject.key(), &changed, CIPHERTEXT).await;
                 came.map_err(|stop| match stop {
                     Stop::Failed(came) => Stop::Failed(format!("{came} (byte {index} of the {part})")),
-                    other => other,
+                    Stop::Otherwise(came, means) => {
+                        Stop::Otherwise(format!("{came} (byte {index} of the {part})"), means)
+                    }
+                    Stop::NotTried(reason) => Stop::NotTried(reason),
                 })?;
             }
             Ok(Some(format!("{length} changes")))
@@ -252,7 +252,7 @@ fn wrong(
     change: fn(&mut Sealed) -> Result<(), Stop>,
 ) -> Case {
     with_steps(name, ids, &name.replace('-', " "), names, move |subject| async move {
-        let mut sealed = subject.encrypt(subject.key(), &random(SIZE), Some(AAD), false).await?;
+        let mut sealed = good(&subject, Some(AAD)).await?;
         change(&mut sealed)?;
         refused(&subject, subject.key(), &sealed, names).await
     })
@@ -276,10 +276,19 @@ where
 }
 
 async fn mixed(subject: Subject, mix: fn(&mut Sealed, Sealed)) -> Passed {
-    let mut one = subject.encrypt(subject.key(), &random(SIZE), Some(AAD), false).await?;
-    let other = subject.encrypt(subject.key(), &random(SIZE), Some(AAD), false).await?;
+    let mut one = good(&subject, Some(AAD)).await?;
+    let other = good(&subject, Some(AAD)).await?;
     mix(&mut one, other);
     refused(&subject, subject.key(), &one, CIPHERTEXT).await
+}
+
+/// A ciphertext to be changed.
+async fn good(subject: &Subject, aad: Option<&[u8]>) -> Result<Sealed, Stop> {
+    let sealed = subject.encrypt(subject.key(), &random(SIZE), aad, false).await;
+    sealed.map_err(|stop| match stop {
+        Stop::Failed(came) => Stop::Otherwise(came, "there was no good ciphertext to be changed"),
+        other => other,
+    })
 }
 
 async fn refused(subject: &Subject, key: &str, sealed: &Sealed, names: &[&str]) -> Passed {
@@ -294,8 +303,12 @@ fn metadata(sealed: &mut Sealed) -> Result<&mut Vec<u8>, Stop> {
         .ok_or_else(|| Stop::not_tried("its ciphertexts have no metadata"))
 }
 
+fn empty(part: &str) -> Stop {
+    Stop::not_tried(format!("the {part} is empty"))
+}
+
 fn pop(bytes: &mut Vec<u8>) -> Result<(), Stop> {
-    bytes.pop().map(|_| ()).ok_or_else(|| Stop::failed("an empty part"))
+    bytes.pop().map(|_| ()).ok_or_else(|| empty("part of its ciphertexts"))
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "a change as all others are")]

@@ -14,7 +14,7 @@ use kms_double::{
 pub(crate) use self::{
     broken::{Answered, Asked, Broken},
     folder::Folder,
-    server::{Server, Tcp},
+    server::{Server, Tcp, software_keys},
 };
 
 pub(crate) const ACCESS_KEY_ID: &str = "BETWEEN2TENAND3TENCHARACTERS";

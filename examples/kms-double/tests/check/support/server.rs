@@ -14,7 +14,7 @@ use tokio::{
     runtime::Runtime,
 };
 use xks_backend_soft::{SoftBackend, SoftKey};
-use xks_core::{Credential, KeyStatus, KeyStore, KeyStores, KeyUsage, Proxy};
+use xks_core::{Credential, KeyBackend, KeyStatus, KeyStore, KeyStores, KeyUsage, Proxy};
 use xks_http::XksService;
 
 use super::{ACCESS_KEY_ID, Answered, Asked, Broken, KEY, PREFIX, REGION, SECRET, runtime};
@@ -32,7 +32,16 @@ impl Server {
 
     /// Our proxy, broken.
     pub(crate) fn start(broken: Broken) -> Self {
-        let (proxy, broken) = (XksService::new(proxy()), Arc::new(broken));
+        Self::serve(Arc::new(software_keys()), broken)
+    }
+
+    /// Our proxy over another backend, which has the same keys.
+    pub(crate) fn over(backend: Arc<dyn KeyBackend>) -> Self {
+        Self::serve(backend, Broken::default())
+    }
+
+    fn serve(backend: Arc<dyn KeyBackend>, broken: Broken) -> Self {
+        let (proxy, broken) = (XksService::new(proxy(backend)), Arc::new(broken));
         Tcp::start(move |stream| {
             let (proxy, broken) = (proxy.clone(), broken.clone());
             async move {
@@ -83,7 +92,8 @@ async fn answer(proxy: &XksService, broken: &Broken, request: Request<Incoming>)
     answered.into_response()
 }
 
-fn proxy() -> Proxy {
+/// All keys that [`setup`](super::setup) names.
+pub(crate) fn software_keys() -> SoftBackend {
     let both = [KeyUsage::Encrypt, KeyUsage::Decrypt];
     let keys: [(&str, &[KeyUsage], KeyStatus); 5] = [
         (KEY, &both, KeyStatus::Enabled),
@@ -100,10 +110,14 @@ fn proxy() -> Proxy {
             .with_status(status);
         backend.insert(name.parse().unwrap(), key);
     }
-    let key_store = KeyStore::builder(PREFIX.parse().unwrap(), Arc::new(backend))
+    backend
+}
+
+fn proxy(backend: Arc<dyn KeyBackend>) -> Proxy {
+    let key_store = KeyStore::builder(PREFIX.parse().unwrap(), backend)
         .region(REGION)
         .credential(Credential::new(ACCESS_KEY_ID, SECRET.to_owned()).unwrap())
-        .keys(keys.map(|(name, _, _)| name.parse().unwrap()))
+        .all_keys_of_backend()
         .build()
         .unwrap();
     Proxy::new(KeyStores::new([key_store]).unwrap())

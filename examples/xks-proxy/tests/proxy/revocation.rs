@@ -27,7 +27,8 @@ impl Scene {
         let mut command = token.program();
         let shim = Shim::elsewhere(&mut command, &token.folder.path().join("shim"), Profile::SoftHsm);
         command.env("XKS_SHIM_SETUP", "hang C_Login"); // from its loading on
-        let settings = Settings::new().key_stores(&of_software(&[usual_credential(), other()]));
+        let mut settings = Settings::new().key_stores(&of_software(&[usual_credential(), other()]));
+        settings.tables = "[reload]\nwatch_secs = 0\n".to_owned(); // at SIGHUP alone, so that reloads can be counted
         Self {
             server: Server::start_by(command.arg("--config").arg(settings.write())),
             settings,
@@ -50,6 +51,18 @@ impl Scene {
         }
         self.settings.write();
         self.server.process.signal(Signal::HUP);
+    }
+
+    /// Begins a reload of a file that is wrong, and waits for the number of refusals so far.
+    fn reload_bad_file(&mut self, refusals: usize) {
+        std::fs::write(self.settings.path(), "[server]\nlisten =\n").unwrap();
+        self.server.process.signal(Signal::HUP);
+        self.wait_for_refusals(refusals);
+    }
+
+    fn wait_for_refusals(&self, number: usize) {
+        let refusal = "`listen` has no value";
+        wait_until("the file is refused", || self.server.process.log.holds(refusal, number));
     }
 
     fn status(&self, id: &str, secret: &str) -> u16 {
@@ -164,4 +177,54 @@ fn a_key_store_that_moves_is_revoked_first() {
     wait_until("the token has no such key", || {
         scene.status(OTHER_ACCESS_KEY_ID, OTHER_SECRET) == 404
     });
+}
+
+/// SIG-7: a settings file that is wrong for a while changes nothing: what is in force stays, and what was
+/// taken away before does not come back.
+#[test]
+fn a_bad_file_while_a_token_hangs_changes_nothing() {
+    let mut scene = Scene::new();
+    scene.reload(&[usual_credential(), other()], true);
+    wait_until("the login hangs", || scene.is_hanging());
+    scene.reload_bad_file(1);
+    assert_eq!(scene.status(OTHER_ACCESS_KEY_ID, OTHER_SECRET), 200);
+
+    scene.reload(&[usual_credential()], true);
+    scene.server.process.signal(Signal::HUP);
+    wait_until("the second credential is refused", || {
+        scene.status(OTHER_ACCESS_KEY_ID, OTHER_SECRET) == 401
+    });
+    scene.reload_bad_file(2);
+    assert!(scene.is_hanging(), "the login has ended before it was let go");
+    scene.shim.release();
+    // The file is read again, since the second reload had to wait, and is still wrong.
+    scene.wait_for_refusals(3);
+    assert_eq!(scene.status(OTHER_ACCESS_KEY_ID, OTHER_SECRET), 401);
+    assert_eq!(scene.status(ACCESS_KEY_ID, SECRET_ACCESS_KEY), 200);
+    assert_eq!(scene.token_status(), 404);
+
+    scene.reload(&[usual_credential()], true);
+    wait_until("the token is served", || scene.token_status() == 200);
+    assert_eq!(scene.status(OTHER_ACCESS_KEY_ID, OTHER_SECRET), 401);
+}
+
+/// Many reloads while a token hangs: the last one is in force, and the PIN is not tried for each.
+#[test]
+fn a_storm_of_reloads_while_a_token_hangs_ends_as_the_last_of_them() {
+    let mut scene = Scene::new();
+    scene.reload(&[usual_credential(), other()], true);
+    wait_until("the login hangs", || scene.is_hanging());
+    for turn in 0..20 {
+        let credentials = [usual_credential(), other()];
+        scene.reload(&credentials[turn % 2..=turn % 2], turn % 3 != 0);
+        scene.server.process.signal(Signal::HUP);
+    }
+    scene.reload(&[usual_credential()], true);
+    wait_until("the last reload is in force", || {
+        scene.status(ACCESS_KEY_ID, SECRET_ACCESS_KEY) == 200 && scene.status(OTHER_ACCESS_KEY_ID, OTHER_SECRET) == 401
+    });
+    scene.shim.release();
+    wait_until("the token is served", || scene.token_status() == 200);
+    assert_eq!(scene.status(OTHER_ACCESS_KEY_ID, OTHER_SECRET), 401);
+    assert!(scene.shim.counters().logins() <= 2, "{:?}", scene.shim.counters());
 }

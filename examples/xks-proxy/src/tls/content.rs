@@ -24,6 +24,7 @@ impl Listed {
 /// All certificates of a file, in its order, or all that is wrong with it.
 pub(super) fn certificates(file: &[u8]) -> Result<Vec<Listed>, Vec<Fault>> {
     let (blocks, mut faults) = pem::read(file);
+    let others = labels(&blocks);
     let mut certificates = Vec::new();
     for Block { label, line, content } in blocks {
         match &*label {
@@ -44,6 +45,14 @@ pub(super) fn certificates(file: &[u8]) -> Result<Vec<Listed>, Vec<Fault>> {
             | "ENCRYPTED PRIVATE KEY"
             | "EC PARAMETERS"
             | "DH PARAMETERS" => {}
+            "PKCS7" | "CMS" => faults.push(Fault::new(
+                line,
+                format!("{label} is a container of certificates: convert it with `openssl pkcs7 -print_certs`"),
+            )),
+            "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => faults.push(Fault::new(
+                line,
+                format!("{label} is what an authority makes a certificate from: take the certificate"),
+            )),
             label => faults.push(Fault::new(
                 line,
                 format!("{label} is not read here: leave only CERTIFICATE"),
@@ -51,15 +60,23 @@ pub(super) fn certificates(file: &[u8]) -> Result<Vec<Listed>, Vec<Fault>> {
         }
     }
     if certificates.is_empty() && faults.is_empty() {
-        faults.push(Fault::new(
-            1,
-            "it holds no certificate in PEM (-----BEGIN CERTIFICATE-----)",
-        ));
+        let wrong = format!("it holds no certificate in PEM (-----BEGIN CERTIFICATE-----){others}");
+        faults.push(Fault::new(1, wrong));
     }
     if faults.is_empty() {
         Ok(certificates)
     } else {
         Err(faults)
+    }
+}
+
+/// What a file holds in the place of what it should.
+fn labels(blocks: &[Block]) -> String {
+    let mut labels: Vec<_> = blocks.iter().map(|block| block.label.to_lowercase()).collect();
+    labels.dedup();
+    match labels.is_empty() {
+        true => String::new(),
+        false => format!(", but {}", labels.join(", ")),
     }
 }
 
@@ -70,6 +87,7 @@ fn is_certificate(der: &[u8]) -> bool {
 /// The first private key of a file, with what else should be known of it, or all that is wrong with the file.
 pub(super) fn private_key(file: &[u8]) -> Result<(PrivateKeyDer<'static>, Vec<Fault>), Vec<Fault>> {
     let (blocks, mut faults) = pem::read(file);
+    let others = labels(&blocks);
     let (mut found, mut doubts) = (None, Vec::new());
     for Block { label, line, content } in blocks {
         let key: PrivateKeyDer<'static> = match &*label {
@@ -80,6 +98,15 @@ pub(super) fn private_key(file: &[u8]) -> Result<(PrivateKeyDer<'static>, Vec<Fa
             "ENCRYPTED PRIVATE KEY" => {
                 let wrong = "the private key is encrypted with a passphrase, which no setting takes: decrypt it with \
                              `openssl pkey`";
+                faults.push(Fault::new(line, wrong));
+                continue;
+            }
+            "PUBLIC KEY" | "RSA PUBLIC KEY" => {
+                faults.push(Fault::new(line, format!("{label} is not a private key")));
+                continue;
+            }
+            "OPENSSH PRIVATE KEY" => {
+                let wrong = "OPENSSH PRIVATE KEY is not read here: convert a copy of it with `ssh-keygen -p -m PKCS8`";
                 faults.push(Fault::new(line, wrong));
                 continue;
             }
@@ -101,9 +128,9 @@ pub(super) fn private_key(file: &[u8]) -> Result<(PrivateKeyDer<'static>, Vec<Fa
     match found {
         _ if !faults.is_empty() => Err(faults),
         Some(key) => Ok((key, doubts)),
-        None => Err(vec![Fault::new(
-            1,
-            "it holds no private key in PEM (PKCS#8, PKCS#1 or SEC1)",
-        )]),
+        None => {
+            let wrong = format!("it holds no private key in PEM (PKCS#8, PKCS#1 or SEC1){others}");
+            Err(vec![Fault::new(1, wrong)])
+        }
     }
 }

@@ -5,7 +5,7 @@ mod client;
 mod content;
 mod pem;
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{fmt, iter, sync::Arc, time::SystemTime};
 
 use rustls::{
     CertificateError, ServerConfig,
@@ -108,7 +108,12 @@ impl TlsMaterial {
         };
         let shown = chain.iter().map(|listed| listed.der.clone()).collect();
         let config = builder.with_single_cert(shown, key.clone_key());
-        let mut config = config.map_err(|error| vec![unservable(&error, &chain, key, &provider)])?;
+        let mut config = config.map_err(|error| {
+            let unservable = unservable(&error, &chain, key, &provider);
+            // Another key of the file may be the one.
+            let of_key = doubts.iter().filter(|doubt| doubt.part == PrivateKey);
+            iter::once(unservable).chain(of_key.cloned()).collect::<Vec<_>>()
+        })?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         if client.is_some() {
             // A session that is resumed does not show its certificate again, which may have ended meanwhile.
@@ -156,6 +161,10 @@ fn unservable(
         rustls::Error::InvalidCertificate(_) => {
             TlsPart::CertificateChain.problem(format!("the first certificate cannot be served: {error}"))
         }
+        rustls::Error::General(_) => TlsPart::PrivateKey.problem(
+            "the private key cannot be used: it is none of RSA with 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, \
+             and Ed25519, or it is damaged",
+        ),
         error => TlsPart::PrivateKey.problem(format!("the private key cannot be used: {error}")),
     }
 }

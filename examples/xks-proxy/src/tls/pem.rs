@@ -53,14 +53,16 @@ struct Marker<'t> {
 pub(super) fn read(file: &[u8]) -> (Vec<Block>, Vec<Fault>) {
     let text = Zeroizing::new(String::from_utf8_lossy(file).into_owned());
     let (mut blocks, mut faults) = (Vec::new(), Vec::new());
-    if let Some(nul) = text.find('\0') {
-        let what = match text.as_bytes() {
-            [0x30, ..] => {
-                "it is binary (DER), not PEM: convert it with `openssl x509 -inform DER` or `openssl pkey -inform DER`"
-            }
-            _ => "it holds NUL bytes: it is binary, or a part of it is UTF-16; save it as plain text",
-        };
-        faults.push(Fault::new(line_of(&text, nul), what));
+    let nul = text.find('\0');
+    if file.starts_with(&[0x30, 0x82]) || (file.starts_with(&[0x30]) && nul.is_some()) {
+        let wrong = "it is binary (DER), not PEM: convert it with `openssl x509 -inform DER` or `openssl pkey -inform DER`, \
+                     and a .p12 or .pfx with `openssl pkcs12 -nodes`";
+        faults.push(Fault::new(1, wrong));
+        return (blocks, faults);
+    }
+    if let Some(nul) = nul {
+        let wrong = "it holds NUL bytes: it is binary, or a part of it is UTF-16; save it as plain text";
+        faults.push(Fault::new(line_of(&text, nul), wrong));
         return (blocks, faults);
     }
     let mut open: Option<Marker<'_>> = None;
@@ -187,6 +189,9 @@ fn decode(body: &str) -> Result<Zeroizing<Vec<u8>>, &'static str> {
         } else {
             "has headers, which only encrypted keys have: take them out"
         });
+    }
+    if body.contains("\\n") {
+        return Err("has \\n in the place of its line breaks: write line breaks");
     }
     let base64: Zeroizing<Vec<u8>> = Zeroizing::new(body.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect());
     if base64.is_empty() {

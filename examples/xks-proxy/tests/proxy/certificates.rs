@@ -171,6 +171,91 @@ fn what_is_not_read_is_an_error_with_its_line() {
     said("chain.pem", &wide, 1, "UTF-16");
 }
 
+/// A file of another kind is called by its name, with what to do.
+#[test]
+fn a_file_of_another_kind_is_named() {
+    let site = Site::new(&Leaf::SERVER);
+    let (chain, key) = (
+        site.identity.pem() + &site.intermediate().pem(),
+        site.identity.key_pem(),
+    );
+    let other_key = Leaf::SERVER.self_signed().key_pem();
+    let der = BASE64_STANDARD.decode(
+        unwrapped(&chain[..chain.find("-----END").unwrap()])
+            .lines()
+            .nth(1)
+            .unwrap(),
+    );
+    let der = der.unwrap();
+    let relabelled = |pem: &str, label: &str| {
+        let old = if pem.contains("PRIVATE") {
+            "PRIVATE KEY"
+        } else {
+            "CERTIFICATE"
+        };
+        pem.replace(old, label)
+    };
+    for (chain, key, said) in [
+        (
+            &*key,
+            &*key,
+            "chain.pem, line 1: it holds no certificate in PEM (-----BEGIN CERTIFICATE-----), but private key\n",
+        ),
+        (
+            &*chain,
+            &*chain,
+            "key.pem, line 1: it holds no private key in PEM (PKCS#8, PKCS#1 or SEC1), but certificate\n",
+        ),
+        (
+            &*chain,
+            &*relabelled(&key, "PUBLIC KEY"),
+            "key.pem, line 1: PUBLIC KEY is not a private key",
+        ),
+        (
+            &*chain,
+            &*relabelled(&key, "OPENSSH PRIVATE KEY"),
+            "`ssh-keygen -p -m PKCS8`",
+        ),
+        (
+            &*chain,
+            &*relabelled(&key, "ENCRYPTED PRIVATE KEY"),
+            "decrypt it with `openssl pkey`",
+        ),
+        (
+            &*relabelled(&chain, "PKCS7"),
+            &*key,
+            "chain.pem, line 1: PKCS7 is a container of certificates",
+        ),
+        (
+            &*relabelled(&chain, "CERTIFICATE REQUEST"),
+            &*key,
+            "take the certificate",
+        ),
+        (
+            &*chain,
+            &*(other_key + &key),
+            "a second private key, which is not used: the first one is",
+        ),
+        (
+            &*chain,
+            &*key.replacen("MI", "MA", 1),
+            "key.pem: the private key cannot be used: it is none of RSA with 2048",
+        ),
+    ] {
+        let (code, printed) = check(&with_chain(chain, key));
+        assert_eq!(code, Some(78), "{said}: {printed}");
+        assert!(printed.contains(said), "{said}: {printed}");
+    }
+    let settings = with_chain("", &key);
+    std::fs::write(settings.folder.path().join("chain.pem"), der).unwrap();
+    let (code, printed) = check(&settings);
+    assert!(
+        code == Some(78) && printed.contains("line 1: it is binary (DER), not PEM"),
+        "{printed}"
+    );
+    assert!(printed.contains("`openssl pkcs12 -nodes`"), "{printed}");
+}
+
 /// A chain that clients cannot follow is served, and said.
 #[test]
 fn a_chain_that_leads_nowhere_is_a_warning() {

@@ -70,6 +70,14 @@ impl HandleScope {
         self.is_session.load(Relaxed)
     }
 
+    /// The handles are good in all sessions: one that never searched knows a handle of another's.
+    pub(crate) fn note_all(&self) {
+        self.note_shared();
+        if self.is_session.swap(false, Relaxed) {
+            tracing::info!("the PKCS#11 module's object handles are good in all sessions again");
+        }
+    }
+
     /// Another session than the one that found it knows a handle.
     pub(crate) fn note_shared(&self) {
         // Read first: as long as all is well, nobody writes.

@@ -5,9 +5,10 @@
 use std::{
     collections::HashSet,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
+use cryptoki_sys as ck;
 use xks_core::KeyId;
 
 use super::Attendant;
@@ -36,6 +37,9 @@ const TIMES_AN_INVENTORY: u32 = 20;
 
 /// How often it is said how far an inventory has come.
 const SAID: Duration = Duration::from_secs(1);
+
+/// How long the keys that are named in the log are asked for their dates.
+const DATES: Duration = Duration::from_millis(100);
 
 /// How many keys, and how many names that several have, are named in the log.
 const MOST_NAMED: usize = 100;
@@ -121,7 +125,7 @@ impl Attendant {
             return;
         };
         match keys.confirms(on, key.handle, &key) {
-            Ok(true) => keys.scope.note_shared(),
+            Ok(true) => keys.scope.note_all(),
             Ok(false) => keys.scope.note_session(),
             Err(error) => tracing::debug!(%error, "whether handles are good in all sessions is not known"),
         }
@@ -265,6 +269,10 @@ impl Attendant {
         };
         if token.keys.go_on(&mut inventory, on, may_go_on)? {
             self.take_over(access, Some(connection), inventory);
+            // Keys that were deleted and made again look the same for a moment.
+            if token.keys.scope.is_session() {
+                self.find_scope(access, on.epoch);
+            }
         } else {
             self.known_keys.inventory = Some(inventory);
         }
@@ -279,7 +287,13 @@ impl Attendant {
         self.known_keys.next = Some(Instant::now() + interval);
         let found = inventory.found(|identity| token.is_test_key(identity));
         if !std::mem::replace(&mut self.known_keys.are_named, true) {
-            tell_of(&token, &found.keys, total, took);
+            let session = self.probe.handle_in(access).unwrap_or(ck::CK_INVALID_HANDLE);
+            let on = On {
+                cryptoki: access,
+                session,
+                epoch,
+            };
+            tell_of(&token, on, &found.keys, total, took);
         }
         for (id, several) in found.several {
             self.warn_of_several(&id, &Miss::Several(several));
@@ -309,18 +323,18 @@ impl Attendant {
         let said = &mut self.known_keys.several;
         if said.len() < MOST_NAMED && said.insert(id.clone()) {
             let problem = miss.error(&name).to_string();
-            tracing::warn!(
-                token = self.token.name(),
-                key = %id,
-                problem,
-                "a name of several keys: a key that is in use serves until the token is connected again, and then none"
-            );
+            let outcome = if self.token.keys.known(id, self.token.epoch()).is_some() {
+                "requests for it are served with the key that is in use, and refused after a restart"
+            } else {
+                "requests for it are refused, and those for other keys served"
+            };
+            tracing::warn!(token = self.token.name(), key = %id, problem, "several keys have one name: {outcome}");
         }
     }
 }
 
 /// Names the keys that are there at the start.
-fn tell_of(token: &Token, keys: &[(KeyId, Key)], total: usize, took: Duration) {
+fn tell_of(token: &Token, on: On<'_>, keys: &[(KeyId, Key)], total: usize, took: Duration) {
     tracing::info!(
         token = token.name(),
         keys = total,
@@ -329,12 +343,19 @@ fn tell_of(token: &Token, keys: &[(KeyId, Key)], total: usize, took: Duration) {
     );
     let mut keys: Vec<_> = keys.iter().collect();
     keys.sort_unstable_by_key(|(id, _)| (!token.config.key_names.contains_key(id), id.as_str()));
+    let began = Instant::now();
     for (id, key) in keys.iter().take(MOST_NAMED) {
+        let is_time_left = began.elapsed() < DATES;
+        let dates = is_time_left.then(|| token.keys.dates(on, key.handle, key));
+        let dates = dates.filter(|dates| !dates.are_none());
         let usages: Vec<_> = key.metadata.usages().iter().map(|usage| usage.as_str()).collect();
         let identity: &Identity = &key.identity;
         tracing::info!(
             token = token.name(), key = %id, %identity, spec = key.metadata.spec().as_str(),
-            usages = usages.join(" "), "a key of the token"
+            usages = usages.join(" "), dates = dates.map(tracing::field::display), "a key of the token"
         );
+        if let Some(dates) = dates.and_then(|dates| dates.against(SystemTime::now())) {
+            tracing::warn!(token = token.name(), key = %id, "some modules refuse a key by its dates: {dates}");
+        }
     }
 }

@@ -2,14 +2,17 @@
 
 use std::{
     fmt,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
 use cryptoki_sys as ck;
 use xks_core::{KeyMetadata, KeySpec, KeyUsage};
 
-use super::on_token::On;
+use super::{dates::Dates, on_token::On};
 use crate::config::KeyName;
 
 /// A key on the token, as it was when its attributes were read.
@@ -24,6 +27,8 @@ pub(crate) struct Key {
     pub(crate) read: Instant,
     /// The login that the handle was found in.
     pub(crate) epoch: u64,
+    /// Once they were asked for.
+    pub(super) dates: OnceLock<Dates>,
     /// Something newer is known.
     is_outdated: AtomicBool,
 }
@@ -37,8 +42,14 @@ impl Key {
             metadata,
             read: Instant::now(),
             epoch: on.epoch,
+            dates: OnceLock::new(),
             is_outdated: AtomicBool::new(false),
         }
+    }
+
+    /// The days of its use, if they have been asked for.
+    pub(crate) fn dates(&self) -> Option<&Dates> {
+        self.dates.get()
     }
 
     pub(crate) fn permits(&self, usage: KeyUsage) -> bool {
@@ -65,6 +76,7 @@ impl Clone for Key {
         Self {
             identity: self.identity.clone(),
             metadata: self.metadata.clone(),
+            dates: self.dates.clone(),
             is_outdated: AtomicBool::new(false),
             ..*self
         }

@@ -3,6 +3,7 @@
 
 mod absent;
 mod attributes;
+mod dates;
 mod held;
 mod inventory;
 mod key;

@@ -1,5 +1,6 @@
 //! The way of a request through a token: a session, the key, the call; and what is tried again when a call fails.
 
+mod dates;
 mod holding;
 mod search;
 mod suspect;
@@ -156,7 +157,7 @@ impl Token {
                 );
                 return Err(match error.phase() {
                     Phase::Decrypt if is_remedied => Failed::Suspected(error),
-                    _ => failure(verdict, &error).into(),
+                    _ => self.with_dates(place, id, key, &error, failure(verdict, &error)).into(),
                 });
             }
             if Instant::now() >= deadline {

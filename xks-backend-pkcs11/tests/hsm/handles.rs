@@ -1,6 +1,8 @@
 //! Modules that number their objects in other ways than SoftHSM2, and tell their attributes in other ways: no
 //! ciphertext is ever made under another key than the one that was named.
 
+use std::time::Duration;
+
 use xks_backend_pkcs11::{Dispatch, KeyLookup, Pkcs11Backend};
 use xks_core::{BackendErrorKind as Kind, KeySpec, KeyUsage};
 use xks_pkcs11_fixture::{
@@ -12,8 +14,9 @@ use xks_pkcs11_fixture::{
     },
 };
 
-use crate::support::{
-    PIN, TOKEN, assert_fails, config, decrypt, encrypt, id, metadata, open, round_trip, run, wait_until,
+use crate::{
+    log::Log,
+    support::{PIN, TOKEN, assert_fails, config, decrypt, encrypt, id, metadata, open, round_trip, run, wait_until},
 };
 
 const VALUES: [[u8; 32]; 3] = [[0x11; 32], [0x22; 32], [0x33; 32]];
@@ -176,6 +179,41 @@ fn handles_of_one_session() {
                 assert_fails(run(encrypt(backend, "absent", b"")), Kind::KeyNotFound);
             }
         }
+        shim.assert_clean();
+    });
+}
+
+/// That handles are good in one session alone is not believed for good: when it is so no longer, or never was, sessions
+/// make no searches of their own.
+#[test]
+fn handles_that_are_good_in_all_sessions_after_all() {
+    own_process("handles::handles_that_are_good_in_all_sessions_after_all", |hsm| {
+        hsm.token(TOKEN, PIN);
+        for name in NAMES {
+            hsm.key(TOKEN, &KeyTemplate::aes256(name));
+        }
+        let (log, shim) = (Log::begin(), Shim::load());
+        shim.numbering(Numbering::SessionFromOne(CKR_OBJECT_HANDLE_INVALID));
+        let backend = open(config(shim.path()).key_refresh(Duration::from_millis(50)));
+        assert_eq!(log.lines(&["good in the session alone"]).len(), 1);
+        let all = || {
+            for name in NAMES {
+                run(round_trip(&backend, name, b"")).unwrap();
+            }
+        };
+        all();
+        let searches = || shim.counters().of(Function::C_FindObjectsInit);
+        let before = searches();
+        wait_until("the keys are looked through again", || searches() >= before + 20);
+        assert_eq!(log.lines(&["good in all sessions"]), [""; 0]);
+        shim.numbering(Numbering::Real);
+        wait_until("the other way", || {
+            all();
+            !log.lines(&["good in all sessions"]).is_empty()
+        });
+        all();
+        assert_eq!(log.lines(&["good in the session alone"]).len(), 1, "once and no more");
+        drop(backend);
         shim.assert_clean();
     });
 }

@@ -12,10 +12,12 @@ mod callers;
 #[path = "../support/conformance.rs"]
 mod checks;
 mod conformance;
+mod described;
 mod faults;
 mod handles;
 mod initializing;
 mod keys;
+mod log;
 mod lost;
 mod opening;
 mod support;

@@ -56,9 +56,10 @@
 //! * **A wrong PIN** is tried once. The backend stays down and says so.
 //! * **An ambiguous return code** of a decryption, such as SoftHSM2's for a wrong tag, is looked into: the
 //!   decryption is repeated, in turn with known-answer tests under the same key, until chance is ruled out.
-//!   While the device fails, also for other requests, a ciphertext is not called invalid: the error is
-//!   `Unavailable`, which KMS retries. Bad ciphertexts cause no more than 1000 calls in a second beside their
-//!   own.
+//!   While the device fails, also for other requests, more repetitions are needed. Bad ciphertexts cause no more
+//!   than 10 000 calls in a second beside their own, and keep no more than one session busy. When the calls or the
+//!   time do not suffice, a ciphertext is not called invalid: the error is `Unavailable` or `Throttled`, which may be
+//!   retried, and the next request for it goes on from there.
 //! * **IVs** that are zero or repeat themselves are never used, and nothing more is encrypted until the backend is
 //!   opened anew (ENC-6). The test at the start finds out wrong [`Quirks`] before that.
 //!

@@ -24,6 +24,7 @@ use crate::{
     module::{Access, Module},
     pin::Pin,
     raw::TokenInfo,
+    request::Suspects,
     return_code::Verdict,
     track_record::TrackRecord,
 };
@@ -70,8 +71,10 @@ pub(crate) struct Token {
     iv_fault: OnceLock<&'static str>,
     /// Failures of the device since the last request that succeeded, or since the token was connected.
     unwell: AtomicU32,
-    /// What known-answer tests and device errors say of it.
+    /// What device errors say of it.
     pub(crate) record: TrackRecord,
+    /// The ciphertexts that have failed lately.
+    pub(crate) suspects: Suspects,
     /// A request has succeeded since this was last asked.
     is_proved: AtomicBool,
     /// What the last failure of the device was.
@@ -94,6 +97,7 @@ impl Token {
         Self {
             keys: Keys::new(config.key_lookup, config.key_names.clone(), config.deadline),
             ivs: Ivs::new(config.quirks.iv_source(), config.sessions),
+            record: TrackRecord::new(config.sessions),
             config,
             module,
             bell,
@@ -107,7 +111,7 @@ impl Token {
             pin_refused: Mutex::default(),
             iv_fault: OnceLock::new(),
             unwell: AtomicU32::new(0),
-            record: TrackRecord::new(),
+            suspects: Suspects::new(),
             is_proved: AtomicBool::new(false),
             last_failure: Mutex::default(),
         }

@@ -209,6 +209,7 @@ impl Attendant {
             Err(Setback::Call(error)) => error.to_string(),
             Err(Setback::Final(error)) => error.to_string(),
         };
+        token.note_device_error();
         let error = match self.connect_patiently() {
             Ok(()) => {
                 tracing::info!(token = token.name(), problem, "the token needed new sessions");

@@ -4,6 +4,7 @@ mod dates;
 mod holding;
 mod search;
 mod suspect;
+mod suspects;
 
 use std::time::Instant;
 
@@ -13,8 +14,8 @@ use xks_core::{
 };
 
 use self::holding::Wanted;
-pub(crate) use self::search::Search;
 use self::suspect::Ciphertext;
+pub(crate) use self::{search::Search, suspects::Suspects};
 use crate::{
     error::CallError,
     gcm::{self, Setback},
@@ -76,11 +77,14 @@ impl Token {
             aad,
             both: ciphertext_and_tag,
         };
-        self.open(place, id, deadline, ciphertext)
-            .or_else(|failed| match failed {
-                Failed::With(error) => Err(error),
-                Failed::Suspected(error) => self.settle(place, id, deadline, ciphertext, error),
-            })
+        match self.open(place, id, deadline, ciphertext) {
+            Ok(plaintext) => {
+                self.suspects.acquit(id, ciphertext);
+                Ok(plaintext)
+            }
+            Err(Failed::With(error)) => Err(error),
+            Err(Failed::Suspected(error)) => self.settle(place, id, deadline, ciphertext, error),
+        }
     }
 
     fn open(

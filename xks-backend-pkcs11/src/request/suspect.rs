@@ -10,17 +10,18 @@
 //!    tags is the device's.
 //! 4. The first two in turn, until the ciphertext is invalid beyond doubt.
 //!
-//! A device that fails makes the request `Unavailable`, so that KMS or a fleet tries again. These calls are
-//! counted: when more bad ciphertexts come than calls may be spent on, or the module is too slow for any
-//! repetition, a token that has shown itself well, and refuses the ciphertext as it refuses bad ones, is
-//! believed; any other is not.
+//! A device that fails makes the request `Unavailable`, so that KMS or a fleet tries again. The calls are
+//! counted, and slow ones for as many as a fast module would have made meanwhile. When more bad ciphertexts
+//! come than calls may be spent on or waited for, or the module is too slow for all the repetitions, it is
+//! not known whose fault it is: the request fails in a way that is tried again, and the next one for this
+//! ciphertext goes on from there ([`suspects`](super::suspects)).
 
 use std::time::{Duration, Instant};
 
 use cryptoki_sys as ck;
 use xks_core::{BackendError, BackendErrorKind, Iv, KeyId, KeyUsage, Zeroizing};
 
-use super::{Failed, Tried, failure};
+use super::{Failed, Tried, failure, suspects::Name};
 use crate::{
     error::CallError,
     gcm::{self, Sealed, Setback},
@@ -56,6 +57,7 @@ struct Series<'a> {
     id: &'a KeyId,
     deadline: Instant,
     ciphertext: Ciphertext<'a>,
+    name: Name,
     seen: Seen,
     calls: u32,
     /// The step that took longest.
@@ -104,26 +106,31 @@ impl Token {
         ciphertext: Ciphertext<'_>,
         error: CallError,
     ) -> Result<Zeroizing<Vec<u8>>, BackendError> {
+        let (name, now) = (self.suspects.name(id, ciphertext), Instant::now());
+        let mut seen = self.suspects.recall(name, error, now).unwrap_or(Seen {
+            error,
+            failures: 0,
+            answers: 0,
+        });
+        seen.failures = seen.failures.saturating_add(1);
+        place.note_failure();
         let mut series = Series {
             token: self,
             place,
             id,
             deadline,
             ciphertext,
-            seen: Seen {
-                error,
-                failures: 1,
-                answers: 0,
-            },
+            name,
+            seen,
             calls: 0,
             longest: Duration::ZERO,
         };
-        series.place.note_failure();
         match series.run() {
             Ok(plaintext) => {
                 // The ciphertext is a good one, so it was the device.
                 self.note_device_error();
                 self.record.give_back(series.calls);
+                self.suspects.acquit(id, ciphertext);
                 Ok(plaintext)
             }
             Err(End::With(error)) => Err(error),
@@ -135,47 +142,55 @@ impl Token {
 impl Series<'_> {
     fn run(&mut self) -> Result<Zeroizing<Vec<u8>>, End> {
         let error = self.seen.error;
-        // This session may be what fails.
-        self.step(SESSION, |series| {
-            series.token.discard_session(series.place, &error);
-            Ok(())
-        })?;
         let mut known: Option<KnownAnswer> = None;
+        let mut is_session_new = false;
         loop {
-            let repeated = self.step(OPERATION, |series| Ok(series.decrypt(series.ciphertext)))?;
-            match repeated {
-                Ok(plaintext) => return Ok(plaintext),
-                Err(Failed::Suspected(again)) if again == error => self.seen.failures += 1,
-                Err(Failed::Suspected(other)) => return Err(self.device_failed(&other)),
-                Err(Failed::With(error)) => return Err(error.into()),
+            if self.token.record.condemns(&self.seen, Instant::now()) {
+                self.token.suspects.remember(self.name, self.seen, Instant::now());
+                return Err(BackendError::invalid_ciphertext().into());
             }
-            let record = &self.token.record;
-            if self.seen.answers == 0 || record.wants_answers(Instant::now()) {
+            if !std::mem::replace(&mut is_session_new, true) {
+                // The former one may be what fails.
+                self.step(SESSION, |series| {
+                    series.token.discard_session(series.place, &error);
+                    Ok(())
+                })?;
+            }
+            if self.seen.wants_answer() {
                 let mut answer = match known.take() {
                     Some(answer) => answer,
                     None => self.step(ENCRYPTION, Self::known_answer)?,
                 };
                 self.step(OPERATION, |series| series.test(&mut answer))?;
-                if !record.is_bad_tag(error, Instant::now()) {
+                if !self.token.record.is_bad_tag(error, Instant::now()) {
                     self.step(OPERATION, |series| series.compare_bad_tag(&answer))?;
                 }
                 known = Some(answer);
+                continue;
             }
-            if record.condemns(&self.seen, Instant::now()) {
-                return Err(BackendError::invalid_ciphertext().into());
+            match self.step(OPERATION, |series| Ok(series.decrypt(series.ciphertext)))? {
+                Ok(plaintext) => return Ok(plaintext),
+                Err(Failed::Suspected(again)) if again == error => self.seen.failures += 1,
+                Err(Failed::Suspected(other)) => return Err(self.device_failed(&other)),
+                Err(Failed::With(error)) => return Err(error.into()),
             }
         }
     }
 
     /// Does something, if there are calls and time for it.
     fn step<T>(&mut self, calls: u32, step: impl FnOnce(&mut Self) -> Result<T, End>) -> Result<T, End> {
-        let start = Instant::now();
-        if start + self.longest >= self.deadline || !self.token.record.take(calls, start) {
+        let record = &self.token.record;
+        let Some(latest) = self.deadline.checked_sub(self.longest) else {
+            return Err(End::OutOfMeans);
+        };
+        if Instant::now() >= latest || !record.take(calls, latest) {
             return Err(End::OutOfMeans);
         }
-        self.calls += calls;
+        let start = Instant::now();
         let outcome = step(self);
-        self.longest = self.longest.max(start.elapsed());
+        let took = start.elapsed();
+        self.calls = self.calls.saturating_add(record.charge(calls, took));
+        self.longest = self.longest.max(took);
         outcome
     }
 
@@ -270,7 +285,6 @@ impl Series<'_> {
             return Err(BackendError::new(BackendErrorKind::Unavailable, detail).into());
         }
         self.seen.answers += 1;
-        self.token.record.note_answer(Instant::now());
         Ok(())
     }
 
@@ -339,15 +353,12 @@ impl Series<'_> {
         failure(Verdict::Unwell, error).into()
     }
 
-    /// What is certain already.
+    /// Why it is not known whose fault it is.
     fn without_more(&mut self) -> BackendError {
         let (record, now, error) = (&self.token.record, Instant::now(), self.seen.error);
-        if record.vouches(error, now) {
-            if self.place.failures() >= MOST_ON_A_SESSION {
-                record.charge(SESSION, now);
-                self.token.discard_session(self.place, &error);
-            }
-            return BackendError::invalid_ciphertext();
+        self.token.suspects.remember(self.name, self.seen, now);
+        if self.place.failures() >= MOST_ON_A_SESSION {
+            self.token.discard_session(self.place, &error);
         }
         let (kind, detail) = if record.is_suspected(now) {
             let detail = "the device fails, so that a bad ciphertext cannot be told from a good one".to_owned();

@@ -19,8 +19,8 @@ const CRYPT: [Function; 4] = [
     Function::C_Decrypt,
 ];
 
-/// DEC-3: ciphertexts that somebody has changed are invalid, whatever the module's code for it; and however many are
-/// sent, others are served meanwhile, and nobody takes them for a failure of the device.
+/// DEC-3: ciphertexts that somebody has changed are invalid, whatever the module's code for it; and however
+/// many are sent, others are served meanwhile, and nobody takes them for a failure of the device.
 #[test]
 fn that_clients_send() {
     own_process("faults::bits::that_clients_send", |hsm| {
@@ -55,8 +55,8 @@ fn that_clients_send() {
     });
 }
 
-/// The same while the session goes, at any one call that is made for it; those included that tell whether the ciphertext
-/// or the token is to blame.
+/// The same while the session goes, at any one call that is made for it; those included that tell whether the
+/// ciphertext or the token is to blame.
 #[test]
 fn that_clients_send_as_a_session_goes() {
     own_process("faults::bits::that_clients_send_as_a_session_goes", |hsm| {
@@ -65,12 +65,14 @@ fn that_clients_send_as_a_session_goes() {
         });
         let (backend, shim) = (&*scene.backend, &scene.shim);
         let encrypted = run(encrypt(backend, KEYS[0], b"plaintext")).unwrap();
-        let mut wrong = Vec::new();
+        let (mut wrong, mut bits) = (Vec::new(), 0..);
         for function in CRYPT {
             for after in 0.. {
                 let before = shim.counters().injected;
                 shim.fail(function, CKR_SESSION_HANDLE_INVALID, When::once().after(after));
-                let outcome = run(decrypt(backend, KEYS[0], &change(&encrypted, 0)));
+                // Another one each time: one that is known to be bad takes no calls but its own.
+                let changed = change(&encrypted, bits.next().unwrap());
+                let outcome = run(decrypt(backend, KEYS[0], &changed));
                 shim.clear();
                 let kind = outcome.map(drop).map_err(|error| error.kind());
                 if kind != Err(BackendErrorKind::InvalidCiphertext) {
@@ -90,8 +92,8 @@ fn that_clients_send_as_a_session_goes() {
     });
 }
 
-/// The same while all sessions are closed, and with them go the login and every handle: for a key that may encrypt, and for
-/// one that may not.
+/// The same while all sessions are closed, and with them go the login and every handle: for a key that may
+/// encrypt, and for one that may not.
 #[test]
 fn that_clients_send_as_all_sessions_go() {
     own_process("faults::bits::that_clients_send_as_all_sessions_go", |hsm| {
@@ -140,8 +142,8 @@ fn that_clients_send_as_all_sessions_go() {
     });
 }
 
-/// A bit of an encryption's output is wrong, once: what was returned is invalid when it comes back, and never decrypted
-/// to something else.
+/// A bit of an encryption's output is wrong, once: what was returned is invalid when it comes back, and never
+/// decrypted to something else.
 #[test]
 fn of_an_encryption() {
     own_process("faults::bits::of_an_encryption", |hsm| {
@@ -167,8 +169,8 @@ fn of_an_encryption() {
     });
 }
 
-/// A token that computes wrongly is taken out of service at its next test, whichever way it does, and comes back when
-/// it has come to itself. At the start it is not taken into service at all.
+/// A token that computes wrongly is taken out of service at its next test, whichever way it does, and comes
+/// back when it has come to itself. At the start it is not taken into service at all.
 #[test]
 fn of_a_token() {
     own_process("faults::bits::of_a_token", |hsm| {

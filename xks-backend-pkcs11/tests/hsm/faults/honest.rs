@@ -143,7 +143,7 @@ fn requests_that_are_refused() {
         make_keys(hsm);
         let shim = Shim::load();
         let scene = Scene::again(&shim, Profile::CloudHsm, |config| {
-            config.deadline(DEADLINE).health_interval(Duration::from_millis(200))
+            config.health_interval(Duration::from_millis(200))
         });
         shim.throttle(When::always());
         let refuse = || assert_fails(run(encrypt(&*scene.backend, KEYS[0], b"")), Kind::Throttled);

@@ -79,7 +79,7 @@ impl CedarAuthorizer {
             target: "xks::authorize",
             kms_request_id = subject.request_metadata.kms_request_id().map(clipped),
             policy = &*self.policies.name(error.policy_id()),
-            error = &*clipped(&error.inner().to_string()),
+            cause = &*clipped(&error.inner().to_string()),
             "a policy cannot be evaluated, so the request is denied"
         );
         error.policy_id()
@@ -95,7 +95,7 @@ impl Authorizer for CedarAuthorizer {
                     target: "xks::authorize",
                     kms_request_id = subject.request_metadata.kms_request_id().map(clipped),
                     reason = &*misfit.reason,
-                    error = &*clipped(&misfit.detail),
+                    cause = &*clipped(&misfit.detail),
                     "the policies cannot be asked, so the request is denied"
                 );
                 Decision::deny(misfit.reason)

@@ -222,8 +222,8 @@ impl Calls {
         if number < config.sessions {
             tracing::warn!(
                 token = token.name(),
-                number,
-                most,
+                sessions = number,
+                max_sessions = most,
                 "the token allows fewer sessions than were asked for"
             );
         }

@@ -153,7 +153,7 @@ impl Module {
         if state.initialized == Initialized::Here
             && let Err(error) = self.finalize(&drained)
         {
-            tracing::warn!(module = %self.path.display(), %error, "the PKCS#11 module refuses to be finalized");
+            tracing::warn!(module = %self.path.display(), cause = %error, "the PKCS#11 module refuses to be finalized");
             drained.open();
             return;
         }
@@ -203,7 +203,7 @@ impl Module {
         if let Err(error) = access.close_session(session)
             && !error.says_session_is_gone()
         {
-            tracing::debug!(%error, "a session was not closed");
+            tracing::debug!(cause = %error, "a session was not closed");
             self.unclosed().push((session, access.generation()));
         }
     }
@@ -316,7 +316,7 @@ impl Module {
                 (Ok(()), Some(refusal)) => {
                     if !self.was_said_to_have_no_locks.swap(true, Ordering::Relaxed) {
                         tracing::warn!(
-                            module = %self.path.display(), %refusal, ?way,
+                            module = %self.path.display(), cause = %refusal,
                             "the PKCS#11 module does not take CKF_OS_LOCKING_OK: its calls are made one at a time, and \
                              one that hangs holds up all others"
                         );

@@ -162,7 +162,11 @@ impl Token {
     pub(crate) fn name(&self) -> String {
         let label = || self.info().map(|info| info.label.clone());
         let id = self.config.id.clone().or_else(label);
-        id.unwrap_or_else(|| self.config.slot.to_string())
+        id.unwrap_or_else(|| match &self.config.slot {
+            SlotSelector::TokenLabel(label) => label.clone(),
+            SlotSelector::Serial(serial) => format!("serial number {serial}"),
+            slot => slot.to_string(),
+        })
     }
 
     /// How the token is connected, if it is in this initialization of the module.
@@ -314,7 +318,7 @@ impl Token {
             }
             _ if !wants_login => {
                 // nShield's module slot takes no login, and needs none.
-                tracing::warn!(%error, "the token takes no PIN and wants none: it is used without");
+                tracing::warn!(cause = %error, "the token takes no PIN and wants none: it is used without");
                 Ok(())
             }
             _ => Err(OpenError::Call(error)),
@@ -359,7 +363,7 @@ impl Token {
         self.note_device_error();
         *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(*error);
         let count = self.unwell.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        tracing::debug!(%error, count, "the device failed");
+        tracing::debug!(cause = %error, failures = count, "the device failed");
         if count.is_multiple_of(ALARMING) {
             self.bell.ring();
         }

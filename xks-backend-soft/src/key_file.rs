@@ -46,7 +46,7 @@ pub(crate) fn load(path: &Path) -> Result<KeyMaterial, KeyMaterialError> {
     })?;
     if is_hex_of_128_bits(content) {
         tracing::warn!(
-            ?path,
+            file = %path.display(),
             "the key file has 32 bytes that are all hex digits; they are taken as a raw key, though they look like a \
              key of only 128 bits; if it is one, replace it"
         );
@@ -84,7 +84,7 @@ fn warn_if_others_can_read(path: &Path, file: &File) -> io::Result<()> {
     let mode = file.metadata()?.permissions().mode();
     if mode & 0o044 != 0 {
         tracing::warn!(
-            ?path,
+            file = %path.display(),
             mode = format_args!("{:o}", mode & 0o777),
             "the key file can be read by its group or by others; make it readable by its owner alone (chmod 600)"
         );

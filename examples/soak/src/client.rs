@@ -185,7 +185,7 @@ impl Client {
         self.caller.count(first, Operation::Metrics, None);
         let outcome = outcome.map_err(|error| Mishap::Lost(error.to_string()));
         let (status, text) = self.done(first, Operation::Metrics, "", outcome)?;
-        if status != 200 || !text.ends_with("# EOF\n") {
+        if status != 200 || !text.contains("\nxks_connections ") || !text.ends_with('\n') {
             self.caller.wrong(&format!("/metrics says {status}"));
         }
         ControlFlow::Continue(())

@@ -12,7 +12,7 @@ use crate::{
     connection::{Http, Patience, Phase},
     health::{self, Health},
     listener::{Listener, Place},
-    metrics::Metrics,
+    metrics::{Format, Metrics},
 };
 
 /// Balancers and Prometheus need few.
@@ -63,9 +63,11 @@ fn metrics_answer<B>(metrics: &Metrics, request: &Request<B>) -> Response<Full<B
     if request.uri().path() != "/metrics" {
         return health::not_found();
     }
+    let format = Format::wanted(request.headers());
     let mut response = health::plain(StatusCode::OK, "");
-    *response.body_mut() = Full::from(metrics.text());
-    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    *response.body_mut() = Full::from(metrics.text(format));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, format.content_type());
+    headers.insert(header::VARY, HeaderValue::from_static("accept"));
     response
 }

@@ -239,7 +239,7 @@ impl Backends {
             self.close_all_but(Some(&successor));
         };
         if let Err(error) = thread::Builder::new().name("xks-retire".to_owned()).spawn(closing) {
-            tracing::error!(%error, "tokens that are no longer served stay open");
+            tracing::error!(cause = %error, "tokens that are no longer served stay open");
         }
     }
 }

@@ -105,7 +105,7 @@ impl Attendant {
         match outcome {
             Ok((inventory, true)) => self.take_over(access, None, inventory),
             Ok((inventory, false)) => self.known_keys.inventory = Some(inventory),
-            Err(error) => tracing::debug!(%error, "the token's keys could not be looked through"),
+            Err(error) => tracing::debug!(cause = %error, "the token's keys could not be looked through"),
         }
         self.find_scope(access, on.epoch);
     }
@@ -127,7 +127,7 @@ impl Attendant {
         match keys.confirms(on, key.handle, &key) {
             Ok(true) => keys.scope.note_all(),
             Ok(false) => keys.scope.note_session(),
-            Err(error) => tracing::debug!(%error, "whether handles are good in all sessions is not known"),
+            Err(error) => tracing::debug!(cause = %error, "whether handles are good in all sessions is not known"),
         }
     }
 
@@ -146,7 +146,7 @@ impl Attendant {
             .and_then(|()| self.refresh_keys(&access, &connection))
             .and_then(|()| self.go_on_with_inventory(&access, &connection));
         if let Err(error) = done {
-            tracing::debug!(%error, "the token's keys could not be looked at");
+            tracing::debug!(cause = %error, "the token's keys could not be looked at");
             self.known_keys.inventory = None;
             if !error.leaves_session_usable() {
                 token.bell.ring();
@@ -226,7 +226,7 @@ impl Attendant {
                 // The next request searches.
                 Ok(None) => token.keys.forget(&id, &old),
                 Err(error) => {
-                    tracing::debug!(%error, key = %id, "a key could not be looked at again");
+                    tracing::debug!(cause = %error, key = %id, "a key could not be looked at again");
                     token.keys.forget(&id, &old);
                     if !error.leaves_session_usable() {
                         return Err(error);
@@ -310,7 +310,7 @@ impl Attendant {
                 Some(connection) => match self.search(access, connection, &id) {
                     Ok(Ok(key)) => drop(token.keys.put(&id, key)),
                     Ok(Err(miss)) => self.warn_of_several(&id, &miss),
-                    Err(error) => tracing::debug!(%error, key = %id, "a second key could not be looked for"),
+                    Err(error) => tracing::debug!(cause = %error, key = %id, "a second key could not be looked for"),
                 },
             }
         }
@@ -338,7 +338,7 @@ fn tell_of(token: &Token, on: On<'_>, keys: &[(KeyId, Key)], total: usize, took:
     tracing::info!(
         token = token.name(),
         keys = total,
-        ?took,
+        took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         "the token's keys were looked through"
     );
     let mut keys: Vec<_> = keys.iter().collect();

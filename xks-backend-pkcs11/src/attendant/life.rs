@@ -99,7 +99,7 @@ impl Life {
                     match spawn("end", move || module.release(&bell)) {
                         Ok(thread) => Stage::Ending(thread),
                         Err(error) => {
-                            tracing::warn!(%error, "no thread can be started that finalizes the PKCS#11 module");
+                            tracing::warn!(cause = %error, "no thread can be started that finalizes the PKCS#11 module");
                             return false;
                         }
                     }
@@ -139,7 +139,7 @@ fn attend(
             if !is_tolerable(&error) {
                 return Err(error); // its sessions go before the module
             }
-            tracing::warn!(%error, "the token does not work yet: it is waited for");
+            tracing::warn!(cause = %error, "the token does not work yet: it is waited for");
             attendant.go_down(&error);
         }
         if to.send(()).is_ok() {

@@ -124,7 +124,9 @@ impl Attendant {
         let (mut is_in_use, mut pause) = (false, A_MOMENT);
         for _ in 1..MOST_BEGINNINGS {
             match self.connect() {
-                Err(error) if error.may_be_momentary() => tracing::debug!(%error, "the token is looked for once more"),
+                Err(error) if error.may_be_momentary() => {
+                    tracing::debug!(cause = %error, "the token is looked for once more");
+                }
                 connected => return connected,
             }
             thread::sleep(pause);
@@ -359,7 +361,7 @@ impl Attendant {
         tracing::warn!(
             token = self.token.name(),
             problem = %self.token.problem(),
-            not_again_within = ?self.renewal.wait(),
+            not_again_within_secs = self.renewal.wait().as_secs(),
             "the token is not found: its PKCS#11 module is reinitialized, although another of its tokens works, whose \
              requests wait for a moment"
         );

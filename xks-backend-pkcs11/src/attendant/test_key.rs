@@ -223,7 +223,7 @@ impl Attendant {
         match &none {
             NoTestKey::Refused(error) if is_news => tracing::warn!(
                 token,
-                %error,
+                cause = %error,
                 "the token makes no session key to test it with: it is served, and health follows its other answers and \
                  the requests; to have encryption tested before there are requests, make an AES-256 key for tests alone \
                  and name it in `test_key`"
@@ -287,7 +287,7 @@ fn may_stay(access: &Access<'_>, session: ck::CK_SESSION_HANDLE, handle: ck::CK_
 
 fn destroy(access: &Access<'_>, session: ck::CK_SESSION_HANDLE, handle: ck::CK_OBJECT_HANDLE) {
     if let Err(error) = access.destroy_object(session, handle) {
-        tracing::debug!(%error, "a test key was not destroyed");
+        tracing::debug!(cause = %error, "a test key was not destroyed");
     }
 }
 

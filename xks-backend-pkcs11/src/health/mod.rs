@@ -210,7 +210,7 @@ fn judge(
 pub(crate) fn report(token: &Token, load: &Load) -> Health {
     let (status, why) = status(token, load);
     if let Some(why) = why {
-        tracing::debug!(%status, why, "health");
+        tracing::debug!(health = %status, why, "health");
     }
     let info = token.info();
     let info = info.as_deref();

@@ -73,7 +73,7 @@ impl Keys {
         if total >= MOST_KEYS {
             // A second key of a name could be one of the others.
             tracing::warn!(
-                MOST_KEYS,
+                most_keys = MOST_KEYS,
                 "the token has too many keys to look through: each is searched for"
             );
             handles.clear();
@@ -107,7 +107,7 @@ impl Keys {
                 Err(error) if error.says_object_is_gone() => continue,
                 Err(error) if fails_the_object(&error) => return Err(error),
                 Err(error) => {
-                    tracing::debug!(%error, handle, "a key of the token does not tell what it is");
+                    tracing::debug!(cause = %error, handle, "a key of the token does not tell what it is");
                     continue;
                 }
             };

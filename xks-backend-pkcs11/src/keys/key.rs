@@ -139,7 +139,11 @@ impl Identity {
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.label {
-            Some(label) => write!(f, "CKA_LABEL {:?}", String::from_utf8_lossy(trimmed(label)))?,
+            Some(label) => write!(
+                f,
+                "CKA_LABEL {}",
+                String::from_utf8_lossy(trimmed(label)).escape_debug()
+            )?,
             None => f.write_str("CKA_LABEL unknown")?,
         }
         match &self.id {

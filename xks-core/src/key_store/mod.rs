@@ -58,7 +58,8 @@ enum KeySet {
 }
 
 impl KeyStore {
-    /// Starts a key store that is reached under `prefix` and whose keys are in `backend`.
+    /// Starts a key store that is reached under `prefix` and whose keys are in `backend`. A prefix that the
+    /// AWS console does not take is not refused: see [`UriPathPrefix::is_too_short_for_console`].
     pub fn builder(prefix: UriPathPrefix, backend: Arc<dyn KeyBackend>) -> KeyStoreBuilder {
         KeyStoreBuilder {
             prefix,
@@ -239,9 +240,6 @@ impl KeyStoreBuilder {
             return Err(error(KeyStoreProblem::NoCredential));
         }
         let keys = keys.ok_or_else(|| error(KeyStoreProblem::NoKeys))?;
-        if prefix.is_too_short_for_console() {
-            tracing::warn!(%prefix, "the AWS console takes a URI path prefix of 9 characters or more, or none"); // URI-1
-        }
         let signers = credentials
             .into_iter()
             .map(|credential| Signer {

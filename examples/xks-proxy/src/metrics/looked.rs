@@ -7,6 +7,7 @@ use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric as _},
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    registry::Unit,
 };
 use xks_core::{BreakerState, DisagreementKind};
 
@@ -36,16 +37,16 @@ impl Collector for Looked {
             return Ok(());
         };
         if let Some(tls) = &*app.tls.load() {
-            let days = match tls.expires.duration_since(SystemTime::now()) {
+            let left = match tls.expires.duration_since(SystemTime::now()) {
                 Ok(left) => left.as_secs_f64(),
                 Err(since) => -since.duration().as_secs_f64(),
-            } / (24.0 * 3600.0);
-            let help = "Days until the server's certificate expires";
-            let gauge = ConstGauge::new(days);
+            };
+            let help = "Time until the server's certificate expires";
+            let (gauge, unit) = (ConstGauge::new(left), Unit::Seconds);
             gauge.encode(encoder.encode_descriptor(
-                "tls_certificate_expiry_days",
+                "tls_certificate_expiry",
                 help,
-                None,
+                Some(&unit),
                 gauge.metric_type(),
             )?)?;
         }

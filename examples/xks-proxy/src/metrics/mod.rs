@@ -1,5 +1,6 @@
 //! What the server does, for Prometheus: counted where it happens, read where it is known.
 
+mod format;
 mod looked;
 
 use std::{
@@ -15,6 +16,7 @@ use prometheus_client::{
 };
 use xks_core::{AuditRecord, AuditSink, Outcome, TracingAudit};
 
+pub(crate) use self::format::Format;
 use self::looked::Looked;
 use crate::app::App;
 
@@ -169,12 +171,14 @@ impl Metrics {
         self.reloads.get_or_create(&ResultLabels { result }).inc();
     }
 
-    /// In OpenMetrics' text format, which Prometheus reads.
-    pub(crate) fn text(&self) -> String {
+    pub(crate) fn text(&self, format: Format) -> String {
         let mut text = String::with_capacity(16 * 1024);
         // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.registry);
-        text
+        match format {
+            Format::OpenMetrics => text,
+            Format::Classic => format::classic(&text),
+        }
     }
 }
 

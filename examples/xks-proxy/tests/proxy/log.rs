@@ -1,12 +1,17 @@
 //! The log, as people and programs read it.
 
-use std::{fs, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    process::Command,
+};
 
 use serde_json::{Value, json};
 
 use crate::support::{
-    ACCESS_KEY_ID, Connection, Http, PREFIX, SECRET_ACCESS_KEY, Server, Settings, body, ciphertext, encode, plaintext,
-    run, usual_signer, without_our_variables,
+    ACCESS_KEY_ID, Connection, Http, PREFIX, SECRET_ACCESS_KEY, Server, Settings, Token, body, ciphertext, encode,
+    fetch, key_store, plaintext, run, usual_credential, usual_signer, without_our_variables,
 };
 
 const PLANTED: &[u8] = b"planted plaintext that nobody should log";
@@ -76,6 +81,63 @@ fn a_line_of_json_is_one_object() {
     assert_eq!(field(&records[0], "status").unwrap(), 200);
     assert_eq!(field(&records[2], "error").unwrap(), "KeyNotFoundException");
     assert_eq!(records[2]["level"], "WARN");
+}
+
+/// A program that reads the log finds one thing under each name, texts as they are, and each warning once.
+#[test]
+fn a_field_means_one_thing() {
+    let token = Token::new();
+    let mut settings = token.settings(&format!("token_label = \"{}\"", Token::LABEL));
+    settings.tables += "[log]\nformat = \"json\"\nlevel = \"debug\"\n";
+    settings.folder.write("soft.key", "0123456789abcdef0123456789abcdef");
+    settings.backends += "[backends.soft]\nkind = \"soft\"\nkeys = { known = \"soft.key\" }\n";
+    settings.backends += "[backends.both]\nkind = \"fleet\"\nmembers = [\"token\", \"soft\"]\n";
+    let keys = "backend = \"both\"\nkeys = [\"known\", \"none\"]";
+    settings.key_stores = key_store("/short", keys, &[usual_credential()]);
+    fs::set_permissions(settings.file("soft.key"), Permissions::from_mode(0o644)).unwrap();
+    let server = token.serve(&settings);
+    let curl = server.curl_of("/short");
+    assert_eq!(curl.call("keys/known/encrypt", &plaintext(PLANTED), &[]).0, 200);
+    assert_eq!(curl.call("keys/none/metadata", &body(&json!({})), &[]).0, 404);
+    assert_eq!(fetch(&format!("{}/of/nothing", server.url()), &[]).0, 404);
+    let (_, log) = server.stop();
+
+    let mut kinds: BTreeMap<String, &str> = BTreeMap::new();
+    let mut warnings = BTreeSet::new();
+    for line in log.lines() {
+        let mut record: BTreeMap<String, Value> = serde_json::from_str(line).expect(line);
+        if !record["target"].as_str().unwrap().starts_with("xks") {
+            continue; // a library's
+        }
+        let is_audit = record["target"] == "xks::audit";
+        for (name, value) in &record {
+            let kind = match value {
+                Value::Number(_) => "number",
+                Value::String(_) => "text",
+                Value::Bool(_) => "truth",
+                _ => panic!("{line}"),
+            };
+            assert_eq!(*kinds.entry(name.clone()).or_insert(kind), kind, "{name}: {line}");
+            let is_prose = ["message", "reason", "problem", "cause", "extra"].contains(&name.as_str());
+            let text = value.as_str().unwrap_or_default();
+            assert!(is_prose || !text.contains('"'), "quotes in quotes: {line}");
+            assert!(
+                is_audit || !["error", "status", "path"].contains(&name.as_str()),
+                "{line}"
+            );
+        }
+        record.remove("timestamp");
+        // Whoever said it.
+        record.remove("target");
+        if record["level"] == "WARN" && !is_audit {
+            assert!(warnings.insert(format!("{record:?}")), "twice: {line}");
+        }
+    }
+    assert_eq!(log.matches("9 characters or more").count(), 1, "{log}");
+    assert_eq!(log.matches("make it readable by its owner alone").count(), 1, "{log}");
+    assert_eq!(kinds["token"], "text");
+    assert_eq!(kinds["file"], "text");
+    assert!(log.contains(&format!("\"token\":\"{}\"", Token::LABEL)), "{log}");
 }
 
 /// LOG-2: what a client puts into its texts stays within them: in both formats, one request is one line.

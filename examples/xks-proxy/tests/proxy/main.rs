@@ -28,6 +28,7 @@ mod log;
 mod log_files;
 mod messages;
 mod metrics;
+mod metrics_formats;
 mod module;
 mod moments;
 mod mutual_tls;

@@ -128,7 +128,7 @@ fn the_state_of_things_is_told() {
     for name in ["xks_pkcs11_queued", "xks_pkcs11_running", "xks_pkcs11_written_off"] {
         assert_eq!(metrics.value(name, &[("backend", "token")]), 0.0, "{name}");
     }
-    let days = metrics.sum("xks_tls_certificate_expiry_days", &[]);
+    let days = metrics.value("xks_tls_certificate_expiry_seconds", &[]) / (24.0 * 3600.0);
     assert!((29.0..=31.0).contains(&days), "{days}");
     assert_eq!(metrics.value("xks_backend_up", &[("backend", "both")]), 1.0);
     for member in ["token", "soft"] {

@@ -207,6 +207,19 @@ impl BackendSettings {
         self.same_token(other).is_some()
     }
 
+    /// Whether both have keys of the same token, or the same software key under the same id.
+    pub(crate) fn has_keys_of(&self, other: &Self) -> bool {
+        match (&self.kind, &other.kind) {
+            (BackendKind::Soft(one), BackendKind::Soft(other)) => one.keys.iter().any(|(id, _, secret)| {
+                other
+                    .keys
+                    .iter()
+                    .any(|(other_id, _, other)| id == other_id && secret == other)
+            }),
+            _ => self.is_same_token(other),
+        }
+    }
+
     fn same_token<'s>(&'s self, other: &'s Self) -> Option<(&'s Pkcs11Settings, &'s Pkcs11Settings)> {
         match (&self.kind, &other.kind) {
             (BackendKind::Pkcs11(one), BackendKind::Pkcs11(other)) => {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    ops::Range,
+    ops::{Range, RangeInclusive},
     path::PathBuf,
 };
 
@@ -17,6 +17,10 @@ use super::{
     table::{Item, Table},
 };
 use crate::tls::{TlsMaterial, TlsPart, TlsProblem};
+
+/// What Linux takes for the keep-alive of a connection.
+pub(super) const KEEPALIVE_SECS: RangeInclusive<u64> = 1..=32_767;
+pub(super) const KEEPALIVE_RETRIES: RangeInclusive<u64> = 1..=127;
 
 /// Of the clients whose certificates are taken.
 pub(super) type RootsAndNames = (Item<PathBuf>, Vec<Item<String>>);
@@ -215,7 +219,8 @@ impl Unique {
                 let doubt = "the AWS console takes a URI path prefix of 9 characters or more, or none";
                 source.warn(prefix.span.clone(), doubt);
             }
-            if prefix.value.as_str().ends_with("/kms/xks/v1") {
+            let lower = prefix.value.as_str().to_ascii_lowercase();
+            if lower.ends_with("/kms/xks") || lower.contains("/kms/xks/v") {
                 let doubt = format!(
                     "`uri_path_prefix` is what stands before /kms/xks/v1: with this one KMS would have to call {}",
                     prefix.value.xks_proxy_uri_path()

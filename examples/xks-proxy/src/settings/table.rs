@@ -101,13 +101,20 @@ impl<'s, 'i> Table<'s, 'i> {
 
     /// A whole number within the range.
     pub(crate) fn number<T: TryFrom<u64>>(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Option<T> {
+        self.number_item(key, range).map(|item| item.value)
+    }
+
+    pub(crate) fn number_item<T: TryFrom<u64>>(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<u64>,
+    ) -> Option<Item<T>> {
         let within = format!("a whole number from {} to {}", range.start(), range.end());
-        let number = self.typed(key, &within, |value| {
+        self.typed(key, &within, |value| {
             let number = value.as_integer()?;
             let number = u64::from_str_radix(number.as_str(), number.radix()).ok()?;
             range.contains(&number).then(|| T::try_from(number).ok()).flatten()
-        });
-        number.map(|item| item.value)
+        })
     }
 
     pub(crate) fn milliseconds(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Option<Duration> {

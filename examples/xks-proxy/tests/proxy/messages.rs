@@ -320,17 +320,39 @@ fn a_secrets_file_says_what_does_not_belong_there() {
 /// URI-2: what stands behind the prefix anyway is probably not meant to stand there twice.
 #[test]
 fn a_prefix_with_the_path_of_the_api_is_a_doubt() {
-    let prefix = "/example/tenant/kms/xks/v1";
-    let (code, printed) = check(&with_stores(&key_store(
-        prefix,
-        "all_keys = true",
-        &[usual_credential()],
-    )));
+    let checked = |prefix: &str| {
+        check(&with_stores(&key_store(
+            prefix,
+            "all_keys = true",
+            &[usual_credential()],
+        )))
+    };
+    for prefix in [
+        "/example/tenant/kms/xks/v1",
+        "/example/tenant/kms/xks",
+        "/kms/xks/v1/keys/usable",
+        "/Example/KMS/XKS/v2",
+    ] {
+        let (code, printed) = checked(prefix);
+        assert_eq!(code, Some(0), "{printed}");
+        let whole = format!("would have to call {prefix}/kms/xks/v1");
+        assert!(printed.contains(": warning: ") && printed.contains(&whole), "{printed}");
+    }
+    for prefix in ["/example/tenant/kms", "/example/kms/xksproxy"] {
+        assert_eq!(checked(prefix), (Some(0), "0 errors, 0 warnings\n".to_owned()));
+    }
+}
+
+/// Rules that only deny leave nothing to be allowed.
+#[test]
+fn rules_that_allow_nothing_are_a_doubt() {
+    let rule = "[[key_stores.rules]]\ndeny = \"some\"\nvpcs = [\"vpc-1234\"]\n".to_owned();
+    let settings = |rules: &str| with_stores(&key_store(PREFIX, "all_keys = true", &[usual_credential() + rules]));
+    let (code, printed) = check(&settings(&rule));
     assert_eq!(code, Some(0), "{printed}");
-    assert!(
-        printed.contains(": warning: ") && printed.contains("/kms/xks/v1/kms/xks/v1"),
-        "{printed}"
-    );
+    assert!(printed.contains(": warning: no rule allows anything"), "{printed}");
+    let allow = "[[key_stores.rules]]\nallow = \"all\"\n";
+    assert_eq!(check(&settings(&(rule + allow))).1, "0 errors, 0 warnings\n");
 }
 
 /// A rule that can match nothing lets in whom it should deny. One that may match is no matter.
@@ -357,6 +379,16 @@ fn a_rule_that_never_applies_is_a_doubt() {
         "keys = [\"usable-*\"]",
         "keys = [\"other\"]",
         "principals = [\"\"]",
+        "principals = [\"Backup\"]",
+        "principals = [\"role/*\"]",
+        "principals = [\"ec2\"]",
+        "principals = [\"arn:aws:iam:111122223333:role/A\"]",
+        "principals = [\"arn:aws:iam::11112222333:role/A\"]",
+        "principals = [\"arn:aws:iam::[0-9]*:role/A\"]",
+        "kms_key_arns = [\"arn:aws:kms:eu-central-1:111122223333:alias/a*\"]",
+        "kms_key_arns = [\"arn:aws:iam::111122223333:role/A\"]",
+        "regions = [\"ap-southeast-2\"]",
+        "kms_operations = [\"GenerateDatakey\"]",
         "principals = [\"arn:aws:iam::111122223333:role/A \"]",
     ] {
         let (code, printed) = check(&rule("deny", condition));
@@ -374,11 +406,14 @@ fn a_rule_that_never_applies_is_a_doubt() {
         "vpcs = [\"vpc-1234\", \"*\", \"v?c-1\"]",
         "vpc_endpoints = [\"vpce-*\"]",
         "accounts = [\"111122223333\", \"1111*\"]",
-        "regions = [\"eu-*\"]",
+        "regions = [\"us-*\", \"*-east-1\"]",
         "kms_operations = [\"Encrypt\", \"GenerateDataKey*\", \"*\"]",
         "kms_key_arns = [\"arn:aws:kms:*\", \"a*\"]",
         "keys = [\"usable\", \"us*\", \"*\"]",
-        "principals = [\"arn:aws:iam::111122223333:role/A*\"]",
+        "principals = [\"arn:aws:iam::111122223333:role/A*\", \"arn:aws:*:1111*\", \"arn:aws:iam::aws:*\"]",
+        "principals = [\"ec2.amazonaws.com\", \"ec2*\", \"AWS Internal\", \"AWS*\", \"*\", \"arn:aws:iam::111122223333:root\"]",
+        "kms_key_arns = [\"arn:aws:kms:*:111122223333:key/*\", \"arn:aws:k*\"]",
+        "kms_operations = [\"SomethingNew\", \"GenerateDatakey*\"]",
     ] {
         assert_eq!(
             check(&rule("deny", condition)).1,
@@ -412,6 +447,15 @@ fn a_key_of_two_framings_is_a_doubt() {
             "{first}, {second}: {printed}"
         );
     }
+    // The same key under another name of its backend.
+    let twice = Settings::new().server("");
+    let again = twice.backends.replace("[backends.keys]", "[backends.again]");
+    let backends = format!("{}{again}", twice.backends);
+    let first = key_store(PREFIX, "all_keys = true\nbackend = \"keys\"", &[usual_credential()]);
+    let second = "keys = [\"usable\"]\nbackend = \"again\"\naad_framing = \"digest\"";
+    let second = key_store("/example/tenant-b", second, &[usual_credential()]);
+    let (code, printed) = check(&twice.backends(&backends).key_stores(&(first + &second)));
+    assert!(code == Some(0) && printed.contains(said), "{printed}");
     for (first, second) in [
         ("keys = [\"usable\"]", "keys = [\"other\"]\naad_framing = \"digest\""),
         ("all_keys = true", "all_keys = true"),

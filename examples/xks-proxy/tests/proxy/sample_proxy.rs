@@ -275,7 +275,7 @@ fn what_is_off_is_not_read() {
                 ("level", "\"LOUD\""),
             ],
         ),
-        old.text.clone() + "\n[tls]\ntls_cert_pem = \"none\"\ntls_key_pem = \"\"\nmtls_client_dns_name = \"*\"\n",
+        old.text.clone() + "\n[tls]\ntls_cert_pem = \"none\"\ntls_key_pem = \"none\"\nmtls_client_dns_name = \"*\"\n",
         old.text.clone() + "\n[server.tcp_keepalive]\ntcp_keepalive_interval_secs = 0\ntcp_keepalive_retries = 0\n",
         old.text
             .replacen("xks_key_id_set = [", "xks_key_id_set = [\"no/key\", ", 1),
@@ -333,5 +333,106 @@ fn the_vendor_is_not_taken_from_a_foreign_logger() {
             .push_str(&format!("\n[pkcs11_logger]\nPKCS11_LOGGER_LIBRARY_PATH = {behind:?}\n"));
         let (_, new) = old.converted();
         assert_eq!(text_at(&new, "backends.hsm.vendor"), vendor, "{module}, {behind:?}");
+    }
+}
+
+/// Numbers that the sample proxy takes and the system or a token does not are cut, or passed over; no file
+/// that is served there is refused here for them.
+#[test]
+fn a_number_out_of_range_is_cut() {
+    for (line, other, said) in [
+        (
+            "session_pool_max_size = 30",
+            "session_pool_max_size = 1_048_576",
+            "`session_pool_max_size = 1048576` is taken as 10000",
+        ),
+        (
+            "max_plaintext_in_base64 = 5736",
+            "max_plaintext_in_base64 = 4_000_000_000",
+            "`max_plaintext_in_base64 = 4000000000` is taken as 16777216",
+        ),
+        (
+            "max_aad_in_base64 = 10924",
+            "max_aad_in_base64 = 0x7fff_ffff_ffff_ffff",
+            "`max_aad_in_base64 = 9223372036854775807` is taken as 16777216",
+        ),
+        (
+            "tcp_keepalive_secs = 60",
+            "tcp_keepalive_secs = 0",
+            "`tcp_keepalive_secs = 0` is passed over",
+        ),
+        (
+            "tcp_keepalive_retries = 3",
+            "tcp_keepalive_retries = 0",
+            "`tcp_keepalive_retries = 0` is passed over",
+        ),
+        (
+            "tcp_keepalive_interval_secs = 1",
+            "tcp_keepalive_interval_secs = 100_000",
+            "`tcp_keepalive_interval_secs = 100000` is taken as 32767",
+        ),
+    ] {
+        let old = Old::new("nshield").with(line, other);
+        let (code, printed) = old.check();
+        assert_eq!(code, Some(0), "{other}: {printed}");
+        assert!(
+            printed.contains(": warning: ") && printed.contains(said),
+            "{other}: {printed}"
+        );
+        let (code, converted, log) = ended(program().arg("convert").arg(old.write()));
+        assert_eq!(code, Some(0), "{other}: {log}");
+        let file = old.folder.write("converted.toml", &converted);
+        let (code, printed, _) = ended(program().arg("check").arg(file));
+        assert_eq!(code, Some(0), "{other}: {printed}");
+    }
+}
+
+/// What the sample proxy does not start with is an error that names the setting, and what it takes.
+#[test]
+fn a_value_of_the_wrong_type_is_an_error_with_its_line() {
+    for (line, other, said) in [
+        (
+            "port = 443",
+            "port = \"443\"",
+            "`port` takes a whole number from 0 to 65535",
+        ),
+        ("port = 443", "port = 1979-05-27", "`port` takes a whole number"),
+        (
+            "ip = \"0.0.0.0\"",
+            "ip = \"localhost\"",
+            "`ip = \"localhost\"`: not an IP address, such as",
+        ),
+        ("ip = \"0.0.0.0\"", "ip = 0.0.0.0", "`ip`: put its value in quotes"),
+        (
+            "is_tls_enabled = true",
+            "is_tls_enabled = \"true\"",
+            "`is_tls_enabled` takes true or false",
+        ),
+        (
+            "is_tls_enabled = true",
+            "is_tls_enabled = True",
+            "`is_tls_enabled`: write true or false in lower case",
+        ),
+        (
+            "user_pin = \"\"",
+            "user_pin = 1234",
+            "`user_pin` takes a text in quotes",
+        ),
+        (
+            "rotation_kind = \"HOURLY\"",
+            "rotation_kind = 1979-05-27",
+            "`rotation_kind` takes a text",
+        ),
+        (
+            "session_pool_max_size = 30",
+            "session_pool_max_size = 1_",
+            "`session_pool_max_size`: write a whole number",
+        ),
+    ] {
+        let old = Old::new("nshield").with(line, other);
+        let at = 1 + old.text.lines().position(|line| line == other).unwrap();
+        let (code, printed) = old.check();
+        assert_eq!(code, Some(78), "{other}: {printed}");
+        assert!(printed.contains(&format!(":{at}: error: {said}")), "{other}: {printed}");
     }
 }

@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 
-use xks_core::{KeyId, KeyOperation, Rule, Rules};
+use xks_core::{KeyOperation, Rule, Rules};
 
-use super::patterns::why_never;
+use super::patterns::{Scope, why_never};
 use crate::settings::{Authorization, secrecy::shown, table::Table};
 
 /// None when something was wrong: then nobody is to be let in by mistake.
-/// `keys`: those of the key store, none for all of its backend.
-pub(super) fn authorization(table: &mut Table<'_, '_>, keys: Option<&[KeyId]>) -> Option<Authorization> {
+pub(super) fn authorization(table: &mut Table<'_, '_>, scope: &Scope<'_>) -> Option<Authorization> {
     let has_rules = table.has("rules");
     let rules = table.tables("rules");
-    let rules: Vec<_> = rules.into_iter().map(|table| rule(table, keys)).collect();
+    if let Some(first) = rules.first().filter(|_| !rules.iter().any(|rule| rule.has("allow"))) {
+        let doubt = "no rule allows anything, and what no rule allows is denied: every request is";
+        first.source.warn(first.span.clone(), doubt);
+    }
+    let rules: Vec<_> = rules.into_iter().map(|table| rule(table, scope)).collect();
     let cedar = table.table("cedar");
     match (has_rules, cedar) {
         (true, Some(_)) => {
@@ -38,7 +41,7 @@ pub(super) fn authorization(table: &mut Table<'_, '_>, keys: Option<&[KeyId]>) -
     }
 }
 
-fn rule(mut table: Table<'_, '_>, keys: Option<&[KeyId]>) -> Option<Rule> {
+fn rule(mut table: Table<'_, '_>, scope: &Scope<'_>) -> Option<Rule> {
     let denies = table.has("deny");
     let mut rule = match (table.text("allow"), table.text("deny")) {
         (Some(name), None) => Some(Rule::allow(name.value)),
@@ -69,7 +72,7 @@ fn rule(mut table: Table<'_, '_>, keys: Option<&[KeyId]>) -> Option<Rule> {
             rule = None;
         }
         for pattern in patterns {
-            if let Some(why) = why_never(key, &pattern.value, keys) {
+            if let Some(why) = why_never(key, &pattern.value, scope) {
                 let effect = if denies { "denies" } else { "allows" };
                 let doubt = format!(
                     "`{key}`: {} matches nothing, and so {effect} nothing: {why}",

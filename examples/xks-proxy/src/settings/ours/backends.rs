@@ -39,13 +39,23 @@ impl Backends {
         self.kind(name).is_some() || self.wrong.contains(name)
     }
 
+    /// The backend of a name, or its members.
+    fn managers<'b>(&'b self, name: &'b str) -> impl Iterator<Item = &'b BackendSettings> {
+        self.sound.iter().filter(move |backend| match self.kind(name) {
+            Some(BackendKind::Fleet(fleet)) => {
+                fleet.members.contains(&backend.name) || fleet.standby.contains(&backend.name)
+            }
+            _ => backend.name == name,
+        })
+    }
+
     /// A key that both key stores serve, as a message names it; none if they share none.
     pub(super) fn common_key(&self, one: &KeyStoreSettings, other: &KeyStoreSettings) -> Option<String> {
-        let members = |name: &str| match self.kind(name) {
-            Some(BackendKind::Fleet(fleet)) => fleet.members.iter().chain(&fleet.standby).cloned().collect(),
-            _ => HashSet::from([name.to_owned()]),
+        let shares = |one: &BackendSettings| {
+            let mut others = self.managers(&other.backend);
+            others.any(|other| one.has_keys_of(other))
         };
-        if members(&one.backend).is_disjoint(&members(&other.backend)) {
+        if !self.managers(&one.backend).any(shares) {
             return None;
         }
         match (&one.keys, &other.keys) {

@@ -6,6 +6,7 @@ use super::{
     authorization::authorization,
     backends::{Backends, missing},
     one_secret,
+    patterns::Scope,
 };
 use crate::settings::{
     BackendKind, CredentialSettings, KeyStoreSettings, TrafficLimits,
@@ -100,10 +101,15 @@ fn key_store(mut table: Table<'_, '_>, backends: &Backends, unique: &mut Unique)
     let keys = keys
         .filter(|_| !all_keys)
         .map(|keys| keys.into_iter().map(|key| key.value).collect::<Vec<_>>());
-    let authorization = authorization(&mut table, keys.as_deref());
+    let regions: Vec<_> = regions.into_iter().map(|region| region.value).collect();
+    let scope = Scope {
+        keys: keys.as_deref(),
+        regions: &regions,
+    };
+    let authorization = authorization(&mut table, &scope);
     Some(KeyStoreSettings {
         prefix: prefix?.value,
-        regions: regions.into_iter().map(|region| region.value).collect(),
+        regions,
         backend: backend?,
         keys,
         credentials: credentials.into_iter().map(|credential| credential.value).collect(),

@@ -7,7 +7,9 @@ use tracing::Level;
 use super::{DAY, DAY_MS};
 use crate::settings::{
     AuditLevel, HealthSettings, LogFile, LogFormat, LogOutput, LogSettings, ReadyWhen, Rotation, ServerSettings,
-    TcpKeepalive, TlsSettings, shared, table::Table,
+    TcpKeepalive, TlsSettings,
+    shared::{self, KEEPALIVE_RETRIES, KEEPALIVE_SECS},
+    table::Table,
 };
 
 pub(super) fn server(mut table: Table<'_, '_>) -> Option<ServerSettings> {
@@ -22,9 +24,9 @@ pub(super) fn server(mut table: Table<'_, '_>) -> Option<ServerSettings> {
             .warn(table.span.clone(), "`budget_ms`: KMS gives up after 250 ms");
     }
     let keepalive = table.table("tcp_keepalive").and_then(|mut table| {
-        let idle = table.seconds("idle_secs", 1..=DAY);
-        let interval = table.seconds("interval_secs", 1..=DAY);
-        let retries = table.number("retries", 1..=100);
+        let idle = table.seconds("idle_secs", KEEPALIVE_SECS);
+        let interval = table.seconds("interval_secs", KEEPALIVE_SECS);
+        let retries = table.number("retries", KEEPALIVE_RETRIES);
         Some(TcpKeepalive {
             idle: table.needed("idle_secs", idle)?,
             interval,

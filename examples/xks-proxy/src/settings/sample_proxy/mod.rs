@@ -1,25 +1,30 @@
 //! The settings file of AWS's sample proxy (`aws-kms-xks-proxy`), as HSM vendors' guides have it written, taken as it is:
 //! same paths, same credentials, same HSM, and what the sample proxy encrypted decrypts.
 
+mod pkcs11;
+
 use std::{
     net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use tracing::Level;
-use xks_backend_pkcs11::{IvSource, KeyLookup, Quirks, SlotSelector};
 use xks_core::{AadFraming, AccessKeyId, CiphertextMetadata, KeyId, Limits, UriPathPrefix, Zeroizing};
 
+use self::pkcs11::{LOGGED_MODULE, hsm_capabilities, logger_environment, pkcs11_settings};
 use super::{
     AuditLevel, Authorization, BackendKind, BackendSettings, HealthSettings, KeyStoreSettings, LogFile, LogFormat,
-    LogOutput, LogSettings, Pkcs11Settings, Rotation, SecretOrigin, ServerSettings, Settings, TcpKeepalive,
-    TestKeySetting, TlsSettings, TrafficLimits, ours,
+    LogOutput, LogSettings, Rotation, SecretOrigin, ServerSettings, Settings, TcpKeepalive, TlsSettings, TrafficLimits,
+    ours,
     secrecy::shown,
-    shared::{self, Unique, check_region, ciphertext_metadata, warn_of_small_limits},
+    shared::{
+        self, KEEPALIVE_RETRIES, KEEPALIVE_SECS, Unique, check_region, ciphertext_metadata, warn_of_small_limits,
+    },
     source::Source,
     table::{Item, Table},
 };
-use crate::process;
 
 /// The name that the one HSM gets.
 const BACKEND: &str = "hsm";
@@ -88,6 +93,27 @@ pub(super) fn settings(mut root: Table<'_, '_>, module: Option<&PathBuf>) -> Opt
     })
 }
 
+/// A number that the sample proxy takes however large it is.
+fn cut<T: TryFrom<u64>>(table: &mut Table<'_, '_>, key: &'static str, range: RangeInclusive<u64>) -> Option<T> {
+    let (least, most) = range.into_inner();
+    let Item { value, span } = table.number_item::<u64>(key, least..=i64::MAX.unsigned_abs())?;
+    if value > most {
+        let doubt = format!("`{key} = {value}` is taken as {most}, the most there may be");
+        table.source.warn(span, doubt);
+    }
+    T::try_from(value.min(most)).ok()
+}
+
+/// A number that the system refuses where it is 0, which the sample proxy passes over.
+fn unless_zero(table: &mut Table<'_, '_>, key: &'static str, most: u64) -> Option<u64> {
+    let number = cut(table, key, 0..=most)?;
+    if number == 0 {
+        let doubt = format!("`{key} = 0` is passed over, as the sample proxy does: the system takes 1 or more");
+        table.source.warn(table.span.clone(), doubt);
+    }
+    (number > 0).then_some(number)
+}
+
 /// `[server]`
 struct Server {
     server: ServerSettings,
@@ -99,8 +125,19 @@ struct Server {
 
 fn server_settings(mut table: Table<'_, '_>) -> Option<Server> {
     let source = table.source;
-    let ip = table.parsed::<IpAddr>("ip");
-    let ip = table.needed("ip", ip).map(|ip| ip.value);
+    let ip = table.text("ip").and_then(|ip| {
+        let parsed = ip.value.parse::<IpAddr>();
+        if parsed.is_err() {
+            let wrong = format!(
+                "`ip = {}`: not an IP address, such as \"127.0.0.1\", or \"0.0.0.0\" for all of this machine; names are \
+                 not looked up, and the port is `port`",
+                shown(&ip.value)
+            );
+            source.error(ip.span, wrong);
+        }
+        parsed.ok()
+    });
+    let ip = table.needed("ip", ip);
     let port = table.number("port", 0..=65_535);
     let port = table.needed("port", port);
     let ping_port = table.number("port_http_ping", 0..=65_535).unwrap_or(80);
@@ -124,12 +161,12 @@ fn server_settings(mut table: Table<'_, '_>) -> Option<Server> {
             table.forget(); // it is off, and the others are not read
             return None;
         }
-        let interval = table.seconds("tcp_keepalive_interval_secs", 1..=86_400);
-        let retries = table.number("tcp_keepalive_retries", 1..=100);
+        let interval = unless_zero(&mut table, "tcp_keepalive_interval_secs", *KEEPALIVE_SECS.end());
+        let retries = unless_zero(&mut table, "tcp_keepalive_retries", *KEEPALIVE_RETRIES.end());
         Some(TcpKeepalive {
-            idle: table.seconds("tcp_keepalive_secs", 1..=86_400)?,
-            interval,
-            retries,
+            idle: Duration::from_secs(unless_zero(&mut table, "tcp_keepalive_secs", *KEEPALIVE_SECS.end())?),
+            interval: interval.map(Duration::from_secs),
+            retries: retries.and_then(|retries| retries.try_into().ok()),
         })
     });
     let (ip, port) = (ip?, port?);
@@ -248,11 +285,24 @@ fn security_settings(mut table: Table<'_, '_>) -> Security {
 
 /// `[tls]`
 fn tls_settings(mut table: Table<'_, '_>, security: Option<&Security>) -> Option<TlsSettings> {
-    let chain = table.path("tls_cert_pem");
-    let key = table.path("tls_key_pem");
-    let roots = table.path("mtls_client_ca_pem");
+    let Some(security) = security.filter(|security| security.has_tls) else {
+        // Of what is off, the sample proxy reads nothing but the types.
+        for key in [
+            "tls_cert_pem",
+            "tls_key_pem",
+            "mtls_client_ca_pem",
+            "mtls_client_dns_name",
+        ] {
+            table.text(key);
+        }
+        return None;
+    };
+    let (chain, key) = (table.path("tls_cert_pem"), table.path("tls_key_pem"));
     let name = table.text("mtls_client_dns_name");
-    let security = security.filter(|security| security.has_tls)?;
+    let roots = match security.has_mtls {
+        true => table.path("mtls_client_ca_pem"),
+        false => table.text("mtls_client_ca_pem").and(None),
+    };
     let (chain, key) = (table.needed("tls_cert_pem", chain), table.needed("tls_key_pem", key));
     let client = security.has_mtls.then(|| {
         let (roots, name) = (
@@ -264,137 +314,14 @@ fn tls_settings(mut table: Table<'_, '_>, security: Option<&Security>) -> Option
     shared::tls(table.source, chain, key, client)
 }
 
-/// Where a logging module finds the HSM's own.
-const LOGGED_MODULE: &str = "PKCS11_LOGGER_LIBRARY_PATH";
-
-/// `[pkcs11_logger]`: what a logging module around the HSM's own reads from the environment. A variable that
-/// the process was started with goes before the file's.
-fn logger_environment(mut table: Table<'_, '_>) -> Vec<(String, String)> {
-    let source = table.source;
-    let keys = [LOGGED_MODULE, "PKCS11_LOGGER_LOG_FILE_PATH", "PKCS11_LOGGER_FLAGS"];
-    let variables = keys.into_iter().filter_map(|key| {
-        let Item { value, span } = table.text_or_number(key)?;
-        if !shared::is_variable(key, &value) {
-            source.error(span, format!("`{key}` has a NUL, which no variable can have"));
-            return None;
-        }
-        match process::inherited(key) {
-            Some(inherited) if inherited != value => {
-                let doubt = format!("the variable {key} = {inherited:?} of the environment goes before this");
-                source.warn(span, doubt);
-                Some((key.to_owned(), inherited))
-            }
-            _ => Some((key.to_owned(), value)),
-        }
-    });
-    variables.collect()
-}
-
-/// `[hsm_capabilities]`: who makes the IVs.
-#[derive(Clone, Copy, Default)]
-struct Capabilities {
-    can_generate_iv: bool,
-    is_zero_iv_required: bool,
-}
-
-fn hsm_capabilities(mut table: Table<'_, '_>) -> Capabilities {
-    let can_generate_iv = table.flag("can_generate_iv");
-    let can_generate_iv = table.needed("can_generate_iv", can_generate_iv).unwrap_or(false);
-    let mut is_zero_iv_required = table.flag("is_zero_iv_required");
-    if can_generate_iv {
-        is_zero_iv_required = table.needed("is_zero_iv_required", is_zero_iv_required);
-    }
-    Capabilities {
-        can_generate_iv,
-        is_zero_iv_required: is_zero_iv_required.unwrap_or(false),
-    }
-}
-
-impl Capabilities {
-    /// Which vendor's module it is, from the name that the vendor gave it; and how its IVs are made, from what was
-    /// configured.
-    fn quirks(self, module: &Path) -> Quirks {
-        let name = module.to_string_lossy().to_lowercase();
-        let vendors = [
-            ("cknfast", Quirks::NSHIELD),
-            ("cloudhsm", Quirks::CLOUDHSM),
-            ("cryptoki2", Quirks::LUNA),
-            ("luna", Quirks::LUNA),
-            ("softhsm", Quirks::SOFTHSM),
-        ];
-        let named = vendors
-            .into_iter()
-            .find(|(part, _)| name.contains(part))
-            .map(|(_, quirks)| quirks);
-        let quirks = named.unwrap_or(Quirks::STANDARD);
-        quirks.with_iv_source(match (self.can_generate_iv, self.is_zero_iv_required) {
-            (false, _) => IvSource::TokenRandom,
-            (true, true) => IvSource::WrittenBack,
-            (true, false) => Quirks::LUNA.iv_source(),
-        })
-    }
-}
-
-/// Whether a module only logs calls, and hands them on to the HSM's own.
-fn is_logger(module: &Path) -> bool {
-    let name = module.file_name().unwrap_or_default().to_string_lossy();
-    name.to_lowercase().contains("logger")
-}
-
-/// `[pkcs11]`
-fn pkcs11_settings(
-    mut table: Table<'_, '_>,
-    module: Option<&PathBuf>,
-    behind_logger: Option<&Path>,
-    capabilities: Capabilities,
-) -> Option<Pkcs11Settings> {
-    let source = table.source;
-    let of_file = table.path(super::MODULE_VARIABLE);
-    let module = shared::module(source, of_file, module);
-    let module = table.needed(super::MODULE_VARIABLE, module);
-    let sessions = table.number("session_pool_max_size", 1..=10_000).unwrap_or(30);
-    let pin = table.text("user_pin").map(|pin| Item {
-        value: Zeroizing::new(pin.value),
-        span: pin.span,
-    });
-    let pin = pin.map(|pin| shared::pin(source, "user_pin", &pin));
-    if !table.is_present("user_pin") {
-        let doubt = "no `user_pin`: nobody logs in, and a token that wants a login is refused at the start";
-        source.warn(table.span.clone(), doubt);
-    }
-    // What only the sample proxy's own pool of sessions has a use for.
-    table.number::<u64>("session_pool_timeout_milli", 0..=u64::MAX);
-    table.number::<u64>("context_read_timeout_milli", 0..=u64::MAX);
-    if table.flag("session_eager_close") == Some(true) {
-        let doubt = "`session_eager_close`: sessions are kept open here, and those that fail are replaced";
-        source.warn(table.span.clone(), doubt);
-    }
-    let module = module?;
-    Some(Pkcs11Settings {
-        quirks: capabilities.quirks(behind_logger.filter(|_| is_logger(&module)).unwrap_or(&module)),
-        module,
-        module_parameters: None,
-        slot: SlotSelector::First,
-        token_may_change: false,
-        no_login: false,
-        pin,
-        key_lookup: KeyLookup::Label,
-        sessions,
-        queue: None,
-        deadline: ours::default_deadline(ServerSettings::BUDGET),
-        key_refresh: super::model::KEY_REFRESH,
-        test_key: TestKeySetting::Session,
-    })
-}
-
 /// `[limits]`: lengths of Base64 text, of which four characters are three bytes.
 fn limits(mut table: Table<'_, '_>) -> Limits {
     let mut limits = Limits::default();
     let bytes = |characters: usize| characters / 4 * 3;
-    if let Some(characters) = table.number("max_plaintext_in_base64", 4..=16_777_216) {
+    if let Some(characters) = cut(&mut table, "max_plaintext_in_base64", 4..=16_777_216) {
         limits = limits.with_plaintext(bytes(characters));
     }
-    if let Some(characters) = table.number("max_aad_in_base64", 4..=16_777_216) {
+    if let Some(characters) = cut(&mut table, "max_aad_in_base64", 4..=16_777_216) {
         limits = limits.with_aad(bytes(characters).min(usize::from(u16::MAX)));
     }
     warn_of_small_limits(&table, limits);

@@ -20,7 +20,7 @@ use crate::{
     described::Described,
     limits::{Limited, Traffic},
     metrics::{Metrics, Records},
-    settings::{Authorization, BackendSettings, KeyStoreSettings, Settings, TlsSettings, TrafficLimits},
+    settings::{Authorization, BackendSettings, KeyStoreSettings, Settings, TlsSettings},
     tls::TlsMaterial,
 };
 
@@ -281,7 +281,7 @@ fn key_store(
         metadata: settings.ciphertext_metadata,
         limits: Some(settings.limits).filter(|limits| *limits != Limits::default()),
     });
-    if settings.traffic == TrafficLimits::default() {
+    if !settings.traffic.is_limit() {
         traffic.remove(&settings.prefix);
     } else {
         let known = traffic

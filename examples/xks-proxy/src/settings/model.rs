@@ -324,11 +324,29 @@ pub(crate) enum SecretOrigin {
 }
 
 /// How much one key store may ask for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TrafficLimits {
     /// Requests a second, and how many at once.
     pub(crate) rate: Option<(u32, u32)>,
     pub(crate) concurrent: Option<usize>,
+    /// How long a request that is too many waits before it is refused.
+    pub(crate) queue: Duration,
+}
+
+impl TrafficLimits {
+    /// No limit. Of KMS's 250 ms, a wait of 50 leaves most to the key manager.
+    pub(crate) const NONE: Self = Self {
+        rate: None,
+        concurrent: None,
+        queue: Duration::from_millis(50),
+    };
+
+    /// Seconds of the rate that may come at once by default.
+    pub(crate) const BURST: u32 = 5;
+
+    pub(crate) const fn is_limit(&self) -> bool {
+        self.rate.is_some() || self.concurrent.is_some()
+    }
 }
 
 /// AUZ-1

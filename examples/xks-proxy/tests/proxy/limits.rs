@@ -75,6 +75,62 @@ async fn a_rate_is_kept() {
     });
 }
 
+async fn encrypts(connection: &mut Connection) -> u16 {
+    let (signer, body) = (usual_signer(), plaintext(b"x"));
+    let answer = connection.post(&signer, "keys/usable/encrypt", &body).await;
+    answer.unwrap().status
+}
+
+/// No KMS client repeats what is throttled: a request that comes too early by no more than `queue_ms`, by default
+/// 50, waits for the rate and is served.
+#[tokio::test]
+async fn a_request_waits_for_the_rate() {
+    for (limits, are_served) in [
+        ("requests_per_second = 40\nburst = 1", true),
+        ("requests_per_second = 1\nburst = 1\nqueue_ms = 10000", true),
+        ("requests_per_second = 1\nburst = 1", false),
+        ("requests_per_second = 1\nburst = 1\nqueue_ms = 0", false),
+    ] {
+        let settings = Settings::new()
+            .server("budget_ms = 30000")
+            .key_stores(&two_key_stores(limits));
+        let server = Server::start(&settings);
+        let mut connection = Connection::open(&server.target(), Http::One).await.unwrap();
+        let mut answers = Vec::new();
+        for _ in 0..if are_served { 3 } else { 10 } {
+            answers.push(encrypts(&mut connection).await);
+        }
+        assert_eq!(
+            answers.iter().all(|status| *status == 200),
+            are_served,
+            "{limits}: {answers:?}"
+        );
+    }
+}
+
+/// By default as much may come at once as in five seconds.
+#[tokio::test]
+async fn the_burst_is_generous() {
+    let server = Server::start(&Settings::new().key_stores(&two_key_stores("requests_per_second = 1")));
+    let mut connection = Connection::open(&server.target(), Http::One).await.unwrap();
+    for _ in 0..5 {
+        assert_eq!(encrypts(&mut connection).await, 200);
+    }
+}
+
+/// So does one that finds all places taken: up to eight for each place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_waits_for_a_place() {
+    let token = Token::new();
+    let more = "all_keys = true\nconcurrent_requests = 1\nqueue_ms = 10000";
+    let settings = token.settings_with("sessions = 4", more).server("budget_ms = 30000");
+    let server = tokio::task::block_in_place(|| token.serve(&settings));
+    let styles = [Style::KeepAlive, Style::Http2];
+    let load = Load::on_key("known", server.target(), usual_signer(), 8, &styles);
+    load.more(200).await;
+    load.finish().await.assert_nothing_failed();
+}
+
 /// Who is not let in costs the key store nothing of its rate.
 #[tokio::test]
 async fn a_stranger_uses_up_nothing() {

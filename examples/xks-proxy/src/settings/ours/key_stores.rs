@@ -1,5 +1,7 @@
 //! `[[key_stores]]`: the tenants.
 
+use std::time::Duration;
+
 use xks_core::{AadFraming, AccessKeyId, CiphertextMetadata, KeyId, Limits, UriPathPrefix};
 
 use super::{
@@ -165,8 +167,15 @@ fn traffic(table: &mut Table<'_, '_>) -> TrafficLimits {
     if burst.is_some() && rate.is_none() {
         table.error("`burst` needs `requests_per_second`");
     }
-    TrafficLimits {
-        rate: rate.map(|rate| (rate, burst.unwrap_or(rate))),
+    let queue = table.number("queue_ms", 0..=10_000);
+    let none = TrafficLimits::NONE;
+    let limits = TrafficLimits {
+        rate: rate.map(|rate| (rate, burst.unwrap_or(rate.saturating_mul(TrafficLimits::BURST)))),
         concurrent: table.number("concurrent_requests", 1..=1_000_000),
+        queue: queue.map_or(none.queue, Duration::from_millis),
+    };
+    if queue.is_some() && !limits.is_limit() {
+        table.error("`queue_ms` needs `requests_per_second` or `concurrent_requests`");
     }
+    limits
 }

@@ -396,7 +396,7 @@ fn key_store(
         aad_framing: AadFraming::Digest,
         ciphertext_metadata: server.ciphertext_metadata,
         limits,
-        traffic: TrafficLimits::default(),
+        traffic: TrafficLimits::NONE,
         authorization: Authorization::AllowAll,
     })
 }

@@ -85,7 +85,14 @@ impl Pin {
     #[must_use]
     pub fn doubts(text: &str) -> Vec<&'static str> {
         let is_invisible = |c: char| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}');
-        let is_quoted = |quote| text.len() > 1 && text.starts_with(quote) && text.ends_with(quote);
+        let quotes = [
+            ('"', '"'),
+            ('\'', '\''),
+            ('`', '`'),
+            ('\u{201c}', '\u{201d}'),
+            ('\u{2018}', '\u{2019}'),
+        ];
+        let is_quoted = |(first, last)| text.strip_prefix(first).is_some_and(|rest: &str| rest.ends_with(last));
         let odd = [
             (
                 text.starts_with(char::is_whitespace),
@@ -96,8 +103,12 @@ impl Pin {
                 "it ends with a blank, which is taken for a part of it",
             ),
             (
-                is_quoted('"') || is_quoted('\''),
+                quotes.into_iter().any(is_quoted),
                 "it is in quotes, which are taken for a part of it",
+            ),
+            (
+                ["\\n", "\\r", "\\t"].iter().any(|escape| text.ends_with(escape)),
+                "it ends with a backslash and a letter, which are taken for a part of it",
             ),
             (
                 text.contains(is_invisible),
@@ -222,6 +233,9 @@ mod tests {
             ("1\t", "ends with a blank"),
             ("\"1\"", "quotes"),
             ("'1'", "quotes"),
+            ("\u{201c}1\u{201d}", "quotes"),
+            ("`1`", "quotes"),
+            ("1\\n", "a backslash and a letter"),
             ("1\u{7f}2", "invisible"),
             ("1\u{200b}", "invisible"),
         ] {

@@ -31,12 +31,18 @@ fn what_is_odd_about_a_pin_file_is_said() {
         .chain(pin.encode_utf16())
         .flat_map(u16::to_le_bytes)
         .collect();
-    let cases: [(Vec<u8>, Option<i32>, &str); 12] = [
+    let cases: [(Vec<u8>, Option<i32>, &str); 14] = [
         (format!("\u{feff}{pin}\n").into(), Some(0), "byte order mark"),
         (format!("{pin} \n").into(), Some(0), "ends with a blank"),
         (format!(" {pin}").into(), Some(0), "begins with a blank"),
         (format!("\"{pin}\"\n").into(), Some(0), "in quotes"),
         (format!("'{pin}'\n").into(), Some(0), "in quotes"),
+        (format!("\u{201c}{pin}\u{201d}\n").into(), Some(0), "in quotes"),
+        (
+            format!("{pin}\\n").into(),
+            Some(0),
+            "ends with a backslash and a letter",
+        ),
         (format!("{pin}\u{200b}\n").into(), Some(0), "invisible"),
         (Vec::new(), Some(0), "holds nothing"),
         (format!("{pin}\0").into(), Some(0), "can be no PIN: it holds a NUL"),

@@ -81,6 +81,11 @@ impl Fleet {
         let first = self.members.iter().enumerate();
         let mut first = first.filter(|(index, _)| standing.agrees.has(*index));
         let reference = first.next().map_or("the others", |(_, member)| &*member.id);
+        let chosen = if standing.agrees.len() > standing.differs.len() {
+            "as most members hold its key"
+        } else {
+            "as the first one: no key is held by most members, and nothing tells which is right"
+        };
         for (index, member) in self.members.iter().enumerate() {
             let member = &*member.id;
             for kind in DisagreementKind::ALL {
@@ -88,7 +93,7 @@ impl Fleet {
                 let kind_name = kind.as_str();
                 match (was, is, kind) {
                     (false, true, DisagreementKind::OtherKey) => tracing::warn!(
-                        target: "xks::fleet", member, key, reference, disagreement = kind_name,
+                        target: "xks::fleet", member, key, reference, chosen, disagreement = kind_name,
                         "the members hold different keys under this id: encryptions go to those that agree with the \
                          reference alone, and this member only decrypts what it encrypted before. Re-encrypt that, then \
                          give this member the key of the reference"

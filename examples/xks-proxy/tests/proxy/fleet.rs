@@ -151,6 +151,8 @@ fn members_that_disagree_are_found_out() {
             .filter(|line| line.contains(key) && line.contains("second"))
             .collect();
         assert_eq!(lines.len(), 1, "{words}: {log}");
+        let is_said = lines[0].contains("nothing tells which is right");
+        assert_eq!(is_said, key == "known", "{}", lines[0]);
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use kms_double::{
     check::{CannotRun, Outcome, Refusal, Setup, run},
-    wire::Credential,
+    wire::{Credential, Http},
 };
 use serde_json::json;
 use time::{OffsetDateTime, macros::format_description};
@@ -158,6 +158,33 @@ fn other_refusals_are_told_by_what_is_wrong() {
     assert!(
         firewall.contains("something before the proxy may have sent it"),
         "{firewall}"
+    );
+}
+
+/// SIG-2: what is refused over HTTP/2 alone is the proxy's fault, and the report says so.
+#[test]
+fn a_refusal_over_one_version_of_http_is_no_setup() {
+    let server = Server::start(Broken::requests(|asked| {
+        if asked.was_http_2() {
+            asked
+                .parts
+                .headers
+                .insert("host", "internal.example.com".parse().unwrap());
+        }
+    }));
+    let mut setup = setup(&server.url);
+    setup.http = vec![Http::One, Http::Two];
+    setup.only = vec!["round-trip/16".into()];
+    let report = checked(&setup);
+    let is_over = |http: Http, outcome| {
+        report
+            .cases
+            .iter()
+            .any(|case| case.http == http && case.outcome == outcome)
+    };
+    assert!(
+        is_over(Http::Two, Outcome::Fail) && !is_over(Http::One, Outcome::Fail),
+        "{report}"
     );
 }
 

@@ -217,7 +217,7 @@ impl Attendant {
                 Ok(Some(new)) => {
                     if !new.identity.is_same(&old.identity) {
                         tracing::warn!(
-                            key = %id, was = %old.identity, is = %new.identity,
+                            key = %id, former_identity = %old.identity, identity = %new.identity,
                             "another key has come in the place of a key"
                         );
                     }

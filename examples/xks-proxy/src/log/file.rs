@@ -117,8 +117,7 @@ impl Files {
         former.sort_unstable_by(|one, other| other.cmp(one));
         for name in former.into_iter().skip(keep.saturating_sub(1)) {
             let path = directory.join(name);
-            // Whoever writes to it will see to it.
-            if is_locked(&path) {
+            if is_of_another(&path) {
                 continue;
             }
             if let Err(error) = fs::remove_file(&path)
@@ -257,9 +256,9 @@ fn is_date(text: &str) -> bool {
     has_form && (1..=days).contains(&day) && hour < 24 && minute < 60
 }
 
-/// Whether another process has it open as its log.
-fn is_locked(path: &Path) -> bool {
-    File::open(path).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+/// Whether another process has it open as its log, or it is another user's, of which that cannot be known.
+fn is_of_another(path: &Path) -> bool {
+    File::open(path).map_or(true, |file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
 impl Rotation {

@@ -12,7 +12,7 @@ use xks_core::{
 };
 
 use crate::{
-    backends::Backends,
+    backends::{Backend, Backends},
     demo,
     server::Addresses,
     settings::{Authorization, CredentialSettings, KeyStoreSettings, SecretOrigin, Settings},
@@ -62,10 +62,22 @@ pub(crate) async fn summary(
         match health {
             Ok(Ok(health)) => {
                 for member in health.members() {
+                    let name = match health.members() {
+                        [_] => name.to_owned(),
+                        _ => format!("{name}/{}", member.id()),
+                    };
                     fact(
                         "key manager",
                         &format!("{name}: {}, {}, {}", health.vendor(), member.model(), member.status()),
                     );
+                }
+                if let Backend::Fleet(fleet) = backend {
+                    for odd in fleet.disagreements().iter().take(MOST_KEYS) {
+                        fact(
+                            "members disagree",
+                            &format!("{name}/{}: {} ({})", odd.member, odd.key, odd.kind.as_str()),
+                        );
+                    }
                 }
             }
             _ => fact("key manager", &format!("{name}: does not tell its health")),

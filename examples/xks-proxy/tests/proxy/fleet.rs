@@ -104,7 +104,8 @@ fn a_member_may_come_later() {
 }
 
 /// ENC-10, DEC-3, GKM-4: two tokens hold different keys under one label, and the second one lacks a key.
-/// Every request is served, from the first one on; and log, metrics and health name the second one.
+/// Every request is served, from the first one on; and the text at the start, log, metrics and health name the
+/// second one.
 #[test]
 fn members_that_disagree_are_found_out() {
     let token = Token::new();
@@ -112,6 +113,14 @@ fn members_that_disagree_are_found_out() {
     let mut settings = fleet(&token, "second");
     settings.key_stores = settings.key_stores.replace("[\"known\"]", "[\"known\", \"other\"]");
     let server = token.serve(&settings);
+    for line in [
+        "both/first: ",
+        "both/second: ",
+        "both/second: known (other_key)",
+        "both/second: other (missing)",
+    ] {
+        assert!(server.summary.contains(line), "{line}: {}", server.summary);
+    }
     let curl = server.curl();
     for n in 0..12 {
         let key = ["known", "other"][n % 2];

@@ -116,15 +116,26 @@ impl Attendant {
         let (Some(anchor), Some(probe)) = (self.anchor.opened(access), self.probe.opened(access)) else {
             return;
         };
-        let on = On {
-            cryptoki: access,
-            session: anchor.handle,
-            epoch,
-        };
         let Some(key) = keys.any_found_by(probe.handle, epoch) else {
             return;
         };
-        match keys.confirms(on, key.handle, &key) {
+        let confirms = |session| {
+            let on = On {
+                cryptoki: access,
+                session,
+                epoch,
+            };
+            keys.confirms(on, key.handle, &key)
+        };
+        let is_known = match confirms(anchor.handle) {
+            // Some modules blame the session, or the device, which works where the handle was found.
+            Err(_) if matches!(confirms(probe.handle), Ok(true)) => match confirms(anchor.handle) {
+                Err(_) => Ok(false),
+                known => known,
+            },
+            known => known,
+        };
+        match is_known {
             Ok(true) => keys.scope.note_all(),
             Ok(false) => keys.scope.note_session(),
             Err(error) => tracing::debug!(cause = %error, "whether handles are good in all sessions is not known"),

@@ -150,7 +150,8 @@ impl Keys {
 
 impl Identity {
     fn of(told: &Told) -> Self {
-        let bytes = |kind| told.bytes(kind).map(Box::from);
+        // What is empty is not told: it tells no key from another.
+        let bytes = |kind| told.bytes(kind).filter(|bytes| !bytes.is_empty()).map(Box::from);
         Self {
             label: bytes(ck::CKA_LABEL),
             id: bytes(ck::CKA_ID),
@@ -159,7 +160,8 @@ impl Identity {
     }
 }
 
-/// GKM-1. What is not told of a secret key is taken for what it has to be: the module refuses AES-GCM with another.
+/// GKM-1. What is not told of a secret key is taken for what it has to be: the module refuses AES-GCM with another. So is a
+/// length that no AES key has; modules tell it in bytes, in bits, or as 0.
 fn key_spec(told: &Told) -> KeySpec {
     const NAMES: [(ck::CK_KEY_TYPE, &str); 6] = [
         (ck::CKK_AES, "AES"),
@@ -182,7 +184,9 @@ fn key_spec(told: &Told) -> KeySpec {
         .find(|(number, _)| *number == key_type)
         .map(|(_, name)| *name);
     match (name, told.number(ck::CKA_VALUE_LEN)) {
-        (Some("AES"), Some(32) | None) => KeySpec::Aes256,
+        (Some("AES"), Some(16 | 128)) => KeySpec::Other("AES_128".into()),
+        (Some("AES"), Some(24 | 192)) => KeySpec::Other("AES_192".into()),
+        (Some("AES"), _) => KeySpec::Aes256,
         (Some(name), Some(bytes)) => KeySpec::Other(format!("{name}_{}", u128::from(bytes) * 8).into()),
         (Some(name), None) => KeySpec::Other(name.into()),
         (None, _) => KeySpec::Other(format!("CKK_{key_type:#x}").into()),

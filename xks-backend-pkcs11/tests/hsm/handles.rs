@@ -8,9 +8,10 @@ use xks_core::{BackendErrorKind as Kind, KeySpec, KeyUsage};
 use xks_pkcs11_fixture::{
     Function, KeyTemplate, Numbering, Shim, Telling, own_process,
     sys::{
-        CKA_CHECK_VALUE, CKA_CLASS, CKA_DECRYPT, CKA_DERIVE, CKA_ENCRYPT, CKA_ID, CKA_KEY_TYPE, CKA_TOKEN,
-        CKA_VALUE_LEN, CKA_WRAP, CKR_ATTRIBUTE_SENSITIVE, CKR_ATTRIBUTE_TYPE_INVALID, CKR_FUNCTION_FAILED,
-        CKR_GENERAL_ERROR, CKR_KEY_HANDLE_INVALID, CKR_OBJECT_HANDLE_INVALID,
+        CKA_CHECK_VALUE, CKA_CLASS, CKA_DECRYPT, CKA_DERIVE, CKA_ENCRYPT, CKA_ID, CKA_KEY_TYPE, CKA_LABEL, CKA_TOKEN,
+        CKA_VALUE_LEN, CKA_WRAP, CKR_ATTRIBUTE_SENSITIVE, CKR_ATTRIBUTE_TYPE_INVALID, CKR_DEVICE_ERROR,
+        CKR_FUNCTION_FAILED, CKR_GENERAL_ERROR, CKR_KEY_HANDLE_INVALID, CKR_OBJECT_HANDLE_INVALID,
+        CKR_SESSION_HANDLE_INVALID, CKR_USER_NOT_LOGGED_IN,
     },
 };
 
@@ -136,6 +137,10 @@ fn handles_of_one_session() {
             Numbering::Session(CKR_GENERAL_ERROR),
             Numbering::SessionFromOne(CKR_OBJECT_HANDLE_INVALID),
             Numbering::SessionFromOne(CKR_KEY_HANDLE_INVALID),
+            // As if the session, the login or the device had failed.
+            Numbering::Session(CKR_SESSION_HANDLE_INVALID),
+            Numbering::Session(CKR_USER_NOT_LOGGED_IN),
+            Numbering::SessionFromOne(CKR_DEVICE_ERROR),
         ] {
             // In one session, in whichever order it finds the keys: in the session that has looked through them all, a
             // handle of its is another key's.
@@ -250,6 +255,13 @@ fn attributes_that_are_told_otherwise() {
             Telling::Wide,
             Telling::Filled(b' '),
             Telling::Filled(0),
+            Telling::Empty(CKA_LABEL),
+            Telling::Empty(CKA_ID),
+            Telling::Empty(CKA_CHECK_VALUE),
+            Telling::Empty(CKA_VALUE_LEN),
+            // In bits, and not at all.
+            Telling::LengthTimes(8),
+            Telling::LengthTimes(0),
         ];
         for telling in spoilt.chain(others) {
             shim.telling(telling);

@@ -214,6 +214,7 @@ impl Attendant {
         token.note_device_error();
         let error = match self.connect_patiently() {
             Ok(()) => {
+                token.outcomes.forget_failures();
                 tracing::info!(token = token.name(), problem, "the token needed new sessions");
                 return;
             }
@@ -351,7 +352,10 @@ impl Attendant {
             }
         }
         match self.connect() {
-            Ok(()) => tracing::info!(token = self.token.name(), "the token works again"),
+            Ok(()) => {
+                self.token.outcomes.forget_failures();
+                tracing::info!(token = self.token.name(), "the token works again");
+            }
             Err(error) => self.go_down(&error),
         }
     }

@@ -6,9 +6,9 @@
 //!
 //! * A kind is **served** if the last test says that it takes no longer than the deadline, or if a request of
 //!   this kind was answered since that test; but not if three or more of its requests in a row, over two
-//!   seconds and two deadlines at least, were late or `Throttled`. The first one that is answered ends such a
-//!   row; so does a test, when no other request of the kind has failed for as long as there is between two
-//!   tests.
+//!   seconds and two deadlines at least, were late, `Throttled` or `Unavailable`. The first one that is
+//!   answered ends such a row; so does a test, when no other request of the kind has failed for as long as
+//!   there is between two tests; and so does the recovery of a token that was found not to work.
 //! * Health is **UNAVAILABLE** when no kind is served; when requests of all kinds were `Throttled` in such a
 //!   row; when the token gives no session to requests; when all threads hang, or nothing returns from the
 //!   module; when the token is not connected, fails requests although its test succeeds, or repeats IVs; and
@@ -181,7 +181,7 @@ fn judge(
         let (name, deadline, takes) = (kind.name(), bounds.deadline, checkup.takes(kind));
         if let Some(count) = outcomes.failing(kind, long, recent) {
             return Some(format!(
-                "no {name} is served within its deadline ({deadline:?}): the last {count} were not"
+                "no {name} is served within its deadline ({deadline:?}): the last {count} failed"
             ));
         }
         let is_late = takes > deadline && !outcomes.was_served(kind);

@@ -41,13 +41,15 @@ pub(crate) struct Outcomes {
     refused: Row,
 }
 
-/// Requests in a row that were not served in time.
+/// Requests in a row that were not served.
 #[derive(Debug, Default)]
 struct Row {
     count: AtomicU32,
     /// When the first and the last of them failed, in milliseconds.
     first: AtomicU64,
     last: AtomicU64,
+    /// How many failed for reasons that may be a key's own.
+    odd: AtomicU32,
     /// One was served since the last test of the token.
     was_served: AtomicBool,
 }
@@ -65,20 +67,29 @@ impl Outcomes {
     pub(crate) fn note<T>(&self, kind: RequestKind, outcome: &Result<T, BackendError>) -> bool {
         let row = self.row(kind);
         match outcome.as_ref().map_err(BackendError::kind) {
-            Err(BackendErrorKind::Timeout) => row.fail(self.now()) == FEW,
+            // Failures of the device are counted in all requests too, but there the success of any kind ends a row.
+            Err(BackendErrorKind::Timeout | BackendErrorKind::Unavailable) => row.fail(self.now()) == FEW,
             Err(BackendErrorKind::Throttled) => {
                 let now = self.now();
                 self.refused.fail(now);
                 row.fail(now) == FEW
             }
-            // What becomes of these is the device's, and counted with it.
-            Err(BackendErrorKind::Unavailable | BackendErrorKind::Other) => false,
+            // It may be the key's alone, which says nothing of others: the test tells.
+            Err(BackendErrorKind::Other) => row.fail_oddly() == FEW,
             // A refusal of the ciphertext or of the key is an answer too.
             Ok(_) | Err(_) => {
                 row.succeed();
                 self.refused.succeed();
                 false
             }
+        }
+    }
+
+    /// The token was found not to work: that is why requests have failed.
+    pub(crate) fn forget_failures(&self) {
+        for row in self.kinds.iter().chain([&self.refused]) {
+            row.count.store(0, Ordering::Relaxed);
+            row.odd.store(0, Ordering::Relaxed);
         }
     }
 
@@ -124,6 +135,9 @@ impl Row {
         if self.count.load(Ordering::Relaxed) != 0 {
             self.count.store(0, Ordering::Relaxed);
         }
+        if self.odd.load(Ordering::Relaxed) != 0 {
+            self.odd.store(0, Ordering::Relaxed);
+        }
         if !self.was_served.load(Ordering::Relaxed) {
             self.was_served.store(true, Ordering::Relaxed);
         }
@@ -136,6 +150,10 @@ impl Row {
         }
         self.last.store(now, Ordering::Relaxed);
         before.saturating_add(1)
+    }
+
+    fn fail_oddly(&self) -> u32 {
+        self.odd.fetch_add(1, Ordering::Relaxed).saturating_add(1)
     }
 
     fn failing(&self, now: u64, long: Duration, recent: Duration) -> Option<u32> {
@@ -169,9 +187,11 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(failing(RequestKind::Decrypt), None);
             note(RequestKind::Decrypt, Some(BackendErrorKind::Timeout));
-            note(RequestKind::Encrypt, Some(BackendErrorKind::Unavailable));
+            note(RequestKind::EncryptVerified, Some(BackendErrorKind::Unavailable));
+            note(RequestKind::Encrypt, Some(BackendErrorKind::Other));
         }
         assert_eq!(failing(RequestKind::Decrypt), Some(3));
+        assert_eq!(failing(RequestKind::EncryptVerified), Some(3));
         assert_eq!(
             outcomes.failing(RequestKind::Decrypt, Duration::from_secs(60), EVER),
             None
@@ -191,5 +211,30 @@ mod tests {
         assert_eq!(outcomes.refusing(NOW, EVER), None);
         outcomes.begin_test();
         assert!(!outcomes.was_served(RequestKind::Encrypt));
+        assert_eq!(failing(RequestKind::EncryptVerified), Some(4));
+        outcomes.forget_failures();
+        assert_eq!(failing(RequestKind::EncryptVerified), None);
+    }
+
+    /// The third failure of a kind in a row, however it fails, has the token tested.
+    #[test]
+    fn a_row_of_failures_calls_for_a_test() {
+        for error in [
+            BackendErrorKind::Timeout,
+            BackendErrorKind::Throttled,
+            BackendErrorKind::Unavailable,
+            BackendErrorKind::Other,
+        ] {
+            let outcomes = Outcomes::new();
+            let note =
+                |kind, outcome: Result<(), BackendErrorKind>| outcomes.note(kind, &outcome.map_err(BackendError::from));
+            for is_third in [false, false, true, false] {
+                // Another kind that is served does not end the row.
+                assert!(!note(RequestKind::Encrypt, Ok(())));
+                assert_eq!(note(RequestKind::Decrypt, Err(error)), is_third, "{error:?}");
+            }
+            assert!(!note(RequestKind::Decrypt, Err(BackendErrorKind::KeyUsage)));
+            assert!(!note(RequestKind::Decrypt, Err(error)), "a row begins again");
+        }
     }
 }

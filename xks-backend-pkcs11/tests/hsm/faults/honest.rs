@@ -9,12 +9,17 @@ use xks_backend_pkcs11::Dispatch;
 use xks_core::{
     AadFraming, BackendErrorKind as Kind, EncryptRequest, HealthStatus, KeyBackend, RequestMetadata, Zeroizing,
 };
-use xks_pkcs11_fixture::{Function, Functions, Profile, Shim, When, own_process};
+use xks_pkcs11_fixture::{
+    Function, Functions, Profile, Shim, When, own_process,
+    sys::{CKR_DEVICE_ERROR, CKR_FUNCTION_NOT_SUPPORTED, CKR_SESSION_CLOSED},
+};
 
 use super::{BOTH, KEYS, Scene, make_keys};
 use crate::support::{aad, assert_fails, copy, decrypt, encrypt, id, run, wait_until};
 
 const DEADLINE: Duration = Duration::from_millis(200);
+/// The longest that there is between two tests.
+const INTERVAL: Duration = Duration::from_secs(30);
 
 impl Scene {
     /// One with a short deadline, tested often, in which only the deadline makes health worse.
@@ -135,6 +140,67 @@ fn requests_that_are_late() {
     });
 }
 
+/// HLT-1: one operation fails with whatever code, and the others are served: the token is tested at once, not
+/// when the next test is due, and does not serve as long as the test fails.
+#[test]
+fn an_operation_that_fails() {
+    own_process("faults::honest::an_operation_that_fails", |hsm| {
+        make_keys(hsm);
+        let shim = Shim::load();
+        let codes = [CKR_DEVICE_ERROR, CKR_FUNCTION_NOT_SUPPORTED, CKR_SESSION_CLOSED, 0x40];
+        for (number, code) in codes.into_iter().enumerate() {
+            let scene = Scene::again(&shim, Profile::SoftHsm, |config| {
+                config.dispatch(BOTH[number % 2]).health_interval(INTERVAL)
+            });
+            let backend = &*scene.backend;
+            let encrypted = run(encrypt(backend, KEYS[0], b"plaintext")).unwrap();
+            shim.fail(Function::C_DecryptInit, code, When::always());
+            let start = Instant::now();
+            wait_until("health says so", || {
+                let _ = run(encrypt(backend, KEYS[1], b""));
+                assert!(run(decrypt(backend, KEYS[0], &copy(&encrypted))).is_err());
+                scene.status().health == HealthStatus::Unavailable
+            });
+            assert!(start.elapsed() < INTERVAL / 2, "not before the next test is due");
+            shim.clear();
+            scene.wait_for(HealthStatus::Active, "");
+            run(decrypt(backend, KEYS[0], &copy(&encrypted))).unwrap();
+            scene.end();
+        }
+    });
+}
+
+/// HLT-1: the test succeeds, and no request of one kind does: health says so until one does.
+#[test]
+fn requests_that_fail() {
+    own_process("faults::honest::requests_that_fail", |hsm| {
+        make_keys(hsm);
+        let shim = Shim::load();
+        let scene = Scene::in_time(&shim, Dispatch::Threads);
+        let backend = &*scene.backend;
+        let encrypted = run(encrypt(backend, KEYS[0], b"plaintext")).unwrap();
+        // The test needs no search, and neither do keys that are known.
+        shim.fail(Function::C_FindObjectsInit, CKR_DEVICE_ERROR, When::always());
+        let mut others = 0..;
+        wait_until("decryption is said to fail", || {
+            run(encrypt(backend, KEYS[0], b"")).unwrap();
+            let other = format!("another-{}", others.next().unwrap());
+            assert_fails(run(decrypt(backend, &other, &copy(&encrypted))), Kind::Unavailable);
+            let status = scene.status();
+            assert_ne!(status.health, HealthStatus::Unavailable, "encryption is served");
+            status
+                .problem
+                .is_some_and(|problem| problem.contains("no decryption is served"))
+        });
+        shim.clear();
+        wait_until("a request is served", || {
+            run(decrypt(backend, KEYS[0], &copy(&encrypted))).is_ok()
+        });
+        scene.wait_for(HealthStatus::Active, "");
+        scene.end();
+    });
+}
+
 /// HLT-1: an HSM with too much to do is no broken one; when it refuses all requests for seconds, it serves
 /// none.
 #[test]
@@ -210,7 +276,7 @@ fn one_does_not_return_and_all_fail() {
         let scene = Scene::in_time(&shim, Dispatch::Threads);
         shim.hang(Function::C_Encrypt, When::once());
         let _ = run(encrypt(&*scene.backend, KEYS[0], b""));
-        shim.sticky(xks_pkcs11_fixture::sys::CKR_DEVICE_ERROR);
+        shim.sticky(CKR_DEVICE_ERROR);
         wait_until("it is stuck", || {
             scene.status().stuck.is_some_and(|time| time >= Duration::from_secs(1))
         });

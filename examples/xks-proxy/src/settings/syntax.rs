@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::secrecy::{looks_secret, shown_key};
+use super::secrecy::shown_key;
 
 /// What is wrong at `span` of a text, for somebody who does not know TOML's words for it.
 pub(super) fn explained(text: &str, span: &Range<usize>, message: &str) -> String {
@@ -34,7 +34,7 @@ pub(super) fn explained(text: &str, span: &Range<usize>, message: &str) -> Strin
         _ if key.ends_with("_secs") || key.ends_with("_ms") => {
             format!("`{key}` takes a whole number, without a unit")
         }
-        Some(b'0'..=b'9' | b'+' | b'-') if !value.contains(['.', ':', '/']) => {
+        Some(b'0'..=b'9' | b'+' | b'-') if !value.contains(['.', ':', '/']) && !value.starts_with("--") => {
             format!(
                 "`{key}`: write a whole number in digits alone, such as 5000, without a unit, and a text in quotes, as in \
                  {key} = \"...\""
@@ -103,8 +103,10 @@ fn line_at(text: &str, offset: usize) -> &str {
     line.strip_suffix('\r').unwrap_or(line)
 }
 
-/// Whether a text is a key as one is written without quotes.
+/// Whether a text is a key as settings have them, without quotes: a line of a key in PEM may stand there too,
+/// which has small letters and capitals.
 fn is_bare(text: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    (1..=40).contains(&text.len()) && text.bytes().all(legal) && !looks_secret(text)
+    let is_mixed = text.contains(|c: char| c.is_ascii_uppercase()) && text.contains(|c: char| c.is_ascii_lowercase());
+    (1..=40).contains(&text.len()) && text.bytes().all(legal) && !is_mixed
 }

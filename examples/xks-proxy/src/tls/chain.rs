@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use x509_parser::{certificate::X509Certificate, error::X509Error, x509::X509Version};
+use x509_parser::{certificate::X509Certificate, error::X509Error, extensions::GeneralName, x509::X509Version};
 
 use super::{content::Listed, pem::Fault};
 
@@ -84,33 +84,41 @@ pub(super) struct Inspected {
     pub(super) doubts: Vec<Fault>,
 }
 
+/// A certificate, and the line that it begins in.
+type Parsed<'c> = (usize, X509Certificate<'c>);
+
 /// Looks at a server's chain.
 ///
 /// # Errors
 /// The server's own certificate is of a version that no client takes.
 pub(super) fn inspect(chain: &[Listed], now: SystemTime) -> Result<Inspected, Fault> {
-    let parsed: Vec<_> = chain
-        .iter()
-        .filter_map(|listed| Some((listed.line, listed.parsed()?)))
-        .collect();
-    let mut doubts = Vec::new();
-    if let Some((line, own)) = parsed.first() {
-        if own.version() != X509Version::V3 {
-            let wrong = format!(
-                "the certificate is X.509 version {}: TLS takes version 3, which is what issues with extensions \
-                 (`openssl x509 -extfile`, with a subjectAltName)",
-                own.version().0 + 1
-            );
-            return Err(Fault::new(*line, wrong));
+    let (mut parsed, mut doubts) = (Vec::<Parsed<'_>>::new(), Vec::new());
+    for (place, listed) in chain.iter().enumerate() {
+        let mut before = chain.iter().take(place);
+        match before.find(|before| before.der == listed.der) {
+            Some(Listed { line, .. }) => {
+                let doubt = format!("this is the certificate of line {line} again: leave it out");
+                doubts.push(Fault::new(listed.line, doubt));
+            }
+            None => parsed.extend(listed.parsed().map(|certificate| (listed.line, certificate))),
         }
-        if own.subject_alternative_name().ok().flatten().is_none() {
-            let doubt = "the certificate names no host: it has no subject alternative name";
-            doubts.push(Fault::new(*line, doubt));
-        }
+    }
+    if let Some(own) = parsed.first() {
+        doubts.extend(inspect_own(own)?);
     }
     for (place, (line, lower)) in parsed.iter().enumerate() {
         let mut others = parsed.iter().enumerate().filter(|(other, _)| *other != place);
         let issuer = others.find(|(_, (_, upper))| is_issued_by(lower, upper));
+        if let Some((_, (line, upper))) = issuer
+            && !may_issue(upper)
+        {
+            let doubt = format!(
+                "clients refuse what {} has issued: it is no certificate authority (basicConstraints CA:TRUE, and \
+                 keyCertSign where there is a keyUsage)",
+                upper.subject()
+            );
+            doubts.push(Fault::new(*line, doubt));
+        }
         let name = lower.issuer();
         let doubt = match (issuer, parsed.get(place + 1)) {
             (_, Some((_, next))) if is_issued_by(lower, next) => continue,
@@ -118,6 +126,9 @@ pub(super) fn inspect(chain: &[Listed], now: SystemTime) -> Result<Inspected, Fa
                 format!(
                     "the chain is out of order: the issuer of this certificate must follow it, and begins in line {at}"
                 )
+            }
+            (None, Some(_)) if is_issued_by(lower, lower) => {
+                format!("{name} is a root, which issued itself: a chain ends with it, or before it")
             }
             (None, Some(_)) => format!("what follows is not the issuer of this certificate, {name}, which is missing"),
             // Roots are left out of chains: clients have them.
@@ -133,6 +144,43 @@ pub(super) fn inspect(chain: &[Listed], now: SystemTime) -> Result<Inspected, Fa
         endings: look_at_dates(&parsed, now, &mut doubts),
         doubts,
     })
+}
+
+/// What clients may object to in the server's own certificate.
+fn inspect_own((line, own): &Parsed<'_>) -> Result<Vec<Fault>, Fault> {
+    if own.version() != X509Version::V3 {
+        let wrong = format!(
+            "the certificate is X.509 version {}: TLS takes version 3, which is what issues with extensions \
+             (`openssl x509 -extfile`, with a subjectAltName)",
+            own.version().0 + 1
+        );
+        return Err(Fault::new(*line, wrong));
+    }
+    let mut doubts = Vec::new();
+    let names = own.subject_alternative_name().ok().flatten();
+    let is_dns = |name: &GeneralName<'_>| matches!(name, GeneralName::DNSName(_));
+    match names {
+        None => doubts.push("the certificate names no host: it has no subject alternative name"),
+        Some(names) if !names.value.general_names.iter().any(is_dns) => {
+            doubts.push("the certificate names no host: its subject alternative name has no DNS name");
+        }
+        Some(_) => {}
+    }
+    let uses = own.extended_key_usage().ok().flatten();
+    if uses.is_some_and(|uses| !uses.value.server_auth && !uses.value.any) {
+        doubts.push("the certificate is not one for servers: its extendedKeyUsage lacks serverAuth");
+    }
+    Ok(doubts.into_iter().map(|doubt| Fault::new(*line, doubt)).collect())
+}
+
+/// Whether clients take what it has issued; of a root they have their own opinion.
+fn may_issue(certificate: &X509Certificate<'_>) -> bool {
+    let is_authority = match certificate.basic_constraints() {
+        Ok(Some(constraints)) => constraints.value.ca,
+        _ => is_issued_by(certificate, certificate),
+    };
+    let uses = certificate.key_usage().ok().flatten();
+    is_authority && uses.is_none_or(|uses| uses.value.key_cert_sign())
 }
 
 /// Looks at the certificates that clients' certificates have to lead to.
@@ -161,8 +209,8 @@ pub(super) fn inspect_roots(roots: &[Listed], now: SystemTime) -> Inspected {
     }
 }
 
-fn look_at_dates(parsed: &[(usize, X509Certificate<'_>)], now: SystemTime, doubts: &mut Vec<Fault>) -> Vec<Ending> {
-    let look = |(line, certificate): &(usize, X509Certificate<'_>)| {
+fn look_at_dates(parsed: &[Parsed<'_>], now: SystemTime, doubts: &mut Vec<Fault>) -> Vec<Ending> {
+    let look = |(line, certificate): &Parsed<'_>| {
         let ending = Ending::of(certificate);
         doubts.extend(ending.stage(now).map(|stage| Fault::new(*line, ending.text(stage))));
         let begins = certificate.validity().not_before;

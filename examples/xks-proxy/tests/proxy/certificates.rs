@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use rcgen::{CertificateParams, IsCa, KeyUsagePurpose};
 
 use crate::support::{
     Authority, Connection, Http, Leaf, PREFIX, Server, Settings, Site, Target, check, client_config, run,
@@ -274,7 +275,14 @@ fn a_chain_that_leads_nowhere_is_a_warning() {
         (vec![&leaf, &intermediate, &other], Some("which is missing")),
         // One of the right name, and of another key.
         (vec![&leaf, &twin.pem()], Some("which is missing")),
-        (vec![&leaf, &leaf, &intermediate], Some("out of order")),
+        (
+            vec![&leaf, &leaf, &intermediate],
+            Some("this is the certificate of line 1 again"),
+        ),
+        (
+            vec![&leaf, &intermediate, &root, &other],
+            Some("is a root, which issued itself"),
+        ),
         (vec![&leaf, &intermediate], None),
         (vec![&leaf, &intermediate, &root], None),
     ] {
@@ -295,6 +303,55 @@ fn a_chain_that_leads_nowhere_is_a_warning() {
     let line = line_of(&(intermediate + &leaf), "-----BEGIN", 2);
     let said = format!("the private key is that of the certificate in line {line}, which must come first");
     assert!(printed.contains(&said), "{said}: {printed}");
+}
+
+/// What clients refuse in certificates that are whole and in their order is said.
+#[test]
+fn a_certificate_that_clients_refuse_is_a_warning() {
+    type Change = fn(&mut CertificateParams);
+    let root = Authority::root("Root of a test");
+    let no_change: Change = |_| {};
+    let changes: [(Change, Leaf<'_>, &str); 5] = [
+        (
+            |intermediate| intermediate.is_ca = IsCa::ExplicitNoCa,
+            Leaf::SERVER,
+            "clients refuse what CN=Intermediate has issued",
+        ),
+        (
+            |intermediate| intermediate.is_ca = IsCa::NoCa,
+            Leaf::SERVER,
+            "clients refuse what CN=Intermediate has issued",
+        ),
+        (
+            |intermediate| intermediate.key_usages = vec![KeyUsagePurpose::DigitalSignature],
+            Leaf::SERVER,
+            "clients refuse what CN=Intermediate has issued",
+        ),
+        (
+            no_change,
+            Leaf {
+                names: &["127.0.0.1"],
+                ..Leaf::SERVER
+            },
+            "its subject alternative name has no DNS name",
+        ),
+        (
+            no_change,
+            Leaf {
+                is_for_clients: true,
+                ..Leaf::SERVER
+            },
+            "its extendedKeyUsage lacks serverAuth",
+        ),
+    ];
+    for (change, leaf, said) in changes {
+        let intermediate = root.intermediate_with("Intermediate", change);
+        let own = intermediate.issue(&leaf);
+        let (code, printed) = check(&with_chain(&(own.pem() + &intermediate.pem()), &own.key_pem()));
+        assert_eq!(code, Some(0), "{printed}");
+        let warnings: Vec<_> = printed.lines().filter(|line| line.contains(": warning: ")).collect();
+        assert!(matches!(&*warnings, [only] if only.contains(said)), "{said}: {printed}");
+    }
 }
 
 /// A self-signed certificate is its own issuer, and has nothing to be warned of.

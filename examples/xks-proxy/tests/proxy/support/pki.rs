@@ -21,7 +21,14 @@ impl Authority {
     }
 
     pub(crate) fn intermediate(&self, name: &str) -> Self {
-        Self(CertifiedIssuer::signed_by(Self::parameters(name), KeyPair::generate().unwrap(), &self.0).unwrap())
+        self.intermediate_with(name, |_| {})
+    }
+
+    /// One whose certificate says something else.
+    pub(crate) fn intermediate_with(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let mut parameters = Self::parameters(name);
+        change(&mut parameters);
+        Self(CertifiedIssuer::signed_by(parameters, KeyPair::generate().unwrap(), &self.0).unwrap())
     }
 
     fn parameters(name: &str) -> CertificateParams {
@@ -54,6 +61,8 @@ pub(crate) struct Leaf<'a> {
     pub(crate) names: &'a [&'a str],
     pub(crate) is_rsa: bool,
     pub(crate) is_expired: bool,
+    /// Not for servers too.
+    pub(crate) is_for_clients: bool,
     /// For how long from now on; by default for centuries.
     pub(crate) valid_for: Option<Duration>,
 }
@@ -65,6 +74,7 @@ impl Leaf<'_> {
         names: &["localhost", "127.0.0.1"],
         is_rsa: false,
         is_expired: false,
+        is_for_clients: false,
         valid_for: None,
     };
 
@@ -93,6 +103,9 @@ impl Leaf<'_> {
             parameters.distinguished_name.push(DnType::CommonName, name);
         }
         parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        if self.is_for_clients {
+            parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        }
         if self.is_expired {
             parameters.not_after = date_time_ymd(2020, 2, 2);
         }

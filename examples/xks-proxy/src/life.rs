@@ -158,11 +158,14 @@ async fn live(
             return;
         }
         // Nobody waits for a reader who does not read.
-        thread::spawn(move || {
+        let printing = thread::Builder::new().spawn(move || {
             if let Err(error) = print(&text).and_then(|()| print(end)) {
                 tracing::warn!("{}", with_causes(&*error));
             }
         });
+        if let Err(error) = printing {
+            tracing::warn!("ready, and no thread can be started to print the summary: {error}");
+        }
     };
     let served = server.run(&app, &health, &mut stop, ready).await;
     *backends = Some(app.backends());

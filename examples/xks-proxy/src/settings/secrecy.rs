@@ -13,6 +13,7 @@ const ENDINGS: [&str; 12] = [
 /// of a key in Base64 or hexadecimal digits; or is a PEM file.
 pub(super) fn looks_secret(text: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+    let text = text.trim();
     text.contains("-----BEGIN") || ((40..=128).contains(&text.len()) && text.bytes().all(legal))
 }
 

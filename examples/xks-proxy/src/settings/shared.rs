@@ -148,10 +148,16 @@ pub(super) fn module(
 
 /// What the names of log files begin with.
 pub(super) fn check_file_prefix(source: &Source<'_>, prefix: Option<&Item<String>>) {
+    // A file's name has 255 bytes at most, and a date follows.
+    let is_one = |prefix: &str| {
+        !matches!(prefix, "" | "." | "..")
+            && prefix.len() <= 200
+            && !prefix.contains(|c: char| c == '/' || c.is_control())
+    };
     if let Some(prefix) = prefix
-        && (prefix.value.is_empty() || prefix.value.contains(['/', '\0']))
+        && !is_one(&prefix.value)
     {
-        let wrong = "the prefix is the beginning of a file's name, without a slash";
+        let wrong = "the prefix is the beginning of a file's name: up to 200 bytes, without a slash";
         source.error(prefix.span.clone(), wrong);
     }
 }

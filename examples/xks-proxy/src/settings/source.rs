@@ -3,7 +3,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
     fmt::{self, Display},
     fs::{self, File},
     io::{self, Read as _},
@@ -28,7 +28,7 @@ const MOST_BYTES: u64 = 4 * 1024 * 1024;
 pub(super) const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Severity {
     /// It cannot be served like that.
     Error,
@@ -37,7 +37,7 @@ pub(crate) enum Severity {
 }
 
 /// One thing that is wrong with a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Problem {
     pub(crate) severity: Severity,
     file: PathBuf,
@@ -59,6 +59,8 @@ impl Display for Problem {
 pub(crate) struct Source<'i> {
     path: &'i Path,
     text: &'i str,
+    /// Where each of its lines ends.
+    line_ends: Vec<usize>,
     problems: RefCell<Vec<Problem>>,
     files: RefCell<BTreeSet<PathBuf>>,
     has_errors: Cell<bool>,
@@ -78,6 +80,7 @@ impl<'i> Source<'i> {
         Self {
             path,
             text,
+            line_ends: text.match_indices('\n').map(|(at, _)| at).collect(),
             problems: RefCell::default(),
             files: RefCell::new(BTreeSet::from([path.to_owned()])),
             has_errors: Cell::new(false),
@@ -133,16 +136,12 @@ impl<'i> Source<'i> {
             line: self.line(span.start),
             text,
         };
-        let mut problems = self.problems.borrow_mut();
-        if !problems.contains(&problem) {
-            problems.push(problem);
-        }
+        self.problems.borrow_mut().push(problem);
     }
 
     /// The line of an offset, from 1.
     fn line(&self, offset: usize) -> usize {
-        let before = self.text.as_bytes().get(..offset).unwrap_or_default();
-        1 + before.iter().filter(|byte| **byte == b'\n').count()
+        1 + self.line_ends.partition_point(|end| *end < offset)
     }
 
     pub(crate) fn has_errors(&self) -> bool {
@@ -228,6 +227,8 @@ impl<'i> Source<'i> {
     pub(crate) fn finish(self) -> Findings {
         let mut problems = self.problems.into_inner();
         problems.sort_by_key(|problem| problem.line);
+        let mut said = HashSet::new();
+        problems.retain(|problem| said.insert(problem.clone()));
         Findings {
             problems,
             files: self.files.into_inner(),

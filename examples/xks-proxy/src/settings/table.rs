@@ -205,7 +205,10 @@ impl<'s, 'i> Table<'s, 'i> {
                 None
             }
         };
-        Some(texts.into_iter().filter_map(parse).collect())
+        let is_empty = texts.is_empty();
+        let parsed: Vec<_> = texts.into_iter().filter_map(parse).collect();
+        // One of which nothing is left is not an empty one.
+        (is_empty || !parsed.is_empty()).then_some(parsed)
     }
 
     pub(crate) fn table(&mut self, key: &'static str) -> Option<Self> {
@@ -243,7 +246,7 @@ impl<'s, 'i> Table<'s, 'i> {
                 Some(value) => texts.push((name.get_ref().to_string(), Item { value, span })),
                 None => self
                     .source
-                    .error(span, format!("`{}` takes a text in quotes", name.get_ref())),
+                    .error(span, format!("{} takes a text in quotes", shown_key(name.get_ref()))),
             }
         }
         texts

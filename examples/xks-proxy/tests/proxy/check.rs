@@ -282,3 +282,66 @@ fn a_variable_of_two_values_is_a_doubt() {
     assert_eq!(check("ours"), "0 errors, 0 warnings\n");
     assert!(check("another").contains(": warning: the environment has another OF_A_MODULE"));
 }
+
+/// A list with something wrong in it is not said to be empty, too.
+#[test]
+fn one_mistake_in_a_list_is_said_once() {
+    let store = |keys: &str, more: &str| key_store(PREFIX, keys, &[usual_credential()]) + more;
+    let all = store("all_keys = true", "");
+    let regions = all.lines().find(|line| line.starts_with("regions = ")).unwrap();
+    let rule = "[[key_stores.rules]]\nallow = \"all\"\n";
+    for (stores, said) in [
+        (store("keys = [\"a/b\"]", ""), "`keys`: \"a/b\": "),
+        (store("keys = \"usable\"", ""), "`keys` takes a list"),
+        (
+            all.replace(regions, "regions = \"eu-central-1\""),
+            "`regions` takes a list",
+        ),
+        (
+            store("all_keys = true", &format!("{rule}accounts = [1]\n")),
+            "`accounts` takes a list",
+        ),
+        (
+            store("all_keys = true", &format!("{rule}operations = \"Encrypt\"\n")),
+            "`operations` takes a list",
+        ),
+    ] {
+        let (code, printed) = check(&Settings::new().server("").key_stores(&stores));
+        assert_eq!(code, Some(78), "{printed}");
+        assert!(
+            printed.contains(said) && printed.ends_with("1 error, 0 warnings\n"),
+            "{said}: {printed}"
+        );
+    }
+}
+
+/// A large file of another kind, given by mistake, is refused in a time that grows with it, and not with its square.
+#[test]
+fn a_file_of_many_mistakes_is_read_in_time() {
+    let text: String = (0..50_000)
+        .map(|number| format!("line_{number} = {number}\n"))
+        .collect();
+    let settings = Settings::new();
+    fs::write(settings.path(), text).unwrap();
+    let (code, printed, _) = ended(program().arg("check").arg(settings.path())); // within a minute
+    assert_eq!(code, Some(78));
+    let last = ":50000: error: unknown key `line_49999`";
+    assert!(printed.contains(last), "{}", printed.lines().last().unwrap());
+}
+
+/// A log file's name can be none that the system refuses, or that is a folder's.
+#[test]
+fn a_prefix_of_log_files_can_be_a_name() {
+    let with = |prefix: &str| {
+        let file = format!("[log.file]\ndirectory = \"logs\"\nrotation = \"never\"\nprefix = {prefix:?}\n");
+        check(&Settings::new().server("").tables(&file))
+    };
+    for prefix in ["", ".", "..", "a/b", "a\nb", &"x".repeat(240)] {
+        let (code, printed) = with(prefix);
+        assert!(
+            code == Some(78) && printed.contains("the prefix is the beginning of"),
+            "{prefix:?}: {printed}"
+        );
+    }
+    assert_eq!(with("...").0, Some(0));
+}

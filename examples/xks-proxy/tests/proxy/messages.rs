@@ -232,6 +232,8 @@ fn a_secret_in_the_wrong_place_is_not_repeated() {
         (new().tables(&tls("private_key = -----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMG\nTheLastLine2OfAKey==\n-----END PRIVATE KEY-----")), "TheLastLine2OfAKey"),
         (new().tables(&tls("private_key = \'\'\'-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMG\nTheLastLine2OfAKey==\n-----END PRIVATE KEY-----")), "TheLastLine2OfAKey"),
         (new().tables(&tls("private_key =\nTheLastLine2OfAKey=\n")), "TheLastLine2OfAKey"),
+        (new().tables(&format!("[environment]\n{SECRET_ACCESS_KEY} = 1")), SECRET_ACCESS_KEY),
+        (new().tables(&format!("[log]\nlevel = \"\"\"\n{SECRET_ACCESS_KEY}\n\"\"\"")), SECRET_ACCESS_KEY),
         (new().tables(&format!("[log]\n{SECRET_ACCESS_KEY} = 1\n{SECRET_ACCESS_KEY} = 2")), SECRET_ACCESS_KEY),
         (new().backends(&token("pin_file = \"/1357-9\"")), "1357-9"),
         (new().key_stores(&key_store(PREFIX, &format!("all_keys = true\nbackend = {SECRET_ACCESS_KEY:?}"), &[usual_credential()])), SECRET_ACCESS_KEY),

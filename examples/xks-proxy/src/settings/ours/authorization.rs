@@ -64,9 +64,8 @@ fn rule(mut table: Table<'_, '_>, scope: &Scope<'_>) -> Option<Rule> {
         ("keys", Rule::key),
     ];
     for (key, condition) in conditions {
-        let is_there = table.has(key);
-        let patterns = table.texts(key).unwrap_or_default();
-        if is_there && patterns.is_empty() {
+        let Some(patterns) = table.texts(key) else { continue };
+        if patterns.is_empty() {
             // A list that happens to be empty must not become no condition at all.
             table.error(format!("`{key}` is empty: leave it out, or name a pattern"));
             rule = None;
@@ -83,13 +82,12 @@ fn rule(mut table: Table<'_, '_>, scope: &Scope<'_>) -> Option<Rule> {
             rule = rule.map(|rule| condition(rule, &pattern.value));
         }
     }
-    let is_there = table.has("operations");
-    let operations = table.texts("operations").unwrap_or_default();
-    if is_there && operations.is_empty() {
+    let operations = table.texts("operations");
+    if operations.as_ref().is_some_and(Vec::is_empty) {
         table.error("`operations` is empty: leave it out, or name an operation");
         rule = None;
     }
-    for operation in operations {
+    for operation in operations.into_iter().flatten() {
         let all = [
             KeyOperation::GetKeyMetadata,
             KeyOperation::Encrypt,

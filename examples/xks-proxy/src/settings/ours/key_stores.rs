@@ -49,11 +49,11 @@ fn key_store(mut table: Table<'_, '_>, backends: &Backends, unique: &mut Unique)
     let prefix = table.parsed::<UriPathPrefix>("uri_path_prefix");
     let prefix = table.needed("uri_path_prefix", prefix);
     let regions = table.texts("regions");
-    let regions = table.needed("regions", regions).unwrap_or_default();
-    regions.iter().for_each(|region| check_region(source, region));
-    if regions.is_empty() && table.is_present("regions") {
+    if regions.as_ref().is_some_and(Vec::is_empty) {
         table.error("name at least one AWS Region whose KMS may call");
     }
+    let regions = table.needed("regions", regions).unwrap_or_default();
+    regions.iter().for_each(|region| check_region(source, region));
     let backend = backend_of(&mut table, backends);
     let keys = table.parsed_list::<KeyId>("keys");
     let all_keys = table.flag("all_keys").unwrap_or(false);

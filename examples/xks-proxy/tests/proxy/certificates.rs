@@ -1,14 +1,17 @@
 //! Files of certificates and keys, as people and their tools write them: what is in one is used whole, or
 //! said to be unusable, with its line.
 
-use std::process::Command;
-use std::time::Duration;
+use std::{
+    process::Command,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use rcgen::{CertificateParams, IsCa, KeyUsagePurpose};
 
 use crate::support::{
-    Authority, Connection, Http, Leaf, PREFIX, Server, Settings, Site, Target, check, client_config, run,
+    Authority, Clock, Connection, Http, Leaf, PREFIX, Server, Settings, Site, Target, check, client_config, program,
+    run,
 };
 
 /// Of a file with two certificates: what to make of it.
@@ -433,6 +436,34 @@ fn a_certificate_that_comes_near_its_end_is_said_while_it_is_served() {
     let log = server.process.log.wait_for("ends within 7 days");
     let said = log.lines().find(|line| line.contains("ends within 7 days")).unwrap();
     assert!(said.contains("WARN") && said.contains("renew it"), "{log}");
+}
+
+/// A server that runs for months, by a clock that is set ahead: each stage is named, and every day again.
+#[test]
+fn a_certificate_near_its_end_is_named_every_day() {
+    const DAY: i64 = 24 * 60 * 60;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let in_days = |days: i64| i64::try_from(now.as_secs()).unwrap() + days * DAY + 60;
+    let leaf = Leaf {
+        valid_for: Some(Duration::from_secs(40 * 24 * 60 * 60)),
+        ..Leaf::SERVER
+    };
+    let clock = Clock::new(in_days(0));
+    let settings = Site::new(&leaf).settings();
+    let mut command = program();
+    clock.rule(&mut command);
+    let server = Server::start_by(command.arg("--config").arg(settings.write()));
+    let log = &server.process.log;
+    assert_eq!(log.count("ends within"), 0, "{}", log.text());
+    for (days, said, times) in [
+        (20, "ends within 30 days", 1),
+        (21, "ends within 30 days", 2),
+        (34, "ends within 7 days", 1),
+        (41, "has expired", 1),
+    ] {
+        clock.set(in_days(days));
+        assert!(log.holds(said, times), "{days}: {}", log.text());
+    }
 }
 
 /// The roots of clients are read whole too: a client of the second one is let in, however the file was

@@ -34,7 +34,10 @@ pub(crate) fn serve_health(listener: Listener, health: Arc<Health>) {
 
 /// Serves metrics, and nothing else, for as long as the runtime lives.
 pub(crate) fn serve_metrics(listener: Listener, metrics: Arc<Metrics>) {
-    serve(listener, move |request| metrics_answer(&metrics, request));
+    serve(listener, move |request| match request.uri().path() {
+        "/metrics" => health::to_get(request, || metrics_answer(&metrics, request)),
+        _ => health::not_found(),
+    });
 }
 
 fn serve(listener: Listener, answer: impl Fn(&Request<Incoming>) -> Response<Full<Bytes>> + Send + Sync + 'static) {
@@ -60,9 +63,6 @@ fn serve(listener: Listener, answer: impl Fn(&Request<Incoming>) -> Response<Ful
 }
 
 fn metrics_answer<B>(metrics: &Metrics, request: &Request<B>) -> Response<Full<Bytes>> {
-    if request.uri().path() != "/metrics" {
-        return health::not_found();
-    }
     let format = Format::wanted(request.headers());
     let mut response = health::plain(StatusCode::OK, "");
     *response.body_mut() = Full::from(metrics.text(format));

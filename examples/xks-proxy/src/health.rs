@@ -57,20 +57,13 @@ impl Health {
     /// Returns the answer, if the path is one of health.
     pub(crate) fn answer<B>(&self, request: &Request<B>) -> Option<Response<Full<Bytes>>> {
         let path = request.uri().path();
-        let response = if path == self.settings.readiness_path {
-            self.readiness()
+        if path == self.settings.readiness_path {
+            Some(to_get(request, || self.readiness()))
         } else if path == self.settings.liveness_path {
-            self.liveness()
+            Some(to_get(request, || self.liveness()))
         } else {
-            return None;
-        };
-        if is_check(request.method()) {
-            return Some(response);
+            None
         }
-        let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "use GET\n");
-        let allowed = HeaderValue::from_static("GET, HEAD");
-        response.headers_mut().insert(header::ALLOW, allowed);
-        Some(response)
     }
 
     /// Returns the answer on the API's own port, if the request is none of the API: the paths of health are there unless
@@ -201,6 +194,17 @@ impl Health {
 
 fn is_check(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
+}
+
+/// Returns the answer to GET and HEAD, and 405 to every other method.
+pub(crate) fn to_get<B>(request: &Request<B>, answer: impl FnOnce() -> Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+    if is_check(request.method()) {
+        return answer();
+    }
+    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "use GET\n");
+    let allowed = HeaderValue::from_static("GET, HEAD");
+    response.headers_mut().insert(header::ALLOW, allowed);
+    response
 }
 
 /// At every path that a listener does not serve.

@@ -75,6 +75,13 @@ struct ResultLabels {
     result: &'static str,
 }
 
+impl ResultLabels {
+    const fn of(is_success: bool) -> Self {
+        let result = if is_success { "success" } else { "failure" };
+        Self { result }
+    }
+}
+
 impl Metrics {
     /// `lost_lines` counts lines of the log that could not be written.
     pub(crate) fn new(lost_lines: Arc<dyn Fn() -> u64 + Send + Sync>) -> Self {
@@ -94,6 +101,10 @@ impl Metrics {
             app: Arc::clone(&app),
             registry: Registry::default(),
         };
+        // An alert on a rise does not see the first of what begins to be there with 1.
+        for is_success in [true, false] {
+            drop(metrics.reloads.get_or_create(&ResultLabels::of(is_success)));
+        }
         registry.register("requests", "Requests, by their end", metrics.requests.clone());
         registry.register_with_unit(
             "request_duration",
@@ -167,8 +178,7 @@ impl Metrics {
     }
 
     pub(crate) fn count_reload(&self, is_success: bool) {
-        let result = if is_success { "success" } else { "failure" };
-        self.reloads.get_or_create(&ResultLabels { result }).inc();
+        self.reloads.get_or_create(&ResultLabels::of(is_success)).inc();
     }
 
     pub(crate) fn text(&self, format: Format) -> String {

@@ -143,6 +143,14 @@ fn the_state_of_things_is_told() {
     assert_eq!(metrics.sum("xks_tls_handshake_failures_total", &[]), 0.0);
     assert!(metrics.has("xks_connections", &[]));
 
+    for result in ["success", "failure"] {
+        let of_result = [("result", result)];
+        assert!(
+            metrics.has("xks_reloads_total", &of_result),
+            "{result}: before the first"
+        );
+        assert_eq!(metrics.value("xks_reloads_total", &of_result), 0.0, "{result}");
+    }
     let reloads = |server: &Server| server.metrics().sum("xks_reloads_total", &[]);
     let before = reloads(&server);
     server.reload();

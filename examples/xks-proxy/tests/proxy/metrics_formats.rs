@@ -47,6 +47,20 @@ fn scrape(server: &Server, headers: &[&str]) -> (String, String) {
     (kinds.next().expect(head).trim().to_owned(), text.to_owned())
 }
 
+/// Metrics are read, as health is.
+#[test]
+fn metrics_and_health_are_read_alone() {
+    let server = Server::start(&Settings::new().metrics().health());
+    for url in [server.fact("metrics").unwrap(), server.health_url()] {
+        for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
+            let (status, answer) = fetch(url, &["-D", "-", "-X", method]);
+            assert_eq!(status, 405, "{method} {url}");
+            assert!(answer.contains("allow: GET, HEAD\r\n"), "{method} {url}: {answer}");
+        }
+        assert_eq!(fetch(url, &["-I"]).0, 200, "{url}");
+    }
+}
+
 /// RFC 9110, section 12.5.1; what Prometheus 2 and 3 send is among it.
 #[test]
 fn accept_decides_over_the_format() {

@@ -42,6 +42,8 @@ pub enum UnreadableBody {
     Incomplete,
     /// The client did not send it in time.
     TooSlow,
+    /// Requests whose bodies are not there yet take all the memory that the server has for them.
+    NoMemory,
 }
 
 impl<'a> Request<'a> {
@@ -123,6 +125,8 @@ impl<'a> Request<'a> {
             }
             UnreadableBody::Incomplete => Error::validation("the request body is incomplete"),
             UnreadableBody::TooSlow => Error::validation("the request body did not arrive in time"),
+            UnreadableBody::NoMemory => Error::from(ErrorName::Throttling)
+                .because("unfinished requests of all clients take all the memory for them"),
         })
     }
 }

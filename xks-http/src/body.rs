@@ -13,6 +13,8 @@ use http_body::{Body, Frame, SizeHint};
 use xks_core::UnreadableBody;
 use zeroize::{Zeroize as _, Zeroizing};
 
+use crate::memory::Share;
+
 /// How much of a body that is too large is still taken in, and thrown away. A client that is still sending when the
 /// answer comes may never see the answer; one that sends more than this is not worth it.
 const DRAIN_LIMIT: u64 = 16 * 1024 * 1024;
@@ -25,6 +27,7 @@ pub(crate) enum RequestBody {
 }
 
 /// Why there is no body, and whether the connection still holds some of it.
+#[derive(Clone, Copy)]
 pub(crate) struct Unreadable {
     pub(crate) why: UnreadableBody,
     pub(crate) is_left_on_connection: bool,
@@ -32,8 +35,13 @@ pub(crate) struct Unreadable {
 
 impl RequestBody {
     /// Reads a body of up to `limit` bytes. `waits_for_consent`: the client sends nothing before it is asked to
-    /// (`Expect: 100-continue`).
-    pub(crate) async fn read<B: Body>(body: B, limit: usize, waits_for_consent: bool) -> Result<Self, Unreadable> {
+    /// (`Expect: 100-continue`). While it waits for more, `share` holds what the request takes.
+    pub(crate) async fn read<B: Body>(
+        body: B,
+        limit: usize,
+        waits_for_consent: bool,
+        mut share: Share<'_>,
+    ) -> Result<Self, Unreadable> {
         let mut body = pin!(body);
         let too_large = |is_left_on_connection| Unreadable {
             why: UnreadableBody::TooLarge { limit },
@@ -45,11 +53,11 @@ impl RequestBody {
         }
 
         let mut pieces = Pieces::default();
-        while let Some(data) = next_data(body.as_mut()).await? {
+        while let Some(data) = next_data(body.as_mut(), || share.hold(pieces.settle())).await? {
             if pieces.len() + data.remaining() > limit {
                 let read = as_u64(pieces.len() + data.remaining());
                 drop((pieces, data));
-                return Err(too_large(!drain(body, read).await?));
+                return Err(too_large(!drain(body, read, share).await?));
             }
             pieces.add(data, announced);
         }
@@ -93,18 +101,18 @@ impl Pieces {
             self.first = data.copy_to_bytes(data.remaining());
             return;
         }
-        if self.joined.is_empty() {
-            let first = std::mem::take(&mut self.first);
-            let room = usize::try_from(announced)
-                .unwrap_or(0)
-                .max(first.len() + data.remaining());
-            self.joined.reserve_exact(room);
-            self.joined.extend_from_slice(&first);
-            wipe(first);
-        }
-        if self.joined.capacity() - self.joined.len() < data.remaining() {
-            // Grown by hand, so that the old buffer is wiped.
-            let mut grown = Zeroizing::new(Vec::with_capacity((self.joined.len() + data.remaining()) * 2));
+        self.settle();
+        let length = self.joined.len() + data.remaining();
+        if self.joined.capacity() < length {
+            // No further than to twice of what has come: an announcement costs nothing. Grown by hand, so
+            // that the old buffer is wiped.
+            let announced = usize::try_from(announced).unwrap_or(0);
+            let room = if announced < length {
+                length * 2
+            } else {
+                announced.min(length * 2)
+            };
+            let mut grown = Zeroizing::new(Vec::with_capacity(room));
             grown.extend_from_slice(&self.joined);
             self.joined = grown;
         }
@@ -116,6 +124,18 @@ impl Pieces {
         }
     }
 
+    /// Leaves the server's buffer, of which a piece may keep far more than its own length; returns the memory
+    /// taken.
+    fn settle(&mut self) -> usize {
+        if !self.first.is_empty() {
+            let first = std::mem::take(&mut self.first);
+            self.joined.reserve_exact(first.len());
+            self.joined.extend_from_slice(&first);
+            wipe(first);
+        }
+        self.joined.capacity()
+    }
+
     fn finish(self) -> RequestBody {
         if self.joined.is_empty() {
             RequestBody::Whole(self.first)
@@ -125,11 +145,22 @@ impl Pieces {
     }
 }
 
-/// The next piece that holds anything; trailers are passed over.
-async fn next_data<B: Body>(mut body: Pin<&mut B>) -> Result<Option<B::Data>, Unreadable> {
+/// The next piece that holds anything; trailers are passed over. It is waited for as long as there is memory
+/// for it.
+async fn next_data<B: Body>(
+    mut body: Pin<&mut B>,
+    mut may_wait: impl FnMut() -> bool,
+) -> Result<Option<B::Data>, Unreadable> {
+    let no_memory = Unreadable {
+        why: UnreadableBody::NoMemory,
+        is_left_on_connection: true,
+    };
     loop {
-        let frame = std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await;
-        match frame.transpose() {
+        let frame = std::future::poll_fn(|context| match body.as_mut().poll_frame(context) {
+            Poll::Pending if !may_wait() => Poll::Ready(Err(no_memory)),
+            poll => poll.map(Ok),
+        });
+        match frame.await?.transpose() {
             Ok(None) => return Ok(None),
             Ok(Some(frame)) => match frame.into_data() {
                 Ok(data) if data.has_remaining() => return Ok(Some(data)),
@@ -146,9 +177,9 @@ async fn next_data<B: Body>(mut body: Pin<&mut B>) -> Result<Option<B::Data>, Un
 }
 
 /// Takes in the rest, and says whether that was all of it.
-async fn drain<B: Body>(mut body: Pin<&mut B>, mut read: u64) -> Result<bool, Unreadable> {
+async fn drain<B: Body>(mut body: Pin<&mut B>, mut read: u64, mut share: Share<'_>) -> Result<bool, Unreadable> {
     while read <= DRAIN_LIMIT {
-        match next_data(body.as_mut()).await? {
+        match next_data(body.as_mut(), || share.hold(0)).await? {
             Some(data) => read += as_u64(data.remaining()),
             None => return Ok(true),
         }
@@ -204,6 +235,7 @@ impl fmt::Debug for ResponseBody {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::Memory;
     use std::collections::VecDeque;
 
     /// A body in pieces, with or without an announced length.
@@ -236,7 +268,8 @@ mod tests {
     }
 
     async fn read(body: InPieces, limit: usize, waits: bool) -> Result<Vec<u8>, (UnreadableBody, bool)> {
-        match RequestBody::read(body, limit, waits).await {
+        let (memory, (parts, ())) = (Memory::new(0), http::Request::new(()).into_parts());
+        match RequestBody::read(body, limit, waits, memory.share(&parts)).await {
             Ok(body) => Ok(body.to_vec()),
             Err(unreadable) => Err((unreadable.why, unreadable.is_left_on_connection)),
         }

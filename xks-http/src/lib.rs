@@ -88,6 +88,7 @@
 
 mod body;
 mod convert;
+mod memory;
 mod service;
 
 pub use self::{body::ResponseBody, service::XksService};

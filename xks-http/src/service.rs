@@ -17,6 +17,7 @@ use crate::{
     ResponseBody,
     body::{RequestBody, Unreadable},
     convert,
+    memory::Memory,
 };
 
 /// A [`Proxy`] as a service. Cheap to clone; all clones serve the same proxy.
@@ -24,6 +25,7 @@ use crate::{
 pub struct XksService {
     proxy: Arc<Proxy>,
     max_body_bytes: usize,
+    memory: Arc<Memory>,
     #[cfg(feature = "timeout")]
     budget: Option<std::time::Duration>,
 }
@@ -33,24 +35,40 @@ impl XksService {
     /// one that is merely too large for the key store is told so precisely.
     pub const DEFAULT_MAX_BODY_BYTES: usize = 256 * 1024;
 
+    /// 32 MiB: room for thousands of requests that arrive in parts.
+    pub const DEFAULT_MAX_UNFINISHED_BYTES: usize = 32 * 1024 * 1024;
+
     /// Serves `proxy`, an `Arc` of one or a proxy itself.
     #[must_use]
     pub fn new(proxy: impl Into<Arc<Proxy>>) -> Self {
         Self {
             proxy: proxy.into(),
             max_body_bytes: Self::DEFAULT_MAX_BODY_BYTES,
+            memory: Arc::new(Memory::new(Self::DEFAULT_MAX_UNFINISHED_BYTES)),
             #[cfg(feature = "timeout")]
             budget: None,
         }
     }
 
     /// The largest request body to read, in bytes; by default
-    /// [`DEFAULT_MAX_BODY_BYTES`](Self::DEFAULT_MAX_BODY_BYTES). A larger one is answered `ValidationException`. This
-    /// much memory may be held for each request that is not authenticated yet. Larger [`Limits`](xks_core::Limits) than
-    /// the specification's need room here, a third more than their bytes for Base64.
+    /// [`DEFAULT_MAX_BODY_BYTES`](Self::DEFAULT_MAX_BODY_BYTES). A larger one is answered
+    /// `ValidationException`. This much memory may be held for each request that is not authenticated yet,
+    /// and [`max_unfinished_bytes`](Self::max_unfinished_bytes) for all of them. Larger
+    /// [`Limits`](xks_core::Limits) than the specification's need room here, a third more than their bytes
+    /// for Base64.
     #[must_use]
     pub const fn max_body_bytes(mut self, bytes: usize) -> Self {
         self.max_body_bytes = bytes;
+        self
+    }
+
+    /// Bounds the memory of all requests that wait for the rest of their body, in bytes; by default
+    /// [`DEFAULT_MAX_UNFINISHED_BYTES`](Self::DEFAULT_MAX_UNFINISHED_BYTES). Head and body count. A request
+    /// that would need more while it waits is answered `ThrottlingException`; one that arrives in one piece
+    /// waits for nothing. The clones of a service share the bound.
+    #[must_use]
+    pub fn max_unfinished_bytes(mut self, bytes: usize) -> Self {
+        self.memory = Arc::new(Memory::new(bytes));
         self
     }
 
@@ -77,7 +95,8 @@ impl XksService {
     pub async fn handle<B: Body>(&self, request: http::Request<B>) -> http::Response<ResponseBody> {
         let received = Instant::now();
         let (parts, body) = request.into_parts();
-        let body = RequestBody::read(body, self.max_body_bytes, waits_for_consent(&parts));
+        let share = self.memory.share(&parts);
+        let body = RequestBody::read(body, self.max_body_bytes, waits_for_consent(&parts), share);
         let reading = Reading {
             service: self,
             parts: &parts,

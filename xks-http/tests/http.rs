@@ -262,6 +262,54 @@ async fn a_target_in_absolute_form_names_no_host() {
     assert_eq!(call("signed.example.com", None).await, 200);
 }
 
+/// Requests that wait for their bodies are bounded over all clients; what comes whole is served all the same.
+#[tokio::test]
+async fn unfinished_bodies_share_a_bound() {
+    let backend = SoftBackend::new().with_key("key-1".parse().unwrap(), SoftKey::generate().unwrap());
+    let (service, outcomes) = service_over(Arc::new(backend));
+    let address = serve(service.max_unfinished_bytes(22_000)).await;
+    let begin = async || {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let head = format!(
+            "POST {} HTTP/1.1\r\nhost: x\r\ncontent-length: 9000\r\n\r\n",
+            path("health")
+        );
+        stream.write_all((head + &"x".repeat(8000)).as_bytes()).await.unwrap();
+        stream
+    };
+    let (first, second) = (begin().await, begin().await);
+    let mut answer = vec![0; 1000];
+    // Whichever came last.
+    let length = tokio::select! {
+        _ = first.readable() => first.try_read(&mut answer),
+        _ = second.readable() => second.try_read(&mut answer),
+    };
+    answer.truncate(length.unwrap());
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 429") && answer.contains("ThrottlingException"),
+        "{answer}"
+    );
+    assert!(
+        answer.contains("connection: close"),
+        "the rest of the body is not waited for: {answer}"
+    );
+    assert!(outcomes.take()[0].contains("unfinished requests"));
+
+    let whole = |version| signed(version, &address.to_string(), &path("health"), health_body().as_bytes());
+    for version in [Version::HTTP_11, Version::HTTP_2] {
+        let mut connection = Connection::open(address, version).await;
+        assert_eq!(connection.send(whole(version)).await.0, 200);
+    }
+    // Those that have gone leave room for others.
+    drop((first, second));
+    let mut next = begin().await;
+    next.write_all("x".repeat(1000).as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    next.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 401");
+}
+
 /// TRN-4: every other method is told which one to use.
 #[tokio::test]
 async fn other_methods_are_not_allowed() {

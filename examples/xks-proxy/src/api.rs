@@ -17,7 +17,7 @@ use xks_http::{ResponseBody, XksService};
 
 use crate::{
     app::App,
-    connection::{Http, Protocol},
+    connection::{Http, Malformed, Protocol},
     health::Health,
     listener::Place,
     metrics::Metrics,
@@ -38,18 +38,31 @@ impl Api {
     /// Serves one connection, which does not block, in the runtime that this is called in.
     pub(crate) async fn serve(self: Arc<Self>, stream: net::TcpStream, _place: Place) {
         let _open = Open::new(&self.app.metrics);
-        let stream = match TcpStream::from_std(stream) {
+        let stream = stream
+            .peer_addr()
+            .and_then(|client| Ok((TcpStream::from_std(stream)?, client)));
+        let (stream, client) = match stream {
             Ok(stream) => stream,
             Err(error) => return tracing::debug!("a connection was lost: {error}"),
         };
         // In boxes, so that no connection holds the room for one of another kind.
-        match self.app.tls.load_full() {
+        let malformed = match self.app.tls.load_full() {
             None => Box::pin(self.serve_http(stream, None)).await,
             Some(tls) => Box::pin(self.serve_https(stream, Arc::clone(&tls.config))).await,
+        };
+        if let Some(malformed) = malformed {
+            self.app.metrics.count_malformed();
+            tracing::warn!(
+                target: "xks::audit",
+                status = malformed.status.as_u16(),
+                reason = malformed.reason,
+                client = %client,
+                "not a request of HTTP"
+            );
         }
     }
 
-    async fn serve_https(self: &Arc<Self>, stream: TcpStream, config: Arc<ServerConfig>) {
+    async fn serve_https(self: &Arc<Self>, stream: TcpStream, config: Arc<ServerConfig>) -> Option<Malformed> {
         let handshake = TlsAcceptor::from(config).accept(stream);
         let stream = tokio::select! {
             stream = handshake => stream,
@@ -61,9 +74,12 @@ impl Api {
                     Some(b"h2") => Protocol::Http2,
                     _ => Protocol::Http1,
                 };
-                self.serve_http(Box::new(stream), Some(protocol)).await;
+                self.serve_http(Box::new(stream), Some(protocol)).await
             }
-            Err(error) => self.handshake_failed(tls::reason_of(&error), &error),
+            Err(error) => {
+                self.handshake_failed(tls::reason_of(&error), &error);
+                None
+            }
         }
     }
 
@@ -79,13 +95,13 @@ impl Api {
         }
     }
 
-    async fn serve_http<S>(self: &Arc<Self>, stream: S, protocol: Option<Protocol>)
+    async fn serve_http<S>(self: &Arc<Self>, stream: S, protocol: Option<Protocol>) -> Option<Malformed>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let api = Arc::clone(self);
         let answer = move |request| Arc::clone(&api).answer(request);
-        self.http.serve(stream, protocol, answer).await;
+        self.http.serve(stream, protocol, answer).await
     }
 
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Either<Full<Bytes>, ResponseBody>> {

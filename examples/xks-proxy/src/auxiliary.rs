@@ -15,9 +15,6 @@ use crate::{
     metrics::{Format, Metrics},
 };
 
-/// Balancers and Prometheus need few.
-pub(crate) const MOST_CONNECTIONS: usize = 1024;
-
 /// Whoever asks for health asks at once, and not for long.
 const PATIENCE: Patience = Patience {
     header: Duration::from_secs(5),
@@ -51,7 +48,7 @@ fn serve(listener: Listener, answer: impl Fn(&Request<Incoming>) -> Response<Ful
             tokio::spawn(async move {
                 let answer = move |request| std::future::ready(answer(&request));
                 match TcpStream::from_std(stream) {
-                    Ok(stream) => http.serve(stream, None, answer).await,
+                    Ok(stream) => drop(http.serve(stream, None, answer).await),
                     Err(error) => tracing::debug!("a connection was lost: {error}"),
                 }
                 drop(place);

@@ -22,7 +22,8 @@ use crate::{
     load,
     log::Log,
     metrics::Metrics,
-    print, process,
+    print,
+    process::{self, Connections},
     reload::{Files, Hangup, Reload},
     report,
     server::{Server, Stop},
@@ -113,7 +114,7 @@ async fn live(
     log.reopen_files_at_hangup().context("cannot catch signals")?;
     let health = Arc::new(Health::new(settings.health.clone()));
     let metrics = Arc::new(Metrics::new(log.lost_lines()));
-    let most = process::raise_descriptor_limit(settings.server.max_connections);
+    let most = Connections::within_descriptors(settings.server.max_connections);
     let listen = listen.unwrap_or(settings.server.listen);
     let server = Server::bind(settings, listen, most, &health, &metrics)?;
     let opened = match demo {

@@ -8,6 +8,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// Descriptors beside those of connections: listeners, files, a module's own.
 const OTHER_DESCRIPTORS: u64 = 200;
 
+/// Connections of the listener for health, and of that for metrics. Balancers and Prometheus need few.
+const AUXILIARY: usize = 64;
+
 /// Says that this process has been started by itself, and with which variables of its settings, a blank
 /// between two.
 const STARTED_ANEW: &str = "XKS_PROXY_STARTED_ANEW";
@@ -41,36 +44,81 @@ pub(crate) fn put_into_environment(variables: &[(String, String)]) -> anyhow::Re
     Err(command.exec()).context(failed)
 }
 
-/// Gets as many descriptors as there may be connections, or as many as there can be; returns how many connections there
-/// may be then. A reserve is left for everything else, health among it.
-pub(crate) fn raise_descriptor_limit(max_connections: usize) -> usize {
-    let wanted = u64::try_from(max_connections)
-        .unwrap_or(u64::MAX)
-        .saturating_add(OTHER_DESCRIPTORS);
-    let limit = getrlimit(Resource::Nofile);
-    let Some(current) = limit.current.filter(|current| *current < wanted) else {
-        return max_connections;
-    };
-    let most = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
-    let raised = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: Some(most),
-            maximum: limit.maximum,
-        },
-    );
-    let descriptors = if raised.is_ok() { most } else { current };
-    if descriptors == wanted {
-        return max_connections;
+/// How many connections listeners may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Connections {
+    pub(crate) api: usize,
+    /// Of health, and as many of metrics.
+    pub(crate) auxiliary: usize,
+}
+
+impl Connections {
+    /// Raises the limit of descriptors to what all listeners may need together, or as far as it can be;
+    /// returns how many connections there may be then. A reserve is left for everything else: a module that
+    /// cannot open a file fails the requests of connections that are open.
+    pub(crate) fn within_descriptors(max_connections: usize) -> Self {
+        let all = Self {
+            api: max_connections,
+            auxiliary: AUXILIARY,
+        };
+        let wanted = as_u64(all.api.saturating_add(2 * all.auxiliary)).saturating_add(OTHER_DESCRIPTORS);
+        let limit = getrlimit(Resource::Nofile);
+        let Some(current) = limit.current.filter(|current| *current < wanted) else {
+            return all;
+        };
+        let most = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+        let raised = setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: Some(most),
+                maximum: limit.maximum,
+            },
+        );
+        let descriptors = if raised.is_ok() { most } else { current };
+        if descriptors == wanted {
+            return all;
+        }
+        let fewer = Self::share(usize::try_from(descriptors).unwrap_or(usize::MAX));
+        tracing::warn!(
+            descriptors,
+            connections = fewer.api,
+            max_connections,
+            "there are fewer file descriptors than connections may be, so there will be fewer connections: raise the \
+             limit (LimitNOFILE), or lower max_connections"
+        );
+        fewer
     }
-    let left = descriptors.saturating_sub(OTHER_DESCRIPTORS).max(descriptors / 4);
-    let connections = usize::try_from(left).unwrap_or(max_connections).max(1);
-    tracing::warn!(
-        descriptors,
-        connections,
-        max_connections,
-        "there are fewer file descriptors than connections may be, so there will be fewer connections: raise the limit \
-         (LimitNOFILE), or lower max_connections"
-    );
-    connections
+
+    /// Of so few descriptors: a quarter at least for the API, some for health and metrics, and the rest for
+    /// what is not a connection.
+    fn share(descriptors: usize) -> Self {
+        let auxiliary = (descriptors / 16).clamp(1, AUXILIARY);
+        let others = usize::try_from(OTHER_DESCRIPTORS).unwrap_or(usize::MAX) + 2 * auxiliary;
+        Self {
+            api: descriptors.saturating_sub(others).max(descriptors / 4).max(1),
+            auxiliary,
+        }
+    }
+}
+
+fn as_u64(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever there is, no listener is without, and something is left.
+    #[test]
+    fn few_descriptors_are_shared() {
+        for descriptors in [64, 256, 300, 1024, 4096, 10_000] {
+            let Connections { api, auxiliary } = Connections::share(descriptors);
+            assert!(api >= descriptors / 4 && (1..=64).contains(&auxiliary), "{descriptors}");
+            assert!(
+                descriptors - api - 2 * auxiliary >= descriptors.min(400) / 2,
+                "{descriptors}"
+            );
+        }
+    }
 }

@@ -18,6 +18,7 @@ use crate::{
     health::Health,
     listener::Listener,
     metrics::Metrics,
+    process::Connections,
     service_manager,
     settings::{ServerSettings, Settings},
     workers::Workers,
@@ -43,20 +44,20 @@ pub(crate) struct Addresses {
 }
 
 impl Server {
-    /// Within a runtime. `listen` is where the API is, with `most` connections. Health and metrics are served at once.
+    /// Within a runtime. `listen` is where the API is. Health and metrics are served at once.
     pub(crate) fn bind(
         settings: &Settings,
         listen: SocketAddr,
-        most: usize,
+        most: Connections,
         health: &Arc<Health>,
         metrics: &Arc<Metrics>,
     ) -> anyhow::Result<Self> {
         let server = settings.server.clone();
         let auxiliary = |address: Option<SocketAddr>| {
-            let bind = |address| Listener::bind(address, auxiliary::MOST_CONNECTIONS, None);
+            let bind = |address| Listener::bind(address, most.auxiliary, None);
             address.map(bind).transpose()
         };
-        let api = Listener::bind(listen, most, server.tcp_keepalive)?;
+        let api = Listener::bind(listen, most.api, server.tcp_keepalive)?;
         let (for_health, for_metrics) = (auxiliary(settings.health.listen)?, auxiliary(settings.metrics)?);
         let addresses = Addresses {
             api: api.address(),
@@ -97,7 +98,8 @@ impl Server {
         };
         let service = XksService::new(Arc::clone(&app.proxy))
             .budget(settings.budget)
-            .max_body_bytes(settings.max_body_bytes);
+            .max_body_bytes(settings.max_body_bytes)
+            .max_unfinished_bytes(XksService::DEFAULT_MAX_UNFINISHED_BYTES.max(4 * settings.max_body_bytes));
         let api = Arc::new(Api {
             app: Arc::clone(app),
             http: Http::new(patience, phase.subscribe()),

@@ -44,14 +44,15 @@ async fn every_method_but_post() {
 #[tokio::test]
 async fn bodies_that_could_not_be_read() {
     let client = client();
-    for why in [
-        UnreadableBody::TooLarge { limit: 10 },
-        UnreadableBody::Incomplete,
-        UnreadableBody::TooSlow,
+    for (why, posted) in [
+        (UnreadableBody::TooLarge { limit: 10 }, 400),
+        (UnreadableBody::Incomplete, 400),
+        (UnreadableBody::TooSlow, 400),
+        (UnreadableBody::NoMemory, 429),
     ] {
         for (method, path, status) in [
             ("GET", METADATA_PATH, 405),
-            ("POST", METADATA_PATH, 400),
+            ("POST", METADATA_PATH, posted),
             ("POST", "/", 404),
         ] {
             let response = client

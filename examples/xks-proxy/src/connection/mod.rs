@@ -4,17 +4,19 @@
 //! of an answer. The body of a request is within the request's own budget.
 
 mod activity;
+mod answer;
+mod at_once;
 mod watched;
 
 use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::{
     body::{Body, Incoming},
     server::conn::{http1, http2},
 };
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::graceful::GracefulConnection,
 };
 use tokio::{
@@ -25,6 +27,8 @@ use tokio::{
 pub(crate) use self::activity::Patience;
 use self::{
     activity::{Activity, Running, Verdict},
+    answer::Answer,
+    at_once::AtOnce,
     watched::Watched,
 };
 
@@ -33,6 +37,14 @@ const QUIET: Duration = Duration::from_millis(500);
 
 /// How long one has to be quiet whose client has been told that it ends.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Bytes of a connection's buffers, and so of the largest head under HTTP/1.1. A request of KMS has one of 2
+/// KB.
+const BUFFER: usize = 16 * 1024;
+
+/// Bytes of bodies that a client of HTTP/2 may send before they are taken: the least that a connection can
+/// have, which holds a request of KMS more than twice.
+const WINDOW: u32 = 65_535;
 
 /// What the server is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,10 +71,29 @@ pub(crate) enum Protocol {
     Http2,
 }
 
+/// What HTTP could not be made of. It has been answered, without a body, and its connection has ended.
+pub(crate) struct Malformed {
+    pub(crate) status: StatusCode,
+    pub(crate) reason: String,
+}
+
+impl Malformed {
+    /// None where no answer was due.
+    fn of(error: &hyper::Error) -> Option<Self> {
+        error.is_parse().then(|| Self {
+            status: match error.is_parse_too_large() {
+                true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                false => StatusCode::BAD_REQUEST,
+            },
+            reason: error.to_string(),
+        })
+    }
+}
+
 /// Serves connections of one listener.
 pub(crate) struct Http {
     http1: http1::Builder,
-    http2: http2::Builder<TokioExecutor>,
+    http2: http2::Builder<AtOnce>,
     patience: Patience,
     phase: watch::Receiver<Phase>,
 }
@@ -76,12 +107,15 @@ impl Http {
             .header_read_timeout(None)
             // A client may end its half after its request. One that is gone is found out when its answer is written.
             .half_close(true)
-            .max_buf_size(64 * 1024);
-        let mut http2 = http2::Builder::new(TokioExecutor::new());
+            .max_buf_size(BUFFER);
+        let mut http2 = http2::Builder::new(AtOnce);
         http2
             .timer(TokioTimer::new())
-            .max_concurrent_streams(128)
-            .max_header_list_size(32 * 1024)
+            .max_concurrent_streams(100)
+            .max_header_list_size(16 * 1024)
+            .initial_connection_window_size(WINDOW)
+            .initial_stream_window_size(WINDOW)
+            .max_send_buf_size(BUFFER)
             .keep_alive_interval(patience.header)
             .keep_alive_timeout(patience.stall);
         Self {
@@ -105,14 +139,16 @@ impl Http {
     }
 
     /// Serves until the client goes, or has to. The client's first bytes tell the protocol where TLS has not.
+    /// Returns what the connection ended with, if that was no request.
     pub(crate) async fn serve<S, B, F>(
         &self,
         stream: S,
         protocol: Option<Protocol>,
         answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static,
-    ) where
+    ) -> Option<Malformed>
+    where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+        B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
     {
         let activity = Arc::new(Activity::new());
@@ -125,15 +161,14 @@ impl Http {
                     () = self.time_to_go(Protocol::Http1, &activity) => None,
                     _ = activity.out_of_patience(&self.patience) => None,
                 };
-                let Some(protocol) = protocol else { return };
-                protocol
+                protocol?
             }
         };
         activity.speaks(protocol);
         let (of_service, phase) = (Arc::clone(&activity), self.phase.clone());
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-            let running = Running::start(&of_service);
-            let phase = phase.clone();
+            let running = Running::start(&of_service, &request);
+            let (activity, phase) = (Arc::clone(&of_service), phase.clone());
             // In a box, so that an idle connection does not hold the room for a request.
             let answer = Box::pin(answer(request));
             async move {
@@ -143,16 +178,17 @@ impl Http {
                     let close = HeaderValue::from_static("close");
                     response.headers_mut().insert(header::CONNECTION, close);
                 }
-                Ok::<_, Infallible>(response)
+                let untaken = Some(&activity).filter(|_| protocol == Protocol::Http2);
+                Ok::<_, Infallible>(response.map(|body| Answer::new(body, untaken)))
             }
         });
         let io = TokioIo::new(stream);
         match protocol {
             Protocol::Http1 => {
-                Box::pin(self.drive(protocol, self.http1.serve_connection(io, service), &activity)).await;
+                Box::pin(self.drive(protocol, self.http1.serve_connection(io, service), &activity)).await
             }
             Protocol::Http2 => {
-                Box::pin(self.drive(protocol, self.http2.serve_connection(io, service), &activity)).await;
+                Box::pin(self.drive(protocol, self.http2.serve_connection(io, service), &activity)).await
             }
         }
     }
@@ -174,10 +210,11 @@ impl Http {
         }
     }
 
-    /// However long it may have been idle.
+    /// However much an idle client may have to say that is no request, such as pings.
     async fn too_slow(&self, activity: &Activity) {
-        while activity.out_of_patience(&self.patience).await == Verdict::Idle {
-            tokio::time::sleep(LAST_WORDS).await;
+        if activity.out_of_patience(&self.patience).await == Verdict::Idle {
+            tokio::time::sleep(self.patience.stall).await;
+            activity.out_of_patience(&self.patience).await;
         }
     }
 
@@ -186,14 +223,14 @@ impl Http {
         protocol: Protocol,
         connection: impl GracefulConnection<Error = hyper::Error>,
         activity: &Activity,
-    ) {
+    ) -> Option<Malformed> {
         let mut connection = pin!(connection);
         let ended = tokio::select! {
             ended = &mut connection => Some(ended),
             () = self.time_to_go(protocol, activity) => None,
             verdict = activity.out_of_patience(&self.patience) => match verdict {
                 Verdict::Idle => None,
-                Verdict::Slow => return,
+                Verdict::Slow => return None,
             },
         };
         let ended = match ended {
@@ -208,8 +245,8 @@ impl Http {
                 }
             }
         };
-        if let Err(error) = ended {
-            tracing::debug!("a connection ended with: {error}");
-        }
+        let error = ended.err()?;
+        tracing::debug!("a connection ended with: {error}");
+        Malformed::of(&error)
     }
 }

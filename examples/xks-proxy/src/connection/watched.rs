@@ -47,9 +47,11 @@ impl<S: AsyncRead + Unpin> Watched<S> {
             }
             match self.stream.read(room).await? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                length => self.length += length,
+                length => {
+                    self.length += length;
+                    self.activity.read(length);
+                }
             }
-            self.activity.read();
         }
     }
 }
@@ -69,8 +71,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         }
         let before = buffer.filled().len();
         let poll = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if buffer.filled().len() > before {
-            self.activity.read();
+        let read = buffer.filled().len() - before;
+        if read > 0 {
+            self.activity.read(read);
         }
         match poll {
             Poll::Pending if length > 0 => Poll::Ready(Ok(())),

@@ -177,6 +177,16 @@ impl Metrics {
         self.handshake_failures.get_or_create(&ReasonLabels { reason }).inc();
     }
 
+    /// Counts what was no request, beside those that were.
+    pub(crate) fn count_malformed(&self) {
+        let labels = RequestLabels {
+            key_store: String::new(),
+            operation: "",
+            outcome: "Malformed",
+        };
+        self.requests.get_or_create(&labels).inc();
+    }
+
     pub(crate) fn count_reload(&self, is_success: bool) {
         self.reloads.get_or_create(&ResultLabels::of(is_success)).inc();
     }

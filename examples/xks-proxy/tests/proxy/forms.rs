@@ -137,6 +137,43 @@ async fn who_ends_his_half_of_tls_is_answered() {
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
 }
 
+/// What is no request has an answer of HTTP's own, without a body; it is recorded, with its client's address,
+/// and counted.
+#[test]
+fn what_is_no_request_is_recorded() {
+    let server = Server::start(&Settings::new().metrics());
+    let address = server.address();
+    let long = "x".repeat(70_000);
+    let count = || server.metrics().sum("xks_requests_total", &[("outcome", "Malformed")]);
+    for (number, (bytes, status)) in [
+        ("GET /ping\r\n\r\n".to_owned(), 400),
+        ("G=T / HTTP/1.1\r\nhost: x\r\nbad header\r\n\r\n".to_owned(), 400),
+        (format!("GET /ping HTTP/1.1\r\nhost: x\r\nx-long: {long}\r\n\r\n"), 431),
+        (format!("GET /{long} HTTP/1.1\r\nhost: x\r\n\r\n"), 431),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut client = Raw::open(address);
+        let _ = client.send(bytes.as_bytes());
+        let said = client.stream.local_addr().unwrap();
+        let (answer, is_closed) = client.read_for(PATIENCE);
+        assert!(is_closed, "{answer}");
+        // What is left unread may cost the client its answer.
+        assert!(
+            answer.is_empty() || answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{status}: {answer}"
+        );
+        let log = server.process.log.wait_for(&format!("client={said}"));
+        let line = log.lines().find(|line| line.contains(&said.to_string())).unwrap();
+        assert!(
+            line.contains(&format!("status={status}")) && line.contains("xks::audit"),
+            "{line}"
+        );
+        assert_eq!(count(), (number + 1) as f64);
+    }
+}
+
 /// URI-5: the log blames the query, and not the key or the operation that it spoils.
 #[test]
 fn a_query_is_blamed_for_itself() {

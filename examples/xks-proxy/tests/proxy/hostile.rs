@@ -1,8 +1,9 @@
 //! Clients that are slow, silent, or many.
 
 use std::{
-    io::Write as _,
-    net::TcpStream,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    process::Command,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -12,7 +13,10 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio_rustls::TlsConnector;
 
-use crate::support::{Leaf, PATIENCE, Raw, Server, Settings, Site, body, fetch, plaintext, wait_until};
+use crate::support::{
+    Leaf, PATIENCE, Raw, Server, Settings, Site, Token, body, fetch, plaintext, program, wait_until,
+    without_our_variables,
+};
 
 /// Sends byte by byte until the server has enough of it; returns what it answered, and after how long it closed.
 fn trickle(client: &mut Raw, bytes: &[u8], pause: Duration) -> (String, Duration) {
@@ -56,6 +60,86 @@ fn a_slow_head_is_cut_off() {
         }
     });
     assert!(serves(&server));
+}
+
+/// A head that came behind a request, and does not end, is a slow head, and no idle connection.
+#[test]
+fn the_rest_of_a_pipelined_head_is_cut_off() {
+    let settings = Settings::new().server("budget_ms = 30000\nheader_timeout_secs = 1\nidle_timeout_secs = 600");
+    let server = Server::start(&settings);
+    let (head, body) = Raw::request(server.address(), "health", &body(&json!({})));
+    let ping = "GET /ping HTTP/1.1\r\nhost: x\r\n\r\n".to_owned();
+    for (request, answer) in [(ping, "ready\n"), (head + &body, "}")] {
+        let mut idle = Raw::open(server.address());
+        idle.send(request.as_bytes()).unwrap();
+        let mut slow = Raw::open(server.address());
+        slow.send((request + "GET /ping HT").as_bytes()).unwrap();
+        let text = slow.read_to_end();
+        assert!(
+            text.starts_with("HTTP/1.1 200 OK\r\n") && text.ends_with(answer),
+            "{text}"
+        );
+        // One without more is idle.
+        idle.read_until(answer);
+        let (text, is_closed) = idle.read_for(Duration::from_secs(3));
+        assert!(text.is_empty() && !is_closed, "{text}");
+    }
+}
+
+/// A client of HTTP/2 that opens no window for its answers, and is not silent: the connection ends, and so
+/// does one that has no request at all.
+#[test]
+fn pings_hold_no_connection() {
+    let settings = Settings::new()
+        .server("budget_ms = 30000\nheader_timeout_secs = 2\nstall_timeout_secs = 2\nidle_timeout_secs = 4")
+        .metrics();
+    let server = Server::start(&settings);
+    let no_window: &[u8] = &[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0];
+    let small_window: &[u8] = &[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 1];
+    // GET http / of stream 1, with END_STREAM and END_HEADERS.
+    let request: &[u8] = &[0, 0, 3, 1, 5, 0, 0, 0, 1, 0x82, 0x86, 0x84];
+    let ping: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+    for (settings, request) in [(no_window, request), (small_window, request), (small_window, &[])] {
+        let mut client = Raw::open(server.address());
+        client
+            .send(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", settings, request].concat())
+            .unwrap();
+        let start = Instant::now();
+        while client.send(ping).is_ok() {
+            // What the server asks is answered too: its pings, and its settings.
+            let mut buffer = [0; 4096];
+            client
+                .stream
+                .set_read_timeout(Some(Duration::from_millis(200)))
+                .unwrap();
+            if let Ok(length) = client.stream.read(&mut buffer) {
+                let frames = acknowledged(&buffer[..length]);
+                if length == 0 || client.send(&frames).is_err() {
+                    break;
+                }
+            }
+            assert!(start.elapsed() < PATIENCE, "still open");
+        }
+    }
+    let open = || server.metrics().sum("xks_connections", &[]);
+    wait_until("none is left", || open() == 0.0);
+    assert!(serves(&server));
+}
+
+/// The acknowledgements of settings and pings among these frames of HTTP/2.
+fn acknowledged(mut frames: &[u8]) -> Vec<u8> {
+    let mut sent = Vec::new();
+    while let [high, middle, low, kind, flags, rest @ ..] = frames {
+        let length = 4 + (usize::from(*high) << 16 | usize::from(*middle) << 8 | usize::from(*low));
+        let Some(payload) = rest.get(..length) else { break };
+        match (kind, flags & 1) {
+            (4, 0) => sent.extend_from_slice(&[0, 0, 0, 4, 1, 0, 0, 0, 0]),
+            (6, 0) => sent.extend([&[0, 0, 8, 6, 1], payload].concat()),
+            _ => {}
+        }
+        frames = &rest[length..];
+    }
+    sent
 }
 
 /// A body that comes too late is answered, so that KMS knows whose fault it was.
@@ -259,6 +343,49 @@ fn connections_beyond_the_limit_are_closed() {
         server.metrics().sum("xks_connections", &[]) == 0.0
     });
     assert!(serves(&server));
+}
+
+/// Where there are few descriptors, connections of all listeners together leave enough for requests on those
+/// that are open: here SoftHSM2 opens files for each. Health and metrics are told while the API's connections
+/// are all taken.
+#[test]
+fn connections_of_all_listeners_leave_descriptors() {
+    let token = Token::new();
+    let settings = token.settings("").health().metrics();
+    let mut command = Command::new("sh");
+    without_our_variables(&mut command);
+    command
+        .env("SOFTHSM2_CONF", &token.config)
+        .args(["-c", "ulimit -n 300 && exec \"$@\"", "sh"])
+        .arg(program().get_program())
+        .arg("--config")
+        .arg(settings.write());
+    let server = Server::start_by(&mut command);
+    let mut honest = Raw::open(server.address());
+    let mut is_served = || {
+        let (head, body) = Raw::request(server.address(), "keys/known/encrypt", &plaintext(b"x"));
+        honest.send((head + &body).as_bytes()).unwrap();
+        let answer = honest.read_until("}");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    };
+    is_served();
+    let address = |url: &str| url.split('/').nth(2).unwrap().parse::<SocketAddr>().unwrap();
+    let crowd = |address: SocketAddr| -> Vec<_> { (0..400).map(|_| Raw::open(address)).collect() };
+    let on_api = crowd(server.address());
+    wait_until("some are refused", || {
+        server.metrics().value("xks_connections_refused_total", &[]) > 0.0
+    });
+    assert_eq!(server.readiness(), 200);
+    is_served();
+    let (health, metrics) = (address(server.health_url()), address(server.fact("metrics").unwrap()));
+    let on_others = [crowd(health), crowd(metrics)];
+    for _ in 0..20 {
+        is_served();
+    }
+    drop((on_api, on_others));
+    wait_until("health is told again", || server.readiness() == 200);
+    let log = server.process.log.text();
+    assert!(!log.contains("cannot accept"), "{log}");
 }
 
 /// What is no HTTP costs one connection.

@@ -2,33 +2,20 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
 };
 
-use crate::support::{Connection, Http, Leaf, Load, PREFIX, Server, Settings, Site, Style, Target, body, usual_signer};
+use crate::support::{
+    Connection, Http, Leaf, Load, PREFIX, Server, Settings, Site, Style, Target, body, raise_limit_of_files,
+    usual_signer,
+};
 
 const CONNECTIONS: u16 = 10_000;
 /// Loosely.
 const MOST_BYTES_PER_CONNECTION: u64 = 30 * 1024;
-
-/// Lets this process, and those that it starts, have so many files.
-fn raise_limit_of_files(wanted: u64) -> Result<(), String> {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current.is_none_or(|current| current >= wanted) {
-        return Ok(());
-    }
-    let raised = Rlimit {
-        current: Some(wanted),
-        maximum,
-    };
-    let is_allowed = maximum.is_none_or(|maximum| maximum >= wanted) && setrlimit(Resource::Nofile, raised).is_ok();
-    let reason = || format!("this process may have {maximum:?} files, and needs {wanted}");
-    is_allowed.then_some(()).ok_or_else(reason)
-}
 
 /// A connection over which one request has been answered. Each thousand of them has a source address of its own, so
 /// that the ports are enough.

@@ -34,7 +34,7 @@ pub(crate) use self::{
     metrics::Metrics,
     old::{Old, SHAPES},
     pki::{Authority, Identity, Leaf, client_config},
-    process::{Process, program, without_our_variables},
+    process::{Process, program, raise_limit_of_files, without_our_variables},
     raw::Raw,
     server::{Server, check, ended},
     settings::{PREFIX, Settings, credential, key_store, quoted, usual_credential},

@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
 use super::PATIENCE;
 
@@ -163,4 +163,19 @@ impl Written {
             .unwrap();
         text.text.clone()
     }
+}
+
+/// Lets this process, and those that it starts, have so many files.
+pub(crate) fn raise_limit_of_files(wanted: u64) -> Result<(), String> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_none_or(|current| current >= wanted) {
+        return Ok(());
+    }
+    let raised = Rlimit {
+        current: Some(wanted),
+        maximum,
+    };
+    let is_allowed = maximum.is_none_or(|maximum| maximum >= wanted) && setrlimit(Resource::Nofile, raised).is_ok();
+    let reason = || format!("this process may have {maximum:?} files, and needs {wanted}");
+    is_allowed.then_some(()).ok_or_else(reason)
 }

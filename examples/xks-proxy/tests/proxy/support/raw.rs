@@ -54,6 +54,17 @@ impl Raw {
         (String::from_utf8_lossy(&text).into_owned(), is_closed)
     }
 
+    /// All that comes until this has come.
+    pub(crate) fn read_until(&mut self, end: &str) -> String {
+        let (start, mut text) = (Instant::now(), String::new());
+        while !text.ends_with(end) {
+            let (more, is_closed) = self.read_for(Duration::from_millis(1));
+            text += &more;
+            assert!(!is_closed && start.elapsed() < PATIENCE, "no {end:?} after {text:?}");
+        }
+        text
+    }
+
     /// All that comes until the server closes the connection, which it has to do.
     pub(crate) fn read_to_end(&mut self) -> String {
         let (text, is_closed) = self.read_for(PATIENCE);

@@ -132,16 +132,16 @@ pub(super) fn module(
         (None, Some(item)) => (item.value, item.span),
         (None, None) => return None,
     };
+    let name = shown(&path.to_string_lossy());
     if of_environment.is_some_and(|of_environment| in_file.as_ref().is_some_and(|in_file| in_file != of_environment)) {
         let doubt = format!(
-            "the variable {} goes before this module: {}",
-            super::MODULE_VARIABLE,
-            path.display()
+            "the variable {} goes before this module: {name}",
+            super::MODULE_VARIABLE
         );
         source.warn(span.clone(), doubt);
     }
     if !path.is_file() {
-        source.error(span, format!("there is no PKCS#11 module at {}", path.display()));
+        source.error(span, format!("there is no PKCS#11 module at {name}"));
     }
     Some(path)
 }

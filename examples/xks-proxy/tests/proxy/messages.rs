@@ -266,6 +266,25 @@ fn a_secret_in_the_wrong_place_is_not_repeated() {
     }
 }
 
+/// Nor is it where a variable holds it that names a module.
+#[test]
+fn a_secret_in_the_wrong_variable_is_not_repeated() {
+    let token = "[backends.keys]\nkind = \"pkcs11\"\nmodule = \"none.so\"\n";
+    let settings = Settings::new().backends(token);
+    let (code, printed, _) = ended(
+        program()
+            .env("PKCS11_HSM_MODULE", SECRET_ACCESS_KEY)
+            .arg("check")
+            .arg(settings.write()),
+    );
+    assert_eq!(code, Some(78), "{printed}");
+    assert!(printed.contains("there is no PKCS#11 module at"), "{printed}");
+    assert!(
+        printed.contains("PKCS11_HSM_MODULE") && !printed.contains(SECRET_ACCESS_KEY),
+        "{printed}"
+    );
+}
+
 /// The name of a folder that is made when it is needed may be of any length.
 #[test]
 fn a_folder_with_a_long_name_is_no_secret() {

@@ -9,7 +9,9 @@ use super::cut;
 use crate::{
     process,
     settings::{
-        MODULE_VARIABLE, Pkcs11Settings, ServerSettings, TestKeySetting, model, ours, shared,
+        MODULE_VARIABLE, Pkcs11Settings, ServerSettings, TestKeySetting, model, ours,
+        secrecy::shown,
+        shared,
         table::{Item, Table},
     },
 };
@@ -30,7 +32,10 @@ pub(super) fn logger_environment(mut table: Table<'_, '_>) -> Vec<(String, Strin
         }
         match process::inherited(key) {
             Some(inherited) if inherited != value => {
-                let doubt = format!("the variable {key} = {inherited:?} of the environment goes before this");
+                let doubt = format!(
+                    "the variable {key} = {} of the environment goes before this",
+                    shown(&inherited)
+                );
                 source.warn(span, doubt);
                 Some((key.to_owned(), inherited))
             }

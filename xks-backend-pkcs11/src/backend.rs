@@ -115,12 +115,17 @@ impl Pkcs11Backend {
         config.check()?;
         let (life, token) = Life::begin(load, config, is_tolerable)?;
         match Calls::start(&token) {
-            Ok(calls) => Ok(Self {
-                token,
-                calls,
-                life,
-                is_stopped: AtomicBool::new(false),
-            }),
+            Ok(calls) => {
+                if let Calls::OnThreads(pool) = &calls {
+                    token.module.note_threads(&token.bell, Box::new(pool.renewal()));
+                }
+                Ok(Self {
+                    token,
+                    calls,
+                    life,
+                    is_stopped: AtomicBool::new(false),
+                })
+            }
             Err(error) => {
                 life.end(Instant::now() + LAST_CALLS);
                 Err(error)

@@ -10,7 +10,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use cryptoki_sys as ck;
@@ -48,9 +48,21 @@ pub(crate) struct Module {
 
 struct State {
     initialized: Initialized,
-    /// The backends that there are, each by the bell that has it test its token.
-    users: Vec<Arc<Bell>>,
+    users: Vec<User>,
 }
+
+/// A backend.
+struct User {
+    /// Has it test its token.
+    bell: Arc<Bell>,
+    renew_threads: Option<RenewThreads>,
+}
+
+/// Has a backend's threads that called the module end, if they do in time, and others come in their places.
+pub(crate) type RenewThreads = Box<dyn Fn(Instant) + Send + Sync>;
+
+/// How long threads may take to end before the module is initialized anew.
+const LAST_JOBS: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Initialized {
@@ -88,8 +100,19 @@ impl Module {
         bell: &Arc<Bell>,
     ) -> Result<Arc<Self>, OpenError> {
         let module = Self::loaded(load, path, parameters)?;
-        module.state().users.push(Arc::clone(bell));
+        module.state().users.push(User {
+            bell: Arc::clone(bell),
+            renew_threads: None,
+        });
         Ok(module)
+    }
+
+    /// Notes how the threads of the backend with this bell are renewed.
+    pub(crate) fn note_threads(&self, bell: &Arc<Bell>, renew: RenewThreads) {
+        let mut state = self.state();
+        if let Some(user) = state.users.iter_mut().find(|user| Arc::ptr_eq(&user.bell, bell)) {
+            user.renew_threads = Some(renew);
+        }
     }
 
     /// Initializes the module, unless it is.
@@ -141,7 +164,7 @@ impl Module {
     /// Ends the use of the module by a backend whose threads have all ended. The last user finalizes it, if it is ours.
     pub(crate) fn release(&self, bell: &Arc<Bell>) {
         let mut state = self.state();
-        state.users.retain(|other| !Arc::ptr_eq(other, bell));
+        state.users.retain(|other| !Arc::ptr_eq(&other.bell, bell));
         if !state.users.is_empty() || state.initialized == Initialized::No {
             return;
         }
@@ -204,8 +227,13 @@ impl Module {
             && !error.says_session_is_gone()
         {
             tracing::debug!(cause = %error, "a session was not closed");
-            self.unclosed().push((session, access.generation()));
+            self.leave_unclosed(session, access.generation());
         }
+    }
+
+    /// Has a session closed later, if the module is not finalized before.
+    pub(crate) fn leave_unclosed(&self, session: ck::CK_SESSION_HANDLE, generation: u64) {
+        self.unclosed().push((session, generation));
     }
 
     /// Closes the sessions that could not be closed before.
@@ -232,7 +260,7 @@ impl Module {
         patience: Duration,
     ) -> Result<(), NotReinitialized> {
         let outcome = self.reinitialize_if(generation, patience, |_| true);
-        self.state().users.iter().for_each(|bell| bell.ring());
+        self.state().users.iter().for_each(|user| user.bell.ring());
         outcome
     }
 
@@ -248,7 +276,7 @@ impl Module {
         }
         if !may_be(self.up.load(Ordering::SeqCst)) {
             // Those who believe that their token works look again.
-            state.users.iter().for_each(|bell| bell.ring());
+            state.users.iter().for_each(|user| user.bell.ring());
             return Err(NotReinitialized::InUse);
         }
         if state.initialized == Initialized::Elsewhere {
@@ -270,6 +298,12 @@ impl Module {
             return Err(NotReinitialized::InUse);
         }
         if state.initialized == Initialized::Here {
+            // Requests for tokens that work wait for this on their threads.
+            if self.up.load(Ordering::SeqCst) == 0 {
+                let end = Instant::now() + LAST_JOBS;
+                let renewals = state.users.iter().filter_map(|user| user.renew_threads.as_ref());
+                renewals.for_each(|renew| renew(end));
+            }
             if let Err(error) = self.finalize(&drained) {
                 drained.open();
                 return Err(NotReinitialized::NotFinalized(error));

@@ -135,9 +135,11 @@ impl Drop for Place {
             return;
         }
         let module = Arc::clone(&self.module);
-        // Where nobody may enter, finalization has closed it, or is about to.
         if let Some(access) = module.enter() {
             self.close(&access);
+        } else if let Some(session) = self.session.take() {
+            // Finalization has closed it, or is about to.
+            module.leave_unclosed(session.handle, session.generation);
         }
     }
 }

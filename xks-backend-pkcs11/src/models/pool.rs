@@ -275,6 +275,41 @@ fn an_end_forgets_nobody() {
     });
 }
 
+/// Threads are renewed as jobs come and as the pool ends: each job is done, none of the former threads is left, and as
+/// many are there as before.
+#[test]
+fn threads_are_renewed_at_any_time() {
+    check(WAYS, || {
+        let (pool, done) = (pool(2, 8, 2), Arc::new(AtomicUsize::new(0)));
+        let renewal = {
+            let renew = pool.renewal();
+            thread::spawn(move || renew(now() + END))
+        };
+        let callers: Vec<_> = (0..3)
+            .map(|number| {
+                let done = Arc::clone(&done);
+                call(&pool, move || {
+                    thread::yield_now();
+                    done.fetch_add(1, Relaxed);
+                    number
+                })
+            })
+            .collect();
+        for (number, caller) in callers.into_iter().enumerate() {
+            assert_eq!(caller.join().unwrap(), Ok(number));
+        }
+        renewal.join().unwrap();
+        assert_eq!((done.load(Relaxed), pool.load().sessions), (3, 2));
+        let renewal = {
+            let renew = pool.renewal();
+            thread::spawn(move || renew(now() + END))
+        };
+        assert_eq!(pool.stop_within(END), 0);
+        renewal.join().unwrap();
+        assert_eq!(pool.stop_within(END), 0);
+    });
+}
+
 /// When every thread hangs that may, requests are refused at once; when a call returns, its thread serves again.
 #[test]
 fn threads_that_return_serve_again() {

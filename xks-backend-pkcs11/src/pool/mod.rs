@@ -55,6 +55,8 @@ struct Shared<P: 'static> {
     rest_ends: Condvar,
     /// A thread has ended.
     thread_ended: Condvar,
+    /// Held while threads are joined, so that whoever needs them gone waits for those that another joins.
+    joining: Mutex<()>,
     /// Stops the timekeeper.
     bell: Bell,
 }
@@ -82,8 +84,8 @@ struct State<P> {
     resting: usize,
     /// The same, and those that look again.
     unfit: usize,
-    /// Threads that there are, the timekeeper among them.
-    threads: Vec<thread::JoinHandle<()>>,
+    /// Threads that there are, and what each of them is: a worker, or the timekeeper.
+    threads: Vec<(thread::JoinHandle<()>, Option<Arc<Worker>>)>,
     /// Those that have come to their end and are not joined yet.
     ended: Vec<thread::JoinHandle<()>>,
     is_stopped: bool,
@@ -166,12 +168,16 @@ impl<P: 'static> Pool<P> {
             }),
             rest_ends: Condvar::new(),
             thread_ended: Condvar::new(),
+            joining: Mutex::new(()),
             bell: Bell::default(),
         });
         let pool = Self { shared };
         let started = (0..size.threads)
             .try_for_each(|_| Shared::start_worker(&pool.shared, &mut pool.shared.state()))
-            .and_then(|()| pool.shared.start("clock", Shared::keep_time, &mut pool.shared.state()));
+            .and_then(|()| {
+                let state = &mut pool.shared.state();
+                pool.shared.start("clock", None, Shared::keep_time, state)
+            });
         if started.is_err() {
             pool.stop_within(LONGEST);
             pool.join();
@@ -225,6 +231,17 @@ impl<P: 'static> Pool<P> {
         }
         load.sessions = state.workers.len().saturating_sub(state.unfit + load.written_off);
         load
+    }
+
+    /// What has threads take the places of those that are there, and waits until these have ended, but no longer than
+    /// until then: those that are at a job do it first.
+    pub(crate) fn renewal(&self) -> impl Fn(Instant) + Send + Sync + use<P> {
+        let shared = Arc::downgrade(&self.shared);
+        move |end| {
+            if let Some(shared) = shared.upgrade() {
+                shared.renew(end);
+            }
+        }
     }
 
     /// Takes no more jobs, refuses those that wait, and waits for the threads to end; says how many have not by then.
@@ -355,6 +372,7 @@ impl<P: 'static> Shared<P> {
     fn start(
         self: &Arc<Self>,
         name: &str,
+        worker: Option<Arc<Worker>>,
         run: impl FnOnce(&Arc<Self>) + Send + 'static,
         state: &mut State<P>,
     ) -> io::Result<()> {
@@ -364,10 +382,11 @@ impl<P: 'static> Shared<P> {
             let _ends = ThreadEnds(&shared);
             run(&shared);
         });
-        started.map(|thread| state.threads.push(thread))
+        started.map(|thread| state.threads.push((thread, worker)))
     }
 
     fn join_ended(&self) {
+        let _joining = self.joining.lock().unwrap_or_else(PoisonError::into_inner);
         let ended = std::mem::take(&mut self.state().ended);
         for thread in ended {
             if thread.join().is_err() {
@@ -387,10 +406,11 @@ struct ThreadEnds<'a, P: 'static>(&'a Shared<P>);
 
 impl<P> Drop for ThreadEnds<'_, P> {
     fn drop(&mut self) {
-        let is_this = |thread: &mut thread::JoinHandle<()>| thread.thread().id() == thread::current().id();
+        let this = thread::current().id();
         let mut guard = self.0.state();
         let state = &mut *guard;
-        state.ended.extend(state.threads.extract_if(.., is_this));
+        let ended = state.threads.extract_if(.., |(thread, _)| thread.thread().id() == this);
+        state.ended.extend(ended.map(|(thread, _)| thread));
         drop(guard);
         self.0.thread_ended.notify_all();
     }

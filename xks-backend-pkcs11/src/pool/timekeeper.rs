@@ -86,7 +86,7 @@ impl<P: 'static> Shared<P> {
         if is_news && matches!(call.running, Some((_, Some(_)))) {
             state.busy -= 1;
         }
-        if may_replace && Self::start_worker(self, state).is_ok() {
+        if worker.is_retired() || may_replace && Self::start_worker(self, state).is_ok() {
             call.written_off = Some(Replaced::Yes);
         }
         if is_news {

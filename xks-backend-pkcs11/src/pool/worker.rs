@@ -11,14 +11,20 @@ use super::{
     REST, Shared, State,
     job::{Job, Waiter, Work},
 };
-use crate::sync::{Condvar, Mutex, MutexGuard, now, thread};
+use crate::sync::{
+    Condvar, Mutex, MutexGuard,
+    atomic::{AtomicBool, Ordering},
+    now, thread,
+};
 
 /// One thread, as the others see it.
 #[derive(Default)]
 pub(super) struct Worker {
     call: Mutex<Call>,
-    /// A job has come for it, or the pool is to stop.
+    /// A job has come for it, or its end.
     pub(super) called: Condvar,
+    /// Another has come in its place: it is to end.
+    is_retired: AtomicBool,
 }
 
 #[derive(Default)]
@@ -70,6 +76,10 @@ impl Worker {
         }
     }
 
+    pub(super) fn is_retired(&self) -> bool {
+        self.is_retired.load(Ordering::SeqCst)
+    }
+
     pub(super) fn call(&self) -> MutexGuard<'_, Call> {
         self.call.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -103,7 +113,12 @@ impl<P: 'static> Shared<P> {
         let worker = Arc::new(Worker::default());
         state.workers.push(Arc::clone(&worker));
         let number = state.workers.len();
-        let started = shared.start(&number.to_string(), move |shared| shared.work(&worker), state);
+        let started = shared.start(
+            &number.to_string(),
+            Some(Arc::clone(&worker)),
+            move |shared| shared.work(&worker),
+            state,
+        );
         if started.is_err() {
             state.workers.pop();
         }
@@ -117,7 +132,7 @@ impl<P: 'static> Shared<P> {
         let mut place = (self.new_place)();
         let mut done = None;
         let mut was_fit = true;
-        loop {
+        while !worker.is_retired() {
             let mut is_fit = true;
             worker.begins(None);
             if worker.does(|| is_fit = (self.prepare)(&mut place)).is_replaced() {
@@ -172,6 +187,11 @@ impl<P: 'static> Shared<P> {
             state = self.state();
         }
         loop {
+            if worker.is_retired() {
+                // It may be the one that was called.
+                self.call(state, now());
+                return None;
+            }
             while let Some(Job { waiter, work, .. }) = state.queue.pop_front() {
                 let now = now();
                 if waiter.deadline() <= now {
@@ -194,6 +214,40 @@ impl<P: 'static> Shared<P> {
             }
             state.is_one_called = false;
         }
+    }
+
+    /// Has others take the places of the workers, and waits until these have ended, but no longer than until `end`.
+    pub(super) fn renew(self: &Arc<Self>, end: Instant) {
+        let mut state = self.state();
+        if state.is_stopped {
+            return;
+        }
+        let retired = state.workers.clone();
+        for worker in &retired {
+            let has_successor = worker.call().written_off == Some(Replaced::Yes);
+            if !has_successor && let Err(error) = Self::start_worker(self, &mut state) {
+                tracing::error!(token = self.name, cause = %error, "no thread can be started that calls the PKCS#11 module");
+                break;
+            }
+            worker.is_retired.store(true, Ordering::SeqCst);
+        }
+        state.idle.retain(|worker| !worker.is_retired());
+        retired.iter().for_each(|worker| worker.called.notify_one());
+        self.rest_ends.notify_all();
+        let is_retired =
+            |(_, worker): &(_, Option<Arc<Worker>>)| worker.as_ref().is_some_and(|worker| worker.is_retired());
+        while state.threads.iter().any(is_retired) {
+            let patience = end.saturating_duration_since(now());
+            if patience.is_zero() {
+                break;
+            }
+            (state, _) = self
+                .thread_ended
+                .wait_timeout(state, patience)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(state);
+        self.join_ended();
     }
 
     /// Leaves the jobs to others for a while.

@@ -69,6 +69,33 @@ fn none_is_left_at_the_end_of_the_last_backend() {
     });
 }
 
+/// The module is initialized again because its device failed: the threads that called it have ended before, and others
+/// have come in their places.
+#[test]
+fn none_is_left_when_the_module_is_initialized_again() {
+    own_process("callers::none_is_left_when_the_module_is_initialized_again", |hsm| {
+        let shim = make_key(hsm);
+        let backend = open(config(shim.path()));
+        for number in 1..=4 {
+            std::thread::scope(|scope| {
+                for _ in 0..8 {
+                    scope.spawn(|| run(round_trip(&backend, KEY, b"plaintext")).unwrap());
+                }
+            });
+            assert!(shim.counters().callers >= 2, "{:?}", shim.counters());
+            shim.sticky(CKR_DEVICE_ERROR);
+            wait_until("it is back", || {
+                run(round_trip(&backend, KEY, b"")).is_ok() && shim.counters().finalized >= number
+            });
+            assert_eq!(shim.counters().callers_left, 0, "{:?}", shim.counters());
+        }
+        let finalized = shim.counters().finalized;
+        assert!(backend.shutdown(CEILING));
+        assert_none_left(&shim, finalized + 1);
+        shim.assert_clean();
+    });
+}
+
 /// Threads that were given up and replaced are waited for as well.
 #[test]
 fn none_is_left_after_a_hang() {

@@ -299,7 +299,11 @@ impl Token {
             }
             Verdict::Misconfigured => {
                 self.bell.ring();
-                Ok(false)
+                // The token has been tested. Of a key that another process is writing to, SoftHSM2 says so for a moment.
+                if let Some(key) = key {
+                    self.keys.forget(id, &key.key);
+                }
+                Ok(tried.search.first())
             }
             Verdict::Done | Verdict::Fail(_) | Verdict::PinRefused | Verdict::Ambiguous => Ok(false),
         }

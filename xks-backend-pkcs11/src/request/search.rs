@@ -1,6 +1,9 @@
 //! The search for a key on a session.
 
-use std::{thread, time::Instant};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use cryptoki_sys as ck;
 
@@ -13,6 +16,9 @@ use crate::{
     return_code::{Phase, ReturnCode},
     token::{A_MOMENT, Connection, Token},
 };
+
+/// For how long SoftHSM2 may say that a key is not there while another process writes to it, on a busy machine.
+const HIDDEN: Duration = Duration::from_millis(150);
 
 /// A search for the key with a name on the token.
 pub(crate) struct Search<'a> {
@@ -40,7 +46,7 @@ impl keys::Search for Search<'_> {
 
     fn search(&mut self, was_there: bool) -> Result<Result<Key, Miss>, CallError> {
         let token = self.token;
-        let mut may_be_hidden = was_there;
+        let (mut visible_at, mut pause) = (None, A_MOMENT);
         loop {
             let login = token.epoch();
             // A token finds nothing, and says no more, when nobody is logged in, or when it has gone.
@@ -53,12 +59,14 @@ impl keys::Search for Search<'_> {
             }
             self.access.token_info(self.connection.slot)?;
             self.confirm_login()?;
-            if Instant::now() + A_MOMENT >= self.deadline {
+            let now = Instant::now();
+            if now + pause >= self.deadline {
                 return self.miss().map(Err);
             }
-            // For a moment, while another process writes to it, SoftHSM2 says that a key is not there.
-            if std::mem::take(&mut may_be_hidden) {
-                thread::sleep(A_MOMENT);
+            let visible_at = *visible_at.get_or_insert(if was_there { now + HIDDEN } else { now });
+            if now < visible_at {
+                thread::sleep(pause);
+                pause *= 2;
             } else if login == token.epoch() {
                 return self.miss().map(Err);
             } // else somebody may have been logged out and in again in between

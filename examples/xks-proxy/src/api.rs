@@ -63,13 +63,23 @@ impl Api {
     }
 
     async fn serve_https(self: &Arc<Self>, stream: TcpStream, config: Arc<ServerConfig>) -> Option<Malformed> {
-        let handshake = TlsAcceptor::from(config).accept(stream);
+        let handshake = async {
+            // Balancers that check the port alone connect and go.
+            match stream.peek(&mut [0]).await {
+                Ok(1..) => TlsAcceptor::from(config).accept(stream).await.map(Some),
+                Ok(0) | Err(_) => Ok(None),
+            }
+        };
         let stream = tokio::select! {
             stream = handshake => stream,
             () = self.http.end_of_handshake() => Err(io::ErrorKind::TimedOut.into()),
         };
         match stream {
-            Ok(stream) => {
+            Ok(None) => {
+                tracing::debug!("a client connected and went, without a handshake");
+                None
+            }
+            Ok(Some(stream)) => {
                 let protocol = match stream.get_ref().1.alpn_protocol() {
                     Some(b"h2") => Protocol::Http2,
                     _ => Protocol::Http1,

@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
+    net::{Shutdown, SocketAddr, TcpStream},
     process::Command,
     sync::Arc,
     thread,
@@ -285,6 +285,29 @@ fn keepalive_is_asked_of_the_system() {
         assert!(client.read_for(Duration::from_secs(1)).0.ends_with("ready\n"));
         wait_until("the timer is the right one", || timers(&server) == [timer]);
     }
+}
+
+/// A balancer that checks whether the port is open connects and goes. That is no handshake that failed; half a
+/// handshake is.
+#[test]
+fn a_check_of_the_port_is_no_failed_handshake() {
+    let server = Server::start(&Site::new(&Leaf::SERVER).settings().metrics());
+    let failures = || server.metrics().sum("xks_tls_handshake_failures_total", &[]);
+    for end in [Shutdown::Both, Shutdown::Write] {
+        for _ in 0..3 {
+            let mut probe = TcpStream::connect(server.address()).unwrap();
+            probe.shutdown(end).unwrap();
+            // The server ends it too, which it does last of all.
+            assert_eq!(probe.read(&mut [0]).unwrap_or(0), 0);
+        }
+    }
+    assert_eq!(failures(), 0.0);
+    let log = server.process.log.text();
+    assert!(!log.contains("handshake"), "{log}");
+    let mut half = TcpStream::connect(server.address()).unwrap();
+    half.write_all(b"\x16\x03\x01").unwrap();
+    half.shutdown(Shutdown::Write).unwrap();
+    wait_until("it is counted", || failures() == 1.0);
 }
 
 /// A handshake that is not begun, or not ended, is not waited for, and nobody else waits for it.

@@ -1,6 +1,6 @@
 //! What can go wrong: with a call, with loading a module, with opening a backend.
 
-use std::{error::Error as StdError, fmt, path::PathBuf};
+use std::{error::Error as StdError, fmt, path::PathBuf, time::Duration};
 
 use cryptoki_sys as ckr;
 use thiserror::Error;
@@ -77,6 +77,25 @@ impl CallError {
     /// Whether the token gives no session, because all that it has are in use.
     pub(crate) const fn says_no_more_sessions(&self) -> bool {
         matches!(self.code.0, ckr::CKR_SESSION_COUNT)
+    }
+
+    /// Whether a login came to nothing before the PIN was looked at.
+    pub(crate) const fn says_pin_was_not_seen(&self) -> bool {
+        self.says_session_is_gone()
+            || matches!(
+                self.code.0,
+                ckr::CKR_DEVICE_REMOVED
+                    | ckr::CKR_TOKEN_NOT_PRESENT
+                    | ckr::CKR_TOKEN_NOT_RECOGNIZED
+                    | ckr::CKR_SLOT_ID_INVALID
+                    | ckr::CKR_HOST_MEMORY
+                    | ckr::CKR_FUNCTION_NOT_SUPPORTED
+                    | ckr::CKR_USER_PIN_NOT_INITIALIZED
+                    | ckr::CKR_USER_TYPE_INVALID
+                    | ckr::CKR_USER_ANOTHER_ALREADY_LOGGED_IN
+                    | ckr::CKR_USER_TOO_MANY_TYPES
+                    | ckr::CKR_SESSION_READ_ONLY_EXISTS
+            )
     }
 
     /// Whether the object's handle is, or has become, that of none.
@@ -221,9 +240,24 @@ pub enum OpenError {
         /// The most (`ulMaxPinLen`).
         longest: usize,
     },
-    /// The token refuses the PIN. It is not tried again, for HSMs lock: open the backend anew with the right one.
-    #[error("the token refuses the PIN, which is not tried again")]
+    /// The token refuses the PIN, or has refused it before. For HSMs lock, this process does not send it again,
+    /// also when the backend is opened anew; another PIN is tried.
+    #[error("the token refuses the PIN, which is not tried again: {}", pin_advice(.0))]
     PinRefused(#[source] CallError),
+    /// `C_Login` failed with a code that does not tell whether the PIN was looked at, now or a short time ago.
+    #[error(
+        "the login failed {attempts} times in a row, for a reason that the token does not name; the next attempt is made in \
+         {wait:.1?} at the earliest, so that no PIN is locked"
+    )]
+    #[non_exhaustive]
+    LoginPostponed {
+        /// How many attempts with this PIN have failed in a row, in this process.
+        attempts: u32,
+        /// How long it is until the next one.
+        wait: Duration,
+        /// What the last one failed with.
+        source: CallError,
+    },
     /// The test key that was named is missing, or is not fit to be one.
     #[error("no test key: {problem}")]
     #[non_exhaustive]
@@ -260,10 +294,12 @@ impl OpenError {
     pub(crate) fn may_be_momentary(&self) -> bool {
         match self {
             Self::NoToken { .. } => true,
-            Self::Call(error) | Self::Initialize { source: error, .. } => matches!(
-                error.code().0,
-                ckr::CKR_GENERAL_ERROR | ckr::CKR_USER_PIN_NOT_INITIALIZED
-            ),
+            Self::Call(error) | Self::LoginPostponed { source: error, .. } | Self::Initialize { source: error, .. } => {
+                matches!(
+                    error.code().0,
+                    ckr::CKR_GENERAL_ERROR | ckr::CKR_USER_PIN_NOT_INITIALIZED
+                )
+            }
             _ => false,
         }
     }
@@ -289,6 +325,7 @@ impl OpenError {
             | Self::Config(_) => true,
             Self::NoToken { .. }
             | Self::AnotherToken { .. }
+            | Self::LoginPostponed { .. }
             | Self::TestCall(_)
             | Self::NotInitialized
             | Self::Thread(_) => false,
@@ -313,6 +350,22 @@ fn initialize_advice(error: &CallError) -> &'static str {
         }
         ckr::CKR_ARGUMENTS_BAD => ": does it want other `module_parameters`, or some at all, as NSS does?",
         _ => "",
+    }
+}
+
+/// What to do when `C_Login` refuses a PIN so.
+fn pin_advice(error: &CallError) -> &'static str {
+    match error.code().0 {
+        ckr::CKR_PIN_LOCKED => {
+            "it is locked after too many wrong ones; have the token's security officer unlock it, then restart"
+        }
+        ckr::CKR_PIN_EXPIRED => {
+            "it has expired; set another one with the token's own tool, and configure that (`pin_file`, `pin_env` or `pin`)"
+        }
+        _ => {
+            "correct it (`pin_file`, `pin_env` or `pin`), and another PIN is tried when the token is opened anew; if the \
+             token's PIN was changed to be this one, restart"
+        }
     }
 }
 
@@ -425,6 +478,15 @@ mod tests {
                 OpenError::PinRefused(call(Phase::Login, CKR_PIN_INCORRECT)),
                 true,
                 false,
+            ),
+            (
+                OpenError::LoginPostponed {
+                    attempts: 1,
+                    wait: Duration::ZERO,
+                    source: call(Phase::Login, CKR_FUNCTION_FAILED),
+                },
+                false,
+                true,
             ),
             (OpenError::TestKey { problem: text() }, true, false),
             (OpenError::SelfTest { problem: text() }, true, false),

@@ -22,6 +22,7 @@ use crate::{
     error::{CallError, LoadError, OpenError},
     gate::{Drained, Entry, Gate},
     identity::Identity,
+    logins::Logins,
     raw::{Cryptoki, Locking},
 };
 
@@ -41,6 +42,7 @@ pub(crate) struct Module {
     was_said_to_have_no_locks: AtomicBool,
     /// What the tokens that were found say of themselves, by what they were asked for.
     identities: Mutex<HashMap<SlotSelector, Identity>>,
+    pub(crate) logins: Logins,
     /// Counts the initializations. Handles are good in the generation that they were given out in.
     generation: AtomicU64,
     state: Mutex<State>,
@@ -151,6 +153,7 @@ impl Module {
             unclosed: Mutex::default(),
             was_said_to_have_no_locks: AtomicBool::new(false),
             identities: Mutex::default(),
+            logins: Logins::default(),
             generation: AtomicU64::new(0),
             state: Mutex::new(State {
                 initialized: Initialized::No,

@@ -21,6 +21,7 @@ use crate::{
     health::{Checkup, Outcomes, Supervision},
     identity::{Identity, is_another},
     keys::Keys,
+    logins::Login,
     module::{Access, Module},
     pin::Pin,
     raw::TokenInfo,
@@ -29,8 +30,8 @@ use crate::{
     track_record::TrackRecord,
 };
 
-/// After how many failures of the device in a row, without a success in between, the token is tested. One alone may be
-/// nothing.
+/// After how many failures of the device in a row, without a success in between, the token is tested. One
+/// alone may be nothing.
 const ALARMING: u32 = 3;
 
 /// After how many failures in a row the test's word is not enough.
@@ -65,8 +66,8 @@ pub(crate) struct Token {
     info: ArcSwapOption<TokenInfo>,
     /// Counts the logins: handles of keys may not outlive one.
     epoch: AtomicU64,
-    /// Held during a login. A refused PIN is never tried again.
-    pin_refused: Mutex<Option<CallError>>,
+    /// What came of the attempts to log in, of all backends with this PIN.
+    login: ArcSwapOption<Login>,
     /// Why nothing is encrypted any more.
     iv_fault: OnceLock<&'static str>,
     /// Failures of the device since the last request that succeeded, or since the token was connected.
@@ -108,7 +109,7 @@ impl Token {
             problem: ArcSwap::from_pointee("it has not been connected yet".to_owned()),
             info: ArcSwapOption::empty(),
             epoch: AtomicU64::new(0),
-            pin_refused: Mutex::default(),
+            login: ArcSwapOption::empty(),
             iv_fault: OnceLock::new(),
             unwell: AtomicU32::new(0),
             suspects: Suspects::new(),
@@ -147,7 +148,8 @@ impl Token {
         }
     }
 
-    /// Says, as long as there is no connection, how many of the token's keys have been looked through before there is one.
+    /// Says, as long as there is no connection, how many of the token's keys have been looked through before
+    /// there is one.
     pub(crate) fn preloads(&self, keys: usize, total: usize) {
         if !self.is_connected() {
             self.disconnected(format!("its keys are being looked through: {keys} of {total}"));
@@ -227,11 +229,6 @@ impl Token {
         }
     }
 
-    /// Why the PIN is not tried any more, if so.
-    pub(crate) fn pin_refused(&self) -> Option<CallError> {
-        *self.pin_refused.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The way to the module, and where the token is in it.
     pub(crate) fn enter(&self) -> Result<(Arc<Connection>, Access<'_>), BackendError> {
         if let Some(entered) = self.try_enter().or_else(|| self.enter_when_reconnected()) {
@@ -290,39 +287,64 @@ impl Token {
         }
     }
 
-    /// Logs in, if a PIN is configured, and if it was never refused.
+    /// Logs in to the token, if a PIN is configured, it was never refused, and enough time has passed since
+    /// an attempt that failed.
     pub(crate) fn log_in(
         &self,
         access: &Access<'_>,
         session: ck::CK_SESSION_HANDLE,
-        wants_login: bool,
+        info: &TokenInfo,
     ) -> Result<(), OpenError> {
         let Some(pin) = self.config.pin.login() else {
             return Ok(());
         };
-        let mut refused = self.pin_refused.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(error) = *refused {
-            return Err(OpenError::PinRefused(error));
+        let login = match pin {
+            Some(pin) => self.module.logins.of(info, pin),
+            // What is typed at the token is another PIN each time that it is opened.
+            None => self.login.load_full().unwrap_or_default(),
+        };
+        self.login.store(Some(Arc::clone(&login)));
+        let mut attempts = login.attempts();
+        if let Some(error) = attempts.forbid(Instant::now()) {
+            return Err(error);
         }
         // Handles of an earlier login may be good for nothing, or for something else.
         self.epoch.fetch_add(1, Ordering::SeqCst);
         let Err(error) = access.log_in(session, pin) else {
             self.epoch.fetch_add(1, Ordering::SeqCst);
+            attempts.note_success();
             return Ok(());
         };
         match self.config.quirks.verdict(&error) {
             Verdict::Done => Ok(()),
-            Verdict::PinRefused => {
-                *refused = Some(error);
-                Err(OpenError::PinRefused(error))
-            }
-            _ if !wants_login => {
+            Verdict::PinRefused => Err(attempts.note_refusal(error)),
+            _ if !info.wants_login() => {
                 // nShield's module slot takes no login, and needs none.
                 tracing::warn!(cause = %error, "the token takes no PIN and wants none: it is used without");
                 Ok(())
             }
-            _ => Err(OpenError::Call(error)),
+            _ => {
+                let failure = attempts.note_failure(error, Instant::now());
+                tracing::warn!(token = self.name(), %error, "{failure}");
+                Err(failure)
+            }
         }
+    }
+
+    /// Whether the token has refused the PIN, which is not sent again.
+    pub(crate) fn is_pin_refused(&self) -> bool {
+        self.login
+            .load()
+            .as_ref()
+            .is_some_and(|login| login.attempts().is_refused())
+    }
+
+    /// How long it is until a login may be tried again.
+    pub(crate) fn login_wait(&self) -> Duration {
+        let login = self.login.load();
+        login
+            .as_ref()
+            .map_or(Duration::ZERO, |login| login.attempts().wait(Instant::now()))
     }
 
     /// A request has succeeded.

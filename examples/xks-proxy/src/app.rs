@@ -10,13 +10,13 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use thiserror::Error;
 use xks_core::{Fleet, KeyBackend, KeyId, KeyStore, KeyStores, Limits, Proxy, UriPathPrefix};
 
 use crate::{
-    backends::{Backend, BackendError, Backends},
+    backends::{Backend, Backends},
     described::Described,
     limits::{Limited, Traffic},
     metrics::{Metrics, Records},
@@ -37,8 +37,6 @@ pub(crate) struct App {
     served: ArcSwap<BTreeMap<String, Arc<[KeyId]>>>,
     /// Locked while something else is put in force, so that two changes do not mix.
     in_force: Mutex<InForce>,
-    /// Tokens that refused their PIN. As they are, they are not opened again: HSMs lock.
-    refused: Mutex<Vec<BackendSettings>>,
     /// Tokens that are being opened, also on behalf of a change that was given up: none is opened twice at once, or a PIN
     /// would be tried as often.
     opening: Mutex<Vec<BackendSettings>>,
@@ -93,7 +91,6 @@ impl App {
                 key_stores: settings.key_stores.clone(),
                 traffic,
             }),
-            refused: Mutex::default(),
             opening: Mutex::default(),
             turn: AtomicU64::new(0),
             budget: settings.server.budget,
@@ -173,15 +170,8 @@ impl App {
     }
 
     fn open(&self, settings: &[BackendSettings], former: &Backends) -> anyhow::Result<Backends> {
-        // Never locked while a module is called, which may not return.
-        let refused = || self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_refused = |new: &&BackendSettings| refused().iter().any(|old| old.has_same_login(new));
-        if let Some(known) = settings.iter().find(is_refused) {
-            let name = &known.name;
-            bail!("[backends.{name}]: the token has refused this PIN, which is not tried again");
-        }
         for new in settings {
-            if former.settings().any(|old| old.has_another_pin_than(new)) {
+            if former.are_open_under_another_pin_than(new) {
                 let backend = new.name.as_str();
                 tracing::warn!(
                     backend,
@@ -190,6 +180,7 @@ impl App {
                 );
             }
         }
+        // Never locked while a module is called, which may not return.
         let opening = || self.opening.lock().unwrap_or_else(PoisonError::into_inner);
         let is_new = |new: &&BackendSettings| !former.settings().any(|old| old == *new);
         let new: Vec<_> = settings.iter().filter(is_new).cloned().collect();
@@ -202,7 +193,6 @@ impl App {
         }
         let opened = Backends::open(settings, Some(former));
         opening().retain(|old| !new.contains(old));
-        refused().extend(opened.as_ref().err().and_then(BackendError::refused_pin).cloned());
         Ok(opened?)
     }
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, thread, time::Duration};
 use thiserror::Error;
 use xks_backend_pkcs11::{Config, KeyName, OpenError, Pin, Pkcs11Backend, TestKey};
 use xks_backend_soft::{KeyMaterial, KeyMaterialError, KeyVersion, SoftBackend, SoftKey, SoftKeyError};
-use xks_core::{Fleet, FleetError, KeyBackend};
+use xks_core::{Fleet, FleetError, HealthStatus, KeyBackend};
 
 use crate::settings::{
     BackendKind, BackendSettings, FleetSettings, Pkcs11Settings, Secret, SoftSettings, TestKeySetting,
@@ -58,14 +58,6 @@ impl BackendError {
             | BackendProblem::KeyFile(_)
             | BackendProblem::Key(_)
             | BackendProblem::Fleet(_) => WRONG_SETTINGS,
-        }
-    }
-
-    /// The token whose PIN was refused: to try it again would lock the token.
-    pub(crate) const fn refused_pin(&self) -> Option<&BackendSettings> {
-        match &self.source {
-            BackendProblem::Token(OpenError::PinRefused(_)) => Some(&self.settings),
-            _ => None,
         }
     }
 }
@@ -175,6 +167,16 @@ impl Backends {
             (members, standby) = (&fleet.members, &fleet.standby);
         }
         is_same && members.iter().chain(standby).all(|member| self.keeps(member, settings))
+    }
+
+    /// Whether the token that new settings are of works, and was logged in to with another PIN.
+    pub(crate) fn are_open_under_another_pin_than(&self, new: &BackendSettings) -> bool {
+        let works = |backend: &Backend| match backend {
+            Backend::Pkcs11(token) => token.status().health != HealthStatus::Unavailable,
+            Backend::Soft(_) | Backend::Fleet(_) => false,
+        };
+        let mut open = self.0.iter();
+        open.any(|open| open.settings.has_another_pin_than(new) && works(&open.backend))
     }
 
     pub(crate) fn settings(&self) -> impl Iterator<Item = &BackendSettings> {

@@ -72,7 +72,7 @@ impl Attendant {
             self.retire(&access);
         }
         let session = anchor.session(&access, slot, read_write)?.handle;
-        token.log_in(&access, session, info.wants_login())?;
+        token.log_in(&access, session, &info)?;
         // Some modules keep a slot's login to themselves until a session asks.
         let is_logged_in = access.is_logged_in(session)?;
         token.supervision.note_return();

@@ -157,7 +157,7 @@ impl Attendant {
                 true if self.missing.is_some() => config.recovery_interval.min(LOOKS),
                 true if self.token.checkup().is_some_and(is_slow) => config.recovery_interval.max(SLOW),
                 true => config.health_interval.min(config.key_refresh),
-                false => config.recovery_interval,
+                false => config.recovery_interval.max(self.token.login_wait()),
             };
             let interval = self.known_keys.interval(interval);
             match self.token.bell.wait_until(Instant::now() + interval) {
@@ -168,8 +168,8 @@ impl Attendant {
                         self.see_to_keys();
                     }
                 }
-                // A refused PIN is not tried again; somebody has to see to it.
-                Wake::Rung | Wake::Time if self.token.pin_refused().is_some() => {}
+                // A refused PIN is not sent again; somebody has to see to it.
+                Wake::Rung | Wake::Time if !self.may_log_in() => {}
                 Wake::Rung | Wake::Time => self.recover(),
             }
         }
@@ -231,7 +231,7 @@ impl Attendant {
             "the token does not work: requests are refused until it does"
         );
         self.go_down(&error);
-        if self.token.pin_refused().is_none() {
+        if self.may_log_in() {
             self.recover();
         }
     }
@@ -373,16 +373,17 @@ impl Attendant {
         module.reinitialize_beside_others(self.generation, LAST_CALLS)
     }
 
+    fn may_log_in(&self) -> bool {
+        !self.token.is_pin_refused() && self.token.login_wait().is_zero()
+    }
+
     pub(crate) fn go_down(&mut self, error: &OpenError) {
         self.missing = None;
         if error.may_pass() {
             self.renewal.needed(Instant::now());
         }
         if matches!(error, OpenError::PinRefused(_)) {
-            tracing::error!(
-                token = self.token.name(),
-                "the token refuses the PIN, which is not tried again: correct it, and restart"
-            );
+            tracing::error!(token = self.token.name(), "{error}");
         }
         let problem = chain(error);
         if matches!(error, OpenError::AnotherToken { .. }) && *self.token.problem() != problem {

@@ -17,7 +17,7 @@ use self::holding::Wanted;
 use self::suspect::Ciphertext;
 pub(crate) use self::{search::Search, suspects::Suspects};
 use crate::{
-    error::CallError,
+    error::{CallError, OpenError},
     gcm::{self, Setback},
     keys::{DOUBT_AFTER, Holding, Key},
     module::Access,
@@ -336,11 +336,14 @@ impl Token {
                 "the token wants a login, and no PIN is configured",
             ));
         }
-        self.log_in(&access, session.handle, connection.wants_login)
-            .map_err(|error| {
-                self.bell.ring();
-                BackendError::new(BackendErrorKind::Unavailable, "the token's user was logged out").with_source(error)
-            })
+        let outcome = match self.info() {
+            Some(info) => self.log_in(&access, session.handle, &info),
+            None => Err(OpenError::NotInitialized), // not after a connection
+        };
+        outcome.map_err(|error| {
+            self.bell.ring();
+            BackendError::new(BackendErrorKind::Unavailable, "the token's user was logged out").with_source(error)
+        })
     }
 }
 

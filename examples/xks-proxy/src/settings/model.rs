@@ -188,11 +188,6 @@ pub(crate) struct BackendSettings {
 }
 
 impl BackendSettings {
-    /// Whether both are the same token, and log in with the same PIN.
-    pub(crate) fn has_same_login(&self, other: &Self) -> bool {
-        self.same_token(other).is_some_and(|(one, other)| one.pin == other.pin)
-    }
-
     /// Whether both are the same token, and log in with different PINs.
     pub(crate) fn has_another_pin_than(&self, other: &Self) -> bool {
         self.same_token(other).is_some_and(|(one, other)| one.pin != other.pin)

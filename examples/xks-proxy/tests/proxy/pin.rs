@@ -2,9 +2,10 @@
 
 use std::{fs, process::Command};
 
-use xks_pkcs11_fixture::{Profile, Shim};
+use rustix::process::Signal;
+use xks_pkcs11_fixture::{Function, Profile, Shim, When, sys::CKR_PIN_INCORRECT};
 
-use crate::support::{Server, Settings, Token, ended, quoted};
+use crate::support::{Server, Settings, Token, ended, plaintext, quoted, wait_until};
 
 /// What `check` says, with status and all.
 fn check(settings: &Settings) -> (Option<i32>, String) {
@@ -159,4 +160,55 @@ fn module_parameters_reach_the_module() {
     let server = Server::start_by(command.arg("--config").arg(settings.write()));
     assert!(server.summary.contains("ACTIVE"), "{}", server.summary);
     assert_eq!(shim.parameters(), parameters);
+}
+
+/// A PIN that the token has refused while it served is not sent again by a reload, and the log says why; another
+/// one is sent at once, and once.
+#[test]
+fn a_reload_sends_no_refused_pin_again() {
+    let token = Token::new();
+    let file = token.folder.path().join("pin-file");
+    fs::write(&file, Token::PIN).unwrap();
+    let shim = xks_pkcs11_fixture::shim_path();
+    let backend = |more: &str| {
+        let more = format!("vendor = \"softhsm\"\npin_file = {}\n{more}", quoted(&file));
+        token
+            .settings("[reload]\nwatch_secs = 0\n[health]\nlisten = \"127.0.0.1:0\"\ninterval_secs = 1\n")
+            .backends(&Token::backend_of(&shim, "token", &more))
+    };
+    let settings = backend("");
+    let socket = token.folder.path().join("shim");
+    let mut command: Command = token.program();
+    let shim = Shim::elsewhere(&mut command, &socket, Profile::SoftHsm);
+    let server = Server::start_by(command.arg("--config").arg(settings.write()));
+    shim.fail(Function::C_Login, CKR_PIN_INCORRECT, When::once());
+    shim.log_out();
+    wait_until("the refusal", || {
+        let _fails = server.curl().process("keys/known/encrypt", &plaintext(b"x")).output();
+        let log = server.process.log.text();
+        log.contains("the token refuses the PIN, which is not tried again")
+    });
+    let before = shim.counters().logins();
+    let mut reloads = 0..;
+    // Each time with another setting of the backend, so that it has to be opened anew.
+    let mut is_refused = || {
+        let number = reloads.next().unwrap();
+        fs::write(settings.path(), backend(&format!("sessions = {}", number + 2)).text()).unwrap();
+        server.process.signal(Signal::HUP);
+        wait_until("the end of the reload", || {
+            server.process.log.count("settings not reloaded") > number
+        });
+        let log = server.process.log.text();
+        let line = log
+            .lines()
+            .rfind(|line| line.contains("settings not reloaded"))
+            .unwrap();
+        assert!(line.contains("[backends.token]") && line.contains("restart"), "{line}");
+        assert!(!log.contains("open under the former PIN"), "it is not open: {log}");
+        shim.counters().logins() - before
+    };
+    assert_eq!((is_refused(), is_refused()), (0, 0), "the same PIN");
+    fs::write(&file, "another").unwrap();
+    assert_eq!((is_refused(), is_refused()), (1, 1), "another PIN");
+    assert_eq!(server.stop().0.code(), Some(0));
 }

@@ -1,6 +1,10 @@
-//! A PIN that the token refuses is never tried again: HSMs lock.
+//! A PIN that the token refuses is never sent again by the process, and one that fails for another reason
+//! less and less often: HSMs lock.
 
-use std::{thread::sleep, time::Duration};
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 use xks_backend_pkcs11::{OpenError, Pin, Pkcs11Backend};
 use xks_core::{BackendErrorKind, HealthStatus};
@@ -12,25 +16,30 @@ use crate::support::{PIN, TOKEN, assert_fails, encrypt, run, vendor_config, wait
 /// Long enough for several attempts to recover.
 const SEVERAL_INTERVALS: Duration = Duration::from_millis(600);
 
-/// A backend with a wrong PIN is not opened, says why, and has tried once.
+/// A backend with a wrong PIN is not opened, says why, and has tried once; opened again with the same PIN, it
+/// has not tried at all.
 #[test]
 fn wrong_at_the_start() {
     own_process("faults::pin::wrong_at_the_start", |hsm| {
         make_keys(hsm);
         let shim = Shim::load();
-        for profile in Profile::ALL {
+        let opens = [Pkcs11Backend::open, Pkcs11Backend::open_when_ready];
+        for (number, profile) in Profile::ALL.into_iter().enumerate() {
             shim.profile(profile);
-            for open in [Pkcs11Backend::open, Pkcs11Backend::open_when_ready] {
-                let config = vendor_config(shim.path(), profile).pin(Pin::new(profile.pin("4321")));
-                let error = open(config).unwrap_err();
-                assert!(matches!(error, OpenError::PinRefused(_)), "{profile:?}: {error:?}");
-                sleep(Duration::from_millis(50));
-                let counters = shim.counters();
-                assert_eq!((counters.logins(), counters.logged_in), (1, 0));
-                assert_eq!((counters.open_sessions, counters.leaked_sessions), (0, 0));
-                assert_eq!((counters.initialized, counters.finalized), (1, 1));
-                shim.assert_clean();
-                shim.reset();
+            for (second, open) in opens.into_iter().enumerate() {
+                let pin = profile.pin(&format!("43{number}{second}"));
+                for logins in [1, 0, 0] {
+                    let config = vendor_config(shim.path(), profile).pin(Pin::new(pin.clone()));
+                    let error = open(config).unwrap_err();
+                    assert!(matches!(error, OpenError::PinRefused(_)), "{profile:?}: {error:?}");
+                    sleep(Duration::from_millis(50));
+                    let counters = shim.counters();
+                    assert_eq!((counters.logins(), counters.logged_in), (logins, 0));
+                    assert_eq!((counters.open_sessions, counters.leaked_sessions), (0, 0));
+                    assert_eq!((counters.initialized, counters.finalized), (1, 1));
+                    shim.assert_clean();
+                    shim.reset();
+                }
             }
         }
         // With the right one all is well.
@@ -38,8 +47,8 @@ fn wrong_at_the_start() {
     });
 }
 
-/// The token takes the PIN no more, and logs the user out: of all requests and of all attempts to recover, one alone is
-/// refused, and everybody is told why.
+/// The token takes the PIN no more, and logs the user out: of all requests and of all attempts to recover,
+/// one alone is refused, and everybody is told why.
 #[test]
 fn refused_after_a_logout() {
     own_process("faults::pin::refused_after_a_logout", |hsm| refused(hsm, Shim::log_out));
@@ -51,7 +60,8 @@ fn refused_after_closing() {
     own_process("faults::pin::refused_after_closing", |hsm| {
         refused(hsm, |shim| {
             let before = shim.counters().logins();
-            // A login lasts as long as any session does, and one may be opened before the last old one has gone.
+            // A login lasts as long as any session does, and one may be opened before the last old one has
+            // gone.
             wait_until("a login", || {
                 shim.close_sessions();
                 sleep(Duration::from_millis(5));
@@ -64,9 +74,11 @@ fn refused_after_closing() {
 fn refused(hsm: &SoftHsm, trouble: impl Fn(&Shim)) {
     make_keys(hsm);
     let shim = Shim::load();
-    for (dispatch, code) in BOTH.into_iter().zip([CKR_PIN_INCORRECT, CKR_PIN_LOCKED]) {
+    let cases = [(CKR_PIN_INCORRECT, PIN, "98765"), (CKR_PIN_LOCKED, "98765", "56789")];
+    for (dispatch, (code, pin, next)) in BOTH.into_iter().zip(cases) {
         let scene = Scene::again(&shim, Profile::SoftHsm, |config| {
-            config.dispatch(dispatch).recovery_interval(Duration::from_millis(50))
+            let config = config.recovery_interval(Duration::from_millis(50));
+            config.dispatch(dispatch).pin(Pin::new(pin))
         });
         let traffic = scene.traffic(8);
         traffic.wait_for_successes(20);
@@ -76,15 +88,25 @@ fn refused(hsm: &SoftHsm, trouble: impl Fn(&Shim)) {
         trouble(&shim);
         check_refusal(scene, traffic, &before);
 
-        // Opened anew with the right PIN, everything works.
+        // Opened anew with the same PIN, it is not tried; with another one that is right, everything works.
         shim.clear();
         shim.reset();
-        works(&shim, PIN);
+        let error = Pkcs11Backend::open(vendor_config(shim.path(), Profile::SoftHsm).pin(Pin::new(pin))).unwrap_err();
+        assert!(matches!(error, OpenError::PinRefused(_)), "{error:?}");
+        let advice = if code == CKR_PIN_LOCKED {
+            "security officer"
+        } else {
+            "correct it"
+        };
+        assert!(error.to_string().contains(advice), "{error}");
+        assert_eq!(shim.counters().logins(), 0);
+        hsm.change_pin(TOKEN, next);
+        works(&shim, next);
     }
 }
 
-/// The PIN is changed by another process while the backend runs, which is not noticed until the module has to be
-/// initialized anew.
+/// The PIN is changed by another process while the backend runs, which is not noticed until the module has to
+/// be initialized anew.
 #[test]
 fn changed() {
     own_process("faults::pin::changed", |hsm| {
@@ -162,5 +184,54 @@ fn changed_while_the_token_was_out() {
         sleep(SEVERAL_INTERVALS);
         assert_eq!(scene.shim.counters().logins() - before.logins(), 1);
         scene.end_as_it_is();
+    });
+}
+
+/// A login that fails with a code that does not tell of the PIN is tried less and less often while the token
+/// is down, and an attempt to open it again waits as well. When it succeeds, all is as before.
+#[test]
+fn not_told_of() {
+    own_process("faults::pin::not_told_of", |hsm| {
+        make_keys(hsm);
+        let shim = Shim::load();
+        for code in [CKR_FUNCTION_FAILED, CKR_VENDOR_DEFINED + 1] {
+            let scene = Scene::again(&shim, Profile::SoftHsm, |config| {
+                config.recovery_interval(Duration::from_millis(10))
+            });
+            let backend = &*scene.backend;
+            shim.fail(Function::C_Login, code, When::always());
+            let before = shim.counters().logins();
+            let logins = || shim.counters().logins() - before;
+            let start = Instant::now();
+            shim.log_out();
+            wait_until("the token is down", || {
+                let _fails = run(encrypt(backend, KEYS[0], b""));
+                scene.status().health == HealthStatus::Unavailable
+            });
+            wait_until("five attempts", || {
+                let text = assert_fails(run(encrypt(backend, KEYS[0], b"")), BackendErrorKind::Unavailable);
+                assert!(text.contains("the login failed"), "{text}");
+                sleep(Duration::from_millis(5));
+                logins() >= 5
+            });
+            let problem = scene.status().problem.unwrap();
+            assert!(
+                problem.contains("times in a row") && problem.contains("no PIN is locked"),
+                "{problem}"
+            );
+            let again = Pkcs11Backend::open(vendor_config(shim.path(), Profile::SoftHsm)).unwrap_err();
+            assert!(
+                matches!(again, OpenError::LoginPostponed { attempts: 5.., .. }),
+                "{again:?}"
+            );
+            // The first two at once, then after half a second, a second, two seconds: no clock is too slow
+            // for that.
+            let least = Duration::from_millis(500) * ((1 << (logins() - 2)) - 1);
+            assert!(start.elapsed() >= least, "{} within {:?}", logins(), start.elapsed());
+            shim.clear();
+            scene.wait_for_health(HealthStatus::Active);
+            run(encrypt(backend, KEYS[0], b"")).unwrap();
+            scene.end();
+        }
     });
 }

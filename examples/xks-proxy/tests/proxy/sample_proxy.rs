@@ -336,6 +336,38 @@ fn the_vendor_is_not_taken_from_a_foreign_logger() {
     }
 }
 
+/// A logger that the unit's environment configures, without a table.
+#[test]
+fn the_vendor_is_taken_from_the_loggers_variable() {
+    let mut old = Old::new("softhsm");
+    let path = old
+        .folder
+        .write("pkcs11-logger-x64.so", "some library")
+        .display()
+        .to_string();
+    let line = old
+        .text
+        .lines()
+        .find(|line| line.starts_with("PKCS11_HSM_MODULE"))
+        .unwrap()
+        .to_owned();
+    old = old.with(&line, &format!("PKCS11_HSM_MODULE = {path:?}"));
+    for (behind, vendor) in [
+        ("/opt/nfast/toolkits/pkcs11/libcknfast.so", "nshield"),
+        ("", "standard"),
+    ] {
+        let mut command = program();
+        command
+            .arg("convert")
+            .arg(old.write())
+            .env("PKCS11_LOGGER_LIBRARY_PATH", behind);
+        let (code, text, log) = ended(&mut command);
+        assert_eq!(code, Some(0), "{log}");
+        let new = toml::Value::Table(text.parse().unwrap());
+        assert_eq!(text_at(&new, "backends.hsm.vendor"), vendor, "{behind}");
+    }
+}
+
 /// Numbers that the sample proxy takes and the system or a token does not are cut, or passed over; no file
 /// that is served there is refused here for them.
 #[test]

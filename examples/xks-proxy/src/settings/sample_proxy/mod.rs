@@ -25,6 +25,7 @@ use super::{
     source::Source,
     table::{Item, Table},
 };
+use crate::process;
 
 /// The name that the one HSM gets.
 const BACKEND: &str = "hsm";
@@ -57,11 +58,14 @@ pub(super) fn settings(mut root: Table<'_, '_>, module: Option<&PathBuf>) -> Opt
     let capabilities = root.needed("hsm_capabilities", capabilities).map(hsm_capabilities);
     let pkcs11 = root.table("pkcs11");
     let pkcs11 = root.needed("pkcs11", pkcs11);
+    // With the table or without, the logger finds it in the environment.
     let behind_logger = environment
         .iter()
         .find(|(name, _)| name == LOGGED_MODULE)
-        .map(|(_, module)| Path::new(module))
-        .filter(|module| !module.as_os_str().is_empty());
+        .map(|(_, module)| module.clone())
+        .or_else(|| process::inherited(LOGGED_MODULE))
+        .filter(|module| !module.is_empty());
+    let behind_logger = behind_logger.as_deref().map(Path::new);
     let capabilities = capabilities.unwrap_or_default();
     let pkcs11 = pkcs11.and_then(|table| pkcs11_settings(table, module, behind_logger, capabilities));
     let limits = root.table("limits").map(limits).unwrap_or_default();

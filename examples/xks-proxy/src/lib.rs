@@ -90,7 +90,7 @@ pub fn main() -> ExitCode {
     };
     done.unwrap_or_else(|error| {
         let _ = writeln!(io::stderr(), "xks-proxy: {}", with_causes(&*error));
-        match error.is::<SettingsUnreadable>() {
+        match error.is::<SettingsUnreadable>() || error.is::<log::WrongFilter>() {
             true => WRONG_SETTINGS.into(),
             false => ExitCode::FAILURE,
         }

@@ -17,9 +17,13 @@ use std::{
 };
 
 use anyhow::Context as _;
+use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry, filter::filter_fn, fmt::MakeWriter, layer::SubscriberExt as _,
+    EnvFilter, Layer, Registry,
+    filter::{ParseError, filter_fn},
+    fmt::MakeWriter,
+    layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
 };
 
@@ -31,6 +35,14 @@ const AUDIT_TARGET: &str = "xks::audit";
 
 /// How long the end waits for outputs that hang.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The variable `RUST_LOG` cannot be understood.
+#[derive(Debug, Error)]
+#[error("RUST_LOG = {directives:?} is no filter of the log, such as \"info\" or \"warn,xks_proxy=debug\"")]
+pub(crate) struct WrongFilter {
+    directives: String,
+    source: ParseError,
+}
 
 /// Writes what is left when it is dropped.
 #[derive(Default)]
@@ -137,7 +149,10 @@ fn filter(settings: &LogSettings) -> anyhow::Result<EnvFilter> {
         .ok()
         .filter(|variable| !variable.is_empty());
     let directives = variable.unwrap_or_else(|| settings.level.as_str().to_lowercase());
-    let filter = EnvFilter::try_new(&directives).context("the variable RUST_LOG")?;
+    let filter = EnvFilter::try_new(&directives).map_err(|source| WrongFilter {
+        directives: directives.clone(),
+        source,
+    })?;
     if directives.contains(AUDIT_TARGET) {
         return Ok(filter);
     }

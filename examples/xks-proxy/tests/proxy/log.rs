@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     ACCESS_KEY_ID, Connection, Http, PREFIX, SECRET_ACCESS_KEY, Server, Settings, Token, body, ciphertext, encode,
-    fetch, key_store, plaintext, run, usual_credential, usual_signer, without_our_variables,
+    ended, fetch, key_store, plaintext, program, run, usual_credential, usual_signer, without_our_variables,
 };
 
 const PLANTED: &[u8] = b"planted plaintext that nobody should log";
@@ -259,4 +259,19 @@ async fn a_reader_that_hangs_holds_up_nobody() {
     let (status, _) = tokio::task::block_in_place(|| server.stop());
     assert!(status.success(), "{status}");
     drop(reader);
+}
+
+/// No other start goes better, and the reason stands there once.
+#[test]
+fn a_filter_that_is_none_is_refused() {
+    let settings = Settings::new();
+    let mut command = program();
+    command
+        .arg("--config")
+        .arg(settings.write())
+        .env("RUST_LOG", "info=warn=debug");
+    let (code, _, log) = ended(&mut command);
+    assert_eq!(code, Some(78), "{log}");
+    assert!(log.contains("RUST_LOG = \"info=warn=debug\" is no filter"), "{log}");
+    assert_eq!(log.matches("expected one of").count(), 1, "{log}");
 }

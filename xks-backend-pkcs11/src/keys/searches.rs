@@ -11,6 +11,8 @@ use xks_core::KeyId;
 /// How many keys are searched for at once. On SoftHSM2 with a thousand keys a search takes as long as a thousand
 /// encryptions, and many at once would take the machine.
 const MOST_SEARCHES: usize = 2;
+/// The same, where they take little of a request's time. Where handles are good in one session, each makes its own.
+const MOST_QUICK_SEARCHES: usize = 16;
 /// Of how many searches it is known how long they took.
 const MOST_NOTED: usize = 3;
 /// How many keys wait for the attendant to search for them.
@@ -36,6 +38,13 @@ impl State {
     /// How long a search takes: the shortest of the last ones, for one that hung says nothing of the others.
     fn takes(&self) -> Duration {
         self.took.iter().min().copied().unwrap_or_default()
+    }
+
+    /// How many may be under way at once: as many as take a quarter of a request's time one after the other.
+    fn most(&self, deadline: Duration) -> usize {
+        let fit = (deadline / 4).as_nanos().checked_div(self.takes().as_nanos());
+        let fit = fit.and_then(|fit| usize::try_from(fit).ok());
+        fit.unwrap_or_default().clamp(MOST_SEARCHES, MOST_QUICK_SEARCHES)
     }
 }
 
@@ -68,7 +77,7 @@ impl Searches {
         state.took.push_back(took);
     }
 
-    /// Waits until fewer than the most searches are under way; none if that takes too long.
+    /// Waits until fewer than the most searches that may be are under way; none if that takes too long.
     pub(super) fn turn(&self, deadline: Instant) -> Option<Turn<'_>> {
         let patience = self.patience();
         let mut state = self.state();
@@ -76,7 +85,7 @@ impl Searches {
             let now = Instant::now();
             // Those that hang are not waited for.
             let is_waited_for = |began: &&Instant| now.duration_since(**began) < patience;
-            if state.under_way.iter().filter(is_waited_for).count() < MOST_SEARCHES {
+            if state.under_way.iter().filter(is_waited_for).count() < state.most(self.deadline) {
                 state.under_way.push(now);
                 return Some(Turn {
                     searches: self,

@@ -79,6 +79,11 @@ impl CallError {
         matches!(self.code.0, ckr::CKR_SESSION_COUNT)
     }
 
+    /// Whether the module has no such function.
+    pub(crate) const fn says_not_supported(&self) -> bool {
+        matches!(self.code.0, ckr::CKR_FUNCTION_NOT_SUPPORTED)
+    }
+
     /// Whether a login came to nothing before the PIN was looked at.
     pub(crate) const fn says_pin_was_not_seen(&self) -> bool {
         self.says_session_is_gone()
@@ -290,10 +295,12 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// What SoftHSM2 says while another process writes to a token, as each login does.
+    /// What SoftHSM2 says while another process writes to a token, as each login does; and what is said of a session
+    /// that another is taken for.
     pub(crate) fn may_be_momentary(&self) -> bool {
         match self {
             Self::NoToken { .. } => true,
+            Self::TestCall(error) | Self::Call(error) if error.code().0 == ckr::CKR_OPERATION_ACTIVE => true,
             Self::Call(error) | Self::LoginPostponed { source: error, .. } | Self::Initialize { source: error, .. } => {
                 matches!(
                     error.code().0,

@@ -2,10 +2,13 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use cryptoki_sys::{CK_OBJECT_HANDLE, CK_SESSION_HANDLE};
+use cryptoki_sys::{CK_OBJECT_HANDLE, CK_SESSION_HANDLE, CKR_RANDOM_NO_RNG};
 use xks_core::{BackendError, BackendErrorKind, Iv, Tag, Zeroizing};
 
 use crate::{
@@ -57,6 +60,8 @@ pub(crate) struct Ivs {
     /// How many IVs are remembered.
     memory: usize,
     watched: Mutex<Watched>,
+    /// The token gives no random bytes, which was logged.
+    has_no_random: AtomicBool,
 }
 
 /// What must not come again, on whichever session.
@@ -75,6 +80,7 @@ impl Ivs {
             source,
             memory: sessions.saturating_mul(2).clamp(32, 256),
             watched: Mutex::default(),
+            has_no_random: AtomicBool::new(false),
         }
     }
 
@@ -94,10 +100,7 @@ impl Ivs {
                 &mut iv[..]
             }
             IvSource::SystemRandom => {
-                getrandom::fill(&mut iv).map_err(|_| {
-                    let detail = "the system gives no random bytes for an IV";
-                    BackendError::new(BackendErrorKind::Unavailable, detail)
-                })?;
+                of_the_system(&mut iv)?;
                 &mut iv
             }
             IvSource::WrittenBack => &mut iv,
@@ -133,7 +136,7 @@ impl Ivs {
     fn random(&self, cryptoki: &Cryptoki, session: &mut Session) -> Result<[u8; IV], Setback> {
         if session.random.is_empty() {
             let mut fresh = vec![0; IV * STOCK];
-            cryptoki.random(session.handle, &mut fresh)?;
+            self.fill(cryptoki, session.handle, &mut fresh)?;
             let (ivs, _) = fresh.as_chunks::<IV>();
             let first = ivs.first().copied();
             let repeats = ivs.iter().zip(ivs.iter().skip(1)).any(|(iv, next)| iv == next);
@@ -148,6 +151,24 @@ impl Ivs {
         let next = *next;
         session.random.truncate(session.random.len() - IV);
         Ok(next)
+    }
+
+    /// Random bytes of the token; those of the system where the token has none to give.
+    pub(crate) fn fill(
+        &self,
+        cryptoki: &Cryptoki,
+        session: CK_SESSION_HANDLE,
+        bytes: &mut [u8],
+    ) -> Result<(), Setback> {
+        match cryptoki.random(session, bytes) {
+            Err(error) if error.says_not_supported() || error.code().0 == CKR_RANDOM_NO_RNG => {
+                if !self.has_no_random.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(%error, "the token gives no random bytes: IVs are made from the system's");
+                }
+                of_the_system(bytes)
+            }
+            outcome => Ok(outcome?),
+        }
     }
 
     /// An IV that is all zeros was never made by anybody, and one of the last ones again is a repetition.
@@ -200,6 +221,13 @@ pub(crate) fn open(
         return Err(unusable("a plaintext is not as long as its ciphertext"));
     }
     Ok(plaintext)
+}
+
+fn of_the_system(bytes: &mut [u8]) -> Result<(), Setback> {
+    getrandom::fill(bytes).map_err(|_| {
+        let detail = "the system gives no random bytes for an IV";
+        Setback::Final(BackendError::new(BackendErrorKind::Unavailable, detail))
+    })
 }
 
 fn unusable(detail: &'static str) -> Setback {

@@ -18,7 +18,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum IvSource {
-    /// 12 bytes from the token's random source (`C_GenerateRandom`), fetched for 32 encryptions at a time.
+    /// 12 bytes from the token's random source (`C_GenerateRandom`), fetched for 32 encryptions at a time. A token
+    /// that has none (`CKR_RANDOM_NO_RNG`, `CKR_FUNCTION_NOT_SUPPORTED`) gets the system's, and the log says so.
     TokenRandom,
     /// 12 bytes from the operating system's random source.
     SystemRandom,
@@ -187,8 +188,9 @@ impl Quirks {
 
     /// The same quirks with a return code of `C_Decrypt` that certainly means a wrong tag.
     ///
-    /// Without this, `CKR_GENERAL_ERROR` and `CKR_FUNCTION_FAILED` are looked into by an encryption and a decryption
-    /// with the same key; that costs a few calls for each ciphertext that does not authenticate.
+    /// Without this, a code that has another meaning in the standard is looked into by decrypting again, and by
+    /// encrypting and decrypting with the same key; that costs some forty calls for each ciphertext that does not
+    /// authenticate.
     #[must_use]
     pub const fn with_invalid_ciphertext(self, code: ReturnCode) -> Self {
         Self {

@@ -10,7 +10,13 @@
 //! in a call then.
 #![expect(unsafe_code, reason = "a module is a library in C")]
 
-use std::{ffi::CStr, mem, path::Path, ptr};
+use std::{
+    ffi::CStr,
+    mem,
+    path::Path,
+    ptr,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use cryptoki_sys as ck;
 use xks_core::Zeroizing;
@@ -42,6 +48,8 @@ pub(crate) struct Cryptoki {
     list: ck::CK_FUNCTION_LIST,
     handles: HandleClock,
     turns: Turns,
+    /// `C_FindObjectsFinal` was seen to fail: no session on which a search was begun can do anything else.
+    ends_no_search: AtomicBool,
 }
 
 /// What a module is told at its initialization of the threads that call it.
@@ -123,6 +131,7 @@ impl Cryptoki {
         let cryptoki = Self {
             list: functions,
             handles: HandleClock::default(),
+            ends_no_search: AtomicBool::new(false),
             turns: Turns::default(),
         };
         Ok((cryptoki, list.addr()))
@@ -257,20 +266,51 @@ impl Cryptoki {
 
     /// Whether the user is logged in.
     pub(crate) fn is_logged_in(&self, session: ck::CK_SESSION_HANDLE) -> Result<bool> {
-        let mut info = ck::CK_SESSION_INFO::default();
-        // SAFETY: the information is written to a place that lives until the call has returned.
-        unsafe { call!(self, Session, C_GetSessionInfo(session, &raw mut info)) }?;
-        let state = info.state;
+        let state = self.session_info(session)?.state;
         Ok(matches!(state, ck::CKS_RO_USER_FUNCTIONS | ck::CKS_RW_USER_FUNCTIONS))
     }
 
-    /// The objects that match, but no more than `most`.
+    fn session_info(&self, session: ck::CK_SESSION_HANDLE) -> Result<ck::CK_SESSION_INFO> {
+        let mut info = ck::CK_SESSION_INFO::default();
+        // SAFETY: the information is written to a place that lives until the call has returned.
+        unsafe { call!(self, Session, C_GetSessionInfo(session, &raw mut info)) }?;
+        Ok(info)
+    }
+
+    /// The objects that match, but no more than `most`. On a module that was seen to end no search, which leaves a session
+    /// good for nothing else, it takes a session of its own.
+    ///
+    /// # Errors
+    /// `CKR_OPERATION_ACTIVE` also when the search was not ended, and the session has to be replaced.
     pub(crate) fn find(
         &self,
         session: ck::CK_SESSION_HANDLE,
         attributes: &[Attribute<'_>],
         most: usize,
     ) -> Result<Vec<ck::CK_OBJECT_HANDLE>> {
+        if !self.ends_no_search.load(Ordering::Relaxed) {
+            let (found, is_ended) = self.find_on(session, attributes, most)?;
+            if is_ended {
+                return Ok(found);
+            }
+            self.ends_no_search.store(true, Ordering::Relaxed);
+            let code = ReturnCode(ck::CKR_OPERATION_ACTIVE);
+            return Err(CallError::new("C_FindObjectsFinal", Phase::Find, code));
+        }
+        let info = self.session_info(session)?;
+        let own = self.open_session(info.slotID, info.flags & ck::CKF_RW_SESSION != 0)?;
+        let found = self.find_on(own, attributes, most).map(|(found, _)| found);
+        self.close_session(own)?;
+        found
+    }
+
+    /// What is found, and whether the search was ended.
+    fn find_on(
+        &self,
+        session: ck::CK_SESSION_HANDLE,
+        attributes: &[Attribute<'_>],
+        most: usize,
+    ) -> Result<(Vec<ck::CK_OBJECT_HANDLE>, bool)> {
         let _giving = self.handles.giving();
         let mut template = template(attributes);
         // SAFETY: the template and what it points to are only read, and live until the call has returned.
@@ -304,10 +344,22 @@ impl Cryptoki {
             count += to_usize(more).min(room.len());
         };
         // SAFETY: a number.
-        let end = unsafe { call!(self, Find, C_FindObjectsFinal(session)) };
-        search.and(end)?;
+        let end = || unsafe { call!(self, Find, C_FindObjectsFinal(session)) };
+        // One that fails may be tried again, and may have ended it all the same.
+        let ended = end().or_else(|error| {
+            if error.says_session_is_gone() {
+                Err(error)
+            } else {
+                end()
+            }
+        });
+        search?;
         found.truncate(count);
-        Ok(found)
+        match ended {
+            Ok(()) => Ok((found, true)),
+            Err(error) if error.says_session_is_gone() => Err(error),
+            Err(error) => Ok((found, error.code().0 == ck::CKR_OPERATION_NOT_INITIALIZED)),
+        }
     }
 
     /// The clock of the handles that this module gives out.

@@ -74,7 +74,7 @@ impl Attendant {
         let session = anchor.session(&access, slot, read_write)?.handle;
         token.log_in(&access, session, &info)?;
         // Some modules keep a slot's login to themselves until a session asks.
-        let is_logged_in = access.is_logged_in(session)?;
+        let is_logged_in = token.is_logged_in(&access, session)?;
         token.supervision.note_return();
         if info.wants_login() && !is_logged_in && !token.config.is_pin_said {
             return Err(OpenError::LoginRequired { token: info.label });
@@ -161,9 +161,9 @@ impl Attendant {
             access.token_info(slot)?;
             latency = start.elapsed();
             if let Some(session) = self.probe.handle_in(access) {
-                access.is_logged_in(session)?;
+                token.is_logged_in(access, session)?;
                 if token.config.quirks.iv_source() == IvSource::TokenRandom {
-                    access.random(session, &mut [0; 12])?;
+                    token.ivs.fill(access, session, &mut [0; 12])?;
                 }
             }
             // Nothing is known of these.

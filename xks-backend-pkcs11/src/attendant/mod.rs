@@ -294,7 +294,7 @@ impl Attendant {
             return Err(unavailable().into());
         };
         let _supervised = token.supervision.begin();
-        let is_logged_in = access.is_logged_in(anchor)?;
+        let is_logged_in = token.is_logged_in(&access, anchor)?;
         if !is_logged_in && connection.wants_login {
             return Err(unavailable().into());
         }

@@ -287,11 +287,16 @@ impl Token {
             }
             Verdict::NewSession => Ok(tried.session.first()),
             Verdict::LogInAgain => {
-                let is_first = tried.login.first();
-                if is_first {
+                if tried.login.first() {
                     self.log_in_again(place)?;
+                    return Ok(true);
                 }
-                Ok(is_first)
+                // The login that there is now may be unknown to a session that is older.
+                let is_worth_a_session = tried.session.first();
+                if is_worth_a_session {
+                    self.discard_session(place, error);
+                }
+                Ok(is_worth_a_session)
             }
             Verdict::Unwell => {
                 self.note_unwell(error);

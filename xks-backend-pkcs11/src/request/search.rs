@@ -86,12 +86,13 @@ impl Search<'_> {
     /// Why nothing was found.
     fn miss(&self) -> Result<Miss, CallError> {
         let wants_login = || self.token.info().is_some_and(|info| info.wants_login());
-        let is_hidden = !self.connection.wants_login && wants_login() && !self.access.is_logged_in(self.session)?;
+        let is_hidden =
+            !self.connection.wants_login && wants_login() && !self.token.is_logged_in(self.access, self.session)?;
         Ok(if is_hidden { Miss::Hidden } else { Miss::Absent })
     }
 
     fn confirm_login(&self) -> Result<(), CallError> {
-        if self.connection.wants_login && !self.access.is_logged_in(self.session)? {
+        if self.connection.wants_login && !self.token.is_logged_in(self.access, self.session)? {
             let code = ReturnCode(ck::CKR_USER_NOT_LOGGED_IN);
             return Err(CallError::new("C_GetSessionInfo", Phase::Session, code));
         }

@@ -12,6 +12,7 @@ mod honest;
 mod hung;
 mod ivs;
 mod keys;
+mod lacking;
 mod life;
 mod pin;
 mod removed;

@@ -28,10 +28,39 @@ fn a_doubt_is_a_warning_with_its_line() {
     let problems = problems(&settings, &printed);
     assert_eq!((code, problems.len()), (Some(0), 1), "{printed}");
     assert!(
-        problems[0].contains(": warning: ") && problems[0].contains("250 ms"),
+        problems[0].contains(": warning: `budget_ms = 250`: KMS gives up after 250 ms"),
         "{printed}"
     );
+    let text = fs::read_to_string(settings.path()).unwrap();
+    let line = 1 + text.lines().position(|line| line == "budget_ms = 250").unwrap();
+    assert!(problems[0].starts_with(&format!("{line}: ")), "{printed}");
     assert!(printed.ends_with("\n0 errors, 1 warning\n"), "{printed}");
+}
+
+/// Listeners that take each other's port are named.
+#[test]
+fn listeners_at_one_address_are_named() {
+    let listen = |table: &str, address: &str| format!("[{table}]\nlisten = \"{address}\"\n");
+    for (tables, said) in [
+        (
+            listen("health", "127.0.0.1:8080") + &listen("metrics", "0.0.0.0:8080"),
+            Some("[health] and [metrics] listen at the same address, 0.0.0.0:8080"),
+        ),
+        (
+            listen("health", "127.0.0.1:8080") + &listen("metrics", "127.0.0.1:8081"),
+            None,
+        ),
+        (
+            listen("health", "127.0.0.1:0") + &listen("metrics", "127.0.0.1:0"),
+            None,
+        ),
+    ] {
+        let (code, printed) = check(&Settings::new().server("").tables(&tables));
+        match said {
+            Some(said) => assert!(code == Some(78) && printed.contains(said), "{printed}"),
+            None => assert_eq!(code, Some(0), "{printed}"),
+        }
+    }
 }
 
 /// What is wrong with a file is said at once, each with its line, and the server says the same and does not start.

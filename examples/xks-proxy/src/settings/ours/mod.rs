@@ -43,20 +43,25 @@ pub(super) fn settings(mut root: Table<'_, '_>, module: Option<&PathBuf>) -> Opt
     });
     let budget = server.as_ref().map_or(ServerSettings::BUDGET, |server| server.budget);
     if let Some(server) = &server {
-        let all: Vec<_> = [Some(server.listen), health.listen, metrics]
+        let all = [
+            ("server", Some(server.listen)),
+            ("health", health.listen),
+            ("metrics", metrics),
+        ];
+        let all: Vec<_> = all
             .into_iter()
-            .flatten()
+            .filter_map(|(table, address)| Some((table, address?)))
             .collect();
         let collide = |one: &SocketAddr, other: &SocketAddr| {
             let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
             one.port() != 0 && one.port() == other.port() && (everywhere || one.ip() == other.ip())
         };
-        let taken = all
-            .iter()
-            .enumerate()
-            .find(|(place, address)| all.iter().take(*place).any(|earlier| collide(earlier, address)));
-        if let Some((_, taken)) = taken {
-            root.error(format!("two listeners have the address {taken}"));
+        for (place, (table, taken)) in all.iter().enumerate() {
+            for (other, _) in all.iter().take(place).filter(|(_, other)| collide(other, taken)) {
+                root.error(format!(
+                    "[{other}] and [{table}] listen at the same address, {taken}: give each a port of its own"
+                ));
+            }
         }
     }
     let backends = backends::backends(&mut root, module, budget);

@@ -9,20 +9,20 @@ use crate::settings::{
     AuditLevel, HealthSettings, LogFile, LogFormat, LogOutput, LogSettings, ReadyWhen, Rotation, ServerSettings,
     TcpKeepalive, TlsSettings,
     shared::{self, KEEPALIVE_RETRIES, KEEPALIVE_SECS},
-    table::Table,
+    table::{Item, Table},
 };
 
 pub(super) fn server(mut table: Table<'_, '_>) -> Option<ServerSettings> {
     let listen = table.address("listen");
     let listen = table.needed("listen", listen);
     let standard = ServerSettings::new(SocketAddr::from(([127, 0, 0, 1], 0)));
-    let budget = table.milliseconds("budget_ms", 1..=DAY_MS).unwrap_or(standard.budget);
-    if budget >= Duration::from_millis(250) {
-        // TRN-8
-        table
-            .source
-            .warn(table.span.clone(), "`budget_ms`: KMS gives up after 250 ms");
+    let budget = table.number_item::<u64>("budget_ms", 1..=DAY_MS);
+    // TRN-8
+    if let Some(Item { value, span }) = budget.as_ref().filter(|budget| budget.value >= 250) {
+        let doubt = format!("`budget_ms = {value}`: KMS gives up after 250 ms; by default it is 200");
+        table.source.warn(span.clone(), doubt);
     }
+    let budget = budget.map_or(standard.budget, |budget| Duration::from_millis(budget.value));
     let keepalive = table.table("tcp_keepalive").and_then(|mut table| {
         let idle = table.seconds("idle_secs", KEEPALIVE_SECS);
         let interval = table.seconds("interval_secs", KEEPALIVE_SECS);

@@ -285,3 +285,21 @@ fn inline_is_not_heeded() {
         "{printed}"
     );
 }
+
+/// When the server stops, no thread of its process that called the module is left as the module is finalized: openCryptoki
+/// would end the process.
+#[test]
+fn no_thread_that_called_the_module_is_left_at_the_end() {
+    let token = Token::new();
+    let settings = settings(&backend(&token, "token", &shim_path(), ""), "token", "");
+    let (server, shim) = serve(&token, &settings, "");
+    for _ in 0..10 {
+        assert_eq!(encrypt(&server).0, 200);
+    }
+    assert!(shim.counters().callers > 0);
+    let (status, text) = server.stop();
+    assert!(status.success(), "{text}");
+    let (counters, violations) = shim.last_words().unwrap();
+    assert_eq!((counters.finalized, counters.callers_left), (1, 0), "{counters:?}");
+    assert_eq!(violations, [""; 0]);
+}

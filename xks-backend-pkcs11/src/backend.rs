@@ -205,6 +205,10 @@ impl Pkcs11Backend {
 
     /// HLT-1: what becomes of requests counts for health.
     fn note<T>(&self, kind: RequestKind, outcome: &Result<T, BackendError>) {
+        // What fails without a connection says nothing of the token.
+        if !self.token.is_connected() {
+            return;
+        }
         // No test mends IVs that repeat.
         if self.token.outcomes.note(kind, outcome) && self.token.iv_fault().is_none() {
             self.token.bell.ring();

@@ -85,20 +85,28 @@ impl Attendant {
         if is_first_time {
             self.insist_on_named_key(&access)?;
         }
-        let checkup = self
-            .test_with_any_key(&access, slot, is_logged_in)
-            .map_err(|setback| match setback {
-                Setback::Call(error) => explain(error),
-                Setback::IvFault(fault) => {
-                    token.note_iv_fault(fault);
-                    OpenError::SelfTest {
-                        problem: fault.to_owned(),
-                    }
+        let tested = match self.test_with_any_key(&access, slot, is_logged_in) {
+            Err(Setback::Call(error)) => match self.tolerated(&error) {
+                Some(checkup) => Ok(checkup),
+                None => Err(Setback::Call(error)),
+            },
+            tested => {
+                self.is_partial = false;
+                tested
+            }
+        };
+        let checkup = tested.map_err(|setback| match setback {
+            Setback::Call(error) => explain(error),
+            Setback::IvFault(fault) => {
+                token.note_iv_fault(fault);
+                OpenError::SelfTest {
+                    problem: fault.to_owned(),
                 }
-                Setback::Final(error) => OpenError::SelfTest {
-                    problem: error.to_string(),
-                },
-            })?;
+            }
+            Setback::Final(error) => OpenError::SelfTest {
+                problem: error.to_string(),
+            },
+        })?;
         token.note_checkup(checkup);
         let connection = Connection {
             generation: access.generation(),

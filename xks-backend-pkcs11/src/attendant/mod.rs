@@ -11,6 +11,7 @@ mod connect;
 mod keys;
 mod life;
 mod owner;
+mod partly;
 mod renewal;
 mod test_key;
 
@@ -57,7 +58,7 @@ const LOOKS: Duration = Duration::from_millis(200);
 /// How often a token is looked for whose sessions do not work, each time after twice as long.
 const MOST_LOOKS: u32 = 4;
 
-/// How often a slow token is tested, at the most.
+/// How often a token is tested that is slow or fails the test, at the most.
 const SLOW: Duration = Duration::from_secs(1);
 
 pub(crate) struct Attendant {
@@ -82,6 +83,8 @@ pub(crate) struct Attendant {
     is_doubted: bool,
     /// When the module was last initialized anew because of that.
     began_anew: Option<Instant>,
+    /// An operation fails, and requests that do without it are served.
+    is_partial: bool,
     /// A call hangs in the module, so that it cannot be initialized anew.
     is_wedged: bool,
     /// Since when the token is not to be seen although its sessions work, and how often it was looked for.
@@ -113,6 +116,7 @@ impl Attendant {
             generation: 0,
             is_doubted: false,
             began_anew: None,
+            is_partial: false,
             is_wedged: false,
             missing: None,
         }
@@ -151,11 +155,11 @@ impl Attendant {
     pub(crate) fn run(mut self) {
         loop {
             let config = &self.token.config;
-            let is_slow = |checkup: Checkup| checkup.is_slow(config.latency_bound, config.deadline);
+            let is_poor = |checkup: Checkup| checkup.is_poor(config.latency_bound, config.deadline);
             let interval = match self.token.is_connected() {
                 // What is bad is looked at more often, so that it is known when it is better.
                 true if self.missing.is_some() => config.recovery_interval.min(LOOKS),
-                true if self.token.checkup().is_some_and(is_slow) => config.recovery_interval.max(SLOW),
+                true if self.token.checkup().is_some_and(is_poor) => config.recovery_interval.max(SLOW),
                 true => config.health_interval.min(config.key_refresh),
                 false => config.recovery_interval.max(self.token.login_wait()),
             };
@@ -185,7 +189,7 @@ impl Attendant {
         let token = Arc::clone(&self.token);
         let problem = match self.test_again() {
             Ok(Looked::Works(checkup)) => {
-                self.missing = None;
+                (self.missing, self.is_partial) = (None, false);
                 token.note_checkup(checkup);
                 if token.is_doubtful() {
                     self.doubt();
@@ -208,9 +212,11 @@ impl Attendant {
                 token.note_iv_fault(fault);
                 return;
             }
+            Err(Setback::Call(error)) if self.goes_on_in_part(&error) => return,
             Err(Setback::Call(error)) => error.to_string(),
             Err(Setback::Final(error)) => error.to_string(),
         };
+        self.is_partial = false;
         token.note_device_error();
         let error = match self.connect_patiently() {
             Ok(()) => {
@@ -222,6 +228,7 @@ impl Attendant {
             Err(OpenError::Call(error)) if error.says_no_more_sessions() => return,
             // What failed may have been for a moment, and so may be that the token is not listed.
             Err(OpenError::NoToken { .. }) if self.test_again().is_ok() && !self.is_absence_believed() => return,
+            Err(error) if self.serves_in_part(&error) => return,
             Err(error) => error,
         };
         let problem = chain(&error);
@@ -352,6 +359,7 @@ impl Attendant {
             }
         }
         match self.connect() {
+            Ok(()) if self.is_partial => tracing::warn!(token = self.token.name(), "the token works again in part"),
             Ok(()) => {
                 self.token.outcomes.forget_failures();
                 tracing::info!(token = self.token.name(), "the token works again");
@@ -378,7 +386,7 @@ impl Attendant {
     }
 
     pub(crate) fn go_down(&mut self, error: &OpenError) {
-        self.missing = None;
+        (self.missing, self.is_partial) = (None, false);
         if error.may_pass() {
             self.renewal.needed(Instant::now());
         }

@@ -13,9 +13,9 @@
 //!   row; when the token gives no session to requests; when all threads hang, or nothing returns from the
 //!   module; when the token is not connected, fails requests although its test succeeds, or repeats IVs; and
 //!   when there was no test for 60 seconds.
-//! * It is **DEGRADED** when a kind is not served; when calls have not returned; when an operation of the
-//!   test took longer than [`latency_bound`](crate::Config::latency_bound); and when the test key that was
-//!   asked for is not there.
+//! * It is **DEGRADED** when a kind is not served; when calls have not returned; when an operation of
+//!   the test took longer than [`latency_bound`](crate::Config::latency_bound); when an operation of
+//!   the test fails, though requests are served; and when the test key that was asked for is not there.
 //! * Otherwise it is **ACTIVE**, also where the token makes no session key for tests: what it answers is
 //!   tested then, and requests tell the rest.
 
@@ -63,6 +63,8 @@ pub(crate) enum Depth {
     WithoutKey,
     /// The same, because the operator wants it so, or the key that was named is not there: why.
     NoKey(String),
+    /// An operation has failed, and others are served: which.
+    Failed(String),
 }
 
 impl Checkup {
@@ -76,8 +78,10 @@ impl Checkup {
     }
 
     /// Whether something of it is not as it should be, and may soon be better.
-    pub(crate) fn is_slow(&self, bound: Duration, deadline: Duration) -> bool {
-        self.latency > bound || self.takes(RequestKind::EncryptVerified) > deadline
+    pub(crate) fn is_poor(&self, bound: Duration, deadline: Duration) -> bool {
+        matches!(self.depth, Depth::Failed(_))
+            || self.latency > bound
+            || self.takes(RequestKind::EncryptVerified) > deadline
     }
 }
 
@@ -200,7 +204,7 @@ fn judge(
     if checkup.latency > bounds.latency {
         return degraded(format!("a test operation took {:?}", checkup.latency));
     }
-    if let Depth::NoKey(why) = &checkup.depth {
+    if let Depth::NoKey(why) | Depth::Failed(why) = &checkup.depth {
         return degraded(why.clone());
     }
     (HealthStatus::Active, None)

@@ -50,8 +50,9 @@ struct Row {
     last: AtomicU64,
     /// How many failed for reasons that may be a key's own.
     odd: AtomicU32,
-    /// One was served since the last test of the token.
+    /// One was served since the last test of the token, or ever.
     was_served: AtomicBool,
+    was_ever_served: AtomicBool,
 }
 
 impl Outcomes {
@@ -105,6 +106,15 @@ impl Outcomes {
         row.was_served.load(Ordering::Relaxed) && row.count.load(Ordering::Relaxed) == 0
     }
 
+    /// Whether there is a kind of which a request was served, and none failed since.
+    pub(crate) fn are_some_served(&self) -> bool {
+        let is_served = |row: &Row| {
+            let failures = row.count.load(Ordering::Relaxed) + row.odd.load(Ordering::Relaxed);
+            failures == 0 && row.was_ever_served.load(Ordering::Relaxed)
+        };
+        self.kinds.iter().any(is_served)
+    }
+
     /// How many requests of a kind have failed in a row, if for `long` and not only before `recent`.
     pub(super) fn failing(&self, kind: RequestKind, long: Duration, recent: Duration) -> Option<u32> {
         self.row(kind).failing(self.now(), long, recent)
@@ -140,6 +150,7 @@ impl Row {
         }
         if !self.was_served.load(Ordering::Relaxed) {
             self.was_served.store(true, Ordering::Relaxed);
+            self.was_ever_served.store(true, Ordering::Relaxed);
         }
     }
 

@@ -1,0 +1,84 @@
+//! Tokens of which an operation fails while others go on: what is served stays served.
+//!
+//! A token whose test fails is down, so that others serve its requests. But when it is an operation that
+//! fails, and requests of some kind are answered, those would be refused too: decryptions, where the token
+//! makes no random numbers. Such a token stays connected, is DEGRADED at best, and is reinitialized now and
+//! then.
+
+use std::time::{Duration, Instant};
+
+use super::Attendant;
+use crate::{
+    error::{CallError, OpenError},
+    health::{Checkup, Depth},
+    return_code::Phase,
+};
+
+impl Attendant {
+    /// Whether an operation alone has failed, and requests that do without it are served.
+    fn is_partly_served(&self, error: &CallError) -> bool {
+        is_of_an_operation(error) && self.token.outcomes.are_some_served()
+    }
+
+    /// A test has failed again: whether the token goes on to serve in part. If it has for a while, the module
+    /// is reinitialized, which is done more and more seldom.
+    pub(super) fn goes_on_in_part(&mut self, error: &CallError) -> bool {
+        if !self.is_partial || !self.is_partly_served(error) {
+            return false;
+        }
+        self.token.note_checkup(Checkup::failed(error));
+        if self.renewal.take_turn(Instant::now()) {
+            tracing::error!(
+                token = self.token.name(),
+                problem = %error,
+                not_again_within = ?self.renewal.wait(),
+                "an operation of the token fails, and others are served: the module is reinitialized"
+            );
+            self.token.disconnected(error.to_string());
+            self.recover();
+        }
+        true
+    }
+
+    /// A test has failed with new sessions too: whether the token goes on to serve in part.
+    pub(super) fn serves_in_part(&mut self, problem: &OpenError) -> bool {
+        let OpenError::TestCall(error) = problem else {
+            return false;
+        };
+        let serves = self.is_partly_served(error);
+        if serves {
+            tracing::error!(
+                token = self.token.name(),
+                problem = %error,
+                "an operation of the token fails: requests that do without it are served"
+            );
+            self.is_partial = true;
+            self.renewal.needed(Instant::now());
+            self.token.note_checkup(Checkup::failed(error));
+        }
+        serves
+    }
+
+    /// The outcome of a test at a new connection.
+    pub(super) fn tolerated(&self, error: &CallError) -> Option<Checkup> {
+        (self.is_partial && is_of_an_operation(error)).then(|| Checkup::failed(error))
+    }
+}
+
+impl Checkup {
+    fn failed(error: &CallError) -> Self {
+        Self {
+            at: Instant::now(),
+            latency: Duration::ZERO,
+            encryption: Duration::ZERO,
+            decryption: Duration::ZERO,
+            depth: Depth::Failed(format!("the test of the token fails: {error}")),
+        }
+    }
+}
+
+const fn is_of_an_operation(error: &CallError) -> bool {
+    use Phase::{Decrypt, DecryptInit, Encrypt, EncryptInit, Random};
+
+    matches!(error.phase(), EncryptInit | Encrypt | DecryptInit | Decrypt | Random)
+}

@@ -1,10 +1,11 @@
 //! Settings and the files that they name are read anew while requests are served.
 
-use std::{fs, os::unix::fs::symlink, time::Duration};
+use std::{fs, os::unix::fs::symlink, process::Command, time::Duration};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
+use xks_pkcs11_fixture::{Profile, Shim};
 
 use crate::support::{
     ACCESS_KEY_ID, Connection, Curl, Http, Leaf, Load, OTHER_ACCESS_KEY_ID, OTHER_SECRET, PATIENCE, PREFIX,
@@ -260,34 +261,43 @@ fn what_needs_a_restart_is_said() {
     assert_eq!(status_with(&server.curl(), OTHER_ACCESS_KEY_ID, OTHER_SECRET), 200);
 }
 
-/// HSMs lock after a few wrong PINs: one that was refused is not tried again by the next reload, and the token that was
+/// HSMs lock after a few wrong PINs: one that was refused is not sent again by the next reload, and the token that was
 /// served stays so.
 #[test]
 fn a_refused_pin_is_tried_once() {
     let token = Token::new();
     token.add("second");
-    let mut settings = token.settings("token_label = \"xks test\"");
+    let module = xks_pkcs11_fixture::shim_path();
+    let usual = format!(
+        "vendor = \"softhsm\"\ntoken_label = \"xks test\"\npin = {:?}",
+        Token::PIN
+    );
+    let good = Token::backend_of(&module, "token", &usual);
+    let second = |pin: &str| {
+        let more = format!("vendor = \"softhsm\"\ntoken_label = \"second\"\npin = \"{pin}\"");
+        Token::backend_of(&module, "second", &more)
+    };
+    let mut settings = token.settings("").backends(&good);
     settings.key_stores = settings.key_stores.replace("all_keys", "backend = \"token\"\nall_keys");
-    let server = token.serve(&settings);
+    let mut command: Command = token.program();
+    let shim = Shim::elsewhere(&mut command, &token.folder.path().join("shim"), Profile::SoftHsm);
+    let server = Server::start_by(command.arg("--config").arg(settings.write()));
     let is_served = || server.curl().call("keys/known/metadata", &body(&json!({})), &[]).0 == 200;
-    let good = settings.backends.clone();
-    let more = "vendor = \"softhsm\"\ntoken_label = \"second\"\npin = \"wrong 9753\"";
-    settings.backends = good.clone() + &token.backend("second", more);
+    let before = shim.counters().logins();
+    settings.backends = good.clone() + &second("wrong 9753");
     settings.write();
-    server.process.signal(Signal::HUP);
-    server.process.log.wait_for("refuses the PIN");
-    for round in 2..4 {
+    for round in 1..4 {
         server.process.signal(Signal::HUP);
         assert!(server.process.log.holds("settings not reloaded", round));
         assert!(is_served());
     }
     let log = server.process.log.text();
-    assert_eq!(log.matches("refuses the PIN").count(), 1, "{log}");
+    assert_eq!(shim.counters().logins() - before, 1, "{log}");
     assert!(
-        log.contains("has refused this PIN, which is not tried again") && !log.contains("wrong 9753"),
+        log.contains("the token refuses the PIN, which is not tried again") && !log.contains("wrong 9753"),
         "{log}"
     );
-    settings.backends = good + &token.backend("second", &more.replace("wrong 9753", Token::PIN));
+    settings.backends = good + &second(Token::PIN);
     settings.write();
     server.reload();
     assert!(is_served());

@@ -188,7 +188,7 @@ impl Reload {
                 };
                 let again = match self.is_incomplete {
                     true => "it is tried again when that has ended",
-                    false => "SIGHUP tries again",
+                    false => "SIGHUP reads the settings again",
                 };
                 tracing::error!("settings {stays}: {error}; {again}");
             }

@@ -280,6 +280,12 @@ pub enum OpenError {
     /// A call of the self-test failed, in a way that may pass.
     #[error("a test operation failed; if it does every time, are the quirks those of the vendor?")]
     TestCall(#[source] CallError),
+    /// The token gives one session, and two are needed.
+    #[error(
+        "the token gives one session, and two are needed, one of them for requests: does something else use the token, or \
+         is its number of sessions limited?"
+    )]
+    FewSessions,
     /// A call failed.
     #[error("the PKCS#11 module failed")]
     Call(#[from] CallError),
@@ -333,6 +339,7 @@ impl OpenError {
             Self::NoToken { .. }
             | Self::AnotherToken { .. }
             | Self::LoginPostponed { .. }
+            | Self::FewSessions
             | Self::TestCall(_)
             | Self::NotInitialized
             | Self::Thread(_) => false,
@@ -508,6 +515,7 @@ mod tests {
                 true,
                 false,
             ),
+            (OpenError::FewSessions, false, true),
             (OpenError::NotInitialized, false, true),
             (OpenError::Config("no"), true, false),
             (OpenError::Thread(io()), false, false),

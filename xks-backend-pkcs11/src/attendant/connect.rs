@@ -80,8 +80,15 @@ impl Attendant {
             return Err(OpenError::LoginRequired { token: info.label });
         }
         self.retire(&access);
-        self.anchor = anchor;
-        self.probe.session(&access, slot, read_write)?;
+        if is_first_time {
+            self.gives_few_sessions = gives_only_two(&access, slot, read_write)?;
+        }
+        if self.gives_few_sessions {
+            self.probe = anchor;
+        } else {
+            self.anchor = anchor;
+            self.probe.session(&access, slot, read_write)?;
+        }
         if is_first_time {
             self.insist_on_named_key(&access)?;
         }
@@ -186,6 +193,23 @@ impl Attendant {
             depth,
         })
     }
+}
+
+/// Whether a token of which one session is open gives one more, and not two: that one is for requests.
+fn gives_only_two(access: &Access<'_>, slot: ck::CK_SLOT_ID, read_write: bool) -> Result<bool, OpenError> {
+    let no_more = |error: &CallError| error.says_no_more_sessions();
+    let second = match access.open_session(slot, read_write) {
+        Err(error) if no_more(&error) => return Err(OpenError::FewSessions),
+        second => second?,
+    };
+    let third = access.open_session(slot, read_write);
+    access.close_session(second)?;
+    match third {
+        Ok(third) => access.close_session(third)?,
+        Err(error) if no_more(&error) => return Ok(true),
+        Err(error) => return Err(error.into()),
+    }
+    Ok(false)
 }
 
 /// Whether p11-kit stands in front of the token's own module.

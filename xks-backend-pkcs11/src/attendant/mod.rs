@@ -77,6 +77,8 @@ pub(crate) struct Attendant {
     /// The module may keep session objects.
     may_keep_objects: bool,
     known_keys: Known,
+    /// The token gives two sessions: one for requests, and one for all else, which then has no anchor.
+    gives_few_sessions: bool,
     /// The initialization of the module in which the token was last looked for.
     generation: u64,
     /// Requests have failed although the test succeeded.
@@ -113,6 +115,7 @@ impl Attendant {
             said_of_test_key: None,
             owner: Owner::new(),
             may_keep_objects: true,
+            gives_few_sessions: false,
             generation: 0,
             is_doubted: false,
             began_anew: None,
@@ -297,8 +300,10 @@ impl Attendant {
         let unavailable = || BackendError::from(BackendErrorKind::Unavailable);
         let access = token.module.enter().ok_or_else(unavailable)?;
         let connection = token.connection_in(access.generation()).ok_or_else(unavailable)?;
-        let (Some(anchor), Some(_)) = (self.anchor.handle_in(&access), self.probe.handle_in(&access)) else {
-            return Err(unavailable().into());
+        let probe = self.probe.handle_in(&access).ok_or_else(unavailable)?;
+        let anchor = match self.anchor.handle_in(&access) {
+            None if self.gives_few_sessions => probe,
+            anchor => anchor.ok_or_else(unavailable)?,
         };
         let _supervised = token.supervision.begin();
         let is_logged_in = token.is_logged_in(&access, anchor)?;

@@ -1,22 +1,25 @@
-//! More requests than a token can serve, fewer sessions than were asked for, and HSMs that say that they have too much
-//! to do: KMS is told to come again, and never that something is broken.
+//! More requests than a token can serve, fewer sessions than were asked for, and HSMs that say that they have
+//! too much to do: KMS is told to come again, and never that something is broken.
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use xks_backend_pkcs11::Dispatch;
+use xks_backend_pkcs11::{Dispatch, OpenError, Pkcs11Backend};
 use xks_core::{BackendErrorKind as Kind, HealthStatus};
-use xks_pkcs11_fixture::{Function, Profile, Shim, When, own_process, sys::CKR_KEY_HANDLE_INVALID};
+use xks_pkcs11_fixture::{
+    Function, Profile, Shim, When, own_process,
+    sys::{CKR_DEVICE_ERROR, CKR_KEY_HANDLE_INVALID},
+};
 
 use super::{BOTH, GRACE, KEYS, Scene, make_keys};
-use crate::support::{encrypt, run};
+use crate::support::{encrypt, round_trip, run, vendor_config, wait_until};
 
 const LATENCY: Duration = Duration::from_millis(20);
 
-/// 200 requests at once for four sessions, with a short queue: those that find it full are `Throttled` at once, all
-/// others are served.
+/// 200 requests at once for four sessions, with a short queue: those that find it full are `Throttled` at
+/// once, all others are served.
 #[test]
 fn the_queue() {
     own_process("faults::full::the_queue", |hsm| {
@@ -42,8 +45,8 @@ fn the_queue() {
     });
 }
 
-/// The same with a long queue and a short deadline: nothing waits for longer, and what could not be begun in time is
-/// answered `Timeout`.
+/// The same with a long queue and a short deadline: nothing waits for longer, and what could not be begun in
+/// time is answered `Timeout`.
 #[test]
 fn the_time() {
     own_process("faults::full::the_time", |hsm| {
@@ -71,8 +74,8 @@ fn the_time() {
     });
 }
 
-/// A token that gives fewer sessions than were asked for, and does not say so before, is used with those: whoever waits
-/// a little is served.
+/// A token that gives fewer sessions than were asked for, and does not say so before, is used with those:
+/// whoever waits a little is served.
 #[test]
 fn sessions_that_are_not_told_of() {
     own_process("faults::full::sessions_that_are_not_told_of", |hsm| {
@@ -128,8 +131,8 @@ fn sessions_that_are_told_of() {
     });
 }
 
-/// All sessions that the token gives are in use when the user is logged out behind the back: that is mended without a
-/// new start of the module.
+/// All sessions that the token gives are in use when the user is logged out behind the back: that is mended
+/// without a new start of the module.
 #[test]
 fn a_logout_at_the_limit() {
     own_process("faults::full::a_logout_at_the_limit", |hsm| {
@@ -154,8 +157,8 @@ fn a_logout_at_the_limit() {
     });
 }
 
-/// An HSM that has too much to do is no broken one: its codes for it, which mean something else elsewhere, are answered
-/// `Throttled`, its sessions are kept, and its health is what it was.
+/// An HSM that has too much to do is no broken one: its codes for it, which mean something else elsewhere,
+/// are answered `Throttled`, its sessions are kept, and its health is what it was.
 #[test]
 fn the_hsm_itself() {
     own_process("faults::full::the_hsm_itself", |hsm| {
@@ -184,8 +187,8 @@ fn the_hsm_itself() {
     });
 }
 
-/// A key's handle turns out to be void when there is no time left to look for the key again: that says nothing of the
-/// key.
+/// A key's handle turns out to be void when there is no time left to look for the key again: that says
+/// nothing of the key.
 #[test]
 fn no_time_for_another_search() {
     own_process("faults::full::no_time_for_another_search", |hsm| {
@@ -213,7 +216,52 @@ fn no_time_for_another_search() {
     });
 }
 
-/// 200 encryptions at once: how each failed, if it did, and how long it took.
+/// 200 encryptions at once: how each failed, if it did, and how long it took. A token of two sessions is
+/// served, told of or not, and comes back; one of a single session says what is wrong.
+#[test]
+fn a_token_of_few_sessions() {
+    own_process("faults::full::a_token_of_few_sessions", |hsm| {
+        make_keys(hsm);
+        let shim = Shim::load();
+        for limit in [Shim::limit_sessions, Shim::limit_sessions_and_tell] {
+            limit(&shim, 1);
+            let error = Pkcs11Backend::open(vendor_config(shim.path(), Profile::SoftHsm)).unwrap_err();
+            assert!(matches!(error, OpenError::FewSessions), "{error:?}");
+            limit(&shim, 2);
+            for dispatch in BOTH {
+                let scene = Scene::again(&shim, Profile::SoftHsm, |config| {
+                    let config = config.dispatch(dispatch).health_interval(Duration::from_millis(50));
+                    config.recovery_interval(Duration::from_millis(50))
+                });
+                // Until the threads that get no session have found that out, some are told to come again.
+                let serves = || {
+                    for key in KEYS {
+                        wait_until("a request is served", || {
+                            let outcome = run(round_trip(&*scene.backend, key, b"plaintext"));
+                            outcome
+                                .map_err(|error| assert_ne!(error.kind(), Kind::KeyNotFound))
+                                .is_ok()
+                        });
+                    }
+                };
+                serves();
+                shim.log_out();
+                wait_until("requests are served after a logout", || {
+                    run(round_trip(&*scene.backend, KEYS[0], b"plaintext")).is_ok()
+                });
+                shim.sticky(CKR_DEVICE_ERROR);
+                wait_until("requests are served after a failure", || {
+                    run(round_trip(&*scene.backend, KEYS[0], b"plaintext")).is_ok()
+                });
+                scene.wait_for_health(HealthStatus::Active);
+                serves();
+                scene.end();
+            }
+            shim.clear();
+        }
+    });
+}
+
 fn rush(scene: &Scene) -> Vec<(Option<Kind>, Duration)> {
     // Enough threads for those that wait on them.
     let runtime = tokio::runtime::Builder::new_multi_thread()

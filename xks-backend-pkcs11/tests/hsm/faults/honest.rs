@@ -11,7 +11,7 @@ use xks_core::{
 };
 use xks_pkcs11_fixture::{
     Function, Functions, Profile, Shim, When, own_process,
-    sys::{CKR_DEVICE_ERROR, CKR_FUNCTION_NOT_SUPPORTED, CKR_SESSION_CLOSED},
+    sys::{CKR_DEVICE_ERROR, CKR_FUNCTION_NOT_SUPPORTED, CKR_SESSION_CLOSED, CKR_SESSION_COUNT},
 };
 
 use super::{BOTH, KEYS, Scene, make_keys};
@@ -90,8 +90,8 @@ fn no_session_to_be_had() {
         make_keys(hsm);
         let shim = Shim::load();
         for dispatch in BOTH {
-            // One that keeps the login alive, and one for tests.
-            shim.limit_sessions(2);
+            // Those that keep the login alive, serve tests, and show for a moment whether there are more.
+            shim.fail(Function::C_OpenSession, CKR_SESSION_COUNT, When::always().after(4));
             let scene = Scene::in_time(&shim, dispatch);
             for _ in 0..3 {
                 let refused = run(encrypt(&*scene.backend, KEYS[0], b"")).unwrap_err();
@@ -99,7 +99,7 @@ fn no_session_to_be_had() {
                 assert!(matches!(refused.kind(), Kind::Throttled | Kind::Timeout), "{refused:?}");
             }
             scene.wait_for(HealthStatus::Unavailable, "no session");
-            shim.limit_sessions(0);
+            shim.clear();
             wait_until("a request is served", || {
                 run(encrypt(&*scene.backend, KEYS[0], b"")).is_ok()
             });

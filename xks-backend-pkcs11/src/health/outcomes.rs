@@ -106,11 +106,11 @@ impl Outcomes {
         row.was_served.load(Ordering::Relaxed) && row.count.load(Ordering::Relaxed) == 0
     }
 
-    /// Whether there is a kind of which a request was served, and none failed since.
+    /// Whether there is a kind of which a request was served, and no row has failed since.
     pub(crate) fn are_some_served(&self) -> bool {
         let is_served = |row: &Row| {
             let failures = row.count.load(Ordering::Relaxed) + row.odd.load(Ordering::Relaxed);
-            failures == 0 && row.was_ever_served.load(Ordering::Relaxed)
+            failures < FEW && row.was_ever_served.load(Ordering::Relaxed)
         };
         self.kinds.iter().any(is_served)
     }

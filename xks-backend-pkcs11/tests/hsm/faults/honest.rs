@@ -7,7 +7,8 @@ use std::{
 
 use xks_backend_pkcs11::Dispatch;
 use xks_core::{
-    AadFraming, BackendErrorKind as Kind, EncryptRequest, HealthStatus, KeyBackend, RequestMetadata, Zeroizing,
+    AadFraming, BackendErrorKind as Kind, EncryptRequest, Encrypted, HealthStatus, KeyBackend, RequestMetadata,
+    Zeroizing,
 };
 use xks_pkcs11_fixture::{
     Function, Functions, Profile, Shim, When, own_process,
@@ -15,7 +16,7 @@ use xks_pkcs11_fixture::{
 };
 
 use super::{BOTH, KEYS, Scene, make_keys};
-use crate::support::{aad, assert_fails, copy, decrypt, encrypt, id, run, wait_until};
+use crate::support::{self, aad, assert_fails, copy, decrypt, encrypt, id, run, wait_until};
 
 const DEADLINE: Duration = Duration::from_millis(200);
 /// The longest that there is between two tests.
@@ -154,13 +155,23 @@ fn an_operation_that_fails() {
             });
             let backend = &*scene.backend;
             let encrypted = run(encrypt(backend, KEYS[0], b"plaintext")).unwrap();
-            let decrypt = || run(decrypt(backend, KEYS[0], &copy(&encrypted)));
+            let decrypt = || run(support::decrypt(backend, KEYS[0], &encrypted));
             decrypt().unwrap();
+            // Whether one is bad would take an encryption to find out.
+            let changed = encrypted.ciphertext().iter().map(|byte| byte ^ 1).collect();
+            let bad = Encrypted::new(
+                changed,
+                *encrypted.iv(),
+                *encrypted.tag(),
+                encrypted.bound_aad().clone(),
+            );
+            let decrypt_bad = || assert!(run(support::decrypt(backend, KEYS[0], &bad)).is_err());
             shim.fail(Function::C_EncryptInit, code, When::always());
             let start = Instant::now();
             wait_until("health says so", || {
                 assert!(run(encrypt(backend, KEYS[1], b"")).is_err());
                 decrypt().unwrap();
+                decrypt_bad();
                 let status = scene.status();
                 assert_ne!(status.health, HealthStatus::Unavailable, "{status:?}");
                 status
@@ -171,6 +182,7 @@ fn an_operation_that_fails() {
             for _ in 0..20 {
                 assert!(run(encrypt(backend, KEYS[1], b"")).is_err());
                 decrypt().unwrap();
+                decrypt_bad();
             }
             // It may be the module's state.
             let initialized = shim.counters().initialized;

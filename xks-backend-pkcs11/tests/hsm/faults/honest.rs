@@ -16,7 +16,7 @@ use xks_pkcs11_fixture::{
 };
 
 use super::{BOTH, KEYS, Scene, make_keys};
-use crate::support::{self, aad, assert_fails, copy, decrypt, encrypt, id, run, wait_until};
+use crate::support::{aad, assert_fails, copy, decrypt, encrypt, id, run, wait_until};
 
 const DEADLINE: Duration = Duration::from_millis(200);
 /// The longest that there is between two tests.
@@ -155,8 +155,6 @@ fn an_operation_that_fails() {
             });
             let backend = &*scene.backend;
             let encrypted = run(encrypt(backend, KEYS[0], b"plaintext")).unwrap();
-            let decrypt = || run(support::decrypt(backend, KEYS[0], &encrypted));
-            decrypt().unwrap();
             // Whether one is bad would take an encryption to find out.
             let changed = encrypted.ciphertext().iter().map(|byte| byte ^ 1).collect();
             let bad = Encrypted::new(
@@ -165,7 +163,9 @@ fn an_operation_that_fails() {
                 *encrypted.tag(),
                 encrypted.bound_aad().clone(),
             );
-            let decrypt_bad = || assert!(run(support::decrypt(backend, KEYS[0], &bad)).is_err());
+            let decrypt_bad = || assert!(run(decrypt(backend, KEYS[0], &bad)).is_err());
+            let decrypt = || run(decrypt(backend, KEYS[0], &encrypted));
+            decrypt().unwrap();
             shim.fail(Function::C_EncryptInit, code, When::always());
             let start = Instant::now();
             wait_until("health says so", || {

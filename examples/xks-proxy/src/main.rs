@@ -4,6 +4,12 @@
 
 use std::process::ExitCode;
 
+use tikv_jemallocator::Jemalloc;
+
+/// The C library's allocator keeps what thousands of connections took for as long as the process lives.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
+
 fn main() -> ExitCode {
     xks_proxy::main()
 }

@@ -26,6 +26,7 @@ mod lifecycle;
 mod limits;
 mod log;
 mod log_files;
+mod memory;
 mod messages;
 mod metrics;
 mod metrics_formats;

@@ -246,7 +246,7 @@ pub enum OpenError {
         longest: usize,
     },
     /// The token refuses the PIN, or has refused it before. For HSMs lock, this process does not send it again,
-    /// also when the backend is opened anew; another PIN is tried.
+    /// also when the backend is opened again; another PIN is tried.
     #[error("the token refuses the PIN, which is not tried again: {}", pin_advice(.0))]
     PinRefused(#[source] CallError),
     /// `C_Login` failed with a code that does not tell whether the PIN was looked at, now or a short time ago.
@@ -317,8 +317,8 @@ impl OpenError {
         }
     }
 
-    /// Whether the same attempt fails again for as long as nobody changes the configuration, the token, or
-    /// what is installed. A service manager should not start the program again by itself then.
+    /// Whether the same attempt fails again until the configuration, the token, or what is installed is
+    /// changed. A service manager should not start the program again by itself then.
     #[must_use]
     pub const fn is_permanent(&self) -> bool {
         match self {
@@ -377,7 +377,7 @@ fn pin_advice(error: &CallError) -> &'static str {
             "it has expired; set another one with the token's own tool, and configure that (`pin_file`, `pin_env` or `pin`)"
         }
         _ => {
-            "correct it (`pin_file`, `pin_env` or `pin`), and another PIN is tried when the token is opened anew; if the \
+            "correct it (`pin_file`, `pin_env` or `pin`), and another PIN is tried when the token is opened again; if the \
              token's PIN was changed to be this one, restart"
         }
     }

@@ -80,7 +80,7 @@ impl HandleScope {
 
     /// Another session than the one that found it knows a handle.
     pub(crate) fn note_shared(&self) {
-        // Read first: as long as all is well, nobody writes.
+        // Read first: as long as all is well, nothing is written.
         if self.refused.load(Relaxed) != 0 {
             self.refused.store(0, Relaxed);
         }

@@ -54,7 +54,7 @@
 //!   ([`OpenError::AnotherToken`]), unless [`Config::token_may_change`] says otherwise. A token that is not
 //!   listed for a moment, while its sessions work, is not taken for absent.
 //! * **A wrong PIN** is sent once by the process, whatever opens the token again. The backend stays down and says
-//!   so; another PIN is tried when it is opened anew. A login that fails for a reason that is not named is tried
+//!   so; another PIN is tried when it is opened again. A login that fails for a reason that is not named is tried
 //!   less and less often, down to once in five minutes.
 //! * **An ambiguous return code** of a decryption, such as SoftHSM2's for a wrong tag, is looked into: the
 //!   decryption is repeated, in turn with known-answer tests under the same key, until chance is ruled out.

@@ -1,5 +1,5 @@
 //! What came of the attempts to log in, for each PIN of each token: HSMs lock a PIN after a few wrong ones,
-//! and a process opens a token more than once. It is opened anew when it was lost, and by each reload that
+//! and a process opens a token more than once. It is opened again when it was lost, and by each reload that
 //! changes its settings.
 //!
 //! A PIN that a token has refused is not sent to it again by this process. A login that fails with a code that

@@ -63,7 +63,7 @@ struct User {
 /// Has a backend's threads that called the module end, if they do in time, and others come in their places.
 pub(crate) type RenewThreads = Box<dyn Fn(Instant) + Send + Sync>;
 
-/// How long threads may take to end before the module is initialized anew.
+/// How long threads may take to end before the module is reinitialized.
 const LAST_JOBS: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -172,7 +172,7 @@ impl Module {
             return;
         }
         let Some(drained) = self.gate.drain(Duration::ZERO) else {
-            // Without a backend nobody enters.
+            // Without a backend no call enters.
             self.gate.open();
             return;
         };

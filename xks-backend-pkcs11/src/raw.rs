@@ -4,7 +4,7 @@
 //! is handed over points into memory that lives until the call has returned; for the two halves of an operation
 //! (`C_EncryptInit` and `C_Encrypt`), until the second has. Return codes are kept as they came.
 //!
-//! A module is told at its initialization that it may use the system's locks, so that many threads may call
+//! A module learns at its initialization that it may use the system's locks, so that many threads may call
 //! it; one that was initialized without them is called by one thread at a time. What no signature can see to
 //! is seen to by the [`Drained`] that [`Cryptoki::finalize`] asks for, that none is
 //! in a call then.
@@ -52,7 +52,7 @@ pub(crate) struct Cryptoki {
     ends_no_search: AtomicBool,
 }
 
-/// What a module is told at its initialization of the threads that call it.
+/// What a module learns at its initialization of the threads that call it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Locking {
     /// There are several, and the module may use the system's locks (`CKF_OS_LOCKING_OK`).
@@ -137,7 +137,7 @@ impl Cryptoki {
         Ok((cryptoki, list.addr()))
     }
 
-    /// `C_Initialize`: nobody else may be in the module. `parameters` is for modules that want some, like
+    /// `C_Initialize`: no other call may be in the module. `parameters` is for modules that want some, like
     /// NSS, and must live as long as the process.
     pub(crate) fn initialize(&self, parameters: Option<&'static CStr>, locking: Locking) -> Result {
         let mut arguments = ck::CK_C_INITIALIZE_ARGS {

@@ -247,7 +247,7 @@ impl Token {
         (access.generation() == connection.generation).then_some((connection, access))
     }
 
-    /// The token works, but for another's sake the module is being initialized anew, or was: this one is
+    /// The token works, but for another's sake the module is being reinitialized, or was: this one is
     /// connected again in a moment.
     fn enter_when_reconnected(&self) -> Option<(Arc<Connection>, Access<'_>)> {
         let end = Instant::now() + self.config.deadline * 3 / 4;

@@ -197,7 +197,7 @@ impl Reload {
         false
     }
 
-    /// So that it does not take effect when nobody expects it any more.
+    /// So that it does not take effect when it is no longer expected.
     fn give_up(&mut self, app: &App) {
         self.latest = None;
         app.next_turn();

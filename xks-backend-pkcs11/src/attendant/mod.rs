@@ -139,7 +139,7 @@ impl Attendant {
             thread::sleep(pause);
             pause *= 2;
             if let Err(problem) = self.token.module.reinitialize(self.generation, LAST_CALLS) {
-                tracing::debug!(%problem, "the PKCS#11 module is not initialized anew");
+                tracing::debug!(%problem, "the PKCS#11 module is not reinitialized");
                 is_in_use = matches!(problem, NotReinitialized::InUse);
             }
         }
@@ -147,7 +147,7 @@ impl Attendant {
         // It may have been made since the module was initialized.
         if is_in_use && matches!(connected, Err(OpenError::NoToken { .. })) {
             if let Err(problem) = self.reinitialize_beside_others() {
-                tracing::warn!(%problem, "the PKCS#11 module is not initialized anew");
+                tracing::warn!(%problem, "the PKCS#11 module is not reinitialized");
             }
             return self.connect();
         }
@@ -349,7 +349,7 @@ impl Attendant {
             Err(
                 problem @ (NotReinitialized::NotOurs | NotReinitialized::InUse | NotReinitialized::NotFinalized(_)),
             ) => {
-                tracing::debug!(%problem, "the PKCS#11 module is not initialized anew");
+                tracing::debug!(%problem, "the PKCS#11 module is not reinitialized");
             }
             Err(problem @ NotReinitialized::Wedged(_)) => {
                 self.token.disconnected(problem.to_string());

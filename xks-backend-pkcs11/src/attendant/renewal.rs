@@ -1,4 +1,4 @@
-//! When the module is initialized anew for the sake of one token, though others of it work.
+//! When the module is reinitialized for the sake of one token, though others of it work.
 //!
 //! Some modules tell of a token that is back only after `C_Initialize`: SoftHSM2, for one. The requests of
 //! the other tokens wait meanwhile, and are answered a little later. So this is the last resort, and a rare

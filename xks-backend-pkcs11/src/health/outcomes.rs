@@ -140,7 +140,7 @@ impl Outcomes {
 }
 
 impl Row {
-    /// As long as all is well, nobody writes.
+    /// As long as all is well, nothing is written.
     fn succeed(&self) {
         if self.count.load(Ordering::Relaxed) != 0 {
             self.count.store(0, Ordering::Relaxed);

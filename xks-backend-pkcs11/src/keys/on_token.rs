@@ -77,7 +77,7 @@ impl Keys {
         } else {
             found.retain(|seen| seen.key.identity.may_be(name));
         }
-        // Private keys too, so that one which is no secret key is told from one that is not there.
+        // Private keys too, so that one which is no secret key is distinguished from one that is not there.
         for class in [ck::CKO_SECRET_KEY, ck::CKO_PRIVATE_KEY] {
             let mut of_class = found
                 .extract_if(.., |seen| seen.is_of_class(class))

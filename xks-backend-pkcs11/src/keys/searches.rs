@@ -57,7 +57,7 @@ impl Searches {
         }
     }
 
-    /// How long a search may take before others no longer wait for it: whoever comes when the first request's time is
+    /// How long a search may take before others no longer wait for it: a request that comes when the first request's time is
     /// over has half of its own left for one; and where they take long, a multiple of what they take.
     pub(super) fn patience(&self) -> Duration {
         let takes = self.state().takes();

@@ -55,7 +55,7 @@ struct Shared<P: 'static> {
     rest_ends: Condvar,
     /// A thread has ended.
     thread_ended: Condvar,
-    /// Held while threads are joined, so that whoever needs them gone waits for those that another joins.
+    /// Held while threads are joined, so that a caller that needs them gone waits for those that another joins.
     joining: Mutex<()>,
     /// Stops the timekeeper.
     bell: Bell,

@@ -49,7 +49,7 @@ impl keys::Search for Search<'_> {
         let (mut visible_at, mut pause) = (None, A_MOMENT);
         loop {
             let login = token.epoch();
-            // A token finds nothing, and says no more, when nobody is logged in, or when it has gone.
+            // A token finds nothing, and says no more, when there is no login, or when it has gone.
             self.confirm_login()?;
             match token.keys.search(self.on(), self.name)? {
                 // By whatever name.

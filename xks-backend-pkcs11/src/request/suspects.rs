@@ -69,7 +69,7 @@ impl Suspects {
 
     /// The ciphertext has decrypted.
     pub(super) fn acquit(&self, id: &KeyId, ciphertext: Ciphertext<'_>) {
-        // As long as all is well, nothing is hashed, and nobody waits.
+        // As long as all is well, nothing is hashed, and no request waits.
         if self.count.load(Ordering::Relaxed) != 0 {
             self.take(self.name(id, ciphertext), Instant::now());
         }

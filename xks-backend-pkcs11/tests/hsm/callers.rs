@@ -126,7 +126,7 @@ fn a_module_with_a_call_in_it_is_not_finalized() {
     own_process("callers::a_module_with_a_call_in_it_is_not_finalized", |hsm| {
         let shim = make_key(hsm);
         let backend = open(config(shim.path()).health_interval(Duration::from_millis(50)));
-        // Nobody else is there, so this is the supervisor's.
+        // There is no other caller, so this is the supervisor's.
         shim.hang(Function::C_Decrypt, When::once());
         shim.wait_until("the test hangs", |counters| counters.hung == 1);
         assert!(!backend.shutdown(Duration::from_millis(100)), "a call hangs");

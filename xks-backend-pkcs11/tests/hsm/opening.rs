@@ -189,7 +189,7 @@ fn pins_come_from_files_and_the_environment() {
         });
 }
 
-/// A forgotten PIN is noticed at the start. Where it was said that nobody logs in, public keys are served,
+/// A forgotten PIN is noticed at the start. With `login = false`, public keys are served,
 /// and of a key that is not to be seen nobody is told that it is not there.
 #[test]
 fn a_token_that_wants_a_login_gets_one_unless_it_was_said_that_there_is_none() {
@@ -226,7 +226,7 @@ fn a_token_that_wants_a_login_gets_one_unless_it_was_said_that_there_is_none() {
     });
 }
 
-/// What hides AES-GCM may be p11-kit, which is told by its file's name or by what it says of itself.
+/// What hides AES-GCM may be p11-kit, which is known by its file's name or by what it says of itself.
 #[test]
 fn p11_kit_is_named_where_it_may_be_the_cause() {
     own_process("opening::p11_kit_is_named_where_it_may_be_the_cause", |hsm| {

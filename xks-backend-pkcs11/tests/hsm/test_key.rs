@@ -15,7 +15,7 @@ use xks_pkcs11_fixture::{
 
 use crate::support::{PIN, TOKEN, assert_fails, config, encrypt, id, open, round_trip, run, wait_until};
 
-/// Codes of modules that make no session keys; the last is nobody's.
+/// Codes of modules that make no session keys; the last is invented.
 const REFUSALS: [CK_RV; 11] = [
     CKR_MECHANISM_INVALID,
     CKR_ACTION_PROHIBITED,
@@ -230,7 +230,7 @@ fn none_is_left_where_objects_stay() {
             wait_until("the token is back", || backend.status().health == HealthStatus::Active);
             beside(1);
         }
-        // Another backend has its own, and takes nobody's.
+        // Another backend has its own, and takes no other's.
         let other = open(busy(&shim));
         beside(2);
         drop(other);

@@ -110,7 +110,7 @@ impl FleetBuilder {
     }
 
     /// How long a breaker stays open the first time, and at most; by default 1 s and 30 s. It doubles each
-    /// time a probe fails, and starts anew once an operation succeeds. The first should outlast a hiccup of
+    /// time a probe fails, and starts again once an operation succeeds. The first should outlast a hiccup of
     /// the network. The longest is how late a member may be used again after it has come back, if nobody asks
     /// for health meanwhile. Counted in milliseconds, at least one.
     pub fn back_off(mut self, first: Duration, longest: Duration) -> Self {

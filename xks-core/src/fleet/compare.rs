@@ -123,7 +123,7 @@ impl Fleet {
         standing.agrees = winner.map_or(Set::NONE, |winner| winner.members);
         standing.differs = grouped.without(standing.agrees);
         if winner.is_some() {
-            // What can only decrypt, and reads what nobody here encrypted.
+            // What can only decrypt, and reads what no member encrypted.
             let readers = standing.cannot_encrypt.without(grouped).without(silent);
             standing.differs = standing.differs.and(readers);
         }

@@ -47,7 +47,7 @@ pub enum CannotRun {
 /// Takes seconds with a proxy that answers, and comes to an end with any. Needs a tokio runtime.
 ///
 /// # Errors
-/// Nobody is there to be checked, the proxy refuses the setup, or the setup is of no use.
+/// No proxy answers, the proxy refuses the setup, or the setup is of no use.
 pub async fn run(setup: &Setup) -> Result<Report, CannotRun> {
     if setup.keys.is_empty() {
         return Err(CannotRun::NoKey);

@@ -188,7 +188,7 @@ fn a_refusal_over_one_version_of_http_is_no_setup() {
     );
 }
 
-/// Where Encrypt does not work at all, one failure is told and the others are marked.
+/// Where Encrypt does not work at all, one failure stands for itself and the others are marked.
 #[test]
 fn failures_that_follow_from_another_one_are_marked() {
     let server = Server::start(Broken::answers(|asked, answered| {

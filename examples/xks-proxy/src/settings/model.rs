@@ -241,7 +241,7 @@ pub(crate) struct Pkcs11Settings {
     pub(crate) slot: SlotSelector,
     /// Another token may come in its place.
     pub(crate) token_may_change: bool,
-    /// It was said that nobody logs in.
+    /// The settings ask for no login.
     pub(crate) no_login: bool,
     /// None when nobody logs in; an empty one is one of no characters.
     pub(crate) pin: Option<Secret>,

@@ -127,7 +127,7 @@ fn a_field_means_one_thing() {
             );
         }
         record.remove("timestamp");
-        // Whoever said it.
+        // Whatever its target.
         record.remove("target");
         if record["level"] == "WARN" && !is_audit {
             assert!(warnings.insert(format!("{record:?}")), "twice: {line}");

@@ -442,7 +442,7 @@ fn one_output_does_not_hold_up_another() {
     drop(reader);
 }
 
-/// Without standard error as an output of the log, what is wrong with the files is told there all the same.
+/// Without standard error as an output of the log, what is wrong with the files stands there all the same.
 #[test]
 fn trouble_with_files_is_told_elsewhere() {
     let mut settings = with_files("rotation = \"never\"");

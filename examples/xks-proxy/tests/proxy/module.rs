@@ -15,7 +15,7 @@ use crate::support::{
     PREFIX, Server, Settings, Token, body, check, fetch, key_store, plaintext, quoted, usual_credential, wait_until,
 };
 
-/// Keys of `[server]`: so short a time that what hangs is told from what is slow, and no more patience than a
+/// Keys of `[server]`: so short a time that what hangs is distinguished from what is slow, and no more patience than a
 /// test has.
 const SHORT: &str = "budget_ms = 400\ndrain_delay_secs = 0\ndrain_timeout_secs = 1";
 

@@ -190,7 +190,7 @@ fn a_reload_sends_no_refused_pin_again() {
     });
     let before = shim.counters().logins();
     let mut reloads = 0..;
-    // Each time with another setting of the backend, so that it has to be opened anew.
+    // Each time with another setting of the backend, so that it has to be opened again.
     let mut is_refused = || {
         let number = reloads.next().unwrap();
         fs::write(settings.path(), backend(&format!("sessions = {}", number + 2)).text()).unwrap();

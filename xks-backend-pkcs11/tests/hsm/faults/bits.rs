@@ -20,7 +20,7 @@ const CRYPT: [Function; 4] = [
 ];
 
 /// DEC-3: ciphertexts that somebody has changed are invalid, whatever the module's code for it; and however
-/// many are sent, others are served meanwhile, and nobody takes them for a failure of the device.
+/// many are sent, others are served meanwhile, and they are not taken for a failure of the device.
 #[test]
 fn that_clients_send() {
     own_process("faults::bits::that_clients_send", |hsm| {

@@ -1,5 +1,5 @@
 //! More requests than a token can serve, fewer sessions than were asked for, and HSMs that say that they have
-//! too much to do: KMS is told to come again, and never that something is broken.
+//! too much to do: the answer is that KMS may come again, and never that something is broken.
 
 use std::{
     sync::Arc,
@@ -75,7 +75,7 @@ fn the_time() {
 }
 
 /// A token that gives fewer sessions than were asked for, and does not say so before, is used with those:
-/// whoever waits a little is served.
+/// a request that waits a little is served.
 #[test]
 fn sessions_that_are_not_told_of() {
     own_process("faults::full::sessions_that_are_not_told_of", |hsm| {

@@ -53,7 +53,7 @@ async fn encrypt_verified(backend: &dyn KeyBackend) {
     assert!(outcome.is_ok() || outcome.is_err_and(|error| error.kind() == Kind::Timeout));
 }
 
-/// HLT-1: what takes longer than its deadline is not served, kind by kind, and is said to be, without any
+/// HLT-1: what takes longer than its deadline is not served, kind by kind, and is shown as such, without any
 /// request; when it is fast again, health is what it was.
 #[test]
 fn a_slow_token() {
@@ -123,7 +123,7 @@ fn requests_that_are_late() {
         // The test needs no search.
         shim.latency(Function::C_FindObjectsInit, DEADLINE * 3);
         let mut others = 0..;
-        wait_until("decryption is said to be late", || {
+        wait_until("decryption is shown as late", || {
             let other = format!("another-{}", others.next().unwrap());
             assert_fails(run(decrypt(backend, &other, &copy(&encrypted))), Kind::Timeout);
             assert_ne!(scene.status().health, HealthStatus::Unavailable, "encryption is served");
@@ -222,7 +222,7 @@ fn requests_that_fail() {
         // The test needs no search, and neither do keys that are known.
         shim.fail(Function::C_FindObjectsInit, CKR_DEVICE_ERROR, When::always());
         let mut others = 0..;
-        wait_until("decryption is said to fail", || {
+        wait_until("decryption is shown as failing", || {
             run(encrypt(backend, KEYS[0], b"")).unwrap();
             let other = format!("another-{}", others.next().unwrap());
             assert_fails(run(decrypt(backend, &other, &copy(&encrypted))), Kind::Unavailable);

@@ -103,7 +103,7 @@ impl Scene {
     #[track_caller]
     pub(crate) fn end_beside(self) {
         self.wait_for_health(HealthStatus::Active);
-        let backend = Arc::into_inner(self.backend).expect("nobody else holds the backend");
+        let backend = Arc::into_inner(self.backend).expect("the backend has another owner");
         assert!(backend.shutdown(CEILING), "calls did not return");
     }
 

@@ -88,7 +88,7 @@ fn refused(hsm: &SoftHsm, trouble: impl Fn(&Shim)) {
         trouble(&shim);
         check_refusal(scene, traffic, &before);
 
-        // Opened anew with the same PIN, it is not tried; with another one that is right, everything works.
+        // Opened again with the same PIN, it is not tried; with another one that is right, everything works.
         shim.clear();
         shim.reset();
         let error = Pkcs11Backend::open(vendor_config(shim.path(), Profile::SoftHsm).pin(Pin::new(pin))).unwrap_err();
@@ -106,7 +106,7 @@ fn refused(hsm: &SoftHsm, trouble: impl Fn(&Shim)) {
 }
 
 /// The PIN is changed by another process while the backend runs, which is not noticed until the module has to
-/// be initialized anew.
+/// be reinitialized.
 #[test]
 fn changed() {
     own_process("faults::pin::changed", |hsm| {

@@ -128,7 +128,7 @@ fn that_are_short() {
 }
 
 /// A good ciphertext is struck twelve times in a row, and no known-answer test in between. On a device that
-/// nobody has seen fail it would be called invalid; here another request has, so that it is tried until it
+/// has shown no failure before it would be called invalid; here another request has, so that it is tried until it
 /// decrypts.
 #[test]
 fn that_strike_one_and_the_same() {

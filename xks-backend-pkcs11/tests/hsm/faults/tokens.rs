@@ -77,7 +77,7 @@ fn one_that_is_not_to_be_seen_any_more() {
     });
 }
 
-/// A token of two is away, and is back for whoever initializes the module anew: that is done in the end. The
+/// A token of two is away, and is back once the module is reinitialized: that is done in the end. The
 /// other token's requests wait for it, and none of them fails.
 #[test]
 fn one_of_two_that_is_back_unseen() {

@@ -114,7 +114,7 @@ pub(super) fn pkcs11_settings(
     });
     let pin = pin.map(|pin| shared::pin(source, "user_pin", &pin));
     if !table.is_present("user_pin") {
-        let doubt = "no `user_pin`: nobody logs in, and a token that wants a login is refused at the start";
+        let doubt = "no `user_pin`: there is no login, and a token that wants one is refused at the start";
         source.warn(table.span.clone(), doubt);
     }
     // What only the sample proxy's own pool of sessions has a use for.

@@ -6,7 +6,7 @@ use crate::{
     checks::check,
     module::Module,
     support::open,
-    token::{Token, with_token},
+    token::{Token, on_a_thread, with_token},
 };
 
 #[test]
@@ -32,7 +32,7 @@ fn in_all_modes(token: &Token) {
     for source in [IvSource::TokenRandom, IvSource::SystemRandom] {
         let quirks = Quirks::STANDARD.with_iv_source(source);
         for dispatch in [Dispatch::Inline, Dispatch::Threads] {
-            check(open(token.config().quirks(quirks).dispatch(dispatch)), quirks);
+            on_a_thread(|| check(open(token.config().quirks(quirks).dispatch(dispatch)), quirks));
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     module::Module,
     operator::Operator,
     support::{assert_fails, decrypt, encrypt, id, metadata, open, round_trip, run},
-    token::{Token, with_token},
+    token::{Token, on_a_thread, with_token},
 };
 
 #[test]
@@ -62,15 +62,17 @@ fn softoken_changed_by_another_process() {
 /// By another session of this process.
 fn in_this_process(token: &Token) {
     for (dispatch, encrypts_first) in [(Dispatch::Inline, true), (Dispatch::Threads, false)] {
-        let backend = open(token.config().dispatch(dispatch));
-        let operator = Operator::log_in(token);
-        keys_come_and_go(
-            &backend,
-            encrypts_first,
-            &|label| operator.delete(label),
-            &|label, byte| operator.import(label, [byte; 32]),
-        );
-        operator.session.close().unwrap();
+        on_a_thread(|| {
+            let backend = open(token.config().dispatch(dispatch));
+            let operator = Operator::log_in(token);
+            keys_come_and_go(
+                &backend,
+                encrypts_first,
+                &|label| operator.delete(label),
+                &|label, byte| operator.import(label, [byte; 32]),
+            );
+            operator.session.close().unwrap();
+        });
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     module::Module,
     operator::Operator,
     support::{assert_fails, encrypt, open, round_trip, run},
-    token::{Token, WRONG_PIN, with_token},
+    token::{Token, WRONG_PIN, on_a_thread, with_token},
 };
 
 #[test]
@@ -51,24 +51,26 @@ fn wrong_quirks_are_seen_on_softoken() {
 /// right quirks right after.
 fn wrong_quirks_are_seen(token: &Token, said: &str) {
     for dispatch in [Dispatch::Inline, Dispatch::Threads] {
-        let config = token.config().dispatch(dispatch);
-        let written_back = Quirks::STANDARD.with_iv_source(IvSource::WrittenBack);
-        for open in [Pkcs11Backend::open, Pkcs11Backend::open_when_ready] {
-            let error = open(config.clone().quirks(written_back)).unwrap_err();
-            assert!(matches!(error, OpenError::SelfTest { .. }), "{error:?}");
-            assert!(error.to_string().contains(said), "{error}");
-        }
-        for length in [AppendedIv::Bytes12, AppendedIv::Bytes16] {
-            let appended = Quirks::LUNA.with_iv_source(IvSource::Appended(length));
-            let error = Pkcs11Backend::open(config.clone().quirks(appended)).unwrap_err();
-            // To NSS, an IV of no length is a lack of memory, which may pass.
-            assert!(
-                matches!(error, OpenError::SelfTest { .. } | OpenError::TestCall(_)),
-                "{error:?}"
-            );
-        }
-        let backend = open(config);
-        run(round_trip(&backend, "known", b"plaintext")).unwrap();
+        on_a_thread(|| {
+            let config = token.config().dispatch(dispatch);
+            let written_back = Quirks::STANDARD.with_iv_source(IvSource::WrittenBack);
+            for open in [Pkcs11Backend::open, Pkcs11Backend::open_when_ready] {
+                let error = open(config.clone().quirks(written_back)).unwrap_err();
+                assert!(matches!(error, OpenError::SelfTest { .. }), "{error:?}");
+                assert!(error.to_string().contains(said), "{error}");
+            }
+            for length in [AppendedIv::Bytes12, AppendedIv::Bytes16] {
+                let appended = Quirks::LUNA.with_iv_source(IvSource::Appended(length));
+                let error = Pkcs11Backend::open(config.clone().quirks(appended)).unwrap_err();
+                // To NSS, an IV of no length is a lack of memory, which may pass.
+                assert!(
+                    matches!(error, OpenError::SelfTest { .. } | OpenError::TestCall(_)),
+                    "{error:?}"
+                );
+            }
+            let backend = open(config);
+            run(round_trip(&backend, "known", b"plaintext")).unwrap();
+        });
     }
 }
 

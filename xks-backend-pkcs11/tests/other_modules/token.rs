@@ -2,8 +2,10 @@
 
 use std::{
     env, fs,
+    panic::resume_unwind,
     path::PathBuf,
     process::{self, Command},
+    thread,
     time::Duration,
 };
 
@@ -48,6 +50,13 @@ pub(crate) fn with_token(module: Module, test: &str, body: impl FnOnce(&Token)) 
         token.elsewhere("make");
         body(&token);
     });
+}
+
+/// Runs `body` on a thread of its own, which has ended when this returns: craton keeps a token's store open for as long as
+/// there is a thread that called it, and does not open it twice.
+pub(crate) fn on_a_thread(body: impl FnOnce() + Send) {
+    let outcome = thread::scope(|scope| scope.spawn(body).join());
+    outcome.unwrap_or_else(|panic| resume_unwind(panic));
 }
 
 impl Token {

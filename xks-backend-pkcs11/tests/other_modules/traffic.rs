@@ -13,7 +13,7 @@ use crate::{
     module::Module,
     operator::Operator,
     support::{assert_fails, decrypt, encrypt, open, run},
-    token::{Token, with_token},
+    token::{Token, on_a_thread, with_token},
 };
 
 const TASKS: usize = 4;
@@ -62,17 +62,19 @@ fn at_once(token: &Token) {
         (Dispatch::Threads, IvSource::TokenRandom),
         (Dispatch::Threads, IvSource::SystemRandom),
     ] {
-        let quirks = Quirks::STANDARD.with_iv_source(source);
-        let config = token.config().dispatch(dispatch).quirks(quirks);
-        let backend = open(config.sessions(TASKS - 1));
-        thread::scope(|scope| {
-            for task in 0..TASKS {
-                let backend = &backend;
-                scope.spawn(move || run(round_trips(backend, task)));
-            }
+        on_a_thread(|| {
+            let quirks = Quirks::STANDARD.with_iv_source(source);
+            let config = token.config().dispatch(dispatch).quirks(quirks);
+            let backend = open(config.sessions(TASKS - 1));
+            thread::scope(|scope| {
+                for task in 0..TASKS {
+                    let backend = &backend;
+                    scope.spawn(move || run(round_trips(backend, task)));
+                }
+            });
+            let status = backend.status();
+            assert_eq!((status.timed_out, status.refused, status.written_off), (0, 0, 0));
         });
-        let status = backend.status();
-        assert_eq!((status.timed_out, status.refused, status.written_off), (0, 0, 0));
     }
 }
 

@@ -287,16 +287,13 @@ impl Token {
             }
             Verdict::NewSession => Ok(tried.session.first()),
             Verdict::LogInAgain => {
-                if tried.login.first() {
-                    self.log_in_again(place)?;
-                    return Ok(true);
-                }
-                // The login that there is now may be unknown to a session that is older.
-                let is_worth_a_session = tried.session.first();
-                if is_worth_a_session {
+                let is_worth_a_login = tried.login.first();
+                if is_worth_a_login {
+                    // One that is older than the login may know nothing of it, and take no other.
                     self.discard_session(place, error);
+                    self.log_in_again(place)?;
                 }
-                Ok(is_worth_a_session)
+                Ok(is_worth_a_login)
             }
             Verdict::Unwell => {
                 self.note_unwell(error);

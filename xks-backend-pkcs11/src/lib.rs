@@ -94,6 +94,7 @@ mod error;
 #[cfg(any(test, feature = "fake"))]
 #[doc(hidden)]
 pub mod fake;
+mod fingerprint;
 mod gate;
 mod gcm;
 mod handles;

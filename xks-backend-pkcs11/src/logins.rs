@@ -8,13 +8,13 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher as _, RandomState},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use crate::{
     error::{CallError, OpenError},
+    fingerprint::{Fingerprint, Fingerprints},
     raw::TokenInfo,
 };
 
@@ -24,15 +24,14 @@ const LONGEST: Duration = Duration::from_secs(300);
 /// Those of all tokens of a module.
 #[derive(Debug, Default)]
 pub(crate) struct Logins {
-    /// By 128 bits of token and PIN that only this process can foresee. No PIN is kept.
-    known: Mutex<HashMap<[u64; 2], Arc<Login>>>,
-    keys: [RandomState; 2],
+    /// By token and PIN. No PIN is kept.
+    known: Mutex<HashMap<Fingerprint, Arc<Login>>>,
+    fingerprints: Fingerprints,
 }
 
 impl Logins {
     pub(crate) fn of(&self, token: &TokenInfo, pin: &[u8]) -> Arc<Login> {
-        let whole = (&token.serial, &token.label, pin);
-        let name = self.keys.each_ref().map(|key| key.hash_one(whole));
+        let name = self.fingerprints.of((&token.serial, &token.label, pin));
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(known.entry(name).or_default())
     }

@@ -112,7 +112,7 @@ impl Token {
             login: ArcSwapOption::empty(),
             iv_fault: OnceLock::new(),
             unwell: AtomicU32::new(0),
-            suspects: Suspects::new(),
+            suspects: Suspects::default(),
             is_proved: AtomicBool::new(false),
             last_failure: Mutex::default(),
         }

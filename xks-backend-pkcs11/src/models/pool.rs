@@ -98,23 +98,28 @@ fn hanging(pool: &Arc<Pool<usize>>, hold: &Hold) -> Caller<()> {
     call_until(pool, move |deadline| hold.hang(deadline))
 }
 
+/// Three callers at once: each gets the answer to its own job, which is done once.
+fn do_three(pool: &Arc<Pool<usize>>, done: &Arc<AtomicUsize>) {
+    let callers: Vec<_> = (0..3)
+        .map(|number| {
+            let done = Arc::clone(done);
+            call(pool, move || {
+                thread::yield_now();
+                done.fetch_add(1, Relaxed);
+                number
+            })
+        })
+        .collect();
+    for (number, caller) in callers.into_iter().enumerate() {
+        assert_eq!(caller.join().unwrap(), Ok(number));
+    }
+}
+
 #[test]
 fn every_job_is_done_and_answered_once() {
     check(WAYS, || {
         let (pool, done) = (pool(2, 8, 2), Arc::new(AtomicUsize::new(0)));
-        let callers: Vec<_> = (0..3)
-            .map(|number| {
-                let done = Arc::clone(&done);
-                call(&pool, move || {
-                    thread::yield_now();
-                    done.fetch_add(1, Relaxed);
-                    number
-                })
-            })
-            .collect();
-        for (number, caller) in callers.into_iter().enumerate() {
-            assert_eq!(caller.join().unwrap(), Ok(number));
-        }
+        do_three(&pool, &done);
         assert_eq!(done.load(Relaxed), 3);
         assert_eq!(pool.stop_within(END), 0);
     });
@@ -285,19 +290,7 @@ fn threads_are_renewed_at_any_time() {
             let renew = pool.renewal();
             thread::spawn(move || renew(now() + END))
         };
-        let callers: Vec<_> = (0..3)
-            .map(|number| {
-                let done = Arc::clone(&done);
-                call(&pool, move || {
-                    thread::yield_now();
-                    done.fetch_add(1, Relaxed);
-                    number
-                })
-            })
-            .collect();
-        for (number, caller) in callers.into_iter().enumerate() {
-            assert_eq!(caller.join().unwrap(), Ok(number));
-        }
+        do_three(&pool, &done);
         renewal.join().unwrap();
         assert_eq!((done.load(Relaxed), pool.load().sessions), (3, 2));
         let renewal = {

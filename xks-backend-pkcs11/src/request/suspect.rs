@@ -21,9 +21,10 @@ use std::time::{Duration, Instant};
 use cryptoki_sys as ck;
 use xks_core::{BackendError, BackendErrorKind, Iv, KeyId, KeyUsage, Zeroizing};
 
-use super::{Failed, Tried, failure, suspects::Name};
+use super::{Failed, Tried, failure};
 use crate::{
     error::CallError,
+    fingerprint::Fingerprint,
     gcm::{self, Sealed, Setback},
     module::Access,
     return_code::Verdict,
@@ -57,7 +58,7 @@ struct Series<'a> {
     id: &'a KeyId,
     deadline: Instant,
     ciphertext: Ciphertext<'a>,
-    name: Name,
+    fingerprint: Fingerprint,
     seen: Seen,
     calls: u32,
     /// The step that took longest.
@@ -106,8 +107,8 @@ impl Token {
         ciphertext: Ciphertext<'_>,
         error: CallError,
     ) -> Result<Zeroizing<Vec<u8>>, BackendError> {
-        let (name, now) = (self.suspects.name(id, ciphertext), Instant::now());
-        let mut seen = self.suspects.recall(name, error, now).unwrap_or(Seen {
+        let (fingerprint, now) = (self.suspects.fingerprint(id, ciphertext), Instant::now());
+        let mut seen = self.suspects.recall(fingerprint, error, now).unwrap_or(Seen {
             error,
             failures: 0,
             answers: 0,
@@ -120,7 +121,7 @@ impl Token {
             id,
             deadline,
             ciphertext,
-            name,
+            fingerprint,
             seen,
             calls: 0,
             longest: Duration::ZERO,
@@ -146,7 +147,9 @@ impl Series<'_> {
         let mut is_session_new = false;
         loop {
             if self.token.record.condemns(&self.seen, Instant::now()) {
-                self.token.suspects.remember(self.name, self.seen, Instant::now());
+                self.token
+                    .suspects
+                    .remember(self.fingerprint, self.seen, Instant::now());
                 return Err(BackendError::invalid_ciphertext().into());
             }
             if !std::mem::replace(&mut is_session_new, true) {
@@ -356,7 +359,7 @@ impl Series<'_> {
     /// Why it is not known whose fault it is.
     fn without_more(&mut self) -> BackendError {
         let (record, now, error) = (&self.token.record, Instant::now(), self.seen.error);
-        self.token.suspects.remember(self.name, self.seen, now);
+        self.token.suspects.remember(self.fingerprint, self.seen, now);
         if self.place.failures() >= MOST_ON_A_SESSION {
             self.token.discard_session(self.place, &error);
         }

@@ -4,7 +4,6 @@
 
 use std::{
     collections::VecDeque,
-    hash::{BuildHasher as _, RandomState},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -15,55 +14,47 @@ use std::{
 use xks_core::KeyId;
 
 use super::suspect::Ciphertext;
-use crate::{error::CallError, track_record::Seen};
+use crate::{
+    error::CallError,
+    fingerprint::{Fingerprint, Fingerprints},
+    track_record::Seen,
+};
 
 /// How many are remembered, and for how long.
 const MOST: usize = 256;
 const REMEMBERED: Duration = Duration::from_secs(60);
 
-/// A ciphertext, by 128 bits that only this process can foresee.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Name([u64; 2]);
-
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Suspects {
-    keys: [RandomState; 2],
+    fingerprints: Fingerprints,
     /// As many as are in `seen`, for those who only want to know whether there are any.
     count: AtomicUsize,
     /// The oldest first.
-    seen: Mutex<VecDeque<(Name, Seen, Instant)>>,
+    seen: Mutex<VecDeque<(Fingerprint, Seen, Instant)>>,
 }
 
 impl Suspects {
-    pub(crate) fn new() -> Self {
-        Self {
-            keys: [RandomState::new(), RandomState::new()],
-            count: AtomicUsize::new(0),
-            seen: Mutex::default(),
-        }
-    }
-
-    pub(super) fn name(&self, id: &KeyId, ciphertext: Ciphertext<'_>) -> Name {
-        let whole = (id, ciphertext.iv.as_bytes(), ciphertext.aad, ciphertext.both);
-        Name(self.keys.each_ref().map(|key| key.hash_one(whole)))
+    pub(super) fn fingerprint(&self, id: &KeyId, ciphertext: Ciphertext<'_>) -> Fingerprint {
+        self.fingerprints
+            .of((id, ciphertext.iv.as_bytes(), ciphertext.aad, ciphertext.both))
     }
 
     /// What was seen of a ciphertext that fails with this error again.
-    pub(super) fn recall(&self, name: Name, error: CallError, now: Instant) -> Option<Seen> {
-        let found = self.take(name, now).filter(|seen| seen.error == error);
+    pub(super) fn recall(&self, ciphertext: Fingerprint, error: CallError, now: Instant) -> Option<Seen> {
+        let found = self.take(ciphertext, now).filter(|seen| seen.error == error);
         if let Some(seen) = found {
-            self.remember(name, seen, now);
+            self.remember(ciphertext, seen, now);
         }
         found
     }
 
-    pub(super) fn remember(&self, name: Name, seen: Seen, now: Instant) {
-        self.take(name, now);
+    pub(super) fn remember(&self, ciphertext: Fingerprint, seen: Seen, now: Instant) {
+        self.take(ciphertext, now);
         let mut all = self.lock();
         if all.len() >= MOST {
             all.pop_front();
         }
-        all.push_back((name, seen, now));
+        all.push_back((ciphertext, seen, now));
         self.count.store(all.len(), Ordering::Relaxed);
     }
 
@@ -71,11 +62,11 @@ impl Suspects {
     pub(super) fn acquit(&self, id: &KeyId, ciphertext: Ciphertext<'_>) {
         // As long as all is well, nothing is hashed, and no request waits.
         if self.count.load(Ordering::Relaxed) != 0 {
-            self.take(self.name(id, ciphertext), Instant::now());
+            self.take(self.fingerprint(id, ciphertext), Instant::now());
         }
     }
 
-    fn take(&self, name: Name, now: Instant) -> Option<Seen> {
+    fn take(&self, ciphertext: Fingerprint, now: Instant) -> Option<Seen> {
         let mut all = self.lock();
         while all
             .front()
@@ -83,13 +74,13 @@ impl Suspects {
         {
             all.pop_front();
         }
-        let index = all.iter().position(|(other, ..)| *other == name);
+        let index = all.iter().position(|(other, ..)| *other == ciphertext);
         let taken = index.and_then(|index| all.remove(index));
         self.count.store(all.len(), Ordering::Relaxed);
         taken.map(|(_, seen, _)| seen)
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<(Name, Seen, Instant)>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(Fingerprint, Seen, Instant)>> {
         // Each entry is whole, whatever panics.
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -110,6 +110,15 @@ fn no_session_to_be_had() {
     });
 }
 
+/// A decryption is served, and health says so.
+fn decryption_comes_back(scene: Scene, encrypted: &Encrypted) {
+    wait_until("a request is served", || {
+        run(decrypt(&*scene.backend, KEYS[0], &copy(encrypted))).is_ok()
+    });
+    scene.wait_for(HealthStatus::Active, "");
+    scene.end();
+}
+
 /// HLT-1: the test succeeds, and requests of one kind are late all the same, one after the other: this kind
 /// is not served. The first one that is in time says that it is.
 #[test]
@@ -133,11 +142,7 @@ fn requests_that_are_late() {
                 .is_some_and(|problem| problem.contains("no decryption is served"))
         });
         shim.clear();
-        wait_until("a request is served", || {
-            run(decrypt(backend, KEYS[0], &copy(&encrypted))).is_ok()
-        });
-        scene.wait_for(HealthStatus::Active, "");
-        scene.end();
+        decryption_comes_back(scene, &encrypted);
     });
 }
 
@@ -233,11 +238,7 @@ fn requests_that_fail() {
                 .is_some_and(|problem| problem.contains("no decryption is served"))
         });
         shim.clear();
-        wait_until("a request is served", || {
-            run(decrypt(backend, KEYS[0], &copy(&encrypted))).is_ok()
-        });
-        scene.wait_for(HealthStatus::Active, "");
-        scene.end();
+        decryption_comes_back(scene, &encrypted);
     });
 }
 

@@ -47,6 +47,7 @@ mod error;
 mod fleet;
 mod key_id;
 mod key_store;
+pub mod manage;
 mod message;
 mod panics;
 mod proxy;

@@ -209,6 +209,11 @@ impl Quirks {
         self.verdict(error) == Verdict::Fail(BackendErrorKind::Throttled)
     }
 
+    /// Whether the module refuses what it was asked for, and will at the next attempt too.
+    pub(crate) fn is_refused(&self, error: &CallError) -> bool {
+        self.verdict(error) == Verdict::Fail(BackendErrorKind::Other)
+    }
+
     /// What is to be done about a failed call: what is known of the vendor goes before what is generally so.
     pub(crate) fn verdict(&self, error: &CallError) -> Verdict {
         let (phase, code) = (error.phase(), error.code());

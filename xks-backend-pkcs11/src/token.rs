@@ -78,6 +78,8 @@ pub(crate) struct Token {
     pub(crate) suspects: Suspects,
     /// A request has succeeded since this was last asked.
     is_proved: AtomicBool,
+    /// Requests have failed because the token said nothing of itself since this was last asked.
+    is_unseen: AtomicBool,
     /// What the last failure of the device was.
     last_failure: Mutex<Option<CallError>>,
 }
@@ -114,6 +116,7 @@ impl Token {
             unwell: AtomicU32::new(0),
             suspects: Suspects::default(),
             is_proved: AtomicBool::new(false),
+            is_unseen: AtomicBool::new(false),
             last_failure: Mutex::default(),
         }
     }
@@ -369,6 +372,17 @@ impl Token {
     /// Whether a request has succeeded since this was last asked.
     pub(crate) fn take_proof(&self) -> bool {
         self.is_proved.swap(false, Ordering::Relaxed)
+    }
+
+    /// A request fails because the token says nothing of itself: it is looked for at once.
+    pub(crate) fn note_unseen(&self) {
+        self.is_unseen.store(true, Ordering::Relaxed);
+        self.bell.ring();
+    }
+
+    /// Whether requests have failed because of that since this was last asked.
+    pub(crate) fn take_unseen(&self) -> bool {
+        self.is_unseen.swap(false, Ordering::Relaxed)
     }
 
     /// Whether so many requests have failed, and none succeeded, that a test which succeeds proves nothing.

@@ -15,6 +15,7 @@ use crate::{
     gcm::{self, Setback},
     health::{Checkup, Depth},
     identity::find_token,
+    keys::On,
     module::Access,
     quirks::{IvSource, SessionMode},
     raw::TokenInfo,
@@ -185,6 +186,7 @@ impl Attendant {
             (encryption, decryption) = (Duration::ZERO, Duration::ZERO);
             self.no_test_key.as_ref().map_or(Depth::WithoutKey, NoTestKey::depth)
         };
+        self.test_what_requests_ask(access)?;
         Ok(Checkup {
             at: Instant::now(),
             latency,
@@ -192,6 +194,29 @@ impl Attendant {
             decryption,
             depth,
         })
+    }
+
+    /// HLT-1: whether the module finds keys and tells what they are. It is asked when requests are refused for reasons
+    /// that may be a key's own, or the module's for all keys.
+    fn test_what_requests_ask(&self, access: &Access<'_>) -> Result<(), CallError> {
+        let token = &self.token;
+        let Some(session) = self
+            .probe
+            .handle_in(access)
+            .filter(|_| token.outcomes.are_some_refused())
+        else {
+            return Ok(());
+        };
+        let on = On {
+            cryptoki: access,
+            session,
+            epoch: token.epoch(),
+        };
+        match token.keys.are_told(on) {
+            Err(error) if token.config.quirks.is_refused(&error) => Err(error),
+            // What else may fail is for requests to find out, which try again.
+            _ => Ok(()),
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 //!     └── token found, logged in, tested ◀── finalize, initialize (when nobody is inside)
 //! ```
 
+mod absence;
 mod connect;
 mod keys;
 mod life;
@@ -24,6 +25,7 @@ use std::{
 use xks_core::{BackendError, BackendErrorKind};
 
 use self::{
+    absence::{Absence, LOOKS},
     keys::Known,
     owner::Owner,
     renewal::Renewal,
@@ -47,13 +49,6 @@ const LAST_CALLS: Duration = Duration::from_millis(250);
 
 /// How often a token is tried at the start, each time after twice as long.
 const MOST_BEGINNINGS: u32 = 6;
-
-/// How long, and how many looks in a row, a token is taken for present whose sessions work, although it says
-/// nothing of itself, or is not listed.
-const ABSENCE: (Duration, u32) = (Duration::from_secs(2), 8);
-
-/// How often it is looked for meanwhile.
-const LOOKS: Duration = Duration::from_millis(200);
 
 /// How often a token is looked for whose sessions do not work, each time after twice as long.
 const MOST_LOOKS: u32 = 4;
@@ -89,8 +84,8 @@ pub(crate) struct Attendant {
     is_partial: bool,
     /// A call hangs in the module, so that it cannot be initialized anew.
     is_wedged: bool,
-    /// Since when the token is not to be seen although its sessions work, and how often it was looked for.
-    missing: Option<(Instant, u32)>,
+    /// The token is not to be seen although its sessions work.
+    missing: Option<Absence>,
     renewal: Renewal,
 }
 
@@ -193,6 +188,7 @@ impl Attendant {
         let problem = match self.test_again() {
             Ok(Looked::Works(checkup)) => {
                 (self.missing, self.is_partial) = (None, false);
+                token.take_unseen();
                 token.note_checkup(checkup);
                 if token.is_doubtful() {
                     self.doubt();
@@ -246,16 +242,12 @@ impl Attendant {
         }
     }
 
-    /// Whether a token is gone that is not to be seen while its sessions work. SoftHSM2 says nothing of a
-    /// token for a moment while another process writes to it; on the other hand it goes on to serve the
-    /// sessions of one that is gone.
+    /// Whether a token is gone that is not to be seen while its sessions work.
     fn is_absence_believed(&mut self) -> bool {
-        let (since, looks) = self
-            .missing
-            .map_or_else(|| (Instant::now(), 1), |(since, looks)| (since, looks + 1));
-        self.missing = Some((since, looks));
-        let (time, most) = ABSENCE;
-        self.token.is_doubtful() || (looks >= most && since.elapsed() >= time)
+        let now = Instant::now();
+        let absence = self.missing.get_or_insert_with(|| Absence::new(now));
+        absence.note_look(self.token.take_unseen());
+        self.token.is_doubtful() || absence.is_believed(now)
     }
 
     /// Connects; a token that is not there is looked for a few times more.

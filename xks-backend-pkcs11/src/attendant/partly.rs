@@ -17,7 +17,7 @@ use crate::{
 impl Attendant {
     /// Whether an operation alone has failed, and requests that do without it are served.
     fn is_partly_served(&self, error: &CallError) -> bool {
-        is_of_an_operation(error) && self.token.outcomes.are_some_served()
+        self.is_of_an_operation(error) && self.token.outcomes.are_some_served()
     }
 
     /// A test has failed again: whether the token goes on to serve in part. If it has for a while, the module
@@ -61,7 +61,18 @@ impl Attendant {
 
     /// The outcome of a test at a new connection.
     pub(super) fn tolerated(&self, error: &CallError) -> Option<Checkup> {
-        (self.is_partial && is_of_an_operation(error)).then(|| Checkup::failed(error))
+        (self.is_partial && self.is_of_an_operation(error)).then(|| Checkup::failed(error))
+    }
+
+    /// Keys that are known are served where a module no longer finds others, or no longer tells what they are.
+    fn is_of_an_operation(&self, error: &CallError) -> bool {
+        use Phase::{Attributes, Decrypt, DecryptInit, Encrypt, EncryptInit, Find, Random};
+
+        match error.phase() {
+            EncryptInit | Encrypt | DecryptInit | Decrypt | Random => true,
+            Find | Attributes => self.token.config.quirks.is_refused(error),
+            _ => false,
+        }
     }
 }
 
@@ -75,10 +86,4 @@ impl Checkup {
             depth: Depth::Failed(format!("the test of the token fails: {error}")),
         }
     }
-}
-
-const fn is_of_an_operation(error: &CallError) -> bool {
-    use Phase::{Decrypt, DecryptInit, Encrypt, EncryptInit, Random};
-
-    matches!(error.phase(), EncryptInit | Encrypt | DecryptInit | Decrypt | Random)
 }

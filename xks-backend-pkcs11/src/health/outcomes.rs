@@ -115,6 +115,11 @@ impl Outcomes {
         self.kinds.iter().any(is_served)
     }
 
+    /// Whether requests of a kind have failed in a row for reasons that may be a key's own, or the module's.
+    pub(crate) fn are_some_refused(&self) -> bool {
+        self.kinds.iter().any(|row| row.odd.load(Ordering::Relaxed) >= FEW)
+    }
+
     /// How many requests of a kind have failed in a row, if for `long` and not only before `recent`.
     pub(super) fn failing(&self, kind: RequestKind, long: Duration, recent: Duration) -> Option<u32> {
         self.row(kind).failing(self.now(), long, recent)

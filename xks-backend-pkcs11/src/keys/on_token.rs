@@ -105,6 +105,21 @@ impl Keys {
         Ok((seen.is_on_token && seen.key.identity.may_be(name)).then_some(seen.key))
     }
 
+    /// Whether keys are found and what they are is told: one that tells nothing may have reasons of its own, several
+    /// have not. A token without keys has nothing to tell.
+    pub(crate) fn are_told(&self, on: On<'_>) -> Result<(), CallError> {
+        let template = [Attribute::Number(ck::CKA_CLASS, ck::CKO_SECRET_KEY)];
+        let mut refusal = None;
+        for handle in on.cryptoki.find(on.session, &template, MOST_NAMESAKES)? {
+            match self.see(on, handle) {
+                Ok(_) => return Ok(()),
+                Err(error) if error.says_object_is_gone() => {}
+                Err(error) => refusal = Some(error),
+            }
+        }
+        refusal.map_or(Ok(()), Err)
+    }
+
     /// Whether the handle is, on this session, that of this key.
     pub(crate) fn confirms(&self, on: On<'_>, handle: ck::CK_OBJECT_HANDLE, key: &Key) -> Result<bool, CallError> {
         let wanted = [Wanted::Bytes(ck::CKA_LABEL), Wanted::Bytes(ck::CKA_ID)];

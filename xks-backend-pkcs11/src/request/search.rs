@@ -57,7 +57,10 @@ impl keys::Search for Search<'_> {
                 Err(Miss::Absent) => {}
                 found => return Ok(found),
             }
-            self.access.token_info(self.connection.slot)?;
+            if let Err(error) = self.access.token_info(self.connection.slot) {
+                token.note_unseen();
+                return Err(error);
+            }
             self.confirm_login()?;
             let now = Instant::now();
             if now + pause >= self.deadline {

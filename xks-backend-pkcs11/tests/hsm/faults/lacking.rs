@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use xks_backend_pkcs11::{Pin, Pkcs11Backend};
 use xks_core::{BackendErrorKind, HealthStatus};
-use xks_pkcs11_fixture::{Function, Only, Profile, Shim, When, own_process, sys::*};
+use xks_pkcs11_fixture::{Counters, Function, KeyTemplate, Only, Profile, Shim, When, own_process, sys::*};
 
 use super::{KEYS, Scene, make_keys};
-use crate::support::{assert_fails, encrypt, round_trip, run, vendor_config, wait_until};
+use crate::support::{TOKEN, assert_fails, encrypt, round_trip, run, vendor_config, wait_until};
 
 /// On a module on which each call of a function fails with this code, keys are found and used, and health is
 /// as good.
@@ -92,6 +92,63 @@ fn random_bytes() {
         let iv = || *run(encrypt(&*scene.backend, KEYS[0], b"")).unwrap().iv();
         let ivs: std::collections::HashSet<_> = (0..100).map(|_| iv().as_bytes().to_vec()).collect();
         assert_eq!(ivs.len(), 100);
+        scene.end();
+    });
+}
+
+/// HLT-1: a module that no longer finds keys, or no longer tells what they are, serves no request for a key that is not
+/// known. Health says so, whatever the test of the token says; keys that are known are served on.
+#[test]
+fn what_keys_are() {
+    own_process("faults::lacking::what_keys_are", |hsm| {
+        make_keys(hsm);
+        let shim = Shim::load();
+        for function in [Function::C_GetAttributeValue, Function::C_FindObjectsInit] {
+            for code in [CKR_FUNCTION_NOT_SUPPORTED, CKR_ATTRIBUTE_TYPE_INVALID] {
+                // From the start.
+                shim.fail(function, code, When::always());
+                let scene = Scene::again(&shim, Profile::SoftHsm, |config| config);
+                let refused = || assert_fails(run(encrypt(&*scene.backend, KEYS[0], b"")), BackendErrorKind::Other);
+                let text = refused();
+                assert!(text.contains(function.name()), "{text}");
+                refused();
+                refused();
+                scene.wait_for_health(HealthStatus::Unavailable);
+                // Others may be asked now.
+                let text = assert_fails(
+                    run(encrypt(&*scene.backend, KEYS[0], b"")),
+                    BackendErrorKind::Unavailable,
+                );
+                assert!(text.contains(function.name()), "{text}");
+                shim.clear();
+                scene.wait_for_health(HealthStatus::Active);
+                run(round_trip(&*scene.backend, KEYS[0], b"")).unwrap();
+                scene.end();
+            }
+        }
+    });
+}
+
+/// HLT-1: a key that is refused for reasons of its own says nothing of the others.
+#[test]
+fn a_key_of_two() {
+    own_process("faults::lacking::a_key_of_two", |hsm| {
+        make_keys(hsm);
+        hsm.key(TOKEN, &KeyTemplate::aes256("twice"));
+        hsm.key(TOKEN, &KeyTemplate::aes256("twice"));
+        let shim = Shim::load();
+        let scene = Scene::again(&shim, Profile::SoftHsm, |config| {
+            config.health_interval(Duration::from_millis(20))
+        });
+        let before = shim.counters();
+        for _ in 0..5 {
+            assert_fails(run(encrypt(&*scene.backend, "twice", b"")), BackendErrorKind::Other);
+        }
+        let tests = |counters: &Counters| counters.of(Function::C_GetTokenInfo);
+        shim.wait_until("tests", |now| tests(now) >= tests(&before) + 3);
+        assert_eq!(scene.health(), HealthStatus::Active);
+        assert_eq!(shim.counters().initialized, before.initialized);
+        run(round_trip(&*scene.backend, KEYS[0], b"")).unwrap();
         scene.end();
     });
 }

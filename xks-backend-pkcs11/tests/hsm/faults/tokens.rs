@@ -77,6 +77,45 @@ fn one_that_is_not_to_be_seen_any_more() {
     });
 }
 
+/// A token that says nothing of itself any more, as SoftHSM2's may until it is initialized again, cannot say that a key
+/// is absent. It is not taken for gone because of a look or two, and known keys are served on.
+#[test]
+fn one_that_cannot_tell_that_a_key_is_absent() {
+    own_process("faults::tokens::one_that_cannot_tell_that_a_key_is_absent", |hsm| {
+        make_keys(hsm);
+        let shim = Shim::load();
+        for dispatch in BOTH {
+            let scene = Scene::again(&shim, Profile::SoftHsm, |config| config.dispatch(dispatch));
+            run(round_trip(&*scene.backend, KEYS[0], b"")).unwrap();
+            let initialized = shim.counters().initialized;
+            let absent = || run(encrypt(&*scene.backend, "absent", b""));
+            // The supervisor's looks meet with some of these; the request may be answered after them.
+            shim.fail(Function::C_GetTokenInfo, CKR_GENERAL_ERROR, When::times(3));
+            assert!(absent().is_err());
+            shim.wait_until("the looks", |counters| counters.injected >= 3);
+            shim.clear();
+            assert_fails(absent(), BackendErrorKind::KeyNotFound);
+            run(round_trip(&*scene.backend, KEYS[0], b"")).unwrap();
+            assert_eq!(shim.counters().initialized, initialized);
+            shim.fail(Function::C_GetTokenInfo, CKR_GENERAL_ERROR, When::always());
+            wait_until("it is initialized again", || absent_again(&scene, initialized));
+            shim.clear();
+            wait_until("it is back", || run(round_trip(&*scene.backend, KEYS[0], b"")).is_ok());
+            assert_fails(absent(), BackendErrorKind::KeyNotFound);
+            scene.end();
+            shim.reset();
+        }
+    });
+}
+
+/// A request for a key that is not known, of which the token does not say that it is absent; whether the module has been
+/// initialized since.
+fn absent_again(scene: &Scene, initialized: u64) -> bool {
+    let outcome = run(encrypt(&*scene.backend, "another", b""));
+    assert_fails(outcome, BackendErrorKind::Unavailable);
+    scene.shim.counters().initialized > initialized
+}
+
 /// A token of two is away, and is back once the module is reinitialized: that is done in the end. The
 /// other token's requests wait for it, and none of them fails.
 #[test]

@@ -30,7 +30,7 @@ fn ids<'a>(text: &'a str, groups: &BTreeSet<&str>) -> impl Iterator<Item = &'a s
 fn citations(file: &str, source: &str, groups: &BTreeSet<&str>) -> BTreeSet<Citation> {
     let mut found = BTreeSet::new();
     // What checks proxies and backends keeps no requirement of theirs.
-    let checks = |part: &str| ["tests", "testkit", "kms-double", "soak"].contains(&part);
+    let checks = |part: &str| ["tests", "testkit", "testing", "kms-double"].contains(&part);
     let mut in_tests = Path::new(file).ends_with("tests.rs") || file.split('/').any(checks);
     // The comment that was just read, and the attributes under it.
     let (mut above, mut attributes) = (Vec::new(), String::new());

@@ -1,4 +1,4 @@
-//! The program; all of it is in the library beside this file.
+//! The program; all of it is in the library `xks-server`.
 
 #![forbid(unsafe_code)]
 
@@ -11,5 +11,5 @@ use tikv_jemallocator::Jemalloc;
 static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
-    xks_proxy::main()
+    xks_server::main()
 }

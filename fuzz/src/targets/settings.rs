@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, sync::LazyLock};
 
-use xks_proxy::{Reading, read_settings};
+use xks_server::{Reading, read_settings};
 
 /// What a file comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -18,7 +18,11 @@ fn reference(with_comments: bool) -> (Settings, Token, String) {
     let folder = &settings.folder;
     folder.write("clients.pem", &Authority::root("Root of clients").pem());
     folder.write("tenant-a.secret", &format!("{SECRET_ACCESS_KEY}\n"));
-    let mut text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/settings/reference.toml")).unwrap();
+    let mut text = fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../xks-server/settings/reference.toml"
+    ))
+    .unwrap();
     for (example, real) in [
         ("\"server-chain.pem\"", "\"chain.pem\"".to_owned()),
         ("\"server-key.pem\"", "\"key.pem\"".to_owned()),
@@ -152,7 +156,7 @@ fn the_unit_is_rated_as_hardened() {
 /// Whatever stops the server waits for longer than it takes to end by default, with three tokens.
 #[test]
 fn the_unit_waits_for_the_end() {
-    let reference = include_str!("../../settings/reference.toml");
+    let reference = include_str!("../../../../xks-server/settings/reference.toml");
     let seconds = |text: &str, key: &str| -> u64 {
         let (_, rest) = text.split_once(key).expect(key);
         let number: String = rest.chars().take_while(char::is_ascii_digit).collect();

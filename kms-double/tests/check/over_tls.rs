@@ -172,7 +172,7 @@ fn settings(client: &str) -> String {
 fn xks_proxy() -> PathBuf {
     let beside = Path::new(env!("CARGO_BIN_EXE_kms-double")).with_file_name("xks-proxy");
     if !beside.exists() {
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.toml");
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
         let target = beside.parent().and_then(Path::parent).unwrap();
         let mut cargo = Command::new(env!("CARGO"));
         cargo

@@ -38,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The variable `RUST_LOG` cannot be understood.
 #[derive(Debug, Error)]
-#[error("RUST_LOG = {directives:?} is no filter of the log, such as \"info\" or \"warn,xks_proxy=debug\"")]
+#[error("RUST_LOG = {directives:?} is no filter of the log, such as \"info\" or \"warn,xks_server=debug\"")]
 pub(crate) struct WrongFilter {
     directives: String,
     source: ParseError,

@@ -1,7 +1,6 @@
-//! `xks-proxy`: an AWS KMS external key store proxy, for production.
+//! An AWS KMS external key store proxy, for production, as a library: the program `xks-proxy` calls [`main`].
 //!
-//! This is a program. The library holds its inside, so that what reads its settings can be fuzzed; none of it is an API
-//! that stays. Who wants to embed a proxy takes `xks-core` and `xks-http`.
+//! To embed a proxy in a server of your own, take `xks-core` and `xks-http`.
 //!
 //! ```text
 //! lib        command line, exit status                                  reading  what a settings text comes to, for the fuzzer

@@ -162,9 +162,9 @@ mod tests {
     #[test]
     fn the_log_is_counted() {
         let said = Said::default();
-        said.count("2026-11-25T16:44:33Z  INFO xks_proxy::reload: settings reloaded key_stores=3");
+        said.count("2026-11-25T16:44:33Z  INFO xks_server::reload: settings reloaded key_stores=3");
         said.count(
-            "2026-11-25T16:44:33Z ERROR xks_proxy::reload: settings not reloaded, the former ones stay in force",
+            "2026-11-25T16:44:33Z ERROR xks_server::reload: settings not reloaded, the former ones stay in force",
         );
         said.count("thread 'tokio-rt-worker' panicked at src/lib.rs:1:1:");
         let counts = [&said.reloaded, &said.not_reloaded, &said.panics].map(|counter| counter.load(Ordering::SeqCst));

@@ -70,5 +70,5 @@ fn key_store(url: &str) -> String {
 }
 
 fn project() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }

@@ -7,7 +7,7 @@ use crate::{programs::xks_proxy, project};
 #[test]
 fn the_envelope_script_goes_through() {
     let output = Command::new("bash")
-        .arg(project().join("examples/kms-double/envelope"))
+        .arg(project().join("examples/stories/envelope"))
         .env("XKS_PROXY", xks_proxy())
         .env("KMS_DOUBLE", env!("CARGO_BIN_EXE_kms-double"))
         .env("TIMEOUT_MS", "30000")

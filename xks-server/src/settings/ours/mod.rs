@@ -1,4 +1,4 @@
-//! Our own format. `settings/reference.toml` beside the sources shows and explains every key.
+//! Our own format. `settings/reference.toml` of this crate shows and explains every key.
 
 mod authorization;
 mod backends;

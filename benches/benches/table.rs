@@ -1,6 +1,6 @@
 //! All that is promised of speed and memory, each promise with what was measured of it now and here, as a table:
 //! `cargo bench -p xks-benches --bench table`, which takes some three minutes. With `-- write` behind it the table goes into
-//! README.md.
+//! docs/performance.md.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,7 +23,7 @@ use xks_benches::{
 use xks_pkcs11_fixture::SoftHsm;
 
 /// Where the table stands, below the root of the workspace.
-const DOCUMENT: &str = "README.md";
+const DOCUMENT: &str = "docs/performance.md";
 
 fn main() -> anyhow::Result<()> {
     serve_if_asked();

@@ -21,9 +21,12 @@ use xks_benches::{
     now, ready,
 };
 use xks_core::{
-    BackendError, DecryptRequest, EncryptRequest, Encrypted, FleetMember, GetKeyMetadataRequest, Health, HealthStatus,
-    Iv, KeyBackend, KeyId, KeyMetadata, KeySpec, KeyStatus, KeyStore, KeyStores, KeyUsage, Proxy, Request, Tag,
-    Zeroizing, async_trait, testkit::Signer,
+    BackendError, KeyBackend, KeyId, KeyStore, KeyStores, Proxy, Request, Zeroizing, async_trait,
+    backend::{
+        DecryptRequest, EkmStatus, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, HealthStatus, Iv,
+        KeyMetadata, KeySpec, KeyStatus, KeyUsage, Tag,
+    },
+    testkit::Signer,
 };
 
 /// A key manager that does nothing for its answers.
@@ -50,7 +53,7 @@ impl KeyBackend for Idle {
     }
 
     async fn health(&self) -> Result<Health, BackendError> {
-        Ok(Health::new("idle", FleetMember::new("idle", "idle", self.0)))
+        Ok(Health::new("idle", EkmStatus::new("idle", "idle", self.0)))
     }
 }
 

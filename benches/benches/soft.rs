@@ -4,7 +4,11 @@
 
 use criterion::{Criterion, criterion_group};
 use xks_benches::{DATA_KEY, KEY, LARGEST, Size, backend, encrypt_request, ready};
-use xks_core::{DecryptRequest, GetKeyMetadataRequest, KeyBackend as _, KeyId, RequestMetadata};
+use xks_core::{
+    KeyBackend as _, KeyId,
+    api::RequestMetadata,
+    backend::{DecryptRequest, GetKeyMetadataRequest},
+};
 
 fn soft(criterion: &mut Criterion) {
     let (backend, key) = (backend(), KEY.parse::<KeyId>().unwrap());

@@ -56,5 +56,5 @@ fn of_all(size: Size) -> Allocated {
 fn of_backend(size: Size) -> Allocated {
     let (backend, key) = (backend(), KEY.parse::<KeyId>().expect("a legal key id"));
     let mut request = encrypt_request(size);
-    measure(|| consume(ready(backend.encrypt_and_try(&key, &mut request)).expect("it encrypts"))).into()
+    measure(|| consume(ready(backend.encrypt_verified(&key, &mut request)).expect("it encrypts"))).into()
 }

@@ -56,8 +56,12 @@ use std::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use xks_backend_soft::{SoftBackend, SoftKey};
 use xks_core::{
-    AadFraming, AuditRecord, AuditSink, BoundAad, Credential, EncryptRequest, KeyBackend, KeyId, KeyStore, KeyStores,
-    Proxy, Request, RequestMetadata, Response, Zeroizing, testkit::Signer,
+    Credential, KeyBackend, KeyId, KeyStore, KeyStores, Proxy, Request, Response, Zeroizing,
+    aad::{AadFraming, BoundAad},
+    api::RequestMetadata,
+    audit::{AuditRecord, AuditSink},
+    backend::EncryptRequest,
+    testkit::Signer,
 };
 
 /// The Region that requests are signed for.

@@ -5,7 +5,10 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
-use xks_core::{AadFraming, BoundAad, Response};
+use xks_core::{
+    Response,
+    aad::{AadFraming, BoundAad},
+};
 
 use crate::{REGION, SECRET_ACCESS_KEY, SERVICE, Signed};
 

@@ -4,7 +4,7 @@
 //! No fuzzer finds a signature. So `authorization: @` stands for a header that is right in every way, and
 //! `Signature=@` within one for the signature that goes with the rest of it, whatever that is.
 
-use xks_core::{Request, UnreadableBody};
+use xks_core::{Request, api::UnreadableBody};
 
 use crate::{
     judge::{destination, signature},

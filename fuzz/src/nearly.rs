@@ -2,7 +2,7 @@
 //! are others.
 
 use arbitrary::{Result, Unstructured};
-use xks_core::{KeyOperation, Operation};
+use xks_core::api::{KeyOperation, Operation};
 
 use crate::judge::base64;
 

@@ -10,8 +10,10 @@ use std::{
 use serde_json::Value;
 use xks_backend_soft::{KeyVersion, SoftBackend, SoftKey};
 use xks_core::{
-    AuditRecord, AuditSink, Credential, ErrorName, KeyId, KeyStatus, KeyStore, KeyStores, KeyUsage, Proxy, Request,
-    Response,
+    Credential, KeyId, KeyStore, KeyStores, Proxy, Request, Response,
+    api::ErrorName,
+    audit::{AuditRecord, AuditSink},
+    backend::{KeyStatus, KeyUsage},
 };
 
 use crate::{exchange::Exchange, judge::Verdict};

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use cedar_policy::{AuthorizationError, PolicyId, Response};
-use xks_core::{Authorizer, Decision, Subject};
+use xks_core::authorize::{Authorizer, Decision, Subject};
 
 use crate::{
     builder::CedarAuthorizerBuilder, error::CedarError, known::Known, misfit::Misfit, model::Model, policies::Policies,

@@ -1,7 +1,7 @@
 //! The context of a Cedar request: what KMS says about the call.
 
 use cedar_policy::{Context, RestrictedExpression};
-use xks_core::Subject;
+use xks_core::authorize::Subject;
 
 use crate::{extra::ExtraFields, misfit::Misfit};
 

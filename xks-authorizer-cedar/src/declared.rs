@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use xks_core::KeyOperation;
+use xks_core::api::KeyOperation;
 
 use crate::schema::{attributes_of, context_of, resolved};
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use cedar_policy::{Entities, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
-use xks_core::{KeyId, KeyOperation, Subject, UriPathPrefix};
+use xks_core::{KeyId, api::KeyOperation, authorize::Subject, key_store::UriPathPrefix};
 
 use crate::{
     error::{CedarError, with_causes},

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use cedar_policy::RestrictedExpression;
 use serde_json::Value;
-use xks_core::RequestMetadata;
+use xks_core::api::RequestMetadata;
 
 use crate::{
     context::{BUILT_IN, MAY_BE_ABSENT},

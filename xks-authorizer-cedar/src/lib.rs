@@ -2,7 +2,7 @@
 //! decides by text which people can read, review and test.
 //!
 //! AWS decides first whether a call is allowed, by key policies and IAM. An external key store may then refuse what
-//! AWS allows. The core's own [`Rules`](xks_core::Rules) do that with patterns; take this crate where conditions have
+//! AWS allows. The core's own [`Rules`](xks_core::authorize::Rules) do that with patterns; take this crate where conditions have
 //! to be combined, where callers or keys are in groups, or where policies are in Cedar already.
 //!
 //! # Getting started
@@ -138,11 +138,11 @@
 //! ```
 //!
 //! # Testing policies
-//! A [`Subject`](xks_core::Subject) can be made of a piece of JSON, so a unit test says who may do what. With
+//! A [`Subject`](xks_core::authorize::Subject) can be made of a piece of JSON, so a unit test says who may do what. With
 //! `xks.cedarschema`, Cedar's command line (`cedar validate`) and editors check the same text.
 //! ```
 //! use xks_authorizer_cedar::CedarAuthorizer;
-//! use xks_core::{Authorizer as _, Decision, KeyOperation, RequestMetadata, Subject};
+//! use xks_core::{api::{KeyOperation, RequestMetadata}, authorize::{Authorizer as _, Decision, Subject}};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let authorizer = CedarAuthorizer::new(
@@ -163,7 +163,7 @@
 //! # }
 //! ```
 //!
-//! [`Authorizer`]: xks_core::Authorizer
+//! [`Authorizer`]: xks_core::authorize::Authorizer
 //! [Cedar's JSON format]: https://docs.cedarpolicy.com/auth/entities-syntax.html
 
 #![forbid(unsafe_code)]

@@ -2,7 +2,7 @@
 
 use cedar_policy::Entities;
 use serde_json::{Value, json};
-use xks_core::{KeyOperation, Subject};
+use xks_core::{api::KeyOperation, authorize::Subject};
 
 use crate::{
     entities::{KEY, PRINCIPAL},

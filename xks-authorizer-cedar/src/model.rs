@@ -1,7 +1,12 @@
 //! A schema, and how requests look under it.
 
 use cedar_policy::{Entities, EntityUid, Request, Schema, schema_str_to_json_with_resolved_types};
-use xks_core::{KeyId, KeyOperation, RequestMetadata, Subject, UriPathPrefix};
+use xks_core::{
+    KeyId,
+    api::{KeyOperation, RequestMetadata},
+    authorize::Subject,
+    key_store::UriPathPrefix,
+};
 
 use crate::{
     context::context,

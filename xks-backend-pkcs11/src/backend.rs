@@ -12,8 +12,13 @@ use std::{
 };
 
 use xks_core::{
-    BackendError, BoundAad, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, HealthStatus,
-    KeyBackend, KeyId, KeyMetadata, Proven, Zeroizing, async_trait,
+    BackendError, KeyBackend, KeyId, Zeroizing,
+    aad::BoundAad,
+    async_trait,
+    backend::{
+        DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, HealthStatus, KeyMetadata,
+        VerifiedEncryption,
+    },
 };
 
 use crate::{
@@ -308,9 +313,13 @@ impl KeyBackend for Pkcs11Backend {
     }
 
     /// Both on one thread: the way there is most of what a fast module costs.
-    async fn encrypt_and_try(&self, id: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Proven, BackendError> {
+    async fn encrypt_verified(
+        &self,
+        id: &KeyId,
+        request: &mut EncryptRequest<'_>,
+    ) -> Result<VerifiedEncryption, BackendError> {
         let kind = RequestKind::EncryptVerified;
-        self.seal(id, request, Token::encrypt_and_try, kind).await
+        self.seal(id, request, Token::encrypt_verified, kind).await
     }
 
     async fn decrypt(&self, id: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {

@@ -149,7 +149,7 @@ impl Config {
 
     /// How long a request may take, from its arrival here to its answer: then it is answered `Timeout`, also when the
     /// module has not returned. By default 200 ms, of the 250 ms that KMS waits; less, where a
-    /// [`Fleet`](xks_core::Fleet) shall have time to ask another member.
+    /// [`Fleet`](xks_core::fleet::Fleet) shall have time to ask another member.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;

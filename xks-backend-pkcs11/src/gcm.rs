@@ -9,7 +9,10 @@ use std::{
 };
 
 use cryptoki_sys::{CK_OBJECT_HANDLE, CK_SESSION_HANDLE, CKR_RANDOM_NO_RNG};
-use xks_core::{BackendError, BackendErrorKind, Iv, Tag, Zeroizing};
+use xks_core::{
+    BackendError, Zeroizing,
+    backend::{BackendErrorKind, Iv, Tag},
+};
 
 use crate::{
     error::CallError,

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use xks_core::{BackendError, BackendErrorKind};
+use xks_core::{BackendError, backend::BackendErrorKind};
 
 use crate::{
     pool::{Load, REST},

@@ -45,7 +45,7 @@
 //!   [limit](Config::max_written_off); health is DEGRADED meanwhile.
 //! * **Sessions that are closed, a login that is lost, a key that was deleted and made again**: mended within the
 //!   request.
-//! * **A failing device**: requests are refused at once (`Unavailable`), so that a [`Fleet`](xks_core::Fleet) can ask
+//! * **A failing device**: requests are refused at once (`Unavailable`), so that a [`Fleet`](xks_core::fleet::Fleet) can ask
 //!   another HSM, and the module is initialized anew until the token works; never while a call is in it. A module that
 //!   another component of the process has initialized is left initialized; one that other tokens work in is
 //!   reinitialized only when the token has stayed away for ten [intervals](Config::recovery_interval), then

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use cryptoki_sys as ck;
 use thiserror::Error;
-use xks_core::BackendErrorKind;
+use xks_core::backend::BackendErrorKind;
 
 use crate::{
     error::CallError,

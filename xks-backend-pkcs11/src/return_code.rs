@@ -3,7 +3,7 @@
 use std::{error::Error as StdError, fmt};
 
 use cryptoki_sys as ckr;
-use xks_core::BackendErrorKind;
+use xks_core::backend::BackendErrorKind;
 
 /// The step of a request in which a module was called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -11,7 +11,7 @@ use std::{
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use cryptoki_sys as ck;
-use xks_core::{BackendError, BackendErrorKind};
+use xks_core::{BackendError, backend::BackendErrorKind};
 
 use crate::{
     bell::Bell,

@@ -1,7 +1,7 @@
 //! AES-256-GCM by AWS-LC, which takes less than half the time and can be had with a FIPS certificate.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use xks_core::{Tag, Zeroizing};
+use xks_core::{Zeroizing, backend::Tag};
 
 use crate::{SoftKeyError, material::KeyMaterial};
 

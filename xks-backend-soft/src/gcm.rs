@@ -1,7 +1,10 @@
 //! The cipher: AES-256-GCM under one key, with IVs that are made here and nowhere else (ENC-6).
 
 use aes_gcm::aead::consts::U16;
-use xks_core::{BackendError, BackendErrorKind, Iv, Tag, Zeroizing};
+use xks_core::{
+    BackendError, Zeroizing,
+    backend::{BackendErrorKind, Iv, Tag},
+};
 
 #[cfg(feature = "aws-lc-rs")]
 use crate::aws_lc::AwsLc as ShortIv;

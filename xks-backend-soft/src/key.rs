@@ -2,7 +2,10 @@
 
 use std::iter;
 
-use xks_core::{BackendError, BackendErrorKind, CiphertextMetadata, KeyMetadata, KeySpec, KeyStatus, KeyUsage};
+use xks_core::{
+    BackendError,
+    backend::{BackendErrorKind, CiphertextMetadata, KeyMetadata, KeySpec, KeyStatus, KeyUsage},
+};
 
 use crate::{SoftKeyError, material::KeyMaterial, version::KeyVersion};
 
@@ -12,7 +15,7 @@ use crate::{SoftKeyError, material::KeyMaterial, version::KeyVersion};
 ///
 /// ```
 /// use xks_backend_soft::{KeyVersion, SoftKey};
-/// use xks_core::{KeyStatus, KeyUsage};
+/// use xks_core::backend::{KeyStatus, KeyUsage};
 ///
 /// # fn doc(old: [u8; 32], new: [u8; 32]) -> Result<(), Box<dyn std::error::Error>> {
 /// let key = SoftKey::new(KeyVersion::new(1, old)?)

@@ -76,7 +76,7 @@ impl fmt::Debug for Keyring {
 mod tests {
     use std::thread;
 
-    use xks_core::KeyStatus;
+    use xks_core::backend::KeyStatus;
 
     use super::*;
     use crate::version::KeyVersion;

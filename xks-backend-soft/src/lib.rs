@@ -9,7 +9,7 @@
 //! use std::sync::Arc;
 //!
 //! use xks_backend_soft::{KeyMaterial, KeyVersion, SoftBackend, SoftKey};
-//! use xks_core::{Credential, KeyId, KeyStatus, KeyStore, KeyStores, Proxy};
+//! use xks_core::{Credential, KeyId, KeyStore, KeyStores, Proxy, backend::KeyStatus};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let path = std::env::temp_dir().join(format!("xks-backend-soft-doc-{}.key", std::process::id()));
@@ -78,9 +78,13 @@ mod version;
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use xks_core::{
-    BackendError, BackendErrorKind, BoundAad, DecryptRequest, EncryptRequest, Encrypted, FleetMember,
-    GetKeyMetadataRequest, Health, HealthStatus, Iv, KeyBackend, KeyId, KeyMetadata, KeyStatus, KeyUsage, Proven, Tag,
-    Trial, Zeroizing, async_trait,
+    BackendError, KeyBackend, KeyId, Zeroizing,
+    aad::BoundAad,
+    async_trait,
+    backend::{
+        BackendErrorKind, DecryptRequest, EkmStatus, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health,
+        HealthStatus, Iv, KeyMetadata, KeyStatus, KeyUsage, Tag, Verification, VerifiedEncryption,
+    },
 };
 
 pub use self::{
@@ -221,9 +225,13 @@ impl KeyBackend for SoftBackend {
         self.with(id, |key| encrypt(id, key, request))
     }
 
-    async fn encrypt_and_try(&self, id: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Proven, BackendError> {
+    async fn encrypt_verified(
+        &self,
+        id: &KeyId,
+        request: &mut EncryptRequest<'_>,
+    ) -> Result<VerifiedEncryption, BackendError> {
         self.with(id, |key| {
-            let trial = Trial::begin(encrypt(id, key, request)?);
+            let trial = Verification::begin(encrypt(id, key, request)?);
             let (encrypted, aad) = (trial.encrypted(), trial.encrypted().bound_aad());
             let decrypted = decrypt(key, encrypted.iv(), aad, encrypted.ciphertext(), encrypted.tag());
             trial.end(decrypted, request.plaintext())
@@ -254,7 +262,7 @@ impl KeyBackend for SoftBackend {
         }
         Ok(Health::new(
             "xks-backend-soft",
-            FleetMember::new(
+            EkmStatus::new(
                 self.id.clone(),
                 concat!("software AES-256-GCM ", env!("CARGO_PKG_VERSION")),
                 HealthStatus::Active,

@@ -9,7 +9,7 @@ use aes_gcm::{
     },
     aes::Aes256,
 };
-use xks_core::{Tag, Zeroizing};
+use xks_core::{Zeroizing, backend::Tag};
 use zeroize::ZeroizeOnDrop;
 
 use crate::{SoftKeyError, material::KeyMaterial};

@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use xks_core::{BackendError, BackendErrorKind, CiphertextMetadata, KeyId};
+use xks_core::{
+    BackendError, KeyId,
+    backend::{BackendErrorKind, CiphertextMetadata},
+};
 
 use crate::{
     SoftKeyError,

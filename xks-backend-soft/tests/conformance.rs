@@ -5,7 +5,11 @@
 use std::sync::Arc;
 
 use xks_backend_soft::{KeyVersion, SoftBackend, SoftKey};
-use xks_core::{KeyId, KeyStatus, KeyUsage, testkit::conformance::Fixture};
+use xks_core::{
+    KeyId,
+    backend::{KeyStatus, KeyUsage},
+    testkit::conformance::Fixture,
+};
 
 const VALUE: [u8; 32] = *b"what every test of this may know";
 

@@ -6,7 +6,7 @@ use std::{fmt, iter, sync::Arc};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use crate::ciphertext::CiphertextMetadata;
+use crate::backend::CiphertextMetadata;
 
 /// How the GCM AAD input is made from a request's AAD and the ciphertext metadata. A choice per key store: a
 /// ciphertext can only be decrypted with the framing it was made with.

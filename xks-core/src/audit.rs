@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use tracing::Level;
 
-use crate::{AccessKeyId, ErrorName, Operation, RequestMetadata, UriPathPrefix};
+use crate::{
+    api::{ErrorName, Operation, RequestMetadata},
+    key_store::{AccessKeyId, UriPathPrefix},
+};
 
 /// Where audit records go: a log, a metric, a queue.
 ///
@@ -44,7 +47,7 @@ pub struct AuditRecord<'a> {
     /// The policy that decided, where secondary authorization was asked and named one.
     pub policy: Option<&'a str>,
     /// Which of several key managers served the request, where the backend has several, as a
-    /// [`Fleet`](crate::Fleet) does: the one that gave the answer, or that was asked last. Where fleets are nested,
+    /// [`Fleet`](crate::fleet::Fleet) does: the one that gave the answer, or that was asked last. Where fleets are nested,
     /// all the way to it: `outer/inner`. Where the trial decryption was another one's: `hsm-a, trial hsm-b`.
     pub served_by: Option<&'a str>,
     /// Those that were asked before it in vain, in their order: `hsm-a, hsm-c`. They explain the time taken.
@@ -93,7 +96,10 @@ impl Outcome<'_> {
 /// of level INFO, a refused one WARN, an internal failure ERROR. Texts are recorded as texts, of which `tracing`'s
 /// formatters make quoted and escaped ones (LOG-2); a text of more than 2048 characters is cut.
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a unit struct is written by its name, and stays one"
+)]
 pub struct TracingAudit;
 
 impl AuditSink for TracingAudit {

@@ -15,7 +15,7 @@ text_type! {
     /// let id: KeyId = "xks-keyset-1".parse()?;
     /// assert_eq!(id.as_str(), "xks-keyset-1");
     /// assert!(KeyId::new("not/a/key").is_err());
-    /// # Ok::<(), xks_core::KeyIdError>(())
+    /// # Ok::<(), xks_core::key_store::KeyIdError>(())
     /// ```
     KeyId, KeyIdError, check
 }

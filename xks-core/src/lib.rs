@@ -1,10 +1,34 @@
 //! The AWS KMS External Key Store (XKS) proxy API, for any server and any key manager.
 //!
 //! AWS KMS can leave its keys to a key manager outside of AWS: for each use of such a key it calls an *external key
-//! store proxy* over HTTP. This crate is that proxy without the server: the types of the four operations, the
-//! verification of KMS's signatures, the checks that the specification demands, and the trait [`KeyBackend`] behind
-//! which a key manager stands.
+//! store proxy* over HTTP. This crate is that proxy without the server: it verifies KMS's signatures, checks requests
+//! as the specification demands, and calls the key manager behind the trait [`KeyBackend`].
 //!
+//! ```
+//! use std::sync::Arc;
+//! use xks_backend_soft::{SoftBackend, SoftKey};
+//! use xks_core::{Credential, KeyStore, KeyStores, Proxy, Request};
+//!
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     tracing_subscriber::fmt().init(); // without a subscriber there is no audit log
+//!
+//!     let backend = Arc::new(SoftBackend::new().with_key("my-key".parse()?, SoftKey::generate()?));
+//!     let key_store = KeyStore::builder("/my-key-store".parse()?, backend)
+//!         .region("eu-central-1")
+//!         .credential(Credential::new("BETWEEN2TENAND3TENCHARACTERS", "s".repeat(43))?)
+//!         .keys(["my-key".parse()?])
+//!         .build()?;
+//!     let proxy = Proxy::new(KeyStores::new([key_store])?);
+//!
+//!     // Here `xks-http` or your own server hands over each request as it came.
+//!     let response = proxy.handle(Request::new("POST", "/my-key-store/kms/xks/v1/health", b"{}")).await;
+//!     assert_eq!(response.status(), 401); // this one is not signed
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # The way of a request
 //! ```text
 //! server ──Request──▶ Proxy::handle
 //!                       route      is it a path of the API, of a known prefix?     404, 405
@@ -14,46 +38,44 @@
 //!                       authorize  secondary authorization, not for health         403
 //!                       limit      sizes                                           501
 //!                       call       KeyBackend ──▶ HSM, software keys, ...          400, 429, 500, 503
-//!                       check      integrity value, then trial decryption          500
+//!                       check      integrity value, then the verification          500
 //! server ◀─Response──   encode     JSON; one audit record
 //! ```
+//! The crate owns no socket, runtime, thread or file: the server hands over bytes and gets bytes back.
 //!
-//! It owns no socket, no runtime, no thread and no file. The server hands over bytes and gets bytes back: `xks-http`
-//! does that for every server that speaks the `http` crate's types. `xks-backend-soft` is a backend with software
-//! keys, to begin with. A [`Fleet`] makes one backend of several.
-//!
-//! # Getting started
-//! 1. Have a [`KeyBackend`]: write one, or take one of the crates beside this one.
-//! 2. Build a [`KeyStore`] for each tenant: prefix, Region, [`Credential`]s, keys.
-//! 3. Build a [`Proxy`] from them, and give every request to [`Proxy::handle`].
-//!
-//! # Requirement ids
-//! Ids like ENC-7 or SIG-5 stand for the requirements of the specification, as the project's `docs/requirements.md`
-//! lists them. They mark the line that keeps a requirement, and the test that proves it.
+//! # Where to look
+//! | to | see |
+//! |---|---|
+//! | connect a key manager | [`KeyBackend`] and [`backend`]; the crates `xks-backend-soft` and `xks-backend-pkcs11` |
+//! | use several key managers as one | [`fleet`] |
+//! | set up prefixes, Regions, credentials and keys | [`KeyStore`] and [`key_store`] |
+//! | decide who may use a key | [`authorize`] |
+//! | make and destroy keys | [`manage`] |
+//! | keep records of requests | [`audit`] |
+//! | read ciphertexts of AWS's sample proxy | [`aad`] |
+//! | serve HTTP | the crate `xks-http` |
+//! | test any of it | `testkit` |
 //!
 //! # Features
-//! * `testkit`: what tests of backends and embedders need, see `testkit`. Not for production.
+//! * `testkit`: conformance tests for backends, a client and a signer, see `testkit`. Not for production.
 
 #![forbid(unsafe_code)]
 
-mod aad;
-mod api;
-mod audit;
-mod authorize;
-mod backend;
-mod ciphertext;
-mod credentials;
+pub mod aad;
+pub mod api;
+mod attribution;
+pub mod audit;
+pub mod authorize;
+pub mod backend;
 mod error;
-mod fleet;
+pub mod fleet;
 mod key_id;
-mod key_store;
+pub mod key_store;
 pub mod manage;
 mod message;
 mod panics;
 mod proxy;
 mod route;
-mod rules;
-mod served_by;
 pub mod sigv4;
 #[cfg(test)]
 mod testing;
@@ -61,29 +83,14 @@ mod testing;
 pub mod testkit;
 mod text;
 mod trail;
-mod trial;
 
 pub use async_trait::async_trait;
 pub use zeroize::Zeroizing;
 
 pub use self::{
-    aad::{AadFraming, AadTooLong, BoundAad},
-    api::{
-        DecryptRequest, EncryptRequest, FleetMember, GetHealthStatusRequest, GetKeyMetadataRequest, Health,
-        HealthStatus, KeyMetadata, KeySpec, KeyStatus, KeyUsage, RequestMetadata,
-    },
-    audit::{AuditRecord, AuditSink, Outcome, TracingAudit},
-    authorize::{AllowAll, Authorizer, Decision, Subject},
-    backend::{KeyBackend, Limits},
-    ciphertext::{CiphertextMetadata, Encrypted, Iv, LengthError, Tag},
-    credentials::{AccessKeyId, Credential, CredentialError, SecretAccessKey},
-    error::{BackendError, BackendErrorKind, ErrorName},
-    fleet::{BreakerState, Disagreement, DisagreementKind, Fleet, FleetBuilder, FleetError, MemberSnapshot},
-    key_id::{KeyId, KeyIdError},
-    key_store::{KeyStore, KeyStoreBuilder, KeyStoreError, KeyStoreProblem, KeyStores},
-    message::{Request, Response, UnreadableBody},
+    backend::{BackendError, KeyBackend},
+    key_id::KeyId,
+    key_store::{Credential, KeyStore, KeyStores},
+    message::{Request, Response},
     proxy::{Proxy, ProxyBuilder},
-    route::{KeyOperation, Operation, UriPathPrefix, UriPathPrefixError},
-    rules::{Rule, Rules},
-    trial::{Proven, Trial},
 };

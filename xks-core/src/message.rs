@@ -5,7 +5,7 @@ use std::{fmt, time::Instant};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use crate::error::{Error, ErrorName};
+use crate::{api::ErrorName, error::Error};
 
 /// A request as it came: method, target, headers and body, all borrowed from the server.
 ///

@@ -11,15 +11,18 @@ use std::{
 };
 
 use crate::{
-    BackendError, BackendErrorKind, GetHealthStatusRequest, GetKeyMetadataRequest, KeyId, KeyOperation, KeyStore,
-    KeyStores, Request, RequestMetadata, Response,
-    api::{DecryptBody, EncryptBody, ProxyIdentity, encode_plaintext},
+    BackendError, KeyId, KeyStore, KeyStores, Request, Response,
+    api::{
+        DecryptBody, EncryptBody, ErrorName, KeyOperation, Operation, ProxyIdentity, RequestMetadata,
+        decode_health_request, encode_plaintext,
+    },
+    attribution::{Attribution, Attributor},
     audit::{AuditSink, TracingAudit},
     authorize::{Decision, Subject},
-    error::{Error, ErrorName},
+    backend::{BackendErrorKind, GetKeyMetadataRequest},
+    error::Error,
     panics::{Panicked, catch_panic},
-    route::{self, Operation, Route, Target},
-    served_by::{Note, ServedBy},
+    route::{self, Route, Target},
     sigv4::{self, Verified},
     trail::Trail,
 };
@@ -82,7 +85,7 @@ impl Proxy {
     /// Answers a request. When `expired` ends before the backend does, the backend's future is dropped and the
     /// answer is `DependencyTimeoutException` (TRN-8). `expired` is a timer of the caller's runtime.
     pub async fn handle_until(&self, request: Request<'_>, expired: impl Future<Output = ()>) -> Response {
-        let served_by = ServedBy::default();
+        let served_by = Attribution::default();
         let mut trail = Trail::new(&*self.audit, &request, &served_by);
         let expired = pin!(expired);
         let answer = catch_panic(pin!(self.answer(&request, &mut trail, expired)))
@@ -95,7 +98,7 @@ impl Proxy {
 
     /// Records a request that will never be handled, because the server dropped it before its body was there.
     pub fn note_abandoned(&self, request: &Request<'_>) {
-        drop(Trail::new(&*self.audit, request, &ServedBy::default()));
+        drop(Trail::new(&*self.audit, request, &Attribution::default()));
     }
 
     /// The specification's table of contents.
@@ -147,7 +150,7 @@ struct Call<'c, 'a, E> {
 
 impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
     async fn health(mut self, trail: &mut Trail<'a>, identity: &ProxyIdentity) -> Result<Response, Error> {
-        GetHealthStatusRequest::decode(self.verified, &mut trail.request_metadata)?;
+        decode_health_request(self.verified, &mut trail.request_metadata)?;
         let health = self.within_time(self.key_store.backend().health()).await?;
         if !health.is_usable() {
             // HLT-1: 200 would promise that the next operation works.
@@ -164,7 +167,7 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
             KeyOperation::GetKeyMetadata,
             &request.request_metadata,
         )?;
-        request.note = Note::on(trail.served_by);
+        request.attributor = Attributor::to(trail.served_by);
         let metadata = self
             .within_time(self.key_store.backend().key_metadata(&key, &request))
             .await?;
@@ -176,10 +179,10 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
         let wants_integrity_value = body.wants_integrity_value;
         let key = self.admit(&mut trail.policy, id, KeyOperation::Encrypt, body.request_metadata)?;
         let mut request = body.into_request(self.key_store.aad_framing(), self.key_store.limits())?;
-        request.note = Note::on(trail.served_by);
+        request.attributor = Attributor::to(trail.served_by);
         let backend = self.key_store.backend();
         let (encrypted, integrity_value) = if wants_integrity_value {
-            let proven = self.within_time(backend.encrypt_and_try(&key, &mut request)).await?; // ENC-10
+            let proven = self.within_time(backend.encrypt_verified(&key, &mut request)).await?; // ENC-10
             (proven.encrypted, Some(proven.integrity_value))
         } else {
             (self.within_time(backend.encrypt(&key, &mut request)).await?, None)
@@ -194,7 +197,7 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
         let body = DecryptBody::decode(self.verified, &mut trail.request_metadata)?;
         let key = self.admit(&mut trail.policy, id, KeyOperation::Decrypt, body.request_metadata)?;
         let mut request = body.into_request(self.key_store.aad_framing(), self.key_store.limits())?;
-        request.note = Note::on(trail.served_by);
+        request.attributor = Attributor::to(trail.served_by);
         let plaintext = self
             .within_time(self.key_store.backend().decrypt(&key, &request))
             .await?;

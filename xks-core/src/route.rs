@@ -4,87 +4,16 @@
 //! The alphabets hold nothing that needs percent-encoding and the API has no query, so a target with `%` or
 //! `?` is none of ours, and the signature verifier needs no URI encoder. No path is normalised.
 
-use std::fmt;
-
-use thiserror::Error;
-
 use crate::{
-    error::{Error, ErrorName},
+    api::{ErrorName, KeyOperation, Operation},
+    error::Error,
     key_id,
-    text::text_type,
 };
 
 /// What every API path ends its prefix with.
-const API_ROOT: &str = "/kms/xks/v1";
+pub(crate) const API_ROOT: &str = "/kms/xks/v1";
 /// URI-2, in characters.
 const MAX_PATH: usize = 256;
-/// URI-1, in characters: with [`API_ROOT`] that makes 128.
-const MAX_PREFIX: usize = 117;
-/// The AWS console refuses shorter ones; the specification does not.
-const MIN_CONSOLE_PREFIX: usize = 9;
-
-/// One of the four operations of the API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "version 1 of the specification has these and no others"
-)]
-pub enum Operation {
-    /// `GetHealthStatus`: about the key managers behind a key store; never put under authorization (HLT-2).
-    GetHealthStatus,
-    /// An operation on one external key.
-    Key(KeyOperation),
-}
-
-/// An operation on one external key: what secondary authorization decides about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "version 1 of the specification has these and no others"
-)]
-pub enum KeyOperation {
-    /// `GetKeyMetadata`
-    GetKeyMetadata,
-    /// `Encrypt`
-    Encrypt,
-    /// `Decrypt`
-    Decrypt,
-}
-
-impl Operation {
-    /// The operation's name in the specification, such as `GetHealthStatus`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::GetHealthStatus => "GetHealthStatus",
-            Self::Key(operation) => operation.as_str(),
-        }
-    }
-}
-
-impl KeyOperation {
-    /// The operation's name in the specification, such as `Encrypt`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::GetKeyMetadata => "GetKeyMetadata",
-            Self::Encrypt => "Encrypt",
-            Self::Decrypt => "Decrypt",
-        }
-    }
-}
-
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl fmt::Display for KeyOperation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// Where a request wants to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,68 +82,6 @@ impl<'a> Route<'a> {
             Target::Key { operation, .. } => Operation::Key(operation),
         }
     }
-}
-
-text_type! {
-    /// What precedes `/kms/xks/v1` in the paths of one key store (URI-1): empty, or up to 117 characters of
-    /// `a-z A-Z 0-9 / - _`, starting with a slash and not ending with one. Prefixes separate the tenants of
-    /// one proxy (URI-4).
-    ///
-    /// ```
-    /// use xks_core::UriPathPrefix;
-    ///
-    /// let prefix: UriPathPrefix = "/example/tenant-a".parse()?;
-    /// assert_eq!(prefix.xks_proxy_uri_path(), "/example/tenant-a/kms/xks/v1");
-    /// # Ok::<(), xks_core::UriPathPrefixError>(())
-    /// ```
-    UriPathPrefix, UriPathPrefixError, check_prefix
-}
-
-impl UriPathPrefix {
-    /// The *XksProxyUriPath* that AWS KMS asks for: the prefix and `/kms/xks/v1`, at most 128 characters.
-    #[must_use]
-    pub fn xks_proxy_uri_path(&self) -> String {
-        format!("{self}{API_ROOT}")
-    }
-
-    /// True when the AWS console would refuse this prefix as too short (it asks for at least 9 characters,
-    /// or none); the KMS API takes it.
-    #[must_use]
-    pub fn is_too_short_for_console(&self) -> bool {
-        (1..MIN_CONSOLE_PREFIX).contains(&self.as_str().len())
-    }
-}
-
-/// Why a text is not a [`UriPathPrefix`] (URI-1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum UriPathPrefixError {
-    /// Longer than 117 characters.
-    #[error("a URI path prefix has at most 117 characters")]
-    Length,
-    /// A character that is not allowed.
-    #[error("a URI path prefix holds only the characters a-z A-Z 0-9 / - _")]
-    Character,
-    /// Not empty, and no slash at its start, or one at its end, or two in a row.
-    #[error("a URI path prefix is empty or like `/one/two`: a slash before each part, none at the end")]
-    Slashes,
-}
-
-/// URI-1.
-fn check_prefix(text: &str) -> Result<(), UriPathPrefixError> {
-    if text.len() > MAX_PREFIX {
-        return Err(UriPathPrefixError::Length);
-    }
-    if !text
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_'))
-    {
-        return Err(UriPathPrefixError::Character);
-    }
-    if !text.is_empty() && (!text.starts_with('/') || text.ends_with('/') || text.contains("//")) {
-        return Err(UriPathPrefixError::Slashes);
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -309,37 +176,6 @@ mod tests {
         assert_eq!(path(101).len(), 256);
         assert!(Route::parse(&path(101)).is_ok());
         assert!(Route::parse(&path(102)).is_err());
-    }
-
-    /// URI-1: length, alphabet and shape of a prefix, and what the console thinks of it.
-    #[test]
-    fn only_legal_prefixes_are_prefixes() {
-        for good in [
-            "",
-            "/a",
-            "/example/uri/path/prefix",
-            "/A-z_0/9",
-            &format!("/{}", "p".repeat(116)),
-        ] {
-            let prefix = UriPathPrefix::new(good).unwrap();
-            assert!(prefix.xks_proxy_uri_path().len() <= 128);
-        }
-        for (bad, why) in [
-            (format!("/{}", "p".repeat(117)), UriPathPrefixError::Length),
-            ("/a.b".into(), UriPathPrefixError::Character),
-            ("/a%20".into(), UriPathPrefixError::Character),
-            ("/ä".into(), UriPathPrefixError::Character),
-            ("a".into(), UriPathPrefixError::Slashes),
-            ("/".into(), UriPathPrefixError::Slashes),
-            ("/a/".into(), UriPathPrefixError::Slashes),
-            ("/a//b".into(), UriPathPrefixError::Slashes),
-        ] {
-            assert_eq!(UriPathPrefix::new(&bad), Err(why), "{bad}");
-        }
-        let too_short = |text: &str| UriPathPrefix::new(text).unwrap().is_too_short_for_console();
-        assert!(too_short("/tenants"));
-        assert!(!too_short("/tenants9"));
-        assert!(!too_short(""));
     }
 
     /// The grammar, written once more and independently, as one pattern.

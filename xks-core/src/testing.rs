@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use crate::{
-    BackendError, BackendErrorKind, Credential, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest,
-    Health, KeyBackend, KeyId, KeyMetadata, KeyStore, KeyStoreBuilder, Zeroizing, async_trait,
+    BackendError, Credential, KeyBackend, KeyId, KeyStore, Zeroizing, async_trait,
+    backend::{
+        BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, KeyMetadata,
+    },
+    key_store::KeyStoreBuilder,
 };
 
 pub(crate) const ACCESS_KEY_ID: &str = "BETWEEN2TENAND3TENCHARACTERS";

@@ -8,11 +8,12 @@ use std::{
 };
 
 use crate::{
-    KeyStore, Request, RequestMetadata, Response,
+    KeyStore, Request, Response,
+    api::RequestMetadata,
+    attribution::Attribution,
     audit::{AuditRecord, AuditSink, Outcome},
     error::Error,
     route::{Route, Target},
-    served_by::ServedBy,
     sigv4::Verified,
 };
 
@@ -26,7 +27,7 @@ pub(crate) struct Trail<'a> {
     pub(crate) verified: Option<Verified<'a>>,
     pub(crate) request_metadata: Option<RequestMetadata<'a>>,
     pub(crate) policy: Option<Arc<str>>,
-    pub(crate) served_by: &'a ServedBy,
+    pub(crate) served_by: &'a Attribution,
     end: End,
 }
 
@@ -37,7 +38,7 @@ enum End {
 }
 
 impl<'a> Trail<'a> {
-    pub(crate) fn new(sink: &'a dyn AuditSink, request: &Request<'a>, served_by: &'a ServedBy) -> Self {
+    pub(crate) fn new(sink: &'a dyn AuditSink, request: &Request<'a>, served_by: &'a Attribution) -> Self {
         Self {
             sink,
             started: request.received(),

@@ -17,9 +17,14 @@ use std::{
 use serde_json::json;
 use tracing_subscriber::fmt::MakeWriter;
 use xks_core::{
-    AadFraming, Authorizer, BackendError, BackendErrorKind, Decision, DecryptRequest, EncryptRequest, Encrypted, Fleet,
-    GetKeyMetadataRequest, Health, KeyBackend, KeyId, KeyMetadata, Request, Rule, Rules, Subject, Zeroizing,
+    BackendError, KeyBackend, KeyId, Request, Zeroizing,
+    aad::AadFraming,
     async_trait,
+    authorize::{Authorizer, Decision, Rule, Rules, Subject},
+    backend::{
+        BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, KeyMetadata,
+    },
+    fleet::Fleet,
 };
 
 mod support;

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
-use xks_core::UnreadableBody;
+use xks_core::api::UnreadableBody;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::memory::Share;

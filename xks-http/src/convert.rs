@@ -1,7 +1,7 @@
 //! From the `http` crate's types to the core's and back.
 
 use http::{HeaderName, HeaderValue, StatusCode, Version, header, request::Parts};
-use xks_core::{Request, Response, UnreadableBody};
+use xks_core::{Request, Response, api::UnreadableBody};
 
 use crate::ResponseBody;
 

@@ -38,7 +38,7 @@
 //!
 //! **Do not mount it with `nest_service`.** That takes the nested path off the request's URI, and the path is part of
 //! what the client signed: every request would be answered 404 or 401. A key store's own
-//! [`UriPathPrefix`](xks_core::UriPathPrefix) does what nesting is for. The same holds for every middleware that
+//! [`UriPathPrefix`](xks_core::key_store::UriPathPrefix) does what nesting is for. The same holds for every middleware that
 //! rewrites method, path, `host` or body. To keep the service to one prefix, use a route that leaves the path as it is:
 //! ```
 //! use axum::Router;

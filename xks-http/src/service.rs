@@ -54,7 +54,7 @@ impl XksService {
     /// [`DEFAULT_MAX_BODY_BYTES`](Self::DEFAULT_MAX_BODY_BYTES). A larger one is answered
     /// `ValidationException`. This much memory may be held for each request that is not authenticated yet,
     /// and [`max_unfinished_bytes`](Self::max_unfinished_bytes) for all of them. Larger
-    /// [`Limits`](xks_core::Limits) than the specification's need room here, a third more than their bytes
+    /// [`Limits`](xks_core::backend::Limits) than the specification's need room here, a third more than their bytes
     /// for Base64.
     #[must_use]
     pub const fn max_body_bytes(mut self, bytes: usize) -> Self {
@@ -106,7 +106,7 @@ impl XksService {
         #[cfg(feature = "timeout")]
         if let Some(deadline) = self.deadline(received) {
             let too_slow = Unreadable {
-                why: xks_core::UnreadableBody::TooSlow,
+                why: xks_core::api::UnreadableBody::TooSlow,
                 is_left_on_connection: true,
             };
             let body = tokio::time::timeout_at(deadline, body).await.unwrap_or(Err(too_slow));
@@ -160,7 +160,7 @@ impl Reading<'_> {
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
         if !self.is_read {
-            let request = convert::request(self.parts, Err(xks_core::UnreadableBody::Incomplete));
+            let request = convert::request(self.parts, Err(xks_core::api::UnreadableBody::Incomplete));
             self.service.proxy.note_abandoned(&request.received_at(self.received));
         }
     }

@@ -33,8 +33,9 @@ use tokio::{
 use tower::ServiceExt as _;
 use xks_backend_soft::{SoftBackend, SoftKey};
 use xks_core::{
-    AuditRecord, AuditSink, BackendError, Credential, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest,
-    Health, KeyBackend, KeyId, KeyMetadata, KeyStore, KeyStores, Proxy, Zeroizing, async_trait,
+    BackendError, Credential, KeyBackend, KeyId, KeyStore, KeyStores, Proxy, Zeroizing, async_trait,
+    audit::{AuditRecord, AuditSink},
+    backend::{DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, KeyMetadata},
 };
 use xks_http::XksService;
 

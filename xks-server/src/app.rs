@@ -13,7 +13,9 @@ use std::{
 use anyhow::{Context as _, ensure};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use thiserror::Error;
-use xks_core::{Fleet, KeyBackend, KeyId, KeyStore, KeyStores, Limits, Proxy, UriPathPrefix};
+use xks_core::{
+    KeyBackend, KeyId, KeyStore, KeyStores, Proxy, backend::Limits, fleet::Fleet, key_store::UriPathPrefix,
+};
 
 use crate::{
     backends::{Backend, Backends},

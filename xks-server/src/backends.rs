@@ -5,7 +5,11 @@ use std::{sync::Arc, thread, time::Duration};
 use thiserror::Error;
 use xks_backend_pkcs11::{Config, KeyName, OpenError, Pin, Pkcs11Backend, TestKey};
 use xks_backend_soft::{KeyMaterial, KeyMaterialError, KeyVersion, SoftBackend, SoftKey, SoftKeyError};
-use xks_core::{Fleet, FleetError, HealthStatus, KeyBackend};
+use xks_core::{
+    KeyBackend,
+    backend::HealthStatus,
+    fleet::{Fleet, FleetError},
+};
 
 use crate::settings::{
     BackendKind, BackendSettings, FleetSettings, Pkcs11Settings, Secret, SoftSettings, TestKeySetting,

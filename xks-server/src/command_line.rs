@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Parser, Subcommand};
-use xks_core::UriPathPrefix;
+use xks_core::key_store::UriPathPrefix;
 
 /// The settings file, where the command line names none.
 pub(crate) const SETTINGS_VARIABLE: &str = "XKS_PROXY_SETTINGS_TOML";

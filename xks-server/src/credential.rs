@@ -1,7 +1,7 @@
 //! New credentials, and the file that the AWS KMS console takes them from.
 
 use anyhow::Context as _;
-use xks_core::{Credential, UriPathPrefix, Zeroizing};
+use xks_core::{Credential, Zeroizing, key_store::UriPathPrefix};
 
 /// From the operating system's random source (SIG-6).
 pub(crate) fn new() -> anyhow::Result<Credential> {

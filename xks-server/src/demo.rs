@@ -3,7 +3,12 @@
 use std::{net::SocketAddr, time::Duration};
 
 use xks_backend_soft::{SoftBackend, SoftKey};
-use xks_core::{AadFraming, KeyId, KeyStatus, KeyUsage, Limits, UriPathPrefix};
+use xks_core::{
+    KeyId,
+    aad::AadFraming,
+    backend::{KeyStatus, KeyUsage, Limits},
+    key_store::UriPathPrefix,
+};
 
 use crate::{
     backends::Backends,

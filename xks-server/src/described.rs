@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use xks_core::{
-    BackendError, CiphertextMetadata, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health,
-    KeyBackend, KeyId, KeyMetadata, Limits, Proven, Zeroizing, async_trait,
+    BackendError, KeyBackend, KeyId, Zeroizing, async_trait,
+    backend::{
+        CiphertextMetadata, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, KeyMetadata,
+        Limits, VerifiedEncryption,
+    },
 };
 
 /// A backend around another one.
@@ -22,7 +25,7 @@ pub(crate) struct Described {
 impl Described {
     fn describe(&self, request: &mut EncryptRequest<'_>) {
         if let Some(name) = &self.name {
-            request.note_served_by(name);
+            request.attribute_to(name);
         }
         if let Some(metadata) = self.metadata {
             request.set_default_metadata(metadata);
@@ -38,7 +41,7 @@ impl KeyBackend for Described {
         request: &GetKeyMetadataRequest<'_>,
     ) -> Result<KeyMetadata, BackendError> {
         if let Some(name) = &self.name {
-            request.note_served_by(name);
+            request.attribute_to(name);
         }
         self.inner.key_metadata(key, request).await
     }
@@ -48,14 +51,18 @@ impl KeyBackend for Described {
         self.inner.encrypt(key, request).await
     }
 
-    async fn encrypt_and_try(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Proven, BackendError> {
+    async fn encrypt_verified(
+        &self,
+        key: &KeyId,
+        request: &mut EncryptRequest<'_>,
+    ) -> Result<VerifiedEncryption, BackendError> {
         self.describe(request);
-        self.inner.encrypt_and_try(key, request).await
+        self.inner.encrypt_verified(key, request).await
     }
 
     async fn decrypt(&self, key: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
         if let Some(name) = &self.name {
-            request.note_served_by(name);
+            request.attribute_to(name);
         }
         self.inner.decrypt(key, request).await
     }

@@ -16,8 +16,11 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 use xks_core::{
-    BackendError, BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health,
-    KeyBackend, KeyId, KeyMetadata, Limits, Proven, Zeroizing, async_trait,
+    BackendError, KeyBackend, KeyId, Zeroizing, async_trait,
+    backend::{
+        BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, KeyMetadata,
+        Limits, VerifiedEncryption,
+    },
 };
 
 use crate::settings::TrafficLimits;
@@ -180,9 +183,13 @@ impl KeyBackend for Limited {
     }
 
     /// One request, with one place until its end.
-    async fn encrypt_and_try(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Proven, BackendError> {
+    async fn encrypt_verified(
+        &self,
+        key: &KeyId,
+        request: &mut EncryptRequest<'_>,
+    ) -> Result<VerifiedEncryption, BackendError> {
         let _place = self.traffic.admit().await?;
-        self.inner.encrypt_and_try(key, request).await
+        self.inner.encrypt_verified(key, request).await
     }
 
     async fn decrypt(&self, key: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {

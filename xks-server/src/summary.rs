@@ -8,7 +8,10 @@ use std::{
 
 use tokio::time::Instant;
 use xks_core::{
-    AadFraming, GetKeyMetadataRequest, KeyBackend, KeyId, KeyMetadata, KeyUsage, RequestMetadata, Zeroizing,
+    KeyBackend, KeyId, Zeroizing,
+    aad::AadFraming,
+    api::RequestMetadata,
+    backend::{GetKeyMetadataRequest, KeyMetadata, KeyUsage},
 };
 
 use crate::{

@@ -15,7 +15,7 @@ use xks_benches::{
     measure::{best_rate, consume, is_wanted, processor_time, rate, slice},
     ready,
 };
-use xks_core::{BackendErrorKind, KeyBackend as _};
+use xks_core::{KeyBackend as _, backend::BackendErrorKind};
 use xks_pkcs11_fixture::{Bare, KeyTemplate, Shim, SoftHsm, softhsm_path};
 
 const TOKEN: &str = "in-process";

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use xks_core::{ErrorName, KeyOperation, Operation};
+use xks_core::api::{ErrorName, KeyOperation, Operation};
 
 use super::{Json, Verdict, base64, cipher, read_json};
 

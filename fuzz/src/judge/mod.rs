@@ -8,7 +8,7 @@ mod json;
 mod route;
 pub mod signature;
 
-use xks_core::{ErrorName, KeyOperation, Operation};
+use xks_core::api::{ErrorName, KeyOperation, Operation};
 
 pub use self::{
     cipher::integrity_value,

@@ -1,6 +1,6 @@
 //! Section 2 of the specification, read from the front: for each tenant, what may stand behind its prefix.
 
-use xks_core::{KeyOperation, Operation};
+use xks_core::api::{KeyOperation, Operation};
 
 use crate::proxy::{TENANTS, Tenant};
 

@@ -3,7 +3,7 @@
 
 use arbitrary::{Result, Unstructured};
 use serde_json::{Value, json};
-use xks_core::{KeyOperation, Operation};
+use xks_core::api::{KeyOperation, Operation};
 
 use crate::{
     judge::{self, Verdict, base64},

@@ -1,6 +1,6 @@
 //! Whole exchanges: what the judge says must be the answer.
 
-use xks_core::{KeyOperation, Operation};
+use xks_core::api::{KeyOperation, Operation};
 
 use crate::{
     exchange::Exchange,

@@ -1,7 +1,11 @@
 //! Short texts.
 
 use serde_json::Value;
-use xks_core::{AccessKeyId, KeyId, RequestMetadata, SecretAccessKey, UriPathPrefix};
+use xks_core::{
+    KeyId,
+    api::RequestMetadata,
+    key_store::{AccessKeyId, SecretAccessKey, UriPathPrefix},
+};
 
 /// The parsers of short texts against their rules, written once more.
 pub fn text_types(input: &[u8]) {

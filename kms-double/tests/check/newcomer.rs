@@ -9,8 +9,12 @@ use std::sync::{
 use kms_double::check::Outcome;
 use xks_backend_soft::{KeyVersion, SoftBackend, SoftKey};
 use xks_core::{
-    BackendError, BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health,
-    KeyBackend, KeyId, KeyMetadata, KeyStatus, Zeroizing, async_trait, testkit::conformance::Fixture,
+    BackendError, KeyBackend, KeyId, Zeroizing, async_trait,
+    backend::{
+        BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, KeyMetadata,
+        KeyStatus,
+    },
+    testkit::conformance::Fixture,
 };
 
 use crate::support::{KEY, Server, checked, missed, setup, software_keys};

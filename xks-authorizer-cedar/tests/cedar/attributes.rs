@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use xks_authorizer_cedar::CedarAuthorizer;
-use xks_core::{Decision, KeyOperation};
+use xks_core::{api::KeyOperation, authorize::Decision};
 
 use crate::support::{ALICE, UNMATCHED, ask, ask_of, bare, decide, holds, metadata, with};
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use xks_authorizer_cedar::CedarAuthorizer;
-use xks_core::Decision;
+use xks_core::authorize::Decision;
 
 use crate::support::{UNMATCHED, ask, bare, decide, logged, metadata};
 

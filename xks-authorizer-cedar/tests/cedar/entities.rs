@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use xks_authorizer_cedar::{CedarAuthorizer, CedarError, SCHEMA};
-use xks_core::{Decision, KeyOperation};
+use xks_core::{api::KeyOperation, authorize::Decision};
 
 use crate::support::{ALICE, UNMATCHED, ask, ask_of, bare, metadata};
 

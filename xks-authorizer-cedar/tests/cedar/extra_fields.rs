@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 use xks_authorizer_cedar::{CedarAuthorizer, SCHEMA};
-use xks_core::{Authorizer as _, Decision, KeyOperation, RequestMetadata, Subject};
+use xks_core::{
+    api::{KeyOperation, RequestMetadata},
+    authorize::{Authorizer as _, Decision, Subject},
+};
 
 use crate::support::{ask, ask_of, decide, logged, metadata, with};
 

@@ -9,8 +9,10 @@ use serde_json::{Value, json};
 use xks_authorizer_cedar::{CedarAuthorizer, SCHEMA};
 use xks_backend_soft::{SoftBackend, SoftKey};
 use xks_core::{
-    AuditRecord, AuditSink, Authorizer, Credential, Decision, KeyOperation, KeyStore, KeyStores, Proxy, Request,
-    Subject,
+    Credential, KeyStore, KeyStores, Proxy, Request,
+    api::KeyOperation,
+    audit::{AuditRecord, AuditSink},
+    authorize::{Authorizer, Decision, Subject},
 };
 
 use crate::support::{metadata, with};

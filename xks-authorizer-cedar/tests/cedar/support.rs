@@ -8,7 +8,10 @@ use std::{
 use serde_json::{Value, json};
 use tracing_subscriber::fmt::MakeWriter;
 use xks_authorizer_cedar::CedarAuthorizer;
-use xks_core::{Authorizer as _, Decision, KeyOperation, RequestMetadata, Subject};
+use xks_core::{
+    api::{KeyOperation, RequestMetadata},
+    authorize::{Authorizer as _, Decision, Subject},
+};
 
 pub(crate) const ALICE: &str = "arn:aws:iam::111122223333:user/Alice";
 pub(crate) const UNMATCHED: &str = "no policy allows it";

@@ -7,7 +7,7 @@ use std::{
 };
 
 use cryptoki_sys as ck;
-use xks_core::{BackendError, BackendErrorKind};
+use xks_core::{BackendError, backend::BackendErrorKind};
 
 use super::{Attendant, test_key::NoTestKey};
 use crate::{

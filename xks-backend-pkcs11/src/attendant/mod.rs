@@ -22,7 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use xks_core::{BackendError, BackendErrorKind};
+use xks_core::{BackendError, backend::BackendErrorKind};
 
 use self::{
     absence::{Absence, LOOKS},

@@ -5,7 +5,10 @@
 //! key, or no longer has the one that was named.
 
 use cryptoki_sys as ck;
-use xks_core::{BackendError, BackendErrorKind, KeyUsage};
+use xks_core::{
+    BackendError,
+    backend::{BackendErrorKind, KeyUsage},
+};
 
 use super::{Attendant, owner::Owner};
 use crate::{

@@ -8,7 +8,7 @@ use std::{
 };
 
 use cryptoki_sys as ck;
-use xks_core::KeyUsage;
+use xks_core::backend::KeyUsage;
 
 use super::{
     call::{Asked, Call, ulong},

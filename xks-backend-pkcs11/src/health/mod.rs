@@ -24,7 +24,7 @@ mod standstill;
 
 use std::time::{Duration, Instant};
 
-use xks_core::{FleetMember, Health, HealthStatus};
+use xks_core::backend::{EkmStatus, Health, HealthStatus};
 
 pub(crate) use self::{
     outcomes::{Outcomes, RequestKind},
@@ -242,7 +242,7 @@ pub(crate) fn report(token: &Token, load: &Load) -> Health {
     let id = token.config.id.clone().or_else(serial);
     Health::new(
         vendor,
-        FleetMember::new(id.unwrap_or_else(|| token.name()), model, status),
+        EkmStatus::new(id.unwrap_or_else(|| token.name()), model, status),
     )
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use xks_core::{BackendError, BackendErrorKind};
+use xks_core::{BackendError, backend::BackendErrorKind};
 
 /// What a request wants of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-use xks_core::BackendErrorKind;
+use xks_core::backend::BackendErrorKind;
 
 use super::*;
 use HealthStatus::{Active, Degraded, Unavailable};

@@ -10,7 +10,7 @@ use std::{
 };
 
 use cryptoki_sys as ck;
-use xks_core::{KeyMetadata, KeySpec, KeyUsage};
+use xks_core::backend::{KeyMetadata, KeySpec, KeyUsage};
 
 use super::{dates::Dates, on_token::On};
 use crate::config::KeyName;

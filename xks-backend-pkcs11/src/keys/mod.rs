@@ -17,7 +17,7 @@ use std::{
 };
 
 use cryptoki_sys as ck;
-use xks_core::{BackendError, BackendErrorKind, KeyId};
+use xks_core::{BackendError, KeyId, backend::BackendErrorKind};
 
 use self::{absent::Absent, attributes::Manner, searches::Searches};
 pub(crate) use self::{

@@ -1,7 +1,7 @@
 //! What a token says of its keys: which has a name, what it is, and what it may do.
 
 use cryptoki_sys as ck;
-use xks_core::{KeyMetadata, KeySpec, KeyStatus, KeyUsage};
+use xks_core::backend::{KeyMetadata, KeySpec, KeyStatus, KeyUsage};
 
 use super::{
     Identity, Key, Keys, Miss,

@@ -12,7 +12,7 @@ use std::{
 };
 
 use shuttle::{future::block_on, thread};
-use xks_core::BackendErrorKind;
+use xks_core::backend::BackendErrorKind;
 
 use super::by_shuttle::{Condvar, Mutex, check, now, pass};
 use crate::pool::{GRAIN, Load, Pool, STANDSTILL, Size};

@@ -9,7 +9,7 @@ use std::{
 };
 
 use shuttle::thread;
-use xks_core::BackendErrorKind;
+use xks_core::backend::BackendErrorKind;
 
 use super::by_shuttle::{check, pass};
 use crate::inline::Sessions;

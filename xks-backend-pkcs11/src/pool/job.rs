@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures_channel::oneshot;
-use xks_core::{BackendError, BackendErrorKind};
+use xks_core::{BackendError, backend::BackendErrorKind};
 
 use crate::sync::Mutex;
 

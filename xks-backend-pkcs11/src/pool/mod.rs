@@ -14,7 +14,7 @@ use std::{
 };
 
 use futures_channel::oneshot;
-use xks_core::{BackendError, BackendErrorKind};
+use xks_core::{BackendError, backend::BackendErrorKind};
 
 use self::{
     job::{Job, Reply, Waiter},

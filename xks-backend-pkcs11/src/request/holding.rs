@@ -10,7 +10,7 @@ use std::{
 };
 
 use cryptoki_sys as ck;
-use xks_core::{BackendError, BackendErrorKind, KeyId};
+use xks_core::{BackendError, KeyId, backend::BackendErrorKind};
 
 use super::search::Search;
 use crate::{

@@ -10,7 +10,9 @@ use std::time::Instant;
 
 use cryptoki_sys as ck;
 use xks_core::{
-    BackendError, BackendErrorKind, BoundAad, Encrypted, Iv, KeyId, KeyMetadata, KeyUsage, Proven, Trial, Zeroizing,
+    BackendError, KeyId, Zeroizing,
+    aad::BoundAad,
+    backend::{BackendErrorKind, Encrypted, Iv, KeyMetadata, KeyUsage, Verification, VerifiedEncryption},
 };
 
 use self::holding::Wanted;
@@ -47,15 +49,15 @@ impl Token {
     }
 
     /// The same, and sees that it decrypts (ENC-10).
-    pub(crate) fn encrypt_and_try(
+    pub(crate) fn encrypt_verified(
         &self,
         place: &mut Place,
         id: &KeyId,
         deadline: Instant,
         aad: BoundAad,
         plaintext: &[u8],
-    ) -> Result<Proven, BackendError> {
-        let trial = Trial::begin(self.encrypt(place, id, deadline, aad, plaintext)?);
+    ) -> Result<VerifiedEncryption, BackendError> {
+        let trial = Verification::begin(self.encrypt(place, id, deadline, aad, plaintext)?);
         let (encrypted, aad) = (trial.encrypted(), trial.encrypted().bound_aad());
         let both = gcm::with_tag(encrypted.ciphertext(), encrypted.tag());
         let decrypted = self.decrypt(place, id, deadline, encrypted.iv(), aad.as_bytes(), &both);

@@ -19,7 +19,10 @@
 use std::time::{Duration, Instant};
 
 use cryptoki_sys as ck;
-use xks_core::{BackendError, BackendErrorKind, Iv, KeyId, KeyUsage, Zeroizing};
+use xks_core::{
+    BackendError, KeyId, Zeroizing,
+    backend::{BackendErrorKind, Iv, KeyUsage},
+};
 
 use super::{Failed, Tried, failure};
 use crate::{

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use xks_backend_pkcs11::{OpenError, Pin, Pkcs11Backend};
-use xks_core::BackendErrorKind;
+use xks_core::backend::BackendErrorKind;
 use xks_pkcs11_fixture::{
     Function, KeyTemplate, Shim, SoftHsm, When, own_process,
     sys::{CKR_DEVICE_ERROR, CKR_GENERAL_ERROR},

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use xks_backend_pkcs11::Pkcs11Backend;
-use xks_core::BackendErrorKind as Kind;
+use xks_core::backend::BackendErrorKind as Kind;
 use xks_pkcs11_fixture::{
     Function, KeyKind, KeyTemplate, Permission, Shim, Telling, When, own_process,
     sys::{

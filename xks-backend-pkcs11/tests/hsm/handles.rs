@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use xks_backend_pkcs11::{Dispatch, KeyLookup, Pkcs11Backend};
-use xks_core::{BackendErrorKind as Kind, KeySpec, KeyUsage};
+use xks_core::backend::{BackendErrorKind as Kind, KeySpec, KeyUsage};
 use xks_pkcs11_fixture::{
     Function, KeyTemplate, Numbering, Shim, Telling, own_process,
     sys::{

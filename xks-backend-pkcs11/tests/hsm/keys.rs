@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use xks_backend_pkcs11::{Dispatch, KeyLookup, KeyName};
-use xks_core::{BackendErrorKind, Encrypted, KeySpec, KeyStatus, KeyUsage};
+use xks_core::backend::{BackendErrorKind, Encrypted, KeySpec, KeyStatus, KeyUsage};
 use xks_pkcs11_fixture::{
     Function, KeyKind, KeyTemplate, Permission, Shim, own_process, softhsm_path, sys::CKR_DEVICE_ERROR,
 };

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use xks_core::{BackendErrorKind, HealthStatus};
+use xks_core::backend::{BackendErrorKind, HealthStatus};
 use xks_pkcs11_fixture::{
     Function, KeyTemplate, Shim, When, own_process, softhsm_path,
     sys::{CKR_DEVICE_ERROR, CKR_FUNCTION_FAILED},

@@ -6,7 +6,10 @@ use xks_backend_pkcs11::{
     Config, Dispatch, IvSource, KeyName, LoadError, OpenError, Pin, PinError, Pkcs11Backend, Quirks, SlotSelector,
     TestKey,
 };
-use xks_core::{BackendErrorKind, HealthStatus, KeyBackend as _};
+use xks_core::{
+    KeyBackend as _,
+    backend::{BackendErrorKind, HealthStatus},
+};
 use xks_pkcs11_fixture::{
     Function, KeyTemplate, OwnProcess, Profile, Shim, TokenField, When, own_process, softhsm_path,
     sys::{CKR_DEVICE_ERROR, CKR_MECHANISM_INVALID},

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use xks_backend_pkcs11::{Config, KeyName, OpenError, Pkcs11Backend, TestKey};
-use xks_core::{BackendErrorKind, HealthStatus, KeyBackend as _};
+use xks_core::{
+    KeyBackend as _,
+    backend::{BackendErrorKind, HealthStatus},
+};
 use xks_pkcs11_fixture::{
     Function, KeyKind, KeyTemplate, Permission, Shim, SoftHsm, When, own_process,
     sys::{

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use xks_backend_pkcs11::{Dispatch, KeyLookup, KeyName};
-use xks_core::{BackendErrorKind, KeyBackend};
+use xks_core::{KeyBackend, backend::BackendErrorKind};
 
 use crate::{
     module::Module,

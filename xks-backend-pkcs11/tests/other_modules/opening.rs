@@ -3,7 +3,7 @@
 use std::{fs, thread, time::Duration};
 
 use xks_backend_pkcs11::{AppendedIv, Dispatch, IvSource, OpenError, Pin, Pkcs11Backend, Quirks, SlotSelector};
-use xks_core::BackendErrorKind;
+use xks_core::backend::BackendErrorKind;
 
 use crate::{
     checks::check,

@@ -7,7 +7,7 @@ use cryptoki::{
     mechanism::{Mechanism, aead::GcmParams},
 };
 use xks_backend_pkcs11::{Dispatch, IvSource, Pkcs11Backend, Quirks};
-use xks_core::{BackendErrorKind, Encrypted};
+use xks_core::backend::{BackendErrorKind, Encrypted};
 
 use crate::{
     module::Module,

@@ -4,8 +4,10 @@ use std::future::Future;
 
 use xks_backend_pkcs11::{Config, Pkcs11Backend};
 use xks_core::{
-    AadFraming, BackendError, BackendErrorKind, BoundAad, DecryptRequest, EncryptRequest, Encrypted,
-    GetKeyMetadataRequest, KeyBackend, KeyId, KeyMetadata, RequestMetadata, Zeroizing,
+    BackendError, KeyBackend, KeyId, Zeroizing,
+    aad::{AadFraming, BoundAad},
+    api::RequestMetadata,
+    backend::{BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, KeyMetadata},
 };
 
 pub(crate) fn open(config: Config) -> Pkcs11Backend {

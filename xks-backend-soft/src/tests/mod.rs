@@ -14,7 +14,11 @@ use std::{
 };
 
 use tracing_subscriber::fmt::MakeWriter;
-use xks_core::{AadFraming, BoundAad, CiphertextMetadata, Iv, RequestMetadata, Tag};
+use xks_core::{
+    aad::{AadFraming, BoundAad},
+    api::RequestMetadata,
+    backend::{CiphertextMetadata, Iv, Tag},
+};
 
 use super::*;
 
@@ -189,7 +193,7 @@ fn health_uses_no_key_that_is_served() {
     let soft = soft();
     let expected = Health::new(
         "xks-backend-soft",
-        FleetMember::new(
+        EkmStatus::new(
             "soft",
             format!("software AES-256-GCM {}", env!("CARGO_PKG_VERSION")),
             HealthStatus::Active,

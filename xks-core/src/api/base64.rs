@@ -5,7 +5,7 @@ use base64::{Engine as _, decoded_len_estimate};
 use zeroize::Zeroizing;
 
 use super::Text;
-use crate::{ciphertext::LengthError, error::Error};
+use crate::{backend::LengthError, error::Error};
 
 /// By the vector instructions that the machine is found to have.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]

@@ -5,17 +5,16 @@ use std::{fmt, iter};
 use zeroize::Zeroizing;
 
 use super::{
-    EncryptRequest, RequestMetadata, base64, base64_object,
-    encrypt::{check_size, decode_aad, frame_aad},
+    RequestMetadata, base64, base64_object,
+    encrypt::{EncryptRequest, check_size, decode_aad, frame_aad},
     parse, require_aes_gcm, required,
 };
 use crate::{
     aad::{AadFraming, BoundAad, RawAad},
-    backend::Limits,
-    ciphertext::{CiphertextMetadata, Encrypted, Iv, Tag},
+    api::{KeyOperation, Operation},
+    attribution::Attributor,
+    backend::{CiphertextMetadata, Encrypted, Iv, Limits, Tag},
     error::Error,
-    route::{KeyOperation, Operation},
-    served_by::Note,
     sigv4::Verified,
 };
 
@@ -28,8 +27,8 @@ pub struct DecryptRequest<'a> {
     iv: Iv,
     tag: Tag,
     aad: BoundAad,
-    is_trial: bool,
-    pub(crate) note: Note<'a>,
+    is_verification: bool,
+    pub(crate) attributor: Attributor<'a>,
 }
 
 impl<'a> DecryptRequest<'a> {
@@ -48,22 +47,22 @@ impl<'a> DecryptRequest<'a> {
             iv,
             tag,
             aad,
-            is_trial: false,
-            note: Note::nowhere(),
+            is_verification: false,
+            attributor: Attributor::none(),
         }
     }
 
-    /// The trial decryption of what is about to be returned (ENC-10).
-    pub(crate) fn trial(request: &EncryptRequest<'a>, encrypted: Encrypted) -> Self {
-        request.note.begin_trial();
+    /// The decryption that verifies what is about to be returned (ENC-10).
+    pub(crate) fn verification(request: &EncryptRequest<'a>, encrypted: Encrypted) -> Self {
+        request.attributor.begin_verification();
         Self {
-            is_trial: true,
-            note: request.note,
+            is_verification: true,
+            attributor: request.attributor,
             ..Self::new(request.request_metadata().clone(), encrypted)
         }
     }
 
-    /// Gives back what [`trial`](Self::trial) took: the very bytes that were decrypted.
+    /// Gives back what [`verification`](Self::verification) took: the very bytes that were decrypted.
     pub(crate) fn into_encrypted(self) -> Encrypted {
         Encrypted {
             ciphertext: self.ciphertext,
@@ -73,11 +72,11 @@ impl<'a> DecryptRequest<'a> {
         }
     }
 
-    /// Whether nobody asked for this but the pipeline, which tries what it is about to return from an encryption
-    /// (ENC-10): for those who count or log.
+    /// Whether this verifies an encryption that is about to be returned, and KMS did not ask for it: for backends that
+    /// count or log.
     #[must_use]
-    pub const fn is_trial(&self) -> bool {
-        self.is_trial
+    pub const fn is_verification(&self) -> bool {
+        self.is_verification
     }
 
     /// Who asks KMS, and what for.
@@ -111,9 +110,9 @@ impl<'a> DecryptRequest<'a> {
     }
 
     /// Which of the backend's several key managers has the request, for the audit record (LOG-1): as
-    /// [`EncryptRequest::note_served_by`](crate::EncryptRequest::note_served_by).
-    pub fn note_served_by(&self, member: &str) {
-        self.note.write(member);
+    /// [`EncryptRequest::attribute_to`](crate::backend::EncryptRequest::attribute_to).
+    pub fn attribute_to(&self, member: &str) {
+        self.attributor.write(member);
     }
 }
 
@@ -125,7 +124,7 @@ impl fmt::Debug for DecryptRequest<'_> {
             .field("iv", &self.iv)
             .field("tag", &self.tag)
             .field("aad", &self.aad)
-            .field("is_trial", &self.is_trial)
+            .field("is_verification", &self.is_verification)
             .finish()
     }
 }
@@ -181,8 +180,8 @@ impl<'t, 'a> DecryptBody<'t, 'a> {
             iv: self.iv,
             tag: self.tag,
             aad,
-            is_trial: false,
-            note: Note::nowhere(),
+            is_verification: false,
+            attributor: Attributor::none(),
         })
     }
 }

@@ -7,11 +7,10 @@ use zeroize::Zeroizing;
 use super::{RequestMetadata, Text, base64, base64_object, parse, require_aes_gcm, required};
 use crate::{
     aad::{AadFraming, BoundAad, RawAad},
-    backend::Limits,
-    ciphertext::{CiphertextMetadata, Encrypted},
-    error::{Error, ErrorName},
-    route::{KeyOperation, Operation},
-    served_by::Note,
+    api::{ErrorName, KeyOperation, Operation},
+    attribution::Attributor,
+    backend::{CiphertextMetadata, Encrypted, Limits},
+    error::Error,
     sigv4::Verified,
 };
 
@@ -21,7 +20,7 @@ pub struct EncryptRequest<'a> {
     plaintext: Zeroizing<Vec<u8>>,
     aad: BoundAad,
     default_metadata: Option<CiphertextMetadata>,
-    pub(crate) note: Note<'a>,
+    pub(crate) attributor: Attributor<'a>,
 }
 
 impl<'a> EncryptRequest<'a> {
@@ -33,7 +32,7 @@ impl<'a> EncryptRequest<'a> {
             plaintext,
             aad,
             default_metadata: None,
-            note: Note::nowhere(),
+            attributor: Attributor::none(),
         }
     }
 
@@ -66,11 +65,11 @@ impl<'a> EncryptRequest<'a> {
 
     /// Writes down for the audit record which of this backend's several key managers has the request (LOG-1): call it
     /// whenever you hand the request to one, and what you wrote last stands in
-    /// [`AuditRecord::served_by`](crate::AuditRecord::served_by), also when that one fails or hangs. A backend that is
+    /// [`AuditRecord::served_by`](crate::audit::AuditRecord::served_by), also when that one fails or hangs. A backend that is
     /// one key manager writes nothing. `member` is a name, never a secret. Nothing comes of it on a request that was
     /// made with `new`: only the pipeline makes records.
-    pub fn note_served_by(&self, member: &str) {
-        self.note.write(member);
+    pub fn attribute_to(&self, member: &str) {
+        self.attributor.write(member);
     }
 
     /// Whether what was encrypted was authenticated with this request's AAD, is of the right length, and can be read
@@ -145,7 +144,7 @@ impl<'t, 'a> EncryptBody<'t, 'a> {
             plaintext: self.plaintext,
             aad,
             default_metadata: None,
-            note: Note::nowhere(),
+            attributor: Attributor::none(),
         })
     }
 }

@@ -6,39 +6,30 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::{RequestMetadata, parse};
-use crate::{error::Error, route::Operation, sigv4::Verified};
+use crate::{api::Operation, error::Error, sigv4::Verified};
 
 /// The most entries of `ekmFleetDetails`.
 const MAX_FLEET_DETAILS: usize = 10;
 
-/// A request for the health of the key managers behind a key store.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct GetHealthStatusRequest<'a> {
-    /// What KMS asks for, and under which id.
-    pub request_metadata: RequestMetadata<'a>,
-}
-
-impl<'a> GetHealthStatusRequest<'a> {
-    pub(crate) fn decode(verified: &Verified<'a>, note: &mut Option<RequestMetadata<'a>>) -> Result<Self, Error> {
-        let (request_metadata, []) = parse(verified, Operation::GetHealthStatus, [], note)?;
-        Ok(Self {
-            request_metadata: request_metadata.clone(),
-        })
-    }
+/// Reads a request for the health of the key managers behind a key store: nothing but metadata.
+pub(crate) fn decode_health_request<'a>(
+    verified: &Verified<'a>,
+    note: &mut Option<RequestMetadata<'a>>,
+) -> Result<(), Error> {
+    parse(verified, Operation::GetHealthStatus, [], note).map(|(_, [])| ())
 }
 
 /// How a backend's key managers are: whose they are, and each of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
     vendor: Cow<'static, str>,
-    members: Vec<FleetMember>,
+    members: Vec<EkmStatus>,
 }
 
 impl Health {
     /// The key managers of `vendor`: at least one, `member`.
     #[must_use]
-    pub fn new(vendor: impl Into<Cow<'static, str>>, member: FleetMember) -> Self {
+    pub fn new(vendor: impl Into<Cow<'static, str>>, member: EkmStatus) -> Self {
         Self {
             vendor: vendor.into(),
             members: vec![member],
@@ -47,7 +38,7 @@ impl Health {
 
     /// And one more.
     #[must_use]
-    pub fn and(mut self, member: FleetMember) -> Self {
+    pub fn and(mut self, member: EkmStatus) -> Self {
         self.members.push(member);
         self
     }
@@ -60,7 +51,7 @@ impl Health {
 
     /// Every key manager: one or more.
     #[must_use]
-    pub fn members(&self) -> &[FleetMember] {
+    pub fn members(&self) -> &[EkmStatus] {
         &self.members
     }
 
@@ -110,7 +101,7 @@ impl Health {
 
     /// At most ten entries: nine members and one for all the others, which is as healthy as all of them agree
     /// on, else degraded.
-    fn fold(&self) -> Cow<'_, [FleetMember]> {
+    fn fold(&self) -> Cow<'_, [EkmStatus]> {
         let Some((shown, others)) = self.members.split_at_checked(MAX_FLEET_DETAILS - 1) else {
             return Cow::Borrowed(&self.members);
         };
@@ -119,20 +110,20 @@ impl Health {
         };
         let agreed = others.iter().all(|member| member.status == first.status);
         let status = if agreed { first.status } else { HealthStatus::Degraded };
-        let rest = FleetMember::new(format!("{} others", others.len()), first.model.clone(), status);
+        let rest = EkmStatus::new(format!("{} others", others.len()), first.model.clone(), status);
         Cow::Owned(shown.iter().cloned().chain([rest]).collect())
     }
 }
 
 /// One key manager, such as an HSM.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FleetMember {
+pub struct EkmStatus {
     id: Cow<'static, str>,
     model: Cow<'static, str>,
     status: HealthStatus,
 }
 
-impl FleetMember {
+impl EkmStatus {
     /// `id` tells it apart from the others; `model` names product and version.
     #[must_use]
     pub fn new(id: impl Into<Cow<'static, str>>, model: impl Into<Cow<'static, str>>, status: HealthStatus) -> Self {
@@ -209,7 +200,7 @@ mod tests {
         let mut members = statuses
             .iter()
             .enumerate()
-            .map(|(n, status)| FleetMember::new(format!("hsm-{n}"), "M 1", *status));
+            .map(|(n, status)| EkmStatus::new(format!("hsm-{n}"), "M 1", *status));
         let first = Health::new("Vendor", members.next().unwrap());
         members.fold(first, Health::and)
     }

@@ -7,9 +7,9 @@ use zeroize::Zeroizing;
 
 use super::{RequestMetadata, parse};
 use crate::{
+    api::{KeyOperation, Operation},
+    attribution::Attributor,
     error::Error,
-    route::{KeyOperation, Operation},
-    served_by::Note,
     sigv4::Verified,
 };
 
@@ -19,7 +19,7 @@ use crate::{
 pub struct GetKeyMetadataRequest<'a> {
     /// Who asks KMS, and what for.
     pub request_metadata: RequestMetadata<'a>,
-    pub(crate) note: Note<'a>,
+    pub(crate) attributor: Attributor<'a>,
 }
 
 impl<'a> GetKeyMetadataRequest<'a> {
@@ -28,7 +28,7 @@ impl<'a> GetKeyMetadataRequest<'a> {
     pub const fn new(request_metadata: RequestMetadata<'a>) -> Self {
         Self {
             request_metadata,
-            note: Note::nowhere(),
+            attributor: Attributor::none(),
         }
     }
 
@@ -39,9 +39,9 @@ impl<'a> GetKeyMetadataRequest<'a> {
     }
 
     /// Which of the backend's several key managers has the request, for the audit record (LOG-1): as
-    /// [`EncryptRequest::note_served_by`](crate::EncryptRequest::note_served_by).
-    pub fn note_served_by(&self, member: &str) {
-        self.note.write(member);
+    /// [`EncryptRequest::attribute_to`](crate::backend::EncryptRequest::attribute_to).
+    pub fn attribute_to(&self, member: &str) {
+        self.attributor.write(member);
     }
 }
 

@@ -1,11 +1,16 @@
-//! The bodies of the four operations: one file each, request and response side by side.
+//! The API's own words: its operations, its error names, and what KMS says about a call.
+//!
+//! What a backend is asked and answers is in [`backend`](crate::backend).
 
+// Inside: the bodies of the four operations, one file each, request and response side by side.
 mod base64;
-mod decrypt;
-mod encrypt;
+pub(crate) mod decrypt;
+pub(crate) mod encrypt;
+mod error_name;
 mod fields;
-mod health;
-mod key_metadata;
+pub(crate) mod health;
+pub(crate) mod key_metadata;
+mod operation;
 mod request_metadata;
 
 use std::borrow::Cow;
@@ -15,19 +20,18 @@ use serde_json::error::Category;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use self::fields::Fields;
-pub use self::{
-    decrypt::DecryptRequest,
-    encrypt::EncryptRequest,
-    health::{FleetMember, GetHealthStatusRequest, Health, HealthStatus},
-    key_metadata::{GetKeyMetadataRequest, KeyMetadata, KeySpec, KeyStatus, KeyUsage},
-    request_metadata::RequestMetadata,
-};
 pub(crate) use self::{
     decrypt::{DecryptBody, encode_plaintext},
     encrypt::EncryptBody,
-    health::ProxyIdentity,
+    health::{ProxyIdentity, decode_health_request},
 };
-use crate::{error::Error, route::Operation, sigv4::Verified};
+pub use self::{
+    error_name::ErrorName,
+    operation::{KeyOperation, Operation},
+    request_metadata::RequestMetadata,
+};
+pub use crate::message::UnreadableBody;
+use crate::{error::Error, sigv4::Verified};
 
 /// How deep a body may be nested. KMS nests two deep; who decides or logs may walk what is unknown to us recursively.
 const MAX_DEPTH: usize = 64;

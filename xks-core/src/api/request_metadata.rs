@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, de::DeserializeSeed as _};
 use serde_json::value::RawValue;
 
 use super::{Text, fields::InPlace};
-use crate::{error::Error, route::Operation};
+use crate::{api::Operation, error::Error};
 
 /// The `requestMetadata` of a request: who asked KMS for what, through which service, by which network.
 ///
@@ -15,7 +15,7 @@ use crate::{error::Error, route::Operation};
 /// are not known are kept as they came (MD-5).
 ///
 /// ```
-/// use xks_core::RequestMetadata;
+/// use xks_core::api::RequestMetadata;
 ///
 /// let metadata = RequestMetadata::from_json(r#"{"kmsOperation": "Encrypt", "sourceIdentity": "alice"}"#)?;
 /// assert_eq!(metadata.kms_operation(), Some("Encrypt"));
@@ -60,7 +60,7 @@ impl<'a> RequestMetadata<'a> {
 
     /// MD-1: what must be there depends on the operation.
     pub(super) fn check(&self, operation: Operation) -> Result<(), Error> {
-        use crate::route::KeyOperation::{Decrypt, Encrypt, GetKeyMetadata};
+        use crate::api::KeyOperation::{Decrypt, Encrypt, GetKeyMetadata};
 
         let of_one_key = matches!(operation, Operation::Key(Decrypt | Encrypt | GetKeyMetadata));
         let with_the_key = matches!(operation, Operation::Key(Decrypt | Encrypt));

@@ -4,7 +4,14 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{AadFraming, BoundAad, CiphertextMetadata, ErrorName, Limits, Zeroizing, ciphertext::Encrypted};
+use crate::{
+    Zeroizing,
+    aad::{AadFraming, BoundAad},
+    backend::{
+        CiphertextMetadata, EncryptRequest, Encrypted, GetKeyMetadataRequest, KeyMetadata, KeySpec, KeyStatus,
+        KeyUsage, Limits,
+    },
+};
 
 const METADATA: &str = r#"{"awsPrincipalArn":"arn:aws:iam::123456789012:user/Alice","kmsKeyArn":"arn:aws:kms:us-east-2:123456789012:key/1","kmsOperation":"Encrypt","kmsRequestId":"r"}"#;
 
@@ -43,7 +50,7 @@ fn decode_key_metadata(body: &[u8]) -> Result<(), Error> {
 }
 
 fn decode_health(body: &[u8]) -> Result<(), Error> {
-    GetHealthStatusRequest::decode(&Verified::unchecked(body), &mut None).map(drop)
+    decode_health_request(&Verified::unchecked(body), &mut None)
 }
 
 type Decode = fn(&[u8]) -> Result<(), Error>;

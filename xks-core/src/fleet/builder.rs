@@ -74,7 +74,7 @@ impl FleetBuilder {
     /// at once.
     ///
     /// Without a timer, a member that hangs keeps a request until somebody drops it: members have to answer
-    /// [`Timeout`](crate::BackendErrorKind::Timeout) themselves in time.
+    /// [`Timeout`](crate::backend::BackendErrorKind::Timeout) themselves in time.
     pub fn timer<F, T>(mut self, timer: F) -> Self
     where
         F: Fn(Duration) -> T + Send + Sync + 'static,

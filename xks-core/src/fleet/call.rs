@@ -4,8 +4,8 @@ use std::pin::Pin;
 
 use super::standing::Need;
 use crate::{
-    BackendError, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, KeyBackend, KeyId, KeyMetadata,
-    KeyStatus, Zeroizing,
+    BackendError, KeyBackend, KeyId, Zeroizing,
+    backend::{DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, KeyMetadata, KeyStatus},
 };
 
 pub(super) type Asking<'c, T> = Pin<Box<dyn Future<Output = Result<T, BackendError>> + Send + 'c>>;
@@ -75,7 +75,7 @@ impl Call for Decrypt<'_, '_> {
     }
 
     fn is_own(&self) -> bool {
-        self.1.is_trial()
+        self.1.is_verification()
     }
 
     fn ask<'c>(&'c mut self, member: &'c dyn KeyBackend) -> Asking<'c, Zeroizing<Vec<u8>>> {

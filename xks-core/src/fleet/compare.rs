@@ -14,8 +14,11 @@ use super::{
     standing::Standing,
 };
 use crate::{
-    AadFraming, BackendError, BackendErrorKind, BoundAad, DecryptRequest, EncryptRequest, KeyBackend, KeyId,
-    RequestMetadata, Zeroizing, panics::catch_panic,
+    BackendError, KeyBackend, KeyId, Zeroizing,
+    aad::{AadFraming, BoundAad},
+    api::RequestMetadata,
+    backend::{BackendErrorKind, DecryptRequest, EncryptRequest},
+    panics::catch_panic,
 };
 
 /// What is encrypted for a comparison; its ciphertext never leaves the process.
@@ -55,7 +58,7 @@ struct Group {
 
 impl Fleet {
     /// Compares what members hold under the ids `keys`, and under those that requests have used: each as soon
-    /// as possible, and [again](crate::FleetBuilder::compare_again) from time to time. At most
+    /// as possible, and [again](crate::fleet::FleetBuilder::compare_again) from time to time. At most
     /// [`COMPARISONS_PER_SECOND`](Self::COMPARISONS_PER_SECOND) keys are compared a second, and four times as
     /// many after a quiet time; those that requests use come first. Returns how many keys are left that are
     /// due.
@@ -225,7 +228,7 @@ impl Fleet {
             request.check(&made).map_err(broken).map(|()| made)
         });
         match made {
-            Ok(made) => Sample::Made(Box::new(DecryptRequest::trial(&request, made))),
+            Ok(made) => Sample::Made(Box::new(DecryptRequest::verification(&request, made))),
             Err(error) => match error.kind() {
                 BackendErrorKind::KeyNotFound => Sample::NotFound,
                 BackendErrorKind::KeyDisabled => Sample::Disabled,

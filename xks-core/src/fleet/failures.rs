@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{set::Set, standing::Lacks};
-use crate::{BackendError, BackendErrorKind, error::with_all_causes};
+use crate::{BackendError, backend::BackendErrorKind, error::with_all_causes};
 
 /// What a member's error tells.
 #[derive(Clone, Copy, PartialEq, Eq)]

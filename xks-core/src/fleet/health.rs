@@ -3,7 +3,11 @@
 use std::{pin::pin, sync::Arc, task::Poll};
 
 use super::{Fleet, answer_or_error, call::Asking, member::Member};
-use crate::{BackendError, BackendErrorKind, FleetMember, Health, HealthStatus, panics::catch_panic};
+use crate::{
+    BackendError,
+    backend::{BackendErrorKind, EkmStatus, Health, HealthStatus},
+    panics::catch_panic,
+};
 
 impl Fleet {
     pub(super) async fn ask_all(&self) -> Vec<Report> {
@@ -53,15 +57,15 @@ pub(super) struct Report {
 impl Report {
     /// An entry for each key manager of the member. The only one bears the member's own id, which the audit
     /// records have too; one of several `id/its own`.
-    pub(super) fn entries(&self, id: &str, is_odd: bool) -> Vec<FleetMember> {
+    pub(super) fn entries(&self, id: &str, is_odd: bool) -> Vec<EkmStatus> {
         let status = |said| match said {
             _ if !self.is_answer => HealthStatus::Unavailable,
             HealthStatus::Active if self.is_open || is_odd => HealthStatus::Degraded,
             said => said,
         };
-        let entry = |id, member: &FleetMember| FleetMember::new(id, member.model().to_owned(), status(member.status()));
+        let entry = |id, member: &EkmStatus| EkmStatus::new(id, member.model().to_owned(), status(member.status()));
         match self.health.as_deref().map(Health::members) {
-            None => vec![FleetMember::new(id.to_owned(), "unknown", HealthStatus::Unavailable)],
+            None => vec![EkmStatus::new(id.to_owned(), "unknown", HealthStatus::Unavailable)],
             Some([only]) => vec![entry(id.to_owned(), only)],
             Some(several) => several
                 .iter()

@@ -16,7 +16,9 @@ use super::{
     health::Report,
 };
 use crate::{
-    BackendError, BackendErrorKind, FleetMember, Health, HealthStatus, KeyBackend, audit::clipped,
+    BackendError, KeyBackend,
+    audit::clipped,
+    backend::{BackendErrorKind, EkmStatus, Health, HealthStatus},
     error::with_all_causes,
 };
 
@@ -48,7 +50,7 @@ impl Member {
     pub(super) fn hear(&self, answer: Result<Health, BackendError>, now: Millis) -> Report {
         let (is_answer, change, reason) = match answer {
             Ok(health) => {
-                let is_active = |member: &FleetMember| member.status() == HealthStatus::Active;
+                let is_active = |member: &EkmStatus| member.status() == HealthStatus::Active;
                 let is_degraded = health.is_usable() && !health.members().iter().any(is_active);
                 self.is_degraded.store(is_degraded, Ordering::Relaxed);
                 let change = if health.is_usable() {

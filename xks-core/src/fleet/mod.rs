@@ -41,10 +41,12 @@ pub use self::{
     disagreement::{Disagreement, DisagreementKind},
 };
 use crate::{
-    BackendError, BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health,
-    KeyBackend, KeyId, KeyMetadata, Limits,
+    BackendError, KeyBackend, KeyId,
+    attribution::Attributor,
+    backend::{
+        BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, KeyMetadata, Limits,
+    },
     panics::{Panicked, catch_panic},
-    served_by::Note,
 };
 
 /// Several key managers as one backend: the HSMs of a cluster, or fleets of them. All members are to hold the
@@ -53,7 +55,7 @@ use crate::{
 ///
 /// ```
 /// use std::sync::Arc;
-/// use xks_core::{Fleet, FleetError, KeyBackend};
+/// use xks_core::{KeyBackend, fleet::{Fleet, FleetError}};
 ///
 /// # type Backend = Arc<dyn KeyBackend>;
 /// # fn doc(hsm_a: Backend, hsm_b: Backend, far: Backend) -> Result<Backend, FleetError> {
@@ -138,8 +140,8 @@ use crate::{
 /// only looked at before another one is asked.
 ///
 /// # Audit records
-/// [`AuditRecord::served_by`](crate::AuditRecord::served_by) names the member that answered, and
-/// [`tried_before`](crate::AuditRecord::tried_before) those that could not serve before it.
+/// [`AuditRecord::served_by`](crate::audit::AuditRecord::served_by) names the member that answered, and
+/// [`tried_before`](crate::audit::AuditRecord::tried_before) those that could not serve before it.
 ///
 /// # Limits
 /// The smallest of all members'.
@@ -196,7 +198,7 @@ impl Fleet {
     }
 
     /// Asks one member after the other until one answers.
-    async fn ask<C: Call>(&self, note: Note<'_>, mut call: C) -> Result<C::Answer, BackendError> {
+    async fn ask<C: Call>(&self, attributor: Attributor<'_>, mut call: C) -> Result<C::Answer, BackendError> {
         let (started, turn) = (Instant::now(), self.turn.fetch_add(1, Ordering::Relaxed));
         let (standing, is_known) = self.keys.standing(call.key());
         let aim = Aim {
@@ -218,11 +220,11 @@ impl Fleet {
                 break;
             };
             if !failures.is_empty() {
-                note.was_in_vain();
+                attributor.failed();
             }
             asked.insert(choice.index);
             let member = choice.member;
-            let _inside = note.enter(&member.id);
+            let _inside = attributor.enter(&member.id);
             let left = self.budget.saturating_sub(spent);
             let limit = if choice.is_last { left } else { left.min(self.attempt) };
             let attempt = Attempt::start(member, choice.is_probe, (self.built, started + spent), self.attempt);
@@ -339,15 +341,15 @@ impl KeyBackend for Fleet {
         key: &KeyId,
         request: &GetKeyMetadataRequest<'_>,
     ) -> Result<KeyMetadata, BackendError> {
-        self.ask(request.note, Metadata(key, request)).await
+        self.ask(request.attributor, Metadata(key, request)).await
     }
 
     async fn encrypt(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
-        self.ask(request.note, Encrypt(key, request)).await
+        self.ask(request.attributor, Encrypt(key, request)).await
     }
 
     async fn decrypt(&self, key: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
-        self.ask(request.note, Decrypt(key, request)).await
+        self.ask(request.attributor, Decrypt(key, request)).await
     }
 
     /// HLT-1: what each member says of itself, all of them asked at once, and what comparisons say about

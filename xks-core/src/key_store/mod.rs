@@ -1,6 +1,9 @@
 //! An external key store: what belongs together behind one URI path prefix; and the set of them that a proxy
 //! serves, which can be replaced while it runs.
 
+mod credential;
+mod prefix;
+
 use std::{
     borrow::Cow,
     collections::{HashMap, HashSet},
@@ -11,8 +14,16 @@ use std::{
 use arc_swap::ArcSwap;
 use thiserror::Error;
 
+pub use self::{
+    credential::{AccessKeyId, Credential, CredentialError, SecretAccessKey},
+    prefix::{UriPathPrefix, UriPathPrefixError},
+};
+pub use crate::key_id::KeyIdError;
 use crate::{
-    AadFraming, AccessKeyId, AllowAll, Authorizer, Credential, KeyBackend, KeyId, Limits, UriPathPrefix,
+    KeyBackend, KeyId,
+    aad::AadFraming,
+    authorize::{AllowAll, Authorizer},
+    backend::Limits,
     sigv4::SigningKeys,
 };
 
@@ -312,7 +323,7 @@ pub enum KeyStoreProblem {
 /// a lock for those who read it. A request goes on with what it began with (SIG-7).
 ///
 /// ```
-/// # use xks_core::{KeyStore, KeyStoreError, KeyStores};
+/// # use xks_core::{KeyStore, KeyStores, key_store::KeyStoreError};
 /// # fn doc(tenant_a: KeyStore, tenant_b: KeyStore, tenant_b_with_two_credentials: KeyStore) -> Result<(), KeyStoreError> {
 /// let key_stores = KeyStores::new([tenant_a, tenant_b])?;
 /// key_stores.put(tenant_b_with_two_credentials)?; // in place of the one with the same prefix

@@ -1,7 +1,7 @@
 //! What a key manager says of its keys.
 
 use super::CreationToken;
-use crate::{KeyId, KeyMetadata};
+use crate::{KeyId, backend::KeyMetadata};
 
 /// The description of a key in a key manager. It holds no key material.
 #[derive(Clone, Debug, PartialEq, Eq)]

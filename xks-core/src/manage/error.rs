@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
-use crate::{BackendError, BackendErrorKind};
+use crate::{BackendError, backend::BackendErrorKind};
 
 /// What kind of failure a [`KeyManager`](super::KeyManager) met.
 ///

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use thiserror::Error;
 
-use crate::{KeyId, KeyUsage};
+use crate::{KeyId, backend::KeyUsage};
 
 /// An AES-256 key that is to be created.
 ///
@@ -12,7 +12,7 @@ use crate::{KeyId, KeyUsage};
 /// two constructors make one or the other.
 ///
 /// ```
-/// use xks_core::{KeyUsage, manage::{CreationToken, NewKey}};
+/// use xks_core::{backend::KeyUsage, manage::{CreationToken, NewKey}};
 ///
 /// # fn doc(random: [u8; 16]) -> Result<(), Box<dyn std::error::Error>> {
 /// let key = NewKey::for_xks(CreationToken::from(random), "prod-payroll-v1".parse()?);

@@ -16,7 +16,7 @@ use thiserror::Error;
 
 pub(crate) use self::signing_key::SigningKeys;
 use self::{authorization::Authorization, canonical::HexDigest, signing_key::SigningKey};
-use crate::{AccessKeyId, KeyStore, Request};
+use crate::{KeyStore, Request, key_store::AccessKeyId};
 
 /// The only algorithm (SIG-1).
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::{SERVICE, TERMINATOR};
-use crate::SecretAccessKey;
+use crate::key_store::SecretAccessKey;
 
 type HmacSha256 = Hmac<Sha256>;
 

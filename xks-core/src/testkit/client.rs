@@ -6,7 +6,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Map, Value, json};
 
 use super::Signer;
-use crate::{Credential, Proxy, Request, UriPathPrefix};
+use crate::{Credential, Proxy, Request, key_store::UriPathPrefix};
 
 /// Calls the key store of a [`Proxy`] as KMS does, without a server between them.
 ///

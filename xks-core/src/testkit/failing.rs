@@ -11,9 +11,13 @@ use std::{
 };
 
 use crate::{
-    AadFraming, BackendError, BackendErrorKind, BoundAad, DecryptRequest, EncryptRequest, Encrypted, FleetMember,
-    GetKeyMetadataRequest, Health, HealthStatus, Iv, KeyBackend, KeyId, KeyMetadata, KeySpec, KeyStatus, Limits,
-    Zeroizing, async_trait,
+    BackendError, KeyBackend, KeyId, Zeroizing,
+    aad::{AadFraming, BoundAad},
+    async_trait,
+    backend::{
+        BackendErrorKind, DecryptRequest, EkmStatus, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health,
+        HealthStatus, Iv, KeyMetadata, KeySpec, KeyStatus, Limits,
+    },
 };
 
 /// A backend around another one, which does as it is told and else as the other does.
@@ -21,7 +25,7 @@ use crate::{
 /// ```
 /// use std::sync::Arc;
 /// use xks_backend_soft::{SoftBackend, SoftKey};
-/// use xks_core::{BackendErrorKind, testkit::{FailingBackend, Fault, Method, When}};
+/// use xks_core::{backend::BackendErrorKind, testkit::{FailingBackend, Fault, Method, When}};
 ///
 /// let inner = SoftBackend::new().with_key("my-key".parse()?, SoftKey::generate()?);
 /// let backend = FailingBackend::around(Arc::new(inner));
@@ -45,7 +49,7 @@ pub enum Method {
     /// [`KeyBackend::decrypt`], for a client.
     Decrypt,
     /// [`KeyBackend::decrypt`], for the pipeline, which tries what it is about to return (ENC-10).
-    Trial,
+    Verification,
     /// [`KeyBackend::health`]
     Health,
 }
@@ -56,12 +60,16 @@ impl Method {
         Self::KeyMetadata,
         Self::Encrypt,
         Self::Decrypt,
-        Self::Trial,
+        Self::Verification,
         Self::Health,
     ];
 
     const fn of(request: &DecryptRequest<'_>) -> Self {
-        if request.is_trial() { Self::Trial } else { Self::Decrypt }
+        if request.is_verification() {
+            Self::Verification
+        } else {
+            Self::Decrypt
+        }
     }
 }
 
@@ -331,7 +339,7 @@ fn spoil_health(health: Health, fault: Fault) -> Health {
     let mut members = health
         .members()
         .iter()
-        .map(|member| FleetMember::new(member.id().to_owned(), member.model().to_owned(), status));
+        .map(|member| EkmStatus::new(member.id().to_owned(), member.model().to_owned(), status));
     match members.next() {
         Some(first) => members.fold(Health::new(health.vendor().to_owned(), first), Health::and),
         None => health,

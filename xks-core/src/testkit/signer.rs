@@ -22,7 +22,7 @@ use crate::{Credential, Zeroizing};
 /// let (path, body) = ("/example/kms/xks/v1/health", br#"{"requestMetadata":{}}"#);
 /// let headers = signer.sign("POST", path, &[("host", "xks.example.com")], body, SystemTime::now());
 /// assert_eq!(headers.len(), 3); // host, x-amz-date, authorization
-/// # Ok::<(), xks_core::CredentialError>(())
+/// # Ok::<(), xks_core::key_store::CredentialError>(())
 /// ```
 #[derive(Clone)]
 pub struct Signer {

@@ -6,7 +6,10 @@ use std::sync::{
 };
 
 use serde_json::json;
-use xks_core::{Authorizer, Credential, Decision, KeyStores, Rule, Rules, Subject};
+use xks_core::{
+    Credential, KeyStores,
+    authorize::{Authorizer, Decision, Rule, Rules, Subject},
+};
 
 use crate::support::{
     self, Client, Remember, encrypt_body, error_of, key_store, metadata_body, now, proxy, signer::Signer, soft_backend,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use xks_core::{AadFraming, Request, UnreadableBody};
+use xks_core::{Request, aad::AadFraming, api::UnreadableBody};
 
 use crate::support::{
     Client, base64, decrypt_body, encrypt_body, error_of, from_base64, metadata_body, now,

@@ -8,8 +8,9 @@ use std::{
 use serde_json::{Value, json};
 use xks_backend_soft::{SoftBackend, SoftKey};
 use xks_core::{
-    BackendErrorKind, Disagreement, DisagreementKind, Fleet, FleetBuilder, HealthStatus, KeyBackend as _, KeyStatus,
-    KeyUsage,
+    KeyBackend as _,
+    backend::{BackendErrorKind, HealthStatus, KeyStatus, KeyUsage},
+    fleet::{Disagreement, DisagreementKind, Fleet, FleetBuilder},
     testkit::{FailingBackend, Fault, Faults, Method, When},
 };
 
@@ -298,7 +299,7 @@ async fn a_key_is_absent_when_no_member_has_it() {
 #[tokio::test]
 async fn a_member_that_is_down_is_compared_later() {
     let (one, two) = (key(), key());
-    for method in [Method::Encrypt, Method::Trial] {
+    for method in [Method::Encrypt, Method::Verification] {
         let hsms = vec![Hsm::with(&[("usable", &one)]), Hsm::with(&[("usable", &two)])];
         let site = Site::with(hsms, |fleet| fleet.compare_again(Duration::from_secs(600), SOON));
         for kind in [
@@ -323,7 +324,7 @@ async fn one_bad_tag_is_not_believed() {
     let site = Site::of(vec![Hsm::with(&[("usable", &one)]), Hsm::with(&[("usable", &one)])]);
     for hsm in &site.hsms {
         hsm.faults.set(
-            Method::Trial,
+            Method::Verification,
             Fault::Error(BackendErrorKind::InvalidCiphertext),
             When::next(1),
         );

@@ -7,7 +7,11 @@ use std::{
 
 use serde_json::{Value, json};
 use xks_core::{
-    AadFraming, AuditRecord, AuditSink, Authorizer, BackendErrorKind, Decision, HealthStatus, Request, Subject,
+    Request,
+    aad::AadFraming,
+    audit::{AuditRecord, AuditSink},
+    authorize::{Authorizer, Decision, Subject},
+    backend::{BackendErrorKind, HealthStatus},
     testkit::{FailingBackend, Fault, Faults, Method, When},
 };
 
@@ -38,7 +42,7 @@ async fn trial_decryption_happens_when_asked_for() {
     client.encrypt("usable", &encrypt_body(b"x", None, false)).await;
     assert_eq!(faults.take_calls(), [Method::Encrypt]);
     client.encrypt("usable", &encrypt_body(b"x", None, true)).await;
-    assert_eq!(faults.take_calls(), [Method::Encrypt, Method::Trial]);
+    assert_eq!(faults.take_calls(), [Method::Encrypt, Method::Verification]);
 }
 
 /// ENC-10: what does not decrypt to the plaintext is not returned.
@@ -58,7 +62,7 @@ async fn corrupted_encryptions_are_never_returned() {
         assert!(audit.take()[0].contains("trial decryption: "));
     }
     for fault in [Fault::FlipPlaintext, Fault::Shorten, Fault::Lengthen] {
-        let (client, _, audit) = over(Method::Trial, fault);
+        let (client, _, audit) = over(Method::Verification, fault);
         let answer = client.encrypt("usable", &body).await;
         assert_eq!(error_of(&answer), "InternalException", "{fault:?}");
         assert!(audit.take()[0].contains("trial decryption"));
@@ -156,7 +160,11 @@ async fn a_slow_backend_is_a_timeout() {
         (Method::Health, "health", metadata_body()),
         (Method::KeyMetadata, "keys/usable/metadata", metadata_body()),
         (Method::Encrypt, "keys/usable/encrypt", encrypt_body(b"x", None, true)),
-        (Method::Trial, "keys/usable/encrypt", encrypt_body(b"x", None, true)),
+        (
+            Method::Verification,
+            "keys/usable/encrypt",
+            encrypt_body(b"x", None, true),
+        ),
         (Method::Decrypt, "keys/usable/decrypt", decrypt_body(&encrypted, None)),
     ] {
         let (client, faults, audit) = over(hangs_in, Fault::Hang);

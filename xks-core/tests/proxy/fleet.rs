@@ -5,8 +5,11 @@ use std::{sync::Arc, time::Duration};
 use serde_json::{Value, json};
 use xks_backend_soft::SoftBackend;
 use xks_core::{
-    BackendError, BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, Fleet, FleetBuilder,
-    GetKeyMetadataRequest, Health, KeyBackend, KeyId, KeyMetadata, Request, Zeroizing, async_trait,
+    BackendError, KeyBackend, KeyId, Request, Zeroizing, async_trait,
+    backend::{
+        BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, KeyMetadata,
+    },
+    fleet::{Fleet, FleetBuilder},
     testkit::{FailingBackend, Fault, Faults, Method, When},
 };
 
@@ -17,7 +20,7 @@ use crate::support::{
 
 const IS_DEAD: (&[Method], Fault) = (&Method::ALL, Fault::Error(BackendErrorKind::Unavailable));
 const HANGS: (&[Method], Fault) = (&Method::ALL, Fault::Hang);
-const CANNOT_TRY: (&[Method], Fault) = (&[Method::Trial], Fault::Error(BackendErrorKind::Throttled));
+const CANNOT_TRY: (&[Method], Fault) = (&[Method::Verification], Fault::Error(BackendErrorKind::Throttled));
 
 /// An HSM with the keys of all others, which takes its time and can be killed.
 struct Hsm {
@@ -277,16 +280,16 @@ async fn any_backend_can_say_who_serves() {
             key: &KeyId,
             request: &GetKeyMetadataRequest<'_>,
         ) -> Result<KeyMetadata, BackendError> {
-            request.note_served_by("slot 0");
+            request.attribute_to("slot 0");
             self.0.key_metadata(key, request).await
         }
         async fn encrypt(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
-            request.note_served_by("slot 1");
-            request.note_served_by("slot 2");
+            request.attribute_to("slot 1");
+            request.attribute_to("slot 2");
             self.0.encrypt(key, request).await
         }
         async fn decrypt(&self, _: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
-            request.clone().note_served_by("slot 3");
+            request.clone().attribute_to("slot 3");
             panic!("as the test wants it")
         }
         async fn health(&self) -> Result<Health, BackendError> {

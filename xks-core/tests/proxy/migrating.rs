@@ -3,8 +3,12 @@
 use std::sync::Arc;
 
 use xks_core::{
-    AadFraming, BackendError, CiphertextMetadata, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest,
-    Health, KeyBackend, KeyId, KeyMetadata, Zeroizing, async_trait,
+    BackendError, KeyBackend, KeyId, Zeroizing,
+    aad::AadFraming,
+    async_trait,
+    backend::{
+        CiphertextMetadata, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, KeyMetadata,
+    },
 };
 
 use crate::support::{

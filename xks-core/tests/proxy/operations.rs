@@ -5,9 +5,13 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use xks_core::{
-    AadFraming, BackendError, BackendErrorKind, BoundAad, DecryptRequest, EncryptRequest, Encrypted,
-    GetKeyMetadataRequest, Health, KeyBackend, KeyId, KeyMetadata, KeySpec, KeyStatus, KeyUsage, Limits, Zeroizing,
+    BackendError, KeyBackend, KeyId, Zeroizing,
+    aad::{AadFraming, BoundAad},
     async_trait,
+    backend::{
+        BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, KeyMetadata,
+        KeySpec, KeyStatus, KeyUsage, Limits,
+    },
 };
 
 use crate::support::{

@@ -11,8 +11,11 @@ use std::{
 use serde_json::{Value, json};
 use xks_backend_soft::{SoftBackend, SoftKey};
 use xks_core::{
-    AadFraming, AuditRecord, AuditSink, Credential, KeyBackend, KeyId, KeyStatus, KeyStore, KeyStoreBuilder, KeyStores,
-    KeyUsage, Proxy, ProxyBuilder, Request,
+    Credential, KeyBackend, KeyId, KeyStore, KeyStores, Proxy, ProxyBuilder, Request,
+    aad::AadFraming,
+    audit::{AuditRecord, AuditSink},
+    backend::{KeyStatus, KeyUsage},
+    key_store::KeyStoreBuilder,
 };
 
 pub(crate) mod signer;
@@ -146,7 +149,7 @@ pub(crate) fn check_answer(status: u16, headers: &[(&str, &str)], answer: &Value
         return assert!(answer.get("errorName").is_none());
     }
     let name = answer["errorName"].as_str().expect("an error has a name");
-    let name = xks_core::ErrorName::ALL
+    let name = xks_core::api::ErrorName::ALL
         .into_iter()
         .find(|known| known.as_str() == name)
         .expect("one of the twelve");

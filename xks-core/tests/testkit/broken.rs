@@ -13,9 +13,13 @@ use std::{
 };
 
 use xks_core::{
-    AadFraming, BackendError, BackendErrorKind, BoundAad, DecryptRequest, EncryptRequest, Encrypted, FleetMember,
-    GetKeyMetadataRequest, Health, HealthStatus, KeyBackend, KeyId, KeyMetadata, KeySpec, KeyStatus, KeyUsage, Limits,
-    Zeroizing, async_trait,
+    BackendError, KeyBackend, KeyId, Zeroizing,
+    aad::{AadFraming, BoundAad},
+    async_trait,
+    backend::{
+        BackendErrorKind, DecryptRequest, EkmStatus, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health,
+        HealthStatus, KeyMetadata, KeySpec, KeyStatus, KeyUsage, Limits,
+    },
 };
 
 use crate::good::{BOTH, Good, open, random_iv, seal};
@@ -380,7 +384,7 @@ impl KeyBackend for Broken {
             false => HealthStatus::Active,
             true => HealthStatus::Unavailable,
         };
-        Ok(Health::new(vendor, FleetMember::new("one", "Broken 1.0", status)))
+        Ok(Health::new(vendor, EkmStatus::new("one", "Broken 1.0", status)))
     }
 
     fn limits(&self) -> Limits {

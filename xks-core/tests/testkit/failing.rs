@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use xks_backend_soft::{SoftBackend, SoftKey};
 use xks_core::{
-    BackendErrorKind, Credential, HealthStatus, KeyBackend, KeyStatus, KeyStore, KeyStores, Proxy,
+    Credential, KeyBackend, KeyStore, KeyStores, Proxy,
+    backend::{BackendErrorKind, HealthStatus, KeyStatus},
     testkit::{Client, FailingBackend, Fault, Faults, Method, When},
 };
 
@@ -52,7 +53,7 @@ async fn without_faults_it_does_as_the_other() {
         Method::Health,
         Method::KeyMetadata,
         Method::Encrypt,
-        Method::Trial,
+        Method::Verification,
         Method::Decrypt,
         Method::Decrypt,
     ];
@@ -102,9 +103,9 @@ async fn spoiled_answers_are_not_returned() {
         (Method::Encrypt, Fault::Shorten),
         (Method::Encrypt, Fault::OtherAad),
         (Method::Encrypt, Fault::AppendTag),
-        (Method::Trial, Fault::FlipPlaintext),
-        (Method::Trial, Fault::Lengthen),
-        (Method::Trial, Fault::Shorten),
+        (Method::Verification, Fault::FlipPlaintext),
+        (Method::Verification, Fault::Lengthen),
+        (Method::Verification, Fault::Shorten),
     ] {
         faults.set(method, fault, When::next(1));
         let answer = client.encrypt("usable", b"plaintext", None).await;

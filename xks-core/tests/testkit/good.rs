@@ -10,8 +10,11 @@ use std::{
 
 use aes_gcm::{Aes256Gcm, AesGcm, KeyInit as _, Tag, aead::AeadInOut, aead::consts::U16, aes::Aes256};
 use xks_core::{
-    BackendError, BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, FleetMember, GetKeyMetadataRequest,
-    Health, HealthStatus, KeyBackend, KeyId, KeyMetadata, KeySpec, KeyStatus, KeyUsage, Zeroizing, async_trait,
+    BackendError, KeyBackend, KeyId, Zeroizing, async_trait,
+    backend::{
+        BackendErrorKind, DecryptRequest, EkmStatus, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health,
+        HealthStatus, KeyMetadata, KeySpec, KeyStatus, KeyUsage,
+    },
     testkit::conformance::{Fixture, Problem, check},
 };
 
@@ -144,7 +147,7 @@ impl KeyBackend for Good {
             false => HealthStatus::Active,
             true => HealthStatus::Unavailable,
         };
-        Ok(Health::new("Example Inc.", FleetMember::new("one", "Good 1.0", status)))
+        Ok(Health::new("Example Inc.", EkmStatus::new("one", "Good 1.0", status)))
     }
 }
 

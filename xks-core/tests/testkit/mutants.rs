@@ -8,7 +8,7 @@ use std::{
 };
 
 use xks_core::{
-    BackendErrorKind, HealthStatus, KeyStatus,
+    backend::{BackendErrorKind, HealthStatus, KeyStatus},
     testkit::{
         FailingBackend, Fault, Method, When,
         conformance::{CONTRACTS, Contract, Finding, Fixture, Problem, check, require},
@@ -203,7 +203,7 @@ fn what_fails_now_and_then_is_noticed() {
         (Method::Encrypt, Fault::DropMetadata),
         (Method::KeyMetadata, Fault::Status(KeyStatus::Disabled)),
         (Method::KeyMetadata, Fault::OtherSpec),
-        (Method::Trial, Fault::FlipPlaintext),
+        (Method::Verification, Fault::FlipPlaintext),
         (Method::Health, Fault::Health(HealthStatus::Unavailable)),
     ];
     let now_and_then = now_and_then.map(|(method, fault)| (method, fault, When::every(41)));

@@ -12,9 +12,11 @@ use std::{
 };
 
 use xks_core::{
-    BackendError, BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, FleetMember, GetKeyMetadataRequest,
-    Health, HealthStatus, KeyBackend, KeyId, KeyMetadata, KeySpec, KeyStatus, KeyUsage, Proven, Trial, Zeroizing,
-    async_trait,
+    BackendError, KeyBackend, KeyId, Zeroizing, async_trait,
+    backend::{
+        BackendErrorKind, DecryptRequest, EkmStatus, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health,
+        HealthStatus, KeyMetadata, KeySpec, KeyStatus, KeyUsage, Verification, VerifiedEncryption,
+    },
 };
 
 use crate::{
@@ -225,14 +227,18 @@ impl KeyBackend for Sly {
         .ok_or_else(|| BackendError::new(BackendErrorKind::Other, "the answer is gone"))
     }
 
-    async fn encrypt_and_try(&self, id: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Proven, BackendError> {
+    async fn encrypt_verified(
+        &self,
+        id: &KeyId,
+        request: &mut EncryptRequest<'_>,
+    ) -> Result<VerifiedEncryption, BackendError> {
         let mut other = EncryptRequest::new(
             request.request_metadata().clone(),
             Vec::new().into(),
             request.bind_aad(None),
         );
         let is_other = self.is(Flaw::TriesSomethingElse);
-        let trial = Trial::begin(self.encrypt(id, if is_other { &mut other } else { request }).await?);
+        let trial = Verification::begin(self.encrypt(id, if is_other { &mut other } else { request }).await?);
         let decryption = DecryptRequest::new(request.request_metadata().clone(), copy(trial.encrypted()));
         let decrypted = self.decrypt(id, &decryption).await;
         trial.end(decrypted, if is_other { b"" } else { request.plaintext() })
@@ -240,7 +246,7 @@ impl KeyBackend for Sly {
 
     async fn decrypt(&self, id: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
         let value = self.value(id, KeyUsage::Decrypt)?;
-        if self.is(Flaw::RemembersForTrials) && request.is_trial() {
+        if self.is(Flaw::RemembersForTrials) && request.is_verification() {
             return Ok(Zeroizing::new(self.last.lock().unwrap().clone()));
         }
         let mut text = self.open(id, &value, request)?;
@@ -264,9 +270,9 @@ impl KeyBackend for Sly {
             Flaw::ControlCharacterInAName => "one\n",
             _ => "one",
         };
-        let health = Health::new("Example Inc.", FleetMember::new(name, "Sly 1.0", status));
+        let health = Health::new("Example Inc.", EkmStatus::new(name, "Sly 1.0", status));
         Ok(match self.flaw {
-            Flaw::TwoMembersOfOneName => health.and(FleetMember::new(name, "Sly 1.0", status)),
+            Flaw::TwoMembersOfOneName => health.and(EkmStatus::new(name, "Sly 1.0", status)),
             _ => health,
         })
     }

@@ -9,8 +9,11 @@ use std::{
 };
 
 use xks_core::{
-    BackendError, BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health,
-    KeyBackend, KeyId, KeyMetadata, KeyUsage, Zeroizing, async_trait,
+    BackendError, KeyBackend, KeyId, Zeroizing, async_trait,
+    backend::{
+        BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, KeyMetadata,
+        KeyUsage,
+    },
 };
 
 use crate::good::{Good, open, random_iv, seal};

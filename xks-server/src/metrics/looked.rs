@@ -9,7 +9,7 @@ use prometheus_client::{
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::Unit,
 };
-use xks_core::{BreakerState, DisagreementKind};
+use xks_core::fleet::{BreakerState, DisagreementKind};
 
 use crate::{app::App, backends::Backend};
 

@@ -14,7 +14,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
-use xks_core::{AuditRecord, AuditSink, Outcome, TracingAudit};
+use xks_core::audit::{AuditRecord, AuditSink, Outcome, TracingAudit};
 
 pub(crate) use self::format::Format;
 use self::looked::Looked;

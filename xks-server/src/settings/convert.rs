@@ -4,7 +4,7 @@ use std::{fmt::Write as _, path::Path};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use xks_backend_pkcs11::{AppendedIv, IvSource, Quirks};
-use xks_core::{AadFraming, Limits, Zeroizing};
+use xks_core::{Zeroizing, aad::AadFraming, backend::Limits};
 
 use super::{
     BackendKind, CredentialSettings, HealthSettings, KeyStoreSettings, LogOutput, LogSettings, Pkcs11Settings,

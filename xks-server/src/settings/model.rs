@@ -4,7 +4,13 @@ use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use subtle::ConstantTimeEq as _;
 use xks_backend_pkcs11::{KeyLookup, Quirks, SlotSelector};
-use xks_core::{AadFraming, Authorizer, CiphertextMetadata, Credential, KeyId, Limits, UriPathPrefix, Zeroizing};
+use xks_core::{
+    Credential, KeyId, Zeroizing,
+    aad::AadFraming,
+    authorize::Authorizer,
+    backend::{CiphertextMetadata, Limits},
+    key_store::UriPathPrefix,
+};
 
 use crate::tls::TlsMaterial;
 

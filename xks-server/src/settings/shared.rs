@@ -8,7 +8,11 @@ use std::{
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use xks_backend_pkcs11::Pin;
-use xks_core::{AccessKeyId, CiphertextMetadata, Credential, KeyId, Limits, UriPathPrefix, Zeroizing};
+use xks_core::{
+    Credential, KeyId, Zeroizing,
+    backend::{CiphertextMetadata, Limits},
+    key_store::{AccessKeyId, UriPathPrefix},
+};
 
 use super::{
     ClientCertificates, CredentialSettings, Secret, SecretOrigin, TlsSettings,

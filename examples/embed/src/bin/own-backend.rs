@@ -8,9 +8,11 @@ use std::{error::Error, sync::Arc, time::Duration};
 
 use aes_gcm::{Aes256Gcm, KeyInit as _, aead::AeadInOut as _};
 use xks_core::{
-    BackendError, BackendErrorKind, Credential, DecryptRequest, EncryptRequest, Encrypted, FleetMember,
-    GetKeyMetadataRequest, Health, HealthStatus, KeyBackend, KeyId, KeyMetadata, KeySpec, KeyStatus, KeyStore,
-    KeyStores, KeyUsage, Proxy, Zeroizing, async_trait,
+    BackendError, Credential, KeyBackend, KeyId, KeyStore, KeyStores, Proxy, Zeroizing, async_trait,
+    backend::{
+        BackendErrorKind, DecryptRequest, EkmStatus, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health,
+        HealthStatus, KeyMetadata, KeySpec, KeyStatus, KeyUsage,
+    },
 };
 use xks_http::XksService;
 
@@ -69,7 +71,7 @@ impl KeyBackend for OneKey {
         };
         Ok(Health::new(
             "Example Inc.",
-            FleetMember::new("memory-1", "OneKey 1.0", status),
+            EkmStatus::new("memory-1", "OneKey 1.0", status),
         ))
     }
 }

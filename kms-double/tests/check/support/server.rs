@@ -14,7 +14,10 @@ use tokio::{
     runtime::Runtime,
 };
 use xks_backend_soft::{SoftBackend, SoftKey};
-use xks_core::{Credential, KeyBackend, KeyStatus, KeyStore, KeyStores, KeyUsage, Proxy};
+use xks_core::{
+    Credential, KeyBackend, KeyStore, KeyStores, Proxy,
+    backend::{KeyStatus, KeyUsage},
+};
 use xks_http::XksService;
 
 use super::{ACCESS_KEY_ID, Answered, Asked, Broken, KEY, PREFIX, REGION, SECRET, runtime};

@@ -3,8 +3,10 @@
 use std::{future::Future, sync::Arc, thread, time::Duration};
 
 use xks_core::{
-    AadFraming, BackendError, BackendErrorKind, BoundAad, DecryptRequest, EncryptRequest, Encrypted, KeyBackend, KeyId,
-    RequestMetadata, Zeroizing,
+    BackendError, KeyBackend, KeyId, Zeroizing,
+    aad::{AadFraming, BoundAad},
+    api::RequestMetadata,
+    backend::{BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted},
 };
 
 use super::{super::honest, *};

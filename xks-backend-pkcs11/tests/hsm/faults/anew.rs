@@ -3,7 +3,7 @@
 use std::{cell::Cell, time::Duration};
 
 use xks_backend_pkcs11::Dispatch;
-use xks_core::{BackendErrorKind, HealthStatus};
+use xks_core::backend::{BackendErrorKind, HealthStatus};
 use xks_pkcs11_fixture::{Function, Profile, Shim, When, own_process, sys::*};
 
 use super::{Scene, beginnings, codes::STORMS, make_keys};

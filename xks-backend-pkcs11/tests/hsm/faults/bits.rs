@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use xks_backend_pkcs11::{OpenError, Pkcs11Backend};
-use xks_core::{BackendErrorKind, Encrypted, HealthStatus};
+use xks_core::backend::{BackendErrorKind, Encrypted, HealthStatus};
 use xks_pkcs11_fixture::{
     Function, KeyTemplate, Permission, Profile, Shim, When, own_process, sys::CKR_SESSION_HANDLE_INVALID,
 };

@@ -2,7 +2,7 @@
 
 use std::{thread::sleep, time::Duration};
 
-use xks_core::BackendErrorKind;
+use xks_core::backend::BackendErrorKind;
 use xks_pkcs11_fixture::{Counters, Function, Profile, Shim, own_process};
 
 use super::{BOTH, Scene, make_keys};

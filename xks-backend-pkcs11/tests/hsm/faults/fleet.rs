@@ -6,7 +6,11 @@ use std::{
 };
 
 use xks_backend_pkcs11::{Config, Pkcs11Backend};
-use xks_core::{BackendErrorKind, BreakerState, Fleet, HealthStatus, KeyBackend as _};
+use xks_core::{
+    KeyBackend as _,
+    backend::{BackendErrorKind, HealthStatus},
+    fleet::{BreakerState, Fleet},
+};
 use xks_pkcs11_fixture::{
     Counters, Function, Functions, KeyTemplate, Profile, Shim, SoftHsm, When, own_process, shim_path,
     sys::{CKR_DEVICE_ERROR, CKR_DEVICE_REMOVED},

@@ -7,7 +7,7 @@ use std::{
 };
 
 use xks_backend_pkcs11::{Dispatch, OpenError, Pkcs11Backend};
-use xks_core::{BackendErrorKind as Kind, HealthStatus};
+use xks_core::backend::{BackendErrorKind as Kind, HealthStatus};
 use xks_pkcs11_fixture::{
     Function, Profile, Shim, When, own_process,
     sys::{CKR_DEVICE_ERROR, CKR_KEY_HANDLE_INVALID},

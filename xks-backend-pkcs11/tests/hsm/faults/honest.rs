@@ -7,8 +7,10 @@ use std::{
 
 use xks_backend_pkcs11::Dispatch;
 use xks_core::{
-    AadFraming, BackendErrorKind as Kind, EncryptRequest, Encrypted, HealthStatus, KeyBackend, RequestMetadata,
-    Zeroizing,
+    KeyBackend, Zeroizing,
+    aad::AadFraming,
+    api::RequestMetadata,
+    backend::{BackendErrorKind as Kind, EncryptRequest, Encrypted, HealthStatus},
 };
 use xks_pkcs11_fixture::{
     Function, Functions, Profile, Shim, When, own_process,
@@ -49,7 +51,7 @@ impl Scene {
 async fn encrypt_verified(backend: &dyn KeyBackend) {
     let aad = aad(AadFraming::Spec, None);
     let mut request = EncryptRequest::new(RequestMetadata::default(), Zeroizing::new(b"plaintext".to_vec()), aad);
-    let outcome = backend.encrypt_and_try(&id(KEYS[0]), &mut request).await;
+    let outcome = backend.encrypt_verified(&id(KEYS[0]), &mut request).await;
     assert!(outcome.is_ok() || outcome.is_err_and(|error| error.kind() == Kind::Timeout));
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use xks_backend_pkcs11::KeyName;
-use xks_core::{BackendErrorKind, HealthStatus};
+use xks_core::backend::{BackendErrorKind, HealthStatus};
 use xks_pkcs11_fixture::{Function, KeyTemplate, When, own_process, thread_count};
 
 use super::{GRACE, KEYS, Scene, timed, wait_for_silence};

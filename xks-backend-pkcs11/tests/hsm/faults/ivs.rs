@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use xks_backend_pkcs11::{IvSource, OpenError, Pkcs11Backend, Quirks};
-use xks_core::{BackendErrorKind, HealthStatus};
+use xks_core::backend::{BackendErrorKind, HealthStatus};
 use xks_pkcs11_fixture::{Function, IvFault, Profile, Shim, own_process};
 
 use super::{BOTH, KEYS, Scene, make_keys};

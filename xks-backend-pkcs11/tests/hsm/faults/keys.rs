@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use xks_backend_pkcs11::Config;
-use xks_core::BackendErrorKind as Kind;
+use xks_core::backend::BackendErrorKind as Kind;
 use xks_pkcs11_fixture::{KeyTemplate, Permission, Profile, Shim, own_process};
 
 use super::{BOTH, KEYS, Scene, make_keys};

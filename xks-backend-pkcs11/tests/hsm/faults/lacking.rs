@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use xks_backend_pkcs11::{Pin, Pkcs11Backend};
-use xks_core::{BackendErrorKind, HealthStatus};
+use xks_core::backend::{BackendErrorKind, HealthStatus};
 use xks_pkcs11_fixture::{Counters, Function, KeyTemplate, Only, Profile, Shim, When, own_process, sys::*};
 
 use super::{KEYS, Scene, make_keys};

@@ -6,7 +6,7 @@ use std::{
 };
 
 use xks_backend_pkcs11::Pkcs11Backend;
-use xks_core::{BackendErrorKind, HealthStatus};
+use xks_core::backend::{BackendErrorKind, HealthStatus};
 use xks_pkcs11_fixture::{
     Function, Profile, Shim, When, own_process,
     sys::{CKR_CRYPTOKI_NOT_INITIALIZED, CKR_DEVICE_ERROR, CKR_TOKEN_NOT_PRESENT},

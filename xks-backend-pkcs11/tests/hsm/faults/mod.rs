@@ -30,7 +30,7 @@ use std::{
 };
 
 use xks_backend_pkcs11::{Config, Dispatch, Pkcs11Backend, Status};
-use xks_core::{BackendError, HealthStatus, KeyBackend as _};
+use xks_core::{BackendError, KeyBackend as _, backend::HealthStatus};
 use xks_pkcs11_fixture::{Function, Functions, KeyTemplate, Profile, Shim, SoftHsm, thread_count};
 
 use self::traffic::Traffic;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use xks_backend_pkcs11::{OpenError, Pin, Pkcs11Backend};
-use xks_core::{BackendErrorKind, HealthStatus};
+use xks_core::backend::{BackendErrorKind, HealthStatus};
 use xks_pkcs11_fixture::{Counters, Function, Profile, Shim, SoftHsm, Violation, When, own_process, sys::*};
 
 use super::{BOTH, KEYS, Scene, make_keys, traffic::Traffic};

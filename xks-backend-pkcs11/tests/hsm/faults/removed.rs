@@ -1,7 +1,7 @@
 //! Tokens that are taken out and put back.
 
 use xks_backend_pkcs11::SlotSelector;
-use xks_core::{BackendErrorKind, HealthStatus};
+use xks_core::backend::{BackendErrorKind, HealthStatus};
 use xks_pkcs11_fixture::{KeyTemplate, Profile, Shim, own_process, sys::*};
 
 use super::{BOTH, DEADLINE, KEYS, Scene, make_keys, traffic::Traffic};

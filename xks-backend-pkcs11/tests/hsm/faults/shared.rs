@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use xks_backend_pkcs11::Dispatch;
-use xks_core::{BackendErrorKind, HealthStatus};
+use xks_core::backend::{BackendErrorKind, HealthStatus};
 use xks_pkcs11_fixture::{Profile, Shim, own_process, sys::CKR_DEVICE_ERROR};
 
 use super::{BOTH, KEYS, Scene, make_keys, traffic::Traffic};

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use xks_core::{BackendErrorKind, HealthStatus};
+use xks_core::backend::{BackendErrorKind, HealthStatus};
 use xks_pkcs11_fixture::{Function, Functions, Profile, Shim, SoftHsm, When, own_process, sys::*};
 
 use super::{BOTH, DEADLINE, KEYS, Scene, codes::STORMS, make_keys};

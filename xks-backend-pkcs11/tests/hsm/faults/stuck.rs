@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use xks_core::{BackendErrorKind, HealthStatus};
+use xks_core::backend::{BackendErrorKind, HealthStatus};
 use xks_pkcs11_fixture::{Function, Profile, Shim, When, own_process, sys::CKR_DEVICE_ERROR, thread_count};
 
 use super::{GRACE, KEYS, Scene, make_keys, timed};

@@ -6,7 +6,7 @@ use std::{
 };
 
 use xks_backend_pkcs11::Dispatch;
-use xks_core::{BackendErrorKind as Kind, Encrypted};
+use xks_core::backend::{BackendErrorKind as Kind, Encrypted};
 use xks_pkcs11_fixture::{Counters, Function, Only, SoftHsm, When, own_process, sys::*};
 
 use super::{KEYS, Scene};
@@ -65,7 +65,7 @@ fn good_ones_survive(scene: &Scene, function: Function, when: When) {
     let least = if when.only == Only::OneSession { 1 } else { 30 };
     assert!(shim.counters().injected >= before + least, "the device has failed");
     shim.clear();
-    scene.wait_for_health(xks_core::HealthStatus::Active);
+    scene.wait_for_health(xks_core::backend::HealthStatus::Active);
 }
 
 /// Whatever code a module has for a wrong tag, a changed ciphertext is invalid at once, and no reason to test
@@ -212,7 +212,7 @@ fn of_a_flaky_device_among_bad_ciphertexts() {
             println!("{right} right, {failed} failed");
             assert!(right > 100 && failed > 10);
         });
-        scene.wait_for_health(xks_core::HealthStatus::Active);
+        scene.wait_for_health(xks_core::backend::HealthStatus::Active);
         scene.end();
     });
 }

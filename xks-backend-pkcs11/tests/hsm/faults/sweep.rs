@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use xks_backend_pkcs11::{Config, KeyName, ReturnCode};
-use xks_core::BackendErrorKind as Kind;
+use xks_core::backend::BackendErrorKind as Kind;
 use xks_pkcs11_fixture::{Function, Profile, Shim, SoftHsm, When, own_process, sys::*};
 
 use super::{

@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf, time::Duration};
 
 use xks_backend_pkcs11::{Config, OpenError, Pkcs11Backend, SlotSelector};
-use xks_core::{BackendErrorKind, HealthStatus};
+use xks_core::backend::{BackendErrorKind, HealthStatus};
 use xks_pkcs11_fixture::{
     Counters, Function, KeyTemplate, Profile, Shim, SoftHsm, TokenField, When, own_process, sys::*,
 };

@@ -11,7 +11,11 @@ use std::{
 };
 
 use tokio::{runtime::Runtime, task::JoinHandle};
-use xks_core::{AadFraming, BackendError, BackendErrorKind, Encrypted, KeyBackend};
+use xks_core::{
+    BackendError, KeyBackend,
+    aad::AadFraming,
+    backend::{BackendErrorKind, Encrypted},
+};
 
 use crate::support::{aad, copy, decrypt, encrypt_with};
 

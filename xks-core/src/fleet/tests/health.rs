@@ -5,12 +5,12 @@ use BackendErrorKind as Kind;
 use HealthStatus::{Active, Degraded, Unavailable};
 
 fn says(member: &Puppet, vendor: &'static str, status: HealthStatus) {
-    *member.health.lock().unwrap() = Health::new(vendor, FleetMember::new("own", "model", status));
+    *member.health.lock().unwrap() = Health::new(vendor, EkmStatus::new("own", "model", status));
 }
 
 async fn entries(fleet: &Fleet) -> Vec<(String, String, HealthStatus)> {
     let health = fleet.health().await.unwrap();
-    let entry = |member: &FleetMember| (member.id().to_owned(), member.model().to_owned(), member.status());
+    let entry = |member: &EkmStatus| (member.id().to_owned(), member.model().to_owned(), member.status());
     health.members().iter().map(entry).collect()
 }
 

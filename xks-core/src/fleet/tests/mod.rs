@@ -12,7 +12,10 @@ use std::sync::{
 };
 
 use super::*;
-use crate::{AadFraming, BoundAad, FleetMember, HealthStatus, KeySpec, KeyStatus, KeyUsage};
+use crate::{
+    aad::{AadFraming, BoundAad},
+    backend::{EkmStatus, HealthStatus, KeySpec, KeyStatus, KeyUsage},
+};
 
 /// What a member does when it is asked for anything.
 #[derive(Clone, Debug)]
@@ -37,7 +40,7 @@ const KEY: u8 = 0x5a;
 
 impl Puppet {
     fn new(name: &'static str, does: Does) -> Arc<Self> {
-        let member = FleetMember::new(
+        let member = EkmStatus::new(
             format!("{name}'s own id"),
             format!("model of {name}"),
             HealthStatus::Active,
@@ -129,7 +132,7 @@ fn key() -> KeyId {
     "key".parse().unwrap()
 }
 
-fn metadata() -> crate::RequestMetadata<'static> {
+fn metadata() -> crate::api::RequestMetadata<'static> {
     serde_json::from_str("{}").unwrap()
 }
 

@@ -13,8 +13,9 @@ use super::{
     tools::{Checked, aad, broken, copy, is_plaintext, not_run, request, require, said, text, usual_aad, who},
 };
 use crate::{
-    AadFraming, BackendError, BackendErrorKind, DecryptRequest, Encrypted, GetKeyMetadataRequest, KeyBackend as _,
-    Limits,
+    BackendError, KeyBackend as _,
+    aad::AadFraming,
+    backend::{BackendErrorKind, DecryptRequest, Encrypted, GetKeyMetadataRequest, Limits},
 };
 
 /// How long calls may be refused because of calls that were dropped.

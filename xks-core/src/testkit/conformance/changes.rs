@@ -10,7 +10,11 @@ use super::{
         said, some_bits, text, usual_aad,
     },
 };
-use crate::{AadFraming, BackendErrorKind, BoundAad, DecryptRequest, Encrypted, Iv, KeyBackend as _, Trial};
+use crate::{
+    KeyBackend as _,
+    aad::{AadFraming, BoundAad},
+    backend::{BackendErrorKind, DecryptRequest, Encrypted, Iv, Verification},
+};
 
 /// What is wrong is tried after what is right, which a backend may have remembered.
 const FIRST: &str = "a good ciphertext, before anything was changed,";
@@ -237,7 +241,7 @@ pub(super) fn trial_decryptions_are_decryptions(fixture: &Fixture) -> Checked {
     let (key, mut request) = (fixture.key(&fixture.usable)?, request(b"plaintext", usual_aad()?));
     let encrypted = fixture.encrypt_request(&mut request)?;
     let trial = |encrypted| {
-        let trial = DecryptRequest::trial(&request, encrypted);
+        let trial = DecryptRequest::verification(&request, encrypted);
         let outcome = fixture.wait(fixture.backend.decrypt(&key, &trial));
         outcome.ok_or_else(not_run)
     };
@@ -268,7 +272,7 @@ pub(super) fn tried_encryptions_are_encryptions(fixture: &Fixture) -> Checked {
     ] {
         let (key, plaintext) = (fixture.key(&fixture.usable)?, text(length));
         let mut request = request(&plaintext, aad(framing, raw.as_deref())?);
-        let tried = fixture.wait(fixture.backend.encrypt_and_try(&key, &mut request));
+        let tried = fixture.wait(fixture.backend.encrypt_verified(&key, &mut request));
         let proven = tried.ok_or_else(not_run)?.map_err(|error| {
             broken(format!(
                 "an encryption of {length} bytes with its trial failed: {}",
@@ -277,7 +281,7 @@ pub(super) fn tried_encryptions_are_encryptions(fixture: &Fixture) -> Checked {
         })?;
         let encrypted = proven.encrypted();
         request.check(encrypted).map_err(broken)?;
-        let right = *Trial::begin(copy(encrypted)).integrity_value();
+        let right = *Verification::begin(copy(encrypted)).integrity_value();
         require(right == *proven.integrity_value(), || {
             "the ciphertext data integrity value is not that of the ciphertext".into()
         })?;

@@ -10,7 +10,11 @@ use super::{
     Fixture, Problem,
     tools::{Checked, aad, broken, metadata, request, require, said, text, usual_aad},
 };
-use crate::{AadFraming, BoundAad, CiphertextMetadata, Encrypted, Iv, KeyBackend as _};
+use crate::{
+    KeyBackend as _,
+    aad::{AadFraming, BoundAad},
+    backend::{CiphertextMetadata, Encrypted, Iv},
+};
 
 const FRAMINGS: [AadFraming; 3] = [AadFraming::Spec, AadFraming::Digest, AadFraming::Migrating];
 

@@ -10,7 +10,7 @@ use super::{
     Fixture, Problem,
     tools::{Checked, broken, must_refuse, require, said, usual_aad},
 };
-use crate::{BackendErrorKind, HealthStatus};
+use crate::backend::{BackendErrorKind, HealthStatus};
 
 pub(super) fn health_is_told(fixture: &Fixture) -> Checked {
     fixture.encrypt(b"it works", usual_aad()?)?;

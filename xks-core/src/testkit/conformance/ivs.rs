@@ -10,7 +10,7 @@ use super::{
     Fixture, Problem,
     tools::{Checked, broken, require, said, usual_aad},
 };
-use crate::{Iv, KeyBackend};
+use crate::{KeyBackend, backend::Iv};
 
 /// Threads that encrypt at once.
 const THREADS: usize = 4;

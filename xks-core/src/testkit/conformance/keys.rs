@@ -10,7 +10,9 @@ use super::{
     tools::{Checked, broken, copy, metadata, must_refuse, require, said, usual_aad},
 };
 use crate::{
-    AadFraming, BackendError, BackendErrorKind, BoundAad, Encrypted, KeyMetadata, KeySpec, KeyStatus, KeyUsage,
+    BackendError,
+    aad::{AadFraming, BoundAad},
+    backend::{BackendErrorKind, Encrypted, KeyMetadata, KeySpec, KeyStatus, KeyUsage},
 };
 
 pub(super) fn key_metadata_is_told(fixture: &Fixture) -> Checked {

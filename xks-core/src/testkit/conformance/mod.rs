@@ -125,7 +125,7 @@ macro_rules! __xks_contracts {
             (trial_decryptions_are_decryptions, "ENC-10",
                 "do in a trial decryption what it does in any other: that shows whether KMS can decrypt later")
             (tried_encryptions_are_encryptions, "ENC-6, ENC-9, ENC-10",
-                "encrypt the request's plaintext with its AAD in `encrypt_and_try` too, with an IV of its own")
+                "encrypt the request's plaintext with its AAD in `encrypt_verified` too, with an IV of its own")
             (what_is_invalid_says_no_more, "DEC-3",
                 "say the same of every invalid ciphertext: `BackendError::invalid_ciphertext`, with no source")
             (ivs_never_repeat, "ENC-6",

@@ -2,8 +2,13 @@
 
 use super::{Fixture, Problem};
 use crate::{
-    AadFraming, BackendError, BackendErrorKind, BoundAad, CiphertextMetadata, DecryptRequest, EncryptRequest,
-    Encrypted, GetKeyMetadataRequest, Health, Iv, KeyBackend, KeyMetadata, RequestMetadata, Tag, Zeroizing,
+    BackendError, KeyBackend, Zeroizing,
+    aad::{AadFraming, BoundAad},
+    api::RequestMetadata,
+    backend::{
+        BackendErrorKind, CiphertextMetadata, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health,
+        Iv, KeyMetadata, Tag,
+    },
 };
 
 pub(super) type Checked = Result<(), Problem>;

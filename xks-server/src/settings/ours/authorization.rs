@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use xks_core::{KeyOperation, Rule, Rules};
+use xks_core::{
+    api::KeyOperation,
+    authorize::{Rule, Rules},
+};
 
 use super::patterns::{Scope, why_never};
 use crate::settings::{Authorization, secrecy::shown, table::Table};

@@ -4,7 +4,7 @@ use std::{collections::HashSet, path::PathBuf, time::Duration};
 
 use xks_backend_pkcs11::{AppendedIv, IvSource, KeyLookup, Quirks, SlotSelector};
 use xks_backend_soft::KeyMaterial;
-use xks_core::{Fleet, KeyId};
+use xks_core::{KeyId, fleet::Fleet};
 
 use super::{DAY, DAY_MS, default_deadline, one_secret};
 use crate::{

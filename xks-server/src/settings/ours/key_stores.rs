@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use xks_core::{AadFraming, AccessKeyId, CiphertextMetadata, KeyId, Limits, UriPathPrefix};
+use xks_core::{
+    KeyId,
+    aad::AadFraming,
+    backend::{CiphertextMetadata, Limits},
+    key_store::{AccessKeyId, UriPathPrefix},
+};
 
 use super::{
     authorization::authorization,

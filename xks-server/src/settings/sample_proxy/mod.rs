@@ -11,7 +11,12 @@ use std::{
 };
 
 use tracing::Level;
-use xks_core::{AadFraming, AccessKeyId, CiphertextMetadata, KeyId, Limits, UriPathPrefix, Zeroizing};
+use xks_core::{
+    KeyId, Zeroizing,
+    aad::AadFraming,
+    backend::{CiphertextMetadata, Limits},
+    key_store::{AccessKeyId, UriPathPrefix},
+};
 
 use self::pkcs11::{LOGGED_MODULE, hsm_capabilities, logger_environment, pkcs11_settings};
 use super::{

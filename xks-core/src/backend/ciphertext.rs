@@ -161,7 +161,7 @@ pub struct Encrypted {
 
 impl Encrypted {
     /// `ciphertext` is as long as the plaintext, without the tag (ENC-6); `aad` is what
-    /// [`EncryptRequest::bind_aad`](crate::EncryptRequest::bind_aad) returned.
+    /// [`EncryptRequest::bind_aad`](crate::backend::EncryptRequest::bind_aad) returned.
     #[must_use]
     pub const fn new(ciphertext: Vec<u8>, iv: Iv, tag: Tag, aad: BoundAad) -> Self {
         Self {

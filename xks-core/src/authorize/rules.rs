@@ -2,14 +2,14 @@
 
 use std::{fmt, sync::Arc};
 
+use crate::api::KeyOperation;
 use crate::authorize::{Authorizer, Decision, Subject};
-use crate::route::KeyOperation;
 
 /// A list of [`Rule`]s. A request is allowed when at least one rule that allows matches it and no rule that denies
 /// does; their order does not matter. What no rule speaks of is denied.
 ///
 /// ```
-/// use xks_core::{KeyOperation, Rule, Rules};
+/// use xks_core::{api::KeyOperation, authorize::{Rule, Rules}};
 ///
 /// let rules = Rules::new([
 ///     Rule::allow("backup service").principal("arn:aws:iam::111122223333:role/Backup*").key("backup-*"),
@@ -266,7 +266,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{KeyId, RequestMetadata, UriPathPrefix};
+    use crate::{KeyId, api::RequestMetadata, key_store::UriPathPrefix};
 
     fn matches(pattern: &str, text: &str) -> bool {
         Pattern(pattern.into()).matches(text)

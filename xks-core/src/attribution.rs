@@ -9,10 +9,10 @@ use std::{
 /// What the backends of one request wrote down. It outlives the request's future, so that what was written is there
 /// when that is dropped or panics, too. It allocates nothing until something is written.
 #[derive(Default)]
-pub(crate) struct ServedBy(Mutex<Served>);
+pub(crate) struct Attribution(Mutex<Attributed>);
 
 #[derive(Default)]
-pub(crate) struct Served {
+pub(crate) struct Attributed {
     /// The one that served, or was asked last: `outer/inner` where one stands behind the other.
     pub(crate) by: String,
     /// Those that were asked before in vain.
@@ -23,14 +23,14 @@ pub(crate) struct Served {
     encrypted_by: Option<String>,
 }
 
-impl ServedBy {
+impl Attribution {
     /// Only the tasks of one request come here, one after the other: nobody ever waits.
-    fn lock(&self) -> MutexGuard<'_, Served> {
+    fn lock(&self) -> MutexGuard<'_, Attributed> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What was written, once there is nothing more to come.
-    pub(crate) fn take(&self) -> Served {
+    pub(crate) fn take(&self) -> Attributed {
         let mut served = mem::take(&mut *self.lock());
         if let Some(encrypted_by) = served.encrypted_by.take() {
             let trial = mem::replace(&mut served.by, encrypted_by);
@@ -52,22 +52,22 @@ fn append(list: &mut String, parts: &[&str]) {
 
 /// Where a request's backends write, if anybody is going to read it.
 #[derive(Clone, Copy)]
-pub(crate) struct Note<'a>(Option<&'a ServedBy>);
+pub(crate) struct Attributor<'a>(Option<&'a Attribution>);
 
-impl<'a> Note<'a> {
+impl<'a> Attributor<'a> {
     /// Nobody reads: the request was not made by the pipeline.
-    pub(crate) const fn nowhere() -> Self {
+    pub(crate) const fn none() -> Self {
         Self(None)
     }
 
-    pub(crate) const fn on(served_by: &'a ServedBy) -> Self {
-        Self(Some(served_by))
+    pub(crate) const fn to(attribution: &'a Attribution) -> Self {
+        Self(Some(attribution))
     }
 
     /// The request is with this member now, in place of the one that was written at this depth before.
     pub(crate) fn write(self, member: &str) {
-        if let Some(served_by) = self.0 {
-            let served = &mut *served_by.lock();
+        if let Some(attribution) = self.0 {
+            let served = &mut *attribution.lock();
             served.by.truncate(served.around);
             if !served.by.is_empty() {
                 served.by.push('/');
@@ -77,28 +77,31 @@ impl<'a> Note<'a> {
     }
 
     /// The same, and what is written until the answer is dropped comes after it.
-    pub(crate) fn enter(self, member: &str) -> Inside<'a> {
+    pub(crate) fn enter(self, member: &str) -> Nested<'a> {
         self.write(member);
-        let around = self.0.map_or(0, |served_by| {
-            let served = &mut *served_by.lock();
+        let around = self.0.map_or(0, |attribution| {
+            let served = &mut *attribution.lock();
             mem::replace(&mut served.around, served.by.len())
         });
-        Inside { note: self, around }
+        Nested {
+            attributor: self,
+            around,
+        }
     }
 
     /// The one that was written last did not serve, and another one is going to be asked.
-    pub(crate) fn was_in_vain(self) {
-        if let Some(served_by) = self.0 {
-            let served = &mut *served_by.lock();
+    pub(crate) fn failed(self) {
+        if let Some(attribution) = self.0 {
+            let served = &mut *attribution.lock();
             let trial = served.encrypted_by.as_ref().map_or("", |_| "trial ");
             append(&mut served.tried_before, &[trial, &served.by]);
         }
     }
 
     /// The encryption is done, and is tried from now on (ENC-10).
-    pub(crate) fn begin_trial(self) {
-        if let Some(served_by) = self.0 {
-            let served = &mut *served_by.lock();
+    pub(crate) fn begin_verification(self) {
+        if let Some(attribution) = self.0 {
+            let served = &mut *attribution.lock();
             if !served.by.is_empty() {
                 served.encrypted_by = Some(mem::take(&mut served.by));
             }
@@ -106,22 +109,22 @@ impl<'a> Note<'a> {
     }
 }
 
-impl fmt::Debug for Note<'_> {
+impl fmt::Debug for Attributor<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Note")
+        f.write_str("Attributor")
     }
 }
 
 /// While a member has the request.
-pub(crate) struct Inside<'a> {
-    note: Note<'a>,
+pub(crate) struct Nested<'a> {
+    attributor: Attributor<'a>,
     around: usize,
 }
 
-impl Drop for Inside<'_> {
+impl Drop for Nested<'_> {
     fn drop(&mut self) {
-        if let Some(served_by) = self.note.0 {
-            served_by.lock().around = self.around;
+        if let Some(attribution) = self.attributor.0 {
+            attribution.lock().around = self.around;
         }
     }
 }
@@ -130,30 +133,30 @@ impl Drop for Inside<'_> {
 mod tests {
     use super::*;
 
-    fn read(served_by: &ServedBy) -> (String, String) {
-        let served = served_by.take();
+    fn read(attribution: &Attribution) -> (String, String) {
+        let served = attribution.take();
         (served.by, served.tried_before)
     }
 
     /// LOG-1: the last one stands in the record, behind those around it, and beside those that were tried in vain.
     #[test]
     fn the_way_through_nested_fleets_is_written_down() {
-        let served_by = ServedBy::default();
-        let note = Note::on(&served_by);
+        let attribution = Attribution::default();
+        let attributor = Attributor::to(&attribution);
         {
-            let _outer = note.enter("a");
-            drop(note.enter("1"));
-            note.was_in_vain();
-            drop(note.enter("2"));
+            let _outer = attributor.enter("a");
+            drop(attributor.enter("1"));
+            attributor.failed();
+            drop(attributor.enter("2"));
         }
-        note.was_in_vain();
+        attributor.failed();
         {
-            let _outer = note.enter("b");
-            note.write("3");
-            note.write("4");
+            let _outer = attributor.enter("b");
+            attributor.write("3");
+            attributor.write("4");
         }
-        assert_eq!(read(&served_by), ("b/4".into(), "a/1, a/2".into()));
-        assert_eq!(read(&served_by), (String::new(), String::new()));
+        assert_eq!(read(&attribution), ("b/4".into(), "a/1, a/2".into()));
+        assert_eq!(read(&attribution), (String::new(), String::new()));
     }
 
     /// LOG-1, ENC-10: who tried the encryption is named where it is another one.
@@ -165,21 +168,21 @@ mod tests {
             (&["b", "a"], ("a", "trial b")),
             (&[], ("a", "")),
         ] {
-            let served_by = ServedBy::default();
-            let note = Note::on(&served_by);
-            drop(note.enter("a"));
-            note.begin_trial();
+            let attribution = Attribution::default();
+            let attributor = Attributor::to(&attribution);
+            drop(attributor.enter("a"));
+            attributor.begin_verification();
             for (n, member) in trial.iter().enumerate() {
                 if n > 0 {
-                    note.was_in_vain();
+                    attributor.failed();
                 }
-                drop(note.enter(member));
+                drop(attributor.enter(member));
             }
-            assert_eq!(read(&served_by), (expected.0.into(), expected.1.into()));
+            assert_eq!(read(&attribution), (expected.0.into(), expected.1.into()));
         }
-        let nowhere = Note::nowhere();
-        drop(nowhere.enter("a"));
-        nowhere.was_in_vain();
-        nowhere.begin_trial();
+        let none = Attributor::none();
+        drop(none.enter("a"));
+        none.failed();
+        none.begin_verification();
     }
 }

@@ -7,13 +7,13 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::{route::UriPathPrefix, text::text_type};
+use crate::{key_store::UriPathPrefix, text::text_type};
 
 text_type! {
     /// An access key id (SIG-6): 20 to 30 characters of `A-Z 2-7`. It is a name, not a secret.
     ///
     /// ```
-    /// # use xks_core::AccessKeyId;
+    /// # use xks_core::key_store::AccessKeyId;
     /// assert!(AccessKeyId::new("BETWEEN2TENAND3TENCHARACTERS").is_ok());
     /// assert!(AccessKeyId::new("tooshort").is_err());
     /// ```
@@ -86,7 +86,7 @@ impl fmt::Debug for SecretAccessKey {
 ///     "PleaseReplaceThisWithSomeSecretOfLength43To64".to_owned(),
 /// )?;
 /// assert!(!format!("{credential:?}").contains("Please"));
-/// # Ok::<(), xks_core::CredentialError>(())
+/// # Ok::<(), xks_core::key_store::CredentialError>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Credential {

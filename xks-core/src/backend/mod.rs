@@ -1,13 +1,25 @@
-//! The trait that a key manager implements, and nothing more: one method for each operation of the API.
+//! What a key manager implements: [`KeyBackend`], and what it is asked and answers.
+
+mod ciphertext;
+mod error;
+mod verification;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
-use crate::{
-    BackendError, BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, KeyId,
-    KeyMetadata, Proven, Trial,
+pub use self::{
+    ciphertext::{CiphertextMetadata, Encrypted, Iv, LengthError, Tag},
+    error::{BackendError, BackendErrorKind},
+    verification::{Verification, VerifiedEncryption},
+};
+use crate::KeyId;
+pub use crate::api::{
+    decrypt::DecryptRequest,
+    encrypt::EncryptRequest,
+    health::{EkmStatus, Health, HealthStatus},
+    key_metadata::{GetKeyMetadataRequest, KeyMetadata, KeySpec, KeyStatus, KeyUsage},
 };
 
 /// A key manager: what a vendor or an HSM integrator writes.
@@ -20,10 +32,10 @@ use crate::{
 ///
 /// # You must
 /// * answer `KeyNotFound` for a key that does not exist (GKM-4, DEC-4): with
-///   [`all_keys_of_backend`](crate::KeyStoreBuilder::all_keys_of_backend) you may be asked for any;
+///   [`all_keys_of_backend`](crate::key_store::KeyStoreBuilder::all_keys_of_backend) you may be asked for any;
 /// * on encrypt: use a fresh IV from a cryptographically secure random source, or the key manager's own, and never
 ///   the same twice under a key (ENC-6);
-/// * authenticate exactly the bytes of [`BoundAad::as_bytes`](crate::BoundAad::as_bytes);
+/// * authenticate exactly the bytes of [`BoundAad::as_bytes`](crate::aad::BoundAad::as_bytes);
 /// * return the 16-byte tag apart from the ciphertext, which is as long as the plaintext;
 /// * on decrypt: answer the key's error (`KeyNotFound`, `KeyDisabled`, `KeyUsage`) for a ciphertext that another key
 ///   made. Where the ciphertext is invalid too, that error or `InvalidCiphertext`: either may be found out first (DEC-3,
@@ -31,15 +43,15 @@ use crate::{
 /// * report usage and status as they are at this moment, and keep to them (ENC-11, DEC-4);
 /// * take a key id as it is, to the case of its letters (URI-3);
 /// * serve calls from many threads and tasks at once, and give each its own answer;
-/// * decrypt in earnest when what is about to be returned is tried (ENC-10), see
-///   [`encrypt_and_try`](Self::encrypt_and_try) and [`is_trial`](DecryptRequest::is_trial);
+/// * decrypt in earnest when what is about to be returned is verified (ENC-10), see
+///   [`encrypt_verified`](Self::encrypt_verified) and [`is_verification`](DecryptRequest::is_verification);
 /// * never log plaintext or key material (ENC-12, DEC-5);
 /// * where you are several key managers, say which one has the request, with
-///   [`note_served_by`](EncryptRequest::note_served_by), for the audit record (LOG-1). A [`Fleet`](crate::Fleet) does
+///   [`attribute_to`](EncryptRequest::attribute_to), for the audit record (LOG-1). A [`Fleet`](crate::fleet::Fleet) does
 ///   that for its members.
 ///
 /// # Errors
-/// A [`BackendError`] whose [kind](crate::BackendErrorKind) says what KMS should be told. A tag that does not fit is
+/// A [`BackendError`] whose [kind](crate::backend::BackendErrorKind) says what KMS should be told. A tag that does not fit is
 /// [`BackendError::invalid_ciphertext`], with no further word. What KMS may repeat elsewhere is `Unavailable`,
 /// `Timeout` or `Throttled`.
 ///
@@ -70,8 +82,8 @@ use crate::{
 /// # Example
 /// ```
 /// use xks_core::{
-///     BackendError, BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, FleetMember, GetKeyMetadataRequest,
-///     Health, HealthStatus, KeyBackend, KeyId, KeyMetadata, KeySpec, KeyStatus, KeyUsage, Zeroizing, async_trait,
+///     BackendError, KeyBackend, KeyId, Zeroizing, async_trait,
+///     backend::{BackendErrorKind, DecryptRequest, EkmStatus, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, HealthStatus, KeyMetadata, KeySpec, KeyStatus, KeyUsage},
 /// };
 ///
 /// struct NoHsm;
@@ -105,7 +117,7 @@ use crate::{
 ///     }
 ///
 ///     async fn health(&self) -> Result<Health, BackendError> {
-///         Ok(Health::new("Example Inc.", FleetMember::new("hsm-1", "None 1.0", HealthStatus::Unavailable)))
+///         Ok(Health::new("Example Inc.", EkmStatus::new("hsm-1", "None 1.0", HealthStatus::Unavailable)))
 ///     }
 /// }
 /// ```
@@ -122,24 +134,29 @@ pub trait KeyBackend: Send + Sync + 'static {
     /// again when a second attempt needs other metadata.
     async fn encrypt(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError>;
 
-    /// Encrypts, and tries to decrypt what came of it (ENC-10): what the pipeline does when KMS asks for a ciphertext data
-    /// integrity value, which it always may.
+    /// Encrypts, decrypts the result and compares it with the plaintext: the pipeline calls this when KMS asks for a
+    /// ciphertext data integrity value (section 5 of the specification), as it may with every encryption.
     ///
-    /// What there is of it calls [`encrypt`](Self::encrypt) and then [`decrypt`](Self::decrypt). A backend whose calls
-    /// have a way to go, to another thread or over a network, can go it once: encrypt at its end, [begin](Trial::begin)
-    /// the trial, decrypt in earnest, and [end](Trial::end) it.
-    async fn encrypt_and_try(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Proven, BackendError> {
+    /// The provided method calls [`encrypt`](Self::encrypt) and [`decrypt`](Self::decrypt). A backend that hands its
+    /// calls to another thread, or sends them over a network, can do both in one trip: encrypt there,
+    /// [begin](Verification::begin) the verification, decrypt what is about to be returned, and
+    /// [end](Verification::end) it.
+    async fn encrypt_verified(
+        &self,
+        key: &KeyId,
+        request: &mut EncryptRequest<'_>,
+    ) -> Result<VerifiedEncryption, BackendError> {
         let encrypted = self.encrypt(key, request).await?;
         let broken = |reason| BackendError::new(BackendErrorKind::Other, reason);
-        request.check(&encrypted).map_err(broken)?; // before it is believed to be what can be tried
-        let Trial {
+        request.check(&encrypted).map_err(broken)?; // a ciphertext of another length is not tried
+        let Verification {
             encrypted,
             integrity_value,
-        } = Trial::begin(encrypted);
-        let decryption = DecryptRequest::trial(request, encrypted);
+        } = Verification::begin(encrypted);
+        let decryption = DecryptRequest::verification(request, encrypted);
         let decrypted = self.decrypt(key, &decryption).await;
         let encrypted = decryption.into_encrypted();
-        Trial {
+        Verification {
             encrypted,
             integrity_value,
         }
@@ -173,8 +190,12 @@ impl<T: KeyBackend + ?Sized> KeyBackend for Arc<T> {
         (**self).encrypt(key, request).await
     }
 
-    async fn encrypt_and_try(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Proven, BackendError> {
-        (**self).encrypt_and_try(key, request).await
+    async fn encrypt_verified(
+        &self,
+        key: &KeyId,
+        request: &mut EncryptRequest<'_>,
+    ) -> Result<VerifiedEncryption, BackendError> {
+        (**self).encrypt_verified(key, request).await
     }
 
     async fn decrypt(&self, key: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {

@@ -1,25 +1,28 @@
 //! The ciphertext data integrity value (ENC-9), a hash by which KMS sees that nothing was corrupted on its way, and
-//! the trial decryption (ENC-10).
+//! the verification of an encryption (ENC-10).
 //!
 //! The hash is computed over what is about to be returned, and *then* that same memory is decrypted and compared with
 //! the plaintext. The other way round, a fault between the two steps would go unseen: the hash would vouch for the
-//! corrupted bytes. So it is the only way to a [`Proven`].
+//! corrupted bytes. So it is the only way to a [`VerifiedEncryption`].
 
 use std::{fmt, hint::black_box};
 
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use crate::{BackendError, BackendErrorKind, ciphertext::Encrypted};
+use crate::{
+    BackendError,
+    backend::{BackendErrorKind, Encrypted},
+};
 
-/// An encryption whose trial decryption is to come (ENC-10).
+/// An encryption that is not verified yet.
 #[derive(Debug)]
-pub struct Trial {
+pub struct Verification {
     pub(crate) encrypted: Encrypted,
     pub(crate) integrity_value: [u8; 32],
 }
 
-impl Trial {
+impl Verification {
     /// Takes the ciphertext data integrity value of what is about to be returned.
     #[must_use]
     pub fn begin(encrypted: Encrypted) -> Self {
@@ -49,26 +52,26 @@ impl Trial {
         self,
         decrypted: Result<Zeroizing<Vec<u8>>, BackendError>,
         plaintext: &[u8],
-    ) -> Result<Proven, BackendError> {
+    ) -> Result<VerifiedEncryption, BackendError> {
         let decrypted = decrypted.map_err(|error| error.in_the("trial decryption"))?;
         if !is_same(&decrypted, plaintext) {
             let detail = "the trial decryption gave another plaintext; nothing was returned";
             return Err(BackendError::new(BackendErrorKind::Other, detail));
         }
-        Ok(Proven {
+        Ok(VerifiedEncryption {
             encrypted: self.encrypted,
             integrity_value: self.integrity_value,
         })
     }
 }
 
-/// An encryption that was seen to decrypt to its plaintext (ENC-10), and its ciphertext data integrity value.
-pub struct Proven {
+/// An encryption that was seen to decrypt to its plaintext, and its ciphertext data integrity value.
+pub struct VerifiedEncryption {
     pub(crate) encrypted: Encrypted,
     pub(crate) integrity_value: [u8; 32],
 }
 
-impl Proven {
+impl VerifiedEncryption {
     /// The encryption.
     #[must_use]
     pub const fn encrypted(&self) -> &Encrypted {
@@ -82,9 +85,9 @@ impl Proven {
     }
 }
 
-impl fmt::Debug for Proven {
+impl fmt::Debug for VerifiedEncryption {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Proven")
+        f.debug_struct("VerifiedEncryption")
             .field("encrypted", &self.encrypted)
             .finish_non_exhaustive()
     }

@@ -1,8 +1,15 @@
 //! Secondary authorization (AUZ-1): may this principal use this key for this, beyond what the signature proves?
 
+mod rules;
+
 use std::sync::Arc;
 
-use crate::{KeyId, KeyOperation, RequestMetadata, UriPathPrefix};
+pub use self::rules::{Rule, Rules};
+use crate::{
+    KeyId,
+    api::{KeyOperation, RequestMetadata},
+    key_store::UriPathPrefix,
+};
 
 /// Decides about each operation on a key, after authentication and before the key manager is asked.
 ///
@@ -122,7 +129,10 @@ impl Decision {
 
 /// Leaves it all to AWS: what a key store does when it is given no authorizer.
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a unit struct is written by its name, and stays one"
+)]
 pub struct AllowAll;
 
 impl Authorizer for AllowAll {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use xks_core::{
     BackendError, KeyBackend, KeyId, Zeroizing, async_trait,
     backend::{
-        CiphertextMetadata, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, KeyMetadata,
+        CiphertextMetadata, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, KeyMetadata, Layered,
         Limits, VerifiedEncryption,
     },
 };
@@ -34,7 +34,13 @@ impl Described {
 }
 
 #[async_trait]
-impl KeyBackend for Described {
+impl Layered for Described {
+    type Inner = dyn KeyBackend;
+
+    fn inner(&self) -> &dyn KeyBackend {
+        &*self.inner
+    }
+
     async fn key_metadata(
         &self,
         key: &KeyId,
@@ -43,12 +49,12 @@ impl KeyBackend for Described {
         if let Some(name) = &self.name {
             request.attribute_to(name);
         }
-        self.inner.key_metadata(key, request).await
+        self.inner().key_metadata(key, request).await
     }
 
     async fn encrypt(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
         self.describe(request);
-        self.inner.encrypt(key, request).await
+        self.inner().encrypt(key, request).await
     }
 
     async fn encrypt_verified(
@@ -57,21 +63,17 @@ impl KeyBackend for Described {
         request: &mut EncryptRequest<'_>,
     ) -> Result<VerifiedEncryption, BackendError> {
         self.describe(request);
-        self.inner.encrypt_verified(key, request).await
+        self.inner().encrypt_verified(key, request).await
     }
 
     async fn decrypt(&self, key: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
         if let Some(name) = &self.name {
             request.attribute_to(name);
         }
-        self.inner.decrypt(key, request).await
-    }
-
-    async fn health(&self) -> Result<Health, BackendError> {
-        self.inner.health().await
+        self.inner().decrypt(key, request).await
     }
 
     fn limits(&self) -> Limits {
-        self.limits.unwrap_or_else(|| self.inner.limits())
+        self.limits.unwrap_or_else(|| self.inner().limits())
     }
 }

@@ -18,8 +18,8 @@ use tokio::{
 use xks_core::{
     BackendError, KeyBackend, KeyId, Zeroizing, async_trait,
     backend::{
-        BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, KeyMetadata,
-        Limits, VerifiedEncryption,
+        BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, KeyMetadata, Layered,
+        VerifiedEncryption,
     },
 };
 
@@ -167,19 +167,25 @@ impl Limited {
 }
 
 #[async_trait]
-impl KeyBackend for Limited {
+impl Layered for Limited {
+    type Inner = dyn KeyBackend;
+
+    fn inner(&self) -> &dyn KeyBackend {
+        &*self.inner
+    }
+
     async fn key_metadata(
         &self,
         key: &KeyId,
         request: &GetKeyMetadataRequest<'_>,
     ) -> Result<KeyMetadata, BackendError> {
         let _place = self.traffic.admit().await?;
-        self.inner.key_metadata(key, request).await
+        self.inner().key_metadata(key, request).await
     }
 
     async fn encrypt(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
         let _place = self.traffic.admit().await?;
-        self.inner.encrypt(key, request).await
+        self.inner().encrypt(key, request).await
     }
 
     /// One request, with one place until its end.
@@ -189,20 +195,12 @@ impl KeyBackend for Limited {
         request: &mut EncryptRequest<'_>,
     ) -> Result<VerifiedEncryption, BackendError> {
         let _place = self.traffic.admit().await?;
-        self.inner.encrypt_verified(key, request).await
+        self.inner().encrypt_verified(key, request).await
     }
 
     async fn decrypt(&self, key: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
         let _place = self.traffic.admit().await?;
-        self.inner.decrypt(key, request).await
-    }
-
-    async fn health(&self) -> Result<Health, BackendError> {
-        self.inner.health().await
-    }
-
-    fn limits(&self) -> Limits {
-        self.inner.limits()
+        self.inner().decrypt(key, request).await
     }
 }
 

@@ -2,9 +2,8 @@
 
 mod ciphertext;
 mod error;
+mod layered;
 mod verification;
-
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use zeroize::Zeroizing;
@@ -12,6 +11,7 @@ use zeroize::Zeroizing;
 pub use self::{
     ciphertext::{CiphertextMetadata, Encrypted, Iv, LengthError, Tag},
     error::{BackendError, BackendErrorKind},
+    layered::Layered,
     verification::{Verification, VerifiedEncryption},
 };
 use crate::KeyId;
@@ -146,21 +146,7 @@ pub trait KeyBackend: Send + Sync + 'static {
         key: &KeyId,
         request: &mut EncryptRequest<'_>,
     ) -> Result<VerifiedEncryption, BackendError> {
-        let encrypted = self.encrypt(key, request).await?;
-        let broken = |reason| BackendError::new(BackendErrorKind::Other, reason);
-        request.check(&encrypted).map_err(broken)?; // a ciphertext of another length is not tried
-        let Verification {
-            encrypted,
-            integrity_value,
-        } = Verification::begin(encrypted);
-        let decryption = DecryptRequest::verification(request, encrypted);
-        let decrypted = self.decrypt(key, &decryption).await;
-        let encrypted = decryption.into_encrypted();
-        Verification {
-            encrypted,
-            integrity_value,
-        }
-        .end(decrypted, request.plaintext())
+        VerifiedEncryption::by_two_calls(self, key, request).await
     }
 
     /// Decrypts what [`encrypt`](Self::encrypt) made, under whichever version the metadata names.
@@ -173,41 +159,6 @@ pub trait KeyBackend: Send + Sync + 'static {
     /// The largest inputs this key manager takes; by default what the specification demands (ENC-2, ENC-3).
     fn limits(&self) -> Limits {
         Limits::default()
-    }
-}
-
-#[async_trait]
-impl<T: KeyBackend + ?Sized> KeyBackend for Arc<T> {
-    async fn key_metadata(
-        &self,
-        key: &KeyId,
-        request: &GetKeyMetadataRequest<'_>,
-    ) -> Result<KeyMetadata, BackendError> {
-        (**self).key_metadata(key, request).await
-    }
-
-    async fn encrypt(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
-        (**self).encrypt(key, request).await
-    }
-
-    async fn encrypt_verified(
-        &self,
-        key: &KeyId,
-        request: &mut EncryptRequest<'_>,
-    ) -> Result<VerifiedEncryption, BackendError> {
-        (**self).encrypt_verified(key, request).await
-    }
-
-    async fn decrypt(&self, key: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
-        (**self).decrypt(key, request).await
-    }
-
-    async fn health(&self) -> Result<Health, BackendError> {
-        (**self).health().await
-    }
-
-    fn limits(&self) -> Limits {
-        (**self).limits()
     }
 }
 

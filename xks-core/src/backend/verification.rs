@@ -10,10 +10,8 @@ use std::{fmt, hint::black_box};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use crate::{
-    BackendError,
-    backend::{BackendErrorKind, Encrypted},
-};
+use super::{BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted};
+use crate::{BackendError, KeyBackend, KeyId};
 
 /// An encryption that is not verified yet.
 #[derive(Debug)]
@@ -72,6 +70,33 @@ pub struct VerifiedEncryption {
 }
 
 impl VerifiedEncryption {
+    /// Encrypts with one call of `backend` and decrypts with another: what [`KeyBackend::encrypt_verified`] does unless
+    /// the backend does better. For a [layer](super::Layered) whose own `encrypt` and `decrypt` have to be verified.
+    ///
+    /// # Errors
+    /// Those of the backend; `Other` when it decrypts to another plaintext.
+    pub async fn by_two_calls<B: KeyBackend + ?Sized>(
+        backend: &B,
+        key: &KeyId,
+        request: &mut EncryptRequest<'_>,
+    ) -> Result<Self, BackendError> {
+        let encrypted = backend.encrypt(key, request).await?;
+        let broken = |reason| BackendError::new(BackendErrorKind::Other, reason);
+        request.check(&encrypted).map_err(broken)?; // a ciphertext of another length is not tried
+        let Verification {
+            encrypted,
+            integrity_value,
+        } = Verification::begin(encrypted);
+        let decryption = DecryptRequest::verification(request, encrypted);
+        let decrypted = backend.decrypt(key, &decryption).await;
+        let encrypted = decryption.into_encrypted();
+        Verification {
+            encrypted,
+            integrity_value,
+        }
+        .end(decrypted, request.plaintext())
+    }
+
     /// The encryption.
     #[must_use]
     pub const fn encrypted(&self) -> &Encrypted {

@@ -16,7 +16,7 @@ use crate::{
     async_trait,
     backend::{
         BackendErrorKind, DecryptRequest, EkmStatus, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health,
-        HealthStatus, Iv, KeyMetadata, KeySpec, KeyStatus, Limits,
+        HealthStatus, Iv, KeyMetadata, KeySpec, KeyStatus, Layered, VerifiedEncryption,
     },
 };
 
@@ -286,26 +286,41 @@ impl fmt::Debug for FailingBackend {
 }
 
 #[async_trait]
-impl KeyBackend for FailingBackend {
+impl Layered for FailingBackend {
+    type Inner = dyn KeyBackend;
+
+    fn inner(&self) -> &dyn KeyBackend {
+        &*self.inner
+    }
+
     async fn key_metadata(
         &self,
         key: &KeyId,
         request: &GetKeyMetadataRequest<'_>,
     ) -> Result<KeyMetadata, BackendError> {
         let faults = self.faults.strike(Method::KeyMetadata).await?;
-        let metadata = self.inner.key_metadata(key, request).await?;
+        let metadata = self.inner().key_metadata(key, request).await?;
         Ok(faults.into_iter().fold(metadata, spoil_metadata))
     }
 
     async fn encrypt(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
         let faults = self.faults.strike(Method::Encrypt).await?;
-        let encrypted = self.inner.encrypt(key, request).await?;
+        let encrypted = self.inner().encrypt(key, request).await?;
         Ok(faults.into_iter().fold(encrypted, spoil_encrypted))
+    }
+
+    /// By calls that the faults strike.
+    async fn encrypt_verified(
+        &self,
+        key: &KeyId,
+        request: &mut EncryptRequest<'_>,
+    ) -> Result<VerifiedEncryption, BackendError> {
+        VerifiedEncryption::by_two_calls(self, key, request).await
     }
 
     async fn decrypt(&self, key: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
         let faults = self.faults.strike(Method::of(request)).await?;
-        let mut plaintext = self.inner.decrypt(key, request).await?;
+        let mut plaintext = self.inner().decrypt(key, request).await?;
         faults
             .into_iter()
             .for_each(|fault| spoil(fault, Fault::FlipPlaintext, &mut plaintext));
@@ -314,12 +329,8 @@ impl KeyBackend for FailingBackend {
 
     async fn health(&self) -> Result<Health, BackendError> {
         let faults = self.faults.strike(Method::Health).await?;
-        let health = self.inner.health().await?;
+        let health = self.inner().health().await?;
         Ok(faults.into_iter().fold(health, spoil_health))
-    }
-
-    fn limits(&self) -> Limits {
-        self.inner.limits()
     }
 }
 

@@ -7,7 +7,7 @@ use xks_backend_soft::SoftBackend;
 use xks_core::{
     BackendError, KeyBackend, KeyId, Request, Zeroizing, async_trait,
     backend::{
-        BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, KeyMetadata,
+        BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, KeyMetadata, Layered,
     },
     fleet::{Fleet, FleetBuilder},
     testkit::{FailingBackend, Fault, Faults, Method, When},
@@ -274,7 +274,13 @@ async fn health_lists_all_members() {
 async fn any_backend_can_say_who_serves() {
     struct Several(Arc<SoftBackend>);
     #[async_trait]
-    impl KeyBackend for Several {
+    impl Layered for Several {
+        type Inner = SoftBackend;
+
+        fn inner(&self) -> &SoftBackend {
+            &self.0
+        }
+
         async fn key_metadata(
             &self,
             key: &KeyId,
@@ -291,9 +297,6 @@ async fn any_backend_can_say_who_serves() {
         async fn decrypt(&self, _: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
             request.clone().attribute_to("slot 3");
             panic!("as the test wants it")
-        }
-        async fn health(&self) -> Result<Health, BackendError> {
-            self.0.health().await
         }
     }
     let audit = Remember::default();

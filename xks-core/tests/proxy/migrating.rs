@@ -3,12 +3,10 @@
 use std::sync::Arc;
 
 use xks_core::{
-    BackendError, KeyBackend, KeyId, Zeroizing,
+    BackendError, KeyBackend, KeyId,
     aad::AadFraming,
     async_trait,
-    backend::{
-        CiphertextMetadata, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, KeyMetadata,
-    },
+    backend::{CiphertextMetadata, EncryptRequest, Encrypted, Layered},
 };
 
 use crate::support::{
@@ -76,17 +74,15 @@ async fn the_mark_is_authenticated() {
 struct WithMetadata(Arc<dyn KeyBackend>, CiphertextMetadata);
 
 #[async_trait]
-impl KeyBackend for WithMetadata {
-    async fn key_metadata(
-        &self,
-        key: &KeyId,
-        request: &GetKeyMetadataRequest<'_>,
-    ) -> Result<KeyMetadata, BackendError> {
-        self.0.key_metadata(key, request).await
+impl Layered for WithMetadata {
+    type Inner = dyn KeyBackend;
+
+    fn inner(&self) -> &dyn KeyBackend {
+        &*self.0
     }
 
     async fn encrypt(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
-        let encrypted = self.0.encrypt(key, request).await?;
+        let encrypted = self.inner().encrypt(key, request).await?;
         let aad = request.bind_aad(Some(self.1));
         Ok(Encrypted::new(
             encrypted.ciphertext().to_vec(),
@@ -94,14 +90,6 @@ impl KeyBackend for WithMetadata {
             *encrypted.tag(),
             aad,
         ))
-    }
-
-    async fn decrypt(&self, key: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
-        self.0.decrypt(key, request).await
-    }
-
-    async fn health(&self) -> Result<Health, BackendError> {
-        self.0.health().await
     }
 }
 

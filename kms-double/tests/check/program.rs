@@ -114,7 +114,7 @@ fn json_has_the_documented_fields_and_goes_into_a_file() {
         (&json!("must"), &json!("not_tried"))
     );
     assert_eq!(case["requirements"], json!(["ENC-11"]));
-    assert_eq!(case["came"], "no --disabled key is given");
+    assert_eq!(case["came"], "--disabled is not given");
     assert!(report["latency"]["health"]["p99_ms"].as_f64().unwrap() > 0.0);
     // What the README says of the fields is what they are.
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();

@@ -74,6 +74,7 @@ pub mod key_store;
 pub mod manage;
 mod message;
 mod panics;
+mod persistent_map;
 mod proxy;
 mod route;
 pub mod sigv4;

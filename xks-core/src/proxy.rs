@@ -19,7 +19,7 @@ use crate::{
     attribution::{Attribution, Attributor},
     audit::{AuditSink, TracingAudit},
     authorize::{Decision, Subject},
-    backend::{BackendErrorKind, GetKeyMetadataRequest},
+    backend::{BackendErrorKind, GetKeyMetadataRequest, KeyStatus},
     error::Error,
     panics::{Panicked, catch_panic},
     route::{self, Route, Target},
@@ -168,9 +168,12 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
             &request.request_metadata,
         )?;
         request.attributor = Attributor::to(trail.served_by);
-        let metadata = self
+        let mut metadata = self
             .within_time(self.key_store.backend().key_metadata(&key, &request))
             .await?;
+        if self.key_store.is_blocked() {
+            metadata = metadata.with_status(KeyStatus::Disabled);
+        }
         Ok(Response::ok(metadata.encode()))
     }
 
@@ -178,7 +181,7 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
         let body = EncryptBody::decode(self.verified, &mut trail.request_metadata)?;
         let wants_integrity_value = body.wants_integrity_value;
         let key = self.admit(&mut trail.policy, id, KeyOperation::Encrypt, body.request_metadata)?;
-        let mut request = body.into_request(self.key_store.aad_framing(), self.key_store.limits())?;
+        let mut request = body.into_request(self.key_store.aad_framing(), self.key_store.effective_limits())?;
         request.attributor = Attributor::to(trail.served_by);
         let backend = self.key_store.backend();
         let (encrypted, integrity_value) = if wants_integrity_value {
@@ -196,7 +199,7 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
     async fn decrypt(mut self, trail: &mut Trail<'a>, id: &str) -> Result<Response, Error> {
         let body = DecryptBody::decode(self.verified, &mut trail.request_metadata)?;
         let key = self.admit(&mut trail.policy, id, KeyOperation::Decrypt, body.request_metadata)?;
-        let mut request = body.into_request(self.key_store.aad_framing(), self.key_store.limits())?;
+        let mut request = body.into_request(self.key_store.aad_framing(), self.key_store.effective_limits())?;
         request.attributor = Attributor::to(trail.served_by);
         let plaintext = self
             .within_time(self.key_store.backend().decrypt(&key, &request))
@@ -209,7 +212,8 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
         Ok(Response::ok(encode_plaintext(&plaintext)))
     }
 
-    /// Finds the key in the key store and asks secondary authorization; `decided_by` is the policy that decided.
+    /// Finds the key in the key store, asks secondary authorization, and refuses to use a key of a blocked key store.
+    /// `decided_by` is the policy that decided.
     fn admit(
         &self,
         decided_by: &mut Option<Arc<str>>,
@@ -229,15 +233,16 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
             request_metadata,
         );
         match self.key_store.authorizer().authorize(&subject) {
-            Decision::Allow { policy } => {
-                *decided_by = policy;
-                Ok(key)
-            }
+            Decision::Allow { policy } => *decided_by = policy,
             Decision::Deny { policy } => {
                 *decided_by = Some(policy);
-                Err(ErrorName::AccessDenied.into())
+                return Err(ErrorName::AccessDenied.into());
             }
         }
+        if self.key_store.is_blocked() && operation != KeyOperation::GetKeyMetadata {
+            return Err(Error::from(ErrorName::InvalidState).because("the key store is blocked")); // DEC-4, ENC-11
+        }
+        Ok(key)
     }
 
     /// Waits for the backend, but not longer than the caller does.

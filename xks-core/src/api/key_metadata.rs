@@ -81,6 +81,12 @@ impl KeyMetadata {
         self.status
     }
 
+    /// Returns the same key in another state.
+    #[must_use]
+    pub fn with_status(self, status: KeyStatus) -> Self {
+        Self { status, ..self }
+    }
+
     pub(crate) fn encode(&self) -> Zeroizing<Vec<u8>> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]

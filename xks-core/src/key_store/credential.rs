@@ -1,13 +1,21 @@
 //! The credential with which KMS signs its requests to one key store (SIG-6), and the file that the AWS
 //! console takes it from (CON-1).
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::{key_store::UriPathPrefix, text::text_type};
+use crate::{key_store::UriPathPrefix, sigv4::SigningKeys, text::text_type};
 
 text_type! {
     /// An access key id (SIG-6): 20 to 30 characters of `A-Z 2-7`. It is a name, not a secret.
@@ -70,6 +78,15 @@ impl SecretAccessKey {
     }
 }
 
+impl PartialEq for SecretAccessKey {
+    /// Takes the same time wherever they differ; the length is no secret.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+    }
+}
+
+impl Eq for SecretAccessKey {}
+
 impl fmt::Debug for SecretAccessKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SecretAccessKey({} characters)", self.0.len())
@@ -88,10 +105,17 @@ impl fmt::Debug for SecretAccessKey {
 /// assert!(!format!("{credential:?}").contains("Please"));
 /// # Ok::<(), xks_core::key_store::CredentialError>(())
 /// ```
-#[derive(Clone, Debug)]
-pub struct Credential {
+///
+/// A clone is the same credential: it shares the signing keys that were derived from it, and its last use.
+#[derive(Clone)]
+pub struct Credential(Arc<Shared>);
+
+struct Shared {
     access_key_id: AccessKeyId,
     secret_access_key: SecretAccessKey,
+    signing_keys: SigningKeys,
+    /// In seconds since 1970; 0 for never.
+    last_used: AtomicU64,
 }
 
 impl Credential {
@@ -103,10 +127,12 @@ impl Credential {
         access_key_id: impl AsRef<str>,
         secret_access_key: impl Into<Zeroizing<String>>,
     ) -> Result<Self, CredentialError> {
-        Ok(Self {
+        Ok(Self(Arc::new(Shared {
             access_key_id: AccessKeyId::new(access_key_id)?,
             secret_access_key: SecretAccessKey::new(secret_access_key)?,
-        })
+            signing_keys: SigningKeys::default(),
+            last_used: AtomicU64::new(0),
+        })))
     }
 
     /// A new credential from 48 bytes of the operating system's random source: 16 bytes become the access
@@ -120,16 +146,45 @@ impl Credential {
         Self::new(base32(id), BASE64_STANDARD.encode(secret))
     }
 
-    /// The public part.
+    /// Returns the public part.
     #[must_use]
-    pub const fn access_key_id(&self) -> &AccessKeyId {
-        &self.access_key_id
+    pub fn access_key_id(&self) -> &AccessKeyId {
+        &self.0.access_key_id
     }
 
-    /// The secret part.
+    /// Returns the secret part.
     #[must_use]
-    pub const fn secret_access_key(&self) -> &SecretAccessKey {
-        &self.secret_access_key
+    pub fn secret_access_key(&self) -> &SecretAccessKey {
+        &self.0.secret_access_key
+    }
+
+    /// Returns when this process last verified a request that was signed with it, to the second, by the proxy's clock;
+    /// none if it never did. An operator who rotates credentials sees by it when the former one can go.
+    #[must_use]
+    pub fn last_used(&self) -> Option<SystemTime> {
+        let seconds = self.0.last_used.load(Ordering::Relaxed);
+        (seconds > 0).then(|| UNIX_EPOCH + Duration::from_secs(seconds))
+    }
+
+    /// Written at most once a second, so that threads do not take each other's cache line.
+    pub(crate) fn was_used(&self, now: SystemTime) {
+        let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        if self.0.last_used.load(Ordering::Relaxed) < seconds {
+            self.0.last_used.fetch_max(seconds, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn signing_keys(&self) -> &SigningKeys {
+        &self.0.signing_keys
+    }
+
+    /// Takes over the signing keys and the last use of a credential that is the same.
+    pub(super) fn take_over(&self, former: &Self) {
+        if !Arc::ptr_eq(&self.0, &former.0) && self == former {
+            self.0.signing_keys.take_over(&former.0.signing_keys);
+            let last_used = former.0.last_used.load(Ordering::Relaxed);
+            self.0.last_used.fetch_max(last_used, Ordering::Relaxed);
+        }
     }
 
     /// The JSON file that the AWS KMS console takes when an external key store is created (CON-1). It holds
@@ -142,12 +197,30 @@ impl Credential {
             r#"{"XksProxyUriPath":""#,
             &prefix.xks_proxy_uri_path(),
             r#"","XksProxyAuthenticationCredential":{"AccessKeyId":""#,
-            self.access_key_id.as_str(),
+            self.access_key_id().as_str(),
             r#"","RawSecretAccessKey":""#,
-            self.secret_access_key.expose(),
+            self.secret_access_key().expose(),
             r#""}}"#,
         ]);
         json
+    }
+}
+
+impl PartialEq for Credential {
+    /// Compares both parts, the secret in constant time.
+    fn eq(&self, other: &Self) -> bool {
+        self.access_key_id() == other.access_key_id() && self.secret_access_key() == other.secret_access_key()
+    }
+}
+
+impl Eq for Credential {}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credential")
+            .field("access_key_id", self.access_key_id())
+            .field("secret_access_key", self.secret_access_key())
+            .finish_non_exhaustive()
     }
 }
 

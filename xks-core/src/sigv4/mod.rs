@@ -14,6 +14,8 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 
+#[cfg(test)]
+pub(crate) use self::signing_key::DERIVATIONS;
 pub(crate) use self::signing_key::SigningKeys;
 use self::{authorization::Authorization, canonical::HexDigest, signing_key::SigningKey};
 use crate::{KeyStore, Request, key_store::AccessKeyId};
@@ -143,8 +145,8 @@ pub fn verify<'a>(request: &Request<'a>, store: &KeyStore, now: SystemTime) -> R
     let body = request.body().map_err(|_| Rejection::NoBody)?;
     let authorization = Authorization::parse(only(request, "authorization")?.ok_or(Rejection::NoAuthorization)?)?;
     let scope = authorization.scope;
-    let signer = store
-        .signer(authorization.access_key_id)
+    let credential = store
+        .credential(authorization.access_key_id)
         .ok_or(Rejection::UnknownAccessKeyId)?;
     let region = scope.region;
     if !store.serves_region(region) {
@@ -174,10 +176,10 @@ pub fn verify<'a>(request: &Request<'a>, store: &KeyStore, now: SystemTime) -> R
     }
     let request_hash = canonical::hash(&mut hash, request, authorization.signed_headers, &body_hash)?;
 
-    let (key, is_new) = match signer.keys.get(scope.date, region) {
+    let (key, is_new) = match credential.signing_keys().get(scope.date, region) {
         Some(key) => (key, false),
         None => (
-            SigningKey::derive(signer.credential.secret_access_key(), scope.date, region).into(),
+            SigningKey::derive(credential.secret_access_key(), scope.date, region).into(),
             true,
         ),
     };
@@ -194,10 +196,11 @@ pub fn verify<'a>(request: &Request<'a>, store: &KeyStore, now: SystemTime) -> R
         return Err(Rejection::Signature);
     }
     if is_new {
-        signer.keys.remember(scope.date, region, key); // only now, so that nobody without the secret can fill the cache
+        credential.signing_keys().remember(scope.date, region, key); // only now, so that nobody without the secret can fill the cache
     }
+    credential.was_used(now);
     Ok(Verified {
-        access_key_id: signer.credential.access_key_id().clone(),
+        access_key_id: credential.access_key_id().clone(),
         region,
         body: VerifiedBody(body),
     })

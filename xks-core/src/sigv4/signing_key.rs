@@ -1,7 +1,7 @@
 //! The signing key of a credential for one day and Region (SIG-4), and the small cache of them: a key is
 //! derived once a day, not once a request.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, iter, mem, sync::Arc};
 
 use arc_swap::ArcSwap;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -13,6 +13,12 @@ use crate::key_store::SecretAccessKey;
 
 type HmacSha256 = Hmac<Sha256>;
 
+#[cfg(test)]
+thread_local! {
+    /// How many signing keys this thread has derived.
+    pub(crate) static DERIVATIONS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// A signing key, keyed into HMAC-SHA256 already; wiped when dropped.
 #[derive(Clone)]
 pub(crate) struct SigningKey(HmacSha256);
@@ -20,6 +26,8 @@ pub(crate) struct SigningKey(HmacSha256);
 impl SigningKey {
     /// `HMAC(HMAC(HMAC(HMAC("AWS4" + secret, date), region), service), "aws4_request")`
     pub(super) fn derive(secret: &SecretAccessKey, date: &str, region: &str) -> Self {
+        #[cfg(test)]
+        DERIVATIONS.with(|count| count.set(count.get() + 1));
         let start = Zeroizing::new([b"AWS4", secret.expose().as_bytes()].concat());
         [date, region, SERVICE, TERMINATOR]
             .iter()
@@ -60,12 +68,9 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// The signing keys of one credential that have verified a request; readers take no lock.
-#[derive(Debug)]
-pub(crate) struct SigningKeys {
-    keys: ArcSwap<Vec<CachedKey>>,
-    capacity: usize,
-}
+/// The signing keys of one credential that have verified a request, newest first; readers take no lock.
+#[derive(Debug, Default)]
+pub(crate) struct SigningKeys(ArcSwap<Vec<CachedKey>>);
 
 #[derive(Clone, Debug)]
 struct CachedKey {
@@ -75,38 +80,36 @@ struct CachedKey {
 }
 
 impl SigningKeys {
-    /// Room for the two days around midnight in each Region.
-    pub(crate) fn for_regions(regions: usize) -> Self {
-        Self {
-            keys: ArcSwap::default(),
-            capacity: 2 * regions,
-        }
-    }
-
     pub(super) fn get(&self, date: &str, region: &str) -> Option<Arc<SigningKey>> {
-        let keys = self.keys.load();
+        let keys = self.0.load();
         let found = keys
             .iter()
             .find(|cached| &*cached.date == date && &*cached.region == region);
         found.map(|cached| Arc::clone(&cached.key))
     }
 
-    /// Keeps the newest keys.
     pub(super) fn remember(&self, date: &str, region: &str, key: Arc<SigningKey>) {
-        let newest = CachedKey {
+        self.put_first(&CachedKey {
             date: date.into(),
             region: region.into(),
             key,
-        };
-        self.keys.rcu(|keys| {
+        });
+    }
+
+    /// Remembers what another one does, which must be of the same secret.
+    pub(crate) fn take_over(&self, other: &Self) {
+        other.0.load().iter().rev().for_each(|cached| self.put_first(cached));
+    }
+
+    /// Keeps two keys for each Region: those of the two days around midnight.
+    fn put_first(&self, newest: &CachedKey) {
+        self.0.rcu(|keys| {
             let others = keys
                 .iter()
-                .filter(|cached| cached.date != newest.date || cached.region != newest.region);
-            std::iter::once(&newest)
-                .chain(others)
-                .take(self.capacity)
-                .cloned()
-                .collect::<Vec<_>>()
+                .filter(|cached| cached.region != newest.region || cached.date != newest.date);
+            let mut has_second = false;
+            let kept = others.filter(|cached| cached.region != newest.region || !mem::replace(&mut has_second, true));
+            iter::once(newest).chain(kept).cloned().collect::<Vec<_>>()
         });
     }
 }
@@ -151,8 +154,8 @@ mod tests {
     }
 
     #[test]
-    fn the_cache_keeps_the_newest_keys_apart() {
-        let keys = SigningKeys::for_regions(2);
+    fn the_cache_keeps_two_keys_of_each_region_apart() {
+        let keys = SigningKeys::default();
         assert!(keys.get("20260101", "a").is_none());
         for day in 10..30 {
             for region in ["a", "b"] {
@@ -160,7 +163,8 @@ mod tests {
                 keys.remember(&date, region, SigningKey::derive(&secret(), &date, region).into());
             }
         }
-        assert_eq!(keys.keys.load().len(), 4);
+        keys.remember("20260129", "a", SigningKey::derive(&secret(), "20260129", "a").into());
+        assert_eq!(keys.0.load().len(), 4);
         let sign = |date, region| keys.get(date, region).map(|key| key.sign(&[b"text"]));
         assert_eq!(
             sign("20260129", "a"),
@@ -168,6 +172,12 @@ mod tests {
         );
         assert_ne!(sign("20260129", "a"), sign("20260129", "b"));
         assert_ne!(sign("20260129", "a"), sign("20260128", "a"));
-        assert_eq!(sign("20260110", "a"), None);
+        assert_eq!(sign("20260127", "a"), None);
+
+        let other = SigningKeys::default();
+        other.remember("20260130", "a", SigningKey::derive(&secret(), "20260130", "a").into());
+        other.take_over(&keys);
+        assert_eq!(other.0.load().len(), 4, "the newer two days of each Region");
+        assert!(other.get("20260129", "a").is_some() && other.get("20260128", "b").is_some());
     }
 }

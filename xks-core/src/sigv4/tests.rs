@@ -5,7 +5,11 @@ use std::time::UNIX_EPOCH;
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing;
+use crate::{
+    Credential, KeyStores,
+    key_store::{KeyStoreBuilder, UriPathPrefix},
+    testing,
+};
 
 #[path = "../../tests/support/signer.rs"]
 mod signer;
@@ -79,6 +83,13 @@ impl Sent {
     }
 
     fn verify_by(&self, store: &KeyStore, now: SystemTime) -> Result<(), Rejection> {
+        let region = self.verify_in(store, now)?;
+        assert_eq!(region, "us-east-1");
+        Ok(())
+    }
+
+    /// Returns the Region that it was signed for.
+    fn verify_in(&self, store: &KeyStore, now: SystemTime) -> Result<String, Rejection> {
         let headers = self
             .headers
             .iter()
@@ -86,7 +97,7 @@ impl Sent {
         let request = Request::new(&self.method, &self.path, &self.body).headers(headers);
         verify(&request, store, now).map(|verified| {
             assert_eq!(verified.body(), self.body);
-            assert_eq!(verified.region(), "us-east-1");
+            verified.region().to_owned()
         })
     }
 }
@@ -293,7 +304,7 @@ fn midnight_is_no_obstacle() {
 /// SIG-6, SIG-7: two credentials are valid at once, and each only with its own secret.
 #[test]
 fn two_credentials_are_valid_at_once() {
-    let second = crate::Credential::new("A".repeat(20), "b".repeat(43)).unwrap();
+    let second = Credential::new("A".repeat(20), "b".repeat(43)).unwrap();
     let store = testing::key_store("/example")
         .credential(testing::credential())
         .credential(second)
@@ -329,16 +340,89 @@ fn only_verified_requests_fill_the_cache() {
     };
     assert!(Sent::signed_by(&forged, &[]).verify_by(&store, now()).is_err());
     let cached = || {
-        store
-            .signer(testing::ACCESS_KEY_ID)
-            .unwrap()
-            .keys
-            .get("20260528", "us-east-1")
-            .is_some()
+        let credential = store.credential(testing::ACCESS_KEY_ID).unwrap();
+        credential.signing_keys().get("20260528", "us-east-1").is_some()
     };
     assert!(!cached());
     assert!(Sent::good().verify_by(&store, now()).is_ok());
     assert!(cached());
+}
+
+/// SIG-7: a signing key is derived once for each credential, day and Region, whatever else of its key store changes, or
+/// how: taken apart and built again, or made anew of the same settings.
+#[test]
+fn changes_that_keep_a_credential_keep_its_signing_keys() {
+    let credential = |letter: char| Credential::new(letter.to_string().repeat(20), "s".repeat(43)).unwrap();
+    let builder = |prefix: &str| {
+        testing::key_store(prefix)
+            .region("eu-west-1")
+            .credential(credential('A'))
+    };
+    let prefix: UriPathPrefix = "/a".parse().unwrap();
+    let key_stores = KeyStores::new([builder("/a").build().unwrap()]).unwrap();
+    let signed = ["us-east-1", "eu-west-1"].map(|region| {
+        let signer = Signer {
+            access_key_id: "A".repeat(20),
+            secret_access_key: "s".repeat(43),
+            region: region.into(),
+            ..Signer::at(now())
+        };
+        Sent::signed_by(&signer, &[])
+    });
+    let derivations = |prefix: &str| {
+        let before = DERIVATIONS.get();
+        let store = key_stores.get(prefix).unwrap();
+        for sent in &signed {
+            let _ = sent.verify_in(&store, now()).unwrap();
+        }
+        DERIVATIONS.get() - before
+    };
+    assert_eq!((derivations("/a"), derivations("/a")), (2, 0));
+    let used = |prefix: &str| key_stores.get(prefix).unwrap().credentials()[0].last_used();
+    assert_eq!(used("/a"), Some(now()));
+
+    let key = || "new".parse().unwrap();
+    let changes: [&dyn Fn(KeyStoreBuilder) -> KeyStoreBuilder; 5] = [
+        &|store| store.credential(credential('B')),
+        &|store| store.without_credential(credential('B').access_key_id()),
+        &|store| store.keys([key()]),
+        &|store| store.without_keys([&key()]).blocked(true),
+        &|store| store.region("eu-central-1").without_region("eu-central-1"),
+    ];
+    for change in changes {
+        key_stores.update(&prefix, change).unwrap();
+        assert_eq!(derivations("/a"), 0);
+    }
+    key_stores.insert(builder("/a").build().unwrap()).unwrap();
+    assert_eq!(derivations("/a"), 0, "another one in its place");
+    key_stores.insert(builder("/b").build().unwrap()).unwrap();
+    assert_eq!(
+        (used("/b"), derivations("/b")),
+        (Some(now()), 0),
+        "another one beside it"
+    );
+    key_stores
+        .replace(["/b", "/a"].map(|prefix| builder(prefix).build().unwrap()))
+        .unwrap();
+    assert_eq!(
+        (used("/a"), derivations("/a"), derivations("/b")),
+        (Some(now()), 0, 0),
+        "all others"
+    );
+
+    key_stores.remove("/b");
+    let other = Credential::new("A".repeat(20), "o".repeat(43)).unwrap();
+    let other = |store: KeyStoreBuilder| {
+        store
+            .without_credential(other.access_key_id())
+            .credential(other.clone())
+    };
+    let store = key_stores.update(&prefix, other).unwrap();
+    assert!(
+        signed[0].verify_in(&store, now()).is_err(),
+        "another secret under the same id has none of it"
+    );
+    assert_eq!(used("/a"), None);
 }
 
 #[test]

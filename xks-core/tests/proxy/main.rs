@@ -14,6 +14,7 @@ mod bad_input;
 mod disagreement;
 mod failures;
 mod fleet;
+mod key_stores;
 mod migrating;
 mod operations;
 #[path = "../support/mod.rs"]

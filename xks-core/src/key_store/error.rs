@@ -1,0 +1,43 @@
+//! Why a key store cannot be built or served.
+
+use thiserror::Error;
+
+use super::{AccessKeyId, UriPathPrefix};
+
+/// Why a key store cannot be built, or a set of them not be served.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+#[error("key store `{prefix}`: {problem}")]
+pub struct KeyStoreError {
+    /// The key store.
+    pub prefix: UriPathPrefix,
+    /// What is wrong with it.
+    pub problem: KeyStoreProblem,
+}
+
+/// What is wrong with a key store.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum KeyStoreProblem {
+    /// No Region was named.
+    #[error("name at least one AWS Region whose KMS may call")]
+    NoRegion,
+    /// Something that no AWS Region is called.
+    #[error("`{0}` is not an AWS Region: write it like eu-central-1")]
+    NotARegion(Box<str>),
+    /// No credential was given.
+    #[error("give at least one credential, or nobody can call")]
+    NoCredential,
+    /// It was not said which keys belong to it.
+    #[error("say which keys belong to it: a list, or all of its backend")]
+    NoKeys,
+    /// Another key store of the set has the same prefix.
+    #[error("another key store has the same prefix")]
+    PrefixTaken,
+    /// No key store of the set has this prefix.
+    #[error("there is no key store of this prefix")]
+    Unknown,
+    /// An access key id names two secrets, or is there twice in one key store (SIG-6).
+    #[error("the access key id {0} is used twice: it must name one secret, and be named once by each key store")]
+    AccessKeyIdTaken(AccessKeyId),
+}

@@ -1,5 +1,5 @@
-//! Verification of a signature: of a request to encrypt a data key, of one that was forged, and of the first of a day;
-//! beside signing it again and beside another verifier.
+//! Verification of a signature: of a request to encrypt a data key, of one that was forged, and of the first
+//! of a day; beside signing it again and beside another verifier.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,8 +10,8 @@
 mod rivals;
 
 use criterion::{BatchSize, Criterion, criterion_group};
-use xks_benches::{SECRET_ACCESS_KEY, key_store, now};
-use xks_core::sigv4::{Rejection, verify};
+use xks_benches::{SECRET_ACCESS_KEY, key_store, verify};
+use xks_core::sigv4::Rejection;
 
 use self::rivals::{Ours, Scratchstack, Signer};
 
@@ -25,7 +25,7 @@ fn signatures(criterion: &mut Criterion) {
     group.bench_function("verify, signing key not known yet", |bencher| {
         bencher.iter_batched_ref(
             key_store,
-            |store| verify(&ours.signed.request(), store, now()).map(drop),
+            |store| verify(&ours.signed.request(), store).map(drop),
             BatchSize::SmallInput,
         );
     });

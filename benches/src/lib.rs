@@ -1,5 +1,5 @@
-//! What the benchmarks share: signed requests at the sizes that are measured, a proxy over software keys that takes them,
-//! how [long](measure) something takes, and [load] on a server.
+//! What the benchmarks share: signed requests at the sizes that are measured, a proxy over software keys that
+//! takes them, how [long](measure) something takes, and [load] on a server.
 
 #![forbid(unsafe_code)]
 #![allow(
@@ -61,6 +61,7 @@ use xks_core::{
     api::RequestMetadata,
     audit::{AuditRecord, AuditSink},
     backend::EncryptRequest,
+    sigv4::{Claim, Rejection, Verified},
     testkit::Signer,
 };
 
@@ -174,6 +175,16 @@ pub fn proxy() -> Proxy {
 #[must_use]
 pub fn answer(proxy: &Proxy, signed: &Signed) -> Response {
     ready(proxy.handle(signed.request()))
+}
+
+/// What the proxy does to a signature: finds the credential, and verifies by it.
+///
+/// # Errors
+/// Why it is not authentic.
+pub fn verify<'a>(request: &Request<'a>, store: &KeyStore) -> Result<Verified<'a>, Rejection> {
+    let claim = Claim::of(request)?;
+    let credential = ready(store.find_credential(claim.access_key_id()).wait()).expect("a list does not fail");
+    claim.verify(credential.ok_or(Rejection::UnknownAccessKeyId)?, store, now())
 }
 
 /// A signed request that owns its parts.

@@ -3,7 +3,10 @@
 use std::{fmt, sync::Arc};
 
 use cedar_policy::{AuthorizationError, PolicyId, Response};
-use xks_core::authorize::{Authorizer, Decision, Subject};
+use xks_core::{
+    authorize::{Authorizer, Decision, Subject},
+    dependency::Reply,
+};
 
 use crate::{
     builder::CedarAuthorizerBuilder, error::CedarError, known::Known, misfit::Misfit, model::Model, policies::Policies,
@@ -14,13 +17,15 @@ const MAX_LOGGED: usize = 2048;
 
 /// Secondary authorization by Cedar policies (AUZ-1).
 ///
-/// A request is allowed when at least one `permit` applies to it and no `forbid` does. It is denied as well when a
-/// policy cannot be evaluated for it, whatever the others say: that policy might have been the one that forbids.
+/// A request is allowed when at least one `permit` applies to it and no `forbid` does. It is denied as well
+/// when a policy cannot be evaluated for it, whatever the others say: that policy might have been the one
+/// that forbids.
 ///
-/// The [`Decision`] names the policies that made it, each by its `@id`, or else by Cedar's id `policyN`, where N is
-/// its place in the text, from 0; several are joined by `, `.
+/// The [`Decision`] names the policies that made it, each by its `@id`, or else by Cedar's id `policyN`,
+/// where N is its place in the text, from 0; several are joined by `, `.
 ///
-/// It has no state and does no I/O. Other policies are another authorizer, for a key store that replaces the first.
+/// It has no state and does no I/O. Other policies are another authorizer, for a key store that replaces the
+/// first.
 pub struct CedarAuthorizer {
     cedar: cedar_policy::Authorizer,
     policies: Policies,
@@ -53,13 +58,31 @@ impl CedarAuthorizer {
         }
     }
 
+    /// Decides at once.
+    #[must_use]
+    pub fn decide(&self, subject: &Subject<'_>) -> Decision {
+        match self.ask(subject) {
+            Ok(response) => self.decision(subject, &response),
+            Err(misfit) => {
+                tracing::error!(
+                    target: "xks::authorize",
+                    kms_request_id = subject.request_metadata.kms_request_id().map(clipped),
+                    reason = &*misfit.reason,
+                    cause = &*clipped(&misfit.detail),
+                    "the policies cannot be asked, so the request is denied"
+                );
+                Decision::deny(misfit.reason)
+            }
+        }
+    }
+
     fn ask(&self, subject: &Subject<'_>) -> Result<Response, Misfit> {
         let request = self.model.request(subject)?;
         let entities = self.model.types.of(subject, &self.known)?;
         Ok(self.cedar.is_authorized(&request, &self.policies.set, &entities))
     }
 
-    fn decide(&self, subject: &Subject<'_>, response: &Response) -> Decision {
+    fn decision(&self, subject: &Subject<'_>, response: &Response) -> Decision {
         let said = response.diagnostics();
         let failed = said.errors().map(|error| self.failed(subject, error));
         let failed = self.policies.names(failed);
@@ -87,20 +110,8 @@ impl CedarAuthorizer {
 }
 
 impl Authorizer for CedarAuthorizer {
-    fn authorize(&self, subject: &Subject<'_>) -> Decision {
-        match self.ask(subject) {
-            Ok(response) => self.decide(subject, &response),
-            Err(misfit) => {
-                tracing::error!(
-                    target: "xks::authorize",
-                    kms_request_id = subject.request_metadata.kms_request_id().map(clipped),
-                    reason = &*misfit.reason,
-                    cause = &*clipped(&misfit.detail),
-                    "the policies cannot be asked, so the request is denied"
-                );
-                Decision::deny(misfit.reason)
-            }
-        }
+    fn authorize<'a>(&'a self, subject: &'a Subject<'a>) -> Reply<'a, Decision> {
+        Reply::Now(self.decide(subject))
     }
 }
 

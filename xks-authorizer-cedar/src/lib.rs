@@ -142,7 +142,7 @@
 //! `xks.cedarschema`, Cedar's command line (`cedar validate`) and editors check the same text.
 //! ```
 //! use xks_authorizer_cedar::CedarAuthorizer;
-//! use xks_core::{api::{KeyOperation, RequestMetadata}, authorize::{Authorizer as _, Decision, Subject}};
+//! use xks_core::{api::{KeyOperation, RequestMetadata}, authorize::{Decision, Subject}};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let authorizer = CedarAuthorizer::new(
@@ -152,7 +152,7 @@
 //! let ask = |metadata: &str| -> Result<Decision, serde_json::Error> {
 //!     let metadata = RequestMetadata::from_json(metadata)?;
 //!     let subject = Subject::new(&key_store, &key, KeyOperation::Encrypt, "eu-central-1", &metadata);
-//!     Ok(authorizer.authorize(&subject))
+//!     Ok(authorizer.decide(&subject))
 //! };
 //!
 //! let ec2 = r#"{ "awsPrincipalArn": "ec2.amazonaws.com", "kmsOperation": "CreateGrant", "kmsRequestId": "1" }"#;

@@ -1,5 +1,5 @@
-//! Why a request is not answered with success, and the one table from a backend's failures to the names that KMS
-//! knows.
+//! Why a request is not answered with success, and the one table from a backend's failures to the names that
+//! KMS knows.
 
 use std::{borrow::Cow, error::Error as StdError};
 
@@ -7,6 +7,7 @@ use crate::{
     BackendError,
     api::{ErrorName, KeyOperation, Operation},
     backend::BackendErrorKind,
+    sigv4::Rejection,
 };
 
 /// Why a request is not answered with success: a name and a text for KMS, a reason for the log alone.
@@ -55,6 +56,12 @@ pub(crate) fn with_all_causes(error: &BackendError) -> String {
         cause = error.source();
     }
     reason
+}
+
+impl From<Rejection> for Error {
+    fn from(rejection: Rejection) -> Self {
+        Self::from(ErrorName::AuthenticationFailed).because(rejection.to_string())
+    }
 }
 
 impl From<ErrorName> for Error {

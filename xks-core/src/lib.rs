@@ -67,6 +67,7 @@ mod attribution;
 pub mod audit;
 pub mod authorize;
 pub mod backend;
+pub mod dependency;
 mod error;
 pub mod fleet;
 mod key_id;

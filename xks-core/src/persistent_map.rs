@@ -1,7 +1,9 @@
-//! A persistent hash map: a clone shares all entries, and a change copies only the nodes between the root and the
-//! entry. Its cost is that of one entry, however many there are, and readers of a clone see nothing of it.
+//! A persistent hash map: a clone shares all entries, and a change copies only the nodes between the root and
+//! the entry. Its cost is that of one entry, however many there are, and readers of a clone see nothing of
+//! it.
 //!
-//! It is a hash array mapped trie (P. Bagwell, 2001): each level of nodes consumes four bits of the key's hash.
+//! It is a hash array mapped trie (P. Bagwell, 2001): each level of nodes consumes four bits of the key's
+//! hash.
 
 use std::{
     borrow::Borrow,
@@ -27,7 +29,8 @@ pub(crate) struct PersistentMap<K, V, S = RandomState> {
 struct Node<K, V> {
     /// Bit N is set where there is a child for hash bits of value N.
     present: u16,
-    /// One for each set bit, in the order of the bits. In the level below all [`LEVELS`]: entries, in no order.
+    /// One for each set bit, in the order of the bits. In the level below all [`LEVELS`]: entries, in no
+    /// order.
     children: Vec<Child<K, V>>,
 }
 
@@ -230,7 +233,8 @@ mod tests {
 
     use super::*;
 
-    /// Hashes that differ in the bits of `MASK` alone: keys meet at every level, down to the list of equal hashes.
+    /// Hashes that differ in the bits of `MASK` alone: keys meet at every level, down to the list of equal
+    /// hashes.
     #[derive(Default)]
     struct Masked<const MASK: u64>(DefaultHasher);
 
@@ -262,7 +266,8 @@ mod tests {
 
     type Versions<S> = Vec<(PersistentMap<u8, u32, S>, HashMap<u8, u32>)>;
 
-    /// Does the same to a map and to one of the standard library; returns both, and those that were kept on the way.
+    /// Does the same to a map and to one of the standard library; returns both, and those that were kept on
+    /// the way.
     fn apply<S: BuildHasher + Default + Clone>(changes: &[Change]) -> Versions<S> {
         let (mut versions, mut map, mut model) = (Vec::new(), PersistentMap::default(), HashMap::new());
         for change in changes {

@@ -20,10 +20,11 @@ use crate::{
     audit::{AuditSink, TracingAudit},
     authorize::{Decision, Subject},
     backend::{BackendErrorKind, GetKeyMetadataRequest, KeyStatus},
+    dependency::Reply,
     error::Error,
     panics::{Panicked, catch_panic},
     route::{self, Route, Target},
-    sigv4::{self, Verified},
+    sigv4::{Claim, Rejection, Verified},
     trail::Trail,
 };
 
@@ -82,8 +83,8 @@ impl Proxy {
         self.handle_until(request, std::future::pending()).await
     }
 
-    /// Answers a request. When `expired` ends before the backend does, the backend's future is dropped and the
-    /// answer is `DependencyTimeoutException` (TRN-8). `expired` is a timer of the caller's runtime.
+    /// Answers a request. When `expired` ends before the backend does, the backend's future is dropped and
+    /// the answer is `DependencyTimeoutException` (TRN-8). `expired` is a timer of the caller's runtime.
     pub async fn handle_until(&self, request: Request<'_>, expired: impl Future<Output = ()>) -> Response {
         let served_by = Attribution::default();
         let mut trail = Trail::new(&*self.audit, &request, &served_by);
@@ -119,17 +120,20 @@ impl Proxy {
             return Ok(Response::method_not_allowed()); // TRN-4
         }
         request.body()?; // without it there is nothing to verify
-        let verified = sigv4::verify(request, &key_store, (self.clock)())
-            .map_err(|rejection| Error::from(ErrorName::AuthenticationFailed).because(rejection.to_string()))?;
+        let claim = Claim::of(request)?;
+        let mut deadline = Deadline { operation, expired };
+        let credential = key_store.find_credential(claim.access_key_id());
+        let credential = deadline.reply("the source of credentials", credential).await?;
+        let credential = credential.ok_or(Rejection::UnknownAccessKeyId)?;
+        let verified = claim.verify(credential, &key_store, (self.clock)())?;
         trail.verified = Some(verified.clone());
         let call = Call {
             key_store: &key_store,
-            operation,
             verified: &verified,
-            expired,
+            deadline,
         };
         match target {
-            Target::Health => call.health(trail, &self.identity).await,
+            Target::Health => call.health(trail, &self.identity).await, // HLT-2: no authorization
             Target::Key { id, operation } => match operation {
                 KeyOperation::GetKeyMetadata => call.key_metadata(trail, id).await,
                 KeyOperation::Encrypt => call.encrypt(trail, id).await,
@@ -139,19 +143,18 @@ impl Proxy {
     }
 }
 
-/// An authenticated request on its way through the rest: decode, find the key, authorize, keep to the limits, call,
-/// check, encode.
+/// An authenticated request on its way through the rest: decode, find the key, authorize, keep to the limits,
+/// call, check, encode.
 struct Call<'c, 'a, E> {
     key_store: &'c KeyStore,
-    operation: Operation,
     verified: &'c Verified<'a>,
-    expired: Pin<&'c mut E>,
+    deadline: Deadline<'c, E>,
 }
 
 impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
     async fn health(mut self, trail: &mut Trail<'a>, identity: &ProxyIdentity) -> Result<Response, Error> {
         decode_health_request(self.verified, &mut trail.request_metadata)?;
-        let health = self.within_time(self.key_store.backend().health()).await?;
+        let health = self.ask(self.key_store.backend().health()).await?;
         if !health.is_usable() {
             // HLT-1: 200 would promise that the next operation works.
             return Err(Error::from(ErrorName::Internal).because("no key manager of the fleet is available"));
@@ -161,16 +164,16 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
 
     async fn key_metadata(mut self, trail: &mut Trail<'a>, id: &str) -> Result<Response, Error> {
         let mut request = GetKeyMetadataRequest::decode(self.verified, &mut trail.request_metadata)?;
-        let key = self.admit(
-            &mut trail.policy,
-            id,
-            KeyOperation::GetKeyMetadata,
-            &request.request_metadata,
-        )?;
-        request.attributor = Attributor::to(trail.served_by);
-        let mut metadata = self
-            .within_time(self.key_store.backend().key_metadata(&key, &request))
+        let key = self
+            .admit(
+                &mut trail.policy,
+                id,
+                KeyOperation::GetKeyMetadata,
+                &request.request_metadata,
+            )
             .await?;
+        request.attributor = Attributor::to(trail.served_by);
+        let mut metadata = self.ask(self.key_store.backend().key_metadata(&key, &request)).await?;
         if self.key_store.is_blocked() {
             metadata = metadata.with_status(KeyStatus::Disabled);
         }
@@ -180,15 +183,17 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
     async fn encrypt(mut self, trail: &mut Trail<'a>, id: &str) -> Result<Response, Error> {
         let body = EncryptBody::decode(self.verified, &mut trail.request_metadata)?;
         let wants_integrity_value = body.wants_integrity_value;
-        let key = self.admit(&mut trail.policy, id, KeyOperation::Encrypt, body.request_metadata)?;
+        let key = self
+            .admit(&mut trail.policy, id, KeyOperation::Encrypt, body.request_metadata)
+            .await?;
         let mut request = body.into_request(self.key_store.aad_framing(), self.key_store.effective_limits())?;
         request.attributor = Attributor::to(trail.served_by);
         let backend = self.key_store.backend();
         let (encrypted, integrity_value) = if wants_integrity_value {
-            let proven = self.within_time(backend.encrypt_verified(&key, &mut request)).await?; // ENC-10
+            let proven = self.ask(backend.encrypt_verified(&key, &mut request)).await?; // ENC-10
             (proven.encrypted, Some(proven.integrity_value))
         } else {
-            (self.within_time(backend.encrypt(&key, &mut request)).await?, None)
+            (self.ask(backend.encrypt(&key, &mut request)).await?, None)
         };
         request
             .check(&encrypted)
@@ -198,12 +203,12 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
 
     async fn decrypt(mut self, trail: &mut Trail<'a>, id: &str) -> Result<Response, Error> {
         let body = DecryptBody::decode(self.verified, &mut trail.request_metadata)?;
-        let key = self.admit(&mut trail.policy, id, KeyOperation::Decrypt, body.request_metadata)?;
+        let key = self
+            .admit(&mut trail.policy, id, KeyOperation::Decrypt, body.request_metadata)
+            .await?;
         let mut request = body.into_request(self.key_store.aad_framing(), self.key_store.effective_limits())?;
         request.attributor = Attributor::to(trail.served_by);
-        let plaintext = self
-            .within_time(self.key_store.backend().decrypt(&key, &request))
-            .await?;
+        let plaintext = self.ask(self.key_store.backend().decrypt(&key, &request)).await?;
         if plaintext.len() != request.ciphertext().len() {
             // DEC-5
             let reason = "the backend returned a plaintext of another length than the ciphertext";
@@ -212,10 +217,15 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
         Ok(Response::ok(encode_plaintext(&plaintext)))
     }
 
-    /// Finds the key in the key store, asks secondary authorization, and refuses to use a key of a blocked key store.
-    /// `decided_by` is the policy that decided.
-    fn admit(
-        &self,
+    /// Waits for the backend.
+    async fn ask<T>(&mut self, call: impl Future<Output = Result<T, BackendError>>) -> Result<T, Error> {
+        self.deadline.wait("the backend", call).await
+    }
+
+    /// Finds the key in the key store, asks secondary authorization, and refuses to use a key of a blocked
+    /// key store. `decided_by` is the policy that decided.
+    async fn admit(
+        &mut self,
         decided_by: &mut Option<Arc<str>>,
         id: &str,
         operation: KeyOperation,
@@ -225,14 +235,13 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
             .key_store
             .key(id)
             .ok_or_else(|| Error::from(ErrorName::KeyNotFound).because("the key is not one of this key store"))?;
-        let subject = Subject::new(
-            self.key_store.prefix(),
-            &key,
-            operation,
-            self.verified.region(),
-            request_metadata,
-        );
-        match self.key_store.authorizer().authorize(&subject) {
+        let (prefix, region) = (self.key_store.prefix(), self.verified.region());
+        let subject = Subject {
+            access_key_id: Some(self.verified.access_key_id()),
+            ..Subject::new(prefix, &key, operation, region, request_metadata)
+        };
+        let decision = self.key_store.authorizer().authorize(&subject); // AUZ-1
+        match self.deadline.reply("the authorizer", decision).await? {
             Decision::Allow { policy } => *decided_by = policy,
             Decision::Deny { policy } => {
                 *decided_by = Some(policy);
@@ -244,23 +253,40 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
         }
         Ok(key)
     }
+}
 
-    /// Waits for the backend, but not longer than the caller does.
-    async fn within_time<T>(&mut self, call: impl Future<Output = Result<T, BackendError>>) -> Result<T, Error> {
-        let (operation, mut call) = (self.operation, pin!(call));
+/// The time of one request: a timer of the caller's, and the operation as which its end is told.
+struct Deadline<'c, E> {
+    operation: Operation,
+    expired: Pin<&'c mut E>,
+}
+
+impl<E: Future<Output = ()>> Deadline<'_, E> {
+    /// Waits for the reply of a dependency, if it is not there at once.
+    async fn reply<T>(&mut self, whose: &str, reply: Reply<'_, T>) -> Result<T, Error> {
+        match reply {
+            Reply::Now(reply) => Ok(reply),
+            Reply::Later(reply) => {
+                let reply = async { reply.await.map_err(|error| error.of(whose)) };
+                self.wait(whose, reply).await
+            }
+        }
+    }
+
+    /// Waits for somebody, but not longer than the caller does.
+    async fn wait<T>(&mut self, whom: &str, call: impl Future<Output = Result<T, BackendError>>) -> Result<T, Error> {
+        let mut call = pin!(call);
         std::future::poll_fn(|context| {
             if let Poll::Ready(result) = call.as_mut().poll(context) {
                 return Poll::Ready(result);
             }
             self.expired.as_mut().poll(context).map(|()| {
-                Err(BackendError::new(
-                    BackendErrorKind::Timeout,
-                    "the backend did not answer within the request's time",
-                ))
+                let detail = format!("{whom} did not answer within the request's time");
+                Err(BackendError::new(BackendErrorKind::Timeout, detail))
             })
         })
         .await
-        .map_err(|error| Error::from_backend(operation, &error))
+        .map_err(|error| Error::from_backend(self.operation, &error))
     }
 }
 

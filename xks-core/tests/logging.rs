@@ -24,6 +24,7 @@ use xks_core::{
     backend::{
         BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, KeyMetadata,
     },
+    dependency::Reply,
     fleet::Fleet,
 };
 
@@ -161,7 +162,7 @@ async fn the_log_has_one_honest_line_for_each_request() {
     }
     struct Panics;
     impl Authorizer for Panics {
-        fn authorize(&self, _: &Subject<'_>) -> Decision {
+        fn authorize<'a>(&'a self, _: &'a Subject<'a>) -> Reply<'a, Decision> {
             panic!("as the test wants it")
         }
     }

@@ -1,5 +1,6 @@
-//! A request to encrypt, verified by us, signed again by AWS's own signer, and verified by `scratchstack-aws-signature`.
-//! Each of the others gets all that its API takes ready made; none has to derive what it can keep.
+//! A request to encrypt, verified by us, signed again by AWS's own signer, and verified by
+//! `scratchstack-aws-signature`. Each of the others gets all that its API takes ready made; none has to
+//! derive what it can keep.
 
 use std::{
     future,
@@ -22,11 +23,11 @@ use scratchstack_aws_signature::{
 use xks_benches::{
     ACCESS_KEY_ID, DATA_KEY, HOST, REGION, Row, SECRET_ACCESS_KEY, SERVICE, Signed, key_store,
     measure::{interleaved, ratio},
-    now, ready,
+    now, ready, verify,
 };
 use xks_core::{
     KeyStore,
-    sigv4::{self, Rejection, Verified},
+    sigv4::{Rejection, Verified},
 };
 
 /// The other verifier takes secrets of 40 characters alone, as IAM has them.
@@ -68,7 +69,7 @@ impl Ours {
     }
 
     pub(crate) fn try_verify<'a>(&self, signed: &'a Signed) -> Result<Verified<'a>, Rejection> {
-        sigv4::verify(&signed.request(), &self.store, now())
+        verify(&signed.request(), &self.store)
     }
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use xks_authorizer_cedar::{CedarAuthorizer, SCHEMA};
 use xks_core::{
     api::{KeyOperation, RequestMetadata},
-    authorize::{Authorizer as _, Decision, Subject},
+    authorize::{Decision, Subject},
 };
 
 use crate::support::{ask, ask_of, decide, logged, metadata, with};
@@ -128,7 +128,7 @@ fn a_field_that_is_there_twice_denies() {
         let json = format!(r#"{{"awsPrincipalArn": "a", "kmsOperation": "b", "kmsRequestId": "c", {extra}}}"#);
         let metadata = RequestMetadata::from_json(&json).unwrap();
         let subject = Subject::new(&key_store, &key, KeyOperation::Decrypt, "us-east-1", &metadata);
-        let decision = authorizer.authorize(&subject);
+        let decision = authorizer.decide(&subject);
         assert_eq!(matches!(decision, Decision::Allow { .. }), is_allowed, "{extra}");
     }
 }

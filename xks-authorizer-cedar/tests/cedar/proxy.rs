@@ -13,6 +13,7 @@ use xks_core::{
     api::KeyOperation,
     audit::{AuditRecord, AuditSink},
     authorize::{Authorizer, Decision, Subject},
+    dependency::Reply,
 };
 
 use crate::support::{metadata, with};
@@ -46,7 +47,7 @@ struct Counted {
 }
 
 impl Authorizer for Counted {
-    fn authorize(&self, subject: &Subject<'_>) -> Decision {
+    fn authorize<'a>(&'a self, subject: &'a Subject<'a>) -> Reply<'a, Decision> {
         self.memory.asked.lock().unwrap().push(subject.operation);
         self.authorizer.authorize(subject)
     }

@@ -10,7 +10,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use xks_authorizer_cedar::CedarAuthorizer;
 use xks_core::{
     api::{KeyOperation, RequestMetadata},
-    authorize::{Authorizer as _, Decision, Subject},
+    authorize::{Decision, Subject},
 };
 
 pub(crate) const ALICE: &str = "arn:aws:iam::111122223333:user/Alice";
@@ -49,7 +49,7 @@ pub(crate) fn ask_of(
     let (key_store, key) = (key_store.parse().unwrap(), "key-1".parse().unwrap());
     let metadata = metadata.to_string();
     let metadata = RequestMetadata::from_json(&metadata).unwrap();
-    authorizer.authorize(&Subject::new(&key_store, &key, operation, "us-east-1", &metadata))
+    authorizer.decide(&Subject::new(&key_store, &key, operation, "us-east-1", &metadata))
 }
 
 /// To encrypt with `key-1` of `/store`.

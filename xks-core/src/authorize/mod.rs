@@ -1,4 +1,5 @@
-//! Secondary authorization (AUZ-1): may this principal use this key for this, beyond what the signature proves?
+//! Secondary authorization (AUZ-1): may this principal use this key for this, beyond what the signature
+//! proves?
 
 mod rules;
 
@@ -8,20 +9,84 @@ pub use self::rules::{Rule, Rules};
 use crate::{
     KeyId,
     api::{KeyOperation, RequestMetadata},
-    key_store::UriPathPrefix,
+    dependency::Reply,
+    key_store::{AccessKeyId, UriPathPrefix},
 };
 
 /// Decides about each operation on a key, after authentication and before the key manager is asked.
 ///
-/// Health is never put before it: there is no [`KeyOperation`] for health (HLT-2). It runs on the way of every
-/// request and must not block.
+/// Health is never put before it: there is no [`KeyOperation`] for health.
+///
+/// One that decides by itself, as [`Rules`] do, says so at once:
+/// ```
+/// use xks_core::{
+///     authorize::{Authorizer, Decision, Subject},
+///     dependency::Reply,
+/// };
+///
+/// struct OneAccount(String);
+///
+/// impl Authorizer for OneAccount {
+///     fn authorize<'a>(&'a self, subject: &'a Subject<'a>) -> Reply<'a, Decision> {
+///         Reply::Now(match subject.account() {
+///             Some(account) if account == self.0 => Decision::allow(),
+///             _ => Decision::deny("not of this account"),
+///         })
+///     }
+/// }
+/// ```
+///
+/// A policy engine that is asked over a network decides later. A request is refused when the engine fails or
+/// is late, with the error name that [`DependencyError`](crate::dependency::DependencyError) says. KMS waits
+/// 250 ms for all of a request, so the engine should be near:
+/// ```
+/// use serde_json::{Value, json};
+/// use xks_core::{
+///     authorize::{Authorizer, Decision, Subject},
+///     dependency::{DependencyError, Reply},
+/// };
+///
+/// /// Open Policy Agent, which answers `{"result": true}` where its policy allows.
+/// struct Opa {
+///     http: HttpClient,
+/// }
+///
+/// impl Authorizer for Opa {
+///     fn authorize<'a>(&'a self, subject: &'a Subject<'a>) -> Reply<'a, Decision> {
+///         let question = json!({"input": {
+///             "principal": subject.principal,
+///             "key": subject.key.as_str(),
+///             "operation": subject.operation.as_str(),
+///         }});
+///         Reply::later(async move {
+///             let failed = |error| DependencyError::failed("OPA does not answer").with_source(error);
+///             let answer = self.http.post("/v1/data/xks/allow", question).await.map_err(failed)?;
+///             Ok(match answer.get("result") {
+///                 Some(Value::Bool(true)) => Decision::allow_by("xks/allow"),
+///                 _ => Decision::deny("xks/allow"), // no result is no permission
+///             })
+///         })
+///     }
+/// }
+/// # struct HttpClient;
+/// # impl HttpClient {
+/// #     async fn post(&self, _: &str, _: Value) -> std::io::Result<Value> { Ok(json!({"result": true})) }
+/// # }
+/// # let opa: std::sync::Arc<dyn Authorizer> = std::sync::Arc::new(Opa { http: HttpClient });
+/// ```
 pub trait Authorizer: Send + Sync + 'static {
-    /// Yes or no, and by which policy.
-    fn authorize(&self, subject: &Subject<'_>) -> Decision;
+    /// Decides, and says by which policy. It is called for each request and must not block.
+    ///
+    /// # Errors
+    /// A decision that comes later may fail, which refuses the request.
+    ///
+    /// # Cancellation
+    /// The future is dropped when the request's time is up, or when the client has gone.
+    fn authorize<'a>(&'a self, subject: &'a Subject<'a>) -> Reply<'a, Decision>;
 }
 
 impl<T: Authorizer + ?Sized> Authorizer for Arc<T> {
-    fn authorize(&self, subject: &Subject<'_>) -> Decision {
+    fn authorize<'a>(&'a self, subject: &'a Subject<'a>) -> Reply<'a, Decision> {
         (**self).authorize(subject)
     }
 }
@@ -38,6 +103,9 @@ pub struct Subject<'a> {
     pub operation: KeyOperation,
     /// The key store it belongs to.
     pub key_store: &'a UriPathPrefix,
+    /// The access key id of the credential that the request was signed with; none in a subject that
+    /// [`new`](Self::new) made, unless it is set.
+    pub access_key_id: Option<&'a AccessKeyId>,
     /// The Region that the request was signed for.
     pub signing_region: &'a str,
     /// All that KMS says about the call, unknown fields among it (MD-5).
@@ -60,6 +128,7 @@ impl<'a> Subject<'a> {
             key,
             operation,
             key_store,
+            access_key_id: None,
             signing_region,
             request_metadata,
         }
@@ -71,8 +140,8 @@ impl<'a> Subject<'a> {
         arn_part(self.principal, 4)
     }
 
-    /// The Region of the KMS key, or the one that the request was signed for where KMS names no key yet (as when
-    /// a KMS key is created).
+    /// The Region of the KMS key, or the one that the request was signed for where KMS names no key yet (as
+    /// when a KMS key is created).
     #[must_use]
     pub fn region(&self) -> &'a str {
         self.request_metadata
@@ -136,7 +205,7 @@ impl Decision {
 pub struct AllowAll;
 
 impl Authorizer for AllowAll {
-    fn authorize(&self, _subject: &Subject<'_>) -> Decision {
-        Decision::allow()
+    fn authorize<'a>(&'a self, _subject: &'a Subject<'a>) -> Reply<'a, Decision> {
+        Reply::Now(Decision::allow())
     }
 }

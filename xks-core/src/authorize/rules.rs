@@ -2,8 +2,11 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::api::KeyOperation;
-use crate::authorize::{Authorizer, Decision, Subject};
+use crate::{
+    api::KeyOperation,
+    authorize::{Authorizer, Decision, Subject},
+    dependency::Reply,
+};
 
 /// A list of [`Rule`]s. A request is allowed when at least one rule that allows matches it and no rule that denies
 /// does; their order does not matter. What no rule speaks of is denied.
@@ -36,8 +39,10 @@ impl Rules {
     }
 }
 
-impl Authorizer for Rules {
-    fn authorize(&self, subject: &Subject<'_>) -> Decision {
+impl Rules {
+    /// Decides at once.
+    #[must_use]
+    pub fn decide(&self, subject: &Subject<'_>) -> Decision {
         let mut allowed = None;
         for rule in self.rules.iter().filter(|rule| rule.matches(subject)) {
             match rule.effect {
@@ -49,6 +54,12 @@ impl Authorizer for Rules {
             Some(rule) => Decision::allow_by(Arc::clone(&rule.name)),
             None => Decision::deny(Arc::clone(&self.unmatched)),
         }
+    }
+}
+
+impl Authorizer for Rules {
+    fn authorize<'a>(&'a self, subject: &'a Subject<'a>) -> Reply<'a, Decision> {
+        Reply::Now(self.decide(subject))
     }
 }
 
@@ -340,7 +351,7 @@ mod tests {
     fn decide(rules: impl IntoIterator<Item = Rule>, metadata: &str, operation: KeyOperation) -> Decision {
         let (store, key) = (UriPathPrefix::new("/store").unwrap(), KeyId::new("key-1").unwrap());
         let metadata = RequestMetadata::from_json(metadata).unwrap();
-        Rules::new(rules).authorize(&Subject::new(&store, &key, operation, "us-east-1", &metadata))
+        Rules::new(rules).decide(&Subject::new(&store, &key, operation, "us-east-1", &metadata))
     }
 
     fn is_allowed(rule: Rule, metadata: &str) -> bool {

@@ -2,7 +2,11 @@
 
 use std::{collections::HashSet, fmt, sync::Arc};
 
-use super::{AccessKeyId, Credential, KeyStore, KeyStoreError, KeyStoreProblem, UriPathPrefix, keys::KeySet};
+use super::{
+    AccessKeyId, Credential, KeyStore, KeyStoreError, KeyStoreProblem, UriPathPrefix,
+    credentials::{CredentialSource, Credentials},
+    keys::KeySet,
+};
 use crate::{
     KeyBackend, KeyId,
     aad::AadFraming,
@@ -13,15 +17,15 @@ use crate::{
 
 /// Collects what a [`KeyStore`] needs.
 ///
-/// Each method adds to what [`KeyStore::to_builder`] or an earlier call gave, or replaces it where there can be only
-/// one; those that begin with `without` take away.
+/// Each method adds to what [`KeyStore::to_builder`] or an earlier call gave, or replaces it where there can
+/// be only one; those that begin with `without` take away.
 #[derive(Clone)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct KeyStoreBuilder {
     pub(super) prefix: UriPathPrefix,
     pub(super) backend: Arc<dyn KeyBackend>,
     pub(super) regions: Vec<Box<str>>,
-    pub(super) credentials: Vec<Credential>,
+    pub(super) credentials: CredentialSource,
     pub(super) keys: Option<KeySet>,
     pub(super) authorizer: Arc<dyn Authorizer>,
     pub(super) limits: Limits,
@@ -35,7 +39,7 @@ impl KeyStoreBuilder {
             prefix,
             backend,
             regions: Vec::new(),
-            credentials: Vec::new(),
+            credentials: CredentialSource::Listed(Vec::new()),
             keys: None,
             authorizer: Arc::new(AllowAll),
             limits: Limits::default(),
@@ -50,7 +54,8 @@ impl KeyStoreBuilder {
         self
     }
 
-    /// Adds an AWS Region whose KMS may call, such as `eu-central-1`: at least one, more than one if more call.
+    /// Adds an AWS Region whose KMS may call, such as `eu-central-1`: at least one, more than one if more
+    /// call.
     pub fn region(self, region: impl Into<Box<str>>) -> Self {
         self.regions([region])
     }
@@ -71,26 +76,40 @@ impl KeyStoreBuilder {
         self
     }
 
-    /// Adds a credential that KMS may sign with: at least one. Two or more are valid at once while one is being
-    /// replaced.
+    /// Adds a credential that KMS may sign with: at least one. Two or more are valid at once while one is
+    /// being replaced.
     pub fn credential(self, credential: Credential) -> Self {
         self.credentials([credential])
     }
 
     /// Adds several credentials.
     pub fn credentials(mut self, credentials: impl IntoIterator<Item = Credential>) -> Self {
-        self.credentials.extend(credentials); // SIG-7
+        let mut listed = match self.credentials {
+            CredentialSource::Listed(listed) => listed,
+            CredentialSource::Other(_) => Vec::new(),
+        };
+        listed.extend(credentials); // SIG-7
+        self.credentials = CredentialSource::Listed(listed);
         self
     }
 
-    /// Takes the credential of an access key id away.
+    /// Sets where the credentials come from, in place of any that were named before. The source must ensure
+    /// that an access key id names one secret among all key stores.
+    pub fn credentials_from(mut self, source: impl Credentials) -> Self {
+        self.credentials = CredentialSource::Other(Arc::new(source));
+        self
+    }
+
+    /// Takes the credential of an access key id from the list.
     pub fn without_credential(mut self, access_key_id: &AccessKeyId) -> Self {
-        self.credentials.retain(|known| known.access_key_id() != access_key_id);
+        if let CredentialSource::Listed(listed) = &mut self.credentials {
+            listed.retain(|known| known.access_key_id() != access_key_id);
+        }
         self
     }
 
-    /// Lists keys that belong to this key store, besides those that are listed already. Every other key of the backend is
-    /// unknown here. Adding one key costs the same however many are listed.
+    /// Lists keys that belong to this key store, besides those that are listed already. Every other key of
+    /// the backend is unknown here. Adding one key costs the same however many are listed.
     pub fn keys(mut self, keys: impl IntoIterator<Item = KeyId>) -> Self {
         let mut listed = match self.keys {
             Some(KeySet::Listed(listed)) => listed,
@@ -113,11 +132,11 @@ impl KeyStoreBuilder {
         self
     }
 
-    /// Gives the key store those keys of the backend that a predicate chooses, in place of any that were named before: for
-    /// a backend that several tenants share, and whose keys cannot be listed.
+    /// Gives the key store those keys of the backend that a predicate chooses, in place of any that were
+    /// named before: for a backend that several tenants share, and whose keys cannot be listed.
     ///
-    /// The predicate is called once for each request and must not block. It is given what somebody asks for: the
-    /// backend may have no such key.
+    /// The predicate is called once for each request and must not block. It sees any key id that a request
+    /// names: the backend may have no such key.
     ///
     /// ```
     /// # use xks_core::key_store::KeyStoreBuilder;
@@ -131,36 +150,37 @@ impl KeyStoreBuilder {
         self
     }
 
-    /// Gives the key store every key of the backend, in place of any that were named before: for a backend that serves one
-    /// tenant alone, and that knows for itself which keys there are.
+    /// Gives the key store every key of the backend, in place of any that were named before: for a backend
+    /// that serves one tenant alone, and that knows for itself which keys there are.
     pub fn all_keys_of_backend(mut self) -> Self {
         self.keys = Some(KeySet::All);
         self
     }
 
-    /// Sets who decides what is allowed, beyond what the signature proves. Without one, all that KMS lets through is.
+    /// Sets who decides what is allowed, beyond what the signature proves. Without one, all that KMS lets
+    /// through is.
     pub fn authorizer(mut self, authorizer: impl Authorizer) -> Self {
         self.authorizer = Arc::new(authorizer);
         self
     }
 
-    /// Sets the largest inputs to serve; the backend's own limits hold beside them. By default what the specification
-    /// demands, which is also the least that KMS may count on.
+    /// Sets the largest inputs to serve; the backend's own limits hold beside them. By default what the
+    /// specification demands, which is also the least that KMS may count on.
     pub const fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Sets how the GCM AAD input is made; by default as the specification says. Change it only together with the
-    /// keys: what was encrypted under one framing does not decrypt under another.
+    /// Sets how the GCM AAD input is made; by default as the specification says. Change it only together with
+    /// the keys: what was encrypted under one framing does not decrypt under another.
     pub const fn aad_framing(mut self, framing: AadFraming) -> Self {
         self.aad_framing = framing;
         self
     }
 
-    /// Blocks the key store, or unblocks it. While it is blocked, KMS sees each of its keys as `DISABLED`, and encrypt
-    /// and decrypt are answered `InvalidStateException`. The backend is not asked to encrypt or decrypt. Its health
-    /// is told as it is, so that KMS keeps the key store connected.
+    /// Blocks or unblocks the key store. While it is blocked, each of its keys has the status `DISABLED`, and
+    /// encrypt and decrypt are answered `InvalidStateException` without asking the backend. Health is answered
+    /// as before, so that KMS keeps the key store connected.
     pub const fn blocked(mut self, is_blocked: bool) -> Self {
         self.is_blocked = is_blocked;
         self
@@ -192,11 +212,12 @@ impl KeyStoreBuilder {
         if let Some(region) = regions.iter().find(|region| !is_region(region)) {
             return Err(error(KeyStoreProblem::NotARegion(region.clone())));
         }
-        if credentials.is_empty() {
+        if matches!(&credentials, CredentialSource::Listed(listed) if listed.is_empty()) {
             return Err(error(KeyStoreProblem::NoCredential));
         }
         let mut ids = HashSet::new();
         if let Some(id) = credentials
+            .listed()
             .iter()
             .map(Credential::access_key_id)
             .find(|id| !ids.insert(*id))

@@ -28,7 +28,8 @@ text_type! {
     AccessKeyId, CredentialError, check_access_key_id
 }
 
-/// A secret access key (SIG-6): 43 to 64 characters of `a-z A-Z 0-9 + / =`, wiped when dropped, never printed.
+/// A secret access key (SIG-6): 43 to 64 characters of `a-z A-Z 0-9 + / =`, wiped when dropped, never
+/// printed.
 ///
 /// It must come from at least 256 bits of entropy, which no check can see:
 /// [`Credential::from_entropy`] makes one that does.
@@ -135,8 +136,8 @@ impl Credential {
         })))
     }
 
-    /// A new credential from 48 bytes of the operating system's random source: 16 bytes become the access
-    /// key id (26 characters), 32 bytes the secret (44 characters, 256 bits of entropy). The `getrandom` crate's
+    /// A new credential from 48 bytes of the operating system's random source: 16 bytes become the access key
+    /// id (26 characters), 32 bytes the secret (44 characters, 256 bits of entropy). The `getrandom` crate's
     /// `fill(&mut *entropy)` fills them.
     ///
     /// # Errors
@@ -158,8 +159,9 @@ impl Credential {
         &self.0.secret_access_key
     }
 
-    /// Returns when this process last verified a request that was signed with it, to the second, by the proxy's clock;
-    /// none if it never did. An operator who rotates credentials sees by it when the former one can go.
+    /// Returns when this process last verified a request that was signed with it, to the second, by the
+    /// proxy's clock; none if it never did. An operator who rotates credentials sees by it when the former
+    /// one can go.
     #[must_use]
     pub fn last_used(&self) -> Option<SystemTime> {
         let seconds = self.0.last_used.load(Ordering::Relaxed);

@@ -3,6 +3,7 @@
 
 mod builder;
 mod credential;
+mod credentials;
 mod error;
 mod keys;
 mod prefix;
@@ -10,16 +11,17 @@ mod set;
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use self::keys::KeySet;
 pub use self::{
     builder::KeyStoreBuilder,
     credential::{AccessKeyId, Credential, CredentialError, SecretAccessKey},
+    credentials::Credentials,
     error::{KeyStoreError, KeyStoreProblem},
     prefix::{UriPathPrefix, UriPathPrefixError},
     set::{KeyStoreSet, KeyStores},
 };
+use self::{credentials::CredentialSource, keys::KeySet};
 pub use crate::key_id::KeyIdError;
-use crate::{KeyBackend, KeyId, aad::AadFraming, authorize::Authorizer, backend::Limits};
+use crate::{KeyBackend, KeyId, aad::AadFraming, authorize::Authorizer, backend::Limits, dependency::Reply};
 
 /// An external key store: a prefix, the credentials that KMS may sign with, the keys it may use, and the key
 /// manager that holds them. Prefixes separate tenants (URI-4).
@@ -41,7 +43,7 @@ pub struct KeyStore {
     prefix: UriPathPrefix,
     backend: Arc<dyn KeyBackend>,
     regions: Vec<Box<str>>,
-    credentials: Vec<Credential>,
+    credentials: CredentialSource,
     keys: KeySet,
     authorizer: Arc<dyn Authorizer>,
     limits: Limits,
@@ -58,8 +60,8 @@ impl KeyStore {
 
     /// Returns a builder that has all that this key store was built of, to build one that differs in part.
     ///
-    /// Its cost does not depend on the number of keys, and the credentials keep the signing keys that were derived
-    /// from them. [`KeyStores::update`] does it to a key store that is being served.
+    /// Its cost does not depend on the number of keys, and the credentials keep the signing keys that were
+    /// derived from them. [`KeyStores::update`] does it to a key store that is being served.
     pub fn to_builder(&self) -> KeyStoreBuilder {
         KeyStoreBuilder {
             prefix: self.prefix.clone(),
@@ -91,14 +93,32 @@ impl KeyStore {
         self.regions.iter().map(|region| &**region)
     }
 
-    /// Returns the credentials that KMS may sign with.
+    /// Returns the credentials that KMS may sign with, where they are listed; none where they come from a
+    /// [source](Self::credential_source).
     #[must_use]
     pub fn credentials(&self) -> &[Credential] {
-        &self.credentials
+        self.credentials.listed()
     }
 
-    /// Returns the keys that belong to it, in no order, where they are listed; none where it has all keys of its backend
-    /// or those that a predicate chooses.
+    /// Returns where the credentials come from, unless they are listed.
+    #[must_use]
+    pub const fn credential_source(&self) -> Option<&Arc<dyn Credentials>> {
+        match &self.credentials {
+            CredentialSource::Listed(_) => None,
+            CredentialSource::Other(source) => Some(source),
+        }
+    }
+
+    /// Returns the credential of an access key id, listed or from the source.
+    pub fn find_credential<'a>(&'a self, access_key_id: &'a str) -> Reply<'a, Option<Credential>> {
+        match &self.credentials {
+            CredentialSource::Listed(credentials) => credentials.find(access_key_id),
+            CredentialSource::Other(source) => source.find(access_key_id),
+        }
+    }
+
+    /// Returns the keys that belong to it, in no order, where they are listed; none where it has all keys of
+    /// its backend or those that a predicate chooses.
     #[must_use]
     pub fn keys(&self) -> Option<impl Iterator<Item = &KeyId>> {
         match &self.keys {
@@ -147,9 +167,10 @@ impl KeyStore {
         self.keys.find(id)
     }
 
-    pub(crate) fn credential(&self, access_key_id: &str) -> Option<&Credential> {
-        let is_it = |credential: &&Credential| credential.access_key_id().as_str() == access_key_id;
-        self.credentials.iter().find(is_it)
+    /// The listed credential of that access key id.
+    fn listed_credential(&self, access_key_id: &AccessKeyId) -> Option<&Credential> {
+        let mut listed = self.credentials().iter();
+        listed.find(|credential| credential.access_key_id() == access_key_id)
     }
 
     pub(crate) fn serves_region(&self, region: &str) -> bool {

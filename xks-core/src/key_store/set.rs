@@ -10,12 +10,13 @@ use arc_swap::ArcSwap;
 use super::{AccessKeyId, Credential, KeyStore, KeyStoreBuilder, KeyStoreError, KeyStoreProblem, UriPathPrefix};
 use crate::persistent_map::PersistentMap;
 
-/// The key stores that a proxy serves. They can be changed while requests are being served, without a lock for those
-/// who read; a request goes on with the key store that it began with.
+/// The key stores that a proxy serves. They can be changed while requests are being served, without a lock
+/// for those who read; a request goes on with the key store that it began with.
 ///
-/// A change of one key store costs the same however many there are. Each change is atomic: no request sees half of it,
-/// and one that fails changes nothing. Changes wait for each other, so that none is lost. A credential that is also in
-/// the key store that takes another one's place keeps the signing keys that were derived from it, and its last use.
+/// A change of one key store costs the same however many there are. Each change is atomic: no request sees
+/// half of it, and one that fails changes nothing. Changes wait for each other, so that none is lost. A
+/// credential that is also in the key store that takes another one's place keeps the signing keys that were
+/// derived from it, and its last use.
 ///
 /// ```
 /// # use xks_core::{Credential, KeyStore, KeyStores, key_store::{KeyStoreError, UriPathPrefix}};
@@ -80,8 +81,8 @@ impl KeyStores {
         removed
     }
 
-    /// Changes one key store, and returns what it has become: `change` gets a [builder](KeyStore::to_builder) that has
-    /// all that it is made of. It must not call `self`, which waits for it.
+    /// Changes one key store, and returns what it has become: `change` gets a [builder](KeyStore::to_builder)
+    /// that has all that it is made of. It must not call `self`, which waits for it.
     ///
     /// # Errors
     /// [`KeyStoreError`] when there is no key store of this prefix, and as [`KeyStoreBuilder::build`] and
@@ -116,8 +117,8 @@ impl KeyStores {
         })
     }
 
-    /// Makes several changes as one. Nothing is changed when `change` returns an error. It must not call `self`,
-    /// which waits for it.
+    /// Makes several changes as one. Nothing is changed when `change` returns an error. It must not call
+    /// `self`, which waits for it.
     ///
     /// # Errors
     /// Those of `change`.
@@ -137,7 +138,8 @@ impl fmt::Debug for KeyStores {
     }
 }
 
-/// Key stores, each with a prefix of its own. A clone shares all of them, and costs the same however many there are.
+/// Key stores, each with a prefix of its own. A clone shares all of them, and costs the same however many
+/// there are.
 #[derive(Clone, Default)]
 pub struct KeyStoreSet {
     by_prefix: PersistentMap<UriPathPrefix, Arc<KeyStore>>,
@@ -178,17 +180,17 @@ impl KeyStoreSet {
     /// Adds a key store, in place of the one with the same prefix if there is one, which is returned.
     ///
     /// # Errors
-    /// [`KeyStoreError`] when it has an access key id with another secret than another one; nothing has changed
-    /// then.
+    /// [`KeyStoreError`] when it has an access key id with another secret than another one; nothing has
+    /// changed then.
     pub fn insert(&mut self, key_store: impl Into<Arc<KeyStore>>) -> Result<Option<Arc<KeyStore>>, KeyStoreError> {
         let key_store = key_store.into();
         let former = self.get(key_store.prefix().as_str());
-        // SIG-6: an access key id names one secret. Several key stores may have the same credential; each still has
-        // its own keys.
+        // SIG-6: an access key id names one secret. Several key stores may have the same credential; each
+        // still has its own keys.
         let names_another_secret = |credential: &&Credential| {
             let id = credential.access_key_id();
             self.by_access_key_id.get(id).is_some_and(|holders| {
-                let is_former_one = former.is_some_and(|former| former.credential(id.as_str()).is_some());
+                let is_former_one = former.is_some_and(|former| former.listed_credential(id).is_some());
                 holders.count > usize::from(is_former_one) && holders.credential != **credential
             })
         };
@@ -257,7 +259,7 @@ impl KeyStoreSet {
         let former = self.get(key_store.prefix().as_str());
         for credential in key_store.credentials() {
             let id = credential.access_key_id();
-            let of_former = former.and_then(|former| former.credential(id.as_str()));
+            let of_former = former.and_then(|former| former.listed_credential(id));
             let of_others = self.by_access_key_id.get(id).map(|holders| &holders.credential);
             for known in of_former.into_iter().chain(of_others) {
                 credential.take_over(known);

@@ -1,7 +1,7 @@
 //! Verification of AWS Signature Version 4 in the `Authorization` header (section 9 of the specification).
 //!
-//! [`verify`] is the only maker of [`Verified`], and a body can only be decoded out of a [`Verified`]: nothing
-//! is parsed before it is authenticated (SIG-9).
+//! [`Claim::verify`] is the only maker of [`Verified`], and a body can only be decoded out of a [`Verified`]:
+//! nothing is parsed before it is authenticated (SIG-9).
 
 mod authorization;
 mod canonical;
@@ -18,7 +18,7 @@ use thiserror::Error;
 pub(crate) use self::signing_key::DERIVATIONS;
 pub(crate) use self::signing_key::SigningKeys;
 use self::{authorization::Authorization, canonical::HexDigest, signing_key::SigningKey};
-use crate::{KeyStore, Request, key_store::AccessKeyId};
+use crate::{Credential, KeyStore, Request, key_store::AccessKeyId};
 
 /// The only algorithm (SIG-1).
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
@@ -32,7 +32,7 @@ const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
 /// A request whose signature has been verified: the proof that its body may be parsed.
 #[derive(Clone, Debug)]
 pub struct Verified<'a> {
-    access_key_id: AccessKeyId,
+    credential: Credential,
     region: &'a str,
     body: VerifiedBody<'a>,
 }
@@ -40,8 +40,8 @@ pub struct Verified<'a> {
 impl<'a> Verified<'a> {
     /// The access key id that signed the request.
     #[must_use]
-    pub const fn access_key_id(&self) -> &AccessKeyId {
-        &self.access_key_id
+    pub fn access_key_id(&self) -> &AccessKeyId {
+        self.credential.access_key_id()
     }
 
     /// The AWS Region that the request was signed for: that of the calling KMS.
@@ -53,9 +53,8 @@ impl<'a> Verified<'a> {
     /// For tests of what comes after.
     #[cfg(test)]
     pub(crate) fn unchecked(body: &'a [u8]) -> Self {
-        let access_key_id = crate::testing::credential().access_key_id().clone();
         Self {
-            access_key_id,
+            credential: crate::testing::credential(),
             region: "us-east-1",
             body: VerifiedBody(body),
         }
@@ -121,7 +120,8 @@ pub enum Rejection {
     /// A header of the list was not sent.
     #[error("a signed header was not sent")]
     SignedHeaderMissing,
-    /// `x-amz-content-sha256` is `UNSIGNED-PAYLOAD`, which S3 alone takes: here the signature covers the body.
+    /// `x-amz-content-sha256` is `UNSIGNED-PAYLOAD`, which S3 alone takes: here the signature covers the
+    /// body.
     #[error("x-amz-content-sha256 is UNSIGNED-PAYLOAD, but the signature must cover the body: let the client sign it")]
     UnsignedPayload,
     /// `x-amz-content-sha256` is not the hash of the body.
@@ -132,78 +132,120 @@ pub enum Rejection {
     Signature,
 }
 
-/// Verifies that `request` was signed with one of the credentials of `store` for one of its Regions, within five minutes
-/// of `now`. Its target must be a path of the API, as routing sees to: one with a query or percent-encoding does not
-/// verify, whoever signed it.
-///
-/// The signing key for a credential, day and Region is derived once and kept. Two signatures are compared in
-/// constant time.
-///
-/// # Errors
-/// A [`Rejection`], for the log.
-pub fn verify<'a>(request: &Request<'a>, store: &KeyStore, now: SystemTime) -> Result<Verified<'a>, Rejection> {
-    let body = request.body().map_err(|_| Rejection::NoBody)?;
-    let authorization = Authorization::parse(only(request, "authorization")?.ok_or(Rejection::NoAuthorization)?)?;
-    let scope = authorization.scope;
-    let credential = store
-        .credential(authorization.access_key_id)
-        .ok_or(Rejection::UnknownAccessKeyId)?;
-    let region = scope.region;
-    if !store.serves_region(region) {
-        return Err(Rejection::WrongRegion);
+/// What a request says about its signature, before anything of it is verified.
+pub struct Claim<'r, 'a> {
+    request: &'r Request<'a>,
+    body: &'a [u8],
+    authorization: Authorization<'a>,
+}
+
+impl<'r, 'a> Claim<'r, 'a> {
+    /// Reads the `Authorization` header of a request.
+    ///
+    /// # Errors
+    /// A [`Rejection`], for the log.
+    pub fn of(request: &'r Request<'a>) -> Result<Self, Rejection> {
+        let body = request.body().map_err(|_| Rejection::NoBody)?;
+        let authorization = only(request, "authorization")?.ok_or(Rejection::NoAuthorization)?;
+        Ok(Self {
+            request,
+            body,
+            authorization: Authorization::parse(authorization)?,
+        })
     }
 
-    let timestamp = only(request, "x-amz-date")?.ok_or(Rejection::MalformedDate)?;
-    let signed_at = date::parse(timestamp).ok_or(Rejection::MalformedDate)?;
-    if !timestamp.starts_with(scope.date.as_bytes()) {
-        return Err(Rejection::ScopeDate);
-    }
-    let skew = now.duration_since(signed_at).unwrap_or_else(|error| error.duration());
-    if skew > MAX_CLOCK_SKEW {
-        return Err(Rejection::ClockSkew);
+    /// Returns the access key id that is said to have signed: any text.
+    #[must_use]
+    pub const fn access_key_id(&self) -> &'a str {
+        self.authorization.access_key_id
     }
 
-    // One hasher for body and canonical request: it wipes itself when it is dropped, which takes as long as a block.
-    let mut hash = Sha256::new_with_prefix(body);
-    let body_hash = HexDigest::new(&hash.finalize_reset().into());
-    for sent in request.values("x-amz-content-sha256").map(<[u8]>::trim_ascii) {
-        match sent {
-            // SIG-3
-            b"UNSIGNED-PAYLOAD" | b"STREAMING-UNSIGNED-PAYLOAD-TRAILER" => return Err(Rejection::UnsignedPayload),
-            sent if sent != body_hash.as_bytes() => return Err(Rejection::ContentHash),
-            _ => {}
+    /// Verifies that the request was signed with `credential`, which is that of the [access key
+    /// id](Self::access_key_id), for one of the Regions of `store`, within five minutes of `now`. Its target
+    /// must be a path of the API, as routing sees to: one with a query or percent-encoding does not verify,
+    /// whoever signed it.
+    ///
+    /// The signing key for a credential, day and Region is derived once and kept. Two signatures are compared
+    /// in constant time.
+    ///
+    /// # Errors
+    /// A [`Rejection`], for the log.
+    pub fn verify(self, credential: Credential, store: &KeyStore, now: SystemTime) -> Result<Verified<'a>, Rejection> {
+        let Self {
+            request,
+            body,
+            authorization,
+        } = self;
+        if credential.access_key_id().as_str() != authorization.access_key_id {
+            return Err(Rejection::UnknownAccessKeyId);
         }
-    }
-    let request_hash = canonical::hash(&mut hash, request, authorization.signed_headers, &body_hash)?;
+        let scope = authorization.scope;
+        let region = scope.region;
+        if !store.serves_region(region) {
+            return Err(Rejection::WrongRegion);
+        }
 
-    let (key, is_new) = match credential.signing_keys().get(scope.date, region) {
-        Some(key) => (key, false),
-        None => (
-            SigningKey::derive(credential.secret_access_key(), scope.date, region).into(),
-            true,
-        ),
-    };
-    let expected = key.sign(&[
-        ALGORITHM.as_bytes(),
-        b"\n",
-        timestamp,
-        b"\n",
-        scope.text.as_bytes(),
-        b"\n",
-        request_hash.as_bytes(),
-    ]);
-    if !is_same(&expected, &authorization.signature) {
-        return Err(Rejection::Signature);
+        let timestamp = only(request, "x-amz-date")?.ok_or(Rejection::MalformedDate)?;
+        let signed_at = date::parse(timestamp).ok_or(Rejection::MalformedDate)?;
+        if !timestamp.starts_with(scope.date.as_bytes()) {
+            return Err(Rejection::ScopeDate);
+        }
+        let skew = now.duration_since(signed_at).unwrap_or_else(|error| error.duration());
+        if skew > MAX_CLOCK_SKEW {
+            return Err(Rejection::ClockSkew);
+        }
+
+        // One hasher for body and canonical request: it wipes itself when it is dropped, which takes as long
+        // as a block.
+        let mut hash = Sha256::new_with_prefix(body);
+        let body_hash = HexDigest::new(&hash.finalize_reset().into());
+        for sent in request.values("x-amz-content-sha256").map(<[u8]>::trim_ascii) {
+            match sent {
+                // SIG-3
+                b"UNSIGNED-PAYLOAD" | b"STREAMING-UNSIGNED-PAYLOAD-TRAILER" => return Err(Rejection::UnsignedPayload),
+                sent if sent != body_hash.as_bytes() => return Err(Rejection::ContentHash),
+                _ => {}
+            }
+        }
+        let request_hash = canonical::hash(&mut hash, request, authorization.signed_headers, &body_hash)?;
+
+        let (key, is_new) = match credential.signing_keys().get(scope.date, region) {
+            Some(key) => (key, false),
+            None => (
+                SigningKey::derive(credential.secret_access_key(), scope.date, region).into(),
+                true,
+            ),
+        };
+        let expected = key.sign(&[
+            ALGORITHM.as_bytes(),
+            b"\n",
+            timestamp,
+            b"\n",
+            scope.text.as_bytes(),
+            b"\n",
+            request_hash.as_bytes(),
+        ]);
+        if !is_same(&expected, &authorization.signature) {
+            return Err(Rejection::Signature);
+        }
+        if is_new {
+            credential.signing_keys().remember(scope.date, region, key); // only now, so that nobody without the secret can fill the cache
+        }
+        credential.was_used(now);
+        Ok(Verified {
+            credential,
+            region,
+            body: VerifiedBody(body),
+        })
     }
-    if is_new {
-        credential.signing_keys().remember(scope.date, region, key); // only now, so that nobody without the secret can fill the cache
+}
+
+impl std::fmt::Debug for Claim<'_, '_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Claim")
+            .field("authorization", &self.authorization)
+            .finish_non_exhaustive()
     }
-    credential.was_used(now);
-    Ok(Verified {
-        access_key_id: credential.access_key_id().clone(),
-        region,
-        body: VerifiedBody(body),
-    })
 }
 
 /// Takes the same time wherever they differ.

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    Credential, KeyStores,
+    KeyStores,
+    dependency::Reply,
     key_store::{KeyStoreBuilder, UriPathPrefix},
     testing,
 };
@@ -100,6 +101,15 @@ impl Sent {
             verified.region().to_owned()
         })
     }
+}
+
+/// As the pipeline does it.
+fn verify<'a>(request: &Request<'a>, store: &KeyStore, now: SystemTime) -> Result<Verified<'a>, Rejection> {
+    let claim = Claim::of(request)?;
+    let Reply::Now(credential) = store.find_credential(claim.access_key_id()) else {
+        panic!("a list knows at once");
+    };
+    claim.verify(credential.ok_or(Rejection::UnknownAccessKeyId)?, store, now)
 }
 
 fn key_store() -> KeyStore {
@@ -340,7 +350,7 @@ fn only_verified_requests_fill_the_cache() {
     };
     assert!(Sent::signed_by(&forged, &[]).verify_by(&store, now()).is_err());
     let cached = || {
-        let credential = store.credential(testing::ACCESS_KEY_ID).unwrap();
+        let credential = &store.credentials()[0];
         credential.signing_keys().get("20260528", "us-east-1").is_some()
     };
     assert!(!cached());
@@ -348,8 +358,8 @@ fn only_verified_requests_fill_the_cache() {
     assert!(cached());
 }
 
-/// SIG-7: a signing key is derived once for each credential, day and Region, whatever else of its key store changes, or
-/// how: taken apart and built again, or made anew of the same settings.
+/// SIG-7: a signing key is derived once for each credential, day and Region, whatever else of its key store
+/// changes, or how: taken apart and built again, or made anew of the same settings.
 #[test]
 fn changes_that_keep_a_credential_keep_its_signing_keys() {
     let credential = |letter: char| Credential::new(letter.to_string().repeat(20), "s".repeat(43)).unwrap();

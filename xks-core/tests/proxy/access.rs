@@ -9,6 +9,7 @@ use serde_json::json;
 use xks_core::{
     Credential, KeyStores,
     authorize::{Authorizer, Decision, Rule, Rules, Subject},
+    dependency::Reply,
 };
 
 use crate::support::{
@@ -18,9 +19,9 @@ use crate::support::{
 struct AskedTimes(AtomicUsize, Decision);
 
 impl Authorizer for AskedTimes {
-    fn authorize(&self, _: &Subject<'_>) -> Decision {
+    fn authorize<'a>(&'a self, _: &'a Subject<'a>) -> Reply<'a, Decision> {
         self.0.fetch_add(1, Ordering::Relaxed);
-        self.1.clone()
+        Reply::Now(self.1.clone())
     }
 }
 
@@ -60,7 +61,8 @@ async fn health_is_never_put_under_authorization() {
     );
 }
 
-/// AUZ-1, MD-5: rules decide, a denial names its rule in the log and nowhere else, unknown fields reach who decides.
+/// AUZ-1, MD-5: rules decide, a denial names its rule in the log and nowhere else, unknown fields reach who
+/// decides.
 #[tokio::test]
 async fn rules_decide_and_denials_name_their_rule() {
     let rules = Rules::new([
@@ -78,16 +80,15 @@ async fn rules_decide_and_denials_name_their_rule() {
 
     struct WantsPcr;
     impl Authorizer for WantsPcr {
-        fn authorize(&self, subject: &Subject<'_>) -> Decision {
+        fn authorize<'a>(&'a self, subject: &'a Subject<'a>) -> Reply<'a, Decision> {
             let attested = subject
                 .request_metadata
                 .extra()
                 .any(|(name, value)| name == "pcr0" && value == "\"00ff\"");
-            if attested {
-                Decision::allow_by("attested")
-            } else {
-                Decision::deny("not attested")
-            }
+            Reply::Now(match attested {
+                true => Decision::allow_by("attested"),
+                false => Decision::deny("not attested"),
+            })
         }
     }
     let client = Client::new(proxy(key_store(soft_backend()).authorizer(WantsPcr)).audit(audit.clone()));

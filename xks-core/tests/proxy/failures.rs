@@ -12,6 +12,7 @@ use xks_core::{
     audit::{AuditRecord, AuditSink},
     authorize::{Authorizer, Decision, Subject},
     backend::{BackendErrorKind, HealthStatus},
+    dependency::Reply,
     testkit::{FailingBackend, Fault, Faults, Method, When},
 };
 
@@ -220,7 +221,7 @@ async fn the_aad_of_another_request_is_never_returned() {
 async fn panics_of_others_are_internal_errors() {
     struct Panics;
     impl Authorizer for Panics {
-        fn authorize(&self, _: &Subject<'_>) -> Decision {
+        fn authorize<'a>(&'a self, _: &'a Subject<'a>) -> Reply<'a, Decision> {
             panic!("as the test wants it")
         }
     }

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use xks_core::{KeyStores, backend::KeyStatus, key_store::AccessKeyId};
+use xks_core::{Credential, KeyId, KeyStore, KeyStores, Proxy, backend::KeyStatus, key_store::AccessKeyId};
 
 use crate::support::{
-    Client, Remember, decrypt_body, encrypt_body, error_of, key_store, metadata_body, now, proxy, soft_backend,
+    Client, Remember, decrypt_body, encrypt_body, error_of, key_store, metadata_body, now, proxy,
+    signer::{ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY},
+    soft_backend,
 };
 
-/// ENC-11, DEC-4, GKM-3: each key of a blocked key store is disabled, its health stays as it is, and all of it comes back.
+/// ENC-11, DEC-4, GKM-3: each key of a blocked key store is disabled, its health stays as it is, and all of
+/// it comes back.
 #[tokio::test]
 async fn a_blocked_key_store_serves_nothing_but_its_health() {
     let (backend, audit) = (soft_backend(), Remember::default());
@@ -59,11 +62,7 @@ async fn the_last_use_of_each_credential_is_known() {
     let (prefix, key_stores) = ("/tenant".parse().unwrap(), client.proxy.key_stores());
     let last_used = || -> Vec<_> {
         let store = key_stores.get("/tenant").unwrap();
-        store
-            .credentials()
-            .iter()
-            .map(xks_core::Credential::last_used)
-            .collect()
+        store.credentials().iter().map(Credential::last_used).collect()
     };
     assert_eq!(last_used(), [None]);
     let forged = Client::new(proxy(key_store(soft_backend())));
@@ -77,7 +76,7 @@ async fn the_last_use_of_each_credential_is_known() {
     );
 
     assert_eq!(client.post("health", &metadata_body()).await.0, 200);
-    let second = xks_core::Credential::new("B".repeat(20), "b".repeat(43)).unwrap();
+    let second = Credential::new("B".repeat(20), "b".repeat(43)).unwrap();
     key_stores
         .update(&prefix, |store| store.credential(second.clone()))
         .unwrap();
@@ -95,21 +94,16 @@ async fn the_last_use_of_each_credential_is_known() {
 async fn a_predicate_tells_the_keys_of_tenants_apart() {
     let backend = soft_backend();
     let tenant = |prefix: &str, first: &'static str| {
-        let belongs = move |key: &xks_core::KeyId| key.as_str().starts_with(first);
-        let store = key_store(Arc::clone(&backend) as _)
-            .keys_where(belongs)
-            .build()
-            .unwrap();
-        let builder = xks_core::KeyStore::builder(prefix.parse().unwrap(), Arc::clone(&backend) as _);
-        builder
-            .regions(store.regions().map(Box::from))
-            .credentials(store.credentials().iter().cloned())
+        let belongs = move |key: &KeyId| key.as_str().starts_with(first);
+        KeyStore::builder(prefix.parse().unwrap(), Arc::clone(&backend) as _)
+            .region(REGION)
+            .credential(Credential::new(ACCESS_KEY_ID, SECRET_ACCESS_KEY.to_owned()).unwrap())
             .keys_where(belongs)
             .build()
             .unwrap()
     };
     let key_stores = KeyStores::new([tenant("/a", "us"), tenant("/b", "o")]).unwrap();
-    let client = Client::new(xks_core::Proxy::builder(key_stores).clock(now));
+    let client = Client::new(Proxy::builder(key_stores).clock(now));
     for (path, expected) in [
         ("/a/kms/xks/v1/keys/usable/metadata", "none"),
         ("/b/kms/xks/v1/keys/other/metadata", "none"),

@@ -11,6 +11,7 @@
 
 mod access;
 mod bad_input;
+mod dependencies;
 mod disagreement;
 mod failures;
 mod fleet;

@@ -15,7 +15,7 @@ use crate::{
 /// The longest text that goes to the log, in characters.
 const MAX_LOGGED: usize = 2048;
 
-/// Secondary authorization by Cedar policies (AUZ-1).
+/// Secondary authorization by Cedar policies. Specification: Authorization.
 ///
 /// A request is allowed when at least one `permit` applies to it and no `forbid` does. It is denied as well
 /// when a policy cannot be evaluated for it, whatever the others say: that policy might have been the one
@@ -115,7 +115,7 @@ impl Authorizer for CedarAuthorizer {
     }
 }
 
-/// LOG-2: the formatter quotes and escapes texts; their length is bounded here.
+// LOG-2: the formatter quotes and escapes texts; their length is bounded here.
 fn clipped(text: &str) -> String {
     text.chars().take(MAX_LOGGED).collect()
 }

@@ -34,7 +34,7 @@ impl Types {
         })
     }
 
-    /// MD-6: any text is a principal.
+    // MD-6: any text is a principal.
     pub(crate) fn principal(&self, subject: &Subject<'_>) -> EntityUid {
         uid(&self.principal, subject.principal)
     }
@@ -51,7 +51,8 @@ impl Types {
         uid(&self.key_store, subject.key_store.as_str())
     }
 
-    /// Why a key or a key store cannot be called so (URI-1, URI-3), if it cannot.
+    /// Why a key or a key store cannot be called so, if it cannot.
+    // URI-1, URI-3
     pub(crate) fn impossible(&self, named: &EntityUid) -> Option<String> {
         let (of_type, id) = (named.type_name(), named.id().unescaped());
         let why = if *of_type == self.key {

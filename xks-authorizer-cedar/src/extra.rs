@@ -1,4 +1,4 @@
-//! The fields that requestMetadata may have beyond those known when this was written (MD-5), as a schema declares
+//! The fields that requestMetadata may have beyond those known when this was written, as a schema declares
 //! them.
 
 use std::collections::BTreeMap;
@@ -59,9 +59,9 @@ impl ExtraFields {
         Ok(Self(fields.collect()))
     }
 
-    /// MD-5: those that a request has and the schema declares; nothing can ask for the others. An error is the name
-    /// of a field that holds something else than the schema says, or that is there twice: what a policy wants to
-    /// know of it cannot be told.
+    // MD-5: those that a request has and the schema declares; nothing can ask for the others. An error is the name
+    // of a field that holds something else than the schema says, or that is there twice: what a policy wants to
+    // know of it cannot be told.
     pub(crate) fn of<'a>(
         &'a self,
         metadata: &RequestMetadata<'_>,

@@ -63,7 +63,7 @@ fn complete(entity: &mut Value) -> Result<(), String> {
     Ok(())
 }
 
-/// MD-6: by the rule of the core.
+// MD-6: by the rule of the core.
 fn account(principal: &str) -> Result<Option<String>, String> {
     let metadata = json!({ "awsPrincipalArn": principal }).to_string();
     let account = |subject: &Subject<'_>| subject.account().map(str::to_owned);

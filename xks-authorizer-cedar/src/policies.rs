@@ -141,7 +141,7 @@ impl Policies {
     }
 }
 
-/// AUZ-1: what the log calls each policy: its `@id`, else Cedar's own id, `policy` and its number in the text, from 0.
+// AUZ-1: what the log calls each policy: its `@id`, else Cedar's own id, `policy` and its number in the text, from 0.
 fn names(set: &PolicySet) -> Result<HashMap<PolicyId, (usize, Arc<str>)>, CedarError> {
     let mut names = HashMap::new();
     let mut taken = HashSet::new();

@@ -208,7 +208,7 @@ impl Pkcs11Backend {
         outcome
     }
 
-    /// HLT-1: what becomes of requests counts for health.
+    // HLT-1: what becomes of requests counts for health.
     fn note<T>(&self, kind: RequestKind, outcome: &Result<T, BackendError>) {
         // What fails without a connection says nothing of the token.
         if !self.token.is_connected() {
@@ -339,7 +339,7 @@ impl KeyBackend for Pkcs11Backend {
         outcome
     }
 
-    /// HLT-3: from the last test, which is never older than 60 seconds; it never waits for the token.
+    // HLT-3: from the last test, which is never older than 60 seconds; it never waits for the token.
     async fn health(&self) -> Result<Health, BackendError> {
         Ok(health::report(&self.token, &self.calls.load()))
     }

@@ -204,8 +204,10 @@ impl Config {
         self
     }
 
-    /// How often the token is tested: at least every 30 seconds, since health is never older than 60 (HLT-3);
+    /// How often the token is tested: at least every 30 seconds, since health is never older than 60;
     /// a backend with a longer interval is not opened ([`OpenError::Config`]). By default every 10 seconds.
+    /// Specification: GetHealthStatus.
+    // HLT-3
     #[must_use]
     pub fn health_interval(mut self, interval: Duration) -> Self {
         self.health_interval = interval;
@@ -229,7 +231,7 @@ impl Config {
     }
 }
 
-/// HLT-3
+// HLT-3
 const LONGEST_HEALTH_INTERVAL: Duration = Duration::from_secs(30);
 
 /// A day: no time here is longer.
@@ -361,7 +363,9 @@ impl fmt::Display for KeyName {
     }
 }
 
-/// The key that a token is tested with (HLT-1). It is no external key: requests for it are answered `KeyNotFound`.
+/// The key that a token is tested with. It is no external key: requests for it are answered `KeyNotFound`.
+/// Specification: GetHealthStatus.
+// HLT-1
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TestKey {

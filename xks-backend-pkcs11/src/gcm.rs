@@ -32,7 +32,9 @@ const STOCK: usize = 32;
 pub(crate) enum Setback {
     /// The module said no; what that means is the table's to say.
     Call(CallError),
-    /// The module's IVs cannot be relied on: what was returned must not be used, and nothing more be encrypted (ENC-6).
+    /// The module's IVs cannot be relied on: what was returned must not be used, and nothing more be encrypted.
+    /// Specification: Encrypt.
+    // ENC-6
     IvFault(&'static str),
     /// The answer is clear.
     Final(BackendError),
@@ -87,7 +89,8 @@ impl Ivs {
         }
     }
 
-    /// Encrypts, with an IV that was never used before (ENC-6).
+    /// Encrypts, with an IV that was never used before.
+    // ENC-6
     pub(crate) fn seal(
         &self,
         cryptoki: &Cryptoki,

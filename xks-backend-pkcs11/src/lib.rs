@@ -63,7 +63,7 @@
 //!   time do not suffice, a ciphertext is not called invalid: the error is `Unavailable` or `Throttled`, which may be
 //!   retried, and the next request for it goes on from there.
 //! * **IVs** that are zero or repeat themselves are never used, and nothing more is encrypted until the backend is
-//!   opened anew (ENC-6). The test at the start finds out wrong [`Quirks`] before that.
+//!   opened anew. The test at the start finds out wrong [`Quirks`] before that.
 //!
 //! # Keys
 //! An external key id is a key's label, its `CKA_ID`, or [what you say](Config::key). A name that two keys have is
@@ -72,8 +72,8 @@
 //! gone at once.
 //!
 //! # Health
-//! A thread of the backend's own [tests](Config::health_interval) the token with a key made for it (HLT-1), and health
-//! is answered from the last test, at once. A test that is older than 60 seconds counts as UNAVAILABLE (HLT-3). A call that
+//! A thread of the backend's own [tests](Config::health_interval) the token with a key made for it, and health
+//! is answered from the last test, at once. A test that is older than 60 seconds counts as UNAVAILABLE. A call that
 //! hangs makes a token DEGRADED; UNAVAILABLE, once every session hangs, or the next test as well while nothing returns.
 //!
 //! # The process

@@ -11,10 +11,11 @@ use crate::{
     return_code::{Phase, ReturnCode, Verdict},
 };
 
-/// Where the IV of an encryption comes from (ENC-6).
+/// Where the IV of an encryption comes from. Specification: Encrypt.
 ///
 /// A module that is said to make its own and does not would encrypt under an IV of zeros, again and again, and no
 /// return code tells. So it is tried before the first request, and an IV that is still zero after a call is never used.
+// ENC-6
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum IvSource {

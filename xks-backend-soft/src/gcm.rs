@@ -1,4 +1,4 @@
-//! The cipher: AES-256-GCM under one key, with IVs that are made here and nowhere else (ENC-6).
+//! The cipher: AES-256-GCM under one key, with IVs that are made here and nowhere else.
 
 use aes_gcm::aead::consts::U16;
 use xks_core::{
@@ -16,7 +16,8 @@ type ShortIv = RustCrypto<aes_gcm::aead::consts::U12>;
 /// A key, ready for use.
 pub(crate) struct Gcm {
     short_iv: ShortIv,
-    /// No IV of 16 bytes is made here, but the specification knows them (DEC-2).
+    /// No IV of 16 bytes is made here, but the specification knows them.
+    // DEC-2
     long_iv: RustCrypto<U16>,
 }
 
@@ -35,7 +36,8 @@ impl Gcm {
         })
     }
 
-    /// Encrypts with a fresh IV of 12 bytes from the operating system's random source (ENC-6).
+    /// Encrypts with a fresh IV of 12 bytes from the operating system's random source.
+    // ENC-6
     pub(crate) fn seal(&self, aad: &[u8], plaintext: &[u8]) -> Result<Sealed, BackendError> {
         let mut iv = [0; 12];
         getrandom::fill(&mut iv).map_err(|error| {
@@ -59,7 +61,8 @@ impl Gcm {
         Ok(Sealed { ciphertext, iv, tag })
     }
 
-    /// Decrypts into a buffer that is wiped. Whatever does not fit, the error is the same (DEC-3).
+    /// Decrypts into a buffer that is wiped. Whatever does not fit, the error is the same.
+    // DEC-3
     pub(crate) fn open(
         &self,
         iv: &Iv,

@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// How many encryptions with random IVs one key may make: beyond, a repeated IV is likelier than 2^-32, and
-/// under a repeated IV neither secrecy nor authenticity is left (ENC-6).
+/// under a repeated IV neither secrecy nor authenticity is left.
+// ENC-6
 pub(crate) const MAX_IVS: u64 = 1 << 32;
 
 /// Random IVs under one key: never more than [`MAX_IVS`], however many threads take them.

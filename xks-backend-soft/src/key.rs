@@ -99,14 +99,17 @@ impl SoftKey {
         Ok(self)
     }
 
-    /// The same key for other uses (GKM-2). It does nothing but encrypt and decrypt, whatever else is said here.
+    /// The same key for other uses. It does nothing but encrypt and decrypt, whatever else is said here.
+    /// Specification: GetKeyMetadata.
+    // GKM-2
     #[must_use]
     pub fn with_usages(mut self, usages: impl IntoIterator<Item = KeyUsage>) -> Self {
         self.metadata = KeyMetadata::new(KeySpec::Aes256, usages, self.metadata.status());
         self
     }
 
-    /// The same key, enabled or disabled (GKM-3).
+    /// The same key, enabled or disabled. Specification: GetKeyMetadata.
+    // GKM-3
     #[must_use]
     pub fn with_status(mut self, status: KeyStatus) -> Self {
         let usages = self.metadata.usages().iter().copied();
@@ -131,7 +134,7 @@ impl SoftKey {
         self.older.iter().chain(iter::once(&self.newest))
     }
 
-    /// ENC-11, DEC-4: whether it is enabled comes first, then what it may be used for.
+    // ENC-11, DEC-4: whether it is enabled comes first, then what it may be used for.
     pub(crate) fn check(&self, usage: KeyUsage) -> Result<(), BackendError> {
         if self.metadata.status() == KeyStatus::Disabled {
             return Err(BackendError::new(

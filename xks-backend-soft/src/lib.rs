@@ -194,7 +194,8 @@ impl SoftBackend {
         self.keyring.update(id, |key| key.without_version(number)).map(drop)
     }
 
-    /// Does something with a key of this moment: GKM-4, DEC-4.
+    /// Does something with a key of this moment.
+    // GKM-4, DEC-4
     fn with<T>(
         &self,
         id: &KeyId,
@@ -243,7 +244,7 @@ impl KeyBackend for SoftBackend {
         self.with(id, |key| decrypt(key, iv, aad, request.ciphertext(), request.tag()))
     }
 
-    /// HLT-1: each time with a new test key, so that the random source is tested too.
+    // HLT-1: each time with a new test key, so that the random source is tested too.
     async fn health(&self) -> Result<Health, BackendError> {
         const AAD: &[u8] = b"xks-backend-soft health";
         const PLAINTEXT: &[u8] = b"not a secret";

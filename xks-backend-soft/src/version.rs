@@ -47,7 +47,9 @@ struct CountedKey {
 }
 
 impl KeyVersion {
-    /// The largest number: with eight digits, `key_version=N` has the 20 bytes that the metadata may have (ENC-7).
+    /// The largest number: with eight digits, `key_version=N` has the 20 bytes that the metadata may have.
+    /// Specification: Encrypt.
+    // ENC-7
     pub const MAX_NUMBER: u32 = 99_999_999;
 
     /// A version that has made no encryptions yet. The material is a [`KeyMaterial`], or 32 bytes.
@@ -94,7 +96,8 @@ impl KeyVersion {
         self.key.ivs.used()
     }
 
-    /// What goes with every ciphertext: `key_version=N` (ENC-7).
+    /// What goes with every ciphertext: `key_version=N`.
+    // ENC-7
     pub(crate) const fn metadata(&self) -> &CiphertextMetadata {
         &self.metadata
     }
@@ -103,7 +106,8 @@ impl KeyVersion {
         &self.key.cipher
     }
 
-    /// Encrypts, unless the bound on random IVs is reached (ENC-6). `id` is for the log.
+    /// Encrypts, unless the bound on random IVs is reached. `id` is for the log.
+    // ENC-6
     pub(crate) fn seal(&self, id: &KeyId, aad: &[u8], plaintext: &[u8]) -> Result<Sealed, BackendError> {
         match self.key.ivs.take() {
             Take::Granted => {}

@@ -1,5 +1,5 @@
 //! The additional authenticated data as AES-GCM gets it: the request's AAD and the ciphertext metadata, framed
-//! so that no byte of one can pass for a byte of the other (ENC-7).
+//! so that no byte of one can pass for a byte of the other.
 
 use std::{fmt, iter, sync::Arc};
 
@@ -13,19 +13,22 @@ use crate::backend::CiphertextMetadata;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AadFraming {
-    /// The specification's own (ENC-7): `u16be(len(AAD)) ‖ AAD ‖ u8(len(metadata)) ‖ metadata`.
+    /// The specification's own: `u16be(len(AAD)) ‖ AAD ‖ u8(len(metadata)) ‖ metadata`.
+    /// Specification: Encrypt.
+    // ENC-7
     #[default]
     Spec,
     /// What AWS's sample proxy makes: `u16be(len(AAD)) ‖ SHA-256(AAD) ‖ u8(len(metadata)) ‖ metadata`, without
     /// the digest when the request has no AAD field. For HSMs that take little AAD, and for ciphertexts that
     /// were made by that proxy.
     Digest,
-    /// From `Digest` to `Spec` without losing a ciphertext (ENC-8): encrypts as `Spec` and says so with
+    /// From `Digest` to `Spec` without losing a ciphertext: encrypts as `Spec` and says so with
     /// [`MARK`](Self::MARK) at the head of the ciphertext metadata; decrypts what is marked as `Spec` and everything
     /// else as `Digest`. The mark takes 2 of the 20 bytes of metadata. A backend does not see it; for one that wants
-    /// more than the other 18, `Digest` stays in use.
+    /// more than the other 18, `Digest` stays in use. Specification: Encrypt.
     ///
     /// No metadata that `Digest` ciphertexts already have may begin with the mark. It is no text in UTF-8.
+    // ENC-8
     Migrating,
 }
 

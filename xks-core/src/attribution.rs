@@ -1,4 +1,4 @@
-//! Which of several key managers served a request (LOG-1): written by backends that have several, read when the
+//! Which of several key managers served a request: written by backends that have several, read when the
 //! request's record is made.
 
 use std::{
@@ -98,7 +98,8 @@ impl<'a> Attributor<'a> {
         }
     }
 
-    /// The encryption is done, and is tried from now on (ENC-10).
+    /// The encryption is done, and is tried from now on.
+    // ENC-10
     pub(crate) fn begin_verification(self) {
         if let Some(attribution) = self.0 {
             let served = &mut *attribution.lock();

@@ -1,4 +1,4 @@
-//! One record for every request (LOG-1, MD-4): what was asked, by whom, of which key, and how it ended.
+//! One record for every request: what was asked, by whom, of which key, and how it ended.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,7 +24,8 @@ impl<T: AuditSink + ?Sized> AuditSink for Arc<T> {
 }
 
 /// What happened to one request. It never holds plaintext, key material or a signature. Texts from the client are
-/// as they came: a sink that writes lines quotes them, escapes control characters and bounds their length (LOG-2).
+/// as they came: a sink that writes lines quotes them, escapes control characters and bounds their length.
+// LOG-2
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct AuditRecord<'a> {
@@ -94,7 +95,8 @@ impl Outcome<'_> {
 
 /// The default sink: one [`tracing`] event for each request, with the target `xks::audit`; an answered request is
 /// of level INFO, a refused one WARN, an internal failure ERROR. Texts are recorded as texts, of which `tracing`'s
-/// formatters make quoted and escaped ones (LOG-2); a text of more than 2048 characters is cut.
+/// formatters make quoted and escaped ones; a text of more than 2048 characters is cut.
+// LOG-2
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(
     clippy::exhaustive_structs,
@@ -163,7 +165,8 @@ impl AuditSink for TracingAudit {
     }
 }
 
-/// A text, or the beginning of one that would flood the log: the longest ARN is logged whole (TRN-5).
+/// A text, or the beginning of one that would flood the log: the longest ARN is logged whole.
+// TRN-5
 pub(crate) fn clipped(text: &str) -> &str {
     beginning(text, 2048)
 }
@@ -183,7 +186,8 @@ fn beginning(text: &str, length: usize) -> &str {
     text.get(..end).unwrap_or(text)
 }
 
-/// The fields that are not known, as the inside of a JSON object (MD-5).
+/// The fields that are not known, as the inside of a JSON object.
+// MD-5
 fn extra(metadata: &RequestMetadata<'_>) -> Option<String> {
     let fields: Vec<_> = metadata
         .extra()

@@ -74,7 +74,8 @@ impl From<ErrorName> for Error {
 ///
 /// Two rows depend on the operation. Only decrypt knows `InvalidCiphertextException`: anywhere else it
 /// means that the key manager is broken. Health is never answered with a name that speaks of one key or
-/// one caller (HLT-4).
+/// one caller.
+// HLT-4
 fn wire_name(operation: Operation, kind: BackendErrorKind) -> ErrorName {
     use BackendErrorKind as Kind;
 

@@ -5,7 +5,8 @@ use thiserror::Error;
 use crate::text::text_type;
 
 text_type! {
-    /// An external key id (URI-3): 1 to 128 characters of `A-Z a-z 0-9 - . _`, case-sensitive, opaque to KMS.
+    /// An external key id: 1 to 128 characters of `A-Z a-z 0-9 - . _`, case-sensitive, opaque to KMS.
+    /// Specification: API operations.
     ///
     /// `.` and `..` are refused: URL normalisers rewrite them.
     ///
@@ -17,10 +18,12 @@ text_type! {
     /// assert!(KeyId::new("not/a/key").is_err());
     /// # Ok::<(), xks_core::key_store::KeyIdError>(())
     /// ```
+    // URI-3
     KeyId, KeyIdError, check
 }
 
-/// Why a text is not an external key id (URI-3).
+/// Why a text is not an external key id. Specification: API operations.
+// URI-3
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum KeyIdError {
@@ -35,7 +38,7 @@ pub enum KeyIdError {
     Dots,
 }
 
-/// URI-3.
+// URI-3.
 pub(crate) fn check(text: &str) -> Result<(), KeyIdError> {
     if text.is_empty() || text.len() > 128 {
         return Err(KeyIdError::Length);

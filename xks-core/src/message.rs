@@ -8,9 +8,10 @@ use zeroize::Zeroizing;
 use crate::{api::ErrorName, error::Error};
 
 /// A request as it came: method, target, headers and body, all borrowed from the server.
+/// Specification: Appendix A.
 ///
 /// The target is the path (and query) exactly as the client sent it, before any router changed it: it is
-/// part of what the client signed. Under HTTP/2 the `:authority` pseudo-header is passed as `host` (SIG-2).
+/// part of what the client signed. Under HTTP/2 the `:authority` pseudo-header is passed as `host`.
 ///
 /// ```
 /// use xks_core::Request;
@@ -20,6 +21,7 @@ use crate::{api::ErrorName, error::Error};
 ///     .header("x-amz-date", b"20260101T000000Z");
 /// # let _ = request;
 /// ```
+// SIG-2
 #[derive(Clone)]
 pub struct Request<'a> {
     method: &'a str,
@@ -157,7 +159,7 @@ impl Response {
     /// What a 405 says.
     pub(crate) const USE_POST: &'static str = "use POST";
 
-    /// TRN-4: the one answer for which the specification has no error name.
+    // TRN-4: the one answer for which the specification has no error name.
     pub(crate) fn method_not_allowed() -> Self {
         let body = format!(r#"{{"errorMessage":"{}"}}"#, Self::USE_POST);
         Self {
@@ -166,6 +168,7 @@ impl Response {
         }
     }
 
+    // ERR-1
     pub(crate) fn error(name: ErrorName, message: &str) -> Self {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
@@ -191,8 +194,9 @@ impl Response {
         self.status
     }
 
-    /// The headers that belong to the answer: `content-type` always (TRN-1), `allow` on a 405 (TRN-4).
-    /// `content-length` is the server's to add.
+    /// The headers that belong to the answer: `content-type` always, `allow` on a 405.
+    /// `content-length` is the server's to add. Specification: API content type, API operations.
+    // TRN-1, TRN-4
     #[must_use]
     pub const fn headers(&self) -> &'static [(&'static str, &'static str)] {
         match self.status {
@@ -223,7 +227,8 @@ impl fmt::Debug for Response {
     }
 }
 
-/// Section 8: an error message is printable ASCII and shorter than 512 characters.
+/// An error message is printable ASCII and shorter than 512 characters.
+// ERR-2
 fn printable(message: &str) -> String {
     message
         .chars()
@@ -236,6 +241,7 @@ fn printable(message: &str) -> String {
 mod tests {
     use super::*;
 
+    /// ERR-1, ERR-2: there is a name, and a message of legal characters.
     #[test]
     fn error_messages_are_short_printable_ascii() {
         let response = Response::error(ErrorName::Validation, &format!("a\n\u{7f}ü\"{}", "x".repeat(600)));

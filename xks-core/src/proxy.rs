@@ -84,7 +84,9 @@ impl Proxy {
     }
 
     /// Answers a request. When `expired` ends before the backend does, the backend's future is dropped and
-    /// the answer is `DependencyTimeoutException` (TRN-8). `expired` is a timer of the caller's runtime.
+    /// the answer is `DependencyTimeoutException`. `expired` is a timer of the caller's runtime.
+    /// Specification: GetKeyMetadata.
+    // TRN-8
     pub async fn handle_until(&self, request: Request<'_>, expired: impl Future<Output = ()>) -> Response {
         let served_by = Attribution::default();
         let mut trail = Trail::new(&*self.audit, &request, &served_by);

@@ -12,7 +12,7 @@ use crate::{
 
 /// What every API path ends its prefix with.
 pub(crate) const API_ROOT: &str = "/kms/xks/v1";
-/// URI-2, in characters.
+// URI-2, in characters.
 const MAX_PATH: usize = 256;
 
 /// Where a request wants to go.
@@ -27,7 +27,8 @@ pub(crate) struct Route<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target<'a> {
     Health,
-    /// `id` keeps URI-3.
+    /// `id` is a legal one.
+    // URI-3
     Key {
         id: &'a str,
         operation: KeyOperation,
@@ -58,6 +59,7 @@ impl<'a> Route<'a> {
             (rest, Target::Health)
         } else {
             let operation = match last {
+                // TRN-11; TRN-9: none of them changes a key.
                 "metadata" => KeyOperation::GetKeyMetadata,
                 "encrypt" => KeyOperation::Encrypt,
                 "decrypt" => KeyOperation::Decrypt,
@@ -97,7 +99,7 @@ mod tests {
         })
     }
 
-    /// URI-5: what is a path of the API and what is not.
+    /// URI-5, TRN-9, TRN-11: what is a path of the API and what is not.
     #[test]
     fn paths_of_the_api_are_found_and_no_others() {
         let health = |prefix| {

@@ -73,11 +73,12 @@ impl XksService {
     }
 
     /// How long a request may take, from its head to its answer; by default as long as it will. KMS gives up after
-    /// 250 ms, so 200 ms is a good choice (TRN-8). When the backend has not answered by then, its future is dropped and
+    /// 250 ms, so 200 ms is a good choice. When the backend has not answered by then, its future is dropped and
     /// the answer is `DependencyTimeoutException`; a client that has not sent its body by then is answered
-    /// `ValidationException`.
+    /// `ValidationException`. Specification: GetKeyMetadata.
     ///
     /// The service must then be called within a tokio runtime with its timer enabled.
+    // TRN-8
     #[cfg(feature = "timeout")]
     #[must_use]
     pub const fn budget(mut self, budget: std::time::Duration) -> Self {

@@ -350,7 +350,7 @@ fn is_whole(answer: &str) -> bool {
     })
 }
 
-/// A body above the limit is answered, whether its length is announced or not, and the client gets to read the answer
+/// ERR-1: a body above the limit is answered, whether its length is announced or not, and the client gets to read the answer
 /// even if it sends everything first. The connection is usable afterwards, or closed.
 #[tokio::test]
 async fn bodies_above_the_limit_are_answered() {

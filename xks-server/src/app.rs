@@ -1,5 +1,5 @@
 //! What is in force: key stores, key managers, certificates. All of it can be replaced while requests are served; a
-//! request, and a connection, goes on with what it began with (SIG-7).
+//! request, and a connection, goes on with what it began with.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -80,6 +80,7 @@ impl App {
         let key_stores = key_stores(&settings.key_stores, &backends, &mut traffic)?;
         let proxy = Proxy::builder(KeyStores::new(key_stores)?)
             .vendor("xks-proxy")
+            // HLT-6
             .model(concat!("xks-proxy ", env!("CARGO_PKG_VERSION")))
             .audit(Records::new(Arc::clone(&metrics)))
             .build();

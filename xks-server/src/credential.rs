@@ -3,7 +3,8 @@
 use anyhow::Context as _;
 use xks_core::{Credential, Zeroizing, key_store::UriPathPrefix};
 
-/// From the operating system's random source (SIG-6).
+/// From the operating system's random source.
+// SIG-6
 pub(crate) fn new() -> anyhow::Result<Credential> {
     let mut entropy = Zeroizing::new([0; 48]);
     getrandom::fill(&mut *entropy)
@@ -12,7 +13,8 @@ pub(crate) fn new() -> anyhow::Result<Credential> {
     Ok(Credential::from_entropy(&entropy)?)
 }
 
-/// For a settings file, and for the console (CON-1).
+/// For a settings file, and for the console.
+// CON-1
 pub(crate) fn text(credential: &Credential, prefix: &UriPathPrefix) -> Zeroizing<String> {
     let mut text = Zeroizing::new(String::with_capacity(2048)); // it never grows, so no copy is left behind
     text.extend([

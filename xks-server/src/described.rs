@@ -13,7 +13,8 @@ use xks_core::{
 /// A backend around another one.
 pub(crate) struct Described {
     pub(crate) inner: Arc<dyn KeyBackend>,
-    /// What the audit record calls it (LOG-1); none for a fleet, whose members have names.
+    /// What the audit record calls it; none for a fleet, whose members have names.
+    // LOG-1
     pub(crate) name: Option<String>,
     /// The same for every ciphertext, for a backend that has none of its own. What was encrypted without it, or with
     /// another, decrypts as before: it comes with each request.

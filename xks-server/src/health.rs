@@ -1,5 +1,5 @@
-//! Health for load balancers (TRN-7). Readiness says whether this instance can take traffic: it follows the
-//! key managers' own deep checks (HLT-1), and ends first when the server is to stop. Liveness says whether a
+//! Health for load balancers. Readiness says whether this instance can take traffic: it follows the
+//! key managers' own deep checks, and ends first when the server is to stop. Liveness says whether a
 //! restart is of no use: it fails when no key manager works, and a call of one hangs in its module, which
 //! nothing in this process mends.
 

@@ -146,8 +146,9 @@ impl Attendant {
     }
 
     /// The known-answer test: two encryptions and a decryption of each. It shows that IVs are made, that they
-    /// differ (ENC-6), and that what comes back is what went in. Without a key, it asks what else a request
+    /// differ, and that what comes back is what went in. Without a key, it asks what else a request
     /// needs of the token.
+    // ENC-6
     pub(super) fn test(&mut self, access: &Access<'_>, slot: ck::CK_SLOT_ID) -> Result<Checkup, Setback> {
         let token = Arc::clone(&self.token);
         token.outcomes.begin_test();
@@ -196,8 +197,8 @@ impl Attendant {
         })
     }
 
-    /// HLT-1: whether the module finds keys and tells what they are. It is asked when requests are refused for reasons
-    /// that may be a key's own, or the module's for all keys.
+    // HLT-1: whether the module finds keys and tells what they are. It is asked when requests are refused for reasons
+    // that may be a key's own, or the module's for all keys.
     fn test_what_requests_ask(&self, access: &Access<'_>) -> Result<(), CallError> {
         let token = &self.token;
         let Some(session) = self

@@ -1,4 +1,4 @@
-//! The key that a token is tested with (HLT-1): where it comes from, what is done without one, and that none
+//! The key that a token is tested with: where it comes from, what is done without one, and that none
 //! is left behind.
 //!
 //! It decides nothing but what is known of the token: keys are served also where the token makes no session

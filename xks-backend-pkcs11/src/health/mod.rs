@@ -1,4 +1,4 @@
-//! The health of a token (HLT-1, HLT-3): from its last test, from what becomes of requests, and from what is
+//! The health of a token: from its last test, from what becomes of requests, and from what is
 //! in the module at this moment. Nothing is asked of the token for it.
 //!
 //! Health follows what requests can have **within their deadline**, for each kind of them: an encryption, an
@@ -32,7 +32,7 @@ pub(crate) use self::{
 };
 use crate::{pool::Load, token::Token};
 
-/// HLT-3: what is older is not told any more.
+// HLT-3: what is older is not told any more.
 const OLDEST: Duration = Duration::from_secs(60);
 
 /// What a busy machine may add.
@@ -211,6 +211,7 @@ fn judge(
 }
 
 /// The token as a member of a fleet: its serial number, its model and its firmware.
+// HLT-6
 pub(crate) fn report(token: &Token, load: &Load) -> Health {
     let (status, why) = status(token, load);
     if let Some(why) = why {

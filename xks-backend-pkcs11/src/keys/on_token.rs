@@ -175,8 +175,8 @@ impl Identity {
     }
 }
 
-/// GKM-1. What is not told of a secret key is taken for what it has to be: the module refuses AES-GCM with another. So is a
-/// length that no AES key has; modules tell it in bytes, in bits, or as 0.
+// GKM-1. What is not told of a secret key is taken for what it has to be: the module refuses AES-GCM with another. So
+// is a length that no AES key has; modules tell it in bytes, in bits, or as 0.
 fn key_spec(told: &Told) -> KeySpec {
     const NAMES: [(ck::CK_KEY_TYPE, &str); 6] = [
         (ck::CKK_AES, "AES"),

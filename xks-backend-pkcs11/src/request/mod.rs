@@ -48,7 +48,8 @@ impl Token {
         Ok(Encrypted::new(sealed.ciphertext, sealed.iv, sealed.tag, aad))
     }
 
-    /// The same, and sees that it decrypts (ENC-10).
+    /// The same, and sees that it decrypts.
+    // ENC-10
     pub(crate) fn encrypt_verified(
         &self,
         place: &mut Place,
@@ -391,7 +392,7 @@ impl Once {
     }
 }
 
-/// ENC-11, DEC-4: known before the token is asked, and whatever code the module would have for it.
+// ENC-11, DEC-4: known before the token is asked, and whatever code the module would have for it.
 fn check(key: &Key, usage: KeyUsage) -> Result<(), BackendError> {
     let problem = if !key.is_aes_256() {
         format!(

@@ -104,7 +104,7 @@ impl Search<'_> {
 }
 
 impl Token {
-    /// HLT-1: whether this key is one that tokens are tested with, which backs no KMS key.
+    // HLT-1: whether this key is one that tokens are tested with, which backs no KMS key.
     pub(crate) fn is_test_key(&self, identity: &Identity) -> bool {
         let is_named = matches!(&self.config.test_key, TestKey::Named(name) if identity.is_exactly(name));
         is_named || identity.id().is_some_and(is_test_key)

@@ -1,4 +1,4 @@
-//! Base64 as the specification has it (ENC-1): the standard alphabet with padding, no white space, no stray
+//! Base64 as the specification has it: the standard alphabet with padding, no white space, no stray
 //! bits. Secrets are decoded straight into the buffer they stay in.
 
 use base64::{Engine as _, decoded_len_estimate};
@@ -28,6 +28,7 @@ pub(super) fn decode(text: &Text<'_>, field: &'static str) -> Result<Zeroizing<V
 }
 
 /// Decodes a field to the beginning of `room`, which is large enough, and says how long it is.
+// ENC-1
 pub(super) fn decode_into(text: &Text<'_>, field: &'static str, room: &mut [u8]) -> Result<usize, Error> {
     BASE64.decode_slice(text.as_str(), room).map_err(|_| not_base64(field))
 }

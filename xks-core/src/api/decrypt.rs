@@ -52,7 +52,8 @@ impl<'a> DecryptRequest<'a> {
         }
     }
 
-    /// The decryption that verifies what is about to be returned (ENC-10).
+    /// The decryption that verifies what is about to be returned.
+    // ENC-10
     pub(crate) fn verification(request: &EncryptRequest<'a>, encrypted: Encrypted) -> Self {
         request.attributor.begin_verification();
         Self {
@@ -109,8 +110,10 @@ impl<'a> DecryptRequest<'a> {
         &self.aad
     }
 
-    /// Which of the backend's several key managers has the request, for the audit record (LOG-1): as
+    /// Which of the backend's several key managers has the request, for the audit record: as
     /// [`EncryptRequest::attribute_to`](crate::backend::EncryptRequest::attribute_to).
+    /// Specification: Logging.
+    // LOG-1
     pub fn attribute_to(&self, member: &str) {
         self.attributor.write(member);
     }

@@ -42,15 +42,17 @@ impl<'a> EncryptRequest<'a> {
         &self.request_metadata
     }
 
-    /// What to encrypt: 0 bytes or more. Never log it (ENC-12).
+    /// What to encrypt: 0 bytes or more. Never log it. Specification: Encrypt.
+    // ENC-12
     #[must_use]
     pub fn plaintext(&self) -> &[u8] {
         &self.plaintext
     }
 
-    /// Fixes the ciphertext metadata, if any, and gives the bytes to authenticate (ENC-7). `None` stands for
+    /// Fixes the ciphertext metadata, if any, and gives the bytes to authenticate. `None` stands for
     /// [the default](Self::set_default_metadata). KMS keeps the metadata with the ciphertext and sends it back on decrypt. What an earlier call gave stays as it was; the metadata that
-    /// KMS gets is that of the one which the [`Encrypted`] was made with.
+    /// KMS gets is that of the one which the [`Encrypted`] was made with. Specification: Encrypt.
+    // ENC-7
     #[must_use]
     pub fn bind_aad(&mut self, metadata: Option<CiphertextMetadata>) -> BoundAad {
         self.aad.set_metadata(metadata.or(self.default_metadata));
@@ -63,17 +65,19 @@ impl<'a> EncryptRequest<'a> {
         self.default_metadata = Some(metadata);
     }
 
-    /// Writes down for the audit record which of this backend's several key managers has the request (LOG-1): call it
+    /// Writes down for the audit record which of this backend's several key managers has the request: call it
     /// whenever you hand the request to one, and what you wrote last stands in
     /// [`AuditRecord::served_by`](crate::audit::AuditRecord::served_by), also when that one fails or hangs. A backend that is
     /// one key manager writes nothing. `member` is a name, never a secret. Nothing comes of it on a request that was
-    /// made with `new`: only the pipeline makes records.
+    /// made with `new`: only the pipeline makes records. Specification: Logging.
+    // LOG-1
     pub fn attribute_to(&self, member: &str) {
         self.attributor.write(member);
     }
 
     /// Whether what was encrypted was authenticated with this request's AAD, is of the right length, and can be read
-    /// again (ENC-6, ENC-7, ENC-8).
+    /// again.
+    // ENC-6, ENC-7, ENC-8
     pub(crate) fn check(&self, encrypted: &Encrypted) -> Result<(), &'static str> {
         if encrypted.ciphertext.len() != self.plaintext.len() {
             return Err("the backend returned a ciphertext of another length than the plaintext");
@@ -89,7 +93,7 @@ impl<'a> EncryptRequest<'a> {
 }
 
 impl fmt::Debug for EncryptRequest<'_> {
-    /// ENC-12.
+    // ENC-12.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EncryptRequest")
             .field("request_metadata", &self.request_metadata)
@@ -102,7 +106,8 @@ impl fmt::Debug for EncryptRequest<'_> {
 /// A decoded body, before it is known whether it keeps the limits.
 pub(crate) struct EncryptBody<'t, 'a> {
     pub(crate) request_metadata: &'t RequestMetadata<'a>,
-    /// Whether the answer shall hold a ciphertext data integrity value (ENC-9).
+    /// Whether the answer shall hold a ciphertext data integrity value.
+    // ENC-9
     pub(crate) wants_integrity_value: bool,
     plaintext: Zeroizing<Vec<u8>>,
     aad: RawAad,
@@ -168,7 +173,7 @@ pub(super) fn frame_aad(aad: RawAad, framing: AadFraming, limits: Limits) -> Res
         .map_err(|_| too_large(length, u16::MAX.into(), "additionalAuthenticatedData"))
 }
 
-/// ENC-4
+// ENC-4
 pub(super) fn check_size(length: usize, limit: usize, field: &'static str) -> Result<(), Error> {
     if length > limit {
         Err(too_large(length, limit, field))
@@ -186,7 +191,8 @@ fn too_large(length: usize, limit: usize, field: &'static str) -> Error {
 }
 
 impl Encrypted {
-    /// The answer; `integrity_value` is there exactly when the request asked for it (ENC-9).
+    /// The answer; `integrity_value` is there exactly when the request asked for it.
+    // ENC-9
     pub(crate) fn encode(&self, integrity_value: Option<&[u8; 32]>) -> Zeroizing<Vec<u8>> {
         let metadata = Some(self.aad.sent_metadata()).filter(|metadata| !metadata.is_empty());
         let fields = [

@@ -71,7 +71,8 @@ impl ErrorName {
         }
     }
 
-    /// The HTTP status that goes with the name.
+    /// The HTTP status that goes with the name. Specification: Error codes.
+    // ERR-3
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
@@ -115,6 +116,7 @@ impl fmt::Display for ErrorName {
 mod tests {
     use super::*;
 
+    /// ERR-2, ERR-3: each name has its status and a text of legal characters.
     #[test]
     fn names_statuses_and_texts_are_the_specifications() {
         let statuses = ErrorName::ALL.map(ErrorName::status);

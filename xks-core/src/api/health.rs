@@ -55,7 +55,8 @@ impl Health {
         &self.members
     }
 
-    /// Whether an operation right now would find a key manager (HLT-1).
+    /// Whether an operation right now would find a key manager. Specification: GetHealthStatus.
+    // HLT-1
     #[must_use]
     pub fn is_usable(&self) -> bool {
         self.members
@@ -63,6 +64,7 @@ impl Health {
             .any(|member| member.status != HealthStatus::Unavailable)
     }
 
+    // HLT-5
     pub(crate) fn encode(&self, proxy: &ProxyIdentity) -> Zeroizing<Vec<u8>> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
@@ -224,7 +226,7 @@ mod tests {
             .collect()
     }
 
-    /// HLT-1: the answer has the specification's fields, and a fleet of more than ten is folded into ten.
+    /// HLT-1, HLT-5: the answer has the specification's fields, and a fleet of more than ten is folded into ten.
     #[test]
     fn fleets_are_reported_in_one_to_ten_entries() {
         assert_eq!(details(&fleet(&[Active])), [("hsm-0".into(), "ACTIVE".into())]);

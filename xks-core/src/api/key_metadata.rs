@@ -38,8 +38,10 @@ impl<'a> GetKeyMetadataRequest<'a> {
         Ok(Self::new(request_metadata.clone()))
     }
 
-    /// Which of the backend's several key managers has the request, for the audit record (LOG-1): as
+    /// Which of the backend's several key managers has the request, for the audit record: as
     /// [`EncryptRequest::attribute_to`](crate::backend::EncryptRequest::attribute_to).
+    /// Specification: Logging.
+    // LOG-1
     pub fn attribute_to(&self, member: &str) {
         self.attributor.write(member);
     }
@@ -54,7 +56,8 @@ pub struct KeyMetadata {
 }
 
 impl KeyMetadata {
-    /// Usages may come in any order; doubles count once (GKM-2).
+    /// Usages may come in any order; doubles count once. Specification: GetKeyMetadata.
+    // GKM-2
     #[must_use]
     pub fn new(spec: KeySpec, usages: impl IntoIterator<Item = KeyUsage>, status: KeyStatus) -> Self {
         let mut usages: Vec<_> = usages.into_iter().collect();
@@ -109,7 +112,8 @@ impl KeyMetadata {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeySpec {
-    /// A 256-bit AES key: the only kind that can back a KMS key in version 1 (GKM-1).
+    /// A 256-bit AES key: the only kind that can back a KMS key in version 1. Specification: GetKeyMetadata.
+    // GKM-1
     Aes256,
     /// Any other kind, by the name that the key manager gives it, such as `RSA_2048`. KMS will refuse it, and
     /// its user sees why.
@@ -127,7 +131,8 @@ impl KeySpec {
     }
 }
 
-/// Something that a key may be used for (GKM-2).
+/// Something that a key may be used for. Specification: GetKeyMetadata.
+// GKM-2
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum KeyUsage {
@@ -163,7 +168,8 @@ impl KeyUsage {
     }
 }
 
-/// Whether an external key is enabled (GKM-3).
+/// Whether an external key is enabled. Specification: GetKeyMetadata.
+// GKM-3
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "the specification has these two and no others")]
 pub enum KeyStatus {

@@ -35,14 +35,16 @@ use crate::{error::Error, sigv4::Verified};
 
 /// How deep a body may be nested. KMS nests two deep; who decides or logs may walk what is unknown to us recursively.
 const MAX_DEPTH: usize = 64;
-/// The only `encryptionAlgorithm` (ENC-5).
+/// The only `encryptionAlgorithm`.
+// ENC-5
 const AES_GCM: &str = "AES_GCM";
 
 /// Parses an authenticated body: one JSON object and nothing after it. Unknown fields are passed over. The metadata
-/// is noted for the audit record as soon as it is known (MD-4), then held against what must be there (MD-1).
+/// is noted for the audit record as soon as it is known, then held against what must be there.
 ///
 /// `serde_json`'s own words may repeat what a client sent, plaintext included: KMS and the log get category, line
 /// and column.
+// MD-4, MD-1
 fn parse<'t, 'a, const N: usize>(
     verified: &Verified<'a>,
     operation: Operation,
@@ -107,12 +109,13 @@ fn is_nested_deeper_than(limit: usize, json: &str) -> bool {
     false
 }
 
-/// A field that must be there (MD-1).
+/// A field that must be there.
+// MD-1
 fn required<T>(field: Option<T>, name: &'static str) -> Result<T, Error> {
     field.ok_or_else(|| Error::validation(format!("{name} is missing")))
 }
 
-/// ENC-5: the one algorithm there is.
+// ENC-5: the one algorithm there is.
 fn require_aes_gcm(algorithm: Option<Text<'_>>) -> Result<(), Error> {
     if required(algorithm, "encryptionAlgorithm")?.as_str() == AES_GCM {
         Ok(())

@@ -9,7 +9,9 @@ use std::fmt;
     reason = "version 1 of the specification has these and no others"
 )]
 pub enum Operation {
-    /// `GetHealthStatus`: about the key managers behind a key store; never put under authorization (HLT-2).
+    /// `GetHealthStatus`: about the key managers behind a key store; never put under authorization.
+    /// Specification: GetHealthStatus.
+    // HLT-2
     GetHealthStatus,
     /// An operation on one external key.
     Key(KeyOperation),

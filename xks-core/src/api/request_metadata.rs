@@ -9,10 +9,11 @@ use super::{Text, fields::InPlace};
 use crate::{api::Operation, error::Error};
 
 /// The `requestMetadata` of a request: who asked KMS for what, through which service, by which network.
+/// Specification: requestMetadata, API operations, Appendix B.
 ///
-/// Nothing here is validated beyond its presence: `awsPrincipalArn` may be a service principal or `AWS Internal`
-/// (MD-6), ARNs may be of any length (TRN-5), `kmsOperation` may be one that does not exist yet (MD-2), `kmsRequestId` is opaque (MD-3). Fields that
-/// are not known are kept as they came (MD-5).
+/// Nothing here is validated beyond its presence: `awsPrincipalArn` may be a service principal or `AWS Internal`, ARNs
+/// may be of any length, `kmsOperation` may be one that does not exist yet, `kmsRequestId` is opaque. Fields that are
+/// not known are kept as they came.
 ///
 /// ```
 /// use xks_core::api::RequestMetadata;
@@ -22,6 +23,7 @@ use crate::{api::Operation, error::Error};
 /// assert_eq!(metadata.extra().collect::<Vec<_>>(), [("sourceIdentity", r#""alice""#)]);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
+// MD-6, TRN-5, MD-2, MD-3, MD-5
 #[derive(Clone, Default)]
 pub struct RequestMetadata<'a> {
     aws_principal_arn: Option<Text<'a>>,
@@ -58,7 +60,7 @@ impl<'a> RequestMetadata<'a> {
         })
     }
 
-    /// MD-1: what must be there depends on the operation.
+    // MD-1: what must be there depends on the operation.
     pub(super) fn check(&self, operation: Operation) -> Result<(), Error> {
         use crate::api::KeyOperation::{Decrypt, Encrypt, GetKeyMetadata};
 
@@ -77,7 +79,9 @@ impl<'a> RequestMetadata<'a> {
         Ok(())
     }
 
-    /// `awsPrincipalArn`: who called KMS. Always there but for health; need not parse as an ARN (MD-6).
+    /// `awsPrincipalArn`: who called KMS. Always there but for health; need not parse as an ARN.
+    /// Specification: requestMetadata.
+    // MD-6
     #[must_use]
     pub fn aws_principal_arn(&self) -> Option<&str> {
         self.aws_principal_arn.as_ref().map(Text::as_str)
@@ -119,7 +123,8 @@ impl<'a> RequestMetadata<'a> {
         self.kms_via_service.as_ref().map(Text::as_str)
     }
 
-    /// Fields that this version does not know, each with its value as JSON (MD-5).
+    /// Fields that this version does not know, each with its value as JSON. Specification: Appendix B.
+    // MD-5
     pub fn extra(&self) -> impl Iterator<Item = (&str, &'a str)> {
         self.extra.iter().map(|(name, value)| (name.as_str(), value.get()))
     }

@@ -1,4 +1,4 @@
-//! Secondary authorization (AUZ-1): may this principal use this key for this, beyond what the signature
+//! Secondary authorization: may this principal use this key for this, beyond what the signature
 //! proves?
 
 mod rules;
@@ -14,6 +14,7 @@ use crate::{
 };
 
 /// Decides about each operation on a key, after authentication and before the key manager is asked.
+/// Specification: GetHealthStatus.
 ///
 /// Health is never put before it: there is no [`KeyOperation`] for health.
 ///
@@ -95,7 +96,8 @@ impl<T: Authorizer + ?Sized> Authorizer for Arc<T> {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Subject<'a> {
-    /// Who called KMS: an ARN, a service principal or `AWS Internal` (MD-6).
+    /// Who called KMS: an ARN, a service principal or `AWS Internal`. Specification: requestMetadata.
+    // MD-6
     pub principal: &'a str,
     /// The external key.
     pub key: &'a KeyId,
@@ -108,7 +110,8 @@ pub struct Subject<'a> {
     pub access_key_id: Option<&'a AccessKeyId>,
     /// The Region that the request was signed for.
     pub signing_region: &'a str,
-    /// All that KMS says about the call, unknown fields among it (MD-5).
+    /// All that KMS says about the call, unknown fields among it. Specification: Appendix B.
+    // MD-5
     pub request_metadata: &'a RequestMetadata<'a>,
 }
 

@@ -6,7 +6,8 @@ use thiserror::Error;
 
 use crate::aad::BoundAad;
 
-/// A part of a ciphertext has a length that the specification does not know (ENC-6, ENC-7, DEC-2).
+/// A part of a ciphertext has a length that the specification does not know. Specification: Encrypt, Decrypt.
+// ENC-6, ENC-7, DEC-2
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum LengthError {
@@ -21,7 +22,8 @@ pub enum LengthError {
     Metadata,
 }
 
-/// An AES-GCM initialization vector: 12 or 16 bytes (ENC-6).
+/// An AES-GCM initialization vector: 12 or 16 bytes. Specification: Encrypt.
+// ENC-6
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Iv {
     bytes: [u8; 16],
@@ -73,7 +75,8 @@ impl fmt::Debug for Iv {
     }
 }
 
-/// An AES-GCM authentication tag: 16 bytes (ENC-6).
+/// An AES-GCM authentication tag: 16 bytes. Specification: Encrypt.
+// ENC-6
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Tag([u8; 16]);
 
@@ -106,7 +109,8 @@ impl fmt::Debug for Tag {
 }
 
 /// What a key manager wants to see again with a ciphertext, such as a key version: 1 to 20 bytes, authenticated,
-/// kept by KMS (ENC-7). It is not secret.
+/// kept by KMS. It is not secret. Specification: Encrypt.
+// ENC-7
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CiphertextMetadata {
     bytes: [u8; 20],
@@ -114,7 +118,8 @@ pub struct CiphertextMetadata {
 }
 
 impl CiphertextMetadata {
-    /// The most bytes it may have (ENC-7).
+    /// The most bytes it may have. Specification: Encrypt.
+    // ENC-7
     pub const MAX_LENGTH: usize = 20;
 
     /// The bytes.
@@ -148,10 +153,11 @@ impl fmt::Debug for CiphertextMetadata {
     }
 }
 
-/// What a backend's encryption returns.
+/// What a backend's encryption returns. Specification: Encrypt.
 ///
 /// It cannot be built without the [`BoundAad`] that was authenticated, and the metadata that KMS gets is taken
-/// from there: what KMS keeps is what the tag covers (ENC-7).
+/// from there: what KMS keeps is what the tag covers.
+// ENC-7
 pub struct Encrypted {
     pub(crate) ciphertext: Vec<u8>,
     pub(crate) iv: Iv,
@@ -160,8 +166,10 @@ pub struct Encrypted {
 }
 
 impl Encrypted {
-    /// `ciphertext` is as long as the plaintext, without the tag (ENC-6); `aad` is what
+    /// `ciphertext` is as long as the plaintext, without the tag; `aad` is what
     /// [`EncryptRequest::bind_aad`](crate::backend::EncryptRequest::bind_aad) returned.
+    /// Specification: Encrypt.
+    // ENC-6
     #[must_use]
     pub const fn new(ciphertext: Vec<u8>, iv: Iv, tag: Tag, aad: BoundAad) -> Self {
         Self {

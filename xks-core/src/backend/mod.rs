@@ -23,31 +23,31 @@ pub use crate::api::{
 };
 
 /// A key manager: what a vendor or an HSM integrator writes.
+/// Specification: GetKeyMetadata, Decrypt, Encrypt, API operations, Appendix C, Logging.
 ///
 /// # Already done for you
-/// The request is authenticated, decoded and authorized; the key is one of those that the key store names; plaintext, ciphertext
-/// and AAD are no larger than [`limits`](Self::limits); IV, tag and metadata have legal lengths. The AAD and the
-/// ciphertext metadata come framed, ready for AES-GCM. Base64, the ciphertext data integrity value and the trial
+/// The request is authenticated, decoded and authorized; the key is one of those that the key store names; plaintext,
+/// ciphertext and AAD are no larger than [`limits`](Self::limits); IV, tag and metadata have legal lengths. The AAD and
+/// the ciphertext metadata come framed, ready for AES-GCM. Base64, the ciphertext data integrity value and the trial
 /// decryption are the pipeline's.
 ///
 /// # You must
-/// * answer `KeyNotFound` for a key that does not exist (GKM-4, DEC-4): with
+/// * answer `KeyNotFound` for a key that does not exist: with
 ///   [`all_keys_of_backend`](crate::key_store::KeyStoreBuilder::all_keys_of_backend) you may be asked for any;
 /// * on encrypt: use a fresh IV from a cryptographically secure random source, or the key manager's own, and never
-///   the same twice under a key (ENC-6);
+///   the same twice under a key;
 /// * authenticate exactly the bytes of [`BoundAad::as_bytes`](crate::aad::BoundAad::as_bytes);
 /// * return the 16-byte tag apart from the ciphertext, which is as long as the plaintext;
 /// * on decrypt: answer the key's error (`KeyNotFound`, `KeyDisabled`, `KeyUsage`) for a ciphertext that another key
-///   made. Where the ciphertext is invalid too, that error or `InvalidCiphertext`: either may be found out first (DEC-3,
-///   DEC-4);
-/// * report usage and status as they are at this moment, and keep to them (ENC-11, DEC-4);
-/// * take a key id as it is, to the case of its letters (URI-3);
+///   made. Where the ciphertext is invalid too, that error or `InvalidCiphertext`: either may be found out first;
+/// * report usage and status as they are at this moment, and keep to them;
+/// * take a key id as it is, to the case of its letters;
 /// * serve calls from many threads and tasks at once, and give each its own answer;
-/// * decrypt in earnest when what is about to be returned is verified (ENC-10), see
+/// * decrypt in earnest when what is about to be returned is verified, see
 ///   [`encrypt_verified`](Self::encrypt_verified) and [`is_verification`](DecryptRequest::is_verification);
-/// * never log plaintext or key material (ENC-12, DEC-5);
+/// * never log plaintext or key material;
 /// * where you are several key managers, say which one has the request, with
-///   [`attribute_to`](EncryptRequest::attribute_to), for the audit record (LOG-1). A [`Fleet`](crate::fleet::Fleet) does
+///   [`attribute_to`](EncryptRequest::attribute_to), for the audit record. A [`Fleet`](crate::fleet::Fleet) does
 ///   that for its members.
 ///
 /// # Errors
@@ -153,23 +153,30 @@ pub trait KeyBackend: Send + Sync + 'static {
     async fn decrypt(&self, key: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError>;
 
     /// Whether an operation right now would succeed, found out by real cryptography with a test key of the
-    /// backend's own (HLT-1). It may answer from a cache that is never older than 60 seconds (HLT-3).
+    /// backend's own. It may answer from a cache that is never older than 60 seconds.
+    // HLT-1, HLT-3
     async fn health(&self) -> Result<Health, BackendError>;
 
-    /// The largest inputs this key manager takes; by default what the specification demands (ENC-2, ENC-3).
+    /// The largest inputs this key manager takes; by default what the specification demands.
+    // ENC-2, ENC-3
     fn limits(&self) -> Limits {
         Limits::default()
     }
 }
 
-/// The largest inputs that are served; what is larger is answered `UnsupportedOperationException` (ENC-4).
+/// The largest inputs that are served; what is larger is answered `UnsupportedOperationException`.
+/// Specification: Encrypt.
+// ENC-4
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Bytes of plaintext, and of ciphertext. The specification demands at least 4300 (ENC-2, DEC-1). A server has a
-    /// limit for whole bodies too, which must have room for this in Base64.
+    /// Bytes of plaintext, and of ciphertext. The specification demands at least 4300. A server has a
+    /// limit for whole bodies too, which must have room for this in Base64. Specification: Encrypt, Decrypt.
+    // ENC-2, DEC-1
     pub plaintext: usize,
-    /// Bytes of AAD. The specification demands at least 8192 (ENC-3, DEC-1); its framing allows at most 65 535.
+    /// Bytes of AAD. The specification demands at least 8192; its framing allows at most 65 535.
+    /// Specification: Encrypt, Decrypt.
+    // ENC-3, DEC-1
     pub aad: usize,
 }
 

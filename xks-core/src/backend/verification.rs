@@ -1,5 +1,5 @@
-//! The ciphertext data integrity value (ENC-9), a hash by which KMS sees that nothing was corrupted on its way, and
-//! the verification of an encryption (ENC-10).
+//! The ciphertext data integrity value, a hash by which KMS sees that nothing was corrupted on its way, and
+//! the verification of an encryption.
 //!
 //! The hash is computed over what is about to be returned, and *then* that same memory is decrypted and compared with
 //! the plaintext. The other way round, a fault between the two steps would go unseen: the hash would vouch for the
@@ -36,7 +36,8 @@ impl Verification {
         &self.encrypted
     }
 
-    /// `SHA-256(AAD || metadata || IV || ciphertext || tag)` (ENC-9).
+    /// `SHA-256(AAD || metadata || IV || ciphertext || tag)`. Specification: Appendix C.
+    // ENC-9
     #[must_use]
     pub const fn integrity_value(&self) -> &[u8; 32] {
         &self.integrity_value
@@ -103,7 +104,8 @@ impl VerifiedEncryption {
         &self.encrypted
     }
 
-    /// `SHA-256(AAD || metadata || IV || ciphertext || tag)` (ENC-9).
+    /// `SHA-256(AAD || metadata || IV || ciphertext || tag)`. Specification: Appendix C.
+    // ENC-9
     #[must_use]
     pub const fn integrity_value(&self) -> &[u8; 32] {
         &self.integrity_value
@@ -124,7 +126,8 @@ fn is_same(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && black_box(difference) == 0
 }
 
-/// `SHA-256(AAD ‖ metadata ‖ IV ‖ ciphertext ‖ tag)` over decoded bytes, absent parts empty (ENC-9).
+/// `SHA-256(AAD ‖ metadata ‖ IV ‖ ciphertext ‖ tag)` over decoded bytes, absent parts empty.
+// ENC-9
 fn ciphertext_data_integrity_value(encrypted: &Encrypted) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(encrypted.aad.raw());

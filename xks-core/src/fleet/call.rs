@@ -57,8 +57,8 @@ impl Call for Encrypt<'_, '_> {
         self.0
     }
 
-    /// Each member binds the AAD again, and the metadata that KMS gets is that of the one which answered
-    /// (ENC-7).
+    /// Each member binds the AAD again, and the metadata that KMS gets is that of the one which answered.
+    // ENC-7
     fn ask<'c>(&'c mut self, member: &'c dyn KeyBackend) -> Asking<'c, Encrypted> {
         member.encrypt(self.0, self.1)
     }

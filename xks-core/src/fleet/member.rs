@@ -46,7 +46,8 @@ impl Member {
         }
     }
 
-    /// Takes note of an answer about its health, and tells what the fleet says about it (HLT-1).
+    /// Takes note of an answer about its health, and tells what the fleet says about it.
+    // HLT-1
     pub(super) fn hear(&self, answer: Result<Health, BackendError>, now: Millis) -> Report {
         let (is_answer, change, reason) = match answer {
             Ok(health) => {

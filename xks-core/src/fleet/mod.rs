@@ -51,7 +51,7 @@ use crate::{
 
 /// Several key managers as one backend: the HSMs of a cluster, or fleets of them. All members are to hold the
 /// same keys: what one encrypts, any other one decrypts. Where they do not, it is [found
-/// out](#members-that-disagree).
+/// out](#members-that-disagree). Specification: GetKeyMetadata.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -134,7 +134,7 @@ use crate::{
 /// calling it every few seconds keeps requests from finding out for themselves.
 ///
 /// # Time
-/// KMS waits 250 ms in all, and a server should have answered after 200 ms (TRN-8). The defaults let a
+/// KMS waits 250 ms in all, and a server should have answered after 200 ms. The defaults let a
 /// request come upon a member that hangs, and still be served by a second one and tried by a third. That
 /// takes a [timer](FleetBuilder::timer); without one, each member takes the time it takes, and the budget is
 /// only looked at before another one is asked.
@@ -145,6 +145,7 @@ use crate::{
 ///
 /// # Limits
 /// The smallest of all members'.
+// TRN-8
 pub struct Fleet {
     members: Box<[Member]>,
     /// Whose turn it is among equals.
@@ -352,8 +353,8 @@ impl KeyBackend for Fleet {
         self.ask(request.attributor, Decrypt(key, request)).await
     }
 
-    /// HLT-1: what each member says of itself, all of them asked at once, and what comparisons say about
-    /// them.
+    // HLT-1: what each member says of itself, all of them asked at once, and what comparisons say about
+    // them.
     async fn health(&self) -> Result<Health, BackendError> {
         let started = Instant::now();
         let reports = self.ask_all().await;

@@ -1,5 +1,5 @@
-//! The credential with which KMS signs its requests to one key store (SIG-6), and the file that the AWS
-//! console takes it from (CON-1).
+//! The credential with which KMS signs its requests to one key store, and the file that the AWS
+//! console takes it from.
 
 use std::{
     fmt,
@@ -18,25 +18,30 @@ use zeroize::Zeroizing;
 use crate::{key_store::UriPathPrefix, sigv4::SigningKeys, text::text_type};
 
 text_type! {
-    /// An access key id (SIG-6): 20 to 30 characters of `A-Z 2-7`. It is a name, not a secret.
+    /// An access key id: 20 to 30 characters of `A-Z 2-7`. It is a name, not a secret.
+    /// Specification: Appendix A.
     ///
     /// ```
     /// # use xks_core::key_store::AccessKeyId;
     /// assert!(AccessKeyId::new("BETWEEN2TENAND3TENCHARACTERS").is_ok());
     /// assert!(AccessKeyId::new("tooshort").is_err());
     /// ```
+    // SIG-6
     AccessKeyId, CredentialError, check_access_key_id
 }
 
-/// A secret access key (SIG-6): 43 to 64 characters of `a-z A-Z 0-9 + / =`, wiped when dropped, never
-/// printed.
+/// A secret access key: 43 to 64 characters of `a-z A-Z 0-9 + / =`, wiped when dropped, never
+/// printed. Specification: Appendix A.
 ///
 /// It must come from at least 256 bits of entropy, which no check can see:
 /// [`Credential::from_entropy`] makes one that does.
+// SIG-6
+// SIG-6
 #[derive(Clone)]
 pub struct SecretAccessKey(Zeroizing<String>);
 
-/// Why a text is not a part of a credential (SIG-6).
+/// Why a text is not a part of a credential. Specification: Appendix A.
+// SIG-6
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CredentialError {
@@ -189,8 +194,9 @@ impl Credential {
         }
     }
 
-    /// The JSON file that the AWS KMS console takes when an external key store is created (CON-1). It holds
-    /// the secret.
+    /// The JSON file that the AWS KMS console takes when an external key store is created. It holds
+    /// the secret. Specification: Console configuration.
+    // CON-1
     #[must_use]
     pub fn console_json(&self, prefix: &UriPathPrefix) -> Zeroizing<String> {
         // Neither alphabet has a character that JSON escapes.

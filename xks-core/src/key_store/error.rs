@@ -37,7 +37,8 @@ pub enum KeyStoreProblem {
     /// No key store of the set has this prefix.
     #[error("there is no key store of this prefix")]
     Unknown,
-    /// An access key id names two secrets, or is there twice in one key store (SIG-6).
+    /// An access key id names two secrets, or is there twice in one key store. Specification: Appendix A.
+    // SIG-6
     #[error("the access key id {0} is used twice: it must name one secret, and be named once by each key store")]
     AccessKeyIdTaken(AccessKeyId),
 }

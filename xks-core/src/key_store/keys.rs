@@ -12,7 +12,8 @@ pub(super) enum KeySet {
 }
 
 impl KeySet {
-    /// Returns the key of that id, if it belongs to the key store. `id` keeps URI-3.
+    /// Returns the key of that id, if it belongs to the key store. `id` is a legal id.
+    // URI-3
     pub(super) fn find(&self, id: &str) -> Option<Cow<'_, KeyId>> {
         match self {
             Self::All => KeyId::new(id).ok().map(Cow::Owned),

@@ -24,7 +24,7 @@ pub use crate::key_id::KeyIdError;
 use crate::{KeyBackend, KeyId, aad::AadFraming, authorize::Authorizer, backend::Limits, dependency::Reply};
 
 /// An external key store: a prefix, the credentials that KMS may sign with, the keys it may use, and the key
-/// manager that holds them. Prefixes separate tenants (URI-4).
+/// manager that holds them. Prefixes separate tenants. Specification: API operations.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -39,6 +39,7 @@ use crate::{KeyBackend, KeyId, aad::AadFraming, authorize::Authorizer, backend::
 /// # Ok(key_store)
 /// # }
 /// ```
+// URI-4
 pub struct KeyStore {
     prefix: UriPathPrefix,
     backend: Arc<dyn KeyBackend>,
@@ -162,7 +163,8 @@ impl KeyStore {
         self.limits.min(self.backend.limits())
     }
 
-    /// The key of that id, if it is one of this key store. `id` keeps URI-3.
+    /// The key of that id, if it is one of this key store. `id` is a legal id.
+    // URI-3
     pub(crate) fn key(&self, id: &str) -> Option<Cow<'_, KeyId>> {
         self.keys.find(id)
     }

@@ -4,15 +4,15 @@ use thiserror::Error;
 
 use crate::{route::API_ROOT, text::text_type};
 
-/// URI-1, in characters: with [`API_ROOT`] that makes 128.
+// URI-1, in characters: with [`API_ROOT`] that makes 128.
 const MAX_PREFIX: usize = 117;
 /// The AWS console refuses shorter ones; the specification does not.
 const MIN_CONSOLE_PREFIX: usize = 9;
 
 text_type! {
-    /// What precedes `/kms/xks/v1` in the paths of one key store (URI-1): empty, or up to 117 characters of
+    /// What precedes `/kms/xks/v1` in the paths of one key store: empty, or up to 117 characters of
     /// `a-z A-Z 0-9 / - _`, starting with a slash and not ending with one. Prefixes separate the tenants of
-    /// one proxy (URI-4).
+    /// one proxy. Specification: API operations.
     ///
     /// ```
     /// use xks_core::key_store::UriPathPrefix;
@@ -21,6 +21,7 @@ text_type! {
     /// assert_eq!(prefix.xks_proxy_uri_path(), "/example/tenant-a/kms/xks/v1");
     /// # Ok::<(), xks_core::key_store::UriPathPrefixError>(())
     /// ```
+    // URI-1, URI-4
     UriPathPrefix, UriPathPrefixError, check
 }
 
@@ -39,7 +40,8 @@ impl UriPathPrefix {
     }
 }
 
-/// Why a text is not a [`UriPathPrefix`] (URI-1).
+/// Why a text is not a [`UriPathPrefix`]. Specification: API operations.
+// URI-1
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum UriPathPrefixError {
@@ -54,7 +56,7 @@ pub enum UriPathPrefixError {
     Slashes,
 }
 
-/// URI-1.
+// URI-1.
 fn check(text: &str) -> Result<(), UriPathPrefixError> {
     if text.len() > MAX_PREFIX {
         return Err(UriPathPrefixError::Length);

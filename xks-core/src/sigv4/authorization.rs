@@ -1,4 +1,4 @@
-//! The `Authorization` header (SIG-1), taken apart:
+//! The `Authorization` header, taken apart:
 //! `AWS4-HMAC-SHA256 Credential=<id>/<yyyymmdd>/<region>/kms-xks-proxy/aws4_request, SignedHeaders=<a;b>, Signature=<hex>`.
 
 use std::iter;

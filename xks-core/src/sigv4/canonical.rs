@@ -1,4 +1,4 @@
-//! The canonical request (SIG-3), fed straight into the hash: it is never built as a text.
+//! The canonical request, fed straight into the hash: it is never built as a text.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! The timestamp of `x-amz-date`: `yyyymmddThhmmssZ` (SIG-5).
+//! The timestamp of `x-amz-date`: `yyyymmddThhmmssZ`.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,7 +1,7 @@
 //! Verification of AWS Signature Version 4 in the `Authorization` header (section 9 of the specification).
 //!
 //! [`Claim::verify`] is the only maker of [`Verified`], and a body can only be decoded out of a [`Verified`]:
-//! nothing is parsed before it is authenticated (SIG-9).
+//! nothing is parsed before it is authenticated.
 
 mod authorization;
 mod canonical;
@@ -20,13 +20,17 @@ pub(crate) use self::signing_key::SigningKeys;
 use self::{authorization::Authorization, canonical::HexDigest, signing_key::SigningKey};
 use crate::{Credential, KeyStore, Request, key_store::AccessKeyId};
 
-/// The only algorithm (SIG-1).
+/// The only algorithm.
+// SIG-1
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-/// The service name that KMS signs for (SIG-1).
+/// The service name that KMS signs for.
+// SIG-1
 const SERVICE: &str = "kms-xks-proxy";
-/// The end of every credential scope (SIG-1).
+/// The end of every credential scope.
+// SIG-1
 const TERMINATOR: &str = "aws4_request";
-/// How far the client's clock may be from ours, either way (SIG-5).
+/// How far the client's clock may be from ours, either way.
+// SIG-5
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
 
 /// A request whose signature has been verified: the proof that its body may be parsed.
@@ -77,7 +81,8 @@ impl std::fmt::Debug for VerifiedBody<'_> {
     }
 }
 
-/// Why a request is not authentic. For the log alone: on the wire all of these look the same (SIG-8).
+/// Why a request is not authentic. For the log alone: on the wire all of these look the same.
+// SIG-8
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Rejection {
@@ -90,7 +95,8 @@ pub enum Rejection {
     /// A header that must be there once is there several times.
     #[error("the header `{0}` is there more than once")]
     Repeated(&'static str),
-    /// The `Authorization` header does not have the form that SIG-1 gives.
+    /// The `Authorization` header does not have its form. Specification: Appendix A.
+    // SIG-1
     #[error("the Authorization header is malformed: {0}")]
     MalformedAuthorization(&'static str),
     /// No credential of this key store has the access key id.
@@ -108,10 +114,12 @@ pub enum Rejection {
     /// `x-amz-date` and the credential scope name different days.
     #[error("x-amz-date and the credential scope name different days")]
     ScopeDate,
-    /// More than five minutes from now, either way (SIG-5).
+    /// More than five minutes from now, either way. Specification: Appendix A.
+    // SIG-5
     #[error("the request was signed more than 5 minutes from now; check both clocks")]
     ClockSkew,
-    /// `host` or `x-amz-date` is not among the signed headers (SIG-2).
+    /// `host` or `x-amz-date` is not among the signed headers. Specification: Appendix A.
+    // SIG-2
     #[error("the header `{0}` is not signed")]
     NotSigned(&'static str),
     /// The list of signed headers is not sorted, or has doubles or upper case.

@@ -1,4 +1,4 @@
-//! The signing key of a credential for one day and Region (SIG-4), and the small cache of them: a key is
+//! The signing key of a credential for one day and Region, and the small cache of them: a key is
 //! derived once a day, not once a request.
 
 use std::{fmt, iter, mem, sync::Arc};
@@ -25,6 +25,7 @@ pub(crate) struct SigningKey(HmacSha256);
 
 impl SigningKey {
     /// `HMAC(HMAC(HMAC(HMAC("AWS4" + secret, date), region), service), "aws4_request")`
+    // SIG-4
     pub(super) fn derive(secret: &SecretAccessKey, date: &str, region: &str) -> Self {
         #[cfg(test)]
         DERIVATIONS.with(|count| count.set(count.get() + 1));

@@ -1,4 +1,4 @@
-//! One connection: HTTP/1.1 or HTTP/2 (TRN-2), for as long as its client behaves.
+//! One connection: HTTP/1.1 or HTTP/2, for as long as its client behaves.
 //!
 //! A client may be idle for long; it may not begin something and leave it unfinished: the head of a request, or the taking
 //! of an answer. The body of a request is within the request's own budget.
@@ -100,7 +100,7 @@ pub(crate) struct Http {
 
 impl Http {
     pub(crate) fn new(patience: Patience, phase: watch::Receiver<Phase>) -> Self {
-        let mut http1 = http1::Builder::new();
+        let mut http1 = http1::Builder::new(); // TRN-2
         // Time limits are this file's: hyper's own would end idle connections as slow ones.
         http1
             .timer(TokioTimer::new())

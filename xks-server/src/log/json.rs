@@ -1,6 +1,6 @@
 //! A line of JSON for each event: time, level, the event's own fields, target.
 //!
-//! LOG-2: what comes from requests is escaped, so that nothing in a line ends it, hides in it or turns it around, for
+//! What comes from requests is escaped, so that nothing in a line ends it, hides in it or turns it around, for
 //! whichever program reads it.
 
 use std::fmt::{self, Debug, Write};
@@ -26,6 +26,7 @@ where
     S: Subscriber + for<'s> LookupSpan<'s>,
     N: for<'w> FormatFields<'w> + 'static,
 {
+    // LOG-3
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut line: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         line.write_str("{\"timestamp\":\"")?;
         SystemTime.format_time(&mut line)?;
@@ -85,6 +86,7 @@ impl Visit for Fields<'_> {
 }
 
 /// A JSON string.
+// LOG-2
 fn text(line: &mut impl Write, text: &str) -> fmt::Result {
     line.write_char('"')?;
     let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');

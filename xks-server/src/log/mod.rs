@@ -129,7 +129,7 @@ impl Drop for Log {
     }
 }
 
-/// LOG-2: the formatters quote and escape what comes from requests.
+// LOG-2: the formatters quote and escape what comes from requests.
 fn layer<W>(format: LogFormat, has_colours: bool, writer: W) -> Box<dyn Layer<Registry> + Send + Sync>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,

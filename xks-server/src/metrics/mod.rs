@@ -20,7 +20,8 @@ pub(crate) use self::format::Format;
 use self::looked::Looked;
 use crate::app::App;
 
-/// Seconds. KMS gives up at 0.25 (TRN-8).
+/// Seconds. KMS gives up at 0.25.
+// TRN-8
 const LATENCIES: [f64; 14] = [
     0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.5,
 ];

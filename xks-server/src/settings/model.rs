@@ -49,7 +49,7 @@ pub(crate) struct ServerSettings {
 }
 
 impl ServerSettings {
-    /// TRN-8: of the 250 ms that KMS waits.
+    // TRN-8: of the 250 ms that KMS waits.
     pub(crate) const BUDGET: Duration = Duration::from_millis(200);
 
     pub(crate) const fn new(listen: SocketAddr) -> Self {
@@ -77,7 +77,7 @@ pub(crate) struct TcpKeepalive {
     pub(crate) retries: Option<u32>,
 }
 
-/// TRN-3, TRN-6
+// TRN-3, TRN-6
 #[derive(Debug)]
 pub(crate) struct TlsSettings {
     pub(crate) certificate_chain: PathBuf,
@@ -94,7 +94,7 @@ pub(crate) struct ClientCertificates {
     pub(crate) names: Vec<String>,
 }
 
-/// TRN-7
+// TRN-7
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct HealthSettings {
     /// None for the API's own listener.
@@ -262,7 +262,7 @@ pub(crate) struct Pkcs11Settings {
 }
 
 impl Pkcs11Settings {
-    /// HLT-1: it is no external key.
+    // HLT-1: it is no external key.
     pub(crate) fn is_test_key(&self, key: &KeyId) -> bool {
         match &self.test_key {
             TestKeySetting::Label(label) => self.key_lookup == KeyLookup::Label && key.as_str() == label,
@@ -292,7 +292,7 @@ pub(crate) struct FleetSettings {
     pub(crate) budget: Duration,
 }
 
-/// URI-4: a tenant.
+// URI-4: a tenant.
 #[derive(Clone)]
 pub(crate) struct KeyStoreSettings {
     pub(crate) prefix: UriPathPrefix,
@@ -350,7 +350,7 @@ impl TrafficLimits {
     }
 }
 
-/// AUZ-1
+// AUZ-1
 #[derive(Clone)]
 pub(crate) enum Authorization {
     /// All that AWS lets through.

@@ -9,8 +9,9 @@ const ENDINGS: [&str; 12] = [
     "pem", "crt", "cer", "key", "der", "p8", "txt", "hex", "bin", "pin", "secret", "pass",
 ];
 
-/// Whether a text has the form of a secret access key (SIG-6), of one of AWS's own, which has 40 characters, or
+/// Whether a text has the form of a secret access key, of one of AWS's own, which has 40 characters, or
 /// of a key in Base64 or hexadecimal digits; or is a PEM file.
+// SIG-6
 pub(super) fn looks_secret(text: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
     let text = text.trim();

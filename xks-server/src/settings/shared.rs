@@ -103,7 +103,8 @@ pub(super) fn tls(
     })
 }
 
-/// A credential of a checked id and secret (SIG-6).
+/// A credential of a checked id and secret.
+// SIG-6
 pub(super) fn credential(
     source: &Source<'_>,
     id: Item<AccessKeyId>,
@@ -171,7 +172,7 @@ pub(super) fn is_variable(name: &str, value: &str) -> bool {
     !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0')
 }
 
-/// ENC-7: Base64 of 1 to 20 bytes.
+// ENC-7: Base64 of 1 to 20 bytes.
 pub(super) fn ciphertext_metadata(source: &Source<'_>, text: Item<String>) -> Option<CiphertextMetadata> {
     let bytes = BASE64_STANDARD.decode(&text.value).unwrap_or_default();
     let metadata = CiphertextMetadata::try_from(&*bytes);
@@ -181,7 +182,7 @@ pub(super) fn ciphertext_metadata(source: &Source<'_>, text: Item<String>) -> Op
     metadata.ok()
 }
 
-/// ENC-2, ENC-3: less than the specification demands can be configured, and is said.
+// ENC-2, ENC-3: less than the specification demands can be configured, and is said.
 pub(super) fn warn_of_small_limits(table: &Table<'_, '_>, limits: Limits) {
     let least = Limits::default();
     if limits.plaintext < least.plaintext || limits.aad < least.aad {

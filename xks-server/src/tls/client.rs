@@ -1,4 +1,4 @@
-//! Client certificates (TRN-6): they have to chain to a root, and to bear a name.
+//! Client certificates: they have to chain to a root, and to bear a name.
 
 use std::sync::Arc;
 

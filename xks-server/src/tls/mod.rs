@@ -1,4 +1,4 @@
-//! TLS 1.2 and 1.3 (TRN-3), and client certificates, which have to chain to a root and bear a name (TRN-6).
+//! TLS 1.2 and 1.3, and client certificates, which have to chain to a root and bear a name.
 
 mod chain;
 mod client;

@@ -76,7 +76,7 @@ impl KeyBackend for OneKey {
     }
 }
 
-/// HLT-1: real cryptography, with a key that is never served.
+// HLT-1: real cryptography, with a key that is never served.
 fn works() -> bool {
     let (key, iv, mut text) = (Aes256Gcm::new(&[1; 32].into()), [0; 12].into(), *b"probe");
     key.encrypt_inout_detached(&iv, b"", text.as_mut_slice().into())

@@ -42,7 +42,7 @@ fn records(log: &str) -> Vec<Value> {
     lines.filter(|line| line["target"] == "xks::audit").collect()
 }
 
-/// LOG-1, MD-4: each line is an object of JSON, and each request has one, which says what happened.
+/// LOG-1, LOG-3, MD-4: each line is an object of JSON, and each request has one, which says what happened.
 #[test]
 fn a_line_of_json_is_one_object() {
     let settings = with_log("format = \"json\"");

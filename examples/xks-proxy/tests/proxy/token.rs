@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::support::{Server, Settings, Token, body, decode, encode, ended, error, plaintext, quoted};
 
-/// ENC-9, DEC-3, GKM-1, GKM-4, HLT-1: all four operations, also with a setting that is not heeded any more.
+/// ENC-9, DEC-3, GKM-1, GKM-4, HLT-1, HLT-6, TRN-11: all four operations, also with a setting that is not heeded any more.
 #[test]
 fn a_token_is_served() {
     let token = Token::new();
@@ -55,6 +55,8 @@ fn a_token_is_served() {
         assert!(health.to_string().contains(&token.serial), "{health}");
         let model = member["model"].as_str().unwrap();
         assert!(model.contains("SoftHSM") && model.contains(&token.serial), "{model}");
+        let proxy = concat!("xks-proxy ", env!("CARGO_PKG_VERSION"));
+        assert_eq!(health["xksProxyModel"], proxy);
     }
 }
 

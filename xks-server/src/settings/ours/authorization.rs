@@ -1,4 +1,4 @@
-//! Secondary authorization (AUZ-1) as the settings say it: rules, or policies in Cedar.
+//! Secondary authorization as the settings say it: rules, or policies in Cedar.
 
 use std::sync::Arc;
 

@@ -161,7 +161,7 @@ impl Pkcs11Backend {
     /// module, and finalizes it if no other backend uses it. Returns whether all of that was done within the time; if
     /// not, a call does not return, the module is not finalized, and the process should end without unloading it. A
     /// second call tries again.
-    #[must_use = "a module with calls in it may crash when the process ends"]
+    #[must_use = "a module with pending calls may crash when the process exits"]
     pub fn shutdown(&self, patience: Duration) -> bool {
         let patience = patience.min(LONGEST);
         let end = Instant::now() + patience;
@@ -178,7 +178,7 @@ impl Pkcs11Backend {
             let module = &self.token.module;
             tracing::warn!(
                 module = %module.path().display(), calls = module.calls_inside(),
-                "calls that do not return are in the PKCS#11 module: it is not finalized, and the process should end"
+                "calls into the PKCS#11 module do not return: it is not finalized; end the process"
             );
         }
         false
@@ -239,7 +239,7 @@ impl Calls {
                 token = token.name(),
                 sessions = number,
                 max_sessions = most,
-                "the token allows fewer sessions than were asked for"
+                "the token allows fewer sessions than `sessions` asks for"
             );
         }
         let module = Arc::clone(&token.module);

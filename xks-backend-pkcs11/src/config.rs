@@ -240,20 +240,18 @@ pub(crate) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 impl Config {
     pub(crate) fn check(&self) -> Result<(), OpenError> {
         if self.sessions == 0 {
-            return Err(OpenError::Config("without a session no request can be served"));
+            return Err(OpenError::Config("`sessions` must be greater than zero"));
         }
         if self.deadline.is_zero() {
-            return Err(OpenError::Config("a deadline of zero leaves no time for a request"));
+            return Err(OpenError::Config("`deadline` must be greater than zero"));
         }
         if self.key_refresh.is_zero() || self.health_interval.is_zero() || self.recovery_interval.is_zero() {
             return Err(OpenError::Config(
-                "an interval of zero would keep the token busy with nothing",
+                "`key_refresh`, `health_interval` and `recovery_interval` must be greater than zero",
             ));
         }
         if self.health_interval > LONGEST_HEALTH_INTERVAL {
-            return Err(OpenError::Config(
-                "health_interval must not exceed 30 seconds: health is never older than 60",
-            ));
+            return Err(OpenError::Config("`health_interval` must not exceed 30 seconds"));
         }
         let named = match &self.test_key {
             TestKey::Named(name) => Some(name),
@@ -265,7 +263,7 @@ impl Config {
             .chain(named)
             .any(|name| name.bytes().len() > AttributeValue::ROOM)
         {
-            return Err(OpenError::Config("a key's name has more than 256 bytes"));
+            return Err(OpenError::Config("a key's label or id must not exceed 256 bytes"));
         }
         let times = [
             self.deadline,
@@ -274,7 +272,10 @@ impl Config {
             self.recovery_interval,
         ];
         if times.into_iter().any(|time| time > LONGEST) {
-            return Err(OpenError::Config("a time is longer than a day"));
+            return Err(OpenError::Config(
+                "`deadline`, `key_refresh`, `health_interval` and `recovery_interval` must \
+                 not exceed one day",
+            ));
         }
         Ok(())
     }
@@ -298,7 +299,7 @@ impl fmt::Display for SlotSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::First => f.write_str("in the first slot"),
-            Self::Index(index) => write!(f, "in the slot at place {index} (from 0)"),
+            Self::Index(index) => write!(f, "in slot number {index} (from 0)"),
             Self::TokenLabel(label) => write!(f, "labelled {label:?}"),
             Self::Serial(serial) => write!(f, "with the serial number {serial:?}"),
         }

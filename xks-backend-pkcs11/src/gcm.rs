@@ -121,7 +121,7 @@ impl Ivs {
 
         if output.len() != plaintext.len() + TAG + self.source.appended() {
             return Err(unusable(
-                "what an encryption returned is not as long as ciphertext, tag and (where the quirks say so) IV",
+                "the output of an encryption has the wrong length: check that `quirks` names the token's vendor",
             ));
         }
         let appended = output.split_off(plaintext.len() + TAG);
@@ -129,7 +129,7 @@ impl Ivs {
         let made = if appended.is_empty() { &iv[..] } else { &appended };
         let iv = self.accept(made)?;
         let tag = output.get(plaintext.len()..).unwrap_or_default();
-        let tag = Tag::try_from(tag).map_err(|_| unusable("a tag has an illegal length"))?;
+        let tag = Tag::try_from(tag).map_err(|_| unusable("the tag of an encryption has the wrong length"))?;
         output.truncate(plaintext.len());
         Ok(Sealed {
             ciphertext: output,
@@ -147,12 +147,12 @@ impl Ivs {
             let first = ivs.first().copied();
             let repeats = ivs.iter().zip(ivs.iter().skip(1)).any(|(iv, next)| iv == next);
             if repeats || std::mem::replace(&mut self.watched().random, first) == first {
-                return Err(Setback::IvFault("the token's random source repeats itself"));
+                return Err(Setback::IvFault("the token's random number generator repeats itself"));
             }
             session.random = fresh;
         }
         let Some((_, next)) = session.random.split_last_chunk::<IV>() else {
-            return Err(unusable("the token gave fewer random bytes than were asked for"));
+            return Err(unusable("C_GenerateRandom returned too few bytes"));
         };
         let next = *next;
         session.random.truncate(session.random.len() - IV);
@@ -169,7 +169,8 @@ impl Ivs {
         match cryptoki.random(session, bytes) {
             Err(error) if error.says_not_supported() || error.code().0 == CKR_RANDOM_NO_RNG => {
                 if !self.has_no_random.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(%error, "the token gives no random bytes: IVs are made from the system's");
+                    tracing::warn!(%error, "the token has no random number generator: using the operating system's \
+                         for IVs");
                 }
                 of_the_system(bytes)
             }
@@ -181,14 +182,14 @@ impl Ivs {
     fn accept(&self, iv: &[u8]) -> Result<Iv, Setback> {
         if iv.iter().all(|byte| *byte == 0) {
             return Err(Setback::IvFault(
-                "the IV of an encryption was all zeros: the module does not make IVs in the way that its quirks say",
+                "the module returned an IV of zeros: it does not generate IVs as `quirks` says",
             ));
         }
-        let iv = Iv::try_from(iv).map_err(|_| unusable("an IV has an illegal length"))?;
+        let iv = Iv::try_from(iv).map_err(|_| unusable("the module returned an IV of the wrong length"))?;
         let mut watched = self.watched();
         if watched.recent.contains(&iv) {
             return Err(Setback::IvFault(
-                "an encryption had the IV of one just before: the source of IVs is broken",
+                "an encryption had the same IV as a recent one: the source of IVs is broken",
             ));
         }
         if watched.recent.len() >= self.memory {
@@ -224,14 +225,14 @@ pub(crate) fn open(
     };
     let plaintext = cryptoki.gcm_decrypt(session, key, gcm, ciphertext_and_tag)?;
     if plaintext.len() + TAG != ciphertext_and_tag.len() {
-        return Err(unusable("a plaintext is not as long as its ciphertext"));
+        return Err(unusable("the output of a decryption has the wrong length"));
     }
     Ok(plaintext)
 }
 
 fn of_the_system(bytes: &mut [u8]) -> Result<(), Setback> {
     getrandom::fill(bytes).map_err(|_| {
-        let detail = "the system gives no random bytes for an IV";
+        let detail = "the operating system's random number generator failed";
         Setback::Final(BackendError::new(BackendErrorKind::Unavailable, detail))
     })
 }

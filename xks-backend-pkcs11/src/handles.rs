@@ -74,7 +74,7 @@ impl HandleScope {
     pub(crate) fn note_all(&self) {
         self.note_shared();
         if self.is_session.swap(false, Relaxed) {
-            tracing::info!("the PKCS#11 module's object handles are good in all sessions again");
+            tracing::info!("the PKCS#11 module's object handles are valid in all sessions again");
         }
     }
 
@@ -97,8 +97,8 @@ impl HandleScope {
     pub(crate) fn note_session(&self) {
         if !self.is_session.swap(true, Relaxed) {
             tracing::info!(
-                "the PKCS#11 module's object handles are good in the session alone that found them: each session looks \
-                 for its keys itself"
+                "the PKCS#11 module's object handles are valid only in the session that found them: each session \
+                 searches for its keys itself"
             );
         }
     }

@@ -66,7 +66,7 @@ pub(crate) fn find_token(
         match access.token_info(slot) {
             Ok(info) => present.push((slot, info)),
             // One slot's failure is no other's.
-            Err(error) => tracing::debug!(slot, cause = %error, "a slot does not tell of its token"),
+            Err(error) => tracing::debug!(slot, cause = %error, "C_GetTokenInfo failed for a slot"),
         }
     }
     choose(&present, wanted, known)

@@ -92,7 +92,7 @@ impl<P> Sessions<P> {
             if state.is_stopped {
                 return Err(BackendError::new(
                     BackendErrorKind::Unavailable,
-                    "the backend was shut down",
+                    "the backend is shut down",
                 ));
             }
             state.wake_rested();
@@ -105,14 +105,14 @@ impl<P> Sessions<P> {
                 state.refused += 1;
                 return Err(BackendError::new(
                     BackendErrorKind::Throttled,
-                    "all sessions that the token allows are in use elsewhere",
+                    "other applications use all sessions that the token allows",
                 ));
             }
             if !has_waited && state.waiting >= self.queue_length {
                 state.refused += 1;
                 return Err(BackendError::new(
                     BackendErrorKind::Throttled,
-                    "the queue before the token is full",
+                    "the queue for the token is full",
                 ));
             }
             let patience = deadline.saturating_duration_since(now());
@@ -120,7 +120,7 @@ impl<P> Sessions<P> {
                 state.timed_out += 1;
                 return Err(BackendError::new(
                     BackendErrorKind::Timeout,
-                    "no session was free in time",
+                    "no session was free within the deadline",
                 ));
             }
             has_waited = true;

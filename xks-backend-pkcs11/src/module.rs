@@ -78,13 +78,13 @@ enum Initialized {
 /// Why a module was not initialized anew.
 #[derive(Debug, Error)]
 pub(crate) enum NotReinitialized {
-    #[error("another component of this process has initialized the module, so it is not ours to finalize")]
+    #[error("another component of this process initialized the module, and must finalize it")]
     NotOurs,
-    #[error("another token of the module works")]
+    #[error("another token of the module is in use")]
     InUse,
-    #[error("calls that do not return are in the module ({0}), so it cannot be finalized: restart the process")]
+    #[error("{0} calls into the module do not return, so it cannot be finalized: restart the process")]
     Wedged(u64),
-    #[error("the module refuses to be finalized")]
+    #[error("C_Finalize failed")]
     NotFinalized(#[source] CallError),
     #[error(transparent)]
     Call(#[from] CallError),
@@ -143,7 +143,7 @@ impl Module {
         let parameters = parameters
             .map(CString::new)
             .transpose()
-            .map_err(|_| OpenError::Config("the module's parameters hold a zero byte"))?;
+            .map_err(|_| OpenError::Config("`module_parameters` holds a NUL byte"))?;
         let module = Arc::new(Self {
             path: path.to_owned(),
             parameters: parameters.map(|text| &*Box::leak(text.into_boxed_c_str())),
@@ -179,7 +179,7 @@ impl Module {
         if state.initialized == Initialized::Here
             && let Err(error) = self.finalize(&drained)
         {
-            tracing::warn!(module = %self.path.display(), cause = %error, "the PKCS#11 module refuses to be finalized");
+            tracing::warn!(module = %self.path.display(), cause = %error, "the PKCS#11 module cannot be finalized");
             drained.open();
             return;
         }
@@ -229,7 +229,7 @@ impl Module {
         if let Err(error) = access.close_session(session)
             && !error.says_session_is_gone()
         {
-            tracing::debug!(cause = %error, "a session was not closed");
+            tracing::debug!(cause = %error, "a session could not be closed");
             self.leave_unclosed(session, access.generation());
         }
     }
@@ -328,7 +328,7 @@ impl Module {
                 }
                 tracing::info!(
                     module = %self.path.display(),
-                    "another component of this process has initialized the PKCS#11 module, so that one has to finalize it"
+                    "another component of this process initialized the PKCS#11 module, and must finalize it"
                 );
                 state.initialized = Initialized::Elsewhere;
             }
@@ -354,8 +354,8 @@ impl Module {
                     if !self.was_said_to_have_no_locks.swap(true, Ordering::Relaxed) {
                         tracing::warn!(
                             module = %self.path.display(), cause = %refusal,
-                            "the PKCS#11 module does not take CKF_OS_LOCKING_OK: its calls are made one at a time, and \
-                             one that hangs holds up all others"
+                            "the PKCS#11 module rejects CKF_OS_LOCKING_OK: calls are made one at a time, and a call \
+                             that hangs blocks all others"
                         );
                     }
                     return Ok(());

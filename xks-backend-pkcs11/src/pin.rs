@@ -72,7 +72,7 @@ impl Pin {
     #[must_use]
     pub fn fault(text: &str) -> Option<&'static str> {
         if text.contains('\0') {
-            Some("it holds a NUL")
+            Some("it holds a NUL byte")
         } else if text.contains(['\n', '\r']) {
             Some("it has more than one line")
         } else {
@@ -96,23 +96,23 @@ impl Pin {
         let odd = [
             (
                 text.starts_with(char::is_whitespace),
-                "it begins with a blank, which is taken for a part of it",
+                "it begins with white space, which is used as part of it",
             ),
             (
                 text.ends_with(char::is_whitespace),
-                "it ends with a blank, which is taken for a part of it",
+                "it ends with white space, which is used as part of it",
             ),
             (
                 quotes.into_iter().any(is_quoted),
-                "it is in quotes, which are taken for a part of it",
+                "it is in quotes, which are used as part of it",
             ),
             (
                 ["\\n", "\\r", "\\t"].iter().any(|escape| text.ends_with(escape)),
-                "it ends with a backslash and a letter, which are taken for a part of it",
+                "it ends with a backslash and a letter, which are used as part of it",
             ),
             (
                 text.contains(is_invisible),
-                "it holds an invisible character, which is taken for a part of it",
+                "it holds an invisible character, which is used as part of it",
             ),
         ];
         odd.into_iter()
@@ -148,7 +148,10 @@ fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST));
     fs::File::open(path)?.take(LONGEST as u64).read_to_end(&mut bytes)?;
     if bytes.len() >= LONGEST {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is too long for a PIN"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "too long for a PIN: 4096 bytes or more",
+        ));
     }
     Ok(bytes)
 }
@@ -182,7 +185,7 @@ impl fmt::Debug for Pin {
 #[non_exhaustive]
 pub enum PinError {
     /// The file could not be read.
-    #[error("the PIN cannot be read from {}", path.display())]
+    #[error("cannot read the PIN from {}", path.display())]
     #[non_exhaustive]
     File {
         /// The file.
@@ -191,7 +194,7 @@ pub enum PinError {
         source: io::Error,
     },
     /// The environment variable is not set, or holds no UTF-8.
-    #[error("the environment variable {variable} is not set, or holds no UTF-8: it shall hold the PIN")]
+    #[error("the environment variable {variable}, which holds the PIN, is not set or not UTF-8")]
     #[non_exhaustive]
     Environment {
         /// Its name.
@@ -229,8 +232,8 @@ mod tests {
             assert_eq!(Pin::fault(plain), None);
         }
         for (text, doubt) in [
-            (" 1", "begins with a blank"),
-            ("1\t", "ends with a blank"),
+            (" 1", "begins with white space"),
+            ("1\t", "ends with white space"),
             ("\"1\"", "quotes"),
             ("'1'", "quotes"),
             ("\u{201c}1\u{201d}", "quotes"),

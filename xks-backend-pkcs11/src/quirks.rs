@@ -254,7 +254,7 @@ impl FromStr for Quirks {
 /// A name that no [`Quirks`] have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-#[error("no vendor's quirks have this name: take standard, softhsm, nshield, luna or cloudhsm")]
+#[error("unknown quirks: use standard, softhsm, nshield, luna or cloudhsm")]
 pub struct UnknownVendor;
 
 #[cfg(test)]

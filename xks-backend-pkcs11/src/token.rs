@@ -155,7 +155,7 @@ impl Token {
     /// there is one.
     pub(crate) fn preloads(&self, keys: usize, total: usize) {
         if !self.is_connected() {
-            self.disconnected(format!("its keys are being looked through: {keys} of {total}"));
+            self.disconnected(format!("preloading its keys: {keys} of {total}"));
         }
     }
 
@@ -227,7 +227,7 @@ impl Token {
         if self.iv_fault.set(fault).is_ok() {
             tracing::error!(
                 fault,
-                "nothing more is encrypted with this token: correct the quirks, and restart"
+                "encryption with this token is stopped: correct `quirks`, and restart"
             );
         }
     }
@@ -240,7 +240,7 @@ impl Token {
         let problem = self.problem();
         Err(BackendError::new(
             BackendErrorKind::Unavailable,
-            format!("the token is not connected: {problem}"),
+            format!("token unavailable: {problem}"),
         ))
     }
 
@@ -273,7 +273,7 @@ impl Token {
         let Pin::Set(pin) = &self.config.pin else { return Ok(()) };
         if Pin::fault(pin).is_some() {
             return Err(OpenError::Config(
-                "the PIN holds a NUL or more than one line: it was not tried",
+                "the PIN holds a NUL byte or more than one line: it was not sent",
             ));
         }
         match info.pin_length {
@@ -323,7 +323,8 @@ impl Token {
             Verdict::PinRefused => Err(attempts.note_refusal(error)),
             _ if !info.wants_login() => {
                 // nShield's module slot takes no login, and needs none.
-                tracing::warn!(cause = %error, "the token takes no PIN and wants none: it is used without");
+                tracing::warn!(cause = %error, "the token rejects the login and does not require one: continuing \
+                     without login");
                 Ok(())
             }
             _ => {
@@ -394,7 +395,7 @@ impl Token {
     pub(crate) fn doubt(&self) -> String {
         let last = *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner);
         let last = last.map_or_else(String::new, |error| format!(" ({error})"));
-        format!("requests fail{last}, although the test of the token succeeds")
+        format!("requests fail{last}, although the known-answer test succeeds")
     }
 
     /// Counts a failure that need not be the device's: nothing is tested because of it.

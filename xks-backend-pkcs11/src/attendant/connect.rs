@@ -60,7 +60,8 @@ impl Attendant {
         if is_first_time && info.wants_login() && token.config.pin.login().is_none() && token.config.is_pin_said {
             tracing::warn!(
                 token = info.label,
-                "the token wants a login, and no PIN is configured: private keys are not to be seen"
+                "the token requires a login (CKF_LOGIN_REQUIRED), and no PIN is configured: private keys are not \
+                 visible"
             );
         }
 
@@ -168,7 +169,7 @@ impl Attendant {
                 if *opened != TEST_PLAINTEXT {
                     return Err(Setback::Final(BackendError::new(
                         BackendErrorKind::Other,
-                        "a test encryption does not decrypt to what it was made from",
+                        "known-answer test: the decrypted text differs from the encrypted one",
                     )));
                 }
             }
@@ -256,7 +257,7 @@ fn explain(error: CallError) -> OpenError {
     ) {
         return OpenError::SelfTest {
             problem: format!(
-                "{error}: the module refuses AES-GCM as the quirks have it; are they those of the vendor?"
+                "{error}: the module rejects the AES-GCM parameters; check that `quirks` names the token's vendor"
             ),
         };
     }

@@ -105,7 +105,7 @@ impl Attendant {
         match outcome {
             Ok((inventory, true)) => self.take_over(access, None, inventory),
             Ok((inventory, false)) => self.known_keys.inventory = Some(inventory),
-            Err(error) => tracing::debug!(cause = %error, "the token's keys could not be looked through"),
+            Err(error) => tracing::debug!(cause = %error, "the token's keys could not be preloaded"),
         }
         self.find_scope(access, on.epoch);
     }
@@ -138,7 +138,7 @@ impl Attendant {
         match is_known {
             Ok(true) => keys.scope.note_all(),
             Ok(false) => keys.scope.note_session(),
-            Err(error) => tracing::debug!(cause = %error, "whether handles are good in all sessions is not known"),
+            Err(error) => tracing::debug!(cause = %error, "the scope of object handles is unknown"),
         }
     }
 
@@ -157,7 +157,7 @@ impl Attendant {
             .and_then(|()| self.refresh_keys(&access, &connection))
             .and_then(|()| self.go_on_with_inventory(&access, &connection));
         if let Err(error) = done {
-            tracing::debug!(cause = %error, "the token's keys could not be looked at");
+            tracing::debug!(cause = %error, "the token's keys could not be refreshed");
             self.known_keys.inventory = None;
             if !error.leaves_session_usable() {
                 token.bell.ring();
@@ -229,7 +229,7 @@ impl Attendant {
                     if !new.identity.is_same(&old.identity) {
                         tracing::warn!(
                             key = %id, former_identity = %old.identity, identity = %new.identity,
-                            "another key has come in the place of a key"
+                            "a key was replaced by another one of the same name"
                         );
                     }
                     token.keys.update(&id, &old, new);
@@ -237,7 +237,7 @@ impl Attendant {
                 // The next request searches.
                 Ok(None) => token.keys.forget(&id, &old),
                 Err(error) => {
-                    tracing::debug!(cause = %error, key = %id, "a key could not be looked at again");
+                    tracing::debug!(cause = %error, key = %id, "a key could not be refreshed");
                     token.keys.forget(&id, &old);
                     if !error.leaves_session_usable() {
                         return Err(error);
@@ -321,7 +321,7 @@ impl Attendant {
                 Some(connection) => match self.search(access, connection, &id) {
                     Ok(Ok(key)) => drop(token.keys.put(&id, key)),
                     Ok(Err(miss)) => self.warn_of_several(&id, &miss),
-                    Err(error) => tracing::debug!(cause = %error, key = %id, "a second key could not be looked for"),
+                    Err(error) => tracing::debug!(cause = %error, key = %id, "the search for a second key failed"),
                 },
             }
         }
@@ -335,11 +335,12 @@ impl Attendant {
         if said.len() < MOST_NAMED && said.insert(id.clone()) {
             let problem = miss.error(&name).to_string();
             let outcome = if self.token.keys.known(id, self.token.epoch()).is_some() {
-                "requests for it are served with the key that is in use, and refused after a restart"
+                "requests use the known key now, and are rejected after a restart; rename or delete all but one"
             } else {
-                "requests for it are refused, and those for other keys served"
+                "requests for this key are rejected, other keys are served; rename or delete all but one"
             };
-            tracing::warn!(token = self.token.name(), key = %id, problem, "several keys have one name: {outcome}");
+            tracing::warn!(token = self.token.name(), key = %id, problem, "several keys have the same name: \
+                 {outcome}");
         }
     }
 }
@@ -350,7 +351,7 @@ fn tell_of(token: &Token, on: On<'_>, keys: &[(KeyId, Key)], total: usize, took:
         token = token.name(),
         keys = total,
         took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-        "the token's keys were looked through"
+        "the token's keys were preloaded"
     );
     let mut keys: Vec<_> = keys.iter().collect();
     keys.sort_unstable_by_key(|(id, _)| (!token.config.key_names.contains_key(id), id.as_str()));
@@ -366,7 +367,8 @@ fn tell_of(token: &Token, on: On<'_>, keys: &[(KeyId, Key)], total: usize, took:
             usages = usages.join(" "), dates = dates.map(tracing::field::display), "a key of the token"
         );
         if let Some(dates) = dates.and_then(|dates| dates.against(SystemTime::now())) {
-            tracing::warn!(token = token.name(), key = %id, "some modules refuse a key by its dates: {dates}");
+            tracing::warn!(token = token.name(), key = %id, "{dates}: some modules reject a key outside its \
+                 validity dates");
         }
     }
 }

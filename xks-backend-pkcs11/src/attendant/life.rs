@@ -90,7 +90,7 @@ impl Life {
             *stage = match std::mem::replace(&mut *stage, Stage::Unattended) {
                 Stage::Attended(thread) => {
                     if thread.join().is_err() {
-                        tracing::error!("the thread that looked after a token had panicked");
+                        tracing::error!("the supervisor thread of a token panicked");
                     }
                     Stage::Unattended
                 }
@@ -99,7 +99,7 @@ impl Life {
                     match spawn("end", move || module.release(&bell)) {
                         Ok(thread) => Stage::Ending(thread),
                         Err(error) => {
-                            tracing::warn!(cause = %error, "no thread can be started that finalizes the PKCS#11 module");
+                            tracing::warn!(cause = %error, "cannot start a thread to finalize the PKCS#11 module");
                             return false;
                         }
                     }
@@ -110,7 +110,7 @@ impl Life {
                 }
                 Stage::Ending(thread) => {
                     if thread.join().is_err() {
-                        tracing::error!("the thread that finalized a PKCS#11 module had panicked");
+                        tracing::error!("the thread that finalized a PKCS#11 module panicked");
                     }
                     Stage::Ended
                 }
@@ -139,7 +139,7 @@ fn attend(
             if !is_tolerable(&error) {
                 return Err(error); // its sessions go before the module
             }
-            tracing::warn!(cause = %error, "the token does not work yet: it is waited for");
+            tracing::warn!(cause = %error, "token unavailable at startup: rejecting requests until it recovers");
             attendant.go_down(&error);
         }
         if to.send(()).is_ok() {

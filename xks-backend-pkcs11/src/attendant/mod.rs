@@ -127,14 +127,14 @@ impl Attendant {
         for _ in 1..MOST_BEGINNINGS {
             match self.connect() {
                 Err(error) if error.may_be_momentary() => {
-                    tracing::debug!(cause = %error, "the token is looked for once more");
+                    tracing::debug!(cause = %error, "searching for the token again");
                 }
                 connected => return connected,
             }
             thread::sleep(pause);
             pause *= 2;
             if let Err(problem) = self.token.module.reinitialize(self.generation, LAST_CALLS) {
-                tracing::debug!(%problem, "the PKCS#11 module is not reinitialized");
+                tracing::debug!(%problem, "the PKCS#11 module was not reinitialized");
                 is_in_use = matches!(problem, NotReinitialized::InUse);
             }
         }
@@ -142,7 +142,7 @@ impl Attendant {
         // It may have been made since the module was initialized.
         if is_in_use && matches!(connected, Err(OpenError::NoToken { .. })) {
             if let Err(problem) = self.reinitialize_beside_others() {
-                tracing::warn!(%problem, "the PKCS#11 module is not reinitialized");
+                tracing::warn!(%problem, "the PKCS#11 module was not reinitialized");
             }
             return self.connect();
         }
@@ -179,7 +179,7 @@ impl Attendant {
         if let Some(access) = self.token.module.enter() {
             self.token.module.close_the_unclosed(&access);
         }
-        self.token.disconnected("the backend was shut down".to_owned());
+        self.token.disconnected("the backend is shut down".to_owned());
     }
 
     /// Tests the token; if that fails, with new sessions; if that fails too, the token is down.
@@ -200,7 +200,7 @@ impl Attendant {
             Ok(Looked::Missing(checkup, why)) => {
                 checkup.into_iter().for_each(|checkup| token.note_checkup(checkup));
                 if !self.is_absence_believed() {
-                    tracing::debug!(token = token.name(), why, "the token is looked for again");
+                    tracing::debug!(token = token.name(), why, "searching for the token again");
                     return;
                 }
                 why
@@ -220,7 +220,7 @@ impl Attendant {
         let error = match self.connect_patiently() {
             Ok(()) => {
                 token.outcomes.forget_failures();
-                tracing::info!(token = token.name(), problem, "the token needed new sessions");
+                tracing::info!(token = token.name(), problem, "the token's sessions were replaced");
                 return;
             }
             // All that it allows are at work; that is no failure.
@@ -234,7 +234,7 @@ impl Attendant {
         tracing::error!(
             token = token.name(),
             problem,
-            "the token does not work: requests are refused until it does"
+            "token unavailable: rejecting requests until it recovers"
         );
         self.go_down(&error);
         if self.may_log_in() {
@@ -274,12 +274,12 @@ impl Attendant {
         let is_due = |last: Instant| last.elapsed() >= self.token.config.health_interval;
         if !is_first && self.began_anew.is_none_or(is_due) {
             self.began_anew = Some(Instant::now());
-            tracing::error!(token = self.token.name(), "{problem}: the module is reinitialized");
+            tracing::error!(token = self.token.name(), "{problem}: reinitializing the module");
             self.token.disconnected(problem);
             self.recover();
         } else {
             if is_first {
-                tracing::warn!(token = self.token.name(), "{problem}: new sessions are opened");
+                tracing::warn!(token = self.token.name(), "{problem}: opening new sessions");
             }
             if let Err(error) = self.connect_patiently() {
                 self.go_down(&error);
@@ -341,7 +341,7 @@ impl Attendant {
             Err(
                 problem @ (NotReinitialized::NotOurs | NotReinitialized::InUse | NotReinitialized::NotFinalized(_)),
             ) => {
-                tracing::debug!(%problem, "the PKCS#11 module is not reinitialized");
+                tracing::debug!(%problem, "the PKCS#11 module was not reinitialized");
             }
             Err(problem @ NotReinitialized::Wedged(_)) => {
                 self.token.disconnected(problem.to_string());
@@ -356,10 +356,14 @@ impl Attendant {
             }
         }
         match self.connect() {
-            Ok(()) if self.is_partial => tracing::warn!(token = self.token.name(), "the token works again in part"),
+            Ok(()) if self.is_partial => tracing::warn!(
+                token = self.token.name(),
+                "token partly available again: \
+                 one operation still fails"
+            ),
             Ok(()) => {
                 self.token.outcomes.forget_failures();
-                tracing::info!(token = self.token.name(), "the token works again");
+                tracing::info!(token = self.token.name(), "token available again");
             }
             Err(error) => self.go_down(&error),
         }
@@ -371,8 +375,8 @@ impl Attendant {
             token = self.token.name(),
             problem = %self.token.problem(),
             not_again_within_secs = self.renewal.wait().as_secs(),
-            "the token is not found: its PKCS#11 module is reinitialized, although another of its tokens works, whose \
-             requests wait for a moment"
+            "token not found: reinitializing its PKCS#11 module; requests for the module's other tokens wait for a \
+             moment"
         );
         let module = &self.token.module;
         module.reinitialize_beside_others(self.generation, LAST_CALLS)

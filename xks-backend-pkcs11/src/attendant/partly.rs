@@ -32,7 +32,7 @@ impl Attendant {
                 token = self.token.name(),
                 problem = %error,
                 not_again_within = ?self.renewal.wait(),
-                "an operation of the token fails, and others are served: the module is reinitialized"
+                "one operation of the token fails: reinitializing the module"
             );
             self.token.disconnected(error.to_string());
             self.recover();
@@ -50,7 +50,7 @@ impl Attendant {
             tracing::error!(
                 token = self.token.name(),
                 problem = %error,
-                "an operation of the token fails: requests that do without it are served"
+                "one operation of the token fails: serving only requests that do not need it"
             );
             self.is_partial = true;
             self.renewal.needed(Instant::now());
@@ -83,7 +83,7 @@ impl Checkup {
             latency: Duration::ZERO,
             encryption: Duration::ZERO,
             decryption: Duration::ZERO,
-            depth: Depth::Failed(format!("the test of the token fails: {error}")),
+            depth: Depth::Failed(format!("the known-answer test fails: {error}")),
         }
     }
 }

@@ -52,9 +52,9 @@ impl NoTestKey {
     /// What a test without a key is worth.
     pub(super) fn depth(&self) -> Depth {
         match self {
-            Self::Configured => Depth::NoKey("there is no test key".to_owned()),
+            Self::Configured => Depth::NoKey("no test key is configured".to_owned()),
             Self::Refused(_) => Depth::WithoutKey,
-            Self::Unfit(problem) => Depth::NoKey(format!("no test key: {problem}")),
+            Self::Unfit(problem) => Depth::NoKey(format!("test key unusable: {problem}")),
         }
     }
 }
@@ -87,7 +87,7 @@ impl Attendant {
                     match self.test(access, slot) {
                         Err(Setback::Call(error)) if blames_the_key(&error) => {
                             self.give_up(access, error);
-                            NoTestKey::Unfit(format!("the key with {name} is refused ({error})"))
+                            NoTestKey::Unfit(format!("the token rejects the key with {name} ({error})"))
                         }
                         outcome => return outcome,
                     }
@@ -126,7 +126,7 @@ impl Attendant {
         name: &KeyName,
     ) -> Result<Result<ck::CK_OBJECT_HANDLE, String>, CallError> {
         let Some(session) = self.probe.handle_in(access) else {
-            return Ok(Err("there is no session to look for it".to_owned()));
+            return Ok(Err("no session to search for it".to_owned()));
         };
         let on = On {
             cryptoki: access,
@@ -138,7 +138,7 @@ impl Attendant {
                 Ok(key.handle)
             }
             Ok(_) => Err(format!(
-                "the key with {name} is no AES-256 key that may encrypt and decrypt"
+                "the key with {name} is not an AES-256 key with CKA_ENCRYPT and CKA_DECRYPT"
             )),
             Err(miss) => Err(miss.error(name).to_string()),
         })
@@ -227,15 +227,15 @@ impl Attendant {
             NoTestKey::Refused(error) if is_news => tracing::warn!(
                 token,
                 cause = %error,
-                "the token makes no session key to test it with: it is served, and health follows its other answers and \
-                 the requests; to have encryption tested before there are requests, make an AES-256 key for tests alone \
-                 and name it in `test_key`"
+                "the token does not generate session keys, so there is no known-answer test; health follows the \
+                 token's other answers and the requests. To test encryption before the first request, create an \
+                 AES-256 key for tests only and name it in `test_key`"
             ),
             NoTestKey::Unfit(problem) if is_news => tracing::warn!(
                 token,
                 problem,
-                "there is no test key any more: the token is served, and health is not better than DEGRADED; correct \
-                 `test_key`, or the key"
+                "the test key is no longer usable: requests are served, and health is at most DEGRADED; correct \
+                 `test_key` or the key"
             ),
             _ => {}
         }

@@ -134,15 +134,15 @@ impl StdError for CallError {}
 pub enum LoadError {
     /// The system's loader refuses it: there is no such file, it is made for another machine, or libraries that it
     /// needs are missing.
-    #[error("the library cannot be loaded")]
+    #[error("cannot load the library")]
     Library(#[source] libloading::Error),
     /// It is a library, and no PKCS#11 module.
-    #[error("the library has no function list: it is no PKCS#11 module")]
+    #[error("not a PKCS#11 module: the library has no C_GetFunctionList")]
     NoFunctionList,
     /// The module does not give out its function list.
-    #[error("the module does not give out its function list")]
+    #[error("C_GetFunctionList failed")]
     Call(#[source] CallError),
     /// A version of PKCS#11 before 2.
-    #[error("the module speaks PKCS#11 {0}.{1}; 2.20 or later is needed")]
+    #[error("the module implements PKCS#11 {0}.{1}; 2.20 or later is required")]
     Version(u8, u8),
 }

@@ -22,7 +22,8 @@ pub enum OpenError {
         source: LoadError,
     },
     /// The module is loaded already, with other parameters.
-    #[error("the PKCS#11 module {} is in use with other parameters", path.display())]
+    #[error("the PKCS#11 module {} is already initialized with other parameters: use the same `module_parameters` \
+             for all of its tokens", path.display())]
     #[non_exhaustive]
     Parameters {
         /// The library's path, as configured.
@@ -38,7 +39,7 @@ pub enum OpenError {
         source: CallError,
     },
     /// No token is the one that was asked for.
-    #[error("there is no token {wanted}; there are: {}", list_of_tokens(present))]
+    #[error("no token {wanted}; tokens present: {}", list_of_tokens(present))]
     #[non_exhaustive]
     NoToken {
         /// What was asked for.
@@ -48,7 +49,7 @@ pub enum OpenError {
     },
     /// Several tokens are the one that was asked for.
     #[error(
-        "{count} tokens are {wanted}; name one by its serial number (`token_serial`): {}",
+        "{count} tokens {wanted}; select one by its serial number (`token_serial`): {}",
         list(serials)
     )]
     #[non_exhaustive]
@@ -63,8 +64,9 @@ pub enum OpenError {
     /// In place of the token that this process has used there is another one now, which need not have its
     /// keys. It is refused, and is sent no PIN; the one before is taken again when it is back.
     #[error(
-        "the token {wanted} is another one than before: it has {found}; it had {known}. If it was replaced on purpose, \
-         restart the process, or name it by its serial number (`token_serial`), or set `token_may_change = true`"
+        "the token {wanted} is not the one used before: it has {found}; it had {known}. If it was replaced on \
+         purpose, restart the process, select it by its serial number (`token_serial`), or set `token_may_change = \
+         true`"
     )]
     #[non_exhaustive]
     AnotherToken {
@@ -76,7 +78,7 @@ pub enum OpenError {
         found: String,
     },
     /// The token knows no AES-GCM.
-    #[error("the token {token} has no AES-GCM (CKM_AES_GCM){}", if *is_behind_p11_kit { P11_KIT } else { "" })]
+    #[error("the token {token} does not support AES-GCM (CKM_AES_GCM){}", if *is_behind_p11_kit { P11_KIT } else { "" })]
     #[non_exhaustive]
     NoAesGcm {
         /// The token's label.
@@ -87,8 +89,8 @@ pub enum OpenError {
     /// The token wants a login, and there is no PIN, nor was it [said](crate::Config::pin) that there is
     /// none: its private keys could not be seen.
     #[error(
-        "the token {token} wants a login (CKF_LOGIN_REQUIRED), and no PIN is configured: set `pin_file`, `pin_env` or \
-         `pin`, or `login = false` if all its keys are public"
+        "the token {token} requires a login (CKF_LOGIN_REQUIRED), and no PIN is configured: set `pin_file`, \
+         `pin_env` or `pin`, or `login = false` if all its keys are public"
     )]
     #[non_exhaustive]
     LoginRequired {
@@ -96,7 +98,7 @@ pub enum OpenError {
         token: String,
     },
     /// The PIN is shorter or longer than the token takes. It was not tried.
-    #[error("the token {token} takes a PIN of {shortest} to {longest} bytes, and this one is not: it was not tried")]
+    #[error("the token {token} requires a PIN of {shortest} to {longest} bytes: the configured PIN was not sent")]
     #[non_exhaustive]
     PinLength {
         /// The token's label.
@@ -108,12 +110,12 @@ pub enum OpenError {
     },
     /// The token refuses the PIN, or has refused it before. For HSMs lock, this process does not send it again,
     /// also when the backend is opened again; another PIN is tried.
-    #[error("the token refuses the PIN, which is not tried again: {}", pin_advice(.0))]
+    #[error("the token rejected the PIN, which is not sent again: {}", pin_advice(.0))]
     PinRefused(#[source] CallError),
     /// `C_Login` failed with a code that does not tell whether the PIN was looked at, now or a short time ago.
     #[error(
-        "the login failed {attempts} times in a row, for a reason that the token does not name; the next attempt is made in \
-         {wait:.1?} at the earliest, so that no PIN is locked"
+        "the login failed {attempts} times in a row with an error that does not mention the PIN; the next attempt \
+         follows after {wait:.1?}, so that the PIN is not locked"
     )]
     #[non_exhaustive]
     LoginPostponed {
@@ -125,7 +127,7 @@ pub enum OpenError {
         source: CallError,
     },
     /// The test key that was named is missing, or is not fit to be one.
-    #[error("no test key: {problem}")]
+    #[error("test key unusable: {problem}")]
     #[non_exhaustive]
     TestKey {
         /// What is wrong, and what to do.
@@ -139,25 +141,28 @@ pub enum OpenError {
         problem: String,
     },
     /// A call of the self-test failed, in a way that may pass.
-    #[error("a test operation failed; if it does every time, are the quirks those of the vendor?")]
+    #[error(
+        "an operation of the known-answer test failed; if it fails every time, check that `quirks` names the \
+             token's vendor"
+    )]
     TestCall(#[source] CallError),
     /// The token gives one session, and two are needed.
     #[error(
-        "the token gives one session, and two are needed, one of them for requests: does something else use the token, or \
-         is its number of sessions limited?"
+        "the token provides one session, and two are required: check whether other applications use the token, and \
+         its session limit"
     )]
     FewSessions,
     /// A call failed.
-    #[error("the PKCS#11 module failed")]
+    #[error("a call of the PKCS#11 module failed")]
     Call(#[from] CallError),
     /// The module is being initialized anew, or could not be.
-    #[error("the PKCS#11 module is not initialized at the moment")]
+    #[error("the PKCS#11 module is not initialized now")]
     NotInitialized,
     /// The configuration contradicts itself.
-    #[error("the configuration cannot be: {0}")]
+    #[error("invalid configuration: {0}")]
     Config(&'static str),
     /// The system gives no more threads.
-    #[error("no thread could be started")]
+    #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
 }
 
@@ -213,17 +218,18 @@ impl OpenError {
     }
 }
 
-const P11_KIT: &str = ", as seen through p11-kit, which hides it before version 0.25: configure the token's own module in \
-                       place of p11-kit's, or update p11-kit";
+const P11_KIT: &str = ", as seen through p11-kit, which hides it before version 0.25: configure the token's own \
+                       module instead of p11-kit's, or update p11-kit";
 
 /// What to look at when `C_Initialize` fails so.
 fn initialize_advice(error: &CallError) -> &'static str {
     match error.code().0 {
         ckr::CKR_GENERAL_ERROR | ckr::CKR_FUNCTION_FAILED => {
-            ": may this process read the module's configuration and tokens, and write its log? Most often its user is not \
-             in the module's group (softhsm, nfast), or a variable is missing in `[environment]` (SOFTHSM2_CONF)"
+            ": check that this process may read the module's configuration and tokens, and write its log. Most \
+             often its user is not in the module's group (softhsm, nfast), or a variable is missing in \
+             `[environment]` (SOFTHSM2_CONF)"
         }
-        ckr::CKR_ARGUMENTS_BAD => ": does it want other `module_parameters`, or some at all, as NSS does?",
+        ckr::CKR_ARGUMENTS_BAD => ": check `module_parameters`, which some modules require (NSS)",
         _ => "",
     }
 }
@@ -232,14 +238,15 @@ fn initialize_advice(error: &CallError) -> &'static str {
 fn pin_advice(error: &CallError) -> &'static str {
     match error.code().0 {
         ckr::CKR_PIN_LOCKED => {
-            "it is locked after too many wrong ones; have the token's security officer unlock it, then restart"
+            "it is locked after too many wrong attempts; have the token's security officer unlock it, then restart"
         }
         ckr::CKR_PIN_EXPIRED => {
-            "it has expired; set another one with the token's own tool, and configure that (`pin_file`, `pin_env` or `pin`)"
+            "it has expired; set a new PIN with the token's own tool, and configure it (`pin_file`, `pin_env` or \
+             `pin`)"
         }
         _ => {
-            "correct it (`pin_file`, `pin_env` or `pin`), and another PIN is tried when the token is opened again; if the \
-             token's PIN was changed to be this one, restart"
+            "correct it (`pin_file`, `pin_env` or `pin`) and reload; if the token's PIN was changed to this one, \
+             restart"
         }
     }
 }
@@ -276,7 +283,7 @@ mod tests {
             OpenError::NoToken { wanted, present }.to_string()
         };
         assert!(none(Vec::new()).ends_with("none, or none that the user of this process may read"));
-        assert!(none(vec!["\"other\"".to_owned()]).ends_with("there are: \"other\""));
+        assert!(none(vec!["\"other\"".to_owned()]).ends_with("present: \"other\""));
     }
 
     /// Each error, and whether it is permanent, and whether a backend may wait for its end.

@@ -155,7 +155,7 @@ fn judge(
     let degraded = |why: String| (HealthStatus::Degraded, Some(why));
     let is_over = |at, time| now.saturating_duration_since(at) > time;
     let Some(checkup) = checkup.filter(|checkup| !is_over(checkup.at, OLDEST)) else {
-        return unavailable("the test of the token has not ended for more than 60 seconds".to_owned());
+        return unavailable("no known-answer test has ended for more than 60 seconds".to_owned());
     };
     if load.is_stuck {
         return unavailable("every call of the module hangs".to_owned());
@@ -170,26 +170,24 @@ fn judge(
     if silent_since.is_some_and(|since| is_over(since, patience))
         || load.written_off > 0 && is_old(checkup.at) && load.done.is_none_or(is_old)
     {
-        return unavailable("calls of the module hang, and so does the test of the token".to_owned());
+        return unavailable("calls of the module hang, and so does the known-answer test".to_owned());
     }
     if load.sessions == 0 {
-        return unavailable(
-            "the token gives no session to requests: all that it allows are in use elsewhere".to_owned(),
-        );
+        return unavailable("no session for requests: other applications use all that the token allows".to_owned());
     }
     let (long, recent) = (bounds.long(), bounds.interval);
     if let Some(count) = outcomes.refusing(long, recent) {
-        return unavailable(format!("the last {count} requests were Throttled, and none was served"));
+        return unavailable(format!("the last {count} requests were throttled, and none was served"));
     }
     let problem = |kind: RequestKind| {
         let (name, deadline, takes) = (kind.name(), bounds.deadline, checkup.takes(kind));
         if let Some(count) = outcomes.failing(kind, long, recent) {
             return Some(format!(
-                "no {name} is served within its deadline ({deadline:?}): the last {count} failed"
+                "no {name} succeeds within the deadline ({deadline:?}): the last {count} failed"
             ));
         }
         let is_late = takes > deadline && !outcomes.was_served(kind);
-        is_late.then(|| format!("{name} takes {takes:?}, longer than its deadline ({deadline:?})"))
+        is_late.then(|| format!("{name} takes {takes:?}, longer than the deadline ({deadline:?})"))
     };
     let problems: Vec<_> = RequestKind::ALL.into_iter().filter_map(problem).collect();
     if problems.len() == RequestKind::ALL.len() {
@@ -202,7 +200,10 @@ fn judge(
         return degraded(format!("{} calls have not returned", load.written_off));
     }
     if checkup.latency > bounds.latency {
-        return degraded(format!("a test operation took {:?}", checkup.latency));
+        return degraded(format!(
+            "an operation of the known-answer test took {:?}",
+            checkup.latency
+        ));
     }
     if let Depth::NoKey(why) | Depth::Failed(why) = &checkup.depth {
         return degraded(why.clone());

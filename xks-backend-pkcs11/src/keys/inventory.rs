@@ -74,7 +74,7 @@ impl Keys {
             // A second key of a name could be one of the others.
             tracing::warn!(
                 most_keys = MOST_KEYS,
-                "the token has too many keys to look through: each is searched for"
+                "the token has too many keys to preload: searching for each one"
             );
             handles.clear();
         }
@@ -107,7 +107,7 @@ impl Keys {
                 Err(error) if error.says_object_is_gone() => continue,
                 Err(error) if fails_the_object(&error) => return Err(error),
                 Err(error) => {
-                    tracing::debug!(cause = %error, handle, "a key of the token does not tell what it is");
+                    tracing::debug!(cause = %error, handle, "the attributes of a key cannot be read");
                     continue;
                 }
             };

@@ -49,18 +49,18 @@ impl Miss {
         match self {
             Self::Absent => BackendError::new(
                 BackendErrorKind::KeyNotFound,
-                format!("the token has no key with {name}, or the user may not see it"),
+                format!("the token has no key with {name}, or it is not visible to the user"),
             ),
             Self::Hidden => BackendError::new(
                 BackendErrorKind::Unavailable,
                 format!(
-                    "the token shows no key with {name}, but it wants a login, and no PIN is configured: private keys \
-                     are not to be seen"
+                    "the token shows no key with {name}, but it requires a login and no PIN is configured: private \
+                     keys are not visible"
                 ),
             ),
             Self::IsTestKey => BackendError::new(
                 BackendErrorKind::KeyNotFound,
-                format!("the key with {name} is the one that the token is tested with, and is no external key"),
+                format!("the key with {name} is the test key, not an external key"),
             ),
             Self::Several(keys) => {
                 let keys: Vec<_> = keys.iter().map(|key| format!("({key})")).collect();

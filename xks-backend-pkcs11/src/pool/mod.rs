@@ -284,7 +284,7 @@ impl<P: 'static> Pool<P> {
 impl<P> State<P> {
     /// Answers one whose time was over before its job was taken up.
     fn give_up_in_queue(&mut self, waiter: &dyn Waiter) {
-        self.timed_out += u64::from(waiter.give_up("no session was free in time"));
+        self.timed_out += u64::from(waiter.give_up("no session was free within the deadline"));
     }
 
     /// Threads that have nothing else to do.
@@ -324,26 +324,26 @@ impl<P: 'static> Shared<P> {
         let refuse = |kind, detail| Err(BackendError::new(kind, detail));
         let mut state = self.state();
         if state.is_stopped {
-            return refuse(BackendErrorKind::Unavailable, "the backend was shut down");
+            return refuse(BackendErrorKind::Unavailable, "the backend is shut down");
         }
         // The queue may be as long as it likes for those who are about to be served.
         if state.queue.len() >= self.queue_length.saturating_add(state.about_to_serve()) {
             state.refused += 1;
-            return refuse(BackendErrorKind::Throttled, "the queue before the token is full");
+            return refuse(BackendErrorKind::Throttled, "the queue for the token is full");
         }
         let hangs = |worker: &&Arc<Worker>| worker.call().written_off.is_some();
         if state.resting > 0 && state.resting + state.workers.iter().filter(hangs).count() >= state.workers.len() {
             state.refused += 1;
             return refuse(
                 BackendErrorKind::Throttled,
-                "all sessions that the token allows are in use elsewhere",
+                "other applications use all sessions that the token allows",
             );
         }
         // Looked at only when something waits: nobody takes jobs then, or all are busy.
         if state.about_to_serve() == 0 && state.is_stuck() {
             return refuse(
                 BackendErrorKind::Unavailable,
-                "every call into the PKCS#11 module hangs, and no more are made until one returns",
+                "every call into the PKCS#11 module hangs: no more calls are made until one returns",
             );
         }
         let came = job.came;
@@ -390,7 +390,7 @@ impl<P: 'static> Shared<P> {
         let ended = std::mem::take(&mut self.state().ended);
         for thread in ended {
             if thread.join().is_err() {
-                tracing::error!(token = self.name, "a thread that calls the PKCS#11 module has panicked");
+                tracing::error!(token = self.name, "a worker thread of the PKCS#11 module panicked");
             }
         }
     }

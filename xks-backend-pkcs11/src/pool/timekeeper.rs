@@ -54,7 +54,9 @@ impl<P: 'static> Shared<P> {
             let Some((since, waiter)) = &call.running else { continue };
             match waiter {
                 Some(waiter) if waiter.deadline() > now => next = next.min(waiter.deadline()),
-                Some(waiter) if waiter.give_up("the PKCS#11 module did not return in time") => timed_out += 1,
+                Some(waiter) if waiter.give_up("the PKCS#11 module did not return within the deadline") => {
+                    timed_out += 1;
+                }
                 Some(_) | None => {}
             }
             // One that could not be replaced before, may be now.
@@ -93,7 +95,8 @@ impl<P: 'static> Shared<P> {
             tracing::warn!(
                 token = self.name,
                 is_replaced = call.written_off == Some(Replaced::Yes),
-                "a call of the PKCS#11 module has not returned in time: its thread and its session are written off"
+                "a call of the PKCS#11 module did not return within the deadline: its thread and session are \
+                 abandoned"
             );
         }
     }

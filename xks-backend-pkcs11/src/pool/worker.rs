@@ -226,7 +226,8 @@ impl<P: 'static> Shared<P> {
         for worker in &retired {
             let has_successor = worker.call().written_off == Some(Replaced::Yes);
             if !has_successor && let Err(error) = Self::start_worker(self, &mut state) {
-                tracing::error!(token = self.name, cause = %error, "no thread can be started that calls the PKCS#11 module");
+                tracing::error!(token = self.name, cause = %error, "cannot start a worker thread for the PKCS#11 \
+                     module");
                 break;
             }
             worker.is_retired.store(true, Ordering::SeqCst);

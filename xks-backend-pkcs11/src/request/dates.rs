@@ -42,7 +42,7 @@ impl Token {
             return failed;
         };
         if is_first {
-            tracing::warn!(token = self.name(), key = %id, cause = %error, "the module refuses a key: {dates}");
+            tracing::warn!(token = self.name(), key = %id, cause = %error, "the module rejects a key: {dates}");
         }
         BackendError::new(failed.kind(), format!("{failed}: {dates}"))
     }

@@ -66,7 +66,7 @@ impl Token {
 
     fn hold_again(&self, wanted: &Wanted<'_>, session: &Session) -> Result<Holding, Setback> {
         let Some(name) = self.keys.name(wanted.id) else {
-            let detail = "external key ids stand for CKA_ID here, and this one is no hexadecimal number of whole bytes";
+            let detail = "the external key id is not a CKA_ID in hexadecimal";
             return Err(BackendError::new(BackendErrorKind::KeyNotFound, detail).into());
         };
         // What it was replaced by may have another handle; and then others may have what they found since.
@@ -239,7 +239,7 @@ impl Token {
         }
         tracing::warn!(
             key = %wanted.id,
-            "the handle of a key has become another object's: the key is looked for again"
+            "the handle of a key now belongs to another object: searching for the key again"
         );
         let code = ReturnCode(ck::CKR_KEY_HANDLE_INVALID);
         Err(CallError::new("C_GetAttributeValue", Phase::Attributes, code).into())
@@ -269,7 +269,7 @@ fn no_key(none: NoKey, name: &KeyName) -> Setback {
         NoKey::Miss(miss) => Setback::Final(miss.error(name)),
         NoKey::Late => Setback::Final(BackendError::new(
             BackendErrorKind::Timeout,
-            "the search for the key on the token did not end in time",
+            "the search for the key did not end within the deadline",
         )),
     }
 }

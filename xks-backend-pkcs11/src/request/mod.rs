@@ -168,7 +168,7 @@ impl Token {
                 });
             }
             if Instant::now() >= deadline {
-                let detail = "a call failed, and there was no time for another attempt";
+                let detail = "a call failed, and the deadline left no time for another attempt";
                 let late = BackendError::new(BackendErrorKind::Timeout, detail).with_source(error);
                 return Err(late.into());
             }
@@ -338,7 +338,7 @@ impl Token {
         if self.config.pin.login().is_none() {
             return Err(BackendError::new(
                 BackendErrorKind::Unavailable,
-                "the token wants a login, and no PIN is configured",
+                "the token requires a login, and no PIN is configured",
             ));
         }
         let outcome = match self.info() {
@@ -347,7 +347,7 @@ impl Token {
         };
         outcome.map_err(|error| {
             self.bell.ring();
-            BackendError::new(BackendErrorKind::Unavailable, "the token's user was logged out").with_source(error)
+            BackendError::new(BackendErrorKind::Unavailable, "the token logged out the user").with_source(error)
         })
     }
 }
@@ -395,16 +395,13 @@ impl Once {
 // ENC-11, DEC-4: known before the token is asked, and whatever code the module would have for it.
 fn check(key: &Key, usage: KeyUsage) -> Result<(), BackendError> {
     let problem = if !key.is_aes_256() {
-        format!(
-            "the key is not an AES key of 256 bits but {}",
-            key.metadata.spec().as_str()
-        )
+        format!("the key is not AES-256 but {}", key.metadata.spec().as_str())
     } else if !key.permits(usage) {
         let attribute = match usage {
             KeyUsage::Encrypt => "CKA_ENCRYPT",
             _ => "CKA_DECRYPT",
         };
-        format!("the key does not permit it: {attribute} is false")
+        format!("the key does not permit this operation: {attribute} is false")
     } else {
         return Ok(());
     };
@@ -418,7 +415,7 @@ fn failure(verdict: Verdict, error: &CallError) -> BackendError {
     }
     let detail = match verdict {
         Verdict::Misconfigured => {
-            "the module refuses AES-GCM as the quirks have it: are they those of the vendor?".into()
+            "the module rejects the AES-GCM parameters: check that `quirks` names the token's vendor".into()
         }
         _ => error.to_string(),
     };

@@ -287,7 +287,7 @@ impl Series<'_> {
         };
         if !is_right {
             self.token.note_device_error();
-            let detail = "what was just encrypted does not decrypt to what it was made from";
+            let detail = "known-answer test: the decrypted text differs from the encrypted one";
             return Err(BackendError::new(BackendErrorKind::Unavailable, detail).into());
         }
         self.seen.answers += 1;
@@ -308,9 +308,9 @@ impl Series<'_> {
             Some(Ok(_)) => {
                 tracing::error!(
                     token = self.token.name(),
-                    "the module decrypts what was changed: it does not authenticate, and must not be used"
+                    "the module decrypts a changed ciphertext: it does not authenticate; do not use this module"
                 );
-                let detail = "the module decrypts what was changed";
+                let detail = "the module decrypts a changed ciphertext";
                 return Err(BackendError::new(BackendErrorKind::Other, detail).into());
             }
             None => return Ok(()),
@@ -367,14 +367,16 @@ impl Series<'_> {
             self.token.discard_session(self.place, &error);
         }
         let (kind, detail) = if record.is_suspected(now) {
-            let detail = "the device fails, so that a bad ciphertext cannot be told from a good one".to_owned();
+            let detail = "the device fails: an invalid ciphertext cannot be told from a valid one".to_owned();
             (BackendErrorKind::Unavailable, detail)
         } else if now + self.longest >= self.deadline {
-            let detail = "the module is too slow to tell a bad ciphertext from a failing device in time".to_owned();
+            let detail = "the module is too slow: the deadline leaves no time to tell an invalid ciphertext from a \
+                          failing device"
+                .to_owned();
             (BackendErrorKind::Unavailable, detail)
         } else {
             let detail = format!(
-                "so many decryptions fail that to find out why would take more than {CALLS_PER_SECOND} calls in a second"
+                "too many decryptions fail: checking them would take more than {CALLS_PER_SECOND} calls a second"
             );
             (BackendErrorKind::Throttled, detail)
         };

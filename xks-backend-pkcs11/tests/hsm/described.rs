@@ -87,7 +87,7 @@ fn dates_are_named_when_a_key_is_refused() {
             ("undated", None),
         ] {
             let text = assert_fails(run(encrypt(&backend, key, b"")), Kind::KeyUsage);
-            let warnings = log.lines(&["WARN", "the module refuses a key", &format!("key={key}")]);
+            let warnings = log.lines(&["WARN", "the module rejects a key", &format!("key={key}")]);
             if let Some(why) = why {
                 assert!(text.ends_with(why), "{text}");
                 assert!(
@@ -151,20 +151,20 @@ fn a_second_key_of_a_name_is_named() {
         hsm.key(TOKEN, &KeyTemplate::aes256("name").id(b"\xab\xcd"));
         let warning = [
             "WARN",
-            "several keys have one name",
+            "several keys have the same name",
             "key=name",
             "CKA_ID 6e616d65",
             "CKA_ID abcd",
         ];
         wait_until("the warning", || !log.lines(&warning).is_empty());
-        assert_eq!(log.lines(&["served with the key that is in use"]).len(), 1);
+        assert_eq!(log.lines(&["requests use the known key now"]).len(), 1);
         serves(&backend, "name");
         serves(&backend, "other");
         drop(backend);
 
         let backend = open(often());
         assert_eq!(log.lines(&warning).len(), 2, "{:#?}", log.lines(&["WARN"]));
-        assert_eq!(log.lines(&["requests for it are refused"]).len(), 1);
+        assert_eq!(log.lines(&["requests for this key are rejected"]).len(), 1);
         let text = assert_fails(run(encrypt(&backend, "name", b"")), Kind::Other);
         assert!(
             text.contains("more than one key") && text.contains("CKA_ID abcd"),

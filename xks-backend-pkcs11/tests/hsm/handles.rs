@@ -122,7 +122,7 @@ fn assert_own(backend: &Pkcs11Backend, what: &str) {
     }
 }
 
-/// Handles are good in the session alone that was given them, and may be another key's in the next.
+/// Handles are valid only in the session that was given them, and may be another key's in the next.
 #[test]
 fn handles_of_one_session() {
     own_process("handles::handles_of_one_session", |hsm| {
@@ -200,7 +200,7 @@ fn handles_that_are_good_in_all_sessions_after_all() {
         let (log, shim) = (Log::begin(), Shim::load());
         shim.numbering(Numbering::SessionFromOne(CKR_OBJECT_HANDLE_INVALID));
         let backend = open(config(shim.path()).key_refresh(Duration::from_millis(50)));
-        assert_eq!(log.lines(&["good in the session alone"]).len(), 1);
+        assert_eq!(log.lines(&["valid only in the session"]).len(), 1);
         let all = || {
             for name in NAMES {
                 run(round_trip(&backend, name, b"")).unwrap();
@@ -210,14 +210,14 @@ fn handles_that_are_good_in_all_sessions_after_all() {
         let searches = || shim.counters().of(Function::C_FindObjectsInit);
         let before = searches();
         wait_until("the keys are looked through again", || searches() >= before + 20);
-        assert_eq!(log.lines(&["good in all sessions"]), [""; 0]);
+        assert_eq!(log.lines(&["valid in all sessions"]), [""; 0]);
         shim.numbering(Numbering::Real);
         wait_until("the other way", || {
             all();
-            !log.lines(&["good in all sessions"]).is_empty()
+            !log.lines(&["valid in all sessions"]).is_empty()
         });
         all();
-        assert_eq!(log.lines(&["good in the session alone"]).len(), 1, "once and no more");
+        assert_eq!(log.lines(&["valid only in the session"]).len(), 1, "once and no more");
         drop(backend);
         shim.assert_clean();
     });

@@ -217,7 +217,7 @@ fn a_token_that_wants_a_login_gets_one_unless_it_was_said_that_there_is_none() {
         run(round_trip(&backend, "public", b"plaintext")).unwrap();
         for key in ["private", "absent"] {
             let text = assert_fails(run(encrypt(&backend, key, b"")), BackendErrorKind::Unavailable);
-            assert!(text.contains("wants a login") && text.contains("no PIN"), "{text}");
+            assert!(text.contains("requires a login") && text.contains("no PIN"), "{text}");
         }
         drop(backend);
         // Somebody else in this process has logged in: that does as well.
@@ -319,7 +319,7 @@ fn wrong_quirks_are_found_out() {
             }
         }
         let error = fails(config(&softhsm_path()).quirks(Quirks::NSHIELD));
-        assert!(error.to_string().contains("all zeros"), "{error}");
+        assert!(error.to_string().contains("an IV of zeros"), "{error}");
     });
 }
 

@@ -185,7 +185,7 @@ fn a_named_one_backs_no_kms_key() {
         let backend = open(named("test"));
         assert_eq!(backend.status().health, HealthStatus::Active);
         let text = assert_fails(run(encrypt(&backend, "test", b"")), BackendErrorKind::KeyNotFound);
-        assert!(text.contains("is no external key"), "{text}");
+        assert!(text.contains("is the test key"), "{text}");
         let by_id = named("test").key(id("alias"), KeyName::Id(b"test".to_vec()));
         drop(backend);
         let backend = open(by_id);
@@ -197,7 +197,7 @@ fn a_named_one_backs_no_kms_key() {
         run(round_trip(&backend, "usable", b"plaintext")).unwrap();
         let status = backend.status();
         assert_eq!(status.health, HealthStatus::Degraded);
-        assert_eq!(status.problem.as_deref(), Some("there is no test key"));
+        assert_eq!(status.problem.as_deref(), Some("no test key is configured"));
     });
 }
 
@@ -285,7 +285,7 @@ fn a_strangers_key_stays() {
         hsm.key(TOKEN, &KeyTemplate::aes256("by id").id(ours.id));
         let backend = open(config(shim.path()).key_lookup(xks_backend_pkcs11::KeyLookup::Id));
         let text = assert_fails(run(encrypt(&backend, &id_of_ours, b"")), BackendErrorKind::KeyNotFound);
-        assert!(text.contains("is no external key"), "{text}");
+        assert!(text.contains("is the test key"), "{text}");
         assert!(run(backend.health()).unwrap().is_usable());
     });
 }

@@ -29,7 +29,7 @@ fn wrong_quirks_are_seen_on_kryoptic() {
         Module::Kryoptic,
         "opening::wrong_quirks_are_seen_on_kryoptic",
         |token| {
-            wrong_quirks_are_seen(token, "all zeros");
+            wrong_quirks_are_seen(token, "an IV of zeros");
         },
     );
 }
@@ -42,7 +42,7 @@ fn wrong_quirks_are_seen_on_softoken() {
         Module::Softoken,
         "opening::wrong_quirks_are_seen_on_softoken",
         |token| {
-            wrong_quirks_are_seen(token, "all zeros");
+            wrong_quirks_are_seen(token, "an IV of zeros");
         },
     );
 }

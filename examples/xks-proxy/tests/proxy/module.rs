@@ -212,15 +212,18 @@ fn the_watchdog_hears_nothing_more() {
     wait_until("it is fed again", || fed() > 0);
 }
 
-/// HLT-1: a token that makes no session keys is served, also after it has failed, and the log says what is
+/// HLT-1: a token that does not generate session keys is served, also after it has failed, and the log says what is
 /// not tested.
 #[test]
 fn a_token_without_session_keys_is_served() {
     let token = Token::new();
     let settings = settings(&backend(&token, "token", &shim_path(), ""), "token", "");
     let (server, shim) = serve(&token, &settings, "fail C_GenerateKey 0x70");
-    let log = server.process.log.wait_for("the token makes no session key");
-    let line = log.lines().find(|line| line.contains("makes no session key")).unwrap();
+    let log = server.process.log.wait_for("the token does not generate session keys");
+    let line = log
+        .lines()
+        .find(|line| line.contains("does not generate session keys"))
+        .unwrap();
     assert!(
         line.contains("WARN") && line.contains("CKR_MECHANISM_INVALID"),
         "{line}"
@@ -235,7 +238,7 @@ fn a_token_without_session_keys_is_served() {
     let (_, health) = server.curl().call("health", &body(&json!({})), &[]);
     assert_eq!(health["ekmFleetDetails"][0]["healthStatus"], "ACTIVE", "{health}");
     let log = server.process.log.text();
-    assert_eq!(log.matches("makes no session key").count(), 1, "{log}");
+    assert_eq!(log.matches("does not generate session keys").count(), 1, "{log}");
 }
 
 /// HLT-1: where session objects stay, a process that is killed leaves its test key behind. The next one

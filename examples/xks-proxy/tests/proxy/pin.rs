@@ -34,8 +34,8 @@ fn what_is_odd_about_a_pin_file_is_said() {
         .collect();
     let cases: [(Vec<u8>, Option<i32>, &str); 14] = [
         (format!("\u{feff}{pin}\n").into(), Some(0), "byte order mark"),
-        (format!("{pin} \n").into(), Some(0), "ends with a blank"),
-        (format!(" {pin}").into(), Some(0), "begins with a blank"),
+        (format!("{pin} \n").into(), Some(0), "ends with white space"),
+        (format!(" {pin}").into(), Some(0), "begins with white space"),
         (format!("\"{pin}\"\n").into(), Some(0), "in quotes"),
         (format!("'{pin}'\n").into(), Some(0), "in quotes"),
         (format!("\u{201c}{pin}\u{201d}\n").into(), Some(0), "in quotes"),
@@ -46,7 +46,7 @@ fn what_is_odd_about_a_pin_file_is_said() {
         ),
         (format!("{pin}\u{200b}\n").into(), Some(0), "invisible"),
         (Vec::new(), Some(0), "holds nothing"),
-        (format!("{pin}\0").into(), Some(0), "can be no PIN: it holds a NUL"),
+        (format!("{pin}\0").into(), Some(0), "can be no PIN: it holds a NUL byte"),
         (
             format!("{pin}\nsecond\n").into(),
             Some(0),
@@ -78,10 +78,10 @@ fn what_is_odd_about_a_pin_file_is_said() {
 fn what_is_odd_about_a_pin_in_the_settings_is_said() {
     let token = Token::new();
     for (pin, said) in [
-        ("1234 ", "ends with a blank"),
+        ("1234 ", "ends with white space"),
         ("\\\"1234\\\"", "in quotes"),
         ("\\uFEFF1234", "byte order mark"),
-        ("1234\\u0000", "can be no PIN: it holds a NUL"),
+        ("1234\\u0000", "can be no PIN: it holds a NUL byte"),
         ("1234\\n5", "can be no PIN: it has more than one line"),
     ] {
         let (status, text) = check(&settings(&token, &format!("pin = \"{pin}\"")));
@@ -108,13 +108,16 @@ fn no_attempt_is_lost_to_an_editor() {
         let settings = settings(&token, &format!("pin = \"{pin}\""));
         let (code, _, log) = ended(token.program().arg("--config").arg(settings.write()));
         assert_eq!(code, Some(78), "{log}");
-        assert!(log.contains("4 to 255 bytes") && log.contains("not tried"), "{log}");
+        assert!(log.contains("4 to 255 bytes") && log.contains("not sent"), "{log}");
     }
     for pin in ["1234\\u0000", "1234\\n5678"] {
         let settings = settings(&token, &format!("pin = \"{pin}\""));
         let (code, _, log) = ended(token.program().arg("--config").arg(settings.write()));
         assert_eq!(code, Some(78), "{log}");
-        assert!(log.contains("a NUL or more than one line: it was not tried"), "{log}");
+        assert!(
+            log.contains("a NUL byte or more than one line: it was not sent"),
+            "{log}"
+        );
     }
 }
 
@@ -126,7 +129,7 @@ fn a_forgotten_pin_is_said_at_the_start() {
     let (code, _, log) = ended(token.program().arg("--config").arg(without.write()));
     assert_eq!(code, Some(78), "{log}");
     assert!(
-        log.contains("wants a login") && log.contains("`pin_file`") && log.contains("login = false"),
+        log.contains("requires a login") && log.contains("`pin_file`") && log.contains("login = false"),
         "{log}"
     );
     let server = token.serve(&token.settings("").backends(&token.backend("token", "login = false")));
@@ -186,7 +189,7 @@ fn a_reload_sends_no_refused_pin_again() {
     wait_until("the refusal", || {
         let _fails = server.curl().process("keys/known/encrypt", &plaintext(b"x")).output();
         let log = server.process.log.text();
-        log.contains("the token refuses the PIN, which is not tried again")
+        log.contains("the token rejected the PIN, which is not sent again")
     });
     let before = shim.counters().logins();
     let mut reloads = 0..;

@@ -294,7 +294,7 @@ fn a_refused_pin_is_tried_once() {
     let log = server.process.log.text();
     assert_eq!(shim.counters().logins() - before, 1, "{log}");
     assert!(
-        log.contains("the token refuses the PIN, which is not tried again") && !log.contains("wrong 9753"),
+        log.contains("the token rejected the PIN, which is not sent again") && !log.contains("wrong 9753"),
         "{log}"
     );
     settings.backends = good + &second(Token::PIN);

@@ -236,7 +236,7 @@ fn it_says_why_it_does_not_start() {
     let (code, log) = refused(&token, &settings);
     assert_eq!(code, Some(77), "{log}");
     assert!(
-        log.contains("refuses the PIN, which is not tried again") && log.lines().count() == 1,
+        log.contains("rejected the PIN, which is not sent again") && log.lines().count() == 1,
         "{log}"
     );
     assert!(!log.contains("5678"), "{log}");

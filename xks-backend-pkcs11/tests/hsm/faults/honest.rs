@@ -183,7 +183,7 @@ fn an_operation_that_fails() {
                 assert_ne!(status.health, HealthStatus::Unavailable, "{status:?}");
                 status
                     .problem
-                    .is_some_and(|problem| problem.contains("the test of the token fails"))
+                    .is_some_and(|problem| problem.contains("the known-answer test fails"))
             });
             assert!(start.elapsed() < INTERVAL / 2, "not before the next test is due");
             for _ in 0..20 {

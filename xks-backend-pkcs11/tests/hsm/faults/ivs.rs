@@ -168,7 +168,10 @@ fn goes_wrong(
         BackendErrorKind::Other,
     );
     println!("{text}");
-    assert!(text.contains("IV") || text.contains("random source"), "{text}");
+    assert!(
+        text.contains("IV") || text.contains("random number generator"),
+        "{text}"
+    );
     scene.wait_for_health(HealthStatus::Unavailable);
     for _ in 0..20 {
         let plaintext = runtime.block_on(decrypt(&*scene.backend, KEYS[0], &old)).unwrap();

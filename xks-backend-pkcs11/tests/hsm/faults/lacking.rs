@@ -74,7 +74,7 @@ fn states_of_sessions() {
         shim.fail(Function::C_GetSessionInfo, CKR_FUNCTION_NOT_SUPPORTED, When::always());
         let without = vendor_config(shim.path(), Profile::SoftHsm);
         let error = Pkcs11Backend::open(without.pin(Pin::new("4321"))).unwrap_err();
-        assert!(error.to_string().contains("refuses the PIN"), "{error}");
+        assert!(error.to_string().contains("rejected the PIN"), "{error}");
     });
 }
 

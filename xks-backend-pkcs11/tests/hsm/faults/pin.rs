@@ -140,9 +140,9 @@ fn check_refusal(scene: Scene, traffic: Traffic, before: &Counters) {
         run(encrypt(&*scene.backend, KEYS[0], b"")),
         BackendErrorKind::Unavailable,
     );
-    assert!(text.contains("refuses the PIN"), "{text}");
+    assert!(text.contains("rejected the PIN"), "{text}");
     let problem = scene.status().problem.unwrap();
-    assert!(problem.contains("refuses the PIN"), "{problem}");
+    assert!(problem.contains("rejected the PIN"), "{problem}");
     traffic.stop().assert_only(&[BackendErrorKind::Unavailable]);
     scene.end_as_it_is();
 }
@@ -167,7 +167,7 @@ fn changed_while_the_token_was_out() {
                 && scene
                     .status()
                     .problem
-                    .is_some_and(|problem| problem.contains("there is no token"))
+                    .is_some_and(|problem| problem.contains("no token"))
         });
         let before = scene.shim.counters();
         hsm.change_pin(TOKEN, "9876");
@@ -216,7 +216,7 @@ fn not_told_of() {
             });
             let problem = scene.status().problem.unwrap();
             assert!(
-                problem.contains("times in a row") && problem.contains("no PIN is locked"),
+                problem.contains("times in a row") && problem.contains("the PIN is not locked"),
                 "{problem}"
             );
             let again = Pkcs11Backend::open(vendor_config(shim.path(), Profile::SoftHsm)).unwrap_err();

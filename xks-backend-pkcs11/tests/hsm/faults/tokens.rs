@@ -209,7 +209,7 @@ fn another_with_the_same_label() {
                 }
                 wait_until("the problem", || {
                     let problem = scene.status().problem.unwrap_or_default();
-                    problem.contains("is another one than before") && problem.contains("\"another\"")
+                    problem.contains("is not the one used before") && problem.contains("\"another\"")
                 });
                 let text = assert_fails(
                     run(encrypt(&*scene.backend, KEYS[0], b"")),

@@ -11,10 +11,10 @@ use std::{
 use clap::{Parser, Subcommand};
 use kms_double::{check, serve};
 
-/// The exit code when a command could not do what it is for.
+/// The exit code when a command could not run.
 const COULD_NOT_RUN: u8 = 2;
 
-/// What AWS KMS does to an external key store proxy.
+/// Simulates AWS KMS for external key store proxies.
 #[derive(Parser)]
 #[command(version)]
 struct CommandLine {
@@ -24,7 +24,7 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Tries everything that KMS may send to a proxy, and reports what came
+    /// Tests a proxy with every kind of request that KMS may send, and reports the results
     Check(Box<check::Arguments>),
     /// Serves the AWS KMS API on loopback, for the AWS CLI and the AWS SDKs
     Serve(Box<serve::Arguments>),

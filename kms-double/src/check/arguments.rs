@@ -19,7 +19,8 @@ use super::{
 };
 use crate::wire::{Credential, Http, Tls};
 
-/// What `kms-double check` is told. Its exit code is 0 when every MUST was kept, 1 when not, 2 when it could not run.
+/// The arguments of `kms-double check`. Its exit code is 0 when every MUST is met, 1 when not, 2 when it could not
+/// run.
 #[derive(Args, Clone, Debug)]
 #[non_exhaustive]
 pub struct Arguments {
@@ -35,10 +36,10 @@ pub struct Arguments {
     /// The AWS Region that requests are signed for
     #[arg(long, default_value = "us-east-1")]
     region: String,
-    /// An external key that is enabled, for both operations; repeat it for more
+    /// An enabled external key that can encrypt and decrypt; repeatable
     #[arg(long, required_unless_present = "list")]
     key: Vec<String>,
-    /// A key id that the proxy does not have; one is made up where none is given
+    /// A key id that the proxy does not have; generated when not given; repeatable
     #[arg(long)]
     missing_key: Vec<String>,
     /// A key that can only encrypt
@@ -50,19 +51,19 @@ pub struct Arguments {
     /// A key that is disabled
     #[arg(long)]
     disabled: Option<String>,
-    /// The awsPrincipalArn of requests, where the proxy authorizes by it
+    /// The awsPrincipalArn of requests, if the proxy authorizes by it
     #[arg(long)]
     principal: Option<String>,
-    /// The kmsKeyArn of requests, where the proxy authorizes by it
+    /// The kmsKeyArn of requests, if the proxy authorizes by it
     #[arg(long)]
     kms_key_arn: Option<String>,
-    /// Root certificates (PEM) instead of the machine's
+    /// Root certificates (PEM) instead of the system's
     #[arg(long)]
     ca_file: Option<PathBuf>,
-    /// The name of the proxy's certificate, where it is not that of the URL
+    /// The name in the proxy's certificate, if it differs from the URL's host
     #[arg(long)]
     server_name: Option<String>,
-    /// Takes any certificate, so that the rest can be checked
+    /// Accepts any certificate, to check the rest
     #[arg(long)]
     insecure: bool,
     /// The client's certificate chain (PEM), for mutual TLS
@@ -71,34 +72,34 @@ pub struct Arguments {
     /// The key (PEM) of the client's certificate
     #[arg(long, requires = "client_cert")]
     client_key: Option<PathBuf>,
-    /// The version of HTTP over which all cases are tried
+    /// The HTTP version of all cases
     #[arg(long, value_enum, default_value = "1")]
     http: Versions,
     /// Prints JSON
     #[arg(long)]
     json: bool,
-    /// Writes the report to a file instead
+    /// Writes the report to a file instead of standard output
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Only cases whose name begins with this, or with this requirement id; repeat it for more
+    /// Runs only cases whose name or requirement id begins with this; repeatable
     #[arg(long)]
     only: Vec<String>,
-    /// Lists the cases, and sends nothing
+    /// Lists the cases without sending requests
     #[arg(long)]
     list: bool,
-    /// For how many seconds to work in parallel
+    /// Seconds of parallel load; 0 skips it
     #[arg(long, default_value_t = 0)]
     load: u64,
-    /// How many round trips are under way at once then
+    /// Parallel round trips under --load
     #[arg(long, default_value_t = 32)]
     connections: usize,
-    /// Also sends what ends weak proxies: not to one that somebody needs
+    /// Also sends requests that may crash a weak proxy; do not use it in production
     #[arg(long)]
     destructive: bool,
-    /// How long to wait for an answer, in milliseconds; KMS waits 250
+    /// Timeout for a response, in milliseconds; KMS uses 250
     #[arg(long, default_value_t = 5000)]
     timeout: u64,
-    /// How many seconds a half-sent request is given to be closed; 0 leaves it out
+    /// Seconds until the proxy must close a half-sent request; 0 skips it
     #[arg(long, default_value_t = 30)]
     half_sent: u64,
 }
@@ -112,7 +113,7 @@ enum Versions {
     Both,
 }
 
-/// Why a check did not take place.
+/// The reason why a check could not run.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CannotCheck {
@@ -123,7 +124,7 @@ pub enum CannotCheck {
     #[error("{0}")]
     File(String, #[source] io::Error),
     /// The report could not be written.
-    #[error("the report cannot be written")]
+    #[error("cannot write the report")]
     Write(#[source] io::Error),
 }
 

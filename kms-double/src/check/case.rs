@@ -182,9 +182,13 @@ impl Stop {
             ..400 => Self::Failed(came),
             429 | 500.. => Self::Otherwise(
                 came,
-                "it is refused; KMS takes it for an outage of the proxy, and its caller may repeat it for nothing",
+                "rejected with the wrong error: KMS treats it as an outage of the proxy, and its caller may retry \
+                 needlessly",
             ),
-            _ => Self::Otherwise(came, "it is refused; KMS tells its caller another cause"),
+            _ => Self::Otherwise(
+                came,
+                "rejected with the wrong error: KMS reports another cause to its caller",
+            ),
         }
     }
 
@@ -195,7 +199,7 @@ impl Stop {
 
 impl From<CallError> for Stop {
     fn from(error: CallError) -> Self {
-        Self::Otherwise(error.to_string(), "KMS gets no answer, and its caller a failure")
+        Self::Otherwise(error.to_string(), "KMS receives no response, and its caller a failure")
     }
 }
 
@@ -227,7 +231,8 @@ impl Judged for Answer {
         match self.status {
             200 => Ok(None),
             403 if self.error_name().as_deref() == Some("AccessDeniedException") => Err(Stop::not_tried(
-                "the proxy's secondary authorization denies it: --principal and --kms-key-arn say whom it allows",
+                "the proxy's secondary authorization denies it: set --principal and --kms-key-arn to values that it \
+                 allows",
             )),
             _ => Err(Stop::Failed(subject.describe(self))),
         }

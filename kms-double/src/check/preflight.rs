@@ -30,7 +30,7 @@ impl Display for Refusal {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
-            "nothing was checked: the proxy refuses every request.\n  {}",
+            "nothing was checked: the proxy rejects every request.\n  {}",
             self.came
         )?;
         for cause in &self.causes {
@@ -128,7 +128,7 @@ impl Kind {
             Self::Denied => {
                 let setup = subject.setup();
                 vec![format!(
-                    "The proxy's authorization denies it: --principal {}, --kms-key-arn {}, --key {}",
+                    "The proxy's authorization denies --principal {}, --kms-key-arn {}, --key {}",
                     setup.principal,
                     setup.kms_key_arn,
                     subject.key()
@@ -141,7 +141,11 @@ impl Kind {
             Self::Key => vec![format!("--key: the proxy has no key {}", subject.key())],
         };
         if answer.error_name().is_none() {
-            causes.push("The answer names no error of the XKS API: something before the proxy may have sent it".into());
+            causes.push(
+                "The response has no error name of the XKS API: a balancer in front of the proxy may have \
+                         sent it"
+                    .into(),
+            );
         } else {
             causes.push(format!(
                 "The proxy's log has the reason: kmsRequestId {}",
@@ -209,11 +213,11 @@ async fn signature(subject: &Subject, answer: &Answer) -> Vec<String> {
     let id = credential.access_key_id();
     let mut causes = vec![
         format!(
-            "--access-key {id} or its secret is not that of this key store. It is not the Region: no other one is \
-             accepted either"
+            "--access-key {id} or its secret does not belong to this key store. The Region is not the cause: no \
+             other one is accepted"
         ),
         format!(
-            "Or Host: what is signed is {:?}, and something on the way, such as a balancer, may send another one",
+            "Or Host: {:?} is signed, and a balancer in front of the proxy may send another one",
             subject.endpoint().authority()
         ),
     ];
@@ -222,12 +226,12 @@ async fn signature(subject: &Subject, answer: &Answer) -> Vec<String> {
     };
     // SIG-6
     if !is_in(id, 20..=30, |byte| matches!(byte, b'A'..=b'Z' | b'2'..=b'7')) {
-        causes.push("--access-key: not 20 to 30 characters of A-Z 2-7, which KMS demands".into());
+        causes.push("--access-key: must be 20 to 30 characters of A-Z 2-7".into());
     }
     if !is_in(credential.secret(), 43..=64, |byte| {
         byte.is_ascii_alphanumeric() || b"+/=".contains(&byte)
     }) {
-        causes.push("The secret: not 43 to 64 characters of A-Z a-z 0-9 + / =, which KMS demands".into());
+        causes.push("The secret must be 43 to 64 characters of A-Z a-z 0-9 + / =".into());
     }
     causes
 }
@@ -251,9 +255,9 @@ async fn clock(subject: &Subject, answer: &Answer) -> Option<String> {
     );
     let is_it = is_accepted(subject, subject.endpoint(), theirs, None).await;
     said.push_str(if is_it {
-        ". Signed for its time, the request is accepted"
+        ". Signed for that time, the request is accepted"
     } else {
-        ", and 300 s are borne"
+        ", and at most 300 s are allowed"
     });
     Some(said)
 }
@@ -282,7 +286,8 @@ async fn host(subject: &Subject) -> Option<String> {
     for signed in [lower, name, with_port].into_iter().filter(|signed| *signed != sent) {
         if is_accepted(subject, subject.endpoint(), SystemTime::now(), Some(&signed)).await {
             return Some(format!(
-                "Host: {sent:?} is sent, and the proxy sees {signed:?}: something on the way changes it"
+                "Host: {sent:?} is sent, and the proxy receives {signed:?}: a balancer in front of the proxy \
+                 changes it"
             ));
         }
     }

@@ -256,7 +256,7 @@ impl Report {
             not_tried,
         } = self.summary;
         let verdict = if self.conformant {
-            "Every MUST that was tried is kept"
+            "Every MUST that was tested is met"
         } else {
             "The proxy does not conform"
         };
@@ -265,8 +265,8 @@ impl Report {
             let roots: Vec<_> = self.roots.iter().map(|(_, root)| &**root).collect();
             writeln!(
                 formatter,
-                "\n{following} cases follow from {}: mend that first, and check again. The proxy's log has the reason: \
-                 kmsRequestId {REQUEST_ID}",
+                "\n{following} cases follow from {}: correct that first, and check again. The proxy's log has the \
+                 reason: kmsRequestId {REQUEST_ID}",
                 roots.join(", ")
             )?;
         }

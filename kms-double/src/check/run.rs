@@ -29,7 +29,7 @@ pub enum CannotRun {
     #[error(transparent)]
     Setup(#[from] EndpointError),
     /// No key was given.
-    #[error("no key is given")]
+    #[error("no key is given: set --key")]
     NoKey,
     /// Nobody answers.
     #[error("{0}")]
@@ -38,7 +38,7 @@ pub enum CannotRun {
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// No case has such a name.
-    #[error("no case begins with {0:?}")]
+    #[error("no case name or requirement begins with {0:?}: --list shows the cases")]
     NoCase(String),
 }
 
@@ -62,7 +62,7 @@ pub async fn run(setup: &Setup) -> Result<Report, CannotRun> {
             Err(error) if report.cases.is_empty() => return Err(CannotRun::NobodyThere(error)),
             // Another version of HTTP went well: that this one does not is a case's to say.
             Err(error) => {
-                let reason = format!("this version of HTTP is not spoken: {error}");
+                let reason = format!("this HTTP version is not available: {error}");
                 let cases = cases.iter().filter(|case| case.only.is_none_or(|only| only == *http));
                 report
                     .cases
@@ -118,11 +118,11 @@ async fn tried(case: &Case, subject: &Subject, http: Http) -> Tried {
         // The last case asks once more.
         Err(stop) if case.name != "alive/at-the-end" => Err(stop),
         _ if case.is_destructive && !subject.setup().is_destructive => {
-            Err(Stop::not_tried("it may end a weak proxy: --destructive sends it"))
+            Err(Stop::not_tried("it may crash a weak proxy: --destructive sends it"))
         }
         _ => timeout(limit, (case.probe)(subject.clone()))
             .await
-            .unwrap_or_else(|_| Err(Stop::failed(format!("no end after {} s", limit.as_secs())))),
+            .unwrap_or_else(|_| Err(Stop::failed(format!("no result after {} s", limit.as_secs())))),
     };
     told(case, http, came, start.elapsed())
 }

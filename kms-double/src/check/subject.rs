@@ -157,7 +157,7 @@ impl Subject {
     pub(super) fn is_alive(&self) -> Result<(), Stop> {
         match self.0.silent.load(Ordering::Relaxed) {
             silent if silent >= SILENCE => Err(Stop::not_tried(format!(
-                "the last {silent} requests got no answer in time"
+                "the last {silent} requests got no response within the timeout"
             ))),
             _ => Ok(()),
         }
@@ -167,7 +167,7 @@ impl Subject {
         let silent = self.0.silent.load(Ordering::Relaxed);
         if silent >= SILENCE {
             return Err(Stop::not_tried(format!(
-                "the last {silent} requests got no answer in time"
+                "the last {silent} requests got no response within the timeout"
             )));
         }
         let answer = Box::pin(self.0.client.send(request)).await;

@@ -13,12 +13,12 @@ pub(crate) fn checked<A: Check>(body: &[u8]) -> Result<A, Fault> {
     let answer: A = serde_json::from_slice(body).map_err(|error| {
         // Its text could quote what was answered, a plaintext too: only where it went wrong is said.
         Fault::malformed(format!(
-            "the body cannot be read at line {}, column {}: {}",
+            "invalid body at line {}, column {}: {}",
             error.line(),
             error.column(),
             match error.classify() {
-                serde_json::error::Category::Data => "a field is missing, or is not what it has to be",
-                _ => "it is not JSON",
+                serde_json::error::Category::Data => "a field is missing or has the wrong type",
+                _ => "not JSON",
             }
         ))
     })?;
@@ -84,7 +84,7 @@ impl Check for Health {
         let managers = &self.ekm_fleet_details;
         if !(1..=10).contains(&managers.len()) {
             return Err(Fault::malformed(format!(
-                "{} ekmFleetDetails, and not one to ten",
+                "{} ekmFleetDetails, expected 1 to 10",
                 managers.len()
             )));
         }
@@ -92,7 +92,7 @@ impl Check for Health {
         if managers.iter().all(is_unavailable) {
             return Err(Fault::new(
                 Failure::Unhealthy,
-                "no external key manager is available, by the proxy's own word",
+                "no external key manager is available, as the proxy reports",
             ));
         }
         Ok(())
@@ -113,7 +113,7 @@ impl Check for KeyMetadata {
         // GKM-2
         if self.key_usage.len() > 10 {
             return Err(Fault::malformed(format!(
-                "{} values of keyUsage, and not at most ten",
+                "{} values of keyUsage, expected at most 10",
                 self.key_usage.len()
             )));
         }

@@ -29,7 +29,7 @@ pub(crate) fn aad(context: &EncryptionContext) -> Result<Vec<u8>, Exception> {
 }
 
 fn too_long() -> Exception {
-    Exception::validation(format!("the encryption context takes more than {MAX_AAD} bytes"))
+    Exception::validation(format!("the encryption context exceeds {MAX_AAD} bytes"))
 }
 
 #[cfg(test)]

@@ -183,7 +183,7 @@ impl Kms {
         let invalid = || {
             Exception::new(
                 ExceptionName::InvalidCiphertext,
-                "The ciphertext is not one that this KMS has made",
+                "The ciphertext was not made by this KMS",
             )
         };
         let blob = blob::parse(blob).ok_or_else(invalid)?;
@@ -244,19 +244,23 @@ impl Usable {
         let foreign = |what: &str| Fault::new(Failure::ForeignPlaintext, what).at_cryptography();
         let plaintext = material
             .open(Purpose::Plaintext, &inner, &[key.arn.as_bytes(), &aad])
-            .ok_or_else(|| foreign("KMS's own layer does not open: the proxy decrypted to something else"))?;
+            .ok_or_else(|| foreign("the inner layer of KMS does not decrypt: the proxy returned a wrong plaintext"))?;
         // Whatever the proxy lets pass, such as metadata that it does not authenticate.
         material
             .open(Purpose::Blob, blob.seal, &[blob.sealed, &aad])
-            .ok_or_else(|| foreign("the blob has been changed, and the proxy decrypted it all the same"))?;
+            .ok_or_else(|| foreign("the blob was changed, and the proxy decrypted it"))?;
         Ok(plaintext.into())
     }
 }
 
 fn random_bytes(length: usize) -> Result<Binary, Exception> {
     let mut bytes = vec![0; length];
-    getrandom::fill(&mut bytes)
-        .map_err(|_| Exception::new(ExceptionName::Internal, "the system's source of random bytes failed"))?;
+    getrandom::fill(&mut bytes).map_err(|_| {
+        Exception::new(
+            ExceptionName::Internal,
+            "the operating system's random number generator failed",
+        )
+    })?;
     Ok(bytes.into())
 }
 

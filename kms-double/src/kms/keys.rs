@@ -244,7 +244,7 @@ impl Key {
 }
 
 pub(crate) fn not_connected() -> Fault {
-    Fault::new(Failure::NotConnected, "the proxy was not asked")
+    Fault::new(Failure::NotConnected, "the proxy was not called")
 }
 
 pub(crate) fn invalid_state(arn: &str, why: &str) -> Exception {

@@ -237,7 +237,7 @@ impl Kms {
         let result = change(&mut changed)?;
         if let Some(path) = &self.0.settings.state_file {
             state_file::write(path, &changed).map_err(|error| {
-                let message = format!("the state file cannot be written: {error}");
+                let message = format!("cannot write the state file: {error}");
                 Exception::new(ExceptionName::Internal, message)
             })?;
         }
@@ -288,8 +288,12 @@ fn now() -> f64 {
 
 fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, Exception> {
     let mut bytes = Zeroizing::new([0; N]);
-    getrandom::fill(&mut *bytes)
-        .map_err(|_| Exception::new(ExceptionName::Internal, "the system's source of random bytes failed"))?;
+    getrandom::fill(&mut *bytes).map_err(|_| {
+        Exception::new(
+            ExceptionName::Internal,
+            "the operating system's random number generator failed",
+        )
+    })?;
     Ok(bytes)
 }
 

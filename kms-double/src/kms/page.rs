@@ -38,7 +38,7 @@ pub(crate) fn page<T>(
     let mut rest = items.into_iter();
     if let Some(marker) = marker {
         let last = rest.find(|item| id(item) == marker);
-        last.ok_or_else(|| Exception::new(ExceptionName::InvalidMarker, "the Marker is none of this list's"))?;
+        last.ok_or_else(|| Exception::new(ExceptionName::InvalidMarker, "the Marker does not belong to this list"))?;
     }
     let items: Vec<_> = rest.by_ref().take(limit).collect();
     let next_marker = match rest.next() {

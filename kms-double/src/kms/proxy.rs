@@ -151,7 +151,7 @@ impl Proxy {
         let is_intact = integrity_value(aad, &external).ct_eq(&*integrity);
         if !bool::from(is_intact) {
             return Err(Fault::malformed(
-                "the ciphertextDataIntegrityValue is not that of the answer",
+                "the ciphertextDataIntegrityValue does not match the response",
             ));
         }
         Ok(external)

@@ -40,7 +40,7 @@ impl Server {
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     // Out of descriptors, for instance: that may pass.
-                    log(&format!("no connection: {error}"));
+                    log(&format!("cannot accept a connection: {error}"));
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 }
@@ -53,8 +53,8 @@ impl Server {
                 };
                 match timeout(HANDSHAKE, tls.accept(stream)).await {
                     Ok(Ok(stream)) => server.converse(stream).await,
-                    Ok(Err(error)) => log(&format!("no TLS: {error}")),
-                    Err(_) => log(&format!("no TLS: no handshake within {HANDSHAKE:?}")),
+                    Ok(Err(error)) => log(&format!("TLS handshake failed: {error}")),
+                    Err(_) => log(&format!("TLS handshake failed: not finished within {HANDSHAKE:?}")),
                 }
             });
         }
@@ -111,18 +111,18 @@ impl Server {
         if !self.is_open && !is_local(headers) {
             return Err(Exception::new(
                 ExceptionName::MissingAuthenticationToken,
-                "the host of the request is not loopback",
+                "the Host of the request is not loopback",
             ));
         }
         let caller = caller(headers, &self.account).ok_or_else(|| {
             Exception::new(
                 ExceptionName::MissingAuthenticationToken,
-                "the request is not signed: any credential will do, but there has to be one",
+                "the request is not signed: use any credential",
             )
         })?;
         let body = Limited::new(body, MAX_BODY).collect().await;
         let body = body.map_err(|error| {
-            let message = format!("the body cannot be read, or has more than {MAX_BODY} bytes: {error}");
+            let message = format!("the body cannot be read, or exceeds {MAX_BODY} bytes: {error}");
             Exception::new(ExceptionName::Serialization, message)
         })?;
         let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok());

@@ -31,73 +31,76 @@ use crate::{
     wire::{Http, Tls, server_config},
 };
 
-/// What `kms-double serve` is told.
+/// The arguments of `kms-double serve`.
 #[derive(Debug, Args)]
 #[non_exhaustive]
 pub struct Arguments {
-    /// Where to listen. Port 0 is any that is free
+    /// Address to listen on. Port 0 selects a free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8200")]
     listen: SocketAddr,
 
-    /// Listen on an address that is not loopback: whoever reaches it can use every key
+    /// Listen on an address that is not loopback: any client that reaches it can use every key
     #[arg(long)]
     allow_remote_callers: bool,
 
-    /// Serve over TLS, with the certificate chain of this file, in PEM
+    /// Serve over TLS with the certificate chain in this PEM file
     #[arg(long, value_name = "PEM", requires = "key")]
     certificate: Option<PathBuf>,
 
-    /// Serve over TLS: the key of the certificate, in PEM
+    /// Serve over TLS: the certificate's key, a PEM file
     #[arg(long, value_name = "PEM", requires = "certificate")]
     key: Option<PathBuf>,
 
-    /// Keep key stores and keys in this file, over a restart too. Secrets and key material stand in it
+    /// Keep key stores and keys in this file across restarts. It holds secrets and key material
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
 
-    /// The root certificates to believe in for proxies, in PEM, instead of the machine's
+    /// Root certificates (PEM) for proxies, instead of the system's
     #[arg(long, value_name = "PEM")]
     proxy_ca_file: Option<PathBuf>,
 
-    /// Mutual TLS: the certificate chain to show to proxies, in PEM
+    /// Mutual TLS: the client certificate chain (PEM) for proxies
     #[arg(long, value_name = "PEM", requires = "proxy_client_key")]
     proxy_client_certificate: Option<PathBuf>,
 
-    /// Mutual TLS: the key of the certificate, in PEM
+    /// Mutual TLS: the client certificate's key (PEM)
     #[arg(long, value_name = "PEM", requires = "proxy_client_certificate")]
     proxy_client_key: Option<PathBuf>,
 
-    /// Speak HTTP/2 to proxies
+    /// Use HTTP/2 to proxies
     #[arg(long)]
     proxy_http2: bool,
 
-    /// Take key stores whose endpoint begins with http:// too, which AWS KMS never does
+    /// Accept key stores whose endpoint begins with http://, which AWS KMS rejects
     #[arg(long)]
     allow_http: bool,
 
-    /// How long a proxy may take for an answer
+    /// Timeout for a proxy's response
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 250)]
     timeout_ms: u64,
 
-    /// How often connected proxies are asked for their health; 0 is never
+    /// Interval of health checks of connected proxies; 0 disables them
     #[arg(long, value_name = "SECONDS", default_value_t = Kms::HEALTH_INTERVAL.as_secs())]
     health_interval_secs: u64,
 
-    /// The Region of the keys, and of the signatures that proxies get
+    /// The Region of keys and of signatures sent to proxies
     #[arg(long, default_value = "us-east-1")]
     region: String,
 
-    /// The account of the keys and callers
+    /// The account of keys and callers
     #[arg(long, default_value = "111122223333")]
     account: String,
 }
 
-/// Why it ended.
+/// The reason why the server ended.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ServeError {
     /// It is told to listen where others than this machine's users can call.
-    #[error("{0} is not loopback: whoever reaches it can use every key. --allow-remote-callers listens all the same")]
+    #[error(
+        "{0} is not loopback: any client that reaches it could use every key. Pass --allow-remote-callers to \
+             listen anyway"
+    )]
     NotLoopback(SocketAddr),
     /// Nothing can be listened to there.
     #[error("{0}: {1}")]
@@ -131,7 +134,7 @@ impl Arguments {
         let url = format!("{}://{address}", if tls.is_some() { "https" } else { "http" });
         writeln!(
             io::stdout(),
-            "Listening on {url}, for instance for\n  aws --endpoint-url {url} kms list-keys"
+            "Listening on {url}, for example:\n  aws --endpoint-url {url} kms list-keys"
         )?;
         let server = http::Server {
             kms: kms.clone(),

@@ -40,7 +40,7 @@ pub(super) async fn answer(
         }
         _ => Err(Exception::new(
             ExceptionName::UnknownOperation,
-            format!("the double does not have {operation:?}"),
+            format!("kms-double does not implement {operation:?}"),
         )),
     }
 }
@@ -59,7 +59,7 @@ fn parsed<R: DeserializeOwned>(body: &[u8]) -> Result<R, Exception> {
             Category::Data if names_a_field.iter().any(|start| text.starts_with(start)) => Exception::validation(text),
             // Other texts could quote a value, and that could be a secret.
             Category::Data => Exception::validation(format!(
-                "a value is not what it has to be, at line {} column {}",
+                "invalid value at line {} column {}",
                 error.line(),
                 error.column()
             )),

@@ -45,7 +45,7 @@ impl Answer {
 #[non_exhaustive]
 pub enum CallError {
     /// The answer, or what of it was missing, did not come in time.
-    #[error("no answer within {} ms", .0.as_millis())]
+    #[error("no response within {} ms", .0.as_millis())]
     Timeout(Duration),
     /// Nobody takes the connection, or not in time.
     #[error("cannot connect: {0}")]
@@ -60,7 +60,7 @@ pub enum CallError {
     #[error("not HTTP: {0}")]
     Http(String),
     /// The answer's body is larger than this client reads.
-    #[error("the answer has more than {0} bytes")]
+    #[error("the response exceeds {0} bytes")]
     TooLong(usize),
     /// The request cannot be signed or written.
     #[error(transparent)]

@@ -50,7 +50,7 @@ impl Endpoint {
         opened.await.unwrap_or_else(|_| {
             let limit = self.connect_timeout.as_millis();
             Err(CallError::Connect(format!(
-                "{} is not there after {limit} ms",
+                "{} timed out after {limit} ms",
                 self.authority
             )))
         })

@@ -190,11 +190,11 @@ impl EndpointBuilder {
     /// The URL is none, or a file of TLS cannot be used.
     pub fn build(self) -> Result<Endpoint, EndpointError> {
         let not_usable = |why: &str| EndpointError::Url(self.url.clone(), why.to_owned());
-        let uri: Uri = self.url.parse().map_err(|_| not_usable("it does not parse"))?;
+        let uri: Uri = self.url.parse().map_err(|_| not_usable("it cannot be parsed"))?;
         let is_tls = match uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTPS => true,
             Some(scheme) if *scheme == Scheme::HTTP => false,
-            _ => return Err(not_usable("it needs http:// or https:// in front")),
+            _ => return Err(not_usable("it must begin with http:// or https://")),
         };
         let host = uri.host().ok_or_else(|| not_usable("it has no host"))?;
         if uri.query().is_some()
@@ -202,7 +202,7 @@ impl EndpointBuilder {
                 .authority()
                 .is_some_and(|authority| authority.as_str().contains('@'))
         {
-            return Err(not_usable("neither a query nor a user belongs there"));
+            return Err(not_usable("it must not have a query or user"));
         }
         let usual_port = if is_tls { 443 } else { 80 };
         let port = uri.port_u16().unwrap_or(usual_port);
@@ -212,7 +212,12 @@ impl EndpointBuilder {
             false => None,
             true => {
                 let name = self.tls.name().unwrap_or(host_alone).to_owned();
-                let name = ServerName::try_from(name).map_err(|_| not_usable("no certificate can have its name"))?;
+                let name = ServerName::try_from(name).map_err(|_| {
+                    not_usable(
+                        "its host cannot be the name of a \
+                     certificate",
+                    )
+                })?;
                 Some((Arc::new(self.tls.config(self.http.alpn())?), name))
             }
         };
@@ -240,7 +245,7 @@ impl EndpointBuilder {
 #[non_exhaustive]
 pub enum EndpointError {
     /// The URL cannot be used: the URL, and why.
-    #[error("the URL {0:?} cannot be used: {1}")]
+    #[error("invalid URL {0:?}: {1}")]
     Url(String, String),
     /// A file with certificates or a key cannot be used: its name, and why.
     #[error("{0}: {1}")]

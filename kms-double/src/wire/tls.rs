@@ -134,7 +134,7 @@ impl Tls {
                 if store.is_empty() {
                     let why = found.errors.first().map(ToString::to_string);
                     return Err(EndpointError::NoRoots(
-                        why.unwrap_or_else(|| "the machine has none".into()),
+                        why.unwrap_or_else(|| "the system has none".into()),
                     ));
                 }
             }
@@ -164,7 +164,7 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, EndpointErr
     let read = || CertificateDer::pem_file_iter(file)?.collect::<Result<Vec<_>, _>>();
     let certificates = read().map_err(|error| unusable(file, &error))?;
     if certificates.is_empty() {
-        return Err(unusable(file, &"it has no certificate"));
+        return Err(unusable(file, &"the file has no certificate"));
     }
     Ok(certificates)
 }

@@ -60,21 +60,18 @@ fn a_wrong_credential_is_named() {
     for (id, secret) in [(other_id, SECRET), (ACCESS_KEY_ID, &other_secret)] {
         let causes = refusal(&server, |setup| setup.credential = Credential::new(id, secret, REGION)).causes;
         let causes = causes.join("\n");
-        let expected = format!("--access-key {id} or its secret is not that of this key store");
+        let expected = format!("--access-key {id} or its secret does not belong to this key store");
         assert!(causes.contains(&expected), "{causes}");
-        assert!(
-            !causes.contains("--region") && !causes.contains("KMS demands"),
-            "{causes}"
-        );
+        assert!(!causes.contains("--region") && !causes.contains("must be"), "{causes}");
         assert!(!causes.contains(secret), "{causes}");
     }
     let short = refusal(&server, |setup| setup.credential = Credential::new("a", "b", REGION));
     let causes = short.causes.join("\n");
     assert!(
-        causes.contains("--access-key: not 20 to 30 characters of A-Z 2-7"),
+        causes.contains("--access-key: must be 20 to 30 characters of A-Z 2-7"),
         "{causes}"
     );
-    assert!(causes.contains("The secret: not 43 to 64 characters"), "{causes}");
+    assert!(causes.contains("The secret must be 43 to 64 characters"), "{causes}");
 }
 
 /// SIG-5: a proxy whose clock is an hour ahead.
@@ -102,7 +99,7 @@ fn clocks_that_are_apart_are_named() {
     let causes = refusal(&server, |_| {}).causes.join("\n");
     assert!(causes.starts_with("The clocks: the proxy's is 3"), "{causes}");
     assert!(
-        causes.contains("s ahead of this machine's. Signed for its time, the request is accepted"),
+        causes.contains("s ahead of this machine's. Signed for that time, the request is accepted"),
         "{causes}"
     );
 }
@@ -120,11 +117,11 @@ fn a_changed_host_is_named() {
         let causes = refusal(&server, |_| {}).causes.join("\n");
         if port.is_empty() {
             assert!(
-                causes.contains("and the proxy sees \"127.0.0.1\": something on the way changes it"),
+                causes.contains("and the proxy receives \"127.0.0.1\": a balancer in front of the proxy changes it"),
                 "{causes}"
             );
         } else {
-            assert!(causes.contains("Or Host: what is signed is \"127.0.0.1:"), "{causes}");
+            assert!(causes.contains("Or Host: \"127.0.0.1:"), "{causes}");
         }
     }
 }
@@ -156,7 +153,7 @@ fn other_refusals_are_told_by_what_is_wrong() {
     }));
     let firewall = refusal(&firewall, |_| {}).causes.join("\n");
     assert!(
-        firewall.contains("something before the proxy may have sent it"),
+        firewall.contains("a balancer in front of the proxy may have sent it"),
         "{firewall}"
     );
 }
@@ -223,7 +220,7 @@ fn failures_that_follow_from_another_one_are_marked() {
         )),
         "{said}"
     );
-    assert!(!said.contains("goes unnoticed"), "{said}");
+    assert!(!said.contains("a changed ciphertext decrypts"), "{said}");
     assert!(!report.is_conformant());
 }
 
@@ -244,11 +241,14 @@ fn nothing_is_said_to_go_unnoticed_that_was_refused() {
     };
     let outage = tampered(503, json!({ "errorName": "DependencyTimeoutException" }));
     assert!(
-        outage.starts_with("it is refused; KMS takes it for an outage of the proxy"),
+        outage.starts_with("rejected with the wrong error: KMS treats it as an outage of the proxy"),
         "{outage}"
     );
     let another = tampered(400, json!({ "errorName": "InvalidStateException" }));
-    assert_eq!(another, "it is refused; KMS tells its caller another cause");
+    assert_eq!(
+        another,
+        "rejected with the wrong error: KMS reports another cause to its caller"
+    );
     let unnoticed = tampered(200, json!({ "plaintext": "AAAA" }));
-    assert!(unnoticed.contains("goes unnoticed"), "{unnoticed}");
+    assert!(unnoticed.contains("a changed ciphertext decrypts"), "{unnoticed}");
 }

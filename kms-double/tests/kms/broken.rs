@@ -201,11 +201,11 @@ async fn answers_that_break_the_rules_are_not_believed() {
         ("initializationVector", base64(13), "initializationVector of 13 bytes"),
         ("authenticationTag", base64(12), "authenticationTag of 12 bytes"),
         ("ciphertext", base64(inner + 16), "of another length"),
-        ("ciphertext", json!("not Base64"), "is not what it has to be"),
+        ("ciphertext", json!("not Base64"), "has the wrong type"),
         (
             "ciphertext",
             json!(BASE64_STANDARD.encode(vec![255; inner]).replace('/', "_")),
-            "is not what it has to be",
+            "has the wrong type",
         ),
         ("authenticationTag", Value::Null, "a field is missing"),
     ] {

@@ -281,7 +281,7 @@ fn the_api_is_served_over_tls() {
             &["--certificate", certificate, "--key", "not-there.pem"],
             "not-there.pem",
         ),
-        (&["--certificate", key, "--key", key], "it has no certificate"),
+        (&["--certificate", key, "--key", key], "the file has no certificate"),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kms-double"));
         let output = command.arg("serve").args(arguments).output().unwrap();

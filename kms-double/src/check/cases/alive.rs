@@ -21,27 +21,27 @@ pub(super) fn under_load() -> Vec<Case> {
     vec![
         Case::must("load/round-trips", &["ENC-2", "DEC-1"])
             .sends("round trips in parallel for --load seconds, with half-sent requests open beside them")
-            .expects("every plaintext as it was, and 200 or 429 each time")
-            .means("under load data is lost, or callers of KMS see failures")
+            .expects("200 or 429 for every request, and every plaintext unchanged")
+            .means("under load, data is lost or callers of KMS see failures")
             .steps(load),
         Case::should("latency/within-250-ms", &["TRN-8"])
             .sends("all of the above")
             .expects("every 200 within 250 ms, but for those under load")
-            .means("KMS gives up after 250 ms: the request has failed, whatever comes later")
+            .means("KMS times out after 250 ms: a later response is not used")
             .steps(|subject| async move {
                 let watch = subject.watch();
                 let alone = watch.times.iter().filter(|(operation, _)| **operation != LOAD);
                 let all: Vec<_> = alone.flat_map(|(_, times)| times).collect();
                 let late = all.iter().filter(|time| ***time > Endpoint::TIMEOUT).count();
                 match all.iter().max() {
-                    None => Err(Stop::not_tried("there was no answer with 200")),
+                    None => Err(Stop::not_tried("no response with status 200")),
                     Some(max) if late > 0 => Err(Stop::failed(format!(
                         "{late} of {} later, up to {} ms",
                         all.len(),
                         max.as_millis()
                     ))),
                     Some(max) => Ok(Some(format!(
-                        "{} answers, the slowest in {} ms",
+                        "{} responses, the slowest in {} ms",
                         all.len(),
                         max.as_millis()
                     ))),
@@ -51,11 +51,12 @@ pub(super) fn under_load() -> Vec<Case> {
             .sends("all of the above")
             .expects("a Date within 60 seconds of this machine's clock")
             .means(
-                "more than 5 minutes apart, no signature of KMS's is taken; this machine's clock may be the wrong one",
+                "a clock that is wrong by more than 5 minutes makes every request fail; check this machine's clock \
+                 too",
             )
             .steps(|subject| async move {
                 match subject.watch().skew() {
-                    None => Err(Stop::not_tried("its answers have no Date")),
+                    None => Err(Stop::not_tried("the responses have no Date header")),
                     Some(skew) if skew.abs() > 60.0 => Err(Stop::failed(format!("{skew:+.1} s"))),
                     Some(skew) => Ok(Some(format!("{skew:+.1} s"))),
                 }
@@ -67,8 +68,8 @@ pub(super) fn half_sent() -> Vec<Case> {
     vec![
         Case::note("half-sent/closed", &["TRN-8"])
             .sends("half a request head on one connection, half a body on another, at the beginning of the run")
-            .expects("both closed by the proxy in the end")
-            .means("whoever opens enough of them uses up the proxy's connections")
+            .expects("the proxy closes both")
+            .means("an attacker can use up the proxy's connections")
             .only_over(Http::One)
             .steps(|subject| async move {
                 if subject.setup().half_sent == Duration::ZERO {
@@ -88,7 +89,7 @@ pub(super) fn at_the_end() -> Vec<Case> {
         Case::must("alive/at-the-end", &["TRN-1"])
             .sends("GetKeyMetadata, after all of the above")
             .expects("200")
-            .means("a request has ended the proxy, and every key of its key stores is out of reach")
+            .means("a request crashed the proxy: no key of its key stores can be used")
             .steps(|subject| async move {
                 // Over a connection of its own, whatever became of the others.
                 let body = body::plain(subject.setup(), Operation::Metadata);
@@ -113,7 +114,7 @@ struct Tally {
 async fn load(subject: Subject) -> Passed {
     let time = subject.setup().load;
     if time == Duration::ZERO {
-        return Err(Stop::not_tried("no --load is given"));
+        return Err(Stop::not_tried("--load is not given"));
     }
     let key = subject.key().to_owned();
     round_trip(&subject, &key, 64, Some(32), true).await?;
@@ -145,7 +146,7 @@ async fn load(subject: Subject) -> Passed {
     let (count, throttled) = (all.times.len(), all.throttled);
     let rate = count as u64 / time.as_secs().max(1);
     let told = format!(
-        "{count} answers, {rate} a second, p50 {} ms, p99 {} ms, 429: {throttled}",
+        "{count} responses, {rate} a second, p50 {} ms, p99 {} ms, 429: {throttled}",
         at(50),
         at(99)
     );
@@ -157,7 +158,7 @@ async fn load(subject: Subject) -> Passed {
             let failures: usize = all.failures.values().sum();
             Err(Stop::failed(format!("{failures} failures, such as {failure}; {told}")))
         }
-        None if count == 0 => Err(Stop::failed("not one answer with 200")),
+        None if count == 0 => Err(Stop::failed("no response with status 200")),
         None => Ok(Some(told)),
     }
 }
@@ -173,7 +174,7 @@ async fn work(subject: Subject, until: Instant) -> Tally {
         let Ok(sealed) = body::Sealed::from_answer(&encrypted, Some(&aad)) else {
             *tally
                 .failures
-                .entry("an answer without a ciphertext".into())
+                .entry("a response without a ciphertext".into())
                 .or_default() += 1;
             continue;
         };
@@ -209,7 +210,7 @@ async fn call(
         failed => {
             let what = match failed {
                 Ok(answer) => subject.describe(&answer),
-                Err(CallError::Timeout(_)) => "no answer in time".into(),
+                Err(CallError::Timeout(_)) => "no response within the timeout".into(),
                 Err(error) => error.to_string(),
             };
             *tally.failures.entry(what).or_default() += 1;

@@ -11,7 +11,7 @@ use crate::check::{
 };
 use crate::wire::Raw;
 
-const MEANS: &str = "requests that KMS signs rightly fail";
+const MEANS: &str = "correctly signed requests of KMS fail";
 const TRACE: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 
 type Sign = fn(&mut Raw, &mut Recipe);
@@ -27,7 +27,7 @@ pub(super) fn cases() -> Vec<Case> {
         taken(
             "more-headers-signed",
             &["SIG-3"],
-            "content-type and another header signed too",
+            "content-type and another header also signed",
             |request, recipe| {
                 request.headers.insert(TRACE, HeaderValue::from_static("Root=1-2345"));
                 recipe.signed = vec!["content-type", "host", "x-amz-date", "x-amzn-trace-id"];
@@ -47,24 +47,19 @@ pub(super) fn cases() -> Vec<Case> {
         taken(
             "header-twice",
             &["SIG-3"],
-            "a signed header that is there twice",
+            "a signed header that occurs twice",
             |request, recipe| {
                 request.headers.append(TRACE, HeaderValue::from_static("one"));
                 request.headers.append(TRACE, HeaderValue::from_static("two"));
                 recipe.signed = vec!["host", "x-amz-date", "x-amzn-trace-id"];
             },
         ),
-        taken(
-            "header-beside",
-            &["SIG-3"],
-            "a header that is not signed",
-            |request, _| {
-                request.headers.insert(TRACE, HeaderValue::from_static("Root=1-2345"));
-                request
-                    .headers
-                    .insert(header::USER_AGENT, HeaderValue::from_static("kms-double"));
-            },
-        ),
+        taken("header-beside", &["SIG-3"], "an unsigned header", |request, _| {
+            request.headers.insert(TRACE, HeaderValue::from_static("Root=1-2345"));
+            request
+                .headers
+                .insert(header::USER_AGENT, HeaderValue::from_static("kms-double"));
+        }),
         taken(
             "content-hash",
             &["SIG-3"],
@@ -96,11 +91,11 @@ fn taken(name: &str, ids: &'static [&'static str], what: &'static str, sign: Sig
 fn at(name: &str, seconds: u64, shift: fn(&SystemTime, Duration) -> Option<SystemTime>) -> Case {
     Case::should(format!("authentication/{name}"), &["SIG-5"])
         .sends("GetKeyMetadata signed less than 5 minutes from the proxy's time")
-        .means("clocks that differ by little stop all operations")
+        .means("a small clock difference stops all operations")
         .served(move |subject| {
             let (mut request, mut recipe) = subject.to_be_signed()?;
             recipe.time = shift(&subject.their_time(), Duration::from_secs(seconds))
-                .ok_or_else(|| Stop::not_tried("no such time"))?;
+                .ok_or_else(|| Stop::not_tried("time out of range"))?;
             recipe.sign(&mut request)?;
             Ok(request)
         })
@@ -117,11 +112,11 @@ pub(super) fn too_far() -> Vec<Case> {
     let case = |(name, seconds, shift): (&str, u64, Shift)| {
         Case::should(format!("signature/{name}"), &["SIG-5"])
             .sends("GetKeyMetadata signed more than 5 minutes from the proxy's time")
-            .means("whoever has seen a request can send it again for as long as he likes")
+            .means("a recorded request can be replayed at any later time")
             .refused(AUTHENTICATION, move |subject| {
                 let (mut request, mut recipe) = subject.to_be_signed()?;
                 let time = shift(&subject.their_time(), Duration::from_secs(seconds));
-                recipe.time = time.ok_or_else(|| Stop::not_tried("no such time"))?;
+                recipe.time = time.ok_or_else(|| Stop::not_tried("time out of range"))?;
                 recipe.sign(&mut request)?;
                 Ok(request)
             })

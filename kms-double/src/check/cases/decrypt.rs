@@ -9,14 +9,14 @@ use crate::check::{
     subject::{Subject, random},
 };
 
-const MEANS: &str = "what is no ciphertext of this proxy's reaches the key manager";
+const MEANS: &str = "data that is not a ciphertext of this proxy reaches the key manager";
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = vec![
         Case::must("decrypt/plaintext-length", &["DEC-5"])
             .sends("Decrypt of an encryption of 1000 bytes")
             .expects("a plaintext of 1000 bytes")
-            .means("KMS refuses the answer, or hands out something else than was encrypted")
+            .means("KMS rejects the response, or returns wrong data")
             .steps(|subject| async move {
                 let sealed = subject.encrypt(subject.key(), &random(1000), None, false).await?;
                 match subject.decrypt(subject.key(), &sealed).await?.len() {
@@ -27,7 +27,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::must("decrypt/twice", &["DEC-1"])
             .sends("Decrypt of the same ciphertext twice")
             .expects("the same plaintext twice")
-            .means("a data key can be opened once, and then never again")
+            .means("a data key can be decrypted only once")
             .steps(|subject| async move {
                 let plaintext = random(64);
                 let sealed = subject.encrypt(subject.key(), &plaintext, Some(b"AAD"), false).await?;
@@ -114,8 +114,8 @@ pub(super) fn cases() -> Vec<Case> {
     for (size, ids) in [(4301_usize, &["ENC-4"] as &'static [_]), (65_536, &["ENC-4"])] {
         cases.push(
             Case::must(format!("decrypt/{size}-bytes"), ids)
-                .sends(format!("Decrypt of {size} bytes that are no ciphertext"))
-                .means("an error that KMS cannot name, or worse")
+                .sends(format!("Decrypt of {size} bytes that are not a ciphertext"))
+                .means("KMS receives an error without a name, or worse")
                 .refused(
                     &["UnsupportedOperationException", "InvalidCiphertextException"],
                     move |subject| {
@@ -140,7 +140,7 @@ fn changed(
     change: impl Fn(&mut Value) + Clone + Send + Sync + 'static,
 ) -> Case {
     Case::must(format!("decrypt/{name}"), ids)
-        .sends(format!("Decrypt of a good ciphertext, with {with}"))
+        .sends(format!("Decrypt of a valid ciphertext, with {with}"))
         .expects(expectation(names))
         .means(MEANS)
         .steps(move |subject: Subject| {

@@ -31,16 +31,16 @@ const TOO_LARGE: &[&str] = &[
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::must("destructive/large-body-unsigned", &["SIG-9", "ENC-4"])
-            .sends("an unsigned POST that announces no length and sends 96 MiB in chunks")
-            .expects("an answer or the end of the connection before 64 MiB were taken")
-            .means("strangers fill the proxy's memory")
+            .sends("an unsigned POST without Content-Length that sends 96 MiB in chunks")
+            .expects("a response or a closed connection before 64 MiB were read")
+            .means("unauthenticated clients can fill the proxy's memory")
             .only_over(Http::One)
             .destructive()
             .steps(large),
         Case::must("destructive/300-kilobytes-unsigned", &["SIG-9"])
             .sends("an unsigned POST of 300 000 bytes")
             .expects("4xx with an errorName")
-            .means("strangers reach what only KMS should")
+            .means("unauthenticated clients reach the proxy's parser")
             .destructive()
             .steps(|subject| async move {
                 let body = vec![b' '; 300_000];
@@ -53,8 +53,8 @@ pub(super) fn cases() -> Vec<Case> {
             }),
         Case::must("destructive/long-header", &["TRN-1"])
             .sends("a request with an Authorization of 60 000 bytes")
-            .expects("4xx, of the HTTP server's own too, or the end of the connection")
-            .means("strangers fill the proxy's memory, or end it")
+            .expects("4xx, also from the HTTP server, or a closed connection")
+            .means("unauthenticated clients can fill the proxy's memory, or crash it")
             .destructive()
             .steps(|subject| async move {
                 let path = format!("keys/{}/metadata", subject.key());
@@ -73,7 +73,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::must("destructive/decrypt-with-65536-bytes-of-aad", &["ENC-4", "DEC-1"])
             .sends("a signed Decrypt with 65 536 bytes of AAD, then GetKeyMetadata over a new connection")
             .expects(format!("{}, then 200", expectation(TOO_LARGE)))
-            .means("one request of anybody with a credential ends the proxy for all key stores")
+            .means("one request with a valid credential can crash the proxy for all key stores")
             .destructive()
             .steps(|subject| async move {
                 let sealed = Sealed {
@@ -102,9 +102,9 @@ async fn still_there(subject: &Subject, answer: &Result<Answer, CallError>) -> R
     };
     match asked {
         Ok(200) => Ok(()),
-        Ok(status) => Err(Stop::failed(format!("{came}, and then {status} for everybody"))),
+        Ok(status) => Err(Stop::failed(format!("{came}, then {status} for every request"))),
         Err(Stop::Failed(why) | Stop::Otherwise(why, _) | Stop::NotTried(why)) => {
-            Err(Stop::failed(format!("{came}, and then nobody is served: {why}")))
+            Err(Stop::failed(format!("{came}, then no request succeeds: {why}")))
         }
     }
 }
@@ -133,10 +133,10 @@ async fn large(subject: Subject) -> Passed {
     answered.abort();
     let taken = taken / MEBIBYTE;
     match taken >= TOO_MUCH / MEBIBYTE {
-        true => Err(Stop::failed(format!("{taken} MiB were taken without a word"))),
+        true => Err(Stop::failed(format!("{taken} MiB were read without a response"))),
         false if sent.is_err() => Err(Stop::failed(format!(
-            "{taken} MiB were taken, and then nothing happened"
+            "{taken} MiB were read, then no response followed"
         ))),
-        false => Ok(Some(format!("{taken} MiB were taken"))),
+        false => Ok(Some(format!("{taken} MiB were read"))),
     }
 }

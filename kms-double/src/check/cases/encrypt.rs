@@ -21,15 +21,15 @@ pub(super) fn cases() -> Vec<Case> {
             "a ciphertext as long as the plaintext",
             |sealed| (sealed.ciphertext.len() != 64).then(|| format!("{} bytes for 64", sealed.ciphertext.len())),
         )
-        .means("KMS refuses the answer: the encryption fails"),
+        .means("KMS rejects the response: the encryption fails"),
         looks("iv-length", &["ENC-6"], "an IV of 12 or 16 bytes", |sealed| {
             (![12, 16].contains(&sealed.iv.len())).then(|| format!("{} bytes", sealed.iv.len()))
         })
-        .means("KMS refuses the answer: the encryption fails"),
+        .means("KMS rejects the response: the encryption fails"),
         looks("tag-length", &["ENC-6"], "a tag of 16 bytes", |sealed| {
             (sealed.tag.len() != 16).then(|| format!("{} bytes", sealed.tag.len()))
         })
-        .means("KMS refuses the answer; a short tag is easier to forge"),
+        .means("KMS rejects the response; a short tag is easier to forge"),
         looks(
             "metadata-length",
             &["ENC-7"],
@@ -39,7 +39,7 @@ pub(super) fn cases() -> Vec<Case> {
                 (!(1..=20).contains(&length)).then(|| format!("{length} bytes"))
             },
         )
-        .means("KMS refuses the answer: the encryption fails"),
+        .means("KMS rejects the response: the encryption fails"),
         looks(
             "integrity-value",
             &["ENC-9"],
@@ -50,14 +50,14 @@ pub(super) fn cases() -> Vec<Case> {
                 None => Some("no integrity value".into()),
             },
         )
-        .means("KMS takes the ciphertext for damaged on its way, and throws it away"),
+        .means("KMS treats the ciphertext as damaged, and discards it"),
         looks(
             "integrity-value-without-aad",
             &["ENC-9"],
-            "the integrity value over what there is",
+            "the integrity value without metadata",
             |_| None,
         )
-        .means("KMS takes the ciphertext for damaged on its way, and throws it away")
+        .means("KMS treats the ciphertext as damaged, and discards it")
         .steps(|subject| async move {
             let sealed = subject.encrypt(subject.key(), &random(64), None, true).await?;
             match sealed.cdiv == Some(json!(sealed.expected_cdiv())) {
@@ -68,7 +68,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::must("encrypt/integrity-value-not-asked-for", &["ENC-9"])
             .sends("Encrypt without ciphertextDataIntegrityValueAlgorithm")
             .expects("no ciphertextDataIntegrityValue")
-            .means("KMS gets a field that it did not ask for")
+            .means("KMS receives a field that it did not ask for")
             .steps(|subject| async move {
                 let sealed = subject.encrypt(subject.key(), &random(64), Some(AAD), false).await?;
                 match sealed.cdiv {
@@ -78,8 +78,8 @@ pub(super) fn cases() -> Vec<Case> {
             }),
         Case::must("encrypt/ciphertext-is-not-the-plaintext", &["ENC-6"])
             .sends("Encrypt of 64 random bytes")
-            .expects("a ciphertext that shares no bytes with them but by chance")
-            .means("nothing is encrypted")
+            .expects("a ciphertext that shares bytes with the plaintext only by chance")
+            .means("the ciphertext holds the plaintext")
             .steps(|subject| async move {
                 let plaintext = random(64);
                 let sealed = subject.encrypt(subject.key(), &plaintext, None, false).await?;
@@ -96,8 +96,8 @@ pub(super) fn cases() -> Vec<Case> {
             }),
         Case::must("encrypt/ivs-differ", &["ENC-6"])
             .sends("Encrypt of the same bytes, many times")
-            .expects("another IV every time, and another ciphertext")
-            .means("whoever sees two ciphertexts under one IV learns how their plaintexts differ, and can forge others")
+            .expects("a different IV and ciphertext each time")
+            .means("two ciphertexts under one IV reveal how their plaintexts differ, and allow forgeries")
             .steps(ivs),
         algorithm("other", json!("AES_CBC")),
         algorithm("in-lower-case", json!("aes_gcm")),
@@ -105,7 +105,7 @@ pub(super) fn cases() -> Vec<Case> {
         algorithm("not-a-string", json!(1)),
         Case::must("encrypt/without-algorithm", &["ENC-5"])
             .sends("Encrypt without encryptionAlgorithm")
-            .means("the proxy guesses what KMS wants")
+            .means("the proxy guesses a missing field")
             .refused(VALIDATION, |subject| {
                 let mut body = usual(subject);
                 body::remove(&mut body, "encryptionAlgorithm");
@@ -113,7 +113,7 @@ pub(super) fn cases() -> Vec<Case> {
             }),
         Case::must("encrypt/without-plaintext", &["ENC-2"])
             .sends("Encrypt without plaintext")
-            .means("the proxy encrypts what nobody gave it")
+            .means("the proxy encrypts without a plaintext")
             .refused(VALIDATION, |subject| {
                 let mut body = usual(subject);
                 body::remove(&mut body, "plaintext");
@@ -130,7 +130,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::must("encrypt/300-kilobytes", &["ENC-4"])
             .sends("a signed Encrypt of 300 000 bytes")
             .expects("501 UnsupportedOperationException, another 4xx with an errorName, or 200")
-            .means("an error that KMS cannot name")
+            .means("KMS receives an error without a name")
             .steps(|subject| async move {
                 let body = body::encrypt(subject.setup(), &vec![1; 300_000], None, false);
                 let answer = subject.post(&Operation::Encrypt.path(subject.key()), &body).await?;
@@ -155,7 +155,7 @@ fn looks(
     wrong: fn(&Sealed) -> Option<String>,
 ) -> Case {
     Case::must(format!("encrypt/{name}"), ids)
-        .sends("Encrypt of 64 random bytes with AAD, with the integrity value asked for")
+        .sends("Encrypt of 64 random bytes with AAD and integrity value")
         .expects(expected)
         .steps(move |subject| async move {
             let sealed = subject.encrypt(subject.key(), &random(64), Some(AAD), true).await?;
@@ -166,7 +166,7 @@ fn looks(
 fn algorithm(name: &str, value: Value) -> Case {
     Case::must(format!("encrypt/algorithm-{name}"), &["ENC-5"])
         .sends(format!("Encrypt with the encryptionAlgorithm {value}"))
-        .means("the proxy encrypts in another way than it was asked to")
+        .means("the proxy uses another algorithm than requested")
         .refused(VALIDATION, move |subject| {
             let mut body = usual(subject);
             body::set(&mut body, "encryptionAlgorithm", value.clone());
@@ -179,7 +179,7 @@ fn integrity_algorithm(name: &str, value: Value) -> Case {
         .sends(format!(
             "Encrypt with the ciphertextDataIntegrityValueAlgorithm {value}"
         ))
-        .means("the integrity value is another one than KMS computes, or is not there")
+        .means("the integrity value is missing or not the one that KMS computes")
         .refused(VALIDATION, move |subject| {
             let mut body = usual(subject);
             body::set(&mut body, "ciphertextDataIntegrityValueAlgorithm", value.clone());
@@ -192,7 +192,7 @@ fn large(name: &str, size: usize, aad: usize) -> Case {
     Case::must(format!("encrypt/{name}"), &["ENC-4"])
         .sends(format!("Encrypt of {size} bytes with {aad} bytes of AAD"))
         .expects("501 UnsupportedOperationException, or 200")
-        .means("an error that KMS cannot name, or worse")
+        .means("KMS receives an error without a name, or worse")
         .steps(move |subject| async move {
             let aad = (aad > 0).then(|| random(aad));
             let body = body::encrypt(subject.setup(), &random(size), aad.as_deref(), false);

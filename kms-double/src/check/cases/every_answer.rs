@@ -17,14 +17,14 @@ pub(super) fn cases() -> Vec<Case> {
             &["TRN-1"],
             Rule::ContentType,
             "content-type application/json",
-            "KMS does not read the answer",
+            "KMS does not parse the response",
         ),
         (
             "error-is-named",
             &["section 8"],
             Rule::Named,
             "a JSON body with one of the twelve errorNames with every error but 405",
-            "KMS can tell its caller nothing but that the proxy failed",
+            "KMS can only report a general failure to its caller",
         ),
         (
             "status-fits",
@@ -37,29 +37,29 @@ pub(super) fn cases() -> Vec<Case> {
             "message-is-clean",
             &["section 8"],
             Rule::Message,
-            "an errorMessage of less than 512 printable ASCII characters, or none",
-            "KMS refuses the answer",
+            "no errorMessage, or one of less than 512 printable ASCII characters",
+            "KMS rejects the response",
         ),
         (
             "error-fits-the-operation",
             &["section 8", "HLT-4"],
             Rule::OfOperation,
-            "errors that the specification has for the operation",
-            "KMS does not expect it there",
+            "only errors that the specification lists for the operation",
+            "KMS does not expect this error for this operation",
         ),
         (
             "no-secret",
             &["SIG-8"],
             Rule::NoSecret,
             "no secret access key",
-            "everybody can sign",
+            "a reader of the response can sign requests",
         ),
         (
             "no-expected-signature",
             &["SIG-8"],
             Rule::NoExpectedSignature,
-            "never the signature that was expected",
-            "whoever sends any request is told how to sign it",
+            "no expected signature in a response",
+            "an unauthenticated client learns how to sign its request",
         ),
         (
             "no-plaintext",
@@ -73,12 +73,12 @@ pub(super) fn cases() -> Vec<Case> {
             &["SIG-8"],
             Rule::NoInnards,
             "no stack trace or source file",
-            "strangers learn how it is made",
+            "unauthenticated clients learn implementation details",
         ),
     ];
     let case = |(name, ids, rule, expected, means): (&str, _, Rule, &'static str, &'static str)| {
         Case::must(format!("every-answer/{name}"), ids)
-            .sends("a request of each kind, and all that was sent before")
+            .sends("one request of each kind, and all earlier requests")
             .expects(expected)
             .means(means)
             .steps(move |subject| async move {
@@ -86,9 +86,9 @@ pub(super) fn cases() -> Vec<Case> {
                 let watch = subject.watch();
                 match watch.broken(rule) {
                     Some(how) => Err(Stop::Failed(how)),
-                    None if watch.answers == 0 => Err(Stop::not_tried("no answer came")),
+                    None if watch.answers == 0 => Err(Stop::not_tried("no response")),
                     None => Ok(Some(format!(
-                        "{} answers, {} of them errors",
+                        "{} responses, {} of them errors",
                         watch.answers, watch.errors
                     ))),
                 }

@@ -9,7 +9,7 @@ use crate::check::{
     subject::{Subject, printable},
 };
 
-const MEANS_SHAPE: &str = "ConnectCustomKeyStore fails, or KMS shows nothing of the fleet's health";
+const MEANS_SHAPE: &str = "ConnectCustomKeyStore fails, or KMS cannot show the fleet's health";
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -21,7 +21,7 @@ pub(super) fn cases() -> Vec<Case> {
         }),
         looks(
             "names",
-            "xksProxyVendor, xksProxyModel and ekmVendor, none of them empty",
+            "xksProxyVendor, xksProxyModel and ekmVendor, all non-empty",
             |health| {
                 ["xksProxyVendor", "xksProxyModel", "ekmVendor"]
                     .iter()
@@ -53,11 +53,11 @@ pub(super) fn cases() -> Vec<Case> {
         ),
         Case::should("health/without-request-metadata", &["HLT-4"])
             .sends("a signed health request with {} as its body")
-            .means("AWS's own test of a proxy wants it")
+            .means("AWS's own proxy test requires it")
             .refused(VALIDATION, |subject| subject.request("health", &json!({}))),
         Case::must("health/unsigned", &["HLT-2"])
             .sends("a health request without a signature")
-            .means("anybody may ask what the proxy is made of")
+            .means("unauthenticated clients learn the proxy's vendor and model")
             .refused(AUTHENTICATION, |subject| {
                 subject.unsigned(
                     "health",
@@ -67,7 +67,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::must("health/without-authorization", &["HLT-2"])
             .sends("a health request, which names no principal")
             .expects("200")
-            .means("secondary authorization refuses KMS's own health checks")
+            .means("secondary authorization rejects KMS's own health checks")
             .steps(|subject| async move {
                 let answer = subject
                     .post("health", &body::plain(subject.setup(), Operation::Health))
@@ -79,8 +79,8 @@ pub(super) fn cases() -> Vec<Case> {
             }),
         Case::should("health/tells-the-truth", &["HLT-1"])
             .sends("Encrypt, then a health request")
-            .expects("where encryption fails with 5xx, an error or no key manager that is ACTIVE")
-            .means("KMS goes on sending requests, and nobody is warned")
+            .expects("if encryption fails with 5xx: an error, or no key manager ACTIVE")
+            .means("KMS keeps sending requests, and no operator is warned")
             .steps(truth),
     ]
 }

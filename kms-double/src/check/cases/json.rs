@@ -10,8 +10,8 @@ use crate::check::{
     subject::{Subject, random},
 };
 
-const MEANS_JSON: &str = "what is not JSON is guessed at: two readers of one request may see two requests";
-const MEANS_BASE64: &str = "the proxy takes other bytes for those that KMS encoded";
+const MEANS_JSON: &str = "the proxy accepts invalid JSON: two parsers of one request may read two different requests";
+const MEANS_BASE64: &str = "the proxy decodes other bytes than KMS encoded";
 
 pub(super) fn cases() -> Vec<Case> {
     type Change = fn(Vec<u8>) -> Vec<u8>;

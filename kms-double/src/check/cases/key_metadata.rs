@@ -13,7 +13,7 @@ use crate::check::{
 };
 use crate::wire::Answer;
 
-const MEANS_CREATE: &str = "CreateKey refuses the key: XksKeyInvalidConfigurationException";
+const MEANS_CREATE: &str = "CreateKey rejects the key: XksKeyInvalidConfigurationException";
 
 pub(super) fn cases(setup: &Setup) -> Vec<Case> {
     let mut cases = Vec::new();
@@ -76,7 +76,7 @@ fn missing(setup: &Setup) -> Vec<Case> {
         let case = |operation: &str, ids| {
             Case::must(format!("missing-key/{operation}{suffix}"), ids)
                 .sends("a request for a key that does not exist")
-                .means("KMS tells its caller another cause than that the key is gone")
+                .means("KMS reports another cause to its caller than a missing key")
         };
         for operation in [Operation::Metadata, Operation::Encrypt] {
             let named = named.clone();
@@ -104,7 +104,7 @@ fn encrypt_only() -> Vec<Case> {
         Case::must("encrypt-only/metadata", &["GKM-2"])
             .sends("GetKeyMetadata of a key that can only encrypt")
             .expects("keyUsage with ENCRYPT and without DECRYPT")
-            .means("CreateKey takes a key with which nothing can be decrypted")
+            .means("CreateKey accepts a key that cannot decrypt")
             .steps(move |subject| async move {
                 let metadata = metadata(&subject, &key(&subject)?).await?;
                 has_usage_alone(&metadata, "ENCRYPT", "DECRYPT")
@@ -112,7 +112,7 @@ fn encrypt_only() -> Vec<Case> {
         Case::must("encrypt-only/encrypt", &["ENC-11"])
             .sends("Encrypt without asking for the integrity value")
             .expects("200")
-            .means("the key cannot do what it is for")
+            .means("the key does not perform its permitted operation")
             .steps(move |subject| async move {
                 let key = key(&subject)?;
                 subject
@@ -122,11 +122,11 @@ fn encrypt_only() -> Vec<Case> {
             }),
         Case::must("encrypt-only/decrypt", &["DEC-4"])
             .sends("Decrypt with a key that can only encrypt")
-            .means("KMS tells its caller another cause (KMSInvalidStateException is right)")
+            .means("KMS reports another cause to its caller (right: KMSInvalidStateException)")
             .refuses_to_decrypt(true, USAGE, USAGE_OR_CIPHERTEXT, key),
         Case::must("encrypt-only/integrity-value", &["ENC-11"])
-            .sends("Encrypt with the integrity value asked for: it takes a trial decryption, which the key cannot do")
-            .means("the proxy vouches for a ciphertext that it has not tried")
+            .sends("Encrypt with integrity value, which requires a decryption that the key cannot do")
+            .means("the proxy vouches for a ciphertext without verifying it")
             .refused(USAGE, move |subject| {
                 let body = body::encrypt(subject.setup(), b"some plaintext", None, true);
                 subject.request(&Operation::Encrypt.path(&key(subject)?), &body)
@@ -140,14 +140,14 @@ fn decrypt_only() -> Vec<Case> {
         Case::must("decrypt-only/metadata", &["GKM-2"])
             .sends("GetKeyMetadata of a key that can only decrypt")
             .expects("keyUsage with DECRYPT and without ENCRYPT")
-            .means("CreateKey takes a key with which nothing can be encrypted")
+            .means("CreateKey accepts a key that cannot encrypt")
             .steps(move |subject| async move {
                 let metadata = metadata(&subject, &key(&subject)?).await?;
                 has_usage_alone(&metadata, "DECRYPT", "ENCRYPT")
             }),
         Case::must("decrypt-only/encrypt", &["ENC-11"])
             .sends("Encrypt with a key that can only decrypt")
-            .means("a key is used for what it must not be used for")
+            .means("a key performs an operation that it does not permit")
             .refused(USAGE, move |subject| {
                 let body = body::encrypt(subject.setup(), b"some plaintext", None, false);
                 subject.request(&Operation::Encrypt.path(&key(subject)?), &body)
@@ -160,13 +160,13 @@ fn disabled() -> Vec<Case> {
     let case = |name: &'static str, ids| {
         Case::must(name, ids)
             .sends("a request with a disabled key")
-            .means("disabling a key, which is how its owner takes it out of AWS's reach, has no effect")
+            .means("disabling a key has no effect: its owner cannot revoke AWS's access")
     };
     vec![
         Case::must("disabled/metadata", &["GKM-3"])
             .sends("GetKeyMetadata of a disabled key")
             .expects("keyStatus DISABLED")
-            .means("CreateKey takes a disabled key")
+            .means("CreateKey accepts a disabled key")
             .steps(move |subject| async move {
                 let metadata = metadata(&subject, &key(&subject)?).await?;
                 field_is(&metadata, "keyStatus", "DISABLED")
@@ -194,12 +194,12 @@ impl Case {
         key: impl Fn(&Subject) -> Result<String, Stop> + Clone + Send + Sync + 'static,
     ) -> Self {
         let sent = format!(
-            "{}: Decrypt of what was never encrypted, and of what {} encrypted",
+            "{}: Decrypt of random data, and of a ciphertext made by {}",
             self.sent,
             if encrypts { "it" } else { "the first --key" }
         );
         let expected = format!(
-            "{}; for the former as well {}",
+            "{}; for random data also {}",
             expectation(names),
             expectation(or_ciphertext)
         );
@@ -226,7 +226,7 @@ impl Case {
 
 fn given(key: Option<&String>, option: &str) -> Result<String, Stop> {
     key.cloned()
-        .ok_or_else(|| Stop::not_tried(format!("no {option} key is given")))
+        .ok_or_else(|| Stop::not_tried(format!("{option} is not given")))
 }
 
 async fn metadata(subject: &Subject, key: &str) -> Result<Value, Stop> {
@@ -250,7 +250,7 @@ fn usages(metadata: &Value) -> Result<Vec<&str>, String> {
     let usages = metadata
         .get("keyUsage")
         .and_then(Value::as_array)
-        .ok_or("no array keyUsage")?;
+        .ok_or("keyUsage is not an array")?;
     usages
         .iter()
         .map(|usage| usage.as_str().ok_or_else(|| "a keyUsage that is not a string".into()))

@@ -15,7 +15,7 @@ use crate::check::{
 };
 use crate::wire::{Http, Raw, SignError};
 
-const MEANS: &str = "whoever reaches the proxy's port can use its keys, or change requests on their way";
+const MEANS: &str = "an attacker on the network can use the proxy's keys, or change requests in transit";
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = before_signing();
@@ -33,7 +33,7 @@ fn before_signing() -> Vec<Case> {
         (
             "wrong-access-key",
             &["SIG-6"],
-            "an access key id that nobody has",
+            "an unknown access key id",
             |_, recipe| {
                 recipe.access_key_id = "NOBODYHASTHISACCESSKEYID2345".into();
             },
@@ -92,7 +92,7 @@ fn before_signing() -> Vec<Case> {
         (
             "signed-header-absent",
             &["SIG-3"],
-            "a header among those signed that is not there",
+            "a header in SignedHeaders that the request lacks",
             |_, recipe| {
                 recipe.signed = vec!["host", "x-amz-date", "x-amz-target"];
             },
@@ -133,7 +133,7 @@ fn before_signing() -> Vec<Case> {
     ];
     let case = |(name, ids, what, change): (&str, _, &str, Change)| {
         Case::must(format!("signature/{name}"), ids)
-            .sends(format!("GetKeyMetadata signed with one thing wrong: {what}"))
+            .sends(format!("GetKeyMetadata with a wrong signature: {what}"))
             .means(MEANS)
             .refused(AUTHENTICATION, move |subject| {
                 let (mut request, mut recipe) = subject.to_be_signed()?;
@@ -154,7 +154,7 @@ fn after_signing() -> Vec<Case> {
             request.body = Bytes::from(body);
             Ok(())
         }),
-        ("body-longer", &["SIG-3"], "a space behind the body", |_, request| {
+        ("body-longer", &["SIG-3"], "a space after the body", |_, request| {
             request.body = Bytes::from([&*request.body, b" "].concat());
             Ok(())
         }),
@@ -209,20 +209,28 @@ fn after_signing() -> Vec<Case> {
                 text.get(..text.len().saturating_sub(32)).unwrap_or_default().to_owned()
             })
         }),
-        ("empty", &["SIG-1"], "no digits of a signature", |_, request| {
+        ("empty", &["SIG-1"], "an empty signature", |_, request| {
             edit(request, |text| {
                 text.get(..text.len().saturating_sub(64)).unwrap_or_default().to_owned()
             })
         }),
-        ("longer", &["SIG-1"], "a digit too much", |_, request| {
-            edit(request, |text| format!("{text}0"))
-        }),
-        ("last-digit-changed", &["SIG-4"], "another last digit", |_, request| {
-            edit(request, |text| {
-                let (head, last) = text.split_at_checked(text.len().saturating_sub(1)).unwrap_or_default();
-                format!("{head}{}", if last == "0" { "1" } else { "0" })
-            })
-        }),
+        (
+            "longer",
+            &["SIG-1"],
+            "a signature with one digit too many",
+            |_, request| edit(request, |text| format!("{text}0")),
+        ),
+        (
+            "last-digit-changed",
+            &["SIG-4"],
+            "a signature with another last digit",
+            |_, request| {
+                edit(request, |text| {
+                    let (head, last) = text.split_at_checked(text.len().saturating_sub(1)).unwrap_or_default();
+                    format!("{head}{}", if last == "0" { "1" } else { "0" })
+                })
+            },
+        ),
         ("of-zeros", &["SIG-4"], "64 zeros", |_, request| {
             edit(request, |text| {
                 let head = text.get(..text.len().saturating_sub(64)).unwrap_or_default();
@@ -268,7 +276,7 @@ fn after_signing() -> Vec<Case> {
     cases.push(
         Case::should("signature/in-upper-case", &["SIG-1"])
             .sends("GetKeyMetadata with its signature in upper-case hex")
-            .means("nothing for KMS, which writes lower case")
+            .means("none with KMS, which writes lower case")
             .refused(AUTHENTICATION, |subject| {
                 let mut request = signed(subject)?;
                 edit(&mut request, |text| {
@@ -305,8 +313,8 @@ fn after_signing() -> Vec<Case> {
     cases.push(
         Case::must("signature/host-twice", &["SIG-2"])
             .sends("GetKeyMetadata with a second host after signing")
-            .expects("an error, of the HTTP server's own too")
-            .means("whoever is in front of the proxy, and the proxy, see two hosts")
+            .expects("an error, also from the HTTP server")
+            .means("the proxy and a balancer in front of it see different hosts")
             .only_over(Http::One)
             .steps(|subject| async move {
                 let mut request = signed(&subject)?;

@@ -10,8 +10,9 @@ use crate::check::{
 };
 use crate::wire::Raw;
 
-const MEANS_MISSING: &str = "the proxy decides without knowing for whom: neither its authorization nor its log can say";
-const MEANS_REFUSED: &str = "calls that KMS makes for some AWS services, or makes from tomorrow on, fail";
+const MEANS_MISSING: &str = "the proxy serves requests without a principal: authorization and audit log have no \
+                             value";
+const MEANS_REFUSED: &str = "requests that KMS sends for some AWS services, or with future fields, fail";
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -131,7 +132,7 @@ pub(super) fn cases() -> Vec<Case> {
     }
     cases.push(
         Case::must("request-metadata/health-unknown-field", &["MD-5"])
-            .sends("a health request with fields that nobody knows")
+            .sends("a health request with unknown fields")
             .means(MEANS_REFUSED)
             .served(|subject| {
                 of(subject, Operation::Health, |body| {

@@ -6,7 +6,7 @@ use crate::check::{
     subject::{Subject, random},
 };
 
-const MEANS: &str = "what was encrypted cannot be decrypted, or comes back as something else: data is lost";
+const MEANS: &str = "data is lost: a ciphertext does not decrypt, or decrypts to something else";
 
 pub(super) fn cases(setup: &Setup) -> Vec<Case> {
     let mut cases = Vec::new();
@@ -44,10 +44,8 @@ fn case(
         Some(length) => format!("{length} bytes of AAD"),
     };
     Case::must(name, ids)
-        .sends(format!(
-            "Encrypt of {size} random bytes with {with}, then Decrypt of what came"
-        ))
-        .expects("200 twice, and the same bytes")
+        .sends(format!("Encrypt of {size} random bytes with {with}, then Decrypt"))
+        .expects("200 twice, and the same plaintext")
         .means(MEANS)
         .steps(move |subject| {
             let key = key.clone().unwrap_or_else(|| subject.key().to_owned());
@@ -79,5 +77,5 @@ fn different(sent: &[u8], came: &[u8]) -> String {
         return format!("{} bytes instead of {}", came.len(), sent.len());
     }
     let first = sent.iter().zip(came).position(|(sent, came)| sent != came);
-    format!("another plaintext, from byte {} on", first.unwrap_or_default())
+    format!("the plaintext differs from byte {} on", first.unwrap_or_default())
 }

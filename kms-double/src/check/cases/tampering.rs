@@ -9,7 +9,7 @@ use crate::check::{
     subject::{Subject, random},
 };
 
-const MEANS: &str = "whoever changes stored ciphertexts goes unnoticed: what is decrypted is not what was encrypted";
+const MEANS: &str = "a changed ciphertext decrypts: the plaintext is not the encrypted one, and no error tells so";
 const AAD: &[u8] = b"project=nile,department=marketing";
 const SIZE: usize = 48;
 
@@ -114,7 +114,7 @@ pub(super) fn cases() -> Vec<Case> {
             &["ENC-7", "DEC-3"],
             CIPHERTEXT,
             |sealed| match sealed.metadata {
-                Some(_) => Err(Stop::not_tried("its ciphertexts have metadata already")),
+                Some(_) => Err(Stop::not_tried("the proxy's ciphertexts have metadata")),
                 None => {
                     sealed.metadata = Some(b"key_version=1".to_vec());
                     Ok(())
@@ -160,7 +160,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases.push(with_steps(
         "aad-added",
         &["DEC-3"],
-        "AAD where there was none",
+        "AAD where the encryption had none",
         CIPHERTEXT,
         |subject| async move {
             let mut sealed = good(&subject, None).await?;
@@ -189,7 +189,7 @@ pub(super) fn cases() -> Vec<Case> {
         CIPHERTEXT,
         |subject| async move {
             let other = subject.setup().keys.get(1).cloned();
-            let other = other.ok_or_else(|| Stop::not_tried("no second --key is given"))?;
+            let other = other.ok_or_else(|| Stop::not_tried("a second --key is not given"))?;
             let sealed = good(&subject, Some(AAD)).await?;
             refused(&subject, &other, &sealed, CIPHERTEXT).await
         },
@@ -197,8 +197,8 @@ pub(super) fn cases() -> Vec<Case> {
     cases.push(
         Case::note("tampering/aad-absent-or-empty", &["ENC-7"])
             .sends("Encrypt without AAD, then Decrypt with empty AAD")
-            .expects("the plaintext: the specification's framing makes no difference between them")
-            .means("nothing for KMS, which sends the same AAD each time; a migrated ciphertext keeps the difference")
+            .expects("the plaintext: the specification's framing does not distinguish them")
+            .means("none with KMS, which sends the same AAD each time; a migrated ciphertext keeps the difference")
             .steps(|subject| async move {
                 let plaintext = random(SIZE);
                 let mut sealed = subject.encrypt(subject.key(), &plaintext, None, false).await?;
@@ -216,7 +216,7 @@ pub(super) fn cases() -> Vec<Case> {
 fn each_bit(part: &'static str, of: fn(&mut Sealed) -> Option<&mut Vec<u8>>) -> Case {
     Case::must(format!("tampering/{part}-bits"), &["DEC-3"])
         .sends(format!(
-            "Decrypt of a good ciphertext with one bit of its {part} changed, for every byte"
+            "Decrypt of a valid ciphertext with one bit of its {part} changed, for every byte"
         ))
         .expects(expectation(CIPHERTEXT))
         .means(MEANS)
@@ -224,7 +224,7 @@ fn each_bit(part: &'static str, of: fn(&mut Sealed) -> Option<&mut Vec<u8>>) -> 
             let mut sealed = good(&subject, Some(AAD)).await?;
             let length = of(&mut sealed).map_or(0, |part| part.len());
             if length == 0 {
-                return Err(Stop::not_tried(format!("its ciphertexts have no {part}")));
+                return Err(Stop::not_tried(format!("the proxy's ciphertexts have no {part}")));
             }
             for index in 0..length {
                 let mut changed = sealed.clone();
@@ -269,7 +269,7 @@ where
     F: Future<Output = Passed> + Send + 'static,
 {
     Case::must(format!("tampering/{name}"), ids)
-        .sends(format!("Decrypt of a good ciphertext, changed: {what}"))
+        .sends(format!("Decrypt of a valid ciphertext, changed: {what}"))
         .expects(expectation(names))
         .means(MEANS)
         .steps(steps)
@@ -286,7 +286,7 @@ async fn mixed(subject: Subject, mix: fn(&mut Sealed, Sealed)) -> Passed {
 async fn good(subject: &Subject, aad: Option<&[u8]>) -> Result<Sealed, Stop> {
     let sealed = subject.encrypt(subject.key(), &random(SIZE), aad, false).await;
     sealed.map_err(|stop| match stop {
-        Stop::Failed(came) => Stop::Otherwise(came, "there was no good ciphertext to be changed"),
+        Stop::Failed(came) => Stop::Otherwise(came, "no valid ciphertext to change"),
         other => other,
     })
 }
@@ -300,7 +300,7 @@ fn metadata(sealed: &mut Sealed) -> Result<&mut Vec<u8>, Stop> {
     sealed
         .metadata
         .as_mut()
-        .ok_or_else(|| Stop::not_tried("its ciphertexts have no metadata"))
+        .ok_or_else(|| Stop::not_tried("the proxy's ciphertexts have no metadata"))
 }
 
 fn empty(part: &str) -> Stop {

@@ -46,28 +46,28 @@ pub(super) fn cases() -> Vec<Case> {
             .means("KMS does not connect: ConnectCustomKeyStore fails")
             .steps(certificate),
         Case::must("tls/suites", &["TRN-3"])
-            .sends("a handshake with each suite that KMS offers, alone")
-            .expects("at least one of them is taken")
-            .means("KMS and the proxy agree on nothing: no request arrives")
+            .sends("a handshake with each cipher suite that KMS offers, alone")
+            .expects("at least one is accepted")
+            .means("KMS and the proxy have no cipher suite in common: no request arrives")
             .steps(suites),
         Case::note("tls/certificate-lasts", &["TRN-10"])
             .sends("a TLS handshake")
             .expects("a certificate that is valid for 30 days or more")
-            .means("when it has expired, every operation on every KMS key of the key store fails")
+            .means("once it has expired, every operation on every KMS key of the key store fails")
             .steps(lasting),
         Case::must("tls/old-versions-refused", &["TRN-3"])
             .sends("a handshake of TLS 1.1")
-            .expects("it is refused")
-            .means("what goes over an old version of TLS can be read and changed")
+            .expects("the handshake is rejected")
+            .means("an old version of TLS can be read and changed in transit")
             .steps(|_| async {
                 Err(Stop::not_tried(
-                    "this program's TLS library has nothing older than 1.2; try openssl s_client -tls1_1",
+                    "this program's TLS library has no version before 1.2; use openssl s_client -tls1_1",
                 ))
             }),
         Case::must("tls/client-certificate-demanded", &["TRN-6"])
             .sends("a signed request over a connection without a client certificate")
-            .expects("the handshake is refused")
-            .means("mutual TLS is not on: anybody may talk to the proxy")
+            .expects("the handshake is rejected")
+            .means("mutual TLS is off: any client may connect to the proxy")
             .steps(demanded),
     ]
 }
@@ -76,7 +76,7 @@ fn over_tls(subject: &Subject) -> Result<(), Stop> {
     match subject.endpoint().is_tls() {
         true => Ok(()),
         false => Err(Stop::not_tried(
-            "the URL is http: TLS has to be ended in front of the proxy",
+            "the URL is http: TLS must be terminated in front of the proxy",
         )),
     }
 }
@@ -109,7 +109,7 @@ async fn suites(subject: Subject) -> Result<Option<String>, Stop> {
         }
     }
     match taken.is_empty() {
-        true => Err(Stop::failed(format!("none is taken: {last}"))),
+        true => Err(Stop::failed(format!("none is accepted: {last}"))),
         false => Ok(Some(taken.join(", "))),
     }
 }
@@ -120,7 +120,7 @@ async fn lasting(subject: Subject) -> Result<Option<String>, Stop> {
     let certificates = handshake.map(|handshake| handshake.certificates).unwrap_or_default();
     let certificate = certificates.first().ok_or_else(|| Stop::failed("no certificate"))?;
     let (_, certificate) =
-        X509Certificate::from_der(certificate).map_err(|_| Stop::failed("a certificate that does not parse"))?;
+        X509Certificate::from_der(certificate).map_err(|_| Stop::failed("a certificate that cannot be parsed"))?;
     let left = certificate.validity().not_after.to_datetime() - OffsetDateTime::from(SystemTime::now());
     let days = left.whole_days();
     match days < 30 {
@@ -132,7 +132,7 @@ async fn lasting(subject: Subject) -> Result<Option<String>, Stop> {
 async fn demanded(subject: Subject) -> Result<Option<String>, Stop> {
     over_tls(&subject)?;
     if !subject.setup().tls.has_identity() {
-        return Err(Stop::not_tried("no --client-cert is given"));
+        return Err(Stop::not_tried("--client-cert is not given"));
     }
     let tls = subject.setup().tls.clone().without_identity();
     let without: Endpoint = subject.another(|builder| builder.tls(tls))?;

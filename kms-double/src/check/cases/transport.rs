@@ -22,12 +22,12 @@ pub(super) fn cases() -> Vec<Case> {
         Case::must("http/version-1.1", &["TRN-2"])
             .sends("GetKeyMetadata over HTTP/1.1")
             .expects("200 over HTTP/1.1")
-            .means("KMS falls back to HTTP/1.1, and gets nothing")
+            .means("KMS falls back to HTTP/1.1, and every request fails")
             .steps(|subject| over(subject, Http::One)),
         Case::must("http/version-2", &["TRN-2", "SIG-2"])
             .sends("GetKeyMetadata over HTTP/2, where the proxy offers it")
             .expects("200 over HTTP/2")
-            .means("a client that prefers HTTP/2 is taken up on it, and then every request of its fails")
+            .means("a client that negotiates HTTP/2 has all of its requests fail")
             .steps(|subject| over(subject, Http::Two)),
         Case::should("http/kept-connection", &["TRN-8"])
             .sends("two requests over one connection")
@@ -37,12 +37,12 @@ pub(super) fn cases() -> Vec<Case> {
         Case::note("http/first-answer", &["TRN-8"])
             .sends("a request over a new connection, timed from the end of the handshake")
             .expects("an answer within 20 ms, at the median of five")
-            .means("packets wait for each other (TCP_NODELAY is off), or the first request does work that was put off")
+            .means("packets are delayed (TCP_NODELAY is off), or the first request does lazy initialization")
             .steps(first),
         Case::should("http/allow", &["TRN-4"])
             .sends("a signed GET to an operation's path")
             .expects("405 with Allow: POST")
-            .means("nothing for KMS; HTTP asks for it")
+            .means("none with KMS; HTTP requires it")
             .steps(|subject| async move {
                 let answer = get(&subject, Operation::Metadata, true).await?;
                 let allow = answer.headers.get(header::ALLOW).and_then(|allow| allow.to_str().ok());
@@ -60,14 +60,14 @@ pub(super) fn cases() -> Vec<Case> {
             Case::must(format!("http/get-{}", operation.name()), &["TRN-4"])
                 .sends("a signed GET to the operation's path")
                 .expects("405")
-                .means("AWS's own test of a proxy sends one, and wants 405")
+                .means("AWS's own proxy test sends one, and expects 405")
                 .steps(move |subject| async move { is_405(&subject, &get(&subject, operation, true).await?) }),
         );
         cases.push(
             Case::should(format!("http/get-{}-unsigned", operation.name()), &["TRN-4"])
                 .sends("a GET to the operation's path without a signature")
                 .expects("405, or 404")
-                .means("whoever looks with a browser or a scanner is told to sign what would not be served when signed")
+                .means("a browser or scanner is asked to sign a request that would be rejected when signed")
                 .steps(move |subject| async move {
                     let answer = get(&subject, operation, false).await?;
                     if answer.status == 404 {
@@ -100,7 +100,7 @@ async fn get(subject: &Subject, operation: Operation, is_signed: bool) -> Result
 async fn over(subject: Subject, http: Http) -> Passed {
     let is_tls = subject.endpoint().is_tls();
     if http == Http::Two && is_tls && !offers(&subject, http).await? {
-        return Err(Stop::not_tried("the proxy does not choose it by ALPN"));
+        return Err(Stop::not_tried("the proxy does not select HTTP/2 by ALPN"));
     }
     let endpoint = subject.another(|builder| builder.http(http))?;
     let body = body::plain(subject.setup(), Operation::Metadata).to_string();

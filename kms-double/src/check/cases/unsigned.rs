@@ -8,7 +8,7 @@ use crate::check::{
     errors::{AUTHENTICATION, AUTHENTICATION_OR_PATH, expectation},
 };
 
-const MEANS: &str = "whoever reaches the proxy's port can use its keys";
+const MEANS: &str = "any client that reaches the proxy's port can use its keys";
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases: Vec<_> = [Operation::Metadata, Operation::Encrypt, Operation::Decrypt]
@@ -26,7 +26,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases.push(
         Case::should("unsigned/garbage", &["SIG-9"])
             .sends("a body that is not JSON, without a signature")
-            .means("strangers reach the JSON parser")
+            .means("unauthenticated clients reach the JSON parser")
             .refused(AUTHENTICATION, |subject| {
                 subject.unsigned(&Operation::Encrypt.path(subject.key()), b"garbage")
             }),
@@ -35,7 +35,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::must("unsigned/in-the-query", &["SIG-1"])
             .sends("a request signed in its query, as presigned URLs are")
             .expects("401 AuthenticationFailedException or 404 InvalidUriPathException")
-            .means("signatures get into logs, and stay good for as long as they say")
+            .means("signatures get into logs, and stay valid until they expire")
             .refused(AUTHENTICATION_OR_PATH, |subject| {
                 let (mut request, recipe) = subject.to_be_signed()?;
                 recipe.sign(&mut request)?;
@@ -52,8 +52,11 @@ pub(super) fn cases() -> Vec<Case> {
     cases.push(
         Case::should("unsigned/tells-nothing-of-keys", &["SIG-9"])
             .sends("the same unsigned request for a key that exists and for one that does not")
-            .expects(format!("{} both times, in the same words", expectation(AUTHENTICATION)))
-            .means("strangers learn which keys there are")
+            .expects(format!(
+                "{} both times, with the same body",
+                expectation(AUTHENTICATION)
+            ))
+            .means("unauthenticated clients learn which keys exist")
             .steps(|subject| async move {
                 let mut bodies = Vec::new();
                 for key in [subject.key(), subject.missing_key()] {

@@ -10,21 +10,21 @@ use crate::check::{
 };
 use crate::wire::Raw;
 
-const MEANS_PATH: &str = "KMS tells the key store's owner that the path is wrong by this name alone \
+const MEANS_PATH: &str = "only this error tells the key store's owner that the path is wrong \
                           (XksProxyInvalidConfigurationException)";
-const MEANS_ID: &str = "a legal key id cannot be used, or reaches another key than the one it names";
+const MEANS_ID: &str = "a legal key id cannot be used, or selects another key";
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = vec![
         Case::must("uri/unknown-prefix", &["URI-5"])
-            .sends("a health request to a prefix that nobody has, signed with this key store's credential")
+            .sends("a health request to an unknown prefix, signed with this key store's credential")
             .means(MEANS_PATH)
             .refused(PATH, |subject| {
                 signed_for(subject, "/kms-double-no-such-prefix/kms/xks/v1/health")
             }),
         Case::must("uri/another-prefixs-path", &["SIG-6", "URI-5"])
             .sends("a metadata request under a longer prefix, signed with this key store's credential")
-            .means("a credential is good for paths that it was not made for")
+            .means("a credential is valid for paths of other key stores")
             .refused(AUTHENTICATION_OR_PATH, |subject| {
                 let path = Operation::Metadata.path(subject.key());
                 signed_for(subject, &format!("{}-2/kms/xks/v1/{path}", subject.endpoint().prefix()))
@@ -39,7 +39,7 @@ pub(super) fn cases() -> Vec<Case> {
             .refused(KEY_NOT_FOUND, |subject| metadata_of(subject, "kms-double.aZ09-._x")),
         Case::should("uri/id-of-129-characters", &["URI-3"])
             .sends("GetKeyMetadata of a key id of 129 characters")
-            .means("nothing for KMS, which refuses such an id itself")
+            .means("none with KMS, which rejects such an id itself")
             .refused(
                 &["InvalidUriPathException", "KeyNotFoundException", "ValidationException"],
                 |subject| metadata_of(subject, &"k".repeat(129)),
@@ -68,7 +68,7 @@ pub(super) fn cases() -> Vec<Case> {
             }),
         Case::should("uri/unknown-and-unsigned", &["URI-5", "SIG-9"])
             .sends("a POST to a path that does not exist, without a signature")
-            .means("nothing for KMS, which signs")
+            .means("none with KMS, which signs")
             .refused(AUTHENTICATION_OR_PATH, |subject| subject.unsigned("keys", b"{}")),
     ];
     let unknown = [
@@ -93,8 +93,8 @@ pub(super) fn cases() -> Vec<Case> {
     }
     cases.push(
         Case::must("uri/query", &["SIG-3", "URI-5"])
-            .sends("a request with ?a=b behind its path, signed without it")
-            .means("a part of the request is not under the signature")
+            .sends("a request with ?a=b after its path, signed without it")
+            .means("the signature does not cover the whole request")
             .refused(AUTHENTICATION_OR_PATH, |subject| {
                 let (mut request, recipe) = subject.to_be_signed()?;
                 recipe.sign(&mut request)?;

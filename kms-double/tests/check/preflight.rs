@@ -211,7 +211,7 @@ fn failures_that_follow_from_another_one_are_marked() {
             .all(|case| case.follows_from.as_ref().is_none_or(|root| *root == own[0].name))
     );
     let said = report.to_string();
-    let end = format!("cases follow from {}: mend that first", own[0].name);
+    let end = format!("cases follow from {}: correct that first", own[0].name);
     assert!(said.contains(&end), "{said}");
     assert!(
         said.contains(&format!(

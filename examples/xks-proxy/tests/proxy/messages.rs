@@ -319,7 +319,7 @@ fn a_secrets_file_says_what_does_not_belong_there() {
             Some("an invisible character"),
         ),
         (format!("\u{feff}{SECRET_ACCESS_KEY}"), None),
-        (format!("{SECRET_ACCESS_KEY} \n"), Some("a blank")),
+        (format!("{SECRET_ACCESS_KEY} \n"), Some("white space")),
         (format!("\"{SECRET_ACCESS_KEY}\""), Some("in quotes")),
         (format!("{SECRET_ACCESS_KEY}\0"), Some("a NUL")),
         (format!("# mine\n{SECRET_ACCESS_KEY}\n"), Some("more than one line")),

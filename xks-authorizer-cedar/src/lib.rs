@@ -163,6 +163,9 @@
 //! # }
 //! ```
 //!
+//! # Build time
+//! Cedar's engine takes a minute to build, so this is a crate of its own, and a feature of the server.
+//!
 //! [`Authorizer`]: xks_core::authorize::Authorizer
 //! [Cedar's JSON format]: https://docs.cedarpolicy.com/auth/entities-syntax.html
 

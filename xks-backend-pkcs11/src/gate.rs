@@ -2,6 +2,8 @@
 //!
 //! Finalizing a module while a call is in it ends the process in some modules, so no call is made without an
 //! [`Entry`], and none is finalized without a [`Drained`].
+//!
+//! Both are sides of one atomic word.
 
 use std::time::Duration;
 

@@ -3,6 +3,15 @@
 //! A handle proves nothing about a name: openCryptoki gives the handle of a destroyed key to the next object that is
 //! found or made, and some modules number the objects of each session on their own. So a handle is used on a session
 //! that has seen whose it is, and looked at again when the module has given out handles since.
+//!
+//! This process counts the calls by which a module may give out handles. A session that has used a handle
+//! checks it again if such a call was made during the operation, and discards the result if the handle
+//! belongs to another object.
+//!
+//! Handles count as valid in all sessions until the module shows otherwise: the session that keeps the login
+//! never searches, and is asked for a handle that the health session found. If it does not know the handle,
+//! each session searches for the keys that it uses. Each preload checks this again, since a wrong answer
+//! costs searches.
 
 use std::sync::atomic::{
     AtomicBool, AtomicU32, AtomicU64,

@@ -1,4 +1,6 @@
 //! A loaded module: initialized once for all backends that use it, and anew when it has failed for good.
+//!
+//! Two backends may share a module, each with its own supervisor; they share the gate and the generation.
 
 use std::{
     collections::HashMap,

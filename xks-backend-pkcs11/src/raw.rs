@@ -8,6 +8,10 @@
 //! it; one that was initialized without them is called by one thread at a time. What no signature can see to
 //! is seen to by the [`Drained`] that [`Cryptoki::finalize`] asks for, that none is
 //! in a call then.
+//!
+//! It builds on `cryptoki-sys`, for administration too: one load of the library, one function list, unchanged
+//! return codes. The safe crate `cryptoki` makes three module calls for an encryption, and always closes a
+//! session, even if its handle belongs to another session by then.
 #![expect(unsafe_code, reason = "a module is a library in C")]
 
 use std::{

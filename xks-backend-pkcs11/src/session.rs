@@ -1,5 +1,9 @@
 //! A session, and the place that holds one: it is closed when it is no longer wanted, but only in the generation that
 //! it was opened in. Later its handle may be another's.
+//!
+//! A session of an older initialization is forgotten, never closed; a key handle belongs to a login. No
+//! session is closed before its replacement is open: with the last session of a process its login ends, and
+//! with it every handle.
 
 use std::sync::Arc;
 

@@ -1,5 +1,8 @@
 //! Which of several key managers served a request: written by backends that have several, read when the
 //! request's record is made.
+//!
+//! It is written on the request, so the record has it also when the request timed out, panicked or was
+//! dropped. It costs nothing where no backend writes.
 
 use std::{
     fmt, mem,

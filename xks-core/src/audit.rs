@@ -1,4 +1,6 @@
 //! One record for every request: what was asked, by whom, of which key, and how it ended.
+//!
+//! [`TracingAudit`] hands texts to `tracing` unchanged, at most shortened: its formatters quote and escape them.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,7 @@
 //! Panics of others, caught where they must not take more down than what they happened in.
+//!
+//! A backend or an authorizer that panics costs one `InternalException`, not the connection with its other
+//! requests. With `panic = "abort"` this does not hold.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

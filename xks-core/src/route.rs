@@ -3,6 +3,9 @@
 //!
 //! The alphabets hold nothing that needs percent-encoding and the API has no query, so a target with `%` or
 //! `?` is none of ours, and the signature verifier needs no URI encoder. No path is normalised.
+//!
+//! A 405 response has no `errorName`, for which the specification has none; its body is JSON with an
+//! `errorMessage`.
 
 use crate::{
     api::{ErrorName, KeyOperation, Operation},

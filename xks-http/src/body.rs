@@ -1,4 +1,7 @@
 //! Bodies: a request's, read up to a limit and wiped after use, and a response's, wiped when it has been sent.
+//!
+//! A body above the limit is a `ValidationException` (400): the table of errors has no other name for it, and
+//! the client is at fault. Up to 16 MiB of it are read and discarded, so that the client reads the response.
 
 use std::{
     convert::Infallible,

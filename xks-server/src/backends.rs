@@ -1,4 +1,7 @@
 //! The key managers that are open: tokens, software keys, and fleets of them.
+//!
+//! A reload keeps backends whose settings are unchanged. Others are opened again, and the former ones are
+//! closed after a grace period, when no request can use them any more.
 
 use std::{sync::Arc, thread, time::Duration};
 

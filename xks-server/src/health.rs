@@ -2,6 +2,8 @@
 //! key managers' own deep checks, and ends first when the server is to stop. Liveness says whether a
 //! restart is of no use: it fails when no key manager works, and a call of one hangs in its module, which
 //! nothing in this process mends.
+//!
+//! The key managers' tests run in the background: a balancer's check calls none.
 
 use std::{
     collections::BTreeSet,

@@ -1,4 +1,7 @@
 //! A server's life: from its settings to its end.
+//!
+//! Signals are caught before a module is loaded, and wait for a module that is opening: ending it in the
+//! middle of a login may destroy its token.
 
 use std::{
     io::{self, Write as _},

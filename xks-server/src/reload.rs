@@ -1,4 +1,11 @@
 //! Reads the settings again, on SIGHUP or when a file has changed, and puts them in force, or leaves what is.
+//!
+//! A revocation waits for no token: a reload that must open a token first applies everything that needs none,
+//! which stays in force whatever the token does. A later reload supersedes one that still waits, and a token
+//! that did not open within a minute is given up.
+//!
+//! A changed file is read when it has come to rest: two looks must agree. Notifications would miss files that
+//! are mounted, linked or renamed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,9 @@
 //! The server's life: it binds its ports, serves, and ends without losing a request.
+//!
+//! After SIGTERM the server is not ready and still serves, until balancers have noticed: then a closing
+//! listener turns no client away. HTTP/2 clients are told at once, HTTP/1.1 clients with their next response;
+//! their connections are closed only when quiet, since a request in transit would be lost. Health has a
+//! listener that stays to the end.
 
 use std::{net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
 

@@ -2,6 +2,9 @@
 //!
 //! A connection stays on its thread. In one runtime of several threads every request that comes to an idle server wakes a
 //! second thread, which finds nothing to do: that was a third of a request's cost at moderate load.
+//!
+//! A new connection goes to the thread with the fewest connections. Listeners, health, reloads and signals
+//! have a small runtime of their own, which requests cannot hold up.
 
 use std::{
     io,

@@ -3,6 +3,8 @@
 //! SoftHSM2 says nothing of a token for a moment while another process writes to it, so a first look is not believed. On
 //! the other hand it goes on to serve the sessions of a token that is gone, and it may say nothing more of a token until
 //! it is initialized again, although the token is there.
+//!
+//! So absence is believed when sessions fail too, or when eight looks within two seconds agree.
 
 use std::time::{Duration, Instant};
 

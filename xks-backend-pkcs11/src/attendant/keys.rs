@@ -1,6 +1,9 @@
 //! What the attendant does about the token's keys: it looks through them before there are requests, looks at them again
 //! from time to time, notices new ones and second ones of a name, and makes the searches that take longer than a request
 //! has time.
+//!
+//! Changes made by others take effect within `key_refresh`. A second key of a name is logged; the known key
+//! stays in use until the token is connected again, and then neither is used. Other keys are not affected.
 
 use std::{
     collections::HashSet,

@@ -3,6 +3,10 @@
 //! Only threads of a backend's own call its module, at the start and at the end too, and they have ended before the
 //! module is finalized: openCryptoki 3.27 frees at `C_Finalize` what OpenSSL needs when a thread that used it ends, and
 //! the process crashes.
+//!
+//! A thread whose call hangs cannot be joined: then the module is not finalized, and the log says so.
+//! Recovery replaces the workers first, and finalizes on the supervisor's thread; the supervisor of another
+//! backend of the module lives on. With `Dispatch::Inline` the calling threads belong to the embedder.
 
 use std::{
     io,

@@ -6,6 +6,11 @@
 //!     ▲                                              │  every recovery interval
 //!     └── token found, logged in, tested ◀── finalize, initialize (when nobody is inside)
 //! ```
+//!
+//! Where requests fail, a test that succeeds is not enough: SoftHSM2 keeps serving the session keys of a
+//! token that is gone. So the test reads the token's information too; and when twelve requests in a row fail
+//! while the test succeeds, health says so, sessions are replaced, then the module is reinitialized, at most
+//! every ten seconds. An HSM that is down is retried for as long as the process lives.
 
 mod absence;
 mod connect;

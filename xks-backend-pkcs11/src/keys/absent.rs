@@ -1,4 +1,8 @@
 //! The external key ids that were searched for and name no key.
+//!
+//! Absence is believed only of a token that answers and is logged in, for twenty times as long as the search
+//! took, 1 s to 30 s. A key that was there until now is searched again for 150 ms: SoftHSM2 hides a token
+//! while another process writes to it.
 
 use std::{
     collections::HashMap,

@@ -3,6 +3,9 @@
 //! By the standard a call that asks for an attribute which the object lacks fills in all others. Some modules fill in
 //! none, some leave a length as long as the buffer was, some tell one attribute at a time. So what was not told is asked
 //! for alone, and what a module knows of no secret key is asked for once.
+//!
+//! Only the attributes that an operation needs are read. An attribute that a module does not tell does not
+//! count as "no".
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError,

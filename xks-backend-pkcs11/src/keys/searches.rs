@@ -1,4 +1,8 @@
 //! The searches that are under way: how many, for how long, and which are left to the attendant.
+//!
+//! At most two searches run at a time, more where they are quick, and one for each key. A search that takes
+//! more than half of a request's deadline is left to the supervisor: the request that asked for it fails with
+//! `Timeout`, and the next one finds the result.
 
 use std::{
     collections::VecDeque,

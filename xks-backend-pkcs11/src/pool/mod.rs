@@ -1,5 +1,9 @@
 //! Threads that call the module, each with a place for a session, behind a queue that has an end. Whoever waits is
 //! answered at the deadline, whatever the module does: the timekeeper, which never calls the module, sees to that.
+//!
+//! Three kinds of threads share the work. Workers call the module and may hang. The deadline thread never
+//! calls it, so that deadlines are kept. The supervisor tests, refreshes and recovers. A job is always within
+//! the deadline thread's sight: it moves from the queue to a worker in one step.
 
 mod job;
 mod pace;

@@ -1,4 +1,8 @@
 //! The threads that do the work, one job after the other.
+//!
+//! The worker that worked last is woken first, one at a time: its session and memory are warm, and with a
+//! fast module, waking all workers in turn costs more than the calls. A thread without a session takes no
+//! jobs, so that a token with fewer sessions than configured serves with those it has.
 
 use std::{
     io,

@@ -15,6 +15,11 @@
 //! come than calls may be spent on or waited for, or the module is too slow for all the repetitions, it is
 //! not known whose fault it is: the request fails in a way that is tried again, and the next one for this
 //! ciphertext goes on from there ([`suspects`](super::suspects)).
+//!
+//! The limits: 10 000 module calls a second for all suspect ciphertexts, slow calls counted as many as keep
+//! one session busy. Beyond that, up to half of the sessions wait for more. Otherwise, or when the deadline
+//! comes first, the ciphertext may be valid: the error is `Throttled` or `Unavailable`. The last 256 suspects
+//! are remembered for a minute.
 
 use std::time::{Duration, Instant};
 

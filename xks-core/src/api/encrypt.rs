@@ -1,4 +1,9 @@
 //! `Encrypt` (section 5 of the specification).
+//!
+//! `KeyBackend::encrypt` takes `&mut EncryptRequest`: the AAD is decoded once, into a buffer with room for
+//! its frame, and `bind_aad` writes the metadata after it in place. The result is shared, not copied, so it
+//! can go to another thread, and verification uses the same bytes. A second attempt on another HSM binds the
+//! AAD again at no cost.
 
 use std::fmt;
 

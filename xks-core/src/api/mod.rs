@@ -1,6 +1,9 @@
 //! The API's own words: its operations, its error names, and what KMS says about a call.
 //!
 //! What a backend is asked and answers is in [`backend`](crate::backend).
+//!
+//! A body may be nested 64 levels deep. KMS nests two, and code that walks unknown fields recursively is
+//! safe.
 
 // Inside: the bodies of the four operations, one file each, request and response side by side.
 mod base64;

@@ -1,4 +1,8 @@
 //! The built-in authorizer: a list of rules with patterns.
+//!
+//! A denial wins over every permission, the order of rules does not matter, a pattern does not match an
+//! absent value, and a request that no rule allows is denied. The Region of a rule is the KMS key's, or the
+//! signature's where KMS names no key yet.
 
 use std::{fmt, sync::Arc};
 

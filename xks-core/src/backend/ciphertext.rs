@@ -1,4 +1,7 @@
 //! What encrypt gives and decrypt takes: IV, tag, ciphertext metadata, and an [`Encrypted`] that holds them.
+//!
+//! A wrong length of IV, tag or metadata is a `ValidationException`: decoding finds it, before the key is
+//! looked up. Data of the right form that does not authenticate is an `InvalidCiphertextException`.
 
 use std::fmt;
 

@@ -1,5 +1,9 @@
 //! Whether all members hold the same key under one id: found out by having each decrypt what another one
 //! encrypted, which is the one thing that every key manager can do, and the very thing that is asked of them.
+//!
+//! Key check values would not do: not every key manager has them, and they do not show that a member cannot
+//! read another's IVs or key versions. Comparisons and second opinions are limited per second, so that
+//! garbage does not multiply an HSM's load.
 
 use std::{
     pin::{Pin, pin},

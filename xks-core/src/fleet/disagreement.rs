@@ -1,4 +1,7 @@
 //! Members that are not as the others are about one key: what an embedder and an operator get to know.
+//!
+//! A key that one member has disabled is rejected by the fleet: an operator may have disabled it on purpose
+//! on the member that was within reach.
 
 use super::{Fleet, set::Set, standing::Standing};
 use crate::KeyId;

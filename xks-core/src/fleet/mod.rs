@@ -1,4 +1,7 @@
 //! Several backends as one: a request goes to a member that works, and on to the next when that one does not.
+//!
+//! A fleet has no task of its own. Requests and health checks drive it: they probe members, and open and
+//! close the breakers. Timeouts come from a timer that the embedder passes in.
 
 mod bound;
 mod breaker;

@@ -1,5 +1,8 @@
 //! The signing key of a credential for one day and Region, and the small cache of them: a key is
 //! derived once a day, not once a request.
+//!
+//! A key is cached only after it verified a signature, so that a client without the secret cannot fill the
+//! cache.
 
 use std::{fmt, iter, mem, sync::Arc};
 

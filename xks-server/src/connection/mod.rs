@@ -2,6 +2,9 @@
 //!
 //! A client may be idle for long; it may not begin something and leave it unfinished: the head of a request, or the taking
 //! of an answer. The body of a request is within the request's own budget.
+//!
+//! hyper's own limit for the head of a request runs on idle connections too, and would end them; KMS keeps
+//! connections open.
 
 mod activity;
 mod answer;

@@ -2,6 +2,9 @@
 //!
 //! A file is this log's own only by its whole name: the prefix, a dot, and a date of the rotation's form.
 //! Everything else in the folder belongs to somebody else and is left alone.
+//!
+//! The clock at the time of writing chooses the file of each batch of lines, and the file's path is checked
+//! each time: a changed clock or a moved file needs no signal.
 
 use std::{
     fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError},

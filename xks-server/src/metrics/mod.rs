@@ -1,4 +1,7 @@
 //! What the server does, for Prometheus: counted where it happens, read where it is known.
+//!
+//! Values that clients can invent, such as paths and key ids, are never labels; key stores, access key ids
+//! and error names are.
 
 mod format;
 mod looked;

@@ -28,6 +28,8 @@
 //! ```
 //!
 //! [`check`] runs all of them where one test for each is in the way.
+//!
+//! Each check has a broken backend in this crate's tests that fails it.
 
 mod calls;
 mod changes;

@@ -3,8 +3,9 @@
 use std::iter;
 
 use xks_core::{
-    BackendError,
+    BackendError, KeyId,
     backend::{BackendErrorKind, CiphertextMetadata, KeyMetadata, KeySpec, KeyStatus, KeyUsage},
+    manage::{CreationToken, KeyDescription, NewKey},
 };
 
 use crate::{SoftKeyError, material::KeyMaterial, version::KeyVersion};
@@ -34,6 +35,9 @@ pub struct SoftKey {
     newest: KeyVersion,
     /// In the order of their numbers.
     older: Vec<KeyVersion>,
+    is_extractable: bool,
+    /// Of a key that was created by the backend, as its manager.
+    token: Option<CreationToken>,
 }
 
 impl SoftKey {
@@ -48,6 +52,8 @@ impl SoftKey {
             ),
             newest: version,
             older: Vec::new(),
+            is_extractable: false,
+            token: None,
         }
     }
 
@@ -58,6 +64,20 @@ impl SoftKey {
     /// [`KeyMaterialError::Random`](crate::KeyMaterialError::Random) when that source fails.
     pub fn generate() -> Result<Self, SoftKeyError> {
         Ok(Self::new(KeyVersion::new(1, KeyMaterial::generate()?)?))
+    }
+
+    /// A key as it was asked for.
+    pub(crate) fn create(new: &NewKey) -> Result<Self, SoftKeyError> {
+        let key = Self::generate()?.with_usages(new.usages().iter().copied());
+        Ok(key.created_with(new.token(), new.is_extractable()))
+    }
+
+    pub(crate) fn created_with(self, token: CreationToken, is_extractable: bool) -> Self {
+        Self {
+            token: Some(token),
+            is_extractable,
+            ..self
+        }
     }
 
     /// The same key with one version more.
@@ -117,6 +137,33 @@ impl SoftKey {
         self
     }
 
+    /// The same key, whose material may be [wrapped](xks_core::manage::KeyManager::wrap_key), or not.
+    #[must_use]
+    pub fn with_extractable(self, is_extractable: bool) -> Self {
+        Self { is_extractable, ..self }
+    }
+
+    /// Whether its material can be wrapped.
+    #[must_use]
+    pub const fn is_extractable(&self) -> bool {
+        self.is_extractable
+    }
+
+    pub(crate) const fn token(&self) -> Option<CreationToken> {
+        self.token
+    }
+
+    /// Whether it is what was asked for, but for its label.
+    pub(crate) fn is_like(&self, new: &NewKey) -> bool {
+        self.metadata.usages() == new.usages() && self.is_extractable == new.is_extractable()
+    }
+
+    pub(crate) fn description(&self, id: &KeyId) -> KeyDescription {
+        KeyDescription::new(id.clone(), self.metadata.clone())
+            .with_extractable(self.is_extractable)
+            .with_token(self.token)
+    }
+
     /// What KMS is told of it.
     #[must_use]
     pub const fn metadata(&self) -> &KeyMetadata {
@@ -168,6 +215,8 @@ impl SoftKey {
             metadata: self.metadata,
             newest: count_on(self.newest),
             older: self.older.into_iter().map(count_on).collect(),
+            is_extractable: self.is_extractable,
+            token: self.token,
         }
     }
 }

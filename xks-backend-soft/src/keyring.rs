@@ -56,7 +56,8 @@ impl Keyring {
         })
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut Keys) -> T) -> T {
+    /// Changes the keys as a whole. Whoever makes another change waits.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Keys) -> T) -> T {
         // Nothing is guarded but the order, so a panic of another thread has broken nothing.
         let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut keys = Keys::clone(&self.keys.load());

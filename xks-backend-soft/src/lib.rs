@@ -41,6 +41,11 @@
 //! # }
 //! ```
 //!
+//! # Creating keys
+//! A [`SoftBackend`] is a [`KeyManager`](xks_core::manage::KeyManager) too: keys are created, listed, disabled and
+//! destroyed while it serves. [`SoftBackend::with_directory`] keeps them over a restart. With the feature `aws-lc-rs`,
+//! keys that were created extractable can be wrapped for the import into AWS KMS.
+//!
 //! # Ciphertexts
 //! IVs have 12 random bytes; the ciphertext metadata is the ASCII text `key_version=N`. Ciphertexts with an IV of
 //! 16 bytes, made elsewhere with the same key, are decrypted when their metadata is of that form too.
@@ -63,19 +68,24 @@
 
 #[cfg(feature = "aws-lc-rs")]
 mod aws_lc;
+mod directory;
 mod error;
 mod gcm;
 mod iv_count;
 mod key;
 mod key_file;
 mod keyring;
+mod manager;
 mod material;
 mod rust_crypto;
+mod stored_key;
 #[cfg(test)]
 mod tests;
 mod version;
+#[cfg(feature = "aws-lc-rs")]
+mod wrap;
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{borrow::Cow, fmt, path::Path, sync::Arc};
 
 use xks_core::{
     BackendError, KeyBackend, KeyId, Zeroizing,
@@ -87,21 +97,23 @@ use xks_core::{
     },
 };
 
+use self::{directory::KeyDirectory, gcm::Gcm, keyring::Keyring};
 pub use self::{
+    directory::KeyDirectoryError,
     error::{KeyMaterialError, SoftKeyError},
     key::SoftKey,
     key_file::KeyFileProblem,
     material::KeyMaterial,
     version::KeyVersion,
 };
-use self::{gcm::Gcm, keyring::Keyring};
 
 /// A key manager in memory. Its keys can be changed while it serves: requests never wait for a change, and one that
 /// starts after a change sees it.
 ///
 /// The crate's first page has an example.
 pub struct SoftBackend {
-    keyring: Keyring,
+    keyring: Arc<Keyring>,
+    directory: Option<Arc<KeyDirectory>>,
     id: Cow<'static, str>,
 }
 
@@ -110,7 +122,8 @@ impl SoftBackend {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            keyring: Keyring::default(),
+            keyring: Arc::default(),
+            directory: None,
             id: Cow::Borrowed("soft"),
         }
     }
@@ -126,6 +139,32 @@ impl SoftBackend {
     #[must_use]
     pub fn with_id(self, id: impl Into<Cow<'static, str>>) -> Self {
         Self { id: id.into(), ..self }
+    }
+
+    /// The same backend, which keeps the keys that it [creates](xks_core::manage::KeyManager) in a directory, and has those
+    /// that are there. Without one they end with the process.
+    ///
+    /// The directory is made if there is none. It belongs to this backend until that is dropped: a second one that opens
+    /// it gets [`KeyDirectoryError::InUse`]. A key has one file, readable by its owner alone, whose name is its id and
+    /// `.key`; nothing encrypts it. Only [`KeyManager`](xks_core::manage::KeyManager) writes there: what the methods of
+    /// this type change is changed in memory.
+    ///
+    /// Blocks while it reads the files.
+    ///
+    /// # Errors
+    /// [`KeyDirectoryError`], which names the directory or the file. A backend with a part of its keys is not returned.
+    pub fn with_directory(self, path: impl AsRef<Path>) -> Result<Self, KeyDirectoryError> {
+        let (directory, keys) = KeyDirectory::open(path.as_ref())?;
+        for (id, key) in keys {
+            if self.key(&id).is_some() {
+                return Err(KeyDirectoryError::KeyExists(id));
+            }
+            self.insert(id, key);
+        }
+        Ok(Self {
+            directory: Some(Arc::new(directory)),
+            ..self
+        })
     }
 
     /// Adds a key; gives back the one that had the id.

@@ -102,6 +102,10 @@ impl KeyVersion {
         &self.metadata
     }
 
+    pub(crate) fn material(&self) -> &KeyMaterial {
+        &self.key.material
+    }
+
     pub(crate) fn cipher(&self) -> &Gcm {
         &self.key.cipher
     }

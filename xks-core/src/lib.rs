@@ -54,10 +54,14 @@
 //! | keep records of requests | [`audit`] |
 //! | read ciphertexts of AWS's sample proxy | [`aad`] |
 //! | serve HTTP | the crate `xks-http` |
+//! | create, list, destroy and export keys | [`manage`] |
+//! | put a layer around a key manager | [`backend::Layered`] |
 //! | test any of it | `testkit` |
 //!
 //! # Features
 //! * `testkit`: conformance tests for backends, a client and a signer, see `testkit`. Not for production.
+//! * `testkit-manage`: conformance tests for key managers too. Takes a C compiler: AWS-LC unwraps what they
+//!   wrap.
 
 #![forbid(unsafe_code)]
 

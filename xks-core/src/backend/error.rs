@@ -2,7 +2,8 @@
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
-/// What kind of failure a [`KeyBackend`](crate::KeyBackend) met; each is mapped to one of the [`ErrorName`]s.
+/// What kind of failure a [`KeyBackend`](crate::KeyBackend) met; each is mapped to one
+/// [`ErrorName`](crate::api::ErrorName).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BackendErrorKind {

@@ -15,9 +15,9 @@ type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, BackendError>> + Send
 
 /// One asynchronous method, which hands the call on.
 ///
-/// The signature is the one that `async_trait` makes of an `async fn`, so that layers and backends are written with
-/// `async fn`. The body is not: it returns the future that it gets, where an `async fn` would put it into a second one, at
-/// an allocation for each layer and request.
+/// The signature is the one that `async_trait` makes of an `async fn`, so that layers and backends are
+/// written with `async fn`. The body is not: it returns the future that it gets, where an `async fn` would
+/// put it into a second one, at an allocation for each layer and request.
 macro_rules! method {
     (to_inner $name:ident $signature:tt) => {
         method! {
@@ -70,25 +70,27 @@ macro_rules! methods {
     };
 }
 
-/// A layer: a backend around another one, such as limits, metrics or a cache. Every method forwards to the inner backend
-/// unless the layer writes it, so a layer writes only what it changes and loses nothing of what is inside it.
+/// A layer: a backend around another one, such as limits, metrics or a cache. Every method forwards to the
+/// inner backend unless the layer writes it, so a layer writes only what it changes and loses nothing of what
+/// is inside it.
 ///
-/// Every `Layered` is a [`KeyBackend`]: do not implement both. A layer that implements [`KeyBackend`] by hand loses what
-/// it forgets: the [limits](KeyBackend::limits) of the backend inside, its one trip for a [verified
-/// encryption](KeyBackend::encrypt_verified), and every method that the trait gets later.
+/// Every `Layered` is a [`KeyBackend`]: do not implement both. A layer that implements [`KeyBackend`] by hand
+/// loses what it forgets: the [limits](KeyBackend::limits) of the backend inside, its one trip for a
+/// [verified encryption](KeyBackend::encrypt_verified), and every method that the trait gets later.
 ///
 /// # Encryption has two methods
 /// KMS decides with each request whether the pipeline calls [`encrypt`](Self::encrypt) or
-/// [`encrypt_verified`](Self::encrypt_verified), and each goes straight to the inner backend. A layer that checks, counts
-/// or changes encryptions writes both. Where it changes ciphertexts or plaintexts on their way, the verification has to
-/// go through its own methods: [`VerifiedEncryption::by_two_calls`] does that.
+/// [`encrypt_verified`](Self::encrypt_verified), and each goes straight to the inner backend. A layer that
+/// checks, counts or changes encryptions writes both. Where it changes ciphertexts or plaintexts on their
+/// way, the verification has to go through its own methods: [`VerifiedEncryption::by_two_calls`] does that.
 ///
 /// # Other rules
-/// * What `&mut EncryptRequest` lets a layer set, such as the
-///   [default metadata](EncryptRequest::set_default_metadata), is set again whenever the request is handed to another
+/// * What `&mut EncryptRequest` lets a layer set, such as the [default
+///   metadata](EncryptRequest::set_default_metadata), is set again whenever the request is handed to another
 ///   backend.
 /// * A layer that renames keys gives the inner backend's name to each method that has a key.
-/// * [`limits`](Self::limits) are at most those of the inner backend, unless the layer knows better what that takes.
+/// * [`limits`](Self::limits) are at most those of the inner backend, unless the layer knows better what that
+///   takes.
 /// * A layer that holds something while a call is under way gives it back when the future is dropped.
 ///
 /// # Example

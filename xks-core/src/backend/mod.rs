@@ -62,6 +62,9 @@ pub use crate::api::{
 /// # Time
 /// KMS waits 250 ms in all. A blocking call belongs on a thread of your own, not in the future.
 ///
+/// # A backend around another one
+/// Limits, metrics or a cache around a backend implement [`Layered`], and so write only what they change.
+///
 /// # Conformance
 /// One line in the backend's own tests holds it against all of this, with a test for each rule: see
 /// `xks_core::testkit::conformance`, of the feature `testkit`. What the fixture has no key or hook for is not tried, and

@@ -70,6 +70,10 @@ use crate::{KeyId, backend::KeyStatus};
 /// A [`ManageError`], whose [kind](ManageErrorKind) says what the caller can do. What a manager
 /// [cannot do](Self::capabilities) at all is `Unsupported`, which the provided methods answer.
 ///
+/// # Conformance
+/// `xks_core::manager_conformance!`, of the feature `testkit-manage`, makes a test of each of these rules in
+/// the manager's own tests.
+///
 /// # Example
 /// ```
 /// use std::time::{Duration, Instant};

@@ -216,7 +216,7 @@ impl Records {
     pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
         Self {
             metrics,
-            log: TracingAudit::default(),
+            log: TracingAudit,
         }
     }
 }

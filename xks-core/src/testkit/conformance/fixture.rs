@@ -7,7 +7,7 @@ use crate::{KeyBackend, KeyId, Zeroizing};
 /// A future that a [`Fixture`] has to run to its end.
 pub type FixtureFuture<'f> = Pin<Box<dyn Future<Output = ()> + Send + 'f>>;
 
-type Run = Box<dyn Fn(FixtureFuture<'_>) + Send + Sync>;
+type Run = Arc<dyn Fn(FixtureFuture<'_>) + Send + Sync>;
 type Switch = Box<dyn Fn(bool) + Send + Sync>;
 
 /// A backend under test, and the keys that it has. What is not said is not tried.
@@ -145,8 +145,19 @@ impl Fixture {
     /// run on plain threads.
     #[must_use]
     pub fn run(mut self, run: impl Fn(FixtureFuture<'_>) + Send + Sync + 'static) -> Self {
-        self.run = Some(Box::new(run));
+        self.run = Some(Arc::new(run));
         self
+    }
+
+    /// A fixture of the same backend with another usable key, whose calls run as this one's do.
+    #[cfg(feature = "testkit-manage")]
+    pub(super) fn of_key(&self, key: &str) -> Self {
+        Self {
+            long_ivs: self.long_ivs,
+            patience: self.patience,
+            run: self.run.clone(),
+            ..Self::new(Arc::clone(&self.backend), key)
+        }
     }
 
     /// Waits for a future.

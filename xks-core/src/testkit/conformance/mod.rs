@@ -38,6 +38,8 @@ mod fixture;
 mod health;
 mod ivs;
 mod keys;
+#[cfg(feature = "testkit-manage")]
+pub mod manager;
 mod secrets;
 mod tools;
 
@@ -47,21 +49,54 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, mpsc},
     thread,
+    time::Duration,
 };
 
 pub use self::fixture::{Fixture, FixtureFuture};
 
-/// One rule that a backend keeps.
-#[derive(Clone, Copy)]
+/// One rule that a backend keeps, or whatever else a fixture holds.
 #[non_exhaustive]
-pub struct Contract {
+pub struct Contract<F: 'static = Fixture> {
     /// The name of its test.
     pub name: &'static str,
-    /// The ids of the requirements that it proves, as `docs/requirements.md` has them.
+    /// What it proves: the ids of the requirements, as `docs/requirements.md` has them, or a section of the trait's
+    /// documentation.
     pub requirements: &'static str,
     /// What the backend must do.
     pub rule: &'static str,
-    check: fn(&Fixture) -> Result<(), Problem>,
+    check: fn(&F) -> Result<(), Problem>,
+}
+
+impl<F> Clone for Contract<F> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F> Copy for Contract<F> {}
+
+/// A fixture that contracts are checked on.
+#[doc(hidden)]
+pub trait Tested: Send + Sync + Sized + 'static {
+    /// All that it must keep.
+    const CONTRACTS: &'static [Contract<Self>];
+    /// What is tested.
+    const WHAT: &'static str;
+    /// The trait whose documentation has the rules.
+    const TRAIT: &'static str;
+
+    /// How long one contract may take.
+    fn patience(&self) -> Duration;
+}
+
+impl Tested for Fixture {
+    const CONTRACTS: &'static [Contract] = CONTRACTS;
+    const WHAT: &'static str = "backend";
+    const TRAIT: &'static str = "xks_core::KeyBackend";
+
+    fn patience(&self) -> Duration {
+        self.patience
+    }
 }
 
 /// Why a contract is not known to be kept.
@@ -77,9 +112,9 @@ pub enum Problem {
 /// What became of one contract.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Finding {
+pub struct Finding<F: 'static = Fixture> {
     /// Which one.
-    pub contract: Contract,
+    pub contract: Contract<F>,
     /// Nothing, if the backend keeps it.
     pub problem: Option<Problem>,
 }
@@ -203,7 +238,7 @@ mod checks {
 macro_rules! conformance {
     (@tests [$fixture:expr, $left_out:expr] $(($name:ident, $requirements:literal, $rule:literal))*) => {
         $(
-            #[doc = concat!($requirements, ": the backend must ", $rule, ".")]
+            #[doc = concat!($requirements, ": must ", $rule, ".")]
             #[test]
             fn $name() {
                 $crate::testkit::conformance::require(stringify!($name), || $fixture, $left_out);
@@ -225,12 +260,12 @@ macro_rules! conformance {
 /// tried is left out.
 ///
 /// # Panics
-/// The backend breaks the contract of this name, it cannot be tried, or there is none.
+/// The contract of this name is broken, it cannot be tried, or there is none.
 #[doc(hidden)]
 #[expect(clippy::panic, reason = "this is a test")]
-pub fn require(name: &str, fixture: impl FnOnce() -> Fixture, left_out: Option<&[&str]>) {
+pub fn require<F: Tested>(name: &str, fixture: impl FnOnce() -> F, left_out: Option<&[&str]>) {
     let find = |name: &str| {
-        let found = CONTRACTS.iter().find(|contract| contract.name == name);
+        let found = F::CONTRACTS.iter().find(|contract| contract.name == name);
         found.unwrap_or_else(|| panic!("there is no contract {name}"))
     };
     let contract = find(name);
@@ -249,37 +284,41 @@ pub fn require(name: &str, fixture: impl FnOnce() -> Fixture, left_out: Option<&
             let _ = writeln!(io::stderr(), "{name}: not tried, the fixture has no {what}");
         }
         Err(Problem::Broken(how)) => panic!(
-            "{}: {how}\nThe backend must {}.\nSee the documentation of xks_core::KeyBackend.",
-            contract.requirements, contract.rule
+            "{}: {how}\nThe {} must {}.\nSee the documentation of {}.",
+            contract.requirements,
+            F::WHAT,
+            contract.rule,
+            F::TRAIT
         ),
     }
 }
 
-/// Holds a backend against all contracts, one after the other.
+/// Holds a backend, or whatever else the fixture holds, against all contracts, one after the other.
 #[must_use]
-pub fn check(fixture: Fixture) -> Vec<Finding> {
+pub fn check<F: Tested>(fixture: F) -> Vec<Finding<F>> {
     let fixture = Arc::new(fixture);
-    let find = |contract: &Contract| Finding {
+    let find = |contract: &Contract<F>| Finding {
         contract: *contract,
         problem: contract.check(&fixture).err(),
     };
-    CONTRACTS.iter().map(find).collect()
+    F::CONTRACTS.iter().map(find).collect()
 }
 
-impl Contract {
-    /// Tries whether the backend keeps it.
+impl<F: Tested> Contract<F> {
+    /// Tries whether it is kept.
     ///
     /// # Errors
-    /// [`Problem::Broken`] also if the backend panics, or takes longer than the fixture's
-    /// [patience](Fixture::patience); [`Problem::NotTried`].
-    pub fn check(&self, fixture: &Arc<Fixture>) -> Result<(), Problem> {
-        // On a thread of its own, so that a backend that hangs fails the test instead of stopping it.
-        let (check, on_thread, patience) = (self.check, Arc::clone(fixture), fixture.patience);
+    /// [`Problem::Broken`] also if there is a panic, or no end within the fixture's [patience](Fixture::patience);
+    /// [`Problem::NotTried`].
+    pub fn check(&self, fixture: &Arc<F>) -> Result<(), Problem> {
+        // On a thread of its own, so that a call that hangs fails the test instead of stopping it.
+        let (check, on_thread, patience) = (self.check, Arc::clone(fixture), fixture.patience());
         let (sender, receiver) = mpsc::channel();
         thread::spawn(move || {
             let outcome = catch_unwind(AssertUnwindSafe(|| check(&on_thread)));
+            let panicked = || Err(Problem::Broken(format!("the {} panicked", F::WHAT)));
             // Whoever waited may have gone.
-            let _ = sender.send(outcome.unwrap_or_else(|_| Err(Problem::Broken("the backend panicked".into()))));
+            let _ = sender.send(outcome.unwrap_or_else(|_| panicked()));
         });
         receiver.recv_timeout(patience).unwrap_or_else(|_| {
             let seconds = patience.as_secs();
@@ -288,7 +327,7 @@ impl Contract {
     }
 }
 
-impl fmt::Debug for Contract {
+impl<F> fmt::Debug for Contract<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.name, self.requirements)
     }

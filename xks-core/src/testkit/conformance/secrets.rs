@@ -113,8 +113,7 @@ pub(super) fn logs_tell_no_plaintext(fixture: &Fixture) -> Checked {
         drop(fixture.encrypt_on(&*fixture.backend, &fixture.missing, SECRET, usual_aad()?)?);
         Ok(())
     })?;
-    let said = log.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    holds_no_secret(fixture, &said, "the log")
+    holds_no_secret(fixture, &log.said(), "the log")
 }
 
 fn holds_no_secret(fixture: &Fixture, said: &str, place: &str) -> Checked {
@@ -129,7 +128,7 @@ fn holds_no_secret(fixture: &Fixture, said: &str, place: &str) -> Checked {
 }
 
 /// Whether eight bytes of a secret in a row are there, as text, as digits or in Base64. `said` is in lower case.
-fn holds(said: &str, secret: &[u8]) -> bool {
+pub(super) fn holds(said: &str, secret: &[u8]) -> bool {
     let has_part = secret.windows(8).any(|part| {
         let hex: Vec<_> = part.iter().map(|byte| format!("{byte:02x}")).collect();
         let numbers: Vec<_> = part.iter().map(u8::to_string).collect();
@@ -151,7 +150,13 @@ fn holds(said: &str, secret: &[u8]) -> bool {
 
 /// Keeps all that is logged, at every level.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<String>>);
+pub(super) struct Log(Arc<Mutex<String>>);
+
+impl Log {
+    pub(super) fn said(&self) -> String {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
 
 impl Visit for Log {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {

@@ -167,9 +167,12 @@ mod tests {
     #[test]
     fn the_log_gets_the_whole_chain() {
         let error = BackendError::from(Kind::Unavailable).with_source("link down");
-        assert_eq!(error.to_string(), "Unavailable");
+        assert_eq!(error.to_string(), "the key manager is not available");
         let error = Error::from_backend(Operation::Key(KeyOperation::Encrypt), &error);
-        assert_eq!(error.reason.as_deref(), Some("Unavailable: link down"));
+        assert_eq!(
+            error.reason.as_deref(),
+            Some("the key manager is not available: link down")
+        );
         assert_eq!(error.message, "the external key manager failed");
     }
 }

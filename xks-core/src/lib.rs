@@ -67,10 +67,10 @@
 
 pub mod aad;
 pub mod api;
-mod attribution;
 pub mod audit;
 pub mod authorize;
 pub mod backend;
+pub mod context;
 pub mod dependency;
 mod error;
 pub mod fleet;

@@ -1,11 +1,11 @@
 //! An HTTP exchange without an HTTP library: what the pipeline takes in and what it gives back.
 
-use std::{fmt, time::Instant};
+use std::{any::Any, fmt, net::SocketAddr, time::Instant};
 
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use crate::{api::ErrorName, error::Error};
+use crate::{api::ErrorName, context::Origin, error::Error};
 
 /// A request as it came: method, target, headers and body, all borrowed from the server.
 /// Specification: Appendix A.
@@ -27,7 +27,7 @@ pub struct Request<'a> {
     method: &'a str,
     target: &'a str,
     headers: Vec<(&'a str, &'a [u8])>,
-    received: Option<Instant>,
+    origin: Origin<'a>,
     body: Result<&'a [u8], UnreadableBody>,
 }
 
@@ -56,7 +56,7 @@ impl<'a> Request<'a> {
             method,
             target,
             headers: Vec::with_capacity(16),
-            received: None,
+            origin: Origin::default(),
             body: Ok(body),
         }
     }
@@ -68,7 +68,7 @@ impl<'a> Request<'a> {
             method,
             target,
             headers: Vec::new(),
-            received: None,
+            origin: Origin::default(),
             body: Err(why),
         }
     }
@@ -87,16 +87,52 @@ impl<'a> Request<'a> {
         self
     }
 
-    /// When the request's head came: from here on the audit record counts its time. By default when the proxy is
-    /// handed the request.
+    /// Says when the request's head came: the audit record counts its time from there. By default that is
+    /// when the proxy is handed the request.
     #[must_use]
     pub const fn received_at(mut self, received: Instant) -> Self {
-        self.received = Some(received);
+        self.origin.received = Some(received);
         self
     }
 
-    pub(crate) fn received(&self) -> Instant {
-        self.received.unwrap_or_else(Instant::now)
+    /// Says when the server is going to give the request up, for backends that plan their time. It ends
+    /// nothing by itself: see [`Proxy::handle_until`](crate::Proxy::handle_until).
+    #[must_use]
+    pub const fn deadline(mut self, deadline: Instant) -> Self {
+        self.origin.deadline = Some(deadline);
+        self
+    }
+
+    /// Says where the connection comes from.
+    #[must_use]
+    pub const fn client_address(mut self, address: SocketAddr) -> Self {
+        self.origin.client_address = Some(address);
+        self
+    }
+
+    /// Says whom the client's TLS certificate names, if the server has verified one.
+    #[must_use]
+    pub const fn tls_client(mut self, name: &'a str) -> Self {
+        self.origin.tls_client = Some(name);
+        self
+    }
+
+    /// Says under which id the server traces the request.
+    #[must_use]
+    pub const fn trace_id(mut self, id: &'a str) -> Self {
+        self.origin.trace_id = Some(id);
+        self
+    }
+
+    /// Passes on whatever else the server knows, to backends, authorizers and audit sinks that know its type.
+    #[must_use]
+    pub const fn extensions(mut self, extensions: &'a (dyn Any + Send + Sync)) -> Self {
+        self.origin.extensions = Some(extensions);
+        self
+    }
+
+    pub(crate) const fn origin(&self) -> &Origin<'a> {
+        &self.origin
     }
 
     /// The method, such as `POST`.
@@ -186,6 +222,13 @@ impl Response {
             status: name.status(),
             body: Zeroizing::new(serde_json::to_vec(&body).unwrap_or_default()),
         }
+    }
+
+    /// Refuses a request in the form that the specification gives an error: for whatever stands in front of a
+    /// [`Proxy`](crate::Proxy). [`Proxy::refuse`](crate::Proxy::refuse) records the request too.
+    #[must_use]
+    pub fn refused(name: ErrorName) -> Self {
+        Self::error(name, name.message())
     }
 
     /// The HTTP status code.

@@ -16,10 +16,10 @@ use crate::{
         DecryptBody, EncryptBody, ErrorName, KeyOperation, Operation, ProxyIdentity, RequestMetadata,
         decode_health_request, encode_plaintext,
     },
-    attribution::{Attribution, Attributor},
     audit::{AuditSink, TracingAudit},
     authorize::{Decision, Subject},
     backend::{BackendErrorKind, GetKeyMetadataRequest, KeyStatus},
+    context::{AttemptLog, RequestContext},
     dependency::Reply,
     error::Error,
     panics::{Panicked, catch_panic},
@@ -49,7 +49,9 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Serves these key stores, with the system's clock and one log event for each request.
+    /// Serves these key stores, with the system's clock and one [`tracing`] event for each request: the audit
+    /// log. A program without a `tracing` subscriber has no audit log; install one, or name a sink with
+    /// [`ProxyBuilder::audit`].
     #[must_use]
     pub fn new(key_stores: KeyStores) -> Self {
         Self::builder(key_stores).build()
@@ -88,8 +90,8 @@ impl Proxy {
     /// Specification: GetKeyMetadata.
     // TRN-8
     pub async fn handle_until(&self, request: Request<'_>, expired: impl Future<Output = ()>) -> Response {
-        let served_by = Attribution::default();
-        let mut trail = Trail::new(&*self.audit, &request, &served_by);
+        let attempts = AttemptLog::default();
+        let mut trail = Trail::new(&*self.audit, &request, &attempts);
         let expired = pin!(expired);
         let answer = catch_panic(pin!(self.answer(&request, &mut trail, expired)))
             .await
@@ -99,15 +101,32 @@ impl Proxy {
         trail.end(answer)
     }
 
+    /// Refuses a request that is not to be handled, such as one over a rate limit of the server's, and
+    /// records it like any other. `reason` is for the audit record alone; the client is told the name and its
+    /// usual text.
+    ///
+    /// Nothing is verified: the record's key store and key are those that the path names, and the access key
+    /// id is [what the client claims](crate::audit::AuditRecord::claimed_access_key_id).
+    #[must_use]
+    pub fn refuse(&self, request: &Request<'_>, name: ErrorName, reason: impl Into<String>) -> Response {
+        let attempts = AttemptLog::default();
+        let mut trail = Trail::new(&*self.audit, request, &attempts);
+        if let Ok(route) = Route::parse(request.target()) {
+            trail.route = Some(route);
+            trail.key_store = self.key_stores.get(route.prefix);
+        }
+        trail.end(Err(Error::from(name).because(reason)))
+    }
+
     /// Records a request that will never be handled, because the server dropped it before its body was there.
-    pub fn note_abandoned(&self, request: &Request<'_>) {
-        drop(Trail::new(&*self.audit, request, &Attribution::default()));
+    pub fn record_abandoned(&self, request: &Request<'_>) {
+        drop(Trail::new(&*self.audit, request, &AttemptLog::default()));
     }
 
     /// The specification's table of contents.
     async fn answer<'a>(
         &self,
-        request: &Request<'a>,
+        request: &'a Request<'a>,
         trail: &mut Trail<'a>,
         expired: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<Response, Error> {
@@ -129,9 +148,11 @@ impl Proxy {
         let credential = credential.ok_or(Rejection::UnknownAccessKeyId)?;
         let verified = claim.verify(credential, &key_store, (self.clock)())?;
         trail.verified = Some(verified.clone());
+        let context = RequestContext::new(request, key_store.prefix(), verified.access_key_id(), verified.region());
         let call = Call {
             key_store: &key_store,
             verified: &verified,
+            context: &context.recording(trail.attempts),
             deadline,
         };
         match target {
@@ -150,6 +171,7 @@ impl Proxy {
 struct Call<'c, 'a, E> {
     key_store: &'c KeyStore,
     verified: &'c Verified<'a>,
+    context: &'c RequestContext<'c>,
     deadline: Deadline<'c, E>,
 }
 
@@ -159,13 +181,13 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
         let health = self.ask(self.key_store.backend().health()).await?;
         if !health.is_usable() {
             // HLT-1: 200 would promise that the next operation works.
-            return Err(Error::from(ErrorName::Internal).because("no key manager of the fleet is available"));
+            return Err(Error::from(ErrorName::Internal).because("no key manager is available"));
         }
         Ok(Response::ok(health.encode(identity)))
     }
 
     async fn key_metadata(mut self, trail: &mut Trail<'a>, id: &str) -> Result<Response, Error> {
-        let mut request = GetKeyMetadataRequest::decode(self.verified, &mut trail.request_metadata)?;
+        let request = GetKeyMetadataRequest::decode(self.verified, &mut trail.request_metadata)?;
         let key = self
             .admit(
                 &mut trail.policy,
@@ -174,7 +196,7 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
                 &request.request_metadata,
             )
             .await?;
-        request.attributor = Attributor::to(trail.served_by);
+        let request = request.with_context(self.context);
         let mut metadata = self.ask(self.key_store.backend().key_metadata(&key, &request)).await?;
         if self.key_store.is_blocked() {
             metadata = metadata.with_status(KeyStatus::Disabled);
@@ -188,8 +210,8 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
         let key = self
             .admit(&mut trail.policy, id, KeyOperation::Encrypt, body.request_metadata)
             .await?;
-        let mut request = body.into_request(self.key_store.aad_framing(), self.key_store.effective_limits())?;
-        request.attributor = Attributor::to(trail.served_by);
+        let request = body.into_request(self.key_store.aad_framing(), self.key_store.effective_limits())?;
+        let mut request = request.with_context(self.context);
         let backend = self.key_store.backend();
         let (encrypted, integrity_value) = if wants_integrity_value {
             let proven = self.ask(backend.encrypt_verified(&key, &mut request)).await?; // ENC-10
@@ -208,8 +230,8 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
         let key = self
             .admit(&mut trail.policy, id, KeyOperation::Decrypt, body.request_metadata)
             .await?;
-        let mut request = body.into_request(self.key_store.aad_framing(), self.key_store.effective_limits())?;
-        request.attributor = Attributor::to(trail.served_by);
+        let request = body.into_request(self.key_store.aad_framing(), self.key_store.effective_limits())?;
+        let request = request.with_context(self.context);
         let plaintext = self.ask(self.key_store.backend().decrypt(&key, &request)).await?;
         if plaintext.len() != request.ciphertext().len() {
             // DEC-5
@@ -240,6 +262,7 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
         let (prefix, region) = (self.key_store.prefix(), self.verified.region());
         let subject = Subject {
             access_key_id: Some(self.verified.access_key_id()),
+            context: Some(self.context),
             ..Subject::new(prefix, &key, operation, region, request_metadata)
         };
         let decision = self.key_store.authorizer().authorize(&subject); // AUZ-1

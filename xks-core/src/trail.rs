@@ -12,24 +12,23 @@ use std::{
 use crate::{
     KeyStore, Request, Response,
     api::RequestMetadata,
-    attribution::Attribution,
     audit::{AuditRecord, AuditSink, Outcome},
+    context::AttemptLog,
     error::Error,
     route::{Route, Target},
-    sigv4::Verified,
+    sigv4::{self, ClaimedSigner, Verified},
 };
 
 pub(crate) struct Trail<'a> {
     sink: &'a dyn AuditSink,
+    request: &'a Request<'a>,
     started: Instant,
-    method: &'a str,
-    target: &'a str,
     pub(crate) route: Option<Route<'a>>,
     pub(crate) key_store: Option<Arc<KeyStore>>,
     pub(crate) verified: Option<Verified<'a>>,
     pub(crate) request_metadata: Option<RequestMetadata<'a>>,
     pub(crate) policy: Option<Arc<str>>,
-    pub(crate) served_by: &'a Attribution,
+    pub(crate) attempts: &'a AttemptLog,
     end: End,
 }
 
@@ -40,18 +39,17 @@ enum End {
 }
 
 impl<'a> Trail<'a> {
-    pub(crate) fn new(sink: &'a dyn AuditSink, request: &Request<'a>, served_by: &'a Attribution) -> Self {
+    pub(crate) fn new(sink: &'a dyn AuditSink, request: &'a Request<'a>, attempts: &'a AttemptLog) -> Self {
         Self {
             sink,
-            started: request.received(),
-            method: request.method(),
-            target: request.target(),
+            request,
+            started: request.origin().received.unwrap_or_else(Instant::now),
             route: None,
             key_store: None,
             verified: None,
             request_metadata: None,
             policy: None,
-            served_by,
+            attempts,
             end: End::Open,
         }
     }
@@ -93,10 +91,14 @@ impl Drop for Trail<'_> {
                 reason: error.reason.as_deref(),
             },
         };
-        let served = self.served_by.take();
+        let (origin, attempts) = (self.request.origin(), self.attempts.take());
+        let claimed = match &self.verified {
+            Some(_) => ClaimedSigner::default(),
+            None => sigv4::claimed_signer(self.request),
+        };
         let record = AuditRecord {
-            method: self.method,
-            target: self.target,
+            method: self.request.method(),
+            target: self.request.target(),
             operation: self.route.map(|route| route.operation()),
             key_store: self.key_store.as_ref().map(|key_store| key_store.prefix()),
             key: self.route.and_then(|route| match route.target {
@@ -105,10 +107,15 @@ impl Drop for Trail<'_> {
             }),
             access_key_id: self.verified.as_ref().map(Verified::access_key_id),
             signing_region: self.verified.as_ref().map(Verified::region),
+            claimed_access_key_id: claimed.access_key_id,
+            claimed_signing_region: claimed.signing_region,
+            client_address: origin.client_address,
+            tls_client: origin.tls_client,
+            trace_id: origin.trace_id,
+            extensions: origin.extensions,
             request_metadata: self.request_metadata.as_ref(),
             policy: self.policy.as_deref(),
-            served_by: Some(&*served.by).filter(|by| !by.is_empty()),
-            tried_before: Some(&*served.tried_before).filter(|members| !members.is_empty()),
+            attempts: &attempts,
             outcome,
             duration: self.started.elapsed(),
         };

@@ -201,7 +201,9 @@ fn as_u64(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
 }
 
-/// The body of an answer: one piece, wiped from memory when the server has sent it.
+/// The body of an answer: one piece, wiped from memory when the server has sent it. By default it is empty,
+/// for layers that make answers of their own.
+#[derive(Default)]
 pub struct ResponseBody(Bytes);
 
 impl ResponseBody {

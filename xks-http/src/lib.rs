@@ -77,6 +77,27 @@
 //! # }
 //! ```
 //!
+//! That time begins when the service is called. A layer in front that makes requests wait, such as `buffer`
+//! or `rate_limit` of tower, adds to it unseen: KMS has gone long before the answer comes. So let the
+//! outermost layer put [`ReceivedAt`] into the request's extensions, from which the time then counts; a
+//! request that has waited too long is refused and not begun. Better still, refuse at once what is too much:
+//! see the next section.
+//!
+//! # Limits in front
+//! A layer that refuses requests calls [`XksService::refuse`], which makes the answer that the specification
+//! wants and records the request. One that answers by itself, such as `RequestBodyLimitLayer` of tower-http
+//! (413, in plain text) or `TimeoutLayer` (an empty body), gives KMS no error name and leaves no audit
+//! record. Bodies are limited [here](XksService::max_body_bytes) already.
+//!
+//! In front of the service nobody is authenticated, so strangers use up a limit that is meant for KMS. Behind
+//! the signature a limit is a [`KeyBackend`](xks_core::KeyBackend) around another one that answers
+//! [`Throttled`](xks_core::backend::BackendErrorKind::Throttled).
+//!
+//! # Who sent it
+//! The audit record, authorizers and backends see the client's address, the name in its certificate and a
+//! trace id, if the server puts [`PeerAddr`], [`TlsClient`] and [`TraceId`] into the request's extensions, or
+//! calls [`XksService::handle_arrived`]. All other extensions reach them too.
+//!
 //! # What remains for the server
 //! TLS and the client's certificate, a limit on connections, time-outs for slow headers, and `TCP_NODELAY`.
 //!
@@ -86,12 +107,17 @@
 
 #![forbid(unsafe_code)]
 
+mod arrival;
 mod body;
 mod convert;
 mod memory;
 mod service;
 
-pub use self::{body::ResponseBody, service::XksService};
+pub use self::{
+    arrival::{Arrival, PeerAddr, ReceivedAt, TlsClient, TraceId},
+    body::ResponseBody,
+    service::XksService,
+};
 
 /// The README's example compiles.
 #[cfg(all(doctest, feature = "timeout"))]

@@ -11,12 +11,12 @@ use std::{
 use http::{Version, header, request::Parts};
 use http_body::Body;
 use tower_service::Service;
-use xks_core::Proxy;
+use xks_core::{Proxy, api::ErrorName};
 
 use crate::{
-    ResponseBody,
+    Arrival, ResponseBody,
     body::{RequestBody, Unreadable},
-    convert,
+    convert::{self, Head},
     memory::Memory,
 };
 
@@ -92,20 +92,43 @@ impl XksService {
         &self.proxy
     }
 
-    /// Answers one request.
+    /// Answers one request. What the server knows of it is read from its extensions:
+    /// [`PeerAddr`](crate::PeerAddr), [`TlsClient`](crate::TlsClient), [`TraceId`](crate::TraceId),
+    /// [`ReceivedAt`](crate::ReceivedAt).
     pub async fn handle<B: Body>(&self, request: http::Request<B>) -> http::Response<ResponseBody> {
-        let received = Instant::now();
+        self.handle_arrived(request, Arrival::new()).await
+    }
+
+    /// Answers one request of which the server knows this. What it does not say is read from the request's
+    /// extensions.
+    pub async fn handle_arrived<B: Body>(
+        &self,
+        request: http::Request<B>,
+        arrival: Arrival<'_>,
+    ) -> http::Response<ResponseBody> {
         let (parts, body) = request.into_parts();
+        let head = Head::of_parts(&parts);
+        let (arrival, now) = (arrival.or(head.extensions()), Instant::now());
+        let received = arrival.received().unwrap_or(now);
+        let arrival = arrival.received_at(received);
+        let deadline = self.deadline(received);
+        if deadline.is_some_and(|deadline| deadline <= now) {
+            // TRN-8: it waited in front of the service, and so long that nobody waits for its answer.
+            let late = now.duration_since(received).as_millis();
+            let reason = format!("the request had waited for {late} ms before the service was called");
+            return self.refused(head, &arrival, ErrorName::DependencyTimeout, reason);
+        }
         let share = self.memory.share(&parts);
         let body = RequestBody::read(body, self.max_body_bytes, waits_for_consent(&parts), share);
         let reading = Reading {
             service: self,
             parts: &parts,
-            received,
+            arrival,
+            deadline,
             is_read: false,
         };
         #[cfg(feature = "timeout")]
-        if let Some(deadline) = self.deadline(received) {
+        if let Some(deadline) = deadline.map(tokio::time::Instant::from_std) {
             let too_slow = Unreadable {
                 why: xks_core::api::UnreadableBody::TooSlow,
                 is_left_on_connection: true,
@@ -115,13 +138,59 @@ impl XksService {
         }
         reading.end(body.await, std::future::pending()).await
     }
-}
 
-#[cfg(feature = "timeout")]
-impl XksService {
-    /// None without a budget, or with one that no clock can hold.
-    fn deadline(&self, received: Instant) -> Option<tokio::time::Instant> {
-        tokio::time::Instant::from_std(received).checked_add(self.budget?)
+    /// Refuses a request before it is handled, for a layer in front of the service, such as a rate limit: the
+    /// answer has the form that the specification gives an error, and the request its audit record. `reason`
+    /// is for the record alone; the client is told the name and its usual text.
+    ///
+    /// Nothing is verified, and the body is not read: a server may close the connection for that. A rate
+    /// limit is [`Throttling`](ErrorName::Throttling); a body that is too large is
+    /// [`Validation`](ErrorName::Validation).
+    /// ```
+    /// use xks_core::api::ErrorName;
+    /// use xks_http::{ResponseBody, XksService};
+    ///
+    /// async fn limited<B: http_body::Body>(
+    ///     service: &XksService,
+    ///     request: http::Request<B>,
+    ///     is_too_much: bool,
+    /// ) -> http::Response<ResponseBody> {
+    ///     if is_too_much {
+    ///         return service.refuse(&request, ErrorName::Throttling, "more than 100 requests a second");
+    ///     }
+    ///     service.handle(request).await
+    /// }
+    /// ```
+    pub fn refuse<B>(
+        &self,
+        request: &http::Request<B>,
+        name: ErrorName,
+        reason: impl Into<String>,
+    ) -> http::Response<ResponseBody> {
+        let head = Head::of_request(request);
+        self.refused(head, &Arrival::new().or(head.extensions()), name, reason.into())
+    }
+
+    fn refused<'a>(
+        &self,
+        head: Head<'a>,
+        arrival: &Arrival<'a>,
+        name: ErrorName,
+        reason: String,
+    ) -> http::Response<ResponseBody> {
+        let request = head.request(arrival, None, Ok(&[]));
+        convert::response(self.proxy.refuse(&request, name, reason), false)
+    }
+
+    /// When a request is given up; none without a budget, or with one that no clock can hold.
+    #[cfg(feature = "timeout")]
+    fn deadline(&self, received: Instant) -> Option<Instant> {
+        received.checked_add(self.budget?)
+    }
+
+    #[cfg(not(feature = "timeout"))]
+    const fn deadline(&self, _: Instant) -> Option<Instant> {
+        None
     }
 }
 
@@ -129,7 +198,8 @@ impl XksService {
 struct Reading<'a> {
     service: &'a XksService,
     parts: &'a Parts,
-    received: Instant,
+    arrival: Arrival<'a>,
+    deadline: Option<Instant>,
     /// From then on the record is the core's.
     is_read: bool,
 }
@@ -142,8 +212,7 @@ impl Reading<'_> {
         expired: impl Future<Output = ()>,
     ) -> http::Response<ResponseBody> {
         self.is_read = true;
-        let (service, parts, received) = (self.service, self.parts, self.received);
-        let closes_connection = parts.version < Version::HTTP_2
+        let closes_connection = self.parts.version < Version::HTTP_2
             && matches!(
                 &body,
                 Err(Unreadable {
@@ -152,8 +221,8 @@ impl Reading<'_> {
                 })
             );
         let readable = body.as_deref().map_err(|unreadable| unreadable.why);
-        let request = convert::request(parts, readable).received_at(received);
-        let response = service.proxy.handle_until(request, expired).await;
+        let request = Head::of_parts(self.parts).request(&self.arrival, self.deadline, readable);
+        let response = self.service.proxy.handle_until(request, expired).await;
         convert::response(response, closes_connection)
     }
 }
@@ -161,8 +230,9 @@ impl Reading<'_> {
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
         if !self.is_read {
-            let request = convert::request(self.parts, Err(xks_core::api::UnreadableBody::Incomplete));
-            self.service.proxy.note_abandoned(&request.received_at(self.received));
+            let incomplete = Err(xks_core::api::UnreadableBody::Incomplete);
+            let request = Head::of_parts(self.parts).request(&self.arrival, self.deadline, incomplete);
+            self.service.proxy.record_abandoned(&request);
         }
     }
 }

@@ -1,19 +1,22 @@
 //! The API on one connection: TLS, if there is any, and the answers.
 
-use std::{io, net, sync::Arc};
+use std::{
+    io,
+    net::{self, SocketAddr},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use governor::DefaultKeyedRateLimiter;
 use http::{Request, Response};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
 };
 use tokio_rustls::TlsAcceptor;
-use xks_http::{ResponseBody, XksService};
+use xks_http::{Arrival, ResponseBody, XksService};
 
 use crate::{
     app::App,
@@ -21,7 +24,7 @@ use crate::{
     health::Health,
     listener::Place,
     metrics::Metrics,
-    tls,
+    tls::{self, TlsMaterial},
 };
 
 /// What a connection to the API needs.
@@ -47,8 +50,8 @@ impl Api {
         };
         // In boxes, so that no connection holds the room for one of another kind.
         let malformed = match self.app.tls.load_full() {
-            None => Box::pin(self.serve_http(stream, None)).await,
-            Some(tls) => Box::pin(self.serve_https(stream, Arc::clone(&tls.config))).await,
+            None => Box::pin(self.serve_http(stream, None, Client::at(client))).await,
+            Some(tls) => Box::pin(self.serve_https(stream, tls, client)).await,
         };
         if let Some(malformed) = malformed {
             self.app.metrics.count_malformed();
@@ -62,11 +65,19 @@ impl Api {
         }
     }
 
-    async fn serve_https(self: &Arc<Self>, stream: TcpStream, config: Arc<ServerConfig>) -> Option<Malformed> {
+    async fn serve_https(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        material: Arc<TlsMaterial>,
+        address: SocketAddr,
+    ) -> Option<Malformed> {
         let handshake = async {
             // Balancers that check the port alone connect and go.
             match stream.peek(&mut [0]).await {
-                Ok(1..) => TlsAcceptor::from(config).accept(stream).await.map(Some),
+                Ok(1..) => TlsAcceptor::from(Arc::clone(&material.config))
+                    .accept(stream)
+                    .await
+                    .map(Some),
                 Ok(0) | Err(_) => Ok(None),
             }
         };
@@ -84,7 +95,9 @@ impl Api {
                     Some(b"h2") => Protocol::Http2,
                     _ => Protocol::Http1,
                 };
-                self.serve_http(Box::new(stream), Some(protocol)).await
+                let name = material.client_name(stream.get_ref().1).map(Arc::from);
+                self.serve_http(Box::new(stream), Some(protocol), Client { address, name })
+                    .await
             }
             Err(error) => {
                 self.handshake_failed(tls::reason_of(&error), &error);
@@ -105,20 +118,47 @@ impl Api {
         }
     }
 
-    async fn serve_http<S>(self: &Arc<Self>, stream: S, protocol: Option<Protocol>) -> Option<Malformed>
+    async fn serve_http<S>(self: &Arc<Self>, stream: S, protocol: Option<Protocol>, client: Client) -> Option<Malformed>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let api = Arc::clone(self);
-        let answer = move |request| Arc::clone(&api).answer(request);
+        let answer = move |request| Arc::clone(&api).answer(request, client.clone());
         self.http.serve(stream, protocol, answer).await
     }
 
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Either<Full<Bytes>, ResponseBody>> {
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        client: Client,
+    ) -> Response<Either<Full<Bytes>, ResponseBody>> {
         if let Some(answer) = self.health.answer_on_api(&request) {
             return answer.map(Either::Left);
         }
-        self.service.handle(request).await.map(Either::Right)
+        let answer = self.service.handle_arrived(request, client.arrival()).await;
+        answer.map(Either::Right)
+    }
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone)]
+struct Client {
+    address: SocketAddr,
+    /// Whom its certificate names.
+    name: Option<Arc<str>>,
+}
+
+impl Client {
+    const fn at(address: SocketAddr) -> Self {
+        Self { address, name: None }
+    }
+
+    fn arrival(&self) -> Arrival<'_> {
+        let arrival = Arrival::new().peer_addr(self.address);
+        match &self.name {
+            Some(name) => arrival.tls_client(name),
+            None => arrival,
+        }
     }
 }
 

@@ -270,7 +270,7 @@ fn key_store(
         .with_context(|| format!("there is no [backends.{name}]"))?;
     let mut backend: Arc<dyn KeyBackend> = Arc::new(Described {
         inner,
-        name: (!backends.is_fleet(name)).then(|| name.clone()),
+        name: (!backends.is_fleet(name)).then(|| name.as_str().into()),
         metadata: settings.ciphertext_metadata,
         limits: Some(settings.limits).filter(|limits| *limits != Limits::default()),
     });

@@ -8,6 +8,7 @@ use xks_core::{
         CiphertextMetadata, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, KeyMetadata, Layered,
         Limits, VerifiedEncryption,
     },
+    context::OngoingAttempt,
 };
 
 /// A backend around another one.
@@ -15,7 +16,7 @@ pub(crate) struct Described {
     pub(crate) inner: Arc<dyn KeyBackend>,
     /// What the audit record calls it; none for a fleet, whose members have names.
     // LOG-1
-    pub(crate) name: Option<String>,
+    pub(crate) name: Option<Arc<str>>,
     /// The same for every ciphertext, for a backend that has none of its own. What was encrypted without it, or with
     /// another, decrypts as before: it comes with each request.
     pub(crate) metadata: Option<CiphertextMetadata>,
@@ -25,13 +26,22 @@ pub(crate) struct Described {
 
 impl Described {
     fn describe(&self, request: &mut EncryptRequest<'_>) {
-        if let Some(name) = &self.name {
-            request.attribute_to(name);
-        }
         if let Some(metadata) = self.metadata {
             request.set_default_metadata(metadata);
         }
     }
+}
+
+/// Records an answer as that of the key manager with this name, if it has one.
+async fn record<T>(
+    attempt: Option<OngoingAttempt<'_>>,
+    answer: impl Future<Output = Result<T, BackendError>>,
+) -> Result<T, BackendError> {
+    let answer = answer.await;
+    if let Some(attempt) = attempt {
+        attempt.end(&answer);
+    }
+    answer
 }
 
 #[async_trait]
@@ -47,15 +57,14 @@ impl Layered for Described {
         key: &KeyId,
         request: &GetKeyMetadataRequest<'_>,
     ) -> Result<KeyMetadata, BackendError> {
-        if let Some(name) = &self.name {
-            request.attribute_to(name);
-        }
-        self.inner().key_metadata(key, request).await
+        let attempt = self.name.clone().map(|name| request.attempt(name));
+        record(attempt, self.inner().key_metadata(key, request)).await
     }
 
     async fn encrypt(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
         self.describe(request);
-        self.inner().encrypt(key, request).await
+        let attempt = self.name.clone().map(|name| request.attempt(name));
+        record(attempt, self.inner().encrypt(key, request)).await
     }
 
     async fn encrypt_verified(
@@ -64,14 +73,13 @@ impl Layered for Described {
         request: &mut EncryptRequest<'_>,
     ) -> Result<VerifiedEncryption, BackendError> {
         self.describe(request);
-        self.inner().encrypt_verified(key, request).await
+        let attempt = self.name.clone().map(|name| request.attempt(name));
+        record(attempt, self.inner().encrypt_verified(key, request)).await
     }
 
     async fn decrypt(&self, key: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
-        if let Some(name) = &self.name {
-            request.attribute_to(name);
-        }
-        self.inner().decrypt(key, request).await
+        let attempt = self.name.clone().map(|name| request.attempt(name));
+        record(attempt, self.inner().decrypt(key, request)).await
     }
 
     fn limits(&self) -> Limits {

@@ -12,8 +12,8 @@ use super::{
 use crate::{
     aad::{AadFraming, BoundAad, RawAad},
     api::{KeyOperation, Operation},
-    attribution::Attributor,
     backend::{CiphertextMetadata, Encrypted, Iv, Limits, Tag},
+    context::{RequestContext, in_context},
     error::Error,
     sigv4::Verified,
 };
@@ -28,7 +28,7 @@ pub struct DecryptRequest<'a> {
     tag: Tag,
     aad: BoundAad,
     is_verification: bool,
-    pub(crate) attributor: Attributor<'a>,
+    context: Option<&'a RequestContext<'a>>,
 }
 
 impl<'a> DecryptRequest<'a> {
@@ -48,17 +48,19 @@ impl<'a> DecryptRequest<'a> {
             tag,
             aad,
             is_verification: false,
-            attributor: Attributor::none(),
+            context: None,
         }
     }
 
     /// The decryption that verifies what is about to be returned.
     // ENC-10
     pub(crate) fn verification(request: &EncryptRequest<'a>, encrypted: Encrypted) -> Self {
-        request.attributor.begin_verification();
+        if let Some(context) = request.context() {
+            context.begin_verification();
+        }
         Self {
             is_verification: true,
-            attributor: request.attributor,
+            context: request.context(),
             ..Self::new(request.request_metadata().clone(), encrypted)
         }
     }
@@ -109,15 +111,9 @@ impl<'a> DecryptRequest<'a> {
     pub const fn bound_aad(&self) -> &BoundAad {
         &self.aad
     }
-
-    /// Which of the backend's several key managers has the request, for the audit record: as
-    /// [`EncryptRequest::attribute_to`](crate::backend::EncryptRequest::attribute_to).
-    /// Specification: Logging.
-    // LOG-1
-    pub fn attribute_to(&self, member: &str) {
-        self.attributor.write(member);
-    }
 }
+
+in_context!(DecryptRequest);
 
 impl fmt::Debug for DecryptRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -184,7 +180,7 @@ impl<'t, 'a> DecryptBody<'t, 'a> {
             tag: self.tag,
             aad,
             is_verification: false,
-            attributor: Attributor::none(),
+            context: None,
         })
     }
 }

@@ -13,8 +13,8 @@ use super::{RequestMetadata, Text, base64, base64_object, parse, require_aes_gcm
 use crate::{
     aad::{AadFraming, BoundAad, RawAad},
     api::{ErrorName, KeyOperation, Operation},
-    attribution::Attributor,
     backend::{CiphertextMetadata, Encrypted, Limits},
+    context::{RequestContext, in_context},
     error::Error,
     sigv4::Verified,
 };
@@ -25,7 +25,7 @@ pub struct EncryptRequest<'a> {
     plaintext: Zeroizing<Vec<u8>>,
     aad: BoundAad,
     default_metadata: Option<CiphertextMetadata>,
-    pub(crate) attributor: Attributor<'a>,
+    context: Option<&'a RequestContext<'a>>,
 }
 
 impl<'a> EncryptRequest<'a> {
@@ -37,7 +37,7 @@ impl<'a> EncryptRequest<'a> {
             plaintext,
             aad,
             default_metadata: None,
-            attributor: Attributor::none(),
+            context: None,
         }
     }
 
@@ -70,16 +70,6 @@ impl<'a> EncryptRequest<'a> {
         self.default_metadata = Some(metadata);
     }
 
-    /// Writes down for the audit record which of this backend's several key managers has the request: call it
-    /// whenever you hand the request to one, and what you wrote last stands in
-    /// [`AuditRecord::served_by`](crate::audit::AuditRecord::served_by), also when that one fails or hangs. A backend that is
-    /// one key manager writes nothing. `member` is a name, never a secret. Nothing comes of it on a request that was
-    /// made with `new`: only the pipeline makes records. Specification: Logging.
-    // LOG-1
-    pub fn attribute_to(&self, member: &str) {
-        self.attributor.write(member);
-    }
-
     /// Whether what was encrypted was authenticated with this request's AAD, is of the right length, and can be read
     /// again.
     // ENC-6, ENC-7, ENC-8
@@ -96,6 +86,8 @@ impl<'a> EncryptRequest<'a> {
         Ok(())
     }
 }
+
+in_context!(EncryptRequest);
 
 impl fmt::Debug for EncryptRequest<'_> {
     // ENC-12.
@@ -154,7 +146,7 @@ impl<'t, 'a> EncryptBody<'t, 'a> {
             plaintext: self.plaintext,
             aad,
             default_metadata: None,
-            attributor: Attributor::none(),
+            context: None,
         })
     }
 }

@@ -1,7 +1,7 @@
 //! The fields of a body, read to where they stay: what is returned by value is moved several times on its way out of
 //! `serde`, and that takes longer than the reading.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess};
 
@@ -73,7 +73,7 @@ impl<'a> de::Visitor<'a> for InPlace<'_, 'a> {
                         return Err(de::Error::custom("a field of requestMetadata is there twice"));
                     }
                 }
-                None => self.0.extra.push((name, map.next_value()?)),
+                None => self.0.extra.push((name, Cow::Borrowed(map.next_value()?))),
             }
         }
         Ok(())

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::{RequestMetadata, parse};
 use crate::{
     api::{KeyOperation, Operation},
-    attribution::Attributor,
+    context::{RequestContext, in_context},
     error::Error,
     sigv4::Verified,
 };
@@ -19,7 +19,7 @@ use crate::{
 pub struct GetKeyMetadataRequest<'a> {
     /// Who asks KMS, and what for.
     pub request_metadata: RequestMetadata<'a>,
-    pub(crate) attributor: Attributor<'a>,
+    context: Option<&'a RequestContext<'a>>,
 }
 
 impl<'a> GetKeyMetadataRequest<'a> {
@@ -28,7 +28,7 @@ impl<'a> GetKeyMetadataRequest<'a> {
     pub const fn new(request_metadata: RequestMetadata<'a>) -> Self {
         Self {
             request_metadata,
-            attributor: Attributor::none(),
+            context: None,
         }
     }
 
@@ -37,15 +37,9 @@ impl<'a> GetKeyMetadataRequest<'a> {
         let (request_metadata, []) = parse(verified, operation, [], note)?;
         Ok(Self::new(request_metadata.clone()))
     }
-
-    /// Which of the backend's several key managers has the request, for the audit record: as
-    /// [`EncryptRequest::attribute_to`](crate::backend::EncryptRequest::attribute_to).
-    /// Specification: Logging.
-    // LOG-1
-    pub fn attribute_to(&self, member: &str) {
-        self.attributor.write(member);
-    }
 }
+
+in_context!(GetKeyMetadataRequest);
 
 /// What kind of key an external key is, what it may do, and whether it is enabled.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -135,6 +135,10 @@ impl Text<'_> {
     fn as_str(&self) -> &str {
         &self.0
     }
+
+    fn to_owned(&self) -> Text<'static> {
+        Text(Cow::Owned(self.as_str().to_owned()))
+    }
 }
 
 impl Drop for Text<'_> {

@@ -1,6 +1,6 @@
 //! What KMS says about the call that made it call us (section 3 of the specification).
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use serde::{Deserialize, Deserializer, de::DeserializeSeed as _};
 use serde_json::value::RawValue;
@@ -34,7 +34,7 @@ pub struct RequestMetadata<'a> {
     kms_request_id: Option<Text<'a>>,
     kms_via_service: Option<Text<'a>>,
     /// Fields that are not known, each with its value as it came.
-    pub(super) extra: Vec<(Text<'a>, &'a RawValue)>,
+    pub(super) extra: Vec<(Text<'a>, Cow<'a, RawValue>)>,
 }
 
 impl<'a> RequestMetadata<'a> {
@@ -44,6 +44,26 @@ impl<'a> RequestMetadata<'a> {
     /// That of `serde_json`; its text may repeat parts of `json`.
     pub fn from_json(json: &'a str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(json)
+    }
+
+    /// Copies the metadata out of the request: for audit sinks that pass records on.
+    #[must_use]
+    pub fn to_owned(&self) -> RequestMetadata<'static> {
+        let text = |text: &Option<Text<'a>>| text.as_ref().map(Text::to_owned);
+        RequestMetadata {
+            aws_principal_arn: text(&self.aws_principal_arn),
+            aws_source_vpc: text(&self.aws_source_vpc),
+            aws_source_vpce: text(&self.aws_source_vpce),
+            kms_key_arn: text(&self.kms_key_arn),
+            kms_operation: text(&self.kms_operation),
+            kms_request_id: text(&self.kms_request_id),
+            kms_via_service: text(&self.kms_via_service),
+            extra: self
+                .extra
+                .iter()
+                .map(|(name, value)| (name.to_owned(), Cow::Owned((**value).to_owned())))
+                .collect(),
+        }
     }
 
     /// Where the field of that name goes, if it is known.
@@ -125,7 +145,7 @@ impl<'a> RequestMetadata<'a> {
 
     /// Fields that this version does not know, each with its value as JSON. Specification: Appendix B.
     // MD-5
-    pub fn extra(&self) -> impl Iterator<Item = (&str, &'a str)> {
+    pub fn extra(&self) -> impl Iterator<Item = (&str, &str)> {
         self.extra.iter().map(|(name, value)| (name.as_str(), value.get()))
     }
 }

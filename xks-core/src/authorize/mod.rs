@@ -9,6 +9,7 @@ pub use self::rules::{Rule, Rules};
 use crate::{
     KeyId,
     api::{KeyOperation, RequestMetadata},
+    context::RequestContext,
     dependency::Reply,
     key_store::{AccessKeyId, UriPathPrefix},
 };
@@ -113,6 +114,9 @@ pub struct Subject<'a> {
     /// All that KMS says about the call, unknown fields among it. Specification: Appendix B.
     // MD-5
     pub request_metadata: &'a RequestMetadata<'a>,
+    /// The credential, the connection and the time of the request; none where a test made the subject
+    /// without.
+    pub context: Option<&'a RequestContext<'a>>,
 }
 
 impl<'a> Subject<'a> {
@@ -134,6 +138,7 @@ impl<'a> Subject<'a> {
             access_key_id: None,
             signing_region,
             request_metadata,
+            context: None,
         }
     }
 

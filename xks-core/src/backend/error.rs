@@ -29,6 +29,41 @@ pub enum BackendErrorKind {
     Other,
 }
 
+impl BackendErrorKind {
+    /// Returns the name in logs and serialized records, such as `KeyNotFound`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::KeyNotFound => "KeyNotFound",
+            Self::KeyDisabled => "KeyDisabled",
+            Self::KeyUsage => "KeyUsage",
+            Self::InvalidCiphertext => "InvalidCiphertext",
+            Self::AccessDenied => "AccessDenied",
+            Self::Unsupported => "Unsupported",
+            Self::Throttled => "Throttled",
+            Self::Timeout => "Timeout",
+            Self::Unavailable => "Unavailable",
+            Self::Other => "Other",
+        }
+    }
+
+    /// What an error without words of its own says.
+    const fn words(self) -> &'static str {
+        match self {
+            Self::KeyNotFound => "the key manager has no such key",
+            Self::KeyDisabled => "the key is disabled",
+            Self::KeyUsage => "the key does not permit this operation",
+            Self::InvalidCiphertext => "the ciphertext does not authenticate",
+            Self::AccessDenied => "the key manager denied access to the key",
+            Self::Unsupported => "the key manager does not support this operation, or not at this size",
+            Self::Throttled => "the key manager has too many requests",
+            Self::Timeout => "the key manager did not answer in time",
+            Self::Unavailable => "the key manager is not available",
+            Self::Other => "the key manager failed, and did not say why",
+        }
+    }
+}
+
 /// Why a [`KeyBackend`](crate::KeyBackend) could not do what it was asked: a kind for KMS, words and a source
 /// for the operator's log.
 ///
@@ -63,7 +98,7 @@ impl BackendError {
     pub const fn invalid_ciphertext() -> Self {
         Self {
             kind: BackendErrorKind::InvalidCiphertext,
-            detail: Cow::Borrowed("the ciphertext does not authenticate"),
+            detail: Cow::Borrowed(BackendErrorKind::InvalidCiphertext.words()),
             source: None,
         }
     }
@@ -100,7 +135,7 @@ impl From<BackendErrorKind> for BackendError {
 impl fmt::Display for BackendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.detail.is_empty() {
-            write!(f, "{:?}", self.kind)
+            f.write_str(self.kind.words())
         } else {
             f.write_str(&self.detail)
         }

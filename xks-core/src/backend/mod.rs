@@ -46,9 +46,9 @@ pub use crate::api::{
 /// * decrypt in earnest when what is about to be returned is verified, see
 ///   [`encrypt_verified`](Self::encrypt_verified) and [`is_verification`](DecryptRequest::is_verification);
 /// * never log plaintext or key material;
-/// * where you are several key managers, say which one has the request, with
-///   [`attribute_to`](EncryptRequest::attribute_to), for the audit record. A [`Fleet`](crate::fleet::Fleet) does
-///   that for its members.
+/// * where you are several key managers, record which one has the request, with
+///   [`attempt`](EncryptRequest::attempt), for the audit record. A [`Fleet`](crate::fleet::Fleet)
+///   does that for its members.
 ///
 /// # Errors
 /// A [`BackendError`] whose [kind](crate::backend::BackendErrorKind) says what KMS should be told. A tag that does not fit is

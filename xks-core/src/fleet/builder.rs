@@ -25,7 +25,7 @@ use crate::KeyBackend;
 /// Collects what a [`Fleet`] needs.
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct FleetBuilder {
-    members: Vec<(Box<str>, Arc<dyn KeyBackend>, bool)>,
+    members: Vec<(Arc<str>, Arc<dyn KeyBackend>, bool)>,
     timer: Option<Timer>,
     attempt: Duration,
     budget: Duration,
@@ -52,19 +52,19 @@ impl FleetBuilder {
         }
     }
 
-    /// A member. Audit records and the health answer call it `id`: at least one character, without `/`, `,`
-    /// and control characters, and not that of another member.
-    pub fn member(self, id: impl Into<Box<str>>, backend: Arc<dyn KeyBackend>) -> Self {
+    /// Adds a member. Audit records and the health answer call it `id`: at least one character, none of them
+    /// a control character, and not the id of another member.
+    pub fn member(self, id: impl Into<Arc<str>>, backend: Arc<dyn KeyBackend>) -> Self {
         self.with(id.into(), backend, false)
     }
 
     /// A member that gets requests only when every other one's breaker is open, or has failed this very
     /// request: a machine far away, or one that costs for each call.
-    pub fn standby_member(self, id: impl Into<Box<str>>, backend: Arc<dyn KeyBackend>) -> Self {
+    pub fn standby_member(self, id: impl Into<Arc<str>>, backend: Arc<dyn KeyBackend>) -> Self {
         self.with(id.into(), backend, true)
     }
 
-    fn with(mut self, id: Box<str>, backend: Arc<dyn KeyBackend>, is_standby: bool) -> Self {
+    fn with(mut self, id: Arc<str>, backend: Arc<dyn KeyBackend>, is_standby: bool) -> Self {
         self.members.push((id, backend, is_standby));
         self
     }
@@ -146,11 +146,11 @@ impl FleetBuilder {
         }
         let mut members: Vec<Member> = Vec::with_capacity(self.members.len());
         for (id, backend, is_standby) in self.members {
-            if id.is_empty() || id.contains(|c: char| c.is_control() || matches!(c, '/' | ',')) {
-                return Err(FleetError::MemberId(id.into()));
+            if id.is_empty() || id.contains(char::is_control) {
+                return Err(FleetError::MemberId(id.to_string()));
             }
             if members.iter().any(|member| member.id == id) {
-                return Err(FleetError::SameMemberId(id.into()));
+                return Err(FleetError::SameMemberId(id.to_string()));
             }
             members.push(Member::new(id, backend, is_standby, self.policy));
         }
@@ -191,8 +191,8 @@ pub enum FleetError {
     /// More than it can tell apart; make them fleets within a fleet.
     #[error("a fleet has at most 64 members, not {0}; make fleets of them, and one of those")]
     TooManyMembers(usize),
-    /// An id that is empty, or has a character that separates ids.
-    #[error("{0:?} is no id of a member: it has at least one character, and no `/`, `,` or control character")]
+    /// An id that is empty or has a control character.
+    #[error("{0:?} is not an id of a member: it needs at least one character, and no control character")]
     MemberId(String),
     /// Two members of the same id.
     #[error("two members have the id {0:?}; records could not tell them apart")]

@@ -67,10 +67,6 @@ impl<'f> Failures<'f> {
         self.of.push((member, error));
     }
 
-    pub(super) const fn is_empty(&self) -> bool {
-        self.of.is_empty()
-    }
-
     /// The error of the request. What a member lacks is the answer when no other one can have it: `others` are
     /// members that have not answered and may have the key, `is_invalid` means that none of them reads what
     /// those that were asked do not.

@@ -23,7 +23,7 @@ use crate::{
 };
 
 pub(super) struct Member {
-    pub(super) id: Box<str>,
+    pub(super) id: Arc<str>,
     pub(super) backend: Arc<dyn KeyBackend>,
     pub(super) is_standby: bool,
     pub(super) breaker: Breaker,
@@ -34,7 +34,7 @@ pub(super) struct Member {
 }
 
 impl Member {
-    pub(super) fn new(id: Box<str>, backend: Arc<dyn KeyBackend>, is_standby: bool, policy: Policy) -> Self {
+    pub(super) fn new(id: Arc<str>, backend: Arc<dyn KeyBackend>, is_standby: bool, policy: Policy) -> Self {
         Self {
             id,
             backend,

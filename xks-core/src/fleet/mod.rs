@@ -20,7 +20,10 @@ mod standing;
 use std::{
     fmt,
     pin::{Pin, pin},
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     task::Poll,
     time::{Duration, Instant},
 };
@@ -45,10 +48,10 @@ pub use self::{
 };
 use crate::{
     BackendError, KeyBackend, KeyId,
-    attribution::Attributor,
     backend::{
         BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, KeyMetadata, Limits,
     },
+    context::{RequestContext, begin_attempt},
     panics::{Panicked, catch_panic},
 };
 
@@ -143,8 +146,8 @@ use crate::{
 /// only looked at before another one is asked.
 ///
 /// # Audit records
-/// [`AuditRecord::served_by`](crate::audit::AuditRecord::served_by) names the member that answered, and
-/// [`tried_before`](crate::audit::AuditRecord::tried_before) those that could not serve before it.
+/// [`AuditRecord::attempts`](crate::audit::AuditRecord::attempts) lists the members that were asked, and what
+/// each answered.
 ///
 /// # Limits
 /// The smallest of all members'.
@@ -202,7 +205,7 @@ impl Fleet {
     }
 
     /// Asks one member after the other until one answers.
-    async fn ask<C: Call>(&self, attributor: Attributor<'_>, mut call: C) -> Result<C::Answer, BackendError> {
+    async fn ask<C: Call>(&self, context: Option<&RequestContext<'_>>, mut call: C) -> Result<C::Answer, BackendError> {
         let (started, turn) = (Instant::now(), self.turn.fetch_add(1, Ordering::Relaxed));
         let (standing, is_known) = self.keys.standing(call.key());
         let aim = Aim {
@@ -223,12 +226,9 @@ impl Fleet {
             let Some(choice) = self.choose(turn, asked, started + spent, &aim) else {
                 break;
             };
-            if !failures.is_empty() {
-                attributor.failed();
-            }
             asked.insert(choice.index);
             let member = choice.member;
-            let _inside = attributor.enter(&member.id);
+            let recorded = begin_attempt(context, Arc::clone(&member.id));
             let left = self.budget.saturating_sub(spent);
             let limit = if choice.is_last { left } else { left.min(self.attempt) };
             let attempt = Attempt::start(member, choice.is_probe, (self.built, started + spent), self.attempt);
@@ -241,7 +241,9 @@ impl Fleet {
             let heard = |is_disabled, lacks| {
                 self.heard(call.key(), (is_known, &aim), choice.index, is_disabled, lacks);
             };
-            let error = match answer_or_error(answer, limit) {
+            let answer = answer_or_error(answer, limit);
+            recorded.end(&answer);
+            let error = match answer {
                 Ok(answer) => {
                     attempt.answered();
                     self.second_opinions.give_back(extra);
@@ -345,15 +347,15 @@ impl KeyBackend for Fleet {
         key: &KeyId,
         request: &GetKeyMetadataRequest<'_>,
     ) -> Result<KeyMetadata, BackendError> {
-        self.ask(request.attributor, Metadata(key, request)).await
+        self.ask(request.context(), Metadata(key, request)).await
     }
 
     async fn encrypt(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
-        self.ask(request.attributor, Encrypt(key, request)).await
+        self.ask(request.context(), Encrypt(key, request)).await
     }
 
     async fn decrypt(&self, key: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
-        self.ask(request.attributor, Decrypt(key, request)).await
+        self.ask(request.context(), Decrypt(key, request)).await
     }
 
     // HLT-1: what each member says of itself, all of them asked at once, and what comparisons say about

@@ -53,7 +53,7 @@ pub enum CredentialError {
     SecretAccessKey,
 }
 
-fn check_access_key_id(text: &str) -> Result<(), CredentialError> {
+pub(crate) fn check_access_key_id(text: &str) -> Result<(), CredentialError> {
     let legal = |byte: u8| byte.is_ascii_uppercase() || matches!(byte, b'2'..=b'7');
     if (20..=30).contains(&text.len()) && text.bytes().all(legal) {
         Ok(())

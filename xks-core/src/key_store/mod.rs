@@ -11,6 +11,7 @@ mod set;
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
+pub(crate) use self::credential::check_access_key_id;
 pub use self::{
     builder::KeyStoreBuilder,
     credential::{AccessKeyId, Credential, CredentialError, SecretAccessKey},

@@ -6,6 +6,7 @@ use std::iter;
 use memchr::memchr;
 
 use super::{ALGORITHM, Rejection, SERVICE, TERMINATOR};
+use crate::key_store::check_access_key_id;
 
 /// Longer than any signer makes it; bounds the work that an unknown client can cause.
 const MAX_LENGTH: usize = 8192;
@@ -88,6 +89,34 @@ impl<'a> Scope<'a> {
             ));
         }
         Ok(Self { text, date, region })
+    }
+}
+
+/// Who signed a request, as it says itself. Only what has the alphabet and the length of its kind is here, so
+/// that a stranger can put nothing else into a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ClaimedSigner<'a> {
+    pub(crate) access_key_id: Option<&'a str>,
+    pub(crate) signing_region: Option<&'a str>,
+}
+
+impl<'a> ClaimedSigner<'a> {
+    /// Reads the credential, in however malformed a header it stands.
+    pub(super) fn of(header: &'a [u8]) -> Self {
+        let header = header.get(..MAX_LENGTH).unwrap_or(header);
+        let mut parts = header.split(|byte| matches!(byte, b',' | b' '));
+        let credential = parts.find_map(|part| part.strip_prefix(b"Credential="));
+        let credential = credential.and_then(|credential| str::from_utf8(credential).ok());
+        let mut parts = split(credential.unwrap_or_default(), b'/');
+        let (access_key_id, _date, region) = (parts.next(), parts.next(), parts.next());
+        let is_region = |region: &&str| {
+            let is_legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            (1..=32).contains(&region.len()) && region.bytes().all(is_legal)
+        };
+        Self {
+            access_key_id: access_key_id.filter(|id| check_access_key_id(id).is_ok()),
+            signing_region: region.filter(is_region),
+        }
     }
 }
 
@@ -176,6 +205,47 @@ mod tests {
             assert_eq!(authorization.signed_headers, "host;x-amz-date");
             assert_eq!(authorization.signature[..3], [0x00, 0xff, 0x00]);
         }
+    }
+
+    /// LOG-1, LOG-2: what is said of the signer is recorded, in whatever header, and nothing but names.
+    #[test]
+    fn a_claim_is_read_from_any_header() {
+        let claim = |header: &str| {
+            let claim = ClaimedSigner::of(header.as_bytes());
+            (
+                claim.access_key_id.map(str::to_owned),
+                claim.signing_region.map(str::to_owned),
+            )
+        };
+        let (id, region) = (Some("A".repeat(20)), Some("eu-central-1".to_owned()));
+        let whole = format!(
+            "AWS4-HMAC-SHA256 Credential={}/20260102/eu-central-1/s3/x, Signature=0",
+            "A".repeat(20)
+        );
+        assert_eq!(claim(&whole), (id.clone(), region.clone()));
+        let broken = format!("Basic x,Credential={}", "A".repeat(20));
+        assert_eq!(claim(&broken), (id.clone(), None));
+        assert_eq!(claim(&format!("{broken} //eu-central-1/")), (id, None));
+        for forged in [
+            "a".repeat(20),
+            "A".repeat(19),
+            "A".repeat(31),
+            "A\n".repeat(10),
+            "1".repeat(20),
+        ] {
+            let header = format!("Credential={forged}/20260102/eu-central-1/");
+            assert_eq!(claim(&header), (None, region.clone()), "{forged}");
+        }
+        for forged in ["", "EU", "eu_central", "\"", &"x".repeat(33)] {
+            assert_eq!(
+                claim(&format!("Credential=a/20260102/{forged}/")),
+                (None, None),
+                "{forged}"
+            );
+        }
+        assert_eq!(claim(""), (None, None));
+        let late = format!("{}{whole}", " ".repeat(MAX_LENGTH));
+        assert_eq!(claim(&late), (None, None), "further than is looked at");
     }
 
     /// SIG-1: what no signer makes.

@@ -16,8 +16,8 @@ use thiserror::Error;
 
 #[cfg(test)]
 pub(crate) use self::signing_key::DERIVATIONS;
-pub(crate) use self::signing_key::SigningKeys;
 use self::{authorization::Authorization, canonical::HexDigest, signing_key::SigningKey};
+pub(crate) use self::{authorization::ClaimedSigner, signing_key::SigningKeys};
 use crate::{Credential, KeyStore, Request, key_store::AccessKeyId};
 
 /// The only algorithm.
@@ -254,6 +254,12 @@ impl std::fmt::Debug for Claim<'_, '_> {
             .field("authorization", &self.authorization)
             .finish_non_exhaustive()
     }
+}
+
+/// Returns what a request says of its signer: for the record of one that was not verified.
+pub(crate) fn claimed_signer<'a>(request: &Request<'a>) -> ClaimedSigner<'a> {
+    let header = request.values("authorization").next();
+    header.map(ClaimedSigner::of).unwrap_or_default()
 }
 
 /// Takes the same time wherever they differ.

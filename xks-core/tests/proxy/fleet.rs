@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use xks_backend_soft::SoftBackend;
 use xks_core::{
     BackendError, KeyBackend, KeyId, Request, Zeroizing, async_trait,
+    audit::{Attempt, AttemptOutcome, Outcome, OwnedAuditRecord},
     backend::{
         BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, KeyMetadata, Layered,
     },
@@ -78,21 +79,12 @@ fn over(fleet: FleetBuilder) -> (Arc<Client>, Remember) {
     (Arc::new(client), audit)
 }
 
-/// LOG-1: what the one record since the last time says about who served.
-fn served(audit: &Remember) -> (String, String) {
-    let [record] = &audit.take()[..] else {
+/// LOG-1: the members that the one record since the last time lists.
+fn asked(audit: &Remember) -> Vec<String> {
+    let [record] = &audit.take_records()[..] else {
         panic!("not one record")
     };
-    let field = |name: &str| {
-        let value = record.split_once(&format!("{name}: ")).unwrap().1;
-        let text = value.strip_prefix("Some(\"").and_then(|text| text.split_once('"'));
-        text.map_or("", |(text, _)| text).to_owned()
-    };
-    (field("served_by"), field("tried_before"))
-}
-
-fn by(served_by: &str, tried_before: &str) -> (String, String) {
-    (served_by.to_owned(), tried_before.to_owned())
+    record.record().attempts.iter().map(Attempt::to_string).collect()
 }
 
 /// ENC-10, DEC-3: an HSM dies, or hangs, while requests are under way, and none of them fails.
@@ -130,14 +122,13 @@ async fn no_request_fails_when_one_member_does() {
         for worker in workers {
             worker.await.unwrap();
         }
-        let records = audit.take();
+        let records = audit.take_records();
         assert_eq!(records.len(), 16 * 20 * 3);
-        let tried =
-            |record: &&String| record.contains("tried_before: Some(\"hsm-a") || record.contains("trial hsm-a\"");
-        assert!(
-            records.iter().filter(tried).count() > 0,
-            "it died while requests were under way"
-        );
+        let tried = |record: &OwnedAuditRecord| {
+            let mut attempts = record.record().attempts.iter();
+            attempts.any(|attempt| attempt.member.names() == ["hsm-a"] && attempt.outcome != AttemptOutcome::Answered)
+        };
+        assert!(records.iter().any(tried), "it died while requests were under way");
         let calls = hsms.map(|hsm| hsm.calls());
         assert!(calls[0] * 2 < calls[1], "most went to the one that works: {calls:?}");
     }
@@ -152,46 +143,59 @@ async fn records_say_who_served() {
     let ask = || client.post("keys/usable/metadata", &metadata);
     for expected in ["hsm-a", "hsm-b", "hsm-a"] {
         ask().await;
-        assert_eq!(served(&audit), by(expected, ""));
+        assert_eq!(asked(&audit), [format!("{expected}: answered")]);
     }
     let (_, encrypted) = client.encrypt("usable", &encrypt_body(b"x", None, false)).await;
-    assert_eq!(served(&audit), by("hsm-b", ""));
+    assert_eq!(asked(&audit), ["hsm-b: answered"]);
     client.decrypt("usable", &decrypt_body(&encrypted, None)).await;
-    assert_eq!(served(&audit), by("hsm-a", ""));
+    assert_eq!(asked(&audit), ["hsm-a: answered"]);
     // An answer that is an error was given by somebody, too, after another one had no such key either.
     client.post("keys/ghost/metadata", &metadata).await;
-    assert_eq!(served(&audit), by("hsm-a", "hsm-b"));
+    assert_eq!(asked(&audit), ["hsm-b: KeyNotFound", "hsm-a: KeyNotFound"]);
 
     // The trial decryption is a request of its own, and checks that the members have the same key.
     let with_trial = encrypt_body(b"x", None, true);
     client.encrypt("usable", &with_trial).await;
-    assert_eq!(served(&audit), by("hsm-a, trial hsm-b", ""));
+    assert_eq!(asked(&audit), ["hsm-a: answered", "hsm-b: verification answered"]);
     hsms[1].becomes(CANNOT_TRY);
     client.encrypt("usable", &with_trial).await;
-    assert_eq!(served(&audit), by("hsm-a", "trial hsm-b"));
+    assert_eq!(
+        asked(&audit),
+        [
+            "hsm-a: answered",
+            "hsm-b: verification Throttled",
+            "hsm-a: verification answered"
+        ]
+    );
 
     // Nobody asks a member about what never gets there, or about health.
     for path in ["health", "keys/unheard-of/metadata"] {
         client.post(path, &metadata).await;
-        assert_eq!(served(&audit), by("", ""));
+        assert_eq!(asked(&audit), [""; 0]);
     }
 
     hsms[1].becomes(IS_DEAD);
     ask().await;
     ask().await;
-    let [first, second] = &audit.take()[..] else {
-        panic!("not two records")
-    };
-    assert!(!first.contains("tried_before: Some") ^ !second.contains("tried_before: Some"));
+    let records = audit.take_records();
+    let mut attempts: Vec<_> = records.iter().map(|record| record.record().attempts.len()).collect();
+    attempts.sort_unstable();
+    assert_eq!(attempts, [1, 2], "it is tried in turn");
+    for record in &records {
+        assert_eq!(record.record().served_by().unwrap().names(), ["hsm-a"]);
+    }
     hsms[0].becomes(IS_DEAD);
     assert_eq!(error_of(&ask().await), "InternalException");
-    let record = audit.take().remove(0);
-    let words = "no member of the fleet could serve: hsm-";
+    let record = audit.take_records().remove(0);
+    let record = record.record();
+    let reason = record.outcome.reason().unwrap();
     assert!(
-        record.contains(words) && record.contains("(Unavailable): as the test wants it"),
-        "{record}"
+        reason.starts_with("no member of the fleet could serve: hsm-"),
+        "{reason}"
     );
-    assert!(record.contains("served_by: Some(\"hsm-") && record.contains("tried_before: Some(\"hsm-"));
+    assert!(reason.contains("(Unavailable): as the test wants it"), "{reason}");
+    let outcomes: Vec<_> = record.attempts.iter().map(|attempt| attempt.outcome).collect();
+    assert_eq!(outcomes, [AttemptOutcome::Failed(BackendErrorKind::Unavailable); 2]);
 }
 
 /// LOG-1, TRN-8: when the time is up, or the client goes away, the record names the member that had the request.
@@ -218,15 +222,18 @@ async fn records_say_who_hangs() {
     let response = client.proxy.handle_until(request, timer).await;
     let answer: Value = serde_json::from_slice(response.body()).unwrap();
     assert_eq!(answer["errorName"], "DependencyTimeoutException");
-    assert_eq!(served(&audit), by("near/hsm-b", "far, near/hsm-a"));
+    assert_eq!(
+        asked(&audit),
+        ["far: Unavailable", "near/hsm-a: Timeout", "near/hsm-b: abandoned"]
+    );
 
     let call = client.post("keys/usable/metadata", &body);
     assert!(tokio::time::timeout(Duration::from_millis(5), call).await.is_err());
-    let record = audit.take().remove(0);
-    assert!(
-        record.contains("Cancelled") && record.contains("served_by: Some(\"near/hsm-"),
-        "{record}"
-    );
+    let record = audit.take_records().remove(0);
+    let record = record.record();
+    assert_eq!(record.outcome, Outcome::Cancelled);
+    assert_eq!(record.attempts.last().unwrap().outcome, AttemptOutcome::Abandoned);
+    assert_eq!(record.served_by().unwrap().names()[0], "near");
 }
 
 /// TRN-8: a member that hangs costs an attempt's time, and the next one answers within the budget.
@@ -242,7 +249,11 @@ async fn a_member_that_hangs_is_left_in_time() {
     let taken = started.elapsed();
     assert_eq!(answer.0, 200);
     assert!(taken >= Fleet::DEFAULT_ATTEMPT && taken < BUDGET, "{taken:?}");
-    assert_eq!(served(&audit), by("hsm-b", "hsm-a"));
+    let asked = asked(&audit);
+    assert!(
+        asked.contains(&"hsm-a: Timeout".to_owned()) && asked[1..].contains(&"hsm-b: answered".to_owned()),
+        "{asked:?}"
+    );
 }
 
 /// HLT-1: every member stands in the answer, and 200 is said while one works.
@@ -286,25 +297,30 @@ async fn any_backend_can_say_who_serves() {
             key: &KeyId,
             request: &GetKeyMetadataRequest<'_>,
         ) -> Result<KeyMetadata, BackendError> {
-            request.attribute_to("slot 0");
-            self.0.key_metadata(key, request).await
+            let attempt = request.attempt("slot 0");
+            let answer = self.0.key_metadata(key, request).await;
+            attempt.end(&answer);
+            answer
         }
         async fn encrypt(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
-            request.attribute_to("slot 1");
-            request.attribute_to("slot 2");
-            self.0.encrypt(key, request).await
+            let full: Result<(), _> = Err(BackendErrorKind::Throttled.into());
+            request.attempt("slot 1").end(&full);
+            let attempt = request.attempt("slot/2");
+            let answer = self.0.encrypt(key, request).await;
+            attempt.end(&answer);
+            answer
         }
         async fn decrypt(&self, _: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
-            request.clone().attribute_to("slot 3");
+            let _attempt = request.clone().attempt("slot 3");
             panic!("as the test wants it")
         }
     }
     let audit = Remember::default();
     let client = Client::new(proxy(key_store(Arc::new(Several(soft_backend())))).audit(audit.clone()));
     client.post("keys/usable/metadata", &metadata_body()).await;
-    assert_eq!(served(&audit), by("slot 0", ""));
+    assert_eq!(asked(&audit), ["slot 0: answered"]);
     let (_, encrypted) = client.encrypt("usable", &encrypt_body(b"x", None, false)).await;
-    assert_eq!(served(&audit), by("slot 2", ""));
+    assert_eq!(asked(&audit), ["slot 1: Throttled", "\"slot/2\": answered"]);
     client.decrypt("usable", &decrypt_body(&encrypted, None)).await;
-    assert_eq!(served(&audit), by("slot 3", ""));
+    assert_eq!(asked(&audit), ["slot 3: abandoned"]);
 }

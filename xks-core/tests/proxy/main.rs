@@ -11,6 +11,7 @@
 
 mod access;
 mod bad_input;
+mod context;
 mod dependencies;
 mod disagreement;
 mod failures;

@@ -13,7 +13,7 @@ use xks_backend_soft::{SoftBackend, SoftKey};
 use xks_core::{
     Credential, KeyBackend, KeyId, KeyStore, KeyStores, Proxy, ProxyBuilder, Request,
     aad::AadFraming,
-    audit::{AuditRecord, AuditSink},
+    audit::{AuditRecord, AuditSink, OwnedAuditRecord},
     backend::{KeyStatus, KeyUsage},
     key_store::KeyStoreBuilder,
 };
@@ -220,18 +220,24 @@ pub(crate) fn decrypt_body(encrypted: &Value, aad: Option<&[u8]>) -> Value {
     body
 }
 
-/// Remembers every audit record as one line.
+/// Remembers every audit record.
 #[derive(Clone, Default)]
-pub(crate) struct Remember(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Remember(Arc<Mutex<Vec<OwnedAuditRecord>>>);
 
 impl Remember {
-    pub(crate) fn take(&self) -> Vec<String> {
+    pub(crate) fn take_records(&self) -> Vec<OwnedAuditRecord> {
         std::mem::take(&mut *self.0.lock().unwrap())
+    }
+
+    /// Each as one line.
+    pub(crate) fn take(&self) -> Vec<String> {
+        let records = self.take_records();
+        records.iter().map(|record| format!("{:?}", record.record())).collect()
     }
 }
 
 impl AuditSink for Remember {
     fn record(&self, record: &AuditRecord<'_>) {
-        self.0.lock().unwrap().push(format!("{record:?}"));
+        self.0.lock().unwrap().push(record.to_owned());
     }
 }

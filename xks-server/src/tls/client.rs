@@ -47,25 +47,20 @@ impl NamedClients {
         })
     }
 
-    /// In a DNS name of the SAN, or in a CN of the subject, as KMS has it.
-    fn are_borne_by(&self, certificate: &CertificateDer<'_>) -> bool {
-        let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
-            return false;
-        };
-        let is_known = |name: &str| self.names.iter().any(|known| known.eq_ignore_ascii_case(name));
-        let in_subject = certificate
-            .subject()
-            .iter_common_name()
-            .any(|name| name.as_str().is_ok_and(is_known));
-        in_subject
-            || certificate
-                .subject_alternative_name()
-                .ok()
-                .flatten()
-                .is_some_and(|names| {
-                    let mut names = names.value.general_names.iter();
-                    names.any(|name| matches!(name, GeneralName::DNSName(name) if is_known(name)))
-                })
+    /// Returns the name of the list that a certificate bears, in a CN of the subject or in a DNS name of the
+    /// SAN: KMS has its name in either.
+    pub(super) fn name_of(&self, certificate: &CertificateDer<'_>) -> Option<&str> {
+        let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+        let in_subject = certificate.subject().iter_common_name();
+        let in_subject = in_subject.filter_map(|name| name.as_str().ok());
+        let alternatives = certificate.subject_alternative_name().ok().flatten();
+        let alternatives = alternatives.into_iter().flat_map(|names| &names.value.general_names);
+        let alternatives = alternatives.filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some(*name),
+            _ => None,
+        });
+        let known = |name: &str| self.names.iter().find(|known| known.eq_ignore_ascii_case(name));
+        in_subject.chain(alternatives).find_map(known).map(String::as_str)
     }
 }
 
@@ -81,10 +76,9 @@ impl ClientCertVerifier for NamedClients {
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
         let verified = self.chain.verify_client_cert(end_entity, intermediates, now)?;
-        if self.are_borne_by(end_entity) {
-            Ok(verified)
-        } else {
-            Err(CertificateError::NotValidForName.into())
+        match self.name_of(end_entity) {
+            Some(_) => Ok(verified),
+            None => Err(CertificateError::NotValidForName.into()),
         }
     }
 

@@ -8,7 +8,7 @@ mod pem;
 use std::{fmt, iter, sync::Arc, time::SystemTime};
 
 use rustls::{
-    CertificateError, ServerConfig,
+    CertificateError, ServerConfig, ServerConnection,
     crypto::{CryptoProvider, aws_lc_rs},
     pki_types::PrivateKeyDer,
     server::NoServerSessionStorage,
@@ -27,6 +27,7 @@ pub(crate) struct TlsMaterial {
     pub(crate) endings: Vec<Ending>,
     /// What a client may well object to.
     pub(crate) doubts: Vec<TlsProblem>,
+    clients: Option<Arc<NamedClients>>,
 }
 
 /// Which of the files it is.
@@ -95,16 +96,20 @@ impl TlsMaterial {
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| vec![CertificateChain.problem(error.to_string())])?;
-        let builder = match (&roots, client) {
+        let (builder, clients) = match (&roots, client) {
             (Some(roots), Some((_, names))) => {
                 let inspected = chain::inspect_roots(roots, now);
                 doubts.extend(ClientRoots.problems(inspected.doubts));
                 endings.extend(inspected.endings);
                 let verifier = NamedClients::new(roots, names, Arc::clone(&provider));
                 let verifier = verifier.map_err(|faults| ClientRoots.problems(faults))?;
-                builder.with_client_cert_verifier(Arc::new(verifier))
+                let clients = Arc::new(verifier);
+                (
+                    builder.with_client_cert_verifier(Arc::clone(&clients) as _),
+                    Some(clients),
+                )
             }
-            _ => builder.with_no_client_auth(),
+            _ => (builder.with_no_client_auth(), None),
         };
         let shown = chain.iter().map(|listed| listed.der.clone()).collect();
         let config = builder.with_single_cert(shown, key.clone_key());
@@ -125,7 +130,14 @@ impl TlsMaterial {
             expires,
             endings,
             doubts,
+            clients,
         })
+    }
+
+    /// Returns the name by which a client was let in, if clients have to bear one.
+    pub(crate) fn client_name(&self, connection: &ServerConnection) -> Option<&str> {
+        let certificate = connection.peer_certificates()?.first()?;
+        self.clients.as_ref()?.name_of(certificate)
     }
 }
 

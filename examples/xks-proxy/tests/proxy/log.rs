@@ -83,6 +83,31 @@ fn a_line_of_json_is_one_object() {
     assert_eq!(records[2]["level"], "WARN");
 }
 
+/// LOG-1: who asked, from where, and by whose word.
+#[test]
+fn a_record_says_who_asked() {
+    for format in ["json", "human"] {
+        let settings = with_log(&format!("format = \"{format}\""));
+        let server = Server::start(&settings);
+        let wrong = format!("{ACCESS_KEY_ID}:{}", "w".repeat(43));
+        assert_eq!(server.curl().call_as(&wrong, "health", &body(&json!({}))).0, 401);
+        let (_, log) = server.stop();
+        if format == "human" {
+            let claimed = format!("claimed_access_key_id=\"{ACCESS_KEY_ID}\" claimed_signing_region=\"us-east-1\"");
+            assert!(log.contains(&claimed) && log.contains("client=127.0.0.1:"), "{log}");
+            assert!(!log.contains(" access_key_id="), "nothing was verified: {log}");
+            continue;
+        }
+        let record = &records(&log)[0];
+        let text = |name: &str| field(record, name).map(|value| value.as_str().unwrap().to_owned());
+        assert_eq!(text("claimed_access_key_id").as_deref(), Some(ACCESS_KEY_ID));
+        assert_eq!(text("claimed_signing_region").as_deref(), Some("us-east-1"));
+        assert_eq!((text("access_key_id"), text("signing_region")), (None, None));
+        let client: std::net::SocketAddr = text("client").unwrap().parse().unwrap();
+        assert!(client.ip().is_loopback() && client.port() > 0);
+    }
+}
+
 /// A program that reads the log finds one thing under each name, texts as they are, and each warning once.
 #[test]
 fn a_field_means_one_thing() {

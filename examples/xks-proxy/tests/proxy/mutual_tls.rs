@@ -57,7 +57,7 @@ impl Place {
 
 const VERSIONS: [&[&str]; 2] = [&["--tlsv1.2", "--tls-max", "1.2"], &["--tlsv1.3"]];
 
-/// TRN-6: the configured name, in the subject's CN or in a DNS SAN, under the configured root.
+/// TRN-6, LOG-1: the configured name, in the subject's CN or in a DNS SAN, under the configured root.
 #[test]
 fn who_has_the_name_is_let_in() {
     let place = Place::new();
@@ -106,6 +106,10 @@ fn who_has_the_name_is_let_in() {
             assert_eq!(place.call(Some(&identity), version), 200, "{what}, {version:?}");
         }
     }
+    // LOG-1: the record says by which name.
+    let (_, log) = place.server.stop();
+    let named = |name: &str| log.matches(&format!("tls_client=\"{name}\"")).count();
+    assert_eq!((named(NAME), named(SECOND)), (8, 2), "{log}");
 }
 
 /// TRN-6: everybody else gets no further than the handshake, whatever they sign; and health is told to them all the same.

@@ -93,7 +93,7 @@ fn a_fleet_is_built_of_members_that_can_be_told_apart() {
     let member = || Puppet::new("a", Does::Work) as Arc<dyn KeyBackend>;
     let error = |fleet: FleetBuilder| fleet.build().unwrap_err();
     assert_eq!(error(Fleet::builder()), FleetError::NoMember);
-    for id in ["", "a/b", "a,b", "a\nb"] {
+    for id in ["", "a\nb"] {
         assert_eq!(
             error(Fleet::builder().member(id, member())),
             FleetError::MemberId(id.into())

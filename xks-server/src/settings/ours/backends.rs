@@ -110,9 +110,9 @@ pub(super) fn backends(root: &mut Table<'_, '_>, module: Option<&PathBuf>, budge
     let (mut backends, mut spans) = (Backends::default(), Vec::new());
     for (name, mut table) in tables {
         let span = table.span.clone();
-        if name.is_empty() || name.contains(|c: char| c.is_control() || matches!(c, '/' | ',')) {
+        if name.is_empty() || name.contains(char::is_control) {
             table.error(format!(
-                "{name:?} is no name of a backend: it is not empty, and has no slash or comma"
+                "{name:?} is not a name of a backend: it needs at least one character, and no control character"
             ));
         }
         let kind = table.one_of("kind", &kinds);

@@ -1,103 +1,25 @@
-//! One record for every request: what was asked, by whom, of which key, and how it ended.
-//!
-//! [`TracingAudit`] hands texts to `tracing` unchanged, at most shortened: its formatters quote and escape them.
+//! The sink that makes an event of each record. It hands texts to `tracing` unchanged, at most shortened: its
+//! formatters quote and escape them.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    fmt::{Display, Write as _},
+    ptr,
+};
 
 use tracing::Level;
 
+use super::{Attempt, AttemptOutcome, AuditRecord, AuditSink, MemberPath, Outcome};
 use crate::{
     api::{ErrorName, Operation, RequestMetadata},
     key_store::{AccessKeyId, UriPathPrefix},
 };
 
-/// Where audit records go: a log, a metric, a queue.
-///
-/// It is called once for every request, on the thread that serves it, and must not block.
-pub trait AuditSink: Send + Sync + 'static {
-    /// Takes note of a request that has ended.
-    fn record(&self, record: &AuditRecord<'_>);
-}
-
-impl<T: AuditSink + ?Sized> AuditSink for Arc<T> {
-    fn record(&self, record: &AuditRecord<'_>) {
-        (**self).record(record);
-    }
-}
-
-/// What happened to one request. It never holds plaintext, key material or a signature. Texts from the client are
-/// as they came: a sink that writes lines quotes them, escapes control characters and bounds their length.
-// LOG-2
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct AuditRecord<'a> {
-    /// The HTTP method.
-    pub method: &'a str,
-    /// The request target.
-    pub target: &'a str,
-    /// The operation, once the path was understood.
-    pub operation: Option<Operation>,
-    /// The key store, once it was found.
-    pub key_store: Option<&'a UriPathPrefix>,
-    /// The external key id of the path, whether or not there is such a key.
-    pub key: Option<&'a str>,
-    /// The credential that signed, once the signature was verified.
-    pub access_key_id: Option<&'a AccessKeyId>,
-    /// The Region that the request was signed for, once the signature was verified.
-    pub signing_region: Option<&'a str>,
-    /// What KMS said about the call, once the body was decoded.
-    pub request_metadata: Option<&'a RequestMetadata<'a>>,
-    /// The policy that decided, where secondary authorization was asked and named one.
-    pub policy: Option<&'a str>,
-    /// Which of several key managers served the request, where the backend has several, as a
-    /// [`Fleet`](crate::fleet::Fleet) does: the one that gave the answer, or that was asked last. Where fleets are nested,
-    /// all the way to it: `outer/inner`. Where the trial decryption was another one's: `hsm-a, trial hsm-b`.
-    pub served_by: Option<&'a str>,
-    /// Those that were asked before it in vain, in their order: `hsm-a, hsm-c`. They explain the time taken.
-    pub tried_before: Option<&'a str>,
-    /// How it ended.
-    pub outcome: Outcome<'a>,
-    /// From the request's head, where the server says when that came, to its answer.
-    pub duration: Duration,
-}
-
-/// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Outcome<'a> {
-    /// 200.
-    Success,
-    /// An error was answered.
-    #[non_exhaustive]
-    Failure {
-        /// The HTTP status.
-        status: u16,
-        /// The name on the wire; none for 405.
-        error: Option<ErrorName>,
-        /// What the client was told.
-        message: &'a str,
-        /// What only the log is told.
-        reason: Option<&'a str>,
-    },
-    /// Nothing was answered: the server dropped the request, as when its client has gone.
-    Cancelled,
-}
-
-impl Outcome<'_> {
-    /// The HTTP status that was answered, if any was.
-    #[must_use]
-    pub const fn status(&self) -> Option<u16> {
-        match self {
-            Self::Success => Some(200),
-            Self::Failure { status, .. } => Some(*status),
-            Self::Cancelled => None,
-        }
-    }
-}
-
 /// The default sink: one [`tracing`] event for each request, with the target `xks::audit`; an answered request is
 /// of level INFO, a refused one WARN, an internal failure ERROR. Texts are recorded as texts, of which `tracing`'s
 /// formatters make quoted and escaped ones; a text of more than 2048 characters is cut.
+///
+/// **Nothing is recorded without a subscriber.** The shortest is `tracing_subscriber::fmt().init()`, of the
+/// crate `tracing-subscriber`, at the start of `main`; one with a filter has to let `xks::audit` through.
 // LOG-2
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(
@@ -108,13 +30,8 @@ pub struct TracingAudit;
 
 impl AuditSink for TracingAudit {
     fn record(&self, record: &AuditRecord<'_>) {
-        let (error, message, reason) = match record.outcome {
-            Outcome::Success => (None, None, None),
-            Outcome::Failure {
-                error, message, reason, ..
-            } => (error, Some(message), reason),
-            Outcome::Cancelled => (None, None, Some("the request was dropped before it was answered")),
-        };
+        let outcome = record.outcome;
+        let served_by = record.served_by();
         macro_rules! said {
             ($field:ident) => {
                 record
@@ -133,13 +50,14 @@ impl AuditSink for TracingAudit {
                     operation = record.operation.map(Operation::as_str),
                     key = record.key,
                     key_store = record.key_store.map(UriPathPrefix::as_str),
-                    status = record.outcome.status(),
-                    error = error.map(ErrorName::as_str),
-                    message_sent = message,
-                    reason = reason.map(clipped),
+                    status = outcome.status(),
+                    error = outcome.error_name().map(ErrorName::as_str),
+                    message_sent = outcome.message(),
+                    reason = outcome.reason().map(clipped),
                     policy = record.policy.map(clipped),
-                    served_by = record.served_by.map(clipped),
-                    tried_before = record.tried_before.map(clipped),
+                    served_by = served_by.map(MemberPath::text).as_deref().map(clipped),
+                    tried_before = tried_before(record).as_deref().map(clipped),
+                    attempts = listed(record.attempts).as_deref().map(clipped),
                     principal = said!(aws_principal_arn),
                     kms_operation = said!(kms_operation),
                     kms_key_arn = said!(kms_key_arn),
@@ -149,6 +67,11 @@ impl AuditSink for TracingAudit {
                     extra = record.request_metadata.and_then(extra).as_deref().map(clipped),
                     access_key_id = record.access_key_id.map(AccessKeyId::as_str),
                     signing_region = record.signing_region,
+                    claimed_access_key_id = record.claimed_access_key_id,
+                    claimed_signing_region = record.claimed_signing_region,
+                    client = record.client_address.as_ref().map(display),
+                    tls_client = record.tls_client.map(clipped),
+                    trace_id = record.trace_id.map(clipped),
                     method = (record.method != "POST").then(|| clipped(record.method)),
                     // Of a path that is not understood, or whose prefix is nobody's.
                     path = record.key_store.is_none().then(|| path_of(record.target)),
@@ -156,7 +79,7 @@ impl AuditSink for TracingAudit {
                 )
             };
         }
-        match record.outcome {
+        match outcome {
             Outcome::Success => event!(Level::INFO),
             Outcome::Failure {
                 error: Some(ErrorName::Internal),
@@ -165,6 +88,34 @@ impl AuditSink for TracingAudit {
             Outcome::Failure { .. } | Outcome::Cancelled => event!(Level::WARN),
         }
     }
+}
+
+/// The key managers that had the request in vain, with commas.
+fn tried_before(record: &AuditRecord<'_>) -> Option<String> {
+    let served_by = record.served_by();
+    let in_vain = |attempt: &&Attempt| {
+        attempt.outcome != AttemptOutcome::Answered
+            && !served_by.is_some_and(|by| ptr::eq(by, &raw const attempt.member))
+    };
+    text_of(
+        record.attempts.iter().filter(in_vain).map(|attempt| &attempt.member),
+        ", ",
+    )
+}
+
+/// All attempts with their outcomes, where there is more to say than who served.
+fn listed(attempts: &[Attempt]) -> Option<String> {
+    let is_told_by_its_member = matches!(attempts, [only] if only.outcome == AttemptOutcome::Answered);
+    text_of(attempts.iter().filter(|_| !is_told_by_its_member), "; ")
+}
+
+fn text_of<T: Display>(parts: impl Iterator<Item = T>, separator: &str) -> Option<String> {
+    let mut text = String::new();
+    for part in parts {
+        let separator = if text.is_empty() { "" } else { separator };
+        let _ = write!(text, "{separator}{part}"); // a String takes everything
+    }
+    (!text.is_empty()).then_some(text)
 }
 
 /// A text, or the beginning of one that would flood the log: the longest ARN is logged whole.

@@ -10,176 +10,25 @@
     reason = "a test may panic"
 )]
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-    time::{Duration, SystemTime},
-};
+mod arrival;
+mod support;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Version};
-use http_body_util::{BodyExt as _, Full};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-    service::TowerToHyperService,
-};
+use http::{Request, StatusCode, Version};
+use http_body_util::Full;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
 };
 use tower::ServiceExt as _;
-use xks_backend_soft::{SoftBackend, SoftKey};
-use xks_core::{
-    BackendError, Credential, KeyBackend, KeyId, KeyStore, KeyStores, Proxy, Zeroizing, async_trait,
-    audit::{AuditRecord, AuditSink},
-    backend::{DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, KeyMetadata},
+
+use crate::support::{
+    Connection, Hangs, health_body, metadata, path, read, serve, service, service_over, signed, soft_backend,
 };
-use xks_http::XksService;
-
-#[path = "../../xks-core/tests/support/signer.rs"]
-#[allow(dead_code, reason = "other tests use more of it")]
-mod signer;
-
-use signer::{ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, Signer};
-
-/// Remembers how each request ended.
-#[derive(Clone, Default)]
-struct Outcomes(Arc<Mutex<Vec<String>>>);
-
-impl Outcomes {
-    fn take(&self) -> Vec<String> {
-        std::mem::take(&mut *self.0.lock().unwrap())
-    }
-}
-
-impl AuditSink for Outcomes {
-    fn record(&self, record: &AuditRecord<'_>) {
-        self.0.lock().unwrap().push(format!("{:?}", record.outcome));
-    }
-}
-
-fn service_over(backend: Arc<dyn KeyBackend>) -> (XksService, Outcomes) {
-    let key_store = KeyStore::builder("/tenant".parse().unwrap(), backend)
-        .region(REGION)
-        .credential(Credential::new(ACCESS_KEY_ID, SECRET_ACCESS_KEY.to_owned()).unwrap())
-        .all_keys_of_backend()
-        .build()
-        .unwrap();
-    let outcomes = Outcomes::default();
-    let proxy = Proxy::builder(KeyStores::new([key_store]).unwrap())
-        .audit(outcomes.clone())
-        .build();
-    (XksService::new(proxy), outcomes)
-}
-
-fn service() -> XksService {
-    let backend = SoftBackend::new().with_key("key-1".parse().unwrap(), SoftKey::generate().unwrap());
-    service_over(Arc::new(backend)).0
-}
-
-/// Serves on a port of its own until the test ends.
-async fn serve(service: XksService) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let service = TowerToHyperService::new(service.clone());
-            tokio::spawn(async move {
-                let http = auto::Builder::new(TokioExecutor::new());
-                let _ = http.serve_connection(TokioIo::new(stream), service).await;
-            });
-        }
-    });
-    address
-}
-
-fn metadata() -> Value {
-    json!({
-        "awsPrincipalArn": "arn:aws:iam::123456789012:user/Alice",
-        "kmsKeyArn": "arn:aws:kms:us-east-1:123456789012:key/1",
-        "kmsOperation": "Encrypt",
-        "kmsRequestId": "r",
-    })
-}
-
-fn health_body() -> String {
-    json!({ "requestMetadata": metadata() }).to_string()
-}
-
-fn path(operation: &str) -> String {
-    format!("/tenant/kms/xks/v1/{operation}")
-}
-
-/// A request as a client of that version makes it: HTTP/1.1 has a `host` header, HTTP/2 an authority.
-fn signed(version: Version, host: &str, path: &str, body: &[u8]) -> Request<Full<Bytes>> {
-    let headers = Signer::at(SystemTime::now()).sign("POST", host, path, &[("content-type", "application/json")], body);
-    let is_http2 = version == Version::HTTP_2;
-    let mut request = Request::post(if is_http2 {
-        format!("http://{host}{path}")
-    } else {
-        path.into()
-    });
-    for (name, value) in headers {
-        if !is_http2 || name != "host" {
-            request = request.header(name, value);
-        }
-    }
-    request.version(version).body(Full::from(body.to_vec())).unwrap()
-}
-
-async fn read<B: hyper::body::Body>(response: Response<B>) -> (u16, Value)
-where
-    B::Error: std::fmt::Debug,
-{
-    let (parts, body) = response.into_parts();
-    assert_eq!(parts.headers["content-type"], "application/json", "TRN-1");
-    let body = body.collect().await.unwrap().to_bytes();
-    (
-        parts.status.as_u16(),
-        serde_json::from_slice(&body).expect("every answer is JSON"),
-    )
-}
-
-/// One connection of a hyper client.
-enum Connection {
-    Http1(hyper::client::conn::http1::SendRequest<Full<Bytes>>),
-    Http2(hyper::client::conn::http2::SendRequest<Full<Bytes>>),
-}
-
-impl Connection {
-    async fn open(address: SocketAddr, version: Version) -> Self {
-        let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
-        if version == Version::HTTP_2 {
-            let (sender, driver) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream)
-                .await
-                .unwrap();
-            tokio::spawn(driver);
-            Self::Http2(sender)
-        } else {
-            let (sender, driver) = hyper::client::conn::http1::handshake(stream).await.unwrap();
-            tokio::spawn(driver);
-            Self::Http1(sender)
-        }
-    }
-
-    async fn send(&mut self, request: Request<Full<Bytes>>) -> (u16, Value) {
-        let response = match self {
-            Self::Http1(sender) => {
-                sender.ready().await.unwrap();
-                sender.send_request(request).await
-            }
-            Self::Http2(sender) => {
-                sender.ready().await.unwrap();
-                sender.send_request(request).await
-            }
-        };
-        read(response.unwrap()).await
-    }
-}
 
 /// TRN-1, TRN-2, SIG-2: all four operations over one connection, with `host` and with `:authority`.
 #[tokio::test]
@@ -266,8 +115,8 @@ async fn a_target_in_absolute_form_names_no_host() {
 /// Requests that wait for their bodies are bounded over all clients; what comes whole is served all the same.
 #[tokio::test]
 async fn unfinished_bodies_share_a_bound() {
-    let backend = SoftBackend::new().with_key("key-1".parse().unwrap(), SoftKey::generate().unwrap());
-    let (service, outcomes) = service_over(Arc::new(backend));
+    let backend = soft_backend();
+    let (service, outcomes) = service_over(backend);
     let address = serve(service.max_unfinished_bytes(22_000)).await;
     let begin = async || {
         let mut stream = TcpStream::connect(address).await.unwrap();
@@ -295,7 +144,7 @@ async fn unfinished_bodies_share_a_bound() {
         answer.contains("connection: close"),
         "the rest of the body is not waited for: {answer}"
     );
-    assert!(outcomes.take()[0].contains("unfinished requests"));
+    assert!(outcomes.take_outcomes()[0].contains("unfinished requests"));
 
     let whole = |version| signed(version, &address.to_string(), &path("health"), health_body().as_bytes());
     for version in [Version::HTTP_11, Version::HTTP_2] {
@@ -467,28 +316,6 @@ async fn the_future_of_a_request_is_small() {
     assert!(size < 8 * 1024, "{size} bytes");
 }
 
-/// A key manager that never answers.
-struct Hangs;
-
-#[async_trait]
-impl KeyBackend for Hangs {
-    async fn key_metadata(&self, _: &KeyId, _: &GetKeyMetadataRequest<'_>) -> Result<KeyMetadata, BackendError> {
-        std::future::pending().await
-    }
-
-    async fn encrypt(&self, _: &KeyId, _: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
-        std::future::pending().await
-    }
-
-    async fn decrypt(&self, _: &KeyId, _: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
-        std::future::pending().await
-    }
-
-    async fn health(&self) -> Result<Health, BackendError> {
-        std::future::pending().await
-    }
-}
-
 /// LOG-1: a client that goes away before it is answered leaves its one record.
 #[tokio::test]
 async fn clients_that_go_away_leave_a_record() {
@@ -505,7 +332,7 @@ async fn clients_that_go_away_leave_a_record() {
     assert!(tokio::time::timeout(Duration::from_millis(200), call).await.is_err());
     drop(connection);
     for _ in 0..100 {
-        let recorded = outcomes.take();
+        let recorded = outcomes.take_outcomes();
         if !recorded.is_empty() {
             return assert_eq!(recorded, ["Cancelled"]);
         }
@@ -521,10 +348,10 @@ async fn dropped_requests_leave_one_record() {
     let unread = Request::post(path("health")).body(Never).unwrap();
     let wait = Duration::from_millis(20);
     assert!(tokio::time::timeout(wait, service.handle(unread)).await.is_err());
-    assert_eq!(outcomes.take(), ["Cancelled"]);
+    assert_eq!(outcomes.take_outcomes(), ["Cancelled"]);
     let read = signed(Version::HTTP_11, "h", &path("health"), health_body().as_bytes());
     assert!(tokio::time::timeout(wait, service.handle(read)).await.is_err());
-    assert_eq!(outcomes.take(), ["Cancelled"]);
+    assert_eq!(outcomes.take_outcomes(), ["Cancelled"]);
 }
 
 /// A body of which nothing ever comes.
@@ -558,7 +385,7 @@ async fn requests_keep_to_their_budget() {
         (status, &answer["errorName"]),
         (503, &json!("DependencyTimeoutException"))
     );
-    assert_eq!(outcomes.take().len(), 1);
+    assert_eq!(outcomes.take_outcomes().len(), 1);
 
     let address = serve(service).await;
     let head = format!(
@@ -570,5 +397,5 @@ async fn requests_keep_to_their_budget() {
         answer.starts_with("HTTP/1.1 400") && answer.contains("in time"),
         "{answer}"
     );
-    assert_eq!(outcomes.take().len(), 1);
+    assert_eq!(outcomes.take_outcomes().len(), 1);
 }

@@ -56,7 +56,7 @@ impl Keyring {
         })
     }
 
-    /// Changes the keys as a whole. Whoever makes another change waits.
+    /// Changes the keys as a whole. Other changes wait for their turn.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Keys) -> T) -> T {
         // Nothing is guarded but the order, so a panic of another thread has broken nothing.
         let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);

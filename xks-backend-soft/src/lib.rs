@@ -77,6 +77,7 @@ mod key_file;
 mod keyring;
 mod manager;
 mod material;
+mod on_thread;
 mod rust_crypto;
 mod stored_key;
 #[cfg(test)]

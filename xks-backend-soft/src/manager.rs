@@ -1,16 +1,15 @@
 //! Key administration: keys are made, listed, destroyed and wrapped at run time, and kept in a directory if
 //! there is one.
 
-use std::{io, num::NonZeroUsize, sync::Arc, thread, time::Instant};
+use std::{io, num::NonZeroUsize, sync::Arc, time::Instant};
 
-use futures_channel::oneshot;
 use xks_core::{
     KeyId, async_trait,
     backend::KeyStatus,
     manage::{Capabilities, KeyDescription, KeyManager, KeyPage, ManageError, ManageErrorKind, NewKey},
 };
 
-use crate::{SoftBackend, SoftKey, directory::KeyDirectory, keyring::Keys};
+use crate::{SoftBackend, SoftKey, directory::KeyDirectory, keyring::Keys, on_thread::on_thread};
 
 impl SoftBackend {
     /// Changes the keys; on a thread of its own where that waits for a disk.
@@ -23,20 +22,12 @@ impl SoftBackend {
         let Some(directory) = self.directory.clone() else {
             return keyring.change(|keys| in_time(deadline).and_then(|()| change(keys, None)));
         };
-        let (sender, receiver) = oneshot::channel();
-        let on_thread = move || {
-            let outcome = keyring.change(|keys| in_time(deadline).and_then(|()| change(keys, Some(&directory))));
-            drop(directory); // so that whoever has the answer can drop the backend, and open the directory again
-            let _ = sender.send(outcome); // the caller may have gone
-        };
-        thread::Builder::new()
-            .name("xks-soft-manager".to_owned())
-            .spawn(on_thread)
-            .map_err(|error| {
-                ManageError::new(ManageErrorKind::Unavailable, "no thread could be started").with_source(error)
-            })?;
+        let change = move || keyring.change(|keys| in_time(deadline).and_then(|()| change(keys, Some(&directory))));
+        let outcome = on_thread(change).map_err(|error| {
+            ManageError::new(ManageErrorKind::Unavailable, "no thread could be started").with_source(error)
+        })?;
         let lost = || ManageError::new(ManageErrorKind::Other, "the thread that makes the change panicked");
-        receiver.await.unwrap_or_else(|_| Err(lost()))
+        outcome.await.unwrap_or_else(|| Err(lost()))
     }
 
     /// The key of this moment.

@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 use xks_core::{
     Response,
     aad::{AadFraming, BoundAad},
+    text::Hex,
 };
 
 use crate::{REGION, SECRET_ACCESS_KEY, SERVICE, Signed};
@@ -63,21 +64,21 @@ pub(crate) struct Material {
 impl Material {
     pub(crate) fn of(signed: &Signed, response: &Response) -> Self {
         let (scope, names, signature) = authorization(signed);
-        let body_hash = hex(&Sha256::digest(&signed.body));
+        let body_hash = Hex(&Sha256::digest(&signed.body)).to_string();
         let headers: String = names
             .split(';')
             .map(|name| format!("{name}:{}\n", signed.header(name)))
             .collect();
         let canonical_request = format!("POST\n{}\n\n{headers}\n{names}\n{body_hash}", signed.path);
         let date = signed.header("x-amz-date");
-        let request_hash = hex(&Sha256::digest(&canonical_request));
+        let request_hash = Hex(&Sha256::digest(&canonical_request)).to_string();
         let string_to_sign = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{request_hash}");
         let (day, _) = scope.split_once('/').expect("a scope");
         let start = keyed(format!("AWS4{SECRET_ACCESS_KEY}").as_bytes());
         let signing_key = [day, REGION, SERVICE, "aws4_request"]
             .iter()
             .fold(start, |key, part| keyed(&mac(&key, part)));
-        assert_eq!(hex(&mac(&signing_key, &string_to_sign)), signature);
+        assert_eq!(Hex(&mac(&signing_key, &string_to_sign)).to_string(), signature);
 
         let body: EncryptBody<'_> = serde_json::from_str(&signed.body).expect("a body");
         let answer: Answer<'_> = serde_json::from_slice(response.body()).expect("an answer");
@@ -128,8 +129,4 @@ pub(crate) fn mac(key: &Hmac<Sha256>, text: &str) -> [u8; 32] {
 
 fn decoded(text: &str) -> Vec<u8> {
     BASE64_STANDARD.decode(text).expect("Base64")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

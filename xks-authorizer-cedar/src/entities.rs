@@ -3,13 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use cedar_policy::{Entities, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
-use xks_core::{KeyId, api::KeyOperation, authorize::Subject, key_store::UriPathPrefix};
+use xks_core::{KeyId, api::KeyOperation, authorize::Subject, key_store::UriPathPrefix, text::ErrorChain};
 
-use crate::{
-    error::{CedarError, with_causes},
-    known::Known,
-    misfit::Misfit,
-};
+use crate::{error::CedarError, known::Known, misfit::Misfit};
 
 pub(crate) const PRINCIPAL: &str = "Xks::Principal";
 pub(crate) const KEY: &str = "Xks::Key";
@@ -25,7 +21,10 @@ pub(crate) struct Types {
 
 impl Types {
     pub(crate) fn new() -> Result<Self, CedarError> {
-        let parse = |name: &str| name.parse().map_err(|error| CedarError::Schema(with_causes(&error)));
+        let parse = |name: &str| {
+            name.parse()
+                .map_err(|error| CedarError::Schema(ErrorChain(&error).to_string()))
+        };
         Ok(Self {
             principal: parse(PRINCIPAL)?,
             key: parse(KEY)?,

@@ -1,9 +1,8 @@
 //! What can be wrong with policies, schema and entities, and where.
 
-use std::error::Error;
-
 use miette::Diagnostic;
 use thiserror::Error;
+use xks_core::text::ErrorChain;
 
 /// Why there is no [`CedarAuthorizer`](crate::CedarAuthorizer). The texts hold Cedar's own words, with line and
 /// column where Cedar says them, and repeat parts of what was read.
@@ -38,7 +37,7 @@ pub enum CedarError {
 
 /// One of Cedar's findings in a text: `line 2, column 10: what is wrong (what to do)`.
 pub(crate) fn finding(found: &dyn Diagnostic, text: &str) -> String {
-    let mut said = with_causes(found);
+    let mut said = ErrorChain(found).to_string();
     let mut place = String::new();
     if let Some(label) = found.labels().and_then(|mut labels| labels.next()) {
         place = line_and_column(text, label.offset());
@@ -50,17 +49,6 @@ pub(crate) fn finding(found: &dyn Diagnostic, text: &str) -> String {
         Some(help) => format!("{place}{said} ({help})"),
         None => format!("{place}{said}"),
     }
-}
-
-/// An error and what made it, most of which Cedar leaves to the causes.
-pub(crate) fn with_causes(error: &(impl Error + ?Sized)) -> String {
-    let mut said = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        said = format!("{said}: {error}");
-        cause = error.source();
-    }
-    said
 }
 
 /// Both from 1, columns in characters.

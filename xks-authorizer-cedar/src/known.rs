@@ -3,13 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use cedar_policy::{Entities, Entity, EntityUid, EvalResult};
+use xks_core::text::ErrorChain;
 
-use crate::{
-    error::{CedarError, with_causes},
-    listed,
-    misfit::Misfit,
-    model::Model,
-};
+use crate::{error::CedarError, listed, misfit::Misfit, model::Model};
 
 /// All of them, of which a request needs few: what its policies can get at from its principal, key and key store.
 #[derive(Debug, Default)]
@@ -36,7 +32,7 @@ impl Known {
         };
         let always = known.reachable(named.into_iter().collect());
         let always = Entities::from_entities(always, Some(&model.schema)); // adds the actions
-        known.always = always.map_err(|error| CedarError::Entities(with_causes(&error)))?;
+        known.always = always.map_err(|error| CedarError::Entities(ErrorChain(&error).to_string()))?;
         Ok(known)
     }
 

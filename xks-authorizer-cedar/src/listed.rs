@@ -2,11 +2,11 @@
 
 use cedar_policy::Entities;
 use serde_json::{Value, json};
-use xks_core::{api::KeyOperation, authorize::Subject};
+use xks_core::{api::KeyOperation, authorize::Subject, text::ErrorChain};
 
 use crate::{
     entities::{KEY, PRINCIPAL},
-    error::{CedarError, with_causes},
+    error::CedarError,
     model::{Model, with_sample},
 };
 
@@ -19,7 +19,7 @@ pub(crate) fn read(json: &str, model: &Model) -> Result<Entities, CedarError> {
         complete(entity).map_err(problem)?;
     }
     let entities = Entities::from_json_value(json, Some(&model.schema));
-    let entities = entities.map_err(|error| problem(with_causes(&error)))?;
+    let entities = entities.map_err(|error| problem(ErrorChain(&error).to_string()))?;
     for entity in entities.iter() {
         let uid = entity.uid();
         let mut ancestors = entities.ancestors(&uid).into_iter().flatten();

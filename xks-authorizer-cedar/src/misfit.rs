@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use crate::error::with_causes;
+use xks_core::text::ErrorChain;
 
 /// Why Cedar was not asked. Such a request is denied: a policy that forbids might have applied.
 #[derive(Debug)]
@@ -23,10 +23,10 @@ impl Misfit {
     }
 
     /// Anything else. The proxy lets no such request through; a test of policies may make one.
-    pub(crate) fn request(error: &(impl Error + ?Sized)) -> Self {
+    pub(crate) fn request(error: &dyn Error) -> Self {
         Self {
             reason: "the request does not fit the schema".to_owned(),
-            detail: with_causes(error),
+            detail: ErrorChain(error).to_string(),
         }
     }
 }

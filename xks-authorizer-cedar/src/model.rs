@@ -6,13 +6,14 @@ use xks_core::{
     api::{KeyOperation, RequestMetadata},
     authorize::Subject,
     key_store::UriPathPrefix,
+    text::ErrorChain,
 };
 
 use crate::{
     context::context,
     declared::Declared,
     entities::Types,
-    error::{CedarError, finding, with_causes},
+    error::{CedarError, finding},
     extra::ExtraFields,
     known::Known,
     misfit::Misfit,
@@ -110,7 +111,7 @@ impl Model {
             let entities = self.types.own(subject, &Known::default());
             let entities = entities.map_err(|misfit| misfit.detail)?;
             let checked = Entities::from_entities(entities, Some(&self.schema));
-            checked.map(drop).map_err(|error| with_causes(&error))
+            checked.map(drop).map_err(|error| ErrorChain(&error).to_string())
         })?
     }
 }

@@ -7,9 +7,10 @@ use std::{
 
 use cedar_policy::{EntityUid, Policy, PolicyId, PolicySet, ValidationMode, Validator};
 use miette::Diagnostic;
+use xks_core::text::ErrorChain;
 
 use crate::{
-    error::{CedarError, finding, with_causes},
+    error::{CedarError, finding},
     model::Model,
 };
 
@@ -48,7 +49,7 @@ impl Policies {
         for policy in self.set.policies() {
             let json = policy
                 .to_json()
-                .map_err(|error| CedarError::Syntax(with_causes(&error)))?;
+                .map_err(|error| CedarError::Syntax(ErrorChain(&error).to_string()))?;
             let mut mistakes = Vec::new();
             model.declared.mistakes(&json, &mut mistakes);
             let literals = policy.entity_literals();

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fmt, path::PathBuf, time::Duration};
 
-use xks_core::KeyId;
+use xks_core::{KeyId, text::Hex};
 
 use crate::{error::OpenError, pin::Pin, quirks::Quirks, raw::AttributeValue};
 
@@ -357,8 +357,7 @@ impl fmt::Display for KeyName {
         match self {
             Self::Label(label) => write!(f, "CKA_LABEL {label:?}"),
             Self::Id(id) => {
-                f.write_str("CKA_ID ")?;
-                id.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                write!(f, "CKA_ID {}", Hex(id))
             }
         }
     }

@@ -8,7 +8,7 @@ use std::{
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use thiserror::Error;
-use xks_core::Zeroizing;
+use xks_core::{Zeroizing, text::decode_hex};
 
 use crate::{KeyMaterialError, material::KeyMaterial};
 
@@ -123,11 +123,7 @@ fn from_base64(text: &[u8]) -> Option<KeyMaterial> {
 
 fn from_hex(text: &[u8]) -> Option<KeyMaterial> {
     let mut bytes = Zeroizing::new([0; 32]);
-    for (byte, digits) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-        for digit in digits {
-            *byte = *byte << 4 | char::from(*digit).to_digit(16)? as u8; // below 16
-        }
-    }
+    decode_hex(text, &mut *bytes).ok()?;
     Some(bytes.into())
 }
 

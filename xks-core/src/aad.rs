@@ -6,7 +6,7 @@ use std::{fmt, iter, sync::Arc};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use crate::backend::CiphertextMetadata;
+use crate::{backend::CiphertextMetadata, names::named_enum};
 
 /// How the GCM AAD input is made from a request's AAD and the ciphertext metadata. A choice per key store: a
 /// ciphertext can only be decrypted with the framing it was made with.
@@ -30,6 +30,13 @@ pub enum AadFraming {
     /// No metadata that `Digest` ciphertexts already have may begin with the mark. It is no text in UTF-8.
     // ENC-8
     Migrating,
+}
+
+named_enum! {
+    AadFraming, "a framing",
+    Spec => "spec",
+    Digest => "digest",
+    Migrating => "migrating",
 }
 
 impl AadFraming {

@@ -1,13 +1,14 @@
 //! Why a request is not answered with success, and the one table from a backend's failures to the names that
 //! KMS knows.
 
-use std::{borrow::Cow, error::Error as StdError};
+use std::borrow::Cow;
 
 use crate::{
     BackendError,
     api::{ErrorName, KeyOperation, Operation},
     backend::BackendErrorKind,
     sigv4::Rejection,
+    text::ErrorChain,
 };
 
 /// Why a request is not answered with success: a name and a text for KMS, a reason for the log alone.
@@ -43,19 +44,8 @@ impl Error {
 
     /// A backend's failure as KMS sees it; the backend's own words and all their causes go to the log.
     pub(crate) fn from_backend(operation: Operation, error: &BackendError) -> Self {
-        Self::from(wire_name(operation, error.kind())).because(with_all_causes(error))
+        Self::from(wire_name(operation, error.kind())).because(ErrorChain(error).to_string())
     }
-}
-
-/// A backend's own words and all their causes: for the log.
-pub(crate) fn with_all_causes(error: &BackendError) -> String {
-    let mut reason = error.to_string();
-    let mut cause = StdError::source(error);
-    while let Some(error) = cause {
-        reason = format!("{reason}: {error}");
-        cause = error.source();
-    }
-    reason
 }
 
 impl From<Rejection> for Error {

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::text::text_type;
+use crate::names::text_type;
 
 text_type! {
     /// An external key id: 1 to 128 characters of `A-Z a-z 0-9 - . _`, case-sensitive, opaque to KMS.

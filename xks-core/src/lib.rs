@@ -50,15 +50,17 @@
 //! | use several key managers as one | [`fleet`] |
 //! | set up prefixes, Regions, credentials and keys | [`KeyStore`] and [`key_store`] |
 //! | decide who may use a key | [`authorize`] |
-//! | make and destroy keys | [`manage`] |
 //! | keep records of requests | [`audit`] |
 //! | read ciphertexts of AWS's sample proxy | [`aad`] |
 //! | serve HTTP | the crate `xks-http` |
 //! | create, list, destroy and export keys | [`manage`] |
 //! | put a layer around a key manager | [`backend::Layered`] |
+//! | show errors and bytes in logs | [`text`] |
 //! | test any of it | `testkit` |
 //!
 //! # Features
+//! * `serde`: `Serialize` and `Deserialize` for ids, prefixes, Regions, states, usages, statuses and framings, as the
+//!   texts that they are. Nothing that is secret has them.
 //! * `testkit`: conformance tests for backends, a client and a signer, see `testkit`. Not for production.
 //! * `testkit-manage`: conformance tests for key managers too. Takes a C compiler: AWS-LC unwraps what they
 //!   wrap.
@@ -78,6 +80,7 @@ mod key_id;
 pub mod key_store;
 pub mod manage;
 mod message;
+mod names;
 mod panics;
 mod persistent_map;
 mod proxy;
@@ -87,7 +90,7 @@ pub mod sigv4;
 mod testing;
 #[cfg(feature = "testkit")]
 pub mod testkit;
-mod text;
+pub mod text;
 mod trail;
 
 pub use async_trait::async_trait;

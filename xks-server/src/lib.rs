@@ -46,7 +46,6 @@ mod workers;
 
 use std::{
     env,
-    error::Error,
     io::{self, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -55,6 +54,7 @@ use std::{
 use anyhow::{Context as _, anyhow};
 use clap::Parser as _;
 use thiserror::Error;
+use xks_core::text::ErrorChain;
 
 use crate::{
     command_line::{Command, CommandLine, SETTINGS_VARIABLE},
@@ -88,7 +88,7 @@ pub fn main() -> ExitCode {
         }
     };
     done.unwrap_or_else(|error| {
-        let _ = writeln!(io::stderr(), "xks-proxy: {}", with_causes(&*error));
+        let _ = writeln!(io::stderr(), "xks-proxy: {}", ErrorChain(&*error));
         match error.is::<SettingsUnreadable>() || error.is::<log::WrongFilter>() {
             true => WRONG_SETTINGS.into(),
             false => ExitCode::FAILURE,
@@ -101,21 +101,6 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
         .context("cannot write to standard output")
-}
-
-/// An error and what caused it, in one line. Some errors say their cause themselves.
-pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let cause_text = error.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 pub(crate) fn load(file: &Path) -> anyhow::Result<Loaded> {

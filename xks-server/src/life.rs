@@ -15,6 +15,7 @@ use std::{
 
 use anyhow::Context as _;
 use tokio::{runtime, task::spawn_blocking};
+use xks_core::text::ErrorChain;
 
 use crate::{
     WRONG_SETTINGS,
@@ -32,7 +33,7 @@ use crate::{
     server::{Server, Stop},
     service_manager,
     settings::{LogOutput, Settings, Severity},
-    summary, with_causes,
+    summary,
 };
 
 /// How long tasks that outlived the server's own patience may take to be dropped.
@@ -93,9 +94,9 @@ pub(crate) fn serve(path: Option<&Path>, listen: Option<SocketAddr>) -> anyhow::
     };
     // It is said on standard error, in one line, wherever the log goes.
     if settings.log.output != LogOutput::Stderr {
-        let _ = writeln!(io::stderr(), "xks-proxy: {}", with_causes(&*error));
+        let _ = writeln!(io::stderr(), "xks-proxy: {}", ErrorChain(&*error));
     }
-    tracing::error!("{}", with_causes(&*error));
+    tracing::error!("{}", ErrorChain(&*error));
     Ok(match error.downcast_ref::<BackendError>() {
         Some(error) => error.exit_status().into(),
         None => ExitCode::FAILURE,
@@ -164,7 +165,7 @@ async fn live(
         // Nobody waits for a reader who does not read.
         let printing = thread::Builder::new().spawn(move || {
             if let Err(error) = print(&text).and_then(|()| print(end)) {
-                tracing::warn!("{}", with_causes(&*error));
+                tracing::warn!("{}", ErrorChain(&*error));
             }
         });
         if let Err(error) = printing {

@@ -27,7 +27,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use xks_core::{BackendError, backend::BackendErrorKind};
+use xks_core::{BackendError, backend::BackendErrorKind, text::ErrorChain};
 
 use self::{
     absence::{Absence, LOOKS},
@@ -235,7 +235,7 @@ impl Attendant {
             Err(error) if self.serves_in_part(&error) => return,
             Err(error) => error,
         };
-        let problem = chain(&error);
+        let problem = ErrorChain(&error).to_string();
         tracing::error!(
             token = token.name(),
             problem,
@@ -399,7 +399,7 @@ impl Attendant {
         if matches!(error, OpenError::PinRefused(_)) {
             tracing::error!(token = self.token.name(), "{error}");
         }
-        let problem = chain(error);
+        let problem = ErrorChain(error).to_string();
         if matches!(error, OpenError::AnotherToken { .. }) && *self.token.problem() != problem {
             tracing::error!(token = self.token.name(), "{problem}");
         }
@@ -414,15 +414,4 @@ impl Drop for Attendant {
             self.destroy_test_key(&access);
         }
     }
-}
-
-/// An error and all its causes in one line.
-fn chain(error: &OpenError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

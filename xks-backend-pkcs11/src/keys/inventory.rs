@@ -13,14 +13,13 @@ use std::{
 };
 
 use cryptoki_sys as ck;
-use xks_core::KeyId;
+use xks_core::{KeyId, text::Hex};
 
 use super::{
     Key, Keys,
     attributes::fails_the_object,
     key::{Identity, trimmed},
     on_token::On,
-    to_hex,
 };
 use crate::{
     config::{KeyLookup, KeyName},
@@ -154,7 +153,7 @@ impl Keys {
             );
             let text = match (&self.lookup, name) {
                 (KeyLookup::Label, KeyName::Label(label)) => label,
-                (KeyLookup::Id, KeyName::Id(id)) => to_hex(&id),
+                (KeyLookup::Id, KeyName::Id(id)) => Hex(&id).to_string(),
                 _ => continue,
             };
             // Ids that are named stand for another name.

@@ -10,7 +10,10 @@ use std::{
 };
 
 use cryptoki_sys as ck;
-use xks_core::backend::{KeyMetadata, KeySpec, KeyUsage};
+use xks_core::{
+    backend::{KeyMetadata, KeySpec, KeyUsage},
+    text::Hex,
+};
 
 use super::{dates::Dates, on_token::On};
 use crate::config::KeyName;
@@ -148,8 +151,7 @@ impl fmt::Display for Identity {
         }
         match &self.id {
             Some(id) => {
-                f.write_str(", CKA_ID ")?;
-                id.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                write!(f, ", CKA_ID {}", Hex(id))
             }
             None => f.write_str(", CKA_ID unknown"),
         }

@@ -17,7 +17,7 @@ use std::{
 };
 
 use cryptoki_sys as ck;
-use xks_core::{BackendError, KeyId, backend::BackendErrorKind};
+use xks_core::{BackendError, KeyId, backend::BackendErrorKind, text::decode_hex};
 
 use self::{absent::Absent, attributes::Manner, searches::Searches};
 pub(crate) use self::{
@@ -438,20 +438,9 @@ impl Drop for SearchEnds<'_> {
 
 /// Two digits for each byte, in lower case alone: a key has one external key id.
 fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: &u8| match byte {
-        b'A'..=b'F' => None,
-        byte => char::from(*byte).to_digit(16),
-    };
-    let digits = text.as_bytes().chunks(2);
-    let bytes = digits.map(|digits| match digits {
-        [high, low] => u8::try_from(digit(high)? * 16 + digit(low)?).ok(),
-        _ => None,
-    });
-    bytes.collect()
-}
-
-fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut bytes = vec![0; text.len() / 2];
+    let is_lower_case = !text.bytes().any(|digit| digit.is_ascii_uppercase());
+    (is_lower_case && decode_hex(text, &mut bytes).is_ok()).then_some(bytes)
 }
 
 // What a panic leaves behind in these is whole.

@@ -6,6 +6,7 @@ use xks_backend_pkcs11::{Config, KeyName, OpenError, Pkcs11Backend, TestKey};
 use xks_core::{
     KeyBackend as _,
     backend::{BackendErrorKind, HealthStatus},
+    text::Hex,
 };
 use xks_pkcs11_fixture::{
     Function, KeyKind, KeyTemplate, Permission, Shim, SoftHsm, When, own_process,
@@ -281,7 +282,7 @@ fn a_strangers_key_stays() {
         drop(open(config(shim.path())));
         assert_eq!(hsm.keys(TOKEN).len(), before);
         // Nor is one that we made an external key for others.
-        let id_of_ours: String = ours.id.iter().map(|byte| format!("{byte:02x}")).collect();
+        let id_of_ours = Hex(&ours.id).to_string();
         hsm.key(TOKEN, &KeyTemplate::aes256("by id").id(ours.id));
         let backend = open(config(shim.path()).key_lookup(xks_backend_pkcs11::KeyLookup::Id));
         let text = assert_fails(run(encrypt(&backend, &id_of_ours, b"")), BackendErrorKind::KeyNotFound);

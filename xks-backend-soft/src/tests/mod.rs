@@ -24,10 +24,9 @@ use super::*;
 
 /// The bytes that hex digits stand for.
 pub(crate) fn hex(digits: &str) -> Vec<u8> {
-    let pairs = digits.as_bytes().chunks(2);
-    pairs
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
-        .collect()
+    let mut bytes = vec![0; digits.len() / 2];
+    xks_core::text::decode_hex(digits, &mut bytes).unwrap();
+    bytes
 }
 
 /// What is logged in this thread while `work` is done.

@@ -1,6 +1,6 @@
 //! The names of the errors that KMS knows.
 
-use std::fmt;
+use crate::names::named_enum;
 
 /// The `errorName` of an answer that is not a success: the whole vocabulary of the specification (section 8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,41 +36,6 @@ pub enum ErrorName {
 }
 
 impl ErrorName {
-    /// All twelve, in the order of the specification's table.
-    pub const ALL: [Self; 12] = [
-        Self::Validation,
-        Self::InvalidState,
-        Self::InvalidCiphertext,
-        Self::InvalidKeyUsage,
-        Self::AuthenticationFailed,
-        Self::AccessDenied,
-        Self::KeyNotFound,
-        Self::InvalidUriPath,
-        Self::Throttling,
-        Self::UnsupportedOperation,
-        Self::DependencyTimeout,
-        Self::Internal,
-    ];
-
-    /// The name on the wire, such as `KeyNotFoundException`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Validation => "ValidationException",
-            Self::InvalidState => "InvalidStateException",
-            Self::InvalidCiphertext => "InvalidCiphertextException",
-            Self::InvalidKeyUsage => "InvalidKeyUsageException",
-            Self::AuthenticationFailed => "AuthenticationFailedException",
-            Self::AccessDenied => "AccessDeniedException",
-            Self::KeyNotFound => "KeyNotFoundException",
-            Self::InvalidUriPath => "InvalidUriPathException",
-            Self::Throttling => "ThrottlingException",
-            Self::UnsupportedOperation => "UnsupportedOperationException",
-            Self::DependencyTimeout => "DependencyTimeoutException",
-            Self::Internal => "InternalException",
-        }
-    }
-
     /// The HTTP status that goes with the name. Specification: Error codes.
     // ERR-3
     #[must_use]
@@ -106,10 +71,21 @@ impl ErrorName {
     }
 }
 
-impl fmt::Display for ErrorName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
+// In the order of the specification's table.
+named_enum! {
+    ErrorName, "an error name",
+    Validation => "ValidationException",
+    InvalidState => "InvalidStateException",
+    InvalidCiphertext => "InvalidCiphertextException",
+    InvalidKeyUsage => "InvalidKeyUsageException",
+    AuthenticationFailed => "AuthenticationFailedException",
+    AccessDenied => "AccessDeniedException",
+    KeyNotFound => "KeyNotFoundException",
+    InvalidUriPath => "InvalidUriPathException",
+    Throttling => "ThrottlingException",
+    UnsupportedOperation => "UnsupportedOperationException",
+    DependencyTimeout => "DependencyTimeoutException",
+    Internal => "InternalException",
 }
 
 #[cfg(test)]

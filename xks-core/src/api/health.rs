@@ -1,12 +1,12 @@
 //! `GetHealthStatus` (section 7 of the specification).
 
-use std::{borrow::Cow, fmt};
+use std::borrow::Cow;
 
 use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::{RequestMetadata, parse};
-use crate::{api::Operation, error::Error, sigv4::Verified};
+use crate::{api::Operation, error::Error, names::named_enum, sigv4::Verified};
 
 /// The most entries of `ekmFleetDetails`.
 const MAX_FLEET_DETAILS: usize = 10;
@@ -167,22 +167,11 @@ pub enum HealthStatus {
     Unavailable,
 }
 
-impl HealthStatus {
-    /// The name on the wire.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "ACTIVE",
-            Self::Degraded => "DEGRADED",
-            Self::Unavailable => "UNAVAILABLE",
-        }
-    }
-}
-
-impl fmt::Display for HealthStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
+named_enum! {
+    HealthStatus, "a health status",
+    Active => "ACTIVE",
+    Degraded => "DEGRADED",
+    Unavailable => "UNAVAILABLE",
 }
 
 /// What a proxy says of itself.

@@ -1,6 +1,6 @@
 //! `GetKeyMetadata` (section 4 of the specification).
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, convert::Infallible, fmt, str::FromStr};
 
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -10,6 +10,7 @@ use crate::{
     api::{KeyOperation, Operation},
     context::{RequestContext, in_context},
     error::Error,
+    names::{named_enum, serde_as_text},
     sigv4::Verified,
 };
 
@@ -125,6 +126,26 @@ impl KeySpec {
     }
 }
 
+impl fmt::Display for KeySpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for KeySpec {
+    type Err = Infallible;
+
+    /// Every name is one: what is not `AES_256` is [`Other`](Self::Other).
+    fn from_str(name: &str) -> Result<Self, Infallible> {
+        Ok(match name {
+            "AES_256" => Self::Aes256,
+            other => Self::Other(other.to_owned().into()),
+        })
+    }
+}
+
+serde_as_text! { KeySpec }
+
 /// Something that a key may be used for. Specification: GetKeyMetadata.
 // GKM-2
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -146,20 +167,15 @@ pub enum KeyUsage {
     Derive,
 }
 
-impl KeyUsage {
-    /// The name on the wire.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Encrypt => "ENCRYPT",
-            Self::Decrypt => "DECRYPT",
-            Self::Sign => "SIGN",
-            Self::Verify => "VERIFY",
-            Self::Wrap => "WRAP",
-            Self::Unwrap => "UNWRAP",
-            Self::Derive => "DERIVE",
-        }
-    }
+named_enum! {
+    KeyUsage, "a key usage",
+    Encrypt => "ENCRYPT",
+    Decrypt => "DECRYPT",
+    Sign => "SIGN",
+    Verify => "VERIFY",
+    Wrap => "WRAP",
+    Unwrap => "UNWRAP",
+    Derive => "DERIVE",
 }
 
 /// Whether an external key is enabled. Specification: GetKeyMetadata.
@@ -173,19 +189,8 @@ pub enum KeyStatus {
     Disabled,
 }
 
-impl KeyStatus {
-    /// The name on the wire.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Enabled => "ENABLED",
-            Self::Disabled => "DISABLED",
-        }
-    }
-}
-
-impl fmt::Display for KeyUsage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
+named_enum! {
+    KeyStatus, "a key status",
+    Enabled => "ENABLED",
+    Disabled => "DISABLED",
 }

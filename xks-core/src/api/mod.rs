@@ -12,6 +12,7 @@ pub(crate) mod encrypt;
 mod error_name;
 mod fields;
 pub(crate) mod health;
+mod json_error;
 pub(crate) mod key_metadata;
 mod operation;
 mod request_metadata;
@@ -19,7 +20,6 @@ mod request_metadata;
 use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer, de};
-use serde_json::error::Category;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use self::fields::Fields;
@@ -30,11 +30,12 @@ pub(crate) use self::{
 };
 pub use self::{
     error_name::ErrorName,
+    json_error::JsonError,
     operation::{KeyOperation, Operation},
     request_metadata::RequestMetadata,
 };
-pub use crate::message::UnreadableBody;
 use crate::{error::Error, sigv4::Verified};
+pub use crate::{message::UnreadableBody, names::UnknownName};
 
 /// How deep a body may be nested. KMS nests two deep; who decides or logs may walk what is unknown to us recursively.
 const MAX_DEPTH: usize = 64;
@@ -44,9 +45,6 @@ const AES_GCM: &str = "AES_GCM";
 
 /// Parses an authenticated body: one JSON object and nothing after it. Unknown fields are passed over. The metadata
 /// is noted for the audit record as soon as it is known, then held against what must be there.
-///
-/// `serde_json`'s own words may repeat what a client sent, plaintext included: KMS and the log get category, line
-/// and column.
 // MD-4, MD-1
 fn parse<'t, 'a, const N: usize>(
     verified: &Verified<'a>,
@@ -72,13 +70,7 @@ fn parse<'t, 'a, const N: usize>(
     };
     if let Err(error) = json.deserialize_map(fields).and_then(|()| json.end()) {
         *note = None;
-        let what = match error.classify() {
-            Category::Data => "a field has the wrong type or is there twice",
-            Category::Eof => "the body ends too early",
-            Category::Syntax | Category::Io => "the body is not valid JSON",
-        };
-        let (line, column) = (error.line(), error.column());
-        return Err(Error::validation(format!("{what}: line {line} column {column}")));
+        return Err(Error::validation(JsonError::new(&error).to_string()));
     }
     let request_metadata = required(note.as_ref(), "requestMetadata")?;
     request_metadata.check(operation)?;

@@ -1,6 +1,9 @@
 //! The four operations of the API.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
+
+use super::UnknownName;
+use crate::names::{named_enum, serde_as_text};
 
 /// One of the four operations of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,25 +35,30 @@ pub enum KeyOperation {
     Decrypt,
 }
 
-impl Operation {
-    /// The operation's name in the specification, such as `GetHealthStatus`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::GetHealthStatus => "GetHealthStatus",
-            Self::Key(operation) => operation.as_str(),
-        }
-    }
+named_enum! {
+    KeyOperation, "an operation on a key",
+    GetKeyMetadata => "GetKeyMetadata",
+    Encrypt => "Encrypt",
+    Decrypt => "Decrypt",
 }
 
-impl KeyOperation {
-    /// The operation's name in the specification, such as `Encrypt`.
+const GET_HEALTH_STATUS: &str = "GetHealthStatus";
+
+impl Operation {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::GetHealthStatus,
+        Self::Key(KeyOperation::GetKeyMetadata),
+        Self::Key(KeyOperation::Encrypt),
+        Self::Key(KeyOperation::Decrypt),
+    ];
+
+    /// Returns the operation's name in the specification, such as `GetHealthStatus`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::GetKeyMetadata => "GetKeyMetadata",
-            Self::Encrypt => "Encrypt",
-            Self::Decrypt => "Decrypt",
+            Self::GetHealthStatus => GET_HEALTH_STATUS,
+            Self::Key(operation) => operation.as_str(),
         }
     }
 }
@@ -61,8 +69,19 @@ impl fmt::Display for Operation {
     }
 }
 
-impl fmt::Display for KeyOperation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+impl FromStr for Operation {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
+        const NAMES: &[&str] = &[GET_HEALTH_STATUS, "GetKeyMetadata", "Encrypt", "Decrypt"];
+        match text {
+            GET_HEALTH_STATUS => Ok(Self::GetHealthStatus),
+            text => text
+                .parse()
+                .map(Self::Key)
+                .map_err(|_| UnknownName::new("an operation", NAMES)),
+        }
     }
 }
+
+serde_as_text! { Operation }

@@ -2,10 +2,10 @@
 
 use std::{borrow::Cow, fmt};
 
-use serde::{Deserialize, Deserializer, de::DeserializeSeed as _};
+use serde::de::DeserializeSeed as _;
 use serde_json::value::RawValue;
 
-use super::{Text, fields::InPlace};
+use super::{JsonError, Text, fields::InPlace};
 use crate::{api::Operation, error::Error};
 
 /// The `requestMetadata` of a request: who asked KMS for what, through which service, by which network.
@@ -21,7 +21,7 @@ use crate::{api::Operation, error::Error};
 /// let metadata = RequestMetadata::from_json(r#"{"kmsOperation": "Encrypt", "sourceIdentity": "alice"}"#)?;
 /// assert_eq!(metadata.kms_operation(), Some("Encrypt"));
 /// assert_eq!(metadata.extra().collect::<Vec<_>>(), [("sourceIdentity", r#""alice""#)]);
-/// # Ok::<(), serde_json::Error>(())
+/// # Ok::<(), xks_core::api::JsonError>(())
 /// ```
 // MD-6, TRN-5, MD-2, MD-3, MD-5
 #[derive(Clone, Default)]
@@ -41,9 +41,15 @@ impl<'a> RequestMetadata<'a> {
     /// Reads the metadata from a JSON object: for tests of authorizers and backends.
     ///
     /// # Errors
-    /// That of `serde_json`; its text may repeat parts of `json`.
-    pub fn from_json(json: &'a str) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(json)
+    /// A [`JsonError`] when it is not a JSON object, or a field that is known is not a text.
+    pub fn from_json(json: &'a str) -> Result<Self, JsonError> {
+        let mut metadata = Self::default();
+        let mut deserializer = serde_json::Deserializer::from_str(json);
+        InPlace(&mut metadata)
+            .deserialize(&mut deserializer)
+            .and_then(|()| deserializer.end())
+            .map_err(|error| JsonError::new(&error))?;
+        Ok(metadata)
     }
 
     /// Copies the metadata out of the request: for audit sinks that pass records on.
@@ -162,13 +168,5 @@ impl fmt::Debug for RequestMetadata<'_> {
             .field("kms_via_service", &self.kms_via_service())
             .field("extra", &self.extra().collect::<Vec<_>>())
             .finish()
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for RequestMetadata<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut metadata = RequestMetadata::<'de>::default();
-        InPlace(&mut metadata).deserialize(deserializer)?;
-        Ok(metadata)
     }
 }

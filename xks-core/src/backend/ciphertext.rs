@@ -35,6 +35,23 @@ pub struct Iv {
 }
 
 impl Iv {
+    /// Checks the length and keeps the bytes.
+    ///
+    /// ```
+    /// use xks_core::backend::Iv;
+    ///
+    /// let from_the_hsm: Vec<u8> = vec![7; 12];
+    /// assert_eq!(Iv::new(&from_the_hsm)?.as_bytes(), from_the_hsm);
+    /// assert!(Iv::new([7; 8]).is_err());
+    /// # Ok::<(), xks_core::backend::LengthError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`LengthError::Iv`] unless there are 12 or 16 bytes.
+    pub fn new(bytes: impl AsRef<[u8]>) -> Result<Self, LengthError> {
+        bytes.as_ref().try_into()
+    }
+
     /// The bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
@@ -84,6 +101,24 @@ impl fmt::Debug for Iv {
 pub struct Tag([u8; 16]);
 
 impl Tag {
+    /// Checks the length and keeps the bytes.
+    ///
+    /// ```
+    /// use xks_core::backend::Tag;
+    ///
+    /// // Many key managers put the tag behind the ciphertext.
+    /// let sealed: Vec<u8> = [&b"ciphertext"[..], &[7; 16]].concat();
+    /// let (ciphertext, tag) = sealed.split_at(sealed.len() - 16);
+    /// assert_eq!((ciphertext, Tag::new(tag)?.as_bytes()), (&b"ciphertext"[..], &[7; 16]));
+    /// # Ok::<(), xks_core::backend::LengthError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`LengthError::Tag`] unless there are 16 bytes.
+    pub fn new(bytes: impl AsRef<[u8]>) -> Result<Self, LengthError> {
+        bytes.as_ref().try_into()
+    }
+
     /// The bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 16] {
@@ -124,6 +159,23 @@ impl CiphertextMetadata {
     /// The most bytes it may have. Specification: Encrypt.
     // ENC-7
     pub const MAX_LENGTH: usize = 20;
+
+    /// Checks the length and keeps the bytes.
+    ///
+    /// ```
+    /// use xks_core::backend::CiphertextMetadata;
+    ///
+    /// let metadata = CiphertextMetadata::new("key_version=1")?;
+    /// assert_eq!(metadata.as_bytes(), b"key_version=1");
+    /// assert!(CiphertextMetadata::new("").is_err());
+    /// # Ok::<(), xks_core::backend::LengthError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`LengthError::Metadata`] unless there are 1 to 20 bytes.
+    pub fn new(bytes: impl AsRef<[u8]>) -> Result<Self, LengthError> {
+        bytes.as_ref().try_into()
+    }
 
     /// The bytes.
     #[must_use]

@@ -5,9 +5,10 @@
 //! the plaintext. The other way round, a fault between the two steps would go unseen: the hash would vouch for the
 //! corrupted bytes. So it is the only way to a [`VerifiedEncryption`].
 
-use std::{fmt, hint::black_box};
+use std::fmt;
 
 use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::{BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted};
@@ -53,7 +54,7 @@ impl Verification {
         plaintext: &[u8],
     ) -> Result<VerifiedEncryption, BackendError> {
         let decrypted = decrypted.map_err(|error| error.in_the("trial decryption"))?;
-        if !is_same(&decrypted, plaintext) {
+        if !bool::from(decrypted.ct_eq(plaintext)) {
             let detail = "the trial decryption gave another plaintext; nothing was returned";
             return Err(BackendError::new(BackendErrorKind::Other, detail));
         }
@@ -120,12 +121,6 @@ impl fmt::Debug for VerifiedEncryption {
     }
 }
 
-/// In constant time, and in wide steps.
-fn is_same(one: &[u8], other: &[u8]) -> bool {
-    let difference = one.iter().zip(other).fold(0, |all, (one, other)| all | (one ^ other));
-    one.len() == other.len() && black_box(difference) == 0
-}
-
 /// `SHA-256(AAD ‖ metadata ‖ IV ‖ ciphertext ‖ tag)` over decoded bytes, absent parts empty.
 // ENC-9
 fn ciphertext_data_integrity_value(encrypted: &Encrypted) -> [u8; 32] {
@@ -141,14 +136,15 @@ fn ciphertext_data_integrity_value(encrypted: &Encrypted) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::aad::{AadFraming, BoundAad};
+    use crate::{
+        aad::{AadFraming, BoundAad},
+        text::decode_hex,
+    };
 
-    fn hex(text: &str) -> Vec<u8> {
-        let digit = |digit: &u8| u8::try_from(char::from(*digit).to_digit(16).unwrap()).unwrap();
-        text.as_bytes()
-            .chunks(2)
-            .map(|pair| digit(&pair[0]) << 4 | digit(&pair[1]))
-            .collect()
+    fn hex<const N: usize>(digits: &str) -> [u8; N] {
+        let mut bytes = [0; N];
+        decode_hex(digits, &mut bytes).unwrap();
+        bytes
     }
 
     /// ENC-9: the specification's vector, which does not depend on the framing.
@@ -157,13 +153,13 @@ mod tests {
         for framing in [AadFraming::Spec, AadFraming::Digest] {
             let metadata = b"key_version=1"[..].try_into().unwrap();
             let encrypted = Encrypted::new(
-                hex("821c642b5b71783367deaf18"),
-                hex("1ccae5470f39700254779031")[..].try_into().unwrap(),
-                hex("bc1c4dda7707d6812447c5955e99b261")[..].try_into().unwrap(),
+                hex::<12>("821c642b5b71783367deaf18").to_vec(),
+                hex::<12>("1ccae5470f39700254779031").into(),
+                hex("bc1c4dda7707d6812447c5955e99b261").into(),
                 BoundAad::new(framing, Some(b"project=nile,department=marketing"), Some(metadata)).unwrap(),
             );
             let expected = hex("a8703f2260bd8791ec2d15ea0b23e65a0631eedcf2a13a65cc82db3f47cf5ec7");
-            assert_eq!(ciphertext_data_integrity_value(&encrypted)[..], expected[..]);
+            assert_eq!(ciphertext_data_integrity_value(&encrypted), expected);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{set::Set, standing::Lacks};
-use crate::{BackendError, backend::BackendErrorKind, error::with_all_causes};
+use crate::{BackendError, backend::BackendErrorKind, text::ErrorChain};
 
 /// What a member's error tells.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -110,7 +110,7 @@ impl<'f> Failures<'f> {
         let mut detail = "no member of the fleet could serve:".to_owned();
         for (n, (member, error)) in self.of.iter().enumerate() {
             let separator = if n == 0 { "" } else { ";" };
-            let (kind, words) = (error.kind(), with_all_causes(error));
+            let (kind, words) = (error.kind(), ErrorChain(error).to_string());
             let _ = write!(detail, "{separator} {member} ({kind:?}): {words}"); // a String takes everything
         }
         for (member, why) in not_asked {

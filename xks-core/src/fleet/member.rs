@@ -19,7 +19,7 @@ use crate::{
     BackendError, KeyBackend,
     audit::clipped,
     backend::{BackendErrorKind, EkmStatus, Health, HealthStatus},
-    error::with_all_causes,
+    text::ErrorChain,
 };
 
 pub(super) struct Member {
@@ -66,7 +66,7 @@ impl Member {
             Err(error) if error.kind() == BackendErrorKind::Throttled => (false, Change::None, String::new()),
             Err(error) => {
                 let change = self.breaker.hear_that_it_fails(now);
-                (false, change, format!("its health: {}", with_all_causes(&error)))
+                (false, change, format!("its health: {}", ErrorChain(&error)))
             }
         };
         self.log(change, &reason);
@@ -137,7 +137,7 @@ impl<'f> Attempt<'f> {
 
     /// It failed.
     pub(super) fn failed(mut self, error: &BackendError) {
-        self.fail(|| with_all_causes(error));
+        self.fail(|| ErrorChain(error).to_string());
     }
 
     /// It ended without telling whether the member works.

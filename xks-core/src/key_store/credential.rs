@@ -15,7 +15,7 @@ use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::{key_store::UriPathPrefix, sigv4::SigningKeys, text::text_type};
+use crate::{key_store::UriPathPrefix, names::text_type, sigv4::SigningKeys};
 
 text_type! {
     /// An access key id: 20 to 30 characters of `A-Z 2-7`. It is a name, not a secret.

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::{route::API_ROOT, text::text_type};
+use crate::{names::text_type, route::API_ROOT};
 
 // URI-1, in characters: with [`API_ROOT`] that makes 128.
 const MAX_PREFIX: usize = 117;

@@ -20,7 +20,7 @@ pub use self::{
     description::{KeyDescription, KeyPage},
     error::{ManageError, ManageErrorKind},
     new_key::{CreationToken, CreationTokenError, NewKey},
-    wrapping::{WrappingAlgorithm, WrappingAlgorithmError, WrappingKey, WrappingKeyError},
+    wrapping::{WrappingAlgorithm, WrappingKey, WrappingKeyError},
 };
 use crate::{KeyId, backend::KeyStatus};
 

@@ -1,10 +1,11 @@
 //! The public key under which key material leaves a key manager for AWS KMS.
 
-use std::{fmt, str::FromStr};
+use std::fmt;
 
 use thiserror::Error;
 
 use super::spki;
+use crate::names::named_enum;
 
 /// How key material is wrapped for `ImportKeyMaterial`. RSAES_PKCS1_V1_5 is not among them: AWS KMS withdrew
 /// it.
@@ -21,40 +22,12 @@ pub enum WrappingAlgorithm {
     RsaOaepSha1,
 }
 
-impl WrappingAlgorithm {
-    /// All of them, the best first.
-    pub const ALL: [Self; 3] = [Self::RsaAesKeyWrapSha256, Self::RsaOaepSha256, Self::RsaOaepSha1];
-
-    /// Returns the name in the API of AWS KMS.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::RsaAesKeyWrapSha256 => "RSA_AES_KEY_WRAP_SHA_256",
-            Self::RsaOaepSha256 => "RSAES_OAEP_SHA_256",
-            Self::RsaOaepSha1 => "RSAES_OAEP_SHA_1",
-        }
-    }
-}
-
-impl fmt::Display for WrappingAlgorithm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// Returned for a text that is not the name of a [`WrappingAlgorithm`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("a wrapping algorithm is RSA_AES_KEY_WRAP_SHA_256, RSAES_OAEP_SHA_256 or RSAES_OAEP_SHA_1")]
-#[non_exhaustive]
-pub struct WrappingAlgorithmError;
-
-impl FromStr for WrappingAlgorithm {
-    type Err = WrappingAlgorithmError;
-
-    fn from_str(text: &str) -> Result<Self, WrappingAlgorithmError> {
-        let found = Self::ALL.into_iter().find(|algorithm| algorithm.as_str() == text);
-        found.ok_or(WrappingAlgorithmError)
-    }
+// The best first.
+named_enum! {
+    WrappingAlgorithm, "a wrapping algorithm",
+    RsaAesKeyWrapSha256 => "RSA_AES_KEY_WRAP_SHA_256",
+    RsaOaepSha256 => "RSAES_OAEP_SHA_256",
+    RsaOaepSha1 => "RSAES_OAEP_SHA_1",
 }
 
 /// An RSA public key of AWS KMS, and the algorithm that it is to be used with: two of the results of
@@ -286,16 +259,5 @@ mod tests {
         assert_eq!(read(&padded), Err(WrappingKeyError::Malformed));
         let long_length = [&[0x30, 0x83, 0][..], &good[2..]].concat();
         assert_eq!(read(&long_length), Err(WrappingKeyError::Malformed));
-    }
-
-    #[test]
-    fn algorithms_have_the_names_of_aws() {
-        for algorithm in WrappingAlgorithm::ALL {
-            assert_eq!(algorithm.to_string().parse(), Ok(algorithm));
-        }
-        assert_eq!(
-            "RSAES_PKCS1_V1_5".parse::<WrappingAlgorithm>(),
-            Err(WrappingAlgorithmError)
-        );
     }
 }

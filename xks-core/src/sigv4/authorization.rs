@@ -7,6 +7,7 @@ use memchr::memchr;
 
 use super::{ALGORITHM, Rejection, SERVICE, TERMINATOR};
 use crate::key_store::check_access_key_id;
+use crate::text::decode_hex;
 
 /// Longer than any signer makes it; bounds the work that an unknown client can cause.
 const MAX_LENGTH: usize = 8192;
@@ -66,7 +67,7 @@ impl<'a> Authorization<'a> {
             scope: Scope::parse(scope.ok_or(malformed("a Credential without a scope"))?)?,
             signed_headers: signed_headers.ok_or(malformed("no SignedHeaders"))?,
             signature: signature
-                .and_then(decode_hex)
+                .and_then(decode_signature)
                 .ok_or(malformed("no Signature of 64 lower-case hexadecimal digits"))?,
         })
     }
@@ -148,27 +149,12 @@ fn without_spaces_around(mut part: &str) -> &str {
     part
 }
 
-/// 64 lower-case hexadecimal digits.
-fn decode_hex(text: &str) -> Option<[u8; 32]> {
-    let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
-        return None;
-    };
-    let pairs: &[[u8; 2]; 32] = pairs.try_into().ok()?;
-    let digits = pairs.map(|pair| pair.map(digit));
-    let all = digits.as_flattened().iter().fold(0, |all, digit| all | digit);
-    (all <= 0xf).then(|| digits.map(|[high, low]| high << 4 | low))
-}
-
-/// The value of a lower-case hexadecimal digit; above 0xf if it is none.
-const fn digit(byte: u8) -> u8 {
-    let (number, letter) = (byte.wrapping_sub(b'0'), byte.wrapping_sub(b'a'));
-    if number < 10 {
-        number
-    } else if letter < 6 {
-        letter + 10
-    } else {
-        0xff
-    }
+/// 64 lower-case hexadecimal digits: others are not what a signer writes.
+fn decode_signature(text: &str) -> Option<[u8; 32]> {
+    let mut signature = [0; 32];
+    decode_hex(text, &mut signature).ok()?;
+    let has_upper_case = text.bytes().fold(false, |has, byte| has | byte.is_ascii_uppercase());
+    (!has_upper_case).then_some(signature)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use memchr::memchr;
 use sha2::{Digest as _, Sha256};
 
 use super::{Rejection, authorization::split};
-use crate::Request;
+use crate::{Request, text::encode_hex};
 
 /// The hash of the canonical request, by a hasher that has seen nothing yet:
 ///
@@ -96,14 +96,8 @@ pub(super) struct HexDigest([u8; 64]);
 
 impl HexDigest {
     pub(super) fn new(digest: &[u8; 32]) -> Self {
-        const fn digit(nibble: u8) -> u8 {
-            if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 }
-        }
         let mut text = [0; 64];
-        for ([high, low], byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(digest) {
-            *high = digit(byte >> 4);
-            *low = digit(byte & 0xf);
-        }
+        encode_hex(digest, &mut text);
         Self(text)
     }
 

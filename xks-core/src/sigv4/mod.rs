@@ -233,7 +233,7 @@ impl<'r, 'a> Claim<'r, 'a> {
             b"\n",
             request_hash.as_bytes(),
         ]);
-        if !is_same(&expected, &authorization.signature) {
+        if !bool::from(expected.ct_eq(&authorization.signature)) {
             return Err(Rejection::Signature);
         }
         if is_new {
@@ -260,12 +260,6 @@ impl std::fmt::Debug for Claim<'_, '_> {
 pub(crate) fn claimed_signer<'a>(request: &Request<'a>) -> ClaimedSigner<'a> {
     let header = request.values("authorization").next();
     header.map(ClaimedSigner::of).unwrap_or_default()
-}
-
-/// Takes the same time wherever they differ.
-fn is_same(one: &[u8; 32], other: &[u8; 32]) -> bool {
-    let difference = one.iter().zip(other).fold(0, |all, (one, other)| all | (one ^ other));
-    difference.ct_eq(&0).into()
 }
 
 /// The value of a header that may be there at most once.

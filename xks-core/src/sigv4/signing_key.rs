@@ -129,13 +129,7 @@ mod tests {
     /// SIG-4: keys shorter than, as long as and longer than the hash's block (RFC 4231, cases 2 and 6).
     #[test]
     fn hmac_keys_of_any_length_are_keyed_as_the_standard_says() {
-        let hex = |key: &[u8], text: &[u8]| {
-            SigningKey::new(key)
-                .sign(&[text])
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect::<String>()
-        };
+        let hex = |key: &[u8], text: &[u8]| crate::text::Hex(&SigningKey::new(key).sign(&[text])).to_string();
         assert_eq!(
             hex(b"Jefe", b"what do ya want for nothing?"),
             "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"

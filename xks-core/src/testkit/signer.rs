@@ -2,14 +2,14 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::{self, Write as _},
+    fmt,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 
-use crate::{Credential, Zeroizing};
+use crate::{Credential, Zeroizing, text::Hex};
 
 /// Signs requests as KMS does.
 ///
@@ -77,18 +77,18 @@ impl Signer {
         for (name, values) in &signed {
             canonical.extend([name, ":", &values.join(","), "\n"]);
         }
-        canonical.extend(["\n", &names, "\n", &hex(&Sha256::digest(body))]);
+        canonical.extend(["\n", &names, "\n", &Hex(&Sha256::digest(body)).to_string()]);
 
         let scope = format!("{day}/{}/{}/aws4_request", self.region, self.service);
         let to_sign = format!(
             "AWS4-HMAC-SHA256\n{date}\n{scope}\n{}",
-            hex(&Sha256::digest(canonical.as_bytes()))
+            Hex(&Sha256::digest(canonical.as_bytes()))
         );
         let secret = self.credential.secret_access_key().expose();
         let start = Zeroizing::new(format!("AWS4{secret}").into_bytes());
         let parts = [day, &self.region, &self.service, "aws4_request"];
         let key = parts.iter().fold(start, |key, part| hmac(&key, part));
-        let signature = hex(&hmac(&key, &to_sign));
+        let signature = Hex(&hmac(&key, &to_sign)).to_string();
         let id = self.credential.access_key_id().as_str();
         headers.push((
             "authorization".to_owned(),
@@ -114,13 +114,6 @@ fn hmac(key: &[u8], text: &str) -> Zeroizing<Vec<u8>> {
     };
     mac.update(text.as_bytes());
     Zeroizing::new(mac.finalize().into_bytes().to_vec())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}"); // a String takes everything
-        text
-    })
 }
 
 /// `yyyymmddThhmmssZ`; the first second of 1970 for what is before it.

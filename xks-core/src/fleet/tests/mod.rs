@@ -133,7 +133,7 @@ fn key() -> KeyId {
 }
 
 fn metadata() -> crate::api::RequestMetadata<'static> {
-    serde_json::from_str("{}").unwrap()
+    crate::api::RequestMetadata::from_json("{}").unwrap()
 }
 
 fn encryption(plaintext: &[u8]) -> EncryptRequest<'static> {

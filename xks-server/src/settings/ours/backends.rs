@@ -4,19 +4,16 @@ use std::{collections::HashSet, path::PathBuf, time::Duration};
 
 use xks_backend_pkcs11::{AppendedIv, IvSource, KeyLookup, Quirks, SlotSelector};
 use xks_backend_soft::KeyMaterial;
-use xks_core::{KeyId, fleet::Fleet};
+use xks_core::{KeyId, fleet::Fleet, text::ErrorChain};
 
 use super::{DAY, DAY_MS, default_deadline, one_secret};
-use crate::{
-    settings::{
-        BackendKind, BackendSettings, FleetSettings, KeyStoreSettings, MODULE_VARIABLE, Pkcs11Settings, Secret,
-        SecretOrigin, SoftSettings, TestKeySetting,
-        model::KEY_REFRESH,
-        secrecy::{looks_secret, shown},
-        shared,
-        table::{Item, Table},
-    },
-    with_causes,
+use crate::settings::{
+    BackendKind, BackendSettings, FleetSettings, KeyStoreSettings, MODULE_VARIABLE, Pkcs11Settings, Secret,
+    SecretOrigin, SoftSettings, TestKeySetting,
+    model::KEY_REFRESH,
+    secrecy::{looks_secret, shown},
+    shared,
+    table::{Item, Table},
 };
 
 /// All that are written down.
@@ -274,7 +271,7 @@ fn soft(table: &mut Table<'_, '_>) -> Option<SoftSettings> {
                 .map_err(|error| source.error(path.span.clone(), format!("{id:?}: {error}")));
             let content = Secret(content?);
             if let Err(error) = KeyMaterial::from_file(&path.value) {
-                source.error(path.span, with_causes(&error));
+                source.error(path.span, ErrorChain(&error).to_string());
                 return None;
             }
             Some((id.ok()?, path.value, content))

@@ -58,3 +58,48 @@ fn of_backend(size: Size) -> Allocated {
     let mut request = encrypt_request(size);
     measure(|| consume(ready(backend.encrypt_verified(&key, &mut request)).expect("it encrypts"))).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use xks_core::{
+        KeyStores, Proxy,
+        authorize::{Authorizer, Decision, Rule, Rules, Subject},
+        dependency::Reply,
+        key_store::KeyStoreBuilder,
+    };
+
+    use super::*;
+    use crate::{NoAudit, credential, key_store, now};
+
+    /// Allocations of an encryption in a key store that differs like that from the usual one.
+    fn with(change: impl FnOnce(KeyStoreBuilder) -> KeyStoreBuilder) -> u64 {
+        let key_store = change(key_store().to_builder()).build().expect("a whole key store");
+        let key_stores = KeyStores::new([key_store]).expect("one key store");
+        let proxy = Proxy::builder(key_stores).audit(NoAudit).clock(now).build();
+        let signed = Signed::encrypt(DATA_KEY, true);
+        assert_eq!(answer(&proxy, &signed).status(), 200);
+        measure(|| consume(answer(&proxy, &signed))).count_total
+    }
+
+    /// Decides as the rules do, but later.
+    struct Later(Rules);
+
+    impl Authorizer for Later {
+        fn authorize<'a>(&'a self, subject: &'a Subject<'a>) -> Reply<'a, Decision> {
+            Reply::later(async { Ok(self.0.decide(subject)) })
+        }
+    }
+
+    #[test]
+    fn who_knows_at_once_costs_no_allocation() {
+        let rules = || Rules::new([Rule::allow("all")]);
+        let usual = with(|key_store| key_store);
+        assert_eq!(with(|key_store| key_store.authorizer(rules())), usual);
+        assert_eq!(with(|key_store| key_store.credentials_from(vec![credential()])), usual);
+        assert_eq!(
+            with(|key_store| key_store.authorizer(Later(rules()))),
+            usual + 1,
+            "the future"
+        );
+    }
+}

@@ -2,7 +2,11 @@
 
 use serde_json::json;
 use xks_authorizer_cedar::CedarAuthorizer;
-use xks_core::authorize::Decision;
+use xks_core::{
+    api::{KeyOperation, RequestMetadata},
+    authorize::{Authorizer as _, Decision, Subject},
+    dependency::Reply,
+};
 
 use crate::support::{UNMATCHED, ask, bare, decide, logged, metadata};
 
@@ -108,4 +112,22 @@ fn debug_tells_the_names() {
     let authorizer = CedarAuthorizer::new("@id(\"b\") permit (principal, action, resource);").unwrap();
     assert!(format!("{authorizer:?}").contains("[\"b\"]"), "{authorizer:?}");
     assert_eq!(ask(&authorizer, &metadata()), Decision::allow_by("b"));
+}
+
+/// A decision is there at once, and to be an `Authorizer` costs no allocation.
+#[test]
+fn an_authorizer_allocates_nothing_beside_the_decision() {
+    let authorizer = CedarAuthorizer::new("@id(\"b\") permit (principal, action, resource);").unwrap();
+    let (key_store, key) = ("/store".parse().unwrap(), "key-1".parse().unwrap());
+    let text = metadata().to_string();
+    let metadata = RequestMetadata::from_json(&text).unwrap();
+    let subject = Subject::new(&key_store, &key, KeyOperation::Encrypt, "us-east-1", &metadata);
+    let alone = allocation_counter::measure(|| assert_eq!(authorizer.decide(&subject), Decision::allow_by("b")));
+    let replied = allocation_counter::measure(|| {
+        let Reply::Now(decision) = authorizer.authorize(&subject) else {
+            panic!("it decides at once");
+        };
+        assert_eq!(decision, Decision::allow_by("b"));
+    });
+    assert_eq!(replied.count_total, alone.count_total);
 }

@@ -1,6 +1,9 @@
 //! The demo: without settings, one key store with software keys that live as long as the process.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{SocketAddr, TcpListener},
+    time::Duration,
+};
 
 use xks_backend_soft::{SoftBackend, SoftKey};
 use xks_core::{
@@ -50,8 +53,15 @@ pub(crate) const KEYS: [(&str, &[KeyUsage], KeyStatus, &str); 5] = [
     ),
 ];
 
-/// New keys and a new credential each time, on loopback.
-pub(crate) fn settings() -> anyhow::Result<(Settings, Backends)> {
+/// Returns the address of a demo that is told none: on loopback, with the first free port from 8000 on.
+pub(crate) fn free_address() -> SocketAddr {
+    let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    let is_free = |address: &SocketAddr| TcpListener::bind(address).is_ok();
+    (8000..8100).map(address).find(is_free).unwrap_or(address(8000))
+}
+
+/// New keys and a new credential each time.
+pub(crate) fn settings(listen: SocketAddr) -> anyhow::Result<(Settings, Backends)> {
     let (backend, mut ids) = (SoftBackend::new(), Vec::new());
     for (name, usages, status, _) in KEYS {
         let id: KeyId = name.parse()?;
@@ -65,7 +75,7 @@ pub(crate) fn settings() -> anyhow::Result<(Settings, Backends)> {
         environment: Vec::new(),
         server: ServerSettings {
             drain_delay: Duration::ZERO,
-            ..ServerSettings::new(SocketAddr::from(([127, 0, 0, 1], 8000)))
+            ..ServerSettings::new(listen)
         },
         tls: None,
         health: HealthSettings::default(),

@@ -65,7 +65,7 @@ pub(crate) fn serve(path: Option<&Path>, listen: Option<SocketAddr>) -> anyhow::
             (settings, loaded.problems, Some(File { path, seen }), None)
         }
         None => {
-            let (settings, backends) = demo::settings()?;
+            let (settings, backends) = demo::settings(listen.unwrap_or_else(demo::free_address))?;
             (settings, Vec::new(), None, Some(backends))
         }
     };

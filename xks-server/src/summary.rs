@@ -248,16 +248,35 @@ fn command(out: &mut String, store: &KeyStoreSettings, key: &KeyId, address: &st
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |now| now.as_millis());
-    // Writing to a string cannot fail.
+    let curl = |operation: &str, data: &str| {
+        format!(
+            r#"curl -sS http://{address}{path}/keys/{key}/{operation} \
+  --aws-sigv4 aws:amz:{region}:kms-xks-proxy --user {user} \
+  -H 'Content-Type: application/json' \
+  -d {data}"#
+        )
+    };
+    let metadata = |operation: &str| {
+        format!(
+            r#""requestMetadata":{{"awsPrincipalArn":"arn:aws:iam::123456789012:user/Alice","kmsKeyArn":"arn:aws:kms:{region}:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab","kmsOperation":"{operation}","kmsRequestId":"demo-{now}"}},"encryptionAlgorithm":"AES_GCM""#
+        )
+    };
+    let plaintext = r#""plaintext":"SGVsbG8gV29ybGQh","ciphertextDataIntegrityValueAlgorithm":"SHA_256""#;
+    let encrypt = curl("encrypt", &format!("'{{{},{plaintext}}}'", metadata("Encrypt")));
+    let (metadata, decrypt) = (metadata("Decrypt"), curl("decrypt", "@-"));
+    // Writing to a string cannot fail. What decrypt does not know of the response to encrypt it passes over.
     let _ = write!(
         out,
         r#"
 Paste this to encrypt with the key `{key}`{secret_note}, with the integrity value that AWS KMS asks for:
 
-curl -sS http://{address}{path}/keys/{key}/encrypt \
-  --aws-sigv4 aws:amz:{region}:kms-xks-proxy --user {user} \
-  -H 'Content-Type: application/json' \
-  -d '{{"requestMetadata":{{"awsPrincipalArn":"arn:aws:iam::123456789012:user/Alice","kmsKeyArn":"arn:aws:kms:{region}:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab","kmsOperation":"Encrypt","kmsRequestId":"demo-{now}"}},"plaintext":"SGVsbG8gV29ybGQh","encryptionAlgorithm":"AES_GCM","ciphertextDataIntegrityValueAlgorithm":"SHA_256"}}'
+{encrypt}
+
+Paste this to encrypt, and decrypt the response:
+
+{encrypt} |
+  sed 's|^{{|{{{metadata},|' |
+  {decrypt}
 
 "#
     );

@@ -3,7 +3,7 @@
 
 use std::iter;
 
-use memchr::memchr;
+use memchr::{memchr, memchr2};
 
 use super::{ALGORITHM, Rejection, SERVICE, TERMINATOR};
 use crate::key_store::check_access_key_id;
@@ -105,9 +105,14 @@ impl<'a> ClaimedSigner<'a> {
     /// Reads the credential, in however malformed a header it stands.
     pub(super) fn of(header: &'a [u8]) -> Self {
         let header = header.get(..MAX_LENGTH).unwrap_or(header);
-        let mut parts = header.split(|byte| matches!(byte, b',' | b' '));
-        let credential = parts.find_map(|part| part.strip_prefix(b"Credential="));
-        let credential = credential.and_then(|credential| str::from_utf8(credential).ok());
+        // Signers put it there, where it is found without a search.
+        let credential = header.strip_prefix(b"AWS4-HMAC-SHA256 Credential=").or_else(|| {
+            let mut parts = (0..header.len()).filter_map(|start| header.get(start..));
+            parts.find_map(|part| part.strip_prefix(b"Credential="))
+        });
+        let credential = credential.unwrap_or_default();
+        let end = memchr2(b',', b' ', credential).unwrap_or(credential.len());
+        let credential = credential.get(..end).and_then(|credential| str::from_utf8(credential).ok());
         let mut parts = split(credential.unwrap_or_default(), b'/');
         let (access_key_id, _date, region) = (parts.next(), parts.next(), parts.next());
         let is_region = |region: &&str| {

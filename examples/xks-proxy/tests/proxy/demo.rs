@@ -5,13 +5,15 @@ use std::process::Command;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{Demo, body, error, fetch, program, run};
+use crate::support::{Demo, body, encode, error, fetch, program, run};
 
-/// The command that is printed works when pasted.
+/// The commands that are printed work when pasted.
 #[test]
-fn the_printed_command_works() {
+fn the_printed_commands_work() {
     let demo = Demo::start();
-    let answer = demo.paste();
+    let answer = demo.paste(&demo.decrypt_command);
+    assert_eq!(answer, json!({"plaintext": encode(b"Hello World!")}));
+    let answer = demo.paste(&demo.curl_command);
     for field in [
         "ciphertext",
         "initializationVector",
@@ -20,6 +22,17 @@ fn the_printed_command_works() {
     ] {
         assert!(answer[field].is_string(), "{answer}");
     }
+}
+
+/// Where port 8000 is taken, the demo takes another one, and says which.
+#[test]
+fn a_demo_finds_a_free_port() {
+    // Taken by this test, if by nobody else.
+    let _taken = std::net::TcpListener::bind("127.0.0.1:8000");
+    let demo = Demo::start_with(&[]);
+    let port: u16 = demo.facts["address"].rsplit(':').next().unwrap().parse().unwrap();
+    assert!((8001..8100).contains(&port), "{port}");
+    assert_eq!(fetch(&format!("{}/ping", demo.facts["address"]), &[]).0, 200);
 }
 
 /// CON-1: the console's file says what the other lines say.

@@ -15,13 +15,18 @@ pub(crate) struct Demo {
     pub(crate) facts: HashMap<&'static str, String>,
     pub(crate) curl: Curl,
     pub(crate) curl_command: String,
+    pub(crate) decrypt_command: String,
     pub(crate) console_json: Value,
 }
 
 impl Demo {
     /// Starts it on a free port and reads what it prints.
     pub(crate) fn start() -> Self {
-        let process = Process::start(program().args(["--listen", "127.0.0.1:0"]));
+        Self::start_with(&["--listen", "127.0.0.1:0"])
+    }
+
+    pub(crate) fn start_with(arguments: &[&str]) -> Self {
+        let process = Process::start(program().args(arguments));
         if !process.out.holds("\nPress Ctrl-C to stop.\n", 1) {
             let (status, log) = process.wait();
             panic!("{status}: {log}");
@@ -41,8 +46,11 @@ impl Demo {
         ]
         .map(fact)
         .into();
-        let start = lines.iter().position(|line| line.starts_with("curl -sS")).unwrap();
-        let length = lines[start..].iter().position(|line| line.is_empty()).unwrap();
+        let mut commands = lines.split(|line| line.is_empty()).filter(|lines| {
+            let first = lines.first();
+            first.is_some_and(|line| line.starts_with("curl -sS"))
+        });
+        let mut command = || commands.next().unwrap().join("\n");
         let console = lines.iter().find(|line| line.starts_with("{\"XksProxyUriPath\""));
         Self {
             process,
@@ -52,15 +60,16 @@ impl Demo {
                 user: format!("{}:{}", facts["access key id"], facts["secret access key"]),
             },
             facts,
-            curl_command: lines[start..start + length].join("\n"),
+            curl_command: command(),
+            decrypt_command: command(),
             console_json: serde_json::from_str(console.unwrap()).unwrap(),
         }
     }
 
-    /// The printed command, pasted into a shell.
-    pub(crate) fn paste(&self) -> Value {
+    /// A printed command, pasted into a shell.
+    pub(crate) fn paste(&self, command: &str) -> Value {
         let paste = || {
-            let answer = run(Command::new("sh").arg("-c").arg(&self.curl_command));
+            let answer = run(Command::new("sh").arg("-c").arg(command));
             (0, serde_json::from_str(&answer).expect(&answer))
         };
         patiently(paste).1

@@ -13,16 +13,17 @@ use std::{
 use anyhow::{Context as _, ensure};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use thiserror::Error;
-use xks_core::{
-    KeyBackend, KeyId, KeyStore, KeyStores, Proxy, backend::Limits, fleet::Fleet, key_store::UriPathPrefix,
-};
+use xks_core::{KeyBackend, KeyId, KeyStore, KeyStores, Proxy, backend::Limits, key_store::UriPathPrefix};
 
 use crate::{
-    backends::{Backend, Backends},
+    backend::OpenBackend,
+    backends::Backends,
     described::Described,
     limits::{Limited, Traffic},
     metrics::{Metrics, Records},
-    settings::{Authorization, BackendSettings, KeyStoreSettings, Settings, TlsSettings},
+    program::Program,
+    registry::ConfiguredBackend,
+    settings::{KeyStoreSettings, Settings, TlsSettings},
     tls::TlsMaterial,
 };
 
@@ -41,11 +42,14 @@ pub(crate) struct App {
     in_force: Mutex<InForce>,
     /// Tokens that are being opened, also on behalf of a change that was given up: none is opened twice at once, or a PIN
     /// would be tried as often.
-    opening: Mutex<Vec<BackendSettings>>,
+    opening: Mutex<Vec<ConfiguredBackend>>,
     /// Counts changes, so that one that was given up does not come after another.
     turn: AtomicU64,
     budget: Duration,
 }
+
+/// A backend, with the keys that key stores name of it.
+type WithKeys = (Arc<dyn OpenBackend>, Arc<[KeyId]>);
 
 /// What the key stores in force were made of.
 struct InForce {
@@ -75,13 +79,18 @@ impl NotReplaced {
 struct StillOpening(String);
 
 impl App {
-    pub(crate) fn new(settings: &Settings, backends: Backends, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+    pub(crate) fn new(
+        settings: &Settings,
+        backends: Backends,
+        metrics: Arc<Metrics>,
+        program: Program,
+    ) -> anyhow::Result<Self> {
         let mut traffic = HashMap::new();
         let key_stores = key_stores(&settings.key_stores, &backends, &mut traffic)?;
         let proxy = Proxy::builder(KeyStores::new(key_stores)?)
-            .vendor("xks-proxy")
+            .vendor(program.name)
             // HLT-6
-            .model(concat!("xks-proxy ", env!("CARGO_PKG_VERSION")))
+            .model(program.to_string())
             .audit(Records::new(Arc::clone(&metrics)))
             .build();
         Ok(Self {
@@ -121,7 +130,7 @@ impl App {
             }
         };
         let former = self.backends.load_full();
-        let is_to_be_opened = |new: &BackendSettings| new.is_token() && !former.keeps(&new.name, &settings.backends);
+        let is_to_be_opened = |new: &ConfiguredBackend| new.may_block() && !former.keeps(&new.name, &settings.backends);
         let has_to_wait = settings.backends.iter().any(is_to_be_opened);
         if has_to_wait {
             let meanwhile = |old: &[KeyStoreSettings]| meanwhile(settings, old, &former);
@@ -172,24 +181,19 @@ impl App {
         Ok(())
     }
 
-    fn open(&self, settings: &[BackendSettings], former: &Backends) -> anyhow::Result<Backends> {
+    fn open(&self, settings: &[ConfiguredBackend], former: &Backends) -> anyhow::Result<Backends> {
         for new in settings {
-            if former.are_open_under_another_pin_than(new) {
-                let backend = new.name.as_str();
-                tracing::warn!(
-                    backend,
-                    "the token is open under the former PIN: the new one is tried when it has to be opened anew, at the \
-                     latest at the next start"
-                );
+            if let Some(notice) = former.replacement_notice(new) {
+                tracing::warn!(backend = new.name.as_str(), "{notice}");
             }
         }
         // Never locked while a module is called, which may not return.
         let opening = || self.opening.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = |new: &&BackendSettings| !former.settings().any(|old| old == *new);
+        let is_new = |new: &&ConfiguredBackend| !former.has(new);
         let new: Vec<_> = settings.iter().filter(is_new).cloned().collect();
         {
             let mut opening = opening();
-            if let Some(known) = new.iter().find(|new| opening.iter().any(|old| old.is_same_token(new))) {
+            if let Some(known) = new.iter().find(|new| opening.iter().any(|old| old.is_same_device(new))) {
                 return Err(StillOpening(known.name.clone()).into());
             }
             opening.extend(new.iter().cloned());
@@ -212,14 +216,12 @@ impl App {
             .collect()
     }
 
-    /// All fleets, those within others too, with the keys that are served from them by name.
-    pub(crate) fn fleets(&self) -> Vec<(Arc<Fleet>, Arc<[KeyId]>)> {
+    /// All fleets, with the keys that are served from them by name.
+    pub(crate) fn fleets(&self) -> Vec<WithKeys> {
         let (backends, served) = (self.backends.load(), self.served.load());
-        let fleet = |(name, backend): (&str, &Backend)| match backend {
-            Backend::Fleet(fleet) => Some((Arc::clone(fleet), served.get(name).cloned().unwrap_or_default())),
-            Backend::Pkcs11(_) | Backend::Soft(_) => None,
-        };
-        backends.iter().filter_map(fleet).collect()
+        let fleets = backends.iter().filter(|(_, backend)| backend.as_fleet().is_some());
+        let keys = |name: &str| served.get(name).cloned().unwrap_or_default();
+        fleets.map(|(name, fleet)| (Arc::clone(fleet), keys(name))).collect()
     }
 }
 
@@ -297,8 +299,8 @@ fn key_store(
         Some(keys) => builder.keys(keys.iter().cloned()),
         None => builder.all_keys_of_backend(),
     };
-    if let Authorization::By { authorizer, .. } = &settings.authorization {
-        builder = builder.authorizer(Arc::clone(authorizer));
+    if let Some(authorizer) = settings.authorization.authorizer()? {
+        builder = builder.authorizer(authorizer);
     }
     Ok(builder.build()?)
 }

@@ -1,9 +1,11 @@
 //! The command line.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use xks_core::key_store::UriPathPrefix;
+
+use crate::program::Program;
 
 /// The settings file, where the command line names none.
 pub(crate) const SETTINGS_VARIABLE: &str = "XKS_PROXY_SETTINGS_TOML";
@@ -13,7 +15,7 @@ pub(crate) const SETTINGS_VARIABLE: &str = "XKS_PROXY_SETTINGS_TOML";
 /// The file may also be named by the environment variable XKS_PROXY_SETTINGS_TOML. It is in this program's own format, or
 /// one that was written for AWS's sample proxy.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version = "")]
 pub(crate) struct CommandLine {
     /// The settings file
     #[arg(long, value_name = "FILE")]
@@ -25,6 +27,15 @@ pub(crate) struct CommandLine {
 
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
+}
+
+impl CommandLine {
+    /// Ends the process where the arguments are wrong, or ask for help or the version.
+    pub(crate) fn of(program: Program, arguments: impl Iterator<Item = OsString>) -> Self {
+        let command = Self::command().name(program.name).version(program.version);
+        let read = command.clone().get_matches_from(arguments);
+        Self::from_arg_matches(&read).unwrap_or_else(|error| error.format(&mut command.clone()).exit())
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -30,7 +30,11 @@ pub(crate) async fn watch(app: &App) {
 async fn compare(app: &App) {
     let mut comparing = JoinSet::new();
     for (fleet, keys) in app.fleets() {
-        comparing.spawn(async move { fleet.compare(&keys).await });
+        comparing.spawn(async move {
+            if let Some(fleet) = fleet.as_fleet() {
+                fleet.compare(&keys).await;
+            }
+        });
     }
     while comparing.join_next().await.is_some() {}
 }

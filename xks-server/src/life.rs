@@ -21,19 +21,20 @@ use crate::{
     WRONG_SETTINGS,
     app::App,
     backends::{BackendError, Backends},
-    comparing, demo, expiry,
+    comparing,
+    demo::{self, Demo},
+    expiry,
     health::Health,
-    load,
     log::Log,
     metrics::Metrics,
+    ports::{Ports, Stop},
     print,
     process::{self, Connections},
     reload::{Files, Hangup, Reload},
-    report,
-    server::{Server, Stop},
+    server::{Server, report},
     service_manager,
     settings::{LogOutput, Settings, Severity},
-    summary,
+    summary::{self, Origin},
 };
 
 /// How long tasks that outlived the server's own patience may take to be dropped.
@@ -49,24 +50,31 @@ struct File<'a> {
     seen: Files,
 }
 
+/// What says what is served.
+enum Started<'a> {
+    By(File<'a>),
+    AsDemo(Demo),
+}
+
 /// Serves what a settings file says, or the demo, until it is told to stop.
-pub(crate) fn serve(path: Option<&Path>, listen: Option<SocketAddr>) -> anyhow::Result<ExitCode> {
-    let (settings, problems, file, demo) = match path {
+pub(crate) fn serve(server: &Server, path: Option<&Path>, listen: Option<SocketAddr>) -> anyhow::Result<ExitCode> {
+    let (settings, problems, started) = match path {
         Some(path) => {
             // What changes from here on is a change.
             let before = Files::look_at(path);
-            let mut loaded = load(path)?;
+            let mut loaded = server.load(path)?;
             if loaded.errors() > 0 {
                 report(&loaded)?;
                 return Ok(WRONG_SETTINGS.into());
             }
             let settings = loaded.settings.take().context("no settings")?;
             let seen = before.and(Files::look(&loaded.files));
-            (settings, loaded.problems, Some(File { path, seen }), None)
+            (settings, loaded.problems, Started::By(File { path, seen }))
         }
         None => {
-            let (settings, backends) = demo::settings(listen.unwrap_or_else(demo::free_address))?;
-            (settings, Vec::new(), None, Some(backends))
+            let demo = server.make_demo()?;
+            let listen = listen.unwrap_or_else(demo::free_address);
+            (demo.settings(listen)?, Vec::new(), Started::AsDemo(demo))
         }
     };
     process::put_into_environment(&settings.environment)?;
@@ -82,7 +90,7 @@ pub(crate) fn serve(path: Option<&Path>, listen: Option<SocketAddr>) -> anyhow::
     let runtime = runtime.worker_threads(2).enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
     let mut backends = None;
-    let result = runtime.block_on(live(&settings, listen, file, demo, &log, &mut backends));
+    let result = runtime.block_on(live(server, &settings, listen, started, &log, &mut backends));
     // With the runtime goes everything that may still hold a backend.
     runtime.shutdown_timeout(LAST_TASKS);
     if let Some(backends) = backends {
@@ -94,7 +102,7 @@ pub(crate) fn serve(path: Option<&Path>, listen: Option<SocketAddr>) -> anyhow::
     };
     // It is said on standard error, in one line, wherever the log goes.
     if settings.log.output != LogOutput::Stderr {
-        let _ = writeln!(io::stderr(), "xks-proxy: {}", ErrorChain(&*error));
+        let _ = writeln!(io::stderr(), "{}: {}", server.program.name, ErrorChain(&*error));
     }
     tracing::error!("{}", ErrorChain(&*error));
     Ok(match error.downcast_ref::<BackendError>() {
@@ -105,10 +113,10 @@ pub(crate) fn serve(path: Option<&Path>, listen: Option<SocketAddr>) -> anyhow::
 
 /// Within the runtime. What is left open in `backends` is the caller's to close, when nobody can use it any more.
 async fn live(
+    server: &Server,
     settings: &Settings,
     listen: Option<SocketAddr>,
-    file: Option<File<'_>>,
-    demo: Option<Backends>,
+    started: Started<'_>,
     log: &Log,
     backends: &mut Option<Arc<Backends>>,
 ) -> anyhow::Result<()> {
@@ -120,21 +128,24 @@ async fn live(
     let metrics = Arc::new(Metrics::new(log.lost_lines()));
     let most = Connections::within_descriptors(settings.server.max_connections);
     let listen = listen.unwrap_or(settings.server.listen);
-    let server = Server::bind(settings, listen, most, &health, &metrics)?;
-    let opened = match demo {
-        Some(backends) => Some(backends),
-        None => open(settings, &mut stop).await?,
+    let ports = Ports::bind(settings, listen, most, &health, &metrics)?;
+    let Some(opened) = open(settings, &mut stop).await? else {
+        return Ok(());
     };
-    let Some(opened) = opened else { return Ok(()) };
-    let app = Arc::new(App::new(settings, opened, Arc::clone(&metrics))?);
+    let app = Arc::new(App::new(settings, opened, Arc::clone(&metrics), server.program)?);
     *backends = Some(app.backends());
     metrics.look_at(&app);
     comparing::at_start(&app).await;
     health.look(&app).await;
-    let path = file.as_ref().map(|file| file.path);
-    let text = summary::summary(settings, path, server.addresses(), &app.backends()).await;
-    if let Some(File { path, seen }) = file {
-        let (reload, app) = (Reload::new(path, seen, settings, hangup), Arc::clone(&app));
+    let origin = match &started {
+        Started::By(file) => Origin::File(file.path),
+        Started::AsDemo(demo) => Origin::Demo(demo),
+    };
+    let is_demo = matches!(started, Started::AsDemo(_));
+    let text = summary::summary(server.program, settings, origin, ports.addresses(), &app.backends()).await;
+    if let Started::By(File { path, seen }) = started {
+        let reload = Reload::new(path, server.formats.clone(), seen, settings, hangup);
+        let app = Arc::clone(&app);
         tokio::spawn(async move { reload.run(&app).await });
     }
     let (watching, watched) = (Arc::clone(&health), Arc::clone(&app));
@@ -149,10 +160,10 @@ async fn live(
     tokio::spawn(async move { comparing::watch(&compared).await });
     let ready = || {
         service_manager::ready();
-        let end = if path.is_some() {
-            "\nReady.\n"
-        } else {
+        let end = if is_demo {
             "Press Ctrl-C to stop.\n"
+        } else {
+            "\nReady.\n"
         };
         // Where the log has standard output for itself, a reader of it gets nothing else.
         if settings.log.output == LogOutput::Stdout {
@@ -172,7 +183,7 @@ async fn live(
             tracing::warn!("ready, and no thread can be started to print the summary: {error}");
         }
     };
-    let served = server.run(&app, &health, &mut stop, ready).await;
+    let served = ports.run(&app, &health, &mut stop, ready).await;
     *backends = Some(app.backends());
     served
 }

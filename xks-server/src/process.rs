@@ -1,6 +1,6 @@
 //! What the process asks of the system: variables, and descriptors.
 
-use std::{env, os::unix::process::CommandExt as _, process::Command};
+use std::{collections::BTreeMap, env, os::unix::process::CommandExt as _, process::Command};
 
 use anyhow::{Context as _, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -24,8 +24,8 @@ pub(crate) fn inherited(name: &str) -> Option<String> {
 
 /// A PKCS#11 module reads its variables when it is loaded, and a variable can be set safely only for a new program: so this
 /// one becomes another of itself, under the same process id.
-pub(crate) fn put_into_environment(variables: &[(String, String)]) -> anyhow::Result<()> {
-    let is_missing = |(name, value): &&(String, String)| env::var_os(name).is_none_or(|set| set != value.as_str());
+pub(crate) fn put_into_environment(variables: &BTreeMap<String, String>) -> anyhow::Result<()> {
+    let is_missing = |(name, value): &(&String, &String)| env::var_os(name).is_none_or(|set| set != value.as_str());
     let missing: Vec<_> = variables.iter().filter(is_missing).collect();
     let Some((first, _)) = missing.first() else {
         return Ok(());

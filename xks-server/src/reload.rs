@@ -27,7 +27,7 @@ use tokio::{
 use crate::{
     app::{App, NotReplaced},
     service_manager,
-    settings::{self, Settings, Severity},
+    settings::{self, Fixed, Formats, Settings, Severity},
     summary,
 };
 
@@ -36,6 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Reload {
     path: PathBuf,
+    formats: Formats,
     files: Files,
     watch: Option<Duration>,
     fixed: Fixed,
@@ -68,9 +69,10 @@ impl Hangup {
 
 impl Reload {
     /// `files` is how they were when the settings were read.
-    pub(crate) fn new(path: &Path, files: Files, settings: &Settings, hangup: Hangup) -> Self {
+    pub(crate) fn new(path: &Path, formats: Formats, files: Files, settings: &Settings, hangup: Hangup) -> Self {
         Self {
             path: path.to_owned(),
+            formats,
             files,
             watch: settings.watch,
             fixed: Fixed::of(settings),
@@ -133,8 +135,8 @@ impl Reload {
         service_manager::reloading();
         // What changes from here on, while it is being read or while a token hangs, is seen as changed afterwards.
         let before = self.files.look_again().await;
-        let path = self.path.clone();
-        let read = task::spawn_blocking(move || read(&path, before)).await;
+        let (path, formats) = (self.path.clone(), self.formats.clone());
+        let read = task::spawn_blocking(move || read(&path, &formats, before)).await;
         let (files, read) = match read {
             Ok(read) => read,
             Err(error) => {
@@ -178,7 +180,7 @@ impl Reload {
                 named,
                 result: Ok(()),
             }) => {
-                for table in self.fixed.changes(&Fixed::of(&settings)) {
+                for table in self.fixed.changes(&settings) {
                     tracing::warn!("a change of [{table}] takes effect with the next start");
                 }
                 tracing::info!(key_stores = settings.key_stores.len(), "settings reloaded");
@@ -227,8 +229,8 @@ impl Reload {
 
 /// Reads the settings, and says what is wrong with them. `before` is how the files were before; what is
 /// returned is how they were when they were read.
-fn read(path: &Path, before: Files) -> (Files, Option<(Settings, BTreeSet<PathBuf>)>) {
-    let loaded = match settings::load(path) {
+fn read(path: &Path, formats: &Formats, before: Files) -> (Files, Option<(Settings, BTreeSet<PathBuf>)>) {
+    let loaded = match settings::load(path, formats) {
         Ok(loaded) => loaded,
         Err(error) => {
             tracing::error!(
@@ -247,31 +249,6 @@ fn read(path: &Path, before: Files) -> (Files, Option<(Settings, BTreeSet<PathBu
     }
     let named = loaded.files;
     (files, loaded.settings.map(|settings| (settings, named)))
-}
-
-/// What stays as it was at the start.
-#[derive(Clone, PartialEq)]
-struct Fixed(Vec<(&'static str, String)>);
-
-impl Fixed {
-    fn of(settings: &Settings) -> Self {
-        Self(vec![
-            ("environment", format!("{:?}", settings.environment)),
-            ("server", format!("{:?}", settings.server)),
-            ("tls", settings.tls.is_some().to_string()),
-            ("health", format!("{:?}", settings.health)),
-            ("metrics", format!("{:?}", settings.metrics)),
-            ("log", format!("{:?}", settings.log)),
-        ])
-    }
-
-    fn changes<'o>(&self, other: &'o Self) -> impl Iterator<Item = &'static str> + use<'_, 'o> {
-        self.0
-            .iter()
-            .zip(&other.0)
-            .filter(|(one, other)| one != other)
-            .map(|((table, _), _)| *table)
-    }
 }
 
 /// How each file was at a look: none where there is no such file. Symbolic links are followed, so that one that is

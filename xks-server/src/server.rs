@@ -1,175 +1,185 @@
-//! The server's life: it binds its ports, serves, and ends without losing a request.
-//!
-//! After SIGTERM the server is not ready and still serves, until balancers have noticed: then a closing
-//! listener turns no client away. HTTP/2 clients are told at once, HTTP/1.1 clients with their next response;
-//! their connections are closed only when quiet, since a request in transit would be lost. Health has a
-//! listener that stays to the end.
+//! The server as a program: the kinds of backends that it has, and its command line.
 
-use std::{net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
-
-use anyhow::Context as _;
-use governor::{Quota, RateLimiter};
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::watch,
+use std::{
+    env,
+    error::Error,
+    fmt,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
 };
-use xks_http::XksService;
+
+use anyhow::{Context as _, anyhow};
+use thiserror::Error;
+use xks_core::text::ErrorChain;
 
 use crate::{
-    api::Api,
-    app::App,
-    auxiliary,
-    connection::{Http, Patience, Phase},
-    health::Health,
-    listener::Listener,
-    metrics::Metrics,
-    process::Connections,
-    service_manager,
-    settings::{ServerSettings, Settings},
-    workers::Workers,
+    WRONG_SETTINGS,
+    backend::{BackendSettings, ReadContext},
+    command_line::{Command, CommandLine, SETTINGS_VARIABLE},
+    credential,
+    demo::Demo,
+    life, log, print,
+    program::Program,
+    settings::{self, Formats, Loaded, Table},
 };
 
-/// How long the threads of connections may take to drop them.
-const LAST_TASKS: Duration = Duration::from_secs(1);
+type MakeDemo = dyn Fn() -> Result<Demo, Box<dyn Error + Send + Sync>> + Send + Sync;
 
-/// All ports, bound. The API's waits.
-pub(crate) struct Server {
-    settings: ServerSettings,
-    api: Listener,
-    addresses: Addresses,
-    phase: watch::Sender<Phase>,
-}
-
-/// Where it listens.
-#[derive(Clone, Copy)]
-pub(crate) struct Addresses {
-    pub(crate) api: SocketAddr,
-    pub(crate) health: Option<SocketAddr>,
-    pub(crate) metrics: Option<SocketAddr>,
+/// A server: what it is called, and which kinds of backends it has.
+#[must_use = "it does nothing until `main` is called"]
+#[derive(Clone)]
+pub struct Server {
+    pub(crate) program: Program,
+    pub(crate) formats: Formats,
+    demo: Option<Arc<MakeDemo>>,
 }
 
 impl Server {
-    /// Within a runtime. `listen` is where the API is. Health and metrics are served at once.
-    pub(crate) fn bind(
-        settings: &Settings,
-        listen: SocketAddr,
-        most: Connections,
-        health: &Arc<Health>,
-        metrics: &Arc<Metrics>,
-    ) -> anyhow::Result<Self> {
-        let server = settings.server.clone();
-        let auxiliary = |address: Option<SocketAddr>| {
-            let bind = |address| Listener::bind(address, most.auxiliary, None);
-            address.map(bind).transpose()
-        };
-        let api = Listener::bind(listen, most.api, server.tcp_keepalive)?;
-        let (for_health, for_metrics) = (auxiliary(settings.health.listen)?, auxiliary(settings.metrics)?);
-        let addresses = Addresses {
-            api: api.address(),
-            health: for_health.as_ref().map(Listener::address),
-            metrics: for_metrics.as_ref().map(Listener::address),
-        };
-        if let Some(listener) = for_health {
-            auxiliary::serve_health(listener, Arc::clone(health));
+    /// Creates a server without any backend. `name` and `version` stand on the command line, in messages and in the health
+    /// answer.
+    pub fn new(name: &'static str, version: &'static str) -> Self {
+        Self {
+            program: Program { name, version },
+            formats: Formats::default(),
+            demo: None,
         }
-        if let Some(listener) = for_metrics {
-            auxiliary::serve_metrics(listener, Arc::clone(metrics));
-        }
-        Ok(Self {
-            settings: server,
-            api,
-            addresses,
-            phase: watch::Sender::new(Phase::Serving),
+    }
+
+    /// Adds a kind of backend: `read` reads each `[backends.NAME]` table whose `kind` is this word.
+    ///
+    /// `read` returns `None` if something is missing or wrong, after it has reported that to the table.
+    pub fn backend<S: BackendSettings>(
+        mut self,
+        kind: &'static str,
+        read: impl Fn(&mut Table<'_, '_>, &ReadContext) -> Option<S> + Send + Sync + 'static,
+    ) -> Self {
+        self.formats.kinds.add(kind, read);
+        self
+    }
+
+    /// Reads settings files of AWS's sample proxy, too. Their HSM becomes a backend of this kind, which should be that of
+    /// [`Pkcs11Settings`](crate::kinds::Pkcs11Settings).
+    pub const fn sample_proxy(mut self, kind: &'static str) -> Self {
+        self.formats.sample_proxy = Some(kind);
+        self
+    }
+
+    /// Serves a demo where no settings file is named, instead of an error.
+    pub fn demo(
+        mut self,
+        demo: impl Fn() -> Result<Demo, Box<dyn Error + Send + Sync>> + Send + Sync + 'static,
+    ) -> Self {
+        self.demo = Some(Arc::new(demo));
+        self
+    }
+
+    /// Reads the command line of this process, obeys it, and returns the exit status: 0 when it was told to stop, 78 where
+    /// another start would fail as well, 77 where a PIN or password was refused, and 1 otherwise.
+    ///
+    /// Sets the process's logger and panic hook, catches SIGINT, SIGTERM and SIGHUP, and starts the program anew under the
+    /// same process id where the settings have an `[environment]`. Call it first in `main`.
+    #[must_use]
+    pub fn main(self) -> ExitCode {
+        let command_line = CommandLine::of(self.program, env::args_os());
+        self.obey(command_line).unwrap_or_else(|error| {
+            let _ = writeln!(io::stderr(), "{}: {}", self.program.name, ErrorChain(&*error));
+            match error.is::<SettingsUnreadable>() || error.is::<log::WrongFilter>() {
+                true => WRONG_SETTINGS.into(),
+                false => ExitCode::FAILURE,
+            }
         })
     }
 
-    pub(crate) const fn addresses(&self) -> Addresses {
-        self.addresses
+    fn obey(&self, command_line: CommandLine) -> anyhow::Result<ExitCode> {
+        match command_line.command {
+            Some(Command::Check { file }) => self.check(&file),
+            Some(Command::Convert { file }) => self.convert(&file),
+            Some(Command::NewCredential { uri_path_prefix }) => credential::new()
+                .and_then(|new| print(&credential::text(&new, &uri_path_prefix)).map(|()| ExitCode::SUCCESS)),
+            None => {
+                let of_environment = || env::var_os(SETTINGS_VARIABLE).map(PathBuf::from);
+                let file = command_line.config.or_else(of_environment);
+                life::serve(self, file.as_deref(), command_line.listen)
+            }
+        }
     }
 
-    /// Serves until it is told to stop, and then until requests in flight have ended. `ready` is called when it serves.
-    pub(crate) async fn run(
-        self,
-        app: &Arc<App>,
-        health: &Arc<Health>,
-        stop: &mut Stop,
-        ready: impl FnOnce(),
-    ) -> anyhow::Result<()> {
-        let Self { settings, phase, .. } = self;
-        let patience = Patience {
-            header: settings.header_timeout,
-            stall: settings.stall_timeout,
-            idle: settings.idle_timeout,
-        };
-        let service = XksService::new(Arc::clone(&app.proxy))
-            .budget(settings.budget)
-            .max_body_bytes(settings.max_body_bytes)
-            .max_unfinished_bytes(XksService::DEFAULT_MAX_UNFINISHED_BYTES.max(4 * settings.max_body_bytes));
-        let api = Arc::new(Api {
-            app: Arc::clone(app),
-            http: Http::new(patience, phase.subscribe()),
-            service,
-            complaints: RateLimiter::keyed(Quota::per_minute(NonZeroU32::MIN)),
-            health: Arc::clone(health),
-        });
-        let refusing = Arc::clone(app);
-        let refused = move || {
-            refusing.metrics.connections_refused.inc();
-        };
-        let workers = Arc::new(Workers::start().context("cannot start the threads for connections")?);
-        let serve = {
-            let workers = Arc::clone(&workers);
-            move |stream, place| workers.serve(Arc::clone(&api).serve(stream, place))
-        };
-        let serving = tokio::spawn(self.api.serve(phase.subscribe(), serve, refused));
-
-        ready();
-        stop.signalled().await;
-        tracing::info!("stopping: not ready any more, and still serving");
-        service_manager::stopping();
-        health.stop();
-        phase.send_replace(Phase::Leaving);
-        // Whoever is in a hurry says it twice.
-        tokio::select! {
-            () = tokio::time::sleep(settings.drain_delay) => {}
-            () = stop.signalled() => {}
-        }
-        phase.send_replace(Phase::Stopping);
-        tracing::info!("stopping: waiting for requests in flight");
-        let connections = serving.await.context("the listener")?;
-        if tokio::time::timeout(settings.drain_timeout, connections.ended())
-            .await
-            .is_err()
-        {
-            tracing::warn!("stopped before all connections had ended");
-        }
-        // With their runtimes goes everything that may still hold a backend.
-        if tokio::time::timeout(LAST_TASKS, workers.end()).await.is_err() {
-            tracing::warn!("stopped while a request hangs in a key manager");
-        }
-        Ok(())
+    pub(crate) fn make_demo(&self) -> anyhow::Result<Demo> {
+        let demo = self.demo.as_ref().with_context(|| {
+            format!("no settings: name a file with --config, or in the variable {SETTINGS_VARIABLE}")
+        })?;
+        demo().map_err(anyhow::Error::from_boxed).context("the demo")
     }
-}
 
-/// The signals that end the server.
-pub(crate) struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Stop {
-    /// From now on.
-    pub(crate) fn catch() -> std::io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
+    pub(crate) fn load(&self, file: &Path) -> anyhow::Result<Loaded> {
+        // A unit whose variable is empty wants no demo.
+        let loaded = match file.as_os_str().is_empty() {
+            true => Err(io::Error::other(format!(
+                "the name is empty; set {SETTINGS_VARIABLE} to the settings file, or unset it for a demo"
+            ))),
+            false => settings::load(file, &self.formats),
+        };
+        loaded.map_err(|source| {
+            let file = file.to_owned();
+            SettingsUnreadable { file, source }.into()
         })
     }
 
-    pub(crate) async fn signalled(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
+    fn check(&self, file: &Path) -> anyhow::Result<ExitCode> {
+        let loaded = self.load(file)?;
+        let (errors, warnings) = (loaded.errors(), loaded.warnings());
+        let plural = |number: usize, word: &str| format!("{number} {word}{}", if number == 1 { "" } else { "s" });
+        let mut text: String = loaded.problems.iter().map(|problem| format!("{problem}\n")).collect();
+        text.push_str(&format!(
+            "{}, {}\n",
+            plural(errors, "error"),
+            plural(warnings, "warning")
+        ));
+        print(&text)?;
+        Ok(if errors == 0 {
+            ExitCode::SUCCESS
+        } else {
+            WRONG_SETTINGS.into()
+        })
     }
+
+    fn convert(&self, file: &Path) -> anyhow::Result<ExitCode> {
+        let loaded = self.load(file)?;
+        report(&loaded)?;
+        let Some(settings) = &loaded.settings else {
+            return Ok(WRONG_SETTINGS.into());
+        };
+        if !loaded.is_sample_proxys {
+            return Err(anyhow!("{} is in this program's format already", file.display()));
+        }
+        print(&settings::to_our_format(settings))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds: Vec<_> = self.formats.kinds.words().collect();
+        f.debug_struct("Server")
+            .field("program", &self.program)
+            .field("kinds", &kinds)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Error)]
+#[error("cannot read the settings from {}", file.display())]
+struct SettingsUnreadable {
+    file: PathBuf,
+    source: io::Error,
+}
+
+/// Problems, to standard error.
+pub(crate) fn report(loaded: &Loaded) -> anyhow::Result<()> {
+    let text: String = loaded.problems.iter().map(|problem| format!("{problem}\n")).collect();
+    io::stderr()
+        .write_all(text.as_bytes())
+        .context("cannot write to standard error")
 }

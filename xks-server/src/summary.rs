@@ -15,10 +15,11 @@ use xks_core::{
 };
 
 use crate::{
-    backends::{Backend, Backends},
-    demo,
-    server::Addresses,
-    settings::{Authorization, CredentialSettings, KeyStoreSettings, SecretOrigin, Settings},
+    backends::Backends,
+    demo::Demo,
+    ports::Addresses,
+    program::Program,
+    settings::{CredentialSettings, KeyStoreSettings, SecretOrigin, Settings},
 };
 
 /// How many keys of a key store are asked for what they are.
@@ -30,10 +31,18 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How long all of them may take before the server serves without having asked the rest.
 const ALL_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Where the settings came from.
+#[derive(Clone, Copy)]
+pub(crate) enum Origin<'a> {
+    File(&'a Path),
+    Demo(&'a Demo),
+}
+
 /// It holds a secret if that is new, so that the key store can be called at all.
 pub(crate) async fn summary(
+    program: Program,
     settings: &Settings,
-    file: Option<&Path>,
+    origin: Origin<'_>,
     addresses: Addresses,
     backends: &Backends,
 ) -> Zeroizing<String> {
@@ -43,7 +52,7 @@ pub(crate) async fn summary(
         || format!("{scheme}://{}", addresses.api),
         |address| format!("http://{address}"),
     );
-    let _ = writeln!(out, "xks-proxy {}\n", env!("CARGO_PKG_VERSION"));
+    let _ = writeln!(out, "{program}\n");
     let mut fact = |name: &str, value: &dyn std::fmt::Display| {
         let _ = writeln!(out, "  {name:<18} {value}");
     };
@@ -53,15 +62,15 @@ pub(crate) async fn summary(
     if let Some(address) = addresses.metrics {
         fact("metrics", &format!("http://{address}/metrics"));
     }
-    match file {
-        Some(file) => fact("settings", &file.display()),
-        None => fact(
+    match origin {
+        Origin::File(file) => fact("settings", &file.display()),
+        Origin::Demo(_) => fact(
             "settings",
             &"none: a demo with software keys that are gone when it stops; not for production",
         ),
     }
     for (name, backend) in backends.iter() {
-        let health = tokio::time::timeout(PATIENCE, backend.as_key_backend().health()).await;
+        let health = tokio::time::timeout(PATIENCE, backend.health()).await;
         match health {
             Ok(Ok(health)) => {
                 for member in health.members() {
@@ -74,7 +83,7 @@ pub(crate) async fn summary(
                         &format!("{name}: {}, {}, {}", health.vendor(), member.model(), member.status()),
                     );
                 }
-                if let Backend::Fleet(fleet) = backend {
+                if let Some(fleet) = backend.as_fleet() {
                     for odd in fleet.disagreements().iter().take(MOST_KEYS) {
                         fact(
                             "members disagree",
@@ -88,7 +97,7 @@ pub(crate) async fn summary(
     }
     let (mut example, until) = (None, Instant::now() + ALL_PATIENCE);
     for store in &settings.key_stores {
-        let usable = key_store(&mut out, store, backends, file.is_none(), until).await;
+        let usable = key_store(&mut out, store, backends, origin, until).await;
         example = example.or(Some(store).zip(usable));
     }
     if let (Some((store, key)), None) = (example, &settings.tls) {
@@ -120,7 +129,7 @@ async fn key_store(
     out: &mut String,
     store: &KeyStoreSettings,
     backends: &Backends,
-    is_demo: bool,
+    origin: Origin<'_>,
     until: Instant,
 ) -> Option<KeyId> {
     out.push('\n');
@@ -148,10 +157,7 @@ async fn key_store(
             _ => "spec: as the specification says",
         },
     );
-    match &store.authorization {
-        Authorization::AllowAll => fact("authorization", "none beyond AWS's own"),
-        Authorization::By { what, .. } => fact("authorization", what),
-    }
+    fact("authorization", &store.authorization.to_string());
     if let Some((rate, burst)) = store.traffic.rate {
         fact("rate", &format!("{rate} requests a second, {burst} at once"));
     }
@@ -171,9 +177,12 @@ async fn key_store(
         {
             usable = Some(key.clone());
         }
-        let purpose = demo::KEYS.iter().find(|(name, ..)| is_demo && *name == key.as_str());
+        let purpose = match origin {
+            Origin::Demo(demo) => demo.purpose(key),
+            Origin::File(_) => None,
+        };
         let what = match (purpose, metadata) {
-            (Some((.., purpose)), _) => (*purpose).to_owned(),
+            (Some(purpose), _) => purpose.to_owned(),
             (None, Ok(metadata)) => {
                 let usages: Vec<_> = metadata.usages().iter().map(|usage| usage.as_str()).collect();
                 format!("{}, {}", metadata.spec().as_str(), usages.join(" "))

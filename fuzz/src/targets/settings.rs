@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, sync::LazyLock};
 
-use xks_server::{Reading, read_settings};
+use xks_server::{Reading, Server, kinds};
 
 /// What a file comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,15 +45,21 @@ pub fn settings(input: &[u8]) -> Outcome {
         .unwrap_or_else(|| panic!("{:?}\n{}", ours.problems, &**converted));
     assert!(
         *model == our_model,
-        "it means something else:\n{}\n{}",
-        &**model,
-        &*our_model
+        "it means something else:\n{model:?}\n{our_model:?}"
     );
     Outcome::Converted
 }
 
+static SERVER: LazyLock<Server> = LazyLock::new(|| {
+    Server::new("xks-proxy", "0.0.0")
+        .backend("pkcs11", kinds::Pkcs11Settings::read)
+        .backend("soft", kinds::SoftSettings::read)
+        .backend("fleet", kinds::FleetSettings::read)
+        .sample_proxy("pkcs11")
+});
+
 fn read(text: &str) -> Reading {
-    read_settings(&FOLDER.join("settings.toml"), text)
+    SERVER.read_settings(&FOLDER.join("settings.toml"), text)
 }
 
 fn check_problems(text: &str, reading: &Reading) {

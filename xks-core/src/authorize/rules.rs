@@ -73,7 +73,7 @@ impl Authorizer for Rules {
 /// must. In a pattern `*` stands for any characters, also none, and `?` for exactly one; letters match their own
 /// case only. A condition on something that the request does not have does not hold. A rule without conditions
 /// matches everything.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     name: Arc<str>,
     effect: Effect,
@@ -87,7 +87,7 @@ enum Effect {
     Deny,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Condition {
     attribute: Attribute,
     patterns: Vec<Pattern>,
@@ -237,7 +237,7 @@ impl Attribute {
 }
 
 /// `*` any characters, `?` one, all others themselves.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 struct Pattern(Box<str>);
 
 impl Pattern {

@@ -112,7 +112,9 @@ impl<'a> ClaimedSigner<'a> {
         });
         let credential = credential.unwrap_or_default();
         let end = memchr2(b',', b' ', credential).unwrap_or(credential.len());
-        let credential = credential.get(..end).and_then(|credential| str::from_utf8(credential).ok());
+        let credential = credential
+            .get(..end)
+            .and_then(|credential| str::from_utf8(credential).ok());
         let mut parts = split(credential.unwrap_or_default(), b'/');
         let (access_key_id, _date, region) = (parts.next(), parts.next(), parts.next());
         let is_region = |region: &&str| {

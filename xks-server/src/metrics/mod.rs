@@ -5,6 +5,7 @@
 
 mod format;
 mod looked;
+mod samples;
 
 use std::{
     sync::{Arc, Mutex, PoisonError, atomic::AtomicI64},
@@ -21,6 +22,7 @@ use xks_core::audit::{AuditRecord, AuditSink, Outcome, TracingAudit};
 
 pub(crate) use self::format::Format;
 use self::looked::Looked;
+pub use self::samples::Samples;
 use crate::app::App;
 
 /// Seconds. KMS gives up at 0.25.

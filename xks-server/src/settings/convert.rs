@@ -6,10 +6,8 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use xks_backend_pkcs11::{AppendedIv, IvSource, Quirks};
 use xks_core::{Zeroizing, aad::AadFraming, backend::Limits};
 
-use super::{
-    BackendKind, CredentialSettings, HealthSettings, KeyStoreSettings, LogOutput, LogSettings, Pkcs11Settings,
-    Rotation, Settings,
-};
+use super::{CredentialSettings, HealthSettings, KeyStoreSettings, LogOutput, LogSettings, Rotation, Settings};
+use crate::kinds::Pkcs11Settings;
 
 /// The settings in our format. It holds the secrets that they hold.
 pub(crate) fn to_our_format(settings: &Settings) -> Zeroizing<String> {
@@ -59,9 +57,9 @@ fn write(out: &mut String, settings: &Settings) -> std::fmt::Result {
     }
     log(out, &settings.log)?;
     for backend in &settings.backends {
-        if let BackendKind::Pkcs11(pkcs11) = &backend.kind {
-            writeln!(out, "\n[backends.{}]", backend.name)?;
-            token(out, pkcs11)?;
+        if let Some(settings) = backend.settings::<Pkcs11Settings>() {
+            writeln!(out, "\n[backends.{}]\nkind = {}", backend.name, quoted(backend.kind))?;
+            token(out, settings)?;
         }
     }
     settings.key_stores.iter().try_for_each(|store| key_store(out, store))
@@ -92,7 +90,7 @@ fn log(out: &mut String, log: &LogSettings) -> std::fmt::Result {
 }
 
 fn token(out: &mut String, token: &Pkcs11Settings) -> std::fmt::Result {
-    writeln!(out, "kind = \"pkcs11\"\nmodule = {}", path(&token.module))?;
+    writeln!(out, "module = {}", path(&token.module))?;
     writeln!(out, "vendor = {}", quoted(token.quirks.name()))?;
     let of_vendor = token.quirks.name().parse::<Quirks>().map(|quirks| quirks.iv_source());
     if of_vendor != Ok(token.quirks.iv_source()) {

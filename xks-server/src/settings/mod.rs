@@ -1,5 +1,5 @@
 //! What the program is told by its settings file, whole and checked: ours, or one that was written for AWS's sample
-//! proxy.
+//! proxy. A kind of backend reads its own table, a [`Table`].
 //!
 //! `check` and the server read alike: they read and try each named file, certificates and policies too, so
 //! only a key manager that does not open can leave a reload incomplete.
@@ -9,6 +9,7 @@ mod model;
 mod ours;
 mod sample_proxy;
 mod secrecy;
+mod secret;
 mod shared;
 mod source;
 mod syntax;
@@ -16,19 +17,34 @@ mod table;
 
 use std::{
     collections::BTreeSet,
-    env,
     path::{Path, PathBuf},
 };
 
-use self::source::{NoText, Source};
+use self::source::NoText;
 pub(crate) use self::{
     convert::to_our_format,
     model::*,
-    source::{Problem, Severity},
+    secrecy::shown,
+    secret::SecretOrigin,
+    source::{BYTE_ORDER_MARK, Problem, Severity, Source},
 };
+pub use self::{
+    secret::Secret,
+    table::{Item, Table},
+};
+use crate::registry::Kinds;
 
-/// The module's path, where it is to be another one than the file's.
-pub(crate) const MODULE_VARIABLE: &str = "PKCS11_HSM_MODULE";
+/// A day, in seconds and in milliseconds: no time is longer.
+pub(crate) const DAY: u64 = 24 * 60 * 60;
+pub(crate) const DAY_MS: u64 = DAY * 1000;
+
+/// What can be read: the kinds of backends, and whether a file may be one of AWS's sample proxy.
+#[derive(Clone, Default)]
+pub(crate) struct Formats {
+    pub(crate) kinds: Kinds,
+    /// The kind of the HSM that those files are about; none if they are not read.
+    pub(crate) sample_proxy: Option<&'static str>,
+}
 
 /// A file, and all that was found in it.
 #[derive(Debug)]
@@ -73,7 +89,7 @@ impl Loaded {
 ///
 /// # Errors
 /// The file itself cannot be read. Whatever else is wrong is in the answer.
-pub(crate) fn load(path: &Path) -> std::io::Result<Loaded> {
+pub(crate) fn load(path: &Path, formats: &Formats) -> std::io::Result<Loaded> {
     let content = source::read(path)?;
     let path = std::path::absolute(path)?;
     let no_settings = |end: usize, wrong: String| {
@@ -84,7 +100,7 @@ pub(crate) fn load(path: &Path) -> std::io::Result<Loaded> {
     };
     Ok(match source::text_of(&content) {
         Ok(text) => match text.find('\0') {
-            None => parse(&path, text),
+            None => parse(&path, text, formats),
             Some(nul) => {
                 let wrong = "this line has a NUL: the file is binary, or UTF-16 text; save it as UTF-8";
                 no_settings(nul, wrong.to_owned())
@@ -95,16 +111,14 @@ pub(crate) fn load(path: &Path) -> std::io::Result<Loaded> {
     })
 }
 
-pub(crate) fn parse(path: &Path, text: &str) -> Loaded {
+pub(crate) fn parse(path: &Path, text: &str, formats: &Formats) -> Loaded {
     let source = Source::new(path, text);
-    let module = env::var_os(MODULE_VARIABLE)
-        .filter(|module| !module.is_empty())
-        .map(PathBuf::from);
     let root = source.root();
     let is_sample_proxys = root.as_ref().is_some_and(sample_proxy::is_one);
-    let settings = root.and_then(|root| match is_sample_proxys {
-        true => sample_proxy::settings(root, module.as_ref()),
-        false => ours::settings(root, module.as_ref()),
+    let sample_proxy = formats.sample_proxy.filter(|_| is_sample_proxys);
+    let settings = root.and_then(|root| match sample_proxy {
+        Some(kind) => sample_proxy::settings(root, kind),
+        None => ours::settings(root, &formats.kinds),
     });
-    Loaded::new(settings, source, is_sample_proxys)
+    Loaded::new(settings, source, sample_proxy.is_some())
 }

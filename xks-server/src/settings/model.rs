@@ -1,27 +1,26 @@
 //! What there is to be told, whole and checked, whichever format it came in.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use subtle::ConstantTimeEq as _;
-use xks_backend_pkcs11::{KeyLookup, Quirks, SlotSelector};
+#[cfg(feature = "cedar")]
+use xks_authorizer_cedar::{CedarAuthorizer, CedarError};
 use xks_core::{
     Credential, KeyId, Zeroizing,
     aad::AadFraming,
-    authorize::Authorizer,
+    authorize::{Authorizer, Rule, Rules},
     backend::{CiphertextMetadata, Limits},
     key_store::UriPathPrefix,
 };
 
-use crate::tls::TlsMaterial;
-
-/// How long it is between two looks at a key, if nothing is said of it.
-pub(crate) const KEY_REFRESH: Duration = Duration::from_secs(30);
+use super::{Secret, SecretOrigin};
+use crate::{registry::ConfiguredBackend, tls::TlsMaterial};
 
 /// All that the program is told.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Settings {
     /// Variables that a PKCS#11 module reads.
-    pub(crate) environment: Vec<(String, String)>,
+    pub(crate) environment: BTreeMap<String, String>,
     pub(crate) server: ServerSettings,
     pub(crate) tls: Option<TlsSettings>,
     pub(crate) health: HealthSettings,
@@ -29,8 +28,55 @@ pub(crate) struct Settings {
     pub(crate) log: LogSettings,
     /// How often the files are looked at; none for never.
     pub(crate) watch: Option<Duration>,
-    pub(crate) backends: Vec<BackendSettings>,
+    pub(crate) backends: Vec<ConfiguredBackend>,
     pub(crate) key_stores: Vec<KeyStoreSettings>,
+}
+
+/// What stays as it was at the start, whatever a reload says.
+pub(crate) struct Fixed {
+    environment: BTreeMap<String, String>,
+    server: ServerSettings,
+    has_tls: bool,
+    health: HealthSettings,
+    metrics: Option<SocketAddr>,
+    log: LogSettings,
+}
+
+impl Fixed {
+    pub(crate) fn of(settings: &Settings) -> Self {
+        Self {
+            environment: settings.environment.clone(),
+            server: settings.server.clone(),
+            has_tls: settings.tls.is_some(),
+            health: settings.health.clone(),
+            metrics: settings.metrics,
+            log: settings.log.clone(),
+        }
+    }
+
+    /// The tables of which new settings say something else.
+    pub(crate) fn changes(&self, new: &Settings) -> impl Iterator<Item = &'static str> {
+        let Self {
+            environment,
+            server,
+            has_tls,
+            health,
+            metrics,
+            log,
+        } = self;
+        let tables = [
+            ("environment", *environment == new.environment),
+            ("server", *server == new.server),
+            ("tls", *has_tls == new.tls.is_some()),
+            ("health", *health == new.health),
+            ("metrics", *metrics == new.metrics),
+            ("log", *log == new.log),
+        ];
+        tables
+            .into_iter()
+            .filter(|(_, is_same)| !is_same)
+            .map(|(table, _)| table)
+    }
 }
 
 /// The API's listener.
@@ -83,12 +129,35 @@ pub(crate) struct TlsSettings {
     pub(crate) certificate_chain: PathBuf,
     pub(crate) private_key: PathBuf,
     pub(crate) client: Option<ClientCertificates>,
-    /// What the files hold.
+    /// What the files hold, ready to serve.
     pub(crate) material: TlsMaterial,
+    /// What the files hold, as it was read.
+    pub(crate) content: TlsContent,
+}
+
+/// The chain, the private key, and the roots of clients.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct TlsContent(pub(crate) Secret, pub(crate) Secret, pub(crate) Option<Secret>);
+
+impl PartialEq for TlsSettings {
+    /// The material follows from the content.
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            certificate_chain,
+            private_key,
+            client,
+            content,
+            material: _,
+        } = self;
+        *certificate_chain == other.certificate_chain
+            && *private_key == other.private_key
+            && *client == other.client
+            && *content == other.content
+    }
 }
 
 /// Which client certificates are taken.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ClientCertificates {
     pub(crate) roots: PathBuf,
     pub(crate) names: Vec<String>,
@@ -186,114 +255,8 @@ pub(crate) enum Rotation {
     Never,
 }
 
-/// A key manager, or several as one.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct BackendSettings {
-    pub(crate) name: String,
-    pub(crate) kind: BackendKind,
-}
-
-impl BackendSettings {
-    /// Whether both are the same token, and log in with different PINs.
-    pub(crate) fn has_another_pin_than(&self, other: &Self) -> bool {
-        self.same_token(other).is_some_and(|(one, other)| one.pin != other.pin)
-    }
-
-    /// Whether it is a token, which may take any time to open.
-    pub(crate) const fn is_token(&self) -> bool {
-        matches!(self.kind, BackendKind::Pkcs11(_))
-    }
-
-    pub(crate) fn is_same_token(&self, other: &Self) -> bool {
-        self.same_token(other).is_some()
-    }
-
-    /// Whether both have keys of the same token, or the same software key under the same id.
-    pub(crate) fn has_keys_of(&self, other: &Self) -> bool {
-        match (&self.kind, &other.kind) {
-            (BackendKind::Soft(one), BackendKind::Soft(other)) => one.keys.iter().any(|(id, _, secret)| {
-                other
-                    .keys
-                    .iter()
-                    .any(|(other_id, _, other)| id == other_id && secret == other)
-            }),
-            _ => self.is_same_token(other),
-        }
-    }
-
-    fn same_token<'s>(&'s self, other: &'s Self) -> Option<(&'s Pkcs11Settings, &'s Pkcs11Settings)> {
-        match (&self.kind, &other.kind) {
-            (BackendKind::Pkcs11(one), BackendKind::Pkcs11(other)) => {
-                (one.module == other.module && one.slot == other.slot).then_some((one, other))
-            }
-            _ => None,
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum BackendKind {
-    Pkcs11(Pkcs11Settings),
-    Soft(SoftSettings),
-    Fleet(FleetSettings),
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Pkcs11Settings {
-    pub(crate) module: PathBuf,
-    /// What the module wants to be told at its initialization.
-    pub(crate) module_parameters: Option<String>,
-    pub(crate) quirks: Quirks,
-    pub(crate) slot: SlotSelector,
-    /// Another token may come in its place.
-    pub(crate) token_may_change: bool,
-    /// The settings ask for no login.
-    pub(crate) no_login: bool,
-    /// None when nobody logs in; an empty one is one of no characters.
-    pub(crate) pin: Option<Secret>,
-    pub(crate) key_lookup: KeyLookup,
-    pub(crate) sessions: usize,
-    /// None for as many as the backend thinks fit.
-    pub(crate) queue: Option<usize>,
-    pub(crate) deadline: Duration,
-    /// How long it is between two looks at a key.
-    pub(crate) key_refresh: Duration,
-    pub(crate) test_key: TestKeySetting,
-}
-
-impl Pkcs11Settings {
-    // HLT-1: it is no external key.
-    pub(crate) fn is_test_key(&self, key: &KeyId) -> bool {
-        match &self.test_key {
-            TestKeySetting::Label(label) => self.key_lookup == KeyLookup::Label && key.as_str() == label,
-            TestKeySetting::Session | TestKeySetting::None => false,
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum TestKeySetting {
-    Session,
-    Label(String),
-    None,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct SoftSettings {
-    /// Each key and the file that holds it.
-    pub(crate) keys: Vec<(KeyId, PathBuf, Secret)>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct FleetSettings {
-    pub(crate) members: Vec<String>,
-    pub(crate) standby: Vec<String>,
-    pub(crate) attempt: Duration,
-    pub(crate) budget: Duration,
-}
-
 // URI-4: a tenant.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub(crate) struct KeyStoreSettings {
     pub(crate) prefix: UriPathPrefix,
     pub(crate) regions: Vec<String>,
@@ -314,14 +277,14 @@ pub(crate) struct CredentialSettings {
     pub(crate) origin: SecretOrigin,
 }
 
-/// Where a secret came from. Only one that nobody knows yet is printed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum SecretOrigin {
-    /// Made at this start.
-    New,
-    File(PathBuf),
-    Environment(String),
-    Settings,
+impl PartialEq for CredentialSettings {
+    fn eq(&self, other: &Self) -> bool {
+        let secret = |settings: &Self| settings.credential.secret_access_key().expose().as_bytes().to_vec();
+        let (one, two) = (Zeroizing::new(secret(self)), Zeroizing::new(secret(other)));
+        self.credential.access_key_id() == other.credential.access_key_id()
+            && self.origin == other.origin
+            && bool::from(one.ct_eq(&two))
+    }
 }
 
 /// How much one key store may ask for.
@@ -351,14 +314,61 @@ impl TrafficLimits {
 }
 
 // AUZ-1
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub(crate) enum Authorization {
     /// All that AWS lets through.
     AllowAll,
-    By {
-        what: String,
-        authorizer: Arc<dyn Authorizer>,
-    },
+    Rules(Vec<Rule>),
+    #[cfg(feature = "cedar")]
+    Cedar(CedarPolicies),
+}
+
+impl Authorization {
+    /// None beyond AWS's own.
+    pub(crate) fn authorizer(&self) -> anyhow::Result<Option<Arc<dyn Authorizer>>> {
+        Ok(match self {
+            Self::AllowAll => None,
+            Self::Rules(rules) => Some(Arc::new(Rules::new(rules.iter().cloned()))),
+            #[cfg(feature = "cedar")]
+            Self::Cedar(policies) => Some(Arc::new(policies.authorizer()?)),
+        })
+    }
+}
+
+impl fmt::Display for Authorization {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AllowAll => f.write_str("none beyond AWS's own"),
+            Self::Rules(rules) if rules.len() == 1 => f.write_str("1 rule"),
+            Self::Rules(rules) => write!(f, "{} rules", rules.len()),
+            #[cfg(feature = "cedar")]
+            Self::Cedar(policies) => write!(f, "Cedar policies in {}", policies.file.display()),
+        }
+    }
+}
+
+/// Policies in Cedar, and what they are about, as the files hold it.
+#[cfg(feature = "cedar")]
+#[derive(Clone, PartialEq)]
+pub(crate) struct CedarPolicies {
+    pub(crate) file: PathBuf,
+    pub(crate) policies: String,
+    pub(crate) schema: Option<String>,
+    pub(crate) entities: Option<String>,
+}
+
+#[cfg(feature = "cedar")]
+impl CedarPolicies {
+    pub(crate) fn authorizer(&self) -> Result<CedarAuthorizer, CedarError> {
+        let mut builder = CedarAuthorizer::builder(&self.policies);
+        if let Some(schema) = &self.schema {
+            builder = builder.schema(schema);
+        }
+        if let Some(entities) = &self.entities {
+            builder = builder.entities(entities);
+        }
+        builder.build()
+    }
 }
 
 impl KeyStoreSettings {
@@ -385,21 +395,5 @@ impl fmt::Debug for KeyStoreSettings {
         f.debug_struct("KeyStoreSettings")
             .field("prefix", &self.prefix)
             .finish_non_exhaustive()
-    }
-}
-
-/// What is never printed, and compared in constant time.
-#[derive(Clone)]
-pub(crate) struct Secret(pub(crate) Zeroizing<Vec<u8>>);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(_)")
-    }
-}
-
-impl PartialEq for Secret {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
     }
 }

@@ -19,7 +19,7 @@ pub(super) fn looks_secret(text: &str) -> bool {
 }
 
 /// A value as a message shows it: in quotes, or not at all if it is long or looks like a secret.
-pub(super) fn shown(value: &str) -> String {
+pub(crate) fn shown(value: &str) -> String {
     if looks_secret(value) || value.len() > 128 {
         "(a value that is not shown: it may be a secret)".to_owned()
     } else {

@@ -7,7 +7,6 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use xks_backend_pkcs11::Pin;
 use xks_core::{
     Credential, KeyId, Zeroizing,
     backend::{CiphertextMetadata, Limits},
@@ -15,9 +14,9 @@ use xks_core::{
 };
 
 use super::{
-    ClientCertificates, CredentialSettings, Secret, SecretOrigin, TlsSettings,
+    ClientCertificates, CredentialSettings, Secret, SecretOrigin, TlsContent, TlsSettings,
     secrecy::{flaws, shown},
-    source::{BYTE_ORDER_MARK, Source},
+    source::Source,
     table::{Item, Table},
 };
 use crate::tls::{TlsMaterial, TlsPart, TlsProblem};
@@ -65,9 +64,9 @@ pub(super) fn tls(
         .flat_map(|(_, names)| names)
         .map(|name| name.value.clone())
         .collect();
-    let material = match roots {
+    let material = match &roots {
         None => TlsMaterial::new(&chain, &key, None),
-        Some(roots) => TlsMaterial::new(&chain, &key, Some((&roots?, &names))),
+        Some(roots) => TlsMaterial::new(&chain, &key, Some((roots.as_ref()?, &names))),
     };
     // Of a line in one of the files, at the line that names the file.
     let place = |problem: &TlsProblem| {
@@ -92,7 +91,9 @@ pub(super) fn tls(
         .map_err(|problems| say(|source, span, text| source.error(span, text), &problems))
         .ok()?;
     say(|source, span, text| source.warn(span, text), &material.doubts);
+    let roots = roots.flatten().map(Secret);
     Some(TlsSettings {
+        content: TlsContent(Secret(chain), Secret(key), roots),
         certificate_chain: certificate_chain.value,
         private_key: private_key.value,
         client: client.map(|(roots, _)| ClientCertificates {
@@ -123,32 +124,6 @@ pub(super) fn credential(
             None
         }
     }
-}
-
-/// The module's path: that of the environment goes before that of the file.
-pub(super) fn module(
-    source: &Source<'_>,
-    of_file: Option<Item<PathBuf>>,
-    of_environment: Option<&PathBuf>,
-) -> Option<PathBuf> {
-    let in_file = of_file.as_ref().map(|item| item.value.clone());
-    let (path, span) = match (of_environment, of_file) {
-        (Some(path), of_file) => (path.clone(), of_file.map_or(0..0, |item| item.span)),
-        (None, Some(item)) => (item.value, item.span),
-        (None, None) => return None,
-    };
-    let name = shown(&path.to_string_lossy());
-    if of_environment.is_some_and(|of_environment| in_file.as_ref().is_some_and(|in_file| in_file != of_environment)) {
-        let doubt = format!(
-            "the variable {} goes before this module: {name}",
-            super::MODULE_VARIABLE
-        );
-        source.warn(span.clone(), doubt);
-    }
-    if !path.is_file() {
-        source.error(span, format!("there is no PKCS#11 module at {name}"));
-    }
-    Some(path)
 }
 
 /// What the names of log files begin with.
@@ -284,26 +259,4 @@ pub(super) fn check_region(source: &Source<'_>, region: &Item<String>) {
         );
         source.error(region.span.clone(), wrong);
     }
-}
-
-/// A PIN. What can be none, and is not tried, is said, and so is what is odd: an attempt with it may be lost.
-pub(super) fn pin(source: &Source<'_>, key: &str, pin: &Item<Zeroizing<String>>) -> Secret {
-    let text = match pin.value.strip_prefix(BYTE_ORDER_MARK) {
-        Some(text) => {
-            source.warn(
-                pin.span.clone(),
-                format!("`{key}` begins with a byte order mark, which is left out"),
-            );
-            text
-        }
-        None => &pin.value,
-    };
-    if let Some(fault) = Pin::fault(text) {
-        let doubt = format!("`{key}` can be no PIN: {fault}; it is not tried, and the server does not start with it");
-        source.warn(pin.span.clone(), doubt);
-    }
-    for doubt in Pin::doubts(text) {
-        source.warn(pin.span.clone(), format!("`{key}`: {doubt}"));
-    }
-    Secret(Zeroizing::new(text.as_bytes().to_vec()))
 }

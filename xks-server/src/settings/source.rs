@@ -25,7 +25,7 @@ use super::{
 const MOST_BYTES: u64 = 4 * 1024 * 1024;
 
 /// What some editors begin a text with.
-pub(super) const BYTE_ORDER_MARK: char = '\u{feff}';
+pub(crate) const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

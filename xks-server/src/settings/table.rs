@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeSet,
-    fmt::Display,
+    fmt::{self, Display},
     net::SocketAddr,
     ops::{Range, RangeInclusive},
     path::PathBuf,
@@ -15,6 +15,7 @@ use toml::{
     Spanned,
     de::{DeTable, DeValue},
 };
+use xks_core::Zeroizing;
 
 use super::{
     secrecy::{shown, shown_key},
@@ -22,17 +23,21 @@ use super::{
 };
 
 /// Settings that name a file with a secret in it.
-const FILES_OF_SECRETS: [&str; 4] = ["pin_file", "secret_access_key_file", "private_key", "tls_key_pem"];
+const FILES_OF_SECRETS: [&str; 2] = ["private_key", "tls_key_pem"];
 
 /// A value, and where it stands.
 #[derive(Clone, Debug)]
-pub(crate) struct Item<T> {
-    pub(crate) value: T,
+#[non_exhaustive]
+pub struct Item<T> {
+    /// The value.
+    pub value: T,
     pub(crate) span: Range<usize>,
 }
 
-/// A table, from which each key is taken once. When it is dropped, the keys that are left are unknown.
-pub(crate) struct Table<'s, 'i> {
+/// A table, from which each key is taken once. When it is dropped, the keys that are left are unknown, and reported.
+///
+/// Methods that take a key return `None` where it is not there, or is wrong, which is reported with its line.
+pub struct Table<'s, 'i> {
     pub(crate) source: &'s Source<'i>,
     /// Such as `server.tcp_keepalive`; empty for the whole file.
     name: String,
@@ -55,7 +60,9 @@ impl<'s, 'i> Table<'s, 'i> {
         }
     }
 
-    pub(crate) fn has(&self, key: &str) -> bool {
+    /// Returns whether the table has a key that nobody has taken yet.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
         self.entries.contains_key(key)
     }
 
@@ -82,7 +89,8 @@ impl<'s, 'i> Table<'s, 'i> {
         converted.map(|value| Item { value, span })
     }
 
-    pub(crate) fn text(&mut self, key: &'static str) -> Option<Item<String>> {
+    /// Takes a text.
+    pub fn text(&mut self, key: &'static str) -> Option<Item<String>> {
         self.typed(key, "a text in quotes", text)
     }
 
@@ -94,13 +102,14 @@ impl<'s, 'i> Table<'s, 'i> {
         })
     }
 
-    pub(crate) fn flag(&mut self, key: &'static str) -> Option<bool> {
+    /// Takes `true` or `false`.
+    pub fn flag(&mut self, key: &'static str) -> Option<bool> {
         let flag = self.typed(key, "true or false", |value| value.as_bool());
         flag.map(|item| item.value)
     }
 
-    /// A whole number within the range.
-    pub(crate) fn number<T: TryFrom<u64>>(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Option<T> {
+    /// Takes a whole number within the range.
+    pub fn number<T: TryFrom<u64>>(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Option<T> {
         self.number_item(key, range).map(|item| item.value)
     }
 
@@ -117,28 +126,30 @@ impl<'s, 'i> Table<'s, 'i> {
         })
     }
 
-    pub(crate) fn milliseconds(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Option<Duration> {
+    /// Takes a time in milliseconds within the range.
+    pub fn milliseconds(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Option<Duration> {
         self.number(key, range).map(Duration::from_millis)
     }
 
-    pub(crate) fn seconds(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Option<Duration> {
+    /// Takes a time in seconds within the range.
+    pub fn seconds(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Option<Duration> {
         self.number(key, range).map(Duration::from_secs)
     }
 
-    /// The path of a folder, which need not be there.
-    pub(crate) fn folder(&mut self, key: &'static str) -> Option<Item<PathBuf>> {
+    /// Takes the path of a folder, which need not be there.
+    pub fn folder(&mut self, key: &'static str) -> Option<Item<PathBuf>> {
         let name = self.text(key)?;
         self.source.folder(key, name)
     }
 
-    /// The path of a file.
-    pub(crate) fn path(&mut self, key: &'static str) -> Option<Item<PathBuf>> {
+    /// Takes the path of a file. A relative one begins at the folder of the settings file.
+    pub fn path(&mut self, key: &'static str) -> Option<Item<PathBuf>> {
         let name = self.text(key)?;
         self.source.file(key, name, FILES_OF_SECRETS.contains(&key))
     }
 
-    /// Where a listener is: an address and a port.
-    pub(crate) fn address(&mut self, key: &'static str) -> Option<Item<SocketAddr>> {
+    /// Takes a listener's address: an IP address and a port.
+    pub fn address(&mut self, key: &'static str) -> Option<Item<SocketAddr>> {
         let text = self.typed(
             key,
             "an IP address with a port in quotes, such as \"127.0.0.1:443\"",
@@ -158,8 +169,8 @@ impl<'s, 'i> Table<'s, 'i> {
         }
     }
 
-    /// A text that stands for something.
-    pub(crate) fn parsed<T: FromStr<Err: Display>>(&mut self, key: &'static str) -> Option<Item<T>> {
+    /// Takes a text that stands for something, such as a key id.
+    pub fn parsed<T: FromStr<Err: Display>>(&mut self, key: &'static str) -> Option<Item<T>> {
         let text = self.text(key)?;
         match text.value.parse() {
             Ok(value) => Some(Item { value, span: text.span }),
@@ -170,8 +181,8 @@ impl<'s, 'i> Table<'s, 'i> {
         }
     }
 
-    /// One of a few words.
-    pub(crate) fn one_of<T: Clone>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
+    /// Takes one of a few words.
+    pub fn one_of<T: Clone>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
         let text = self.text(key)?;
         let found = words.iter().find(|(word, _)| *word == text.value);
         if found.is_none() {
@@ -182,7 +193,8 @@ impl<'s, 'i> Table<'s, 'i> {
         found.map(|(_, value)| value.clone())
     }
 
-    pub(crate) fn texts(&mut self, key: &'static str) -> Option<Vec<Item<String>>> {
+    /// Takes a list of texts.
+    pub fn texts(&mut self, key: &'static str) -> Option<Vec<Item<String>>> {
         self.typed(key, "a list of texts: [\"...\", \"...\"]", |value| {
             let DeValue::Array(array) = value else { return None };
             let item = |value: Spanned<DeValue<'i>>| {
@@ -194,8 +206,8 @@ impl<'s, 'i> Table<'s, 'i> {
         .map(|item| item.value)
     }
 
-    /// A list of texts that stand for something; those that do not are left out, with an error each.
-    pub(crate) fn parsed_list<T: FromStr<Err: Display>>(&mut self, key: &'static str) -> Option<Vec<Item<T>>> {
+    /// Takes a list of texts that stand for something; those that do not are left out, with an error each.
+    pub fn parsed_list<T: FromStr<Err: Display>>(&mut self, key: &'static str) -> Option<Vec<Item<T>>> {
         let texts = self.texts(key)?;
         let parse = |text: Item<String>| match text.value.parse() {
             Ok(value) => Some(Item { value, span: text.span }),
@@ -211,7 +223,8 @@ impl<'s, 'i> Table<'s, 'i> {
         (is_empty || !parsed.is_empty()).then_some(parsed)
     }
 
-    pub(crate) fn table(&mut self, key: &'static str) -> Option<Self> {
+    /// Takes a table.
+    pub fn table(&mut self, key: &'static str) -> Option<Self> {
         let name = self.name_of(key);
         let table = self.typed(key, "a table", |value| match value {
             DeValue::Table(table) => Some(table),
@@ -220,8 +233,8 @@ impl<'s, 'i> Table<'s, 'i> {
         Some(Self::new(self.source, name, table.span, table.value))
     }
 
-    /// `[[key]]`, as often as it is there.
-    pub(crate) fn tables(&mut self, key: &'static str) -> Vec<Self> {
+    /// Takes `[[key]]`, as often as it is there.
+    pub fn tables(&mut self, key: &'static str) -> Vec<Self> {
         let (source, name) = (self.source, self.name_of(key));
         let tables = self.typed(key, "tables: [[...]]", |value| {
             let DeValue::Array(array) = value else { return None };
@@ -237,8 +250,8 @@ impl<'s, 'i> Table<'s, 'i> {
         tables.map(|item| item.value).unwrap_or_default()
     }
 
-    /// All that this table holds, which somebody has named: texts. For tables with keys of the user's own.
-    pub(crate) fn into_texts(mut self) -> Vec<(String, Item<String>)> {
+    /// Returns all that this table holds, as texts: for a table whose keys are the user's own.
+    pub fn into_texts(mut self) -> Vec<(String, Item<String>)> {
         let mut texts = Vec::new();
         for (name, value) in std::mem::take(&mut self.entries) {
             let span = value.span();
@@ -252,8 +265,8 @@ impl<'s, 'i> Table<'s, 'i> {
         texts
     }
 
-    /// All that this table holds, which somebody has named: tables.
-    pub(crate) fn into_tables(mut self) -> Vec<(String, Self)> {
+    /// Returns all that this table holds, as tables: for a table whose keys are the user's own.
+    pub fn into_tables(mut self) -> Vec<(String, Self)> {
         let mut tables = Vec::new();
         for (name, value) in std::mem::take(&mut self.entries) {
             let span = name.span();
@@ -271,8 +284,8 @@ impl<'s, 'i> Table<'s, 'i> {
         tables
     }
 
-    /// What has to be there. What is there and wrong has its error already.
-    pub(crate) fn needed<T>(&self, key: &'static str, value: Option<T>) -> Option<T> {
+    /// Reports `key` as missing if there is no value. What is there and wrong has been reported already.
+    pub fn needed<T>(&self, key: &'static str, value: Option<T>) -> Option<T> {
         if value.is_none() && !self.present.contains(key) {
             self.error(match self.name.as_str() {
                 "" => format!("`{key}` is missing"),
@@ -297,8 +310,35 @@ impl<'s, 'i> Table<'s, 'i> {
         self.entries.clear();
     }
 
-    pub(crate) fn error(&self, text: impl Into<String>) {
+    /// Reports an error at the line of the table.
+    pub fn error(&self, text: impl Into<String>) {
         self.source.error(self.span.clone(), text);
+    }
+
+    /// Reports an error at the line of a value.
+    pub fn error_at<T>(&self, item: &Item<T>, text: impl Into<String>) {
+        self.source.error(item.span.clone(), text);
+    }
+
+    /// Reports, at the line of the table, what can be served and somebody should know.
+    pub fn warn(&self, text: impl Into<String>) {
+        self.source.warn(self.span.clone(), text);
+    }
+
+    /// Reports, at the line of a value, what can be served and somebody should know.
+    pub fn warn_at<T>(&self, item: &Item<T>, text: impl Into<String>) {
+        self.source.warn(item.span.clone(), text);
+    }
+
+    /// Reads a file that the settings name. The server reloads when it changes.
+    pub fn read(&self, path: &Item<PathBuf>) -> Option<Zeroizing<Vec<u8>>> {
+        self.source.read(path)
+    }
+
+    /// Reads the text of a file that the settings name, without the line breaks at its end. The server reloads when it
+    /// changes.
+    pub fn read_text(&self, path: &Item<PathBuf>) -> Option<Zeroizing<String>> {
+        self.source.read_text(path)
     }
 
     fn name_of(&self, key: &str) -> String {
@@ -306,6 +346,15 @@ impl<'s, 'i> Table<'s, 'i> {
             "" => key.to_owned(),
             name => format!("{name}.{key}"),
         }
+    }
+}
+
+impl fmt::Debug for Table<'_, '_> {
+    /// Without what it holds, which may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,11 +1,6 @@
 //! Secondary authorization as the settings say it: rules, or policies in Cedar.
 
-use std::sync::Arc;
-
-use xks_core::{
-    api::KeyOperation,
-    authorize::{Rule, Rules},
-};
+use xks_core::{api::KeyOperation, authorize::Rule};
 
 use super::patterns::{Scope, why_never};
 use crate::settings::{Authorization, secrecy::shown, table::Table};
@@ -31,16 +26,7 @@ pub(super) fn authorization(table: &mut Table<'_, '_>, scope: &Scope<'_>) -> Opt
             table.error("`rules` is empty, which denies everything: leave it out, or say who may do what");
             None
         }
-        (true, None) => {
-            let rules = rules.into_iter().collect::<Option<Vec<_>>>()?;
-            Some(Authorization::By {
-                what: match rules.len() {
-                    1 => "1 rule".to_owned(),
-                    number => format!("{number} rules"),
-                },
-                authorizer: Arc::new(Rules::new(rules)),
-            })
-        }
+        (true, None) => rules.into_iter().collect::<Option<_>>().map(Authorization::Rules),
     }
 }
 
@@ -114,7 +100,10 @@ fn rule(mut table: Table<'_, '_>, scope: &Scope<'_>) -> Option<Rule> {
 /// Policies, and the schema and entities that may come with them, in Cedar's own formats.
 #[cfg(feature = "cedar")]
 fn policies(mut table: Table<'_, '_>) -> Option<Authorization> {
-    use xks_authorizer_cedar::{CedarAuthorizer, CedarError};
+    use xks_authorizer_cedar::CedarError;
+    use xks_core::Zeroizing;
+
+    use crate::settings::CedarPolicies;
 
     let source = table.source;
     let policies = table.path("policies");
@@ -124,18 +113,18 @@ fn policies(mut table: Table<'_, '_>) -> Option<Authorization> {
     let text = source.read_text(&policies);
     let [schema, entities] = others.map(|file| file.map(|file| (source.read_text(&file), file.span)));
     let text = text?;
-    let mut builder = CedarAuthorizer::builder(&text);
-    if let Some((schema, _)) = &schema {
-        builder = builder.schema(schema.as_ref()?);
-    }
-    if let Some((entities, _)) = &entities {
-        builder = builder.entities(entities.as_ref()?);
-    }
-    match builder.build() {
-        Ok(authorizer) => Some(Authorization::By {
-            what: format!("Cedar policies in {}", policies.value.display()),
-            authorizer: Arc::new(authorizer),
-        }),
+    let optional = |file: &Option<(Option<Zeroizing<String>>, _)>| match file {
+        Some((text, _)) => text.as_ref().map(|text| Some(text.to_string())),
+        None => Some(None),
+    };
+    let cedar = CedarPolicies {
+        file: policies.value,
+        policies: text.to_string(),
+        schema: optional(&schema)?,
+        entities: optional(&entities)?,
+    };
+    match cedar.authorizer() {
+        Ok(_) => Some(Authorization::Cedar(cedar)),
         Err(error) => {
             let span = match (&error, schema, entities) {
                 (CedarError::Schema(_), Some((_, span)), _) | (CedarError::Entities(_), _, Some((_, span))) => span,

@@ -12,11 +12,10 @@ use xks_core::{
 use super::{
     authorization::authorization,
     backends::{Backends, missing},
-    one_secret,
     patterns::Scope,
 };
 use crate::settings::{
-    BackendKind, CredentialSettings, KeyStoreSettings, TrafficLimits,
+    CredentialSettings, KeyStoreSettings, TrafficLimits,
     shared::{self, Unique, check_region, ciphertext_metadata, warn_of_small_limits},
     table::{Item, Table},
 };
@@ -90,18 +89,14 @@ fn key_store(mut table: Table<'_, '_>, backends: &Backends, unique: &mut Unique)
             table.error("`ciphertext_metadata` leaves no room for the 2 bytes of `aad_framing = \"migrating\"`");
         }
     }
-    let kind = backend.as_deref().and_then(|name| backends.kind(name));
-    match kind {
-        Some(BackendKind::Soft(_)) if metadata.is_some() => {
-            table.error("`ciphertext_metadata`: software keys have metadata of their own");
+    if let Some(backend) = backend.as_deref().and_then(|name| backends.get(name)) {
+        if let (Some(own), Some(_)) = (backend.own_metadata(), &metadata) {
+            table.error(format!("`ciphertext_metadata`: {own} have metadata of their own"));
         }
-        Some(BackendKind::Pkcs11(token)) => {
-            for key in keys.iter().flatten().filter(|key| token.is_test_key(&key.value)) {
-                let wrong = format!("{} is the backend's test key, which must back no KMS key", key.value);
-                source.error(key.span.clone(), wrong);
-            }
+        for key in keys.iter().flatten().filter(|key| backend.is_test_key(&key.value)) {
+            let wrong = format!("{} is the backend's test key, which must back no KMS key", key.value);
+            source.error(key.span.clone(), wrong);
         }
-        _ => {}
     }
     let limits = limits(&mut table);
     let traffic = traffic(&mut table);
@@ -146,7 +141,7 @@ fn credential(mut table: Table<'_, '_>) -> Option<Item<CredentialSettings>> {
     let id = table.needed("access_key_id", id);
     let keys = ["secret_access_key_file", "secret_access_key_env", "secret_access_key"];
     let is_there = keys.iter().any(|key| table.has(key));
-    let secret = one_secret(&mut table, keys);
+    let secret = table.one_secret(keys);
     if !is_there {
         table.error(format!("one of `{}` is missing", keys.join("`, `")));
     }

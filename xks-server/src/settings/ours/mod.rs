@@ -7,27 +7,15 @@ mod patterns;
 mod server;
 
 use std::{
-    env,
+    collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
-    path::PathBuf,
     time::Duration,
 };
 
-use xks_core::Zeroizing;
+use super::{DAY, DAY_MS, ServerSettings, Settings, shared, table::Table};
+use crate::{process, registry::Kinds};
 
-use super::{
-    SecretOrigin, ServerSettings, Settings,
-    secrecy::is_usual_variable,
-    shared,
-    table::{Item, Table},
-};
-use crate::process;
-
-/// A day, in seconds and in milliseconds: no time is longer.
-const DAY: u64 = 24 * 60 * 60;
-const DAY_MS: u64 = DAY * 1000;
-
-pub(super) fn settings(mut root: Table<'_, '_>, module: Option<&PathBuf>) -> Option<Settings> {
+pub(super) fn settings(mut root: Table<'_, '_>, kinds: &Kinds) -> Option<Settings> {
     let environment = root.table("environment").map(environment).unwrap_or_default();
     let server = root.table("server");
     let server = root.needed("server", server).and_then(server::server);
@@ -64,7 +52,7 @@ pub(super) fn settings(mut root: Table<'_, '_>, module: Option<&PathBuf>) -> Opt
             }
         }
     }
-    let backends = backends::backends(&mut root, module, budget);
+    let backends = backends::backends(&mut root, kinds, budget);
     let key_stores = key_stores::key_stores(&mut root, &backends);
     Some(Settings {
         environment,
@@ -88,7 +76,7 @@ const DEFAULT_METRICS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::L
 /// Between two looks at the files.
 pub(super) const DEFAULT_WATCH: Duration = Duration::from_secs(2);
 
-fn environment(table: Table<'_, '_>) -> Vec<(String, String)> {
+fn environment(table: Table<'_, '_>) -> BTreeMap<String, String> {
     let source = table.source;
     let variables = table.into_texts().into_iter().filter(|(name, value)| {
         let is_legal = shared::is_variable(name, &value.value);
@@ -104,56 +92,4 @@ fn environment(table: Table<'_, '_>) -> Vec<(String, String)> {
         is_legal
     });
     variables.map(|(name, value)| (name, value.value)).collect()
-}
-
-/// The backend knows better than the server why it took so long, so it is the one to say so.
-pub(super) fn default_deadline(budget: Duration) -> Duration {
-    budget * 9 / 10
-}
-
-/// A secret from a file, from a variable, or as it stands here: one of the three.
-fn one_secret(table: &mut Table<'_, '_>, keys: [&'static str; 3]) -> Option<(Item<Zeroizing<String>>, SecretOrigin)> {
-    let source = table.source;
-    let [file, key, here] = keys;
-    let (file, variable, here) = (table.path(file), table.text(key), table.text(here));
-    if [file.is_some(), variable.is_some(), here.is_some()]
-        .iter()
-        .filter(|is_there| **is_there)
-        .count()
-        > 1
-    {
-        table.error(format!("more than one of `{}`", keys.join("`, `")));
-    }
-    if let Some(file) = file {
-        let value = source.read_text(&file)?;
-        return Some((Item { value, span: file.span }, SecretOrigin::File(file.value)));
-    }
-    if let Some(variable) = variable {
-        return match env::var(&variable.value) {
-            Ok(secret) => {
-                let secret = Item {
-                    value: Zeroizing::new(secret),
-                    span: variable.span,
-                };
-                Some((secret, SecretOrigin::Environment(variable.value)))
-            }
-            Err(_) => {
-                // Somebody may have written the secret itself there.
-                let name = match is_usual_variable(&variable.value) {
-                    true => &*variable.value,
-                    false => "that it names",
-                };
-                let wrong = format!("`{key}`: the environment variable {name} is not set, or holds no UTF-8");
-                source.error(variable.span, wrong);
-                None
-            }
-        };
-    }
-    here.map(|secret| {
-        let secret = Item {
-            value: Zeroizing::new(secret.value),
-            span: secret.span,
-        };
-        (secret, SecretOrigin::Settings)
-    })
 }

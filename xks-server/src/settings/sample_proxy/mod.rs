@@ -9,7 +9,7 @@ mod pkcs11;
 use std::{
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 
@@ -23,9 +23,8 @@ use xks_core::{
 
 use self::pkcs11::{LOGGED_MODULE, hsm_capabilities, logger_environment, pkcs11_settings};
 use super::{
-    AuditLevel, Authorization, BackendKind, BackendSettings, HealthSettings, KeyStoreSettings, LogFile, LogFormat,
-    LogOutput, LogSettings, Rotation, SecretOrigin, ServerSettings, Settings, TcpKeepalive, TlsSettings, TrafficLimits,
-    ours,
+    AuditLevel, Authorization, HealthSettings, KeyStoreSettings, LogFile, LogFormat, LogOutput, LogSettings, Rotation,
+    SecretOrigin, ServerSettings, Settings, TcpKeepalive, TlsSettings, TrafficLimits, ours,
     secrecy::shown,
     shared::{
         self, KEEPALIVE_RETRIES, KEEPALIVE_SECS, Unique, check_region, ciphertext_metadata, warn_of_small_limits,
@@ -33,7 +32,7 @@ use super::{
     source::Source,
     table::{Item, Table},
 };
-use crate::process;
+use crate::{process, registry::ConfiguredBackend};
 
 /// The name that the one HSM gets.
 const BACKEND: &str = "hsm";
@@ -45,7 +44,7 @@ pub(super) fn is_one(root: &Table<'_, '_>) -> bool {
         .any(|table| root.has(table))
 }
 
-pub(super) fn settings(mut root: Table<'_, '_>, module: Option<&PathBuf>) -> Option<Settings> {
+pub(super) fn settings(mut root: Table<'_, '_>, kind: &'static str) -> Option<Settings> {
     root.source.is_sample_proxys();
     let server = root.table("server");
     let server = root.needed("server", server).and_then(server_settings);
@@ -75,7 +74,7 @@ pub(super) fn settings(mut root: Table<'_, '_>, module: Option<&PathBuf>) -> Opt
         .filter(|module| !module.is_empty());
     let behind_logger = behind_logger.as_deref().map(Path::new);
     let capabilities = capabilities.unwrap_or_default();
-    let pkcs11 = pkcs11.and_then(|table| pkcs11_settings(table, module, behind_logger, capabilities));
+    let pkcs11 = pkcs11.and_then(|table| pkcs11_settings(table, behind_logger, capabilities));
     let limits = root.table("limits").map(limits).unwrap_or_default();
     let mut unique = Unique::default();
     let key_stores = stores
@@ -87,7 +86,7 @@ pub(super) fn settings(mut root: Table<'_, '_>, module: Option<&PathBuf>) -> Opt
         root.error("no external key store has a credential: nobody could call");
     }
     Some(Settings {
-        environment,
+        environment: environment.into_iter().collect(),
         tls,
         health: HealthSettings {
             listen: server.ping.filter(|ping| *ping != server.server.listen),
@@ -96,10 +95,7 @@ pub(super) fn settings(mut root: Table<'_, '_>, module: Option<&PathBuf>) -> Opt
         metrics: None,
         log,
         watch: Some(ours::DEFAULT_WATCH),
-        backends: vec![BackendSettings {
-            name: BACKEND.to_owned(),
-            kind: BackendKind::Pkcs11(pkcs11?),
-        }],
+        backends: vec![ConfiguredBackend::new(BACKEND, kind, pkcs11?)],
         key_stores,
         server: server.server,
     })

@@ -1,15 +1,16 @@
 //! `[pkcs11]`, `[pkcs11_logger]` and `[hsm_capabilities]` of the sample proxy's file: the HSM and its quirks.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use xks_backend_pkcs11::{IvSource, KeyLookup, Quirks, SlotSelector};
 use xks_core::Zeroizing;
 
 use super::cut;
 use crate::{
+    kinds::{self, MODULE_VARIABLE, Pkcs11Settings, TestKeySetting},
     process,
     settings::{
-        MODULE_VARIABLE, Pkcs11Settings, ServerSettings, TestKeySetting, model, ours,
+        ServerSettings,
         secrecy::shown,
         shared,
         table::{Item, Table},
@@ -99,20 +100,19 @@ fn is_logger(module: &Path) -> bool {
 /// `[pkcs11]`
 pub(super) fn pkcs11_settings(
     mut table: Table<'_, '_>,
-    module: Option<&PathBuf>,
     behind_logger: Option<&Path>,
     capabilities: Capabilities,
 ) -> Option<Pkcs11Settings> {
     let source = table.source;
     let of_file = table.path(MODULE_VARIABLE);
-    let module = shared::module(source, of_file, module);
+    let module = kinds::module(source, of_file, kinds::module_of_environment().as_ref());
     let module = table.needed(MODULE_VARIABLE, module);
     let sessions = cut(&mut table, "session_pool_max_size", 1..=10_000).unwrap_or(30);
     let pin = table.text("user_pin").map(|pin| Item {
         value: Zeroizing::new(pin.value),
         span: pin.span,
     });
-    let pin = pin.map(|pin| shared::pin(source, "user_pin", &pin));
+    let pin = pin.map(|pin| kinds::pin(source, "user_pin", &pin));
     if !table.is_present("user_pin") {
         let doubt = "no `user_pin`: there is no login, and a token that wants one is refused at the start";
         source.warn(table.span.clone(), doubt);
@@ -136,8 +136,8 @@ pub(super) fn pkcs11_settings(
         key_lookup: KeyLookup::Label,
         sessions,
         queue: None,
-        deadline: ours::default_deadline(ServerSettings::BUDGET),
-        key_refresh: model::KEY_REFRESH,
+        deadline: ServerSettings::BUDGET * 9 / 10,
+        key_refresh: kinds::KEY_REFRESH,
         test_key: TestKeySetting::Session,
     })
 }

@@ -1,0 +1,121 @@
+//! Several backends as one.
+
+use std::{sync::Arc, time::Duration};
+
+use xks_core::fleet::{BreakerState, DisagreementKind, Fleet};
+
+use crate::{
+    backend::{BackendSettings, OpenBackend, OpenError, Opening, ReadContext},
+    metrics::Samples,
+    settings::{DAY_MS, Item, Table},
+};
+
+/// A fleet: `members` that share the load, and `standby` members for when all of those fail.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FleetSettings {
+    members: Vec<String>,
+    standby: Vec<String>,
+    attempt: Duration,
+    budget: Duration,
+}
+
+impl FleetSettings {
+    /// Reads the settings of a `[backends.NAME]` table.
+    ///
+    /// Returns `None` if something is missing or wrong, which is reported to the table.
+    pub fn read(table: &mut Table<'_, '_>, context: &ReadContext) -> Option<Self> {
+        let names = |items: Vec<Item<String>>| items.into_iter().map(|item| item.value).collect::<Vec<_>>();
+        let members = table.texts("members").map(names);
+        let standby = table.texts("standby").map(names).unwrap_or_default();
+        let attempt = table
+            .milliseconds("attempt_ms", 1..=DAY_MS)
+            .unwrap_or(Fleet::DEFAULT_ATTEMPT);
+        let budget = table
+            .milliseconds("budget_ms", 1..=DAY_MS)
+            .unwrap_or(Fleet::DEFAULT_BUDGET);
+        if budget > context.request_budget() {
+            table.warn("`budget_ms` of the fleet is more than that of a request: nobody would wait so long");
+        }
+        if attempt > budget {
+            table.warn("`attempt_ms` is more than `budget_ms`: no second member would be asked");
+        }
+        let members = table.needed("members", members)?;
+        if members.is_empty() {
+            table.error("a fleet has at least one member");
+        }
+        Some(Self {
+            members,
+            standby,
+            attempt,
+            budget,
+        })
+    }
+}
+
+impl BackendSettings for FleetSettings {
+    fn open(&self, opening: &Opening<'_>) -> Result<Arc<dyn OpenBackend>, OpenError> {
+        let member = |name: &String| opening.member(name).map(|backend| (name.clone(), backend));
+        let mut fleet = Fleet::builder()
+            .timer(tokio::time::sleep)
+            .attempt(self.attempt)
+            .budget(self.budget);
+        for (name, backend) in self.members.iter().filter_map(member) {
+            fleet = fleet.member(name, backend);
+        }
+        for (name, backend) in self.standby.iter().filter_map(member) {
+            fleet = fleet.standby_member(name, backend);
+        }
+        Ok(Arc::new(fleet.build().map_err(OpenError::permanent)?))
+    }
+
+    fn members(&self) -> Vec<&str> {
+        self.members.iter().chain(&self.standby).map(String::as_str).collect()
+    }
+
+    fn may_block(&self) -> bool {
+        false
+    }
+}
+
+impl OpenBackend for Fleet {
+    fn measure(&self, name: &str, samples: &mut Samples) {
+        let odd = self.disagreements();
+        for member in self.members() {
+            let labels = [("backend", name), ("member", member.id)];
+            for (state, breaker) in [
+                ("closed", BreakerState::Closed),
+                ("half_open", BreakerState::HalfOpen),
+                ("open", BreakerState::Open),
+            ] {
+                let [backend, member_id] = labels;
+                samples.gauge(
+                    "fleet_member_breaker",
+                    "The state of a fleet member's breaker: 1 for the one that it is in",
+                    &[backend, member_id, ("state", state)],
+                    f64::from(u8::from(member.breaker == breaker)),
+                );
+            }
+            samples.gauge(
+                "fleet_member_in_flight",
+                "Requests that are with a fleet's member",
+                &labels,
+                member.in_flight as f64,
+            );
+            for kind in DisagreementKind::ALL {
+                let odd = odd.iter().filter(|odd| (odd.member, odd.kind) == (member.id, kind));
+                let [backend, member_id] = labels;
+                samples.gauge(
+                    "fleet_member_odd_keys",
+                    "Keys of which a fleet's member has another one, has none, or says that it is disabled, unlike the \
+                     others",
+                    &[backend, member_id, ("disagreement", kind.as_str())],
+                    odd.count() as f64,
+                );
+            }
+        }
+    }
+
+    fn as_fleet(&self) -> Option<&Fleet> {
+        Some(self)
+    }
+}

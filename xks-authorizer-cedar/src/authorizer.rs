@@ -69,7 +69,7 @@ impl CedarAuthorizer {
                     kms_request_id = subject.request_metadata.kms_request_id().map(clipped),
                     reason = &*misfit.reason,
                     cause = &*clipped(&misfit.detail),
-                    "the policies cannot be asked, so the request is denied"
+                    "the policies cannot be evaluated: request denied"
                 );
                 Decision::deny(misfit.reason)
             }
@@ -103,7 +103,7 @@ impl CedarAuthorizer {
             kms_request_id = subject.request_metadata.kms_request_id().map(clipped),
             policy = &*self.policies.name(error.policy_id()),
             cause = &*clipped(&error.inner().to_string()),
-            "a policy cannot be evaluated, so the request is denied"
+            "a policy cannot be evaluated: request denied"
         );
         error.policy_id()
     }

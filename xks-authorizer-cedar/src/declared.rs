@@ -60,7 +60,7 @@ impl Declared {
             };
             if !declared.contains(attribute) {
                 found.push(format!(
-                    "`{} has {attribute}`, which nothing has",
+                    "`{} has {attribute}`: no entity has this attribute",
                     variable.unwrap_or("...")
                 ));
             }

@@ -11,27 +11,27 @@ use xks_core::text::ErrorChain;
 pub enum CedarError {
     /// The text holds no policy. An emptied file would else deny everything, and be noticed when KMS is refused.
     #[error(
-        "there are no policies, so everything would be denied; if that is meant, say \
-         `forbid (principal, action, resource);`"
+        "no policies, so every request would be denied: if that is intended, write `forbid (principal, action, \
+         resource);`"
     )]
     NoPolicies,
     /// The text is not Cedar.
-    #[error("the policies cannot be read: {0}")]
+    #[error("cannot parse the policies: {0}")]
     Syntax(String),
     /// A policy asks for what the schema does not have, or can never apply.
     #[error("the policies do not fit the schema: {0}")]
     Policies(String),
     /// A policy template: nothing fills it in, so it would never apply.
-    #[error("policy `{0}` is a template; write what it is about in place of `?principal` and `?resource`")]
+    #[error("policy `{0}` is a template: replace `?principal` and `?resource`")]
     Template(String),
     /// Two policies go by one name in the log.
-    #[error("two policies are named `{0}`; give each an @id of its own")]
+    #[error("two policies have the same @id `{0}`: give each its own")]
     DuplicateId(String),
     /// The schema cannot be read, or does not fit what is asked of it.
-    #[error("the schema does not do: {0}")]
+    #[error("invalid schema: {0}")]
     Schema(String),
     /// The entities cannot be read, or do not fit the schema.
-    #[error("the entities do not do: {0}")]
+    #[error("invalid entities: {0}")]
     Entities(String),
 }
 

@@ -24,11 +24,11 @@ pub(crate) fn read(json: &str, model: &Model) -> Result<Entities, CedarError> {
         let uid = entity.uid();
         let mut ancestors = entities.ancestors(&uid).into_iter().flatten();
         if ancestors.any(|ancestor| *ancestor.type_name() == model.types.key_store) {
-            let why = format!("{uid} is put into a key store; a key is in the one that its request comes to");
+            let why = format!("{uid} must not have a key store: the request decides the key store of a key");
             return Err(problem(why));
         }
         if *uid.type_name() == model.types.key && entity.tags().next().is_some() {
-            return Err(problem(format!("{uid} has tags; give it attributes instead")));
+            return Err(problem(format!("{uid} has tags: use attributes instead")));
         }
         if let Some(why) = model.types.impossible(&uid) {
             return Err(problem(why));

@@ -18,7 +18,7 @@ impl Misfit {
     pub(crate) fn field(name: &str) -> Self {
         Self {
             reason: format!("requestMetadata.{name} is not what the schema declares"),
-            detail: "it is of another type, lacks something or is there twice; correct the schema".to_owned(),
+            detail: "wrong type, missing attribute or duplicate: correct the schema".to_owned(),
         }
     }
 

@@ -56,7 +56,8 @@ impl Model {
         let (parsed, warnings) =
             Schema::from_cedarschema_str(schema).map_err(|error| CedarError::Schema(finding(&error, schema)))?;
         for warning in warnings {
-            tracing::warn!(target: "xks::authorize", warning = &*finding(&warning, schema), "the schema may mislead");
+            tracing::warn!(target: "xks::authorize", warning = &*finding(&warning, schema), "the schema may be \
+                 misleading");
         }
         let (json, _) = schema_str_to_json_with_resolved_types(schema)
             .map_err(|error| CedarError::Schema(finding(&error, schema)))?;
@@ -82,8 +83,8 @@ impl Model {
             for metadata in EXTREMES {
                 model.try_out(operation, metadata).map_err(|why| {
                     CedarError::Schema(format!(
-                        "it has no place for some request: {why}; keep what the built-in schema declares, and \
-                         declare only optional attributes (`name?`) besides"
+                        "some requests do not fit the schema: {why}; keep what the built-in schema declares, and \
+                         add only optional attributes (`name?`)"
                     ))
                 })?;
             }

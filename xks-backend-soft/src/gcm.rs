@@ -43,7 +43,7 @@ impl Gcm {
         getrandom::fill(&mut iv).map_err(|error| {
             BackendError::new(
                 BackendErrorKind::Unavailable,
-                "the operating system's random source failed; nothing is encrypted until it works again",
+                "the operating system's random number generator failed: encryption stops until it recovers",
             )
             .with_source(error)
         })?;
@@ -54,7 +54,7 @@ impl Gcm {
         let (ciphertext, tag) = self.short_iv.seal(&iv, aad, plaintext).ok_or_else(|| {
             BackendError::new(
                 BackendErrorKind::Unsupported,
-                "the plaintext or the AAD is larger than AES-GCM allows; set smaller limits",
+                "the plaintext or the AAD is larger than AES-GCM allows: set smaller limits",
             )
         })?;
         let iv = iv.into();

@@ -184,15 +184,12 @@ impl SoftKey {
     // ENC-11, DEC-4: whether it is enabled comes first, then what it may be used for.
     pub(crate) fn check(&self, usage: KeyUsage) -> Result<(), BackendError> {
         if self.metadata.status() == KeyStatus::Disabled {
-            return Err(BackendError::new(
-                BackendErrorKind::KeyDisabled,
-                "the key is disabled; enable it to use it",
-            ));
+            return Err(BackendError::new(BackendErrorKind::KeyDisabled, "the key is disabled"));
         }
         if !self.metadata.usages().contains(&usage) {
             return Err(BackendError::new(
                 BackendErrorKind::KeyUsage,
-                format!("the key does not have the usage {usage}; add it if the key is meant for that"),
+                format!("the key does not permit {usage}"),
             ));
         }
         Ok(())
@@ -263,7 +260,7 @@ mod tests {
         let error = key.with_version(KeyVersion::new(4, [7; 32]).unwrap()).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "version 4 has the same key material as version 3; a version needs a key of its own"
+            "version 4 has the same key material as version 3: each version needs its own"
         );
     }
 

@@ -31,8 +31,8 @@ pub enum KeyFileProblem {
 }
 
 /// What a key file may hold.
-const FORMS: &str = "a key file holds 32 raw bytes and nothing else, or the key's 44 characters of Base64 \
-                     or 64 hex digits, which one newline may follow";
+const FORMS: &str = "a key file holds 32 raw bytes, or 44 characters of Base64 or 64 hex digits, which a newline \
+                     may follow";
 /// The longest form: hex digits, CR, LF.
 const MAX_FILE: usize = 66;
 
@@ -47,8 +47,8 @@ pub(crate) fn load(path: &Path) -> Result<KeyMaterial, KeyMaterialError> {
     if is_hex_of_128_bits(content) {
         tracing::warn!(
             file = %path.display(),
-            "the key file has 32 bytes that are all hex digits; they are taken as a raw key, though they look like a \
-             key of only 128 bits; if it is one, replace it"
+            "the key file has 32 bytes that are all hex digits: used as a raw key, but it looks like a 128-bit key \
+             in hex; replace it if so"
         );
     }
     parse(content).map_err(|problem| KeyMaterialError::Malformed {
@@ -86,7 +86,7 @@ fn warn_if_others_can_read(path: &Path, file: &File) -> io::Result<()> {
         tracing::warn!(
             file = %path.display(),
             mode = format_args!("{:o}", mode & 0o777),
-            "the key file can be read by its group or by others; make it readable by its owner alone (chmod 600)"
+            "the key file is readable by its group or by others: make it readable only by its owner (chmod 600)"
         );
     }
     Ok(())
@@ -211,7 +211,7 @@ mod tests {
         assert!(
             error
                 .to_string()
-                .starts_with(r#"the key file "/nowhere/xks\n.key" cannot be read: "#)
+                .starts_with(r#"cannot read the key file "/nowhere/xks\n.key": "#)
         );
         let directory = std::env::temp_dir();
         assert!(matches!(
@@ -245,7 +245,7 @@ mod tests {
     fn a_short_key_in_hex_digits_is_warned_about() {
         let digits = "000102030405060708090a0b0c0d0eff";
         let log = logged(|| drop(load_content(digits)));
-        assert!(log.contains("128 bits") && !log.contains(digits), "{log}");
-        assert!(!logged(|| drop(load_content(hex(HEX)))).contains("128 bits"));
+        assert!(log.contains("128-bit") && !log.contains(digits), "{log}");
+        assert!(!logged(|| drop(load_content(hex(HEX)))).contains("128-bit"));
     }
 }

@@ -124,7 +124,7 @@ mod tests {
     fn a_change_that_fails_changes_nothing() {
         let keyring = Keyring::default();
         let unknown = keyring.update(&id("a"), Ok).unwrap_err();
-        assert_eq!(unknown.to_string(), "there is no key a; insert it first");
+        assert_eq!(unknown.to_string(), "no key a: insert it first");
         keyring.insert(id("a"), key(1));
         assert!(keyring.update(&id("a"), |key| key.without_version(1)).is_err());
         assert!(keyring.load().contains_key("a"));

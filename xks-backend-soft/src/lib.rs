@@ -245,7 +245,7 @@ impl SoftBackend {
         let key = keys.get(id).ok_or_else(|| {
             BackendError::new(
                 BackendErrorKind::KeyNotFound,
-                "the soft backend has no such key; insert it, or take it off the key store",
+                "no such key in the software backend: insert it, or remove it from the key store",
             )
         })?;
         operation(key)
@@ -293,12 +293,12 @@ impl KeyBackend for SoftBackend {
         let cipher = KeyMaterial::generate()
             .map_err(SoftKeyError::from)
             .and_then(|material| Gcm::new(&material))
-            .map_err(|error| unavailable("no test key could be made").with_source(error))?;
+            .map_err(|error| unavailable("known-answer test: no key could be created").with_source(error))?;
         let sealed = cipher.seal(AAD, PLAINTEXT)?;
         let opened = cipher.open(&sealed.iv, AAD, &sealed.ciphertext, &sealed.tag);
         if !opened.is_ok_and(|plaintext| *plaintext == PLAINTEXT) {
             return Err(unavailable(
-                "a test encryption does not decrypt to what it was made from; do not trust this machine",
+                "known-answer test: the decrypted text differs from the encrypted one; do not trust this machine",
             ));
         }
         Ok(Health::new(

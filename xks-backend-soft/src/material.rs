@@ -92,7 +92,10 @@ mod tests {
         assert_eq!(KeyMaterial::try_from(&[7; 32][..]).unwrap().as_bytes(), &[7; 32]);
         for length in [0, 16, 24, 31, 33, 64] {
             let error = KeyMaterial::try_from(&vec![7; length][..]).unwrap_err();
-            assert_eq!(error.to_string(), format!("an AES-256 key has 32 bytes, not {length}"));
+            assert_eq!(
+                error.to_string(),
+                format!("an AES-256 key must have 32 bytes, not {length}")
+            );
         }
         let zeroizing = KeyMaterial::from(Zeroizing::new([7; 32]));
         assert!(zeroizing.is_same(&KeyMaterial::from([7; 32])));

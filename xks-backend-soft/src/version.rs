@@ -120,14 +120,14 @@ impl KeyVersion {
                 key_version = self.number,
                 encryptions = self.encryptions(),
                 max_encryptions = MAX_IVS,
-                "half of the encryptions that this key version may make are spent; add a key version before all are"
+                "half of the encryptions that a key version may make are used up: add a key version in time"
             ),
             Take::Refused => {
                 return Err(BackendError::new(
                     BackendErrorKind::KeyDisabled,
                     format!(
-                        "key version {} has made the 2^32 encryptions that NIST SP 800-38D allows under one key; add \
-                         a key version",
+                        "key version {} has made the 2^32 encryptions that NIST SP 800-38D allows under one key: \
+                         add a key version",
                         self.number
                     ),
                 ));

@@ -28,7 +28,7 @@ text_type! {
 #[non_exhaustive]
 pub enum KeyIdError {
     /// Empty, or longer than 128 characters.
-    #[error("an external key id has 1 to 128 characters")]
+    #[error("an external key id must have 1 to 128 characters")]
     Length,
     /// A character that is not allowed.
     #[error("an external key id holds only the characters A-Z a-z 0-9 - . _")]

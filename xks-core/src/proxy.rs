@@ -235,7 +235,7 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
         let plaintext = self.ask(self.key_store.backend().decrypt(&key, &request)).await?;
         if plaintext.len() != request.ciphertext().len() {
             // DEC-5
-            let reason = "the backend returned a plaintext of another length than the ciphertext";
+            let reason = "the backend returned a plaintext whose length differs from the ciphertext's";
             return Err(Error::from(ErrorName::Internal).because(reason));
         }
         Ok(Response::ok(encode_plaintext(&plaintext)))
@@ -258,7 +258,7 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
         let key = self
             .key_store
             .key(id)
-            .ok_or_else(|| Error::from(ErrorName::KeyNotFound).because("the key is not one of this key store"))?;
+            .ok_or_else(|| Error::from(ErrorName::KeyNotFound).because("the key does not belong to this key store"))?;
         let (prefix, region) = (self.key_store.prefix(), self.verified.region());
         let subject = Subject {
             access_key_id: Some(self.verified.access_key_id()),

@@ -42,7 +42,7 @@ pub(crate) enum Target<'a> {
 /// look wrong.
 pub(crate) fn invalid(target: &str, why: &str) -> Error {
     let why = match target.contains('?') {
-        true => "the path has a query, and no path of the API has one",
+        true => "the path must not have a query",
         false => why,
     };
     Error::from(ErrorName::InvalidUriPath).because(why)
@@ -77,7 +77,7 @@ impl<'a> Route<'a> {
         };
         let prefix = root
             .strip_suffix(API_ROOT)
-            .ok_or_else(|| invalid("the path does not have /kms/xks/v1 where it belongs"))?;
+            .ok_or_else(|| invalid("the path has no /kms/xks/v1 at its place"))?;
         Ok(Self { prefix, target })
     }
 

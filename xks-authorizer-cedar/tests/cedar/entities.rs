@@ -187,7 +187,7 @@ fn entities_that_do_not_do_are_refused() {
         (
             SCHEMA,
             json!([entity(&uid("Key", "a"), std::slice::from_ref(&store))]).to_string(),
-            "put into a key store",
+            "must not have a key store",
         ),
         (
             &through_a_group,
@@ -196,7 +196,7 @@ fn entities_that_do_not_do_are_refused() {
                 entity(&uid("KeyGroup", "b"), &[store])
             ])
             .to_string(),
-            "put into a key store",
+            "must not have a key store",
         ),
         (&tags, json!([tagged]).to_string(), "tags"),
         (

@@ -75,7 +75,7 @@ impl<'a> EncryptRequest<'a> {
     // ENC-6, ENC-7, ENC-8
     pub(crate) fn check(&self, encrypted: &Encrypted) -> Result<(), &'static str> {
         if encrypted.ciphertext.len() != self.plaintext.len() {
-            return Err("the backend returned a ciphertext of another length than the plaintext");
+            return Err("the backend returned a ciphertext whose length differs from the plaintext's");
         }
         if !encrypted.aad.is_of_the_same_request(&self.aad) {
             return Err("the backend authenticated the AAD of another request");

@@ -195,7 +195,7 @@ impl<'a> Outcome<'a> {
         match self {
             Self::Success => None,
             Self::Failure { reason, .. } => *reason,
-            Self::Cancelled => Some("the request was dropped before it was answered"),
+            Self::Cancelled => Some("the client cancelled the request"),
         }
     }
 }

@@ -53,9 +53,9 @@ impl Verification {
         decrypted: Result<Zeroizing<Vec<u8>>, BackendError>,
         plaintext: &[u8],
     ) -> Result<VerifiedEncryption, BackendError> {
-        let decrypted = decrypted.map_err(|error| error.in_the("trial decryption"))?;
+        let decrypted = decrypted.map_err(|error| error.in_the("verification"))?;
         if !bool::from(decrypted.ct_eq(plaintext)) {
-            let detail = "the trial decryption gave another plaintext; nothing was returned";
+            let detail = "verification failed: the ciphertext decrypts to another plaintext; nothing was returned";
             return Err(BackendError::new(BackendErrorKind::Other, detail));
         }
         Ok(VerifiedEncryption {

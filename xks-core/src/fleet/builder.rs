@@ -186,18 +186,18 @@ impl fmt::Debug for FleetBuilder {
 #[non_exhaustive]
 pub enum FleetError {
     /// There is none to ask.
-    #[error("a fleet has at least one member")]
+    #[error("a fleet must have at least one member")]
     NoMember,
     /// More than it can tell apart; make them fleets within a fleet.
-    #[error("a fleet has at most 64 members, not {0}; make fleets of them, and one of those")]
+    #[error("a fleet must have at most 64 members, not {0}: nest fleets")]
     TooManyMembers(usize),
     /// An id that is empty or has a control character.
     #[error("{0:?} is not an id of a member: it needs at least one character, and no control character")]
     MemberId(String),
     /// Two members of the same id.
-    #[error("two members have the id {0:?}; records could not tell them apart")]
+    #[error("two members have the same id {0:?}")]
     SameMemberId(String),
     /// An attempt or a budget of no time at all.
-    #[error("attempt and budget are longer than nothing")]
+    #[error("`attempt` and `budget` must be greater than zero")]
     NoTime,
 }

@@ -85,9 +85,9 @@ impl Fleet {
         let mut first = first.filter(|(index, _)| standing.agrees.has(*index));
         let reference = first.next().map_or("the others", |(_, member)| &*member.id);
         let chosen = if standing.agrees.len() > standing.differs.len() {
-            "as most members hold its key"
+            "the key that most members hold"
         } else {
-            "as the first one: no key is held by most members, and nothing tells which is right"
+            "the first member's key: no key has a majority"
         };
         for (index, member) in self.members.iter().enumerate() {
             let member = &*member.id;
@@ -97,22 +97,22 @@ impl Fleet {
                 match (was, is, kind) {
                     (false, true, DisagreementKind::OtherKey) => tracing::warn!(
                         target: "xks::fleet", member, key, reference, chosen, disagreement = kind_name,
-                        "the members hold different keys under this id: encryptions go to those that agree with the \
-                         reference alone, and this member only decrypts what it encrypted before. Re-encrypt that, then \
-                         give this member the key of the reference"
+                        "the members hold different keys under this id: encryptions go only to members that agree \
+                         with the reference, and this member only decrypts its own earlier ciphertexts. Re-encrypt \
+                         those, then give this member the key of the reference"
                     ),
                     (false, true, DisagreementKind::Missing) => tracing::warn!(
                         target: "xks::fleet", member, key, reference, disagreement = kind_name,
-                        "this member has no key of this id, and others do, which serve it alone. Copy the key to this member"
+                        "the key is missing on this member: only the others serve it. Copy the key to this member"
                     ),
                     (false, true, DisagreementKind::Disabled) => tracing::warn!(
                         target: "xks::fleet", member, key, reference, disagreement = kind_name,
-                        "the key is disabled on this member and enabled on others: requests for it are refused. Disable it on \
-                         all members, or enable it on this one"
+                        "the key is disabled on this member and enabled on others: requests for it are rejected. \
+                         Disable it on all members, or enable it on this one"
                     ),
                     (true, false, _) => tracing::info!(
                         target: "xks::fleet", member, key, disagreement = kind_name,
-                        "this member is as the others are again about this key"
+                        "this member agrees with the others about this key again"
                     ),
                     (false, false, _) | (true, true, _) => {}
                 }

@@ -41,9 +41,9 @@ pub(super) enum NotAsked {
 impl NotAsked {
     const fn words(self) -> &'static str {
         match self {
-            Self::NoTime => "the time was up",
-            Self::HoldsAnotherKey => "it holds another key under this id",
-            Self::EnoughAsked => "too many requests of this second were such that one member could not serve them",
+            Self::NoTime => "timed out",
+            Self::HoldsAnotherKey => "holds another key under this id",
+            Self::EnoughAsked => "too many failovers in this second",
         }
     }
 }
@@ -107,7 +107,7 @@ impl<'f> Failures<'f> {
         let is_bounded = not_asked.clone().any(|(_, why)| matches!(why, NotAsked::EnoughAsked));
         let kinds = kinds.chain(is_bounded.then_some(Kind::Throttled));
         let kind = kinds.max_by_key(|kind| telling(*kind));
-        let mut detail = "no member of the fleet could serve:".to_owned();
+        let mut detail = "no member of the fleet could serve the request:".to_owned();
         for (n, (member, error)) in self.of.iter().enumerate() {
             let separator = if n == 0 { "" } else { ";" };
             let (kind, words) = (error.kind(), ErrorChain(error).to_string());

@@ -90,10 +90,11 @@ impl Member {
                     member,
                     back_off_ms,
                     reason,
-                    "others serve in place of this member"
+                    "circuit breaker opened: other members serve instead of this one"
                 );
             }
-            Change::Closed => tracing::info!(target: "xks::fleet", member, "this member serves again"),
+            Change::Closed => tracing::info!(target: "xks::fleet", member, "circuit breaker closed: this member \
+                 serves again"),
         }
     }
 }
@@ -169,7 +170,7 @@ impl Drop for Attempt<'_> {
             return;
         }
         if self.started.elapsed() >= self.fair {
-            self.fail(|| "it had not answered when the request was given up".into());
+            self.fail(|| "no response when the request was abandoned".into());
         } else {
             self.release();
         }

@@ -335,7 +335,7 @@ fn answer_or_error<T>(
         Some(Err(Panicked)) => Err(BackendError::new(BackendErrorKind::Other, "it panicked")),
         None => Err(BackendError::new(
             BackendErrorKind::Timeout,
-            format!("no answer within {limit:?}"),
+            format!("no response within {limit:?}"),
         )),
     }
 }

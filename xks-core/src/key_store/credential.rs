@@ -46,10 +46,10 @@ pub struct SecretAccessKey(Zeroizing<String>);
 #[non_exhaustive]
 pub enum CredentialError {
     /// Not an access key id.
-    #[error("an access key id has 20 to 30 characters of A-Z 2-7")]
+    #[error("an access key id must be 20 to 30 characters of A-Z 2-7")]
     AccessKeyId,
     /// Not a secret access key.
-    #[error("a secret access key has 43 to 64 characters of a-z A-Z 0-9 + / =")]
+    #[error("a secret access key must be 43 to 64 characters of a-z A-Z 0-9 + / =")]
     SecretAccessKey,
 }
 

@@ -20,16 +20,16 @@ pub struct KeyStoreError {
 #[non_exhaustive]
 pub enum KeyStoreProblem {
     /// No Region was named.
-    #[error("name at least one AWS Region whose KMS may call")]
+    #[error("`regions` must name at least one AWS Region")]
     NoRegion,
     /// Something that no AWS Region is called.
-    #[error("`{0}` is not an AWS Region: write it like eu-central-1")]
+    #[error("`{0}` is not an AWS Region, such as eu-central-1")]
     NotARegion(Box<str>),
     /// No credential was given.
-    #[error("give at least one credential, or nobody can call")]
+    #[error("at least one credential is required")]
     NoCredential,
     /// It was not said which keys belong to it.
-    #[error("say which keys belong to it: a list, or all of its backend")]
+    #[error("its keys are missing: give a list, or all of its backend")]
     NoKeys,
     /// Another key store of the set has the same prefix.
     #[error("another key store has the same prefix")]
@@ -39,6 +39,6 @@ pub enum KeyStoreProblem {
     Unknown,
     /// An access key id names two secrets, or is there twice in one key store. Specification: Appendix A.
     // SIG-6
-    #[error("the access key id {0} is used twice: it must name one secret, and be named once by each key store")]
+    #[error("the access key id {0} is used twice: it must have one secret, and be listed once per key store")]
     AccessKeyIdTaken(AccessKeyId),
 }

@@ -46,13 +46,13 @@ impl UriPathPrefix {
 #[non_exhaustive]
 pub enum UriPathPrefixError {
     /// Longer than 117 characters.
-    #[error("a URI path prefix has at most 117 characters")]
+    #[error("a URI path prefix must have at most 117 characters")]
     Length,
     /// A character that is not allowed.
     #[error("a URI path prefix holds only the characters a-z A-Z 0-9 / - _")]
     Character,
     /// Not empty, and no slash at its start, or one at its end, or two in a row.
-    #[error("a URI path prefix is empty or like `/one/two`: a slash before each part, none at the end")]
+    #[error("a URI path prefix must be empty or like `/one/two`: a slash before each part, none at the end")]
     Slashes,
 }
 

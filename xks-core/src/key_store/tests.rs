@@ -30,7 +30,7 @@ fn a_key_store_lacks_nothing() {
         assert_eq!(problem(builder), KeyStoreProblem::NotARegion(region.into()));
     }
     let error = builder().build().unwrap_err().to_string();
-    assert_eq!(error, "key store `/a`: name at least one AWS Region whose KMS may call");
+    assert_eq!(error, "key store `/a`: `regions` must name at least one AWS Region");
 }
 
 /// URI-4: a key store knows its own keys and no others.

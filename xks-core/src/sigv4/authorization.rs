@@ -58,7 +58,7 @@ impl<'a> Authorization<'a> {
                 ));
             };
             if slot.replace(value).is_some() {
-                return Err(malformed("a part is there twice"));
+                return Err(malformed("a part occurs twice"));
             }
         }
         let (access_key_id, scope) = split_once(credential.ok_or(malformed("no Credential"))?, b'/');

@@ -90,17 +90,17 @@ pub enum Rejection {
     #[error("the body could not be read")]
     NoBody,
     /// No `Authorization` header.
-    #[error("there is no Authorization header")]
+    #[error("the Authorization header is missing")]
     NoAuthorization,
     /// A header that must be there once is there several times.
-    #[error("the header `{0}` is there more than once")]
+    #[error("the header `{0}` occurs more than once")]
     Repeated(&'static str),
     /// The `Authorization` header does not have its form. Specification: Appendix A.
     // SIG-1
     #[error("the Authorization header is malformed: {0}")]
     MalformedAuthorization(&'static str),
     /// No credential of this key store has the access key id.
-    #[error("the access key id is not one of this key store")]
+    #[error("the access key id does not belong to this key store")]
     UnknownAccessKeyId,
     /// The credential scope names a Region that the key store does not serve.
     #[error("the credential scope is for another Region; the key store must list each Region that KMS calls it from")]
@@ -136,7 +136,7 @@ pub enum Rejection {
     #[error("x-amz-content-sha256 is not the SHA-256 of the body")]
     ContentHash,
     /// The signature is another one than this request needs.
-    #[error("the signature does not match: wrong secret, or the request was changed on its way")]
+    #[error("the signature does not match: wrong secret, or the request was changed in transit")]
     Signature,
 }
 

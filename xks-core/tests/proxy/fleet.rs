@@ -190,7 +190,7 @@ async fn records_say_who_served() {
     let record = record.record();
     let reason = record.outcome.reason().unwrap();
     assert!(
-        reason.starts_with("no member of the fleet could serve: hsm-"),
+        reason.starts_with("no member of the fleet could serve the request: hsm-"),
         "{reason}"
     );
     assert!(reason.contains("(Unavailable): as the test wants it"), "{reason}");

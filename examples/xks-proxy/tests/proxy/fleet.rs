@@ -153,14 +153,14 @@ fn members_that_disagree_are_found_out() {
     let (_, log) = server.stop();
     for (key, words) in [
         ("known", "hold different keys under this id"),
-        ("other", "has no key of this id"),
+        ("other", "the key is missing on this member"),
     ] {
         let lines = log.lines().filter(|line| line.contains("WARN") && line.contains(words));
         let lines: Vec<_> = lines
             .filter(|line| line.contains(key) && line.contains("second"))
             .collect();
         assert_eq!(lines.len(), 1, "{words}: {log}");
-        let is_said = lines[0].contains("nothing tells which is right");
+        let is_said = lines[0].contains("no key has a majority");
         assert_eq!(is_said, key == "known", "{}", lines[0]);
     }
 }

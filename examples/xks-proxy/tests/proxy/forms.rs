@@ -186,7 +186,7 @@ fn a_query_is_blamed_for_itself() {
             "{answer}"
         );
         assert!(
-            server.process.log.holds("the path has a query", number + 1),
+            server.process.log.holds("the path must not have a query", number + 1),
             "{}",
             server.process.log.text()
         );

@@ -159,7 +159,7 @@ fn a_field_means_one_thing() {
         }
     }
     assert_eq!(log.matches("9 characters or more").count(), 1, "{log}");
-    assert_eq!(log.matches("make it readable by its owner alone").count(), 1, "{log}");
+    assert_eq!(log.matches("make it readable only by its owner").count(), 1, "{log}");
     assert_eq!(kinds["token"], "text");
     assert_eq!(kinds["file"], "text");
     assert!(log.contains(&format!("\"token\":\"{}\"", Token::LABEL)), "{log}");

@@ -84,7 +84,7 @@ async fn the_most_telling_error_is_returned_with_the_words_of_all() {
         assert_eq!(error.kind(), expected);
         let [a, b] = kinds;
         let words = format!(
-            "no member of the fleet could serve: a ({a:?}): a failed: its cause; b ({b:?}): b failed: its cause"
+            "no member of the fleet could serve the request: a ({a:?}): a failed: its cause; b ({b:?}): b failed: its cause"
         );
         assert_eq!(error.to_string(), words);
     }
@@ -164,9 +164,9 @@ async fn the_budget_holds() {
     assert!((500..1000).contains(&taken.as_millis()), "{taken:?}");
     assert_eq!(error.kind(), Kind::Timeout);
     let words = error.to_string();
-    assert!(words.contains("a (Timeout): no answer within 200ms"), "{words}");
+    assert!(words.contains("a (Timeout): no response within 200ms"), "{words}");
     assert!(
-        words.ends_with("d: not asked, the time was up; e: not asked, the time was up"),
+        words.ends_with("d: not asked, timed out; e: not asked, timed out"),
         "{words}"
     );
     assert_eq!(members.each_ref().map(|member| member.calls()), [1, 1, 1, 0, 0]);

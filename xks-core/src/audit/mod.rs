@@ -2,6 +2,8 @@
 
 mod events;
 mod owned;
+#[cfg(feature = "serde")]
+mod serialize;
 
 use std::{any::Any, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -32,6 +34,8 @@ impl<T: AuditSink + ?Sized> AuditSink for Arc<T> {
 ///
 /// A sink that passes records on to another thread takes an [owned copy](Self::to_owned). A test of a sink
 /// makes a record with [`new`](Self::new) and sets the fields that it is about.
+///
+/// With the feature `serde` both are `Serialize`: under the names that the log has, the attempts as a list.
 // LOG-1, LOG-2, MD-4
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]

@@ -23,6 +23,7 @@ use xks_core::{
     dependency::Reply,
     fleet::Fleet,
     key_store::{AccessKeyId, UriPathPrefix},
+    testkit::{FailingBackend, Fault, Method, When},
 };
 
 use crate::support::{
@@ -287,4 +288,53 @@ async fn an_owned_record_is_the_same_record() {
     assert_eq!(owned.record().served_by(), None, "nobody did what KMS asked for");
     assert!(owned.record().extensions.is_none());
     TracingAudit.record(&owned.record());
+}
+
+/// LOG-1: a record is data under the names that the log has, and its attempts are a list.
+#[tokio::test]
+async fn a_record_is_serialized() {
+    let audit = Remember::default();
+    let full = FailingBackend::around(soft_backend());
+    let always = Fault::Error(BackendErrorKind::Throttled);
+    full.faults().set(Method::KeyMetadata, always, When::always());
+    let fleet = Fleet::builder()
+        .member("a, b/c", Arc::new(full))
+        .member("two", soft_backend());
+    let client = Client::new(proxy(key_store(Arc::new(fleet.build().unwrap()))).audit(audit.clone()));
+    let mut body = metadata_body();
+    body["requestMetadata"]["sourceIdentity"] = json!("bob");
+    client.post("keys/usable/metadata", &body).await;
+    let mut record = serde_json::to_value(&audit.take_records()[0]).unwrap();
+    assert!(record["duration_us"].take().is_u64());
+    let attempt = |member: &str, outcome: &str| json!({"member": [member], "phase": "operation", "outcome": outcome});
+    let expected = json!({
+        "kms_request_id": "4112f4d6-db54-4af4-ae30-c55a22a8dfae",
+        "operation": "GetKeyMetadata",
+        "key": "usable",
+        "key_store": "/tenant",
+        "status": 200,
+        "attempts": [attempt("a, b/c", "Throttled"), attempt("two", "answered")],
+        "principal": "arn:aws:iam::123456789012:user/Alice",
+        "kms_operation": "Encrypt",
+        "kms_key_arn": "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+        "kms_via_service": "ebs",
+        "extra": {"sourceIdentity": "\"bob\""},
+        "access_key_id": ACCESS_KEY_ID,
+        "signing_region": "us-east-1",
+        "method": "POST",
+        "path": "/tenant/kms/xks/v1/keys/usable/metadata",
+        "duration_us": null,
+    });
+    assert_eq!(record, expected);
+
+    let outcome = Outcome::failure(ErrorName::AuthenticationFailed, Some("why"));
+    let mut record = AuditRecord::new("GET", "/x?X-Amz-Signature=00ff", outcome);
+    record.client_address = Some("192.0.2.1:4711".parse().unwrap());
+    let record = serde_json::to_value(record).unwrap();
+    let message = "the request could not be authenticated";
+    let expected = json!({
+        "status": 401, "error": "AuthenticationFailedException", "message_sent": message, "reason": "why",
+        "client": "192.0.2.1:4711", "method": "GET", "path": "/x", "duration_us": 0,
+    });
+    assert_eq!(record, expected);
 }

@@ -11,7 +11,7 @@ use xks_core::KeyId;
 
 use crate::{SoftKeyError, key::SoftKey};
 
-/// The keys of one moment. Whoever reads it is not disturbed by changes, and does not see them.
+/// The keys of one moment. Its readers are not disturbed by changes, and do not see them.
 pub(crate) type Keys = HashMap<KeyId, Arc<SoftKey>>;
 
 /// A set of keys that is replaced as a whole by each change.

@@ -1,25 +1,13 @@
 //! A key as text, for its file: one line for each thing that is known of it.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use xks_core::{
-    Zeroizing,
-    backend::{KeyStatus, KeyUsage},
-};
+use xks_core::{Zeroizing, backend::KeyUsage};
 
 use crate::{KeyMaterial, KeyVersion, SoftKey};
 
 const FIRST_LINE: &str = "xks-backend-soft key 1";
 /// `version`, eight digits, 44 characters, two spaces and the end of the line.
 const MAX_VERSION_LINE: usize = 7 + 8 + 44 + 3;
-const USAGES: [KeyUsage; 7] = [
-    KeyUsage::Encrypt,
-    KeyUsage::Decrypt,
-    KeyUsage::Sign,
-    KeyUsage::Verify,
-    KeyUsage::Wrap,
-    KeyUsage::Unwrap,
-    KeyUsage::Derive,
-];
 
 /// Writes down a key that was created here.
 pub(crate) fn encode(key: &SoftKey) -> Zeroizing<Vec<u8>> {
@@ -61,11 +49,8 @@ pub(crate) fn decode(content: &[u8]) -> Result<SoftKey, &'static str> {
     let token = token.ok_or("its second line is not `token` and 32 hex digits")?;
     let usages = value("usages").and_then(usages_of);
     let usages = usages.ok_or("its third line is not `usages` and their names")?;
-    let status = match value("status") {
-        Some("ENABLED") => KeyStatus::Enabled,
-        Some("DISABLED") => KeyStatus::Disabled,
-        _ => return Err("its fourth line is not `status` and ENABLED or DISABLED"),
-    };
+    let status = value("status").and_then(|status| status.parse().ok());
+    let status = status.ok_or("its fourth line is not `status` and ENABLED or DISABLED")?;
     let is_extractable = match value("extractable") {
         Some("yes") => true,
         Some("no") => false,
@@ -95,6 +80,6 @@ fn version_of(line: &str) -> Option<KeyVersion> {
 }
 
 fn usages_of(text: &str) -> Option<Vec<KeyUsage>> {
-    let usage_of = |name: &str| USAGES.into_iter().find(|usage| usage.as_str() == name);
-    text.split(' ').filter(|name| !name.is_empty()).map(usage_of).collect()
+    let names = text.split(' ').filter(|name| !name.is_empty());
+    names.map(|name| name.parse().ok()).collect()
 }

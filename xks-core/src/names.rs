@@ -76,13 +76,13 @@ macro_rules! named_enum {
     };
 }
 
-/// With the feature `serde`: a type that is written by its `as_str` and read by its `FromStr`.
+/// With the feature `serde`: a type that is written by its `Display` and read by its `FromStr`.
 macro_rules! serde_as_text {
     ($name:ident) => {
         #[cfg(feature = "serde")]
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(self.as_str())
+                serializer.collect_str(self)
             }
         }
 

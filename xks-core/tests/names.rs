@@ -16,7 +16,7 @@ use xks_core::{
     api::{ErrorName, KeyOperation, Operation, UnknownName},
     backend::{HealthStatus, KeySpec, KeyStatus, KeyUsage},
     key_store::{AccessKeyId, UriPathPrefix},
-    manage::WrappingAlgorithm,
+    manage::{CreationToken, WrappingAlgorithm},
 };
 
 /// It is printed and read as `text`, with and without `serde`.
@@ -105,7 +105,9 @@ fn ids_are_checked_however_they_are_read() {
         &AccessKeyId::new("BETWEEN2TENAND3TENCHARACTERS").unwrap(),
         "BETWEEN2TENAND3TENCHARACTERS",
     );
+    is_written(&CreationToken::from([0xa5; 16]), &"a5".repeat(16));
     assert!(serde_json::from_str::<KeyId>("\"a/b\"").is_err());
+    assert!(serde_json::from_str::<CreationToken>("\"a5\"").is_err());
     assert!(serde_json::from_str::<UriPathPrefix>("\"/a/\"").is_err());
     assert!(serde_json::from_str::<AccessKeyId>("\"short\"").is_err());
     assert!(serde_json::from_str::<KeyId>("1").is_err());

@@ -4,7 +4,12 @@ use std::{fmt, str::FromStr};
 
 use thiserror::Error;
 
-use crate::{KeyId, backend::KeyUsage};
+use crate::{
+    KeyId,
+    backend::KeyUsage,
+    names::serde_as_text,
+    text::{Hex, decode_hex},
+};
 
 /// An AES-256 key that is to be created.
 ///
@@ -121,9 +126,11 @@ impl From<[u8; 16]> for CreationToken {
 
 impl fmt::Display for CreationToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+        Hex(&self.0).fmt(f)
     }
 }
+
+serde_as_text! { CreationToken }
 
 impl fmt::Debug for CreationToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -141,12 +148,12 @@ impl FromStr for CreationToken {
     type Err = CreationTokenError;
 
     fn from_str(text: &str) -> Result<Self, CreationTokenError> {
-        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        if text.len() != 32 || !text.bytes().all(is_digit) {
-            return Err(CreationTokenError);
+        let mut bytes = [0; 16];
+        decode_hex(text, &mut bytes).map_err(|_| CreationTokenError)?;
+        if text.bytes().any(|digit| digit.is_ascii_uppercase()) {
+            return Err(CreationTokenError); // a token has one text
         }
-        let number = u128::from_str_radix(text, 16).map_err(|_| CreationTokenError)?;
-        Ok(Self(number.to_be_bytes()))
+        Ok(Self(bytes))
     }
 }
 

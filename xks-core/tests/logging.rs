@@ -30,7 +30,8 @@ use xks_core::{
 
 mod support;
 
-use support::{Client, base64, decrypt_body, encrypt_body, metadata_body, signer::SECRET_ACCESS_KEY};
+use support::{Client, base64, decrypt_body, encrypt_body, metadata_body};
+use xks_test_client::SECRET_ACCESS_KEY;
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);

@@ -4,9 +4,10 @@ use std::fmt;
 
 use anyhow::ensure;
 use tokio::runtime::Runtime;
+use xks_test_client::Connection;
 
 use super::{
-    Connection, Target,
+    Target,
     operation::{Operation, Requests},
     runtime,
 };
@@ -28,7 +29,7 @@ impl Idle {
         runtime.block_on(async {
             let requests = Requests::prepare(target, Operation::EncryptCdiv, crate::DATA_KEY).await?;
             for number in 0..count {
-                let mut connection = Connection::open(target).await?;
+                let mut connection = target.connect().await?;
                 if with_a_request {
                     let status = connection.exchange(requests.at(number)).await?;
                     ensure!(status == 200, "an idle connection got {status}");

@@ -4,15 +4,11 @@
 //! answer only the status and the length are read. At a fixed rate a request's latency counts from the moment at which it
 //! was due, so that a server that stalls cannot hide it by being asked less.
 
-mod connection;
-mod http1;
 mod idle;
 mod operation;
 mod outcome;
-mod pace;
 mod process;
 mod target;
-mod tls;
 
 use std::{
     sync::Arc,
@@ -24,20 +20,19 @@ use tokio::{
     runtime::{Builder, Runtime},
     task::JoinSet,
 };
+use xks_test_client::{
+    Connection,
+    pace::{Due, Pace},
+};
 
 pub use self::{
-    connection::Connection,
     idle::Idle,
-    operation::{Operation, Prepared},
+    operation::Operation,
     outcome::{Best, Latencies, Outcome},
     process::{Process, client_core, pin, raise_descriptor_limit, server_core},
     target::{Place, Protocol, Target},
 };
-use self::{
-    operation::Requests,
-    outcome::Tally,
-    pace::{Due, Pace},
-};
+use self::{operation::Requests, outcome::Tally};
 use crate::Size;
 
 /// What is asked for, how often and for how long.
@@ -89,7 +84,7 @@ impl Load {
     pub fn sample(&self, target: &Target) -> anyhow::Result<Vec<u8>> {
         runtime()?.block_on(async {
             let requests = Requests::prepare(target, self.operation, self.size).await?;
-            let mut connection = Connection::open(target).await?;
+            let mut connection = target.connect().await?;
             let status = connection.exchange(requests.at(0)).await?;
             ensure!(status == 200, "{status} is answered");
             Ok(connection.body().to_vec())
@@ -126,7 +121,7 @@ impl Load {
         let requests = Arc::new(Requests::prepare(target, self.operation, self.size).await?);
         let mut connections = Vec::new();
         for _ in 0..self.connections {
-            let mut connection = Connection::open(target).await?;
+            let mut connection = target.connect().await?;
             connection.exchange(requests.at(0)).await.context("the first request")?;
             while target.protocol == Protocol::Http2 && connections.len() % self.streams != self.streams - 1 {
                 connections.extend(connection.another());
@@ -186,12 +181,13 @@ impl Work {
                 continue;
             }
             number += 1;
-            match connection.exchange(self.requests.at(number)).await {
+            let answer = connection.exchange(self.requests.at(number)).await;
+            match answer {
                 Ok(status) => tally.answered(status, moment.elapsed()),
                 Err(_) => tally.failed(),
             }
-            if connection.is_closed() {
-                let Ok(new) = Connection::open(&self.target).await else {
+            if answer.is_err() || connection.is_done() {
+                let Ok(new) = self.target.connect().await else {
                     tally.failed();
                     break;
                 };

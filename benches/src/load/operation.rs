@@ -4,10 +4,9 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, bail};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use bytes::Bytes;
-use xks_core::testkit::Signer;
+use xks_test_client::{Prepared, Signer};
 
-use super::{Connection, Place, Target};
+use super::{Place, Target};
 use crate::Size;
 
 /// How many different requests are made; they go round.
@@ -30,16 +29,6 @@ pub enum Operation {
     Ping,
 }
 
-/// A signed request, as it is sent by either protocol.
-#[derive(Clone, Debug)]
-pub struct Prepared {
-    /// For HTTP/1.1: all of it.
-    pub(super) written: Bytes,
-    /// For HTTP/2.
-    pub(super) head: http::Request<()>,
-    pub(super) body: Bytes,
-}
-
 /// Requests of a kind, each with an id of its own.
 #[derive(Debug)]
 pub(super) struct Requests(Vec<Prepared>);
@@ -55,15 +44,15 @@ impl Requests {
                 Operation::EncryptCdiv => encrypt_fields(size, r#","ciphertextDataIntegrityValueAlgorithm":"SHA_256""#),
                 Operation::Metadata | Operation::Health | Operation::Ping => String::new(),
             };
-            requests.push(Prepared::new(target, operation, &fields, number)?);
+            requests.push(prepared(target, operation, &fields, number)?);
         }
         Ok(Self(requests))
     }
 
     /// The fields of a decryption.
     async fn encrypted(target: &Target, size: Size, number: usize) -> anyhow::Result<String> {
-        let encrypt = Prepared::new(target, Operation::Encrypt, &encrypt_fields(size, ""), number)?;
-        let mut connection = Connection::open(target).await?;
+        let encrypt = prepared(target, Operation::Encrypt, &encrypt_fields(size, ""), number)?;
+        let mut connection = target.connect().await?;
         let status = connection.exchange(&encrypt).await?;
         let answer = String::from_utf8_lossy(connection.body());
         if status != 200 {
@@ -83,74 +72,48 @@ impl Requests {
     }
 }
 
-impl Prepared {
-    fn new(target: &Target, operation: Operation, fields: &str, number: usize) -> anyhow::Result<Self> {
-        let Target { places, region, .. } = target;
-        let Place {
-            prefix,
-            credential,
-            key,
-        } = places.get(number % places.len().max(1)).context("no key")?;
-        let id = format!("4112f4d6-db54-4af4-ae30-{number:012x}");
-        let name = match operation {
-            Operation::Ping => {
-                return Self::assemble(target, "GET", "/ping", &[("host".into(), target.host.clone())], "");
-            }
-            Operation::Health => "health".to_owned(),
-            Operation::Metadata => format!("keys/{key}/metadata"),
-            Operation::Decrypt => format!("keys/{key}/decrypt"),
-            Operation::Encrypt | Operation::EncryptCdiv => format!("keys/{key}/encrypt"),
-        };
-        let kms_operation = match operation {
-            Operation::Health => "KmsHealthCheck",
-            Operation::Metadata => "DescribeKey",
-            Operation::Decrypt => "Decrypt",
-            _ => "GenerateDataKey",
-        };
-        let metadata = match operation {
-            Operation::Health => format!(r#"{{"kmsRequestId":"{id}","kmsOperation":"{kms_operation}"}}"#),
-            _ => format!(
-                r#"{{"awsPrincipalArn":"arn:aws:iam::123456789012:user/Alice","kmsKeyArn":"arn:aws:kms:{region}:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab","kmsOperation":"{kms_operation}","kmsRequestId":"{id}","kmsViaService":"s3"}}"#
-            ),
-        };
-        let path = format!("{prefix}/kms/xks/v1/{name}");
-        let body = format!(r#"{{"requestMetadata":{metadata}{fields}}}"#);
-        let headers = [("host", target.host.as_str()), ("content-type", "application/json")];
-        let signer = Signer::new(credential.clone(), region);
-        let headers = signer.sign("POST", &path, &headers, body.as_bytes(), SystemTime::now());
-        Self::assemble(target, "POST", &path, &headers, &body)
-    }
-
-    fn assemble(
-        target: &Target,
-        method: &str,
-        path: &str,
-        headers: &[(String, String)],
-        body: &str,
-    ) -> anyhow::Result<Self> {
-        let mut written = format!("{method} {path} HTTP/1.1\r\n");
-        let mut head = http::Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", target.origin))
-            .version(http::Version::HTTP_2);
-        for (name, value) in headers {
-            written.extend([name, ": ", value, "\r\n"]);
-            if name != "host" {
-                head = head.header(name, value); // the host is in the URI
-            }
+/// A signed request.
+fn prepared(target: &Target, operation: Operation, fields: &str, number: usize) -> anyhow::Result<Prepared> {
+    let Target { places, region, .. } = target;
+    let Place {
+        prefix,
+        credential,
+        key,
+    } = places.get(number % places.len().max(1)).context("no key")?;
+    let id = format!("4112f4d6-db54-4af4-ae30-{number:012x}");
+    let name = match operation {
+        Operation::Ping => {
+            let host = ("host".to_owned(), target.proxy.host.clone());
+            return Ok(Prepared::new(&target.proxy, "GET", "/ping", &[host], b""));
         }
-        if !body.is_empty() {
-            let length = body.len().to_string();
-            written.extend(["content-length: ", &length, "\r\n"]);
-            head = head.header("content-length", length);
-        }
-        written.extend(["\r\n", body]);
-        Ok(Self {
-            written: written.into(),
-            head: head.body(())?,
-            body: body.to_owned().into(),
-        })
-    }
+        Operation::Health => "health".to_owned(),
+        Operation::Metadata => format!("keys/{key}/metadata"),
+        Operation::Decrypt => format!("keys/{key}/decrypt"),
+        Operation::Encrypt | Operation::EncryptCdiv => format!("keys/{key}/encrypt"),
+    };
+    let kms_operation = match operation {
+        Operation::Health => "KmsHealthCheck",
+        Operation::Metadata => "DescribeKey",
+        Operation::Decrypt => "Decrypt",
+        _ => "GenerateDataKey",
+    };
+    let metadata = match operation {
+        Operation::Health => format!(r#"{{"kmsRequestId":"{id}","kmsOperation":"{kms_operation}"}}"#),
+        _ => format!(
+            r#"{{"awsPrincipalArn":"arn:aws:iam::123456789012:user/Alice","kmsKeyArn":"arn:aws:kms:{region}:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab","kmsOperation":"{kms_operation}","kmsRequestId":"{id}","kmsViaService":"s3"}}"#
+        ),
+    };
+    let path = format!("{prefix}/kms/xks/v1/{name}");
+    let body = format!(r#"{{"requestMetadata":{metadata}{fields}}}"#);
+    let signer = Signer {
+        region: region.clone(),
+        ..Signer::with(
+            credential.access_key_id().as_str(),
+            credential.secret_access_key().expose(),
+            SystemTime::now(),
+        )
+    };
+    Ok(Prepared::signed(&target.proxy, &signer, &path, body.as_bytes()))
 }
 
 fn encrypt_fields(size: Size, more: &str) -> String {

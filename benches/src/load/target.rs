@@ -1,15 +1,16 @@
 //! A proxy, and how it is reached.
 
-use std::{
-    net::{SocketAddr, ToSocketAddrs as _},
-    path::Path,
-};
+use std::{net::ToSocketAddrs as _, path::Path, sync::Arc};
 
 use anyhow::{Context as _, bail};
 use http::Uri;
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, pem::PemObject as _},
+};
 use xks_core::Credential;
-
-use super::tls::Tls;
+use xks_test_client::{Connection, Http};
 
 /// The protocol on a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -35,15 +36,11 @@ pub struct Place {
 /// Keys of a proxy, and how it is reached.
 #[derive(Clone, Debug)]
 pub struct Target {
-    pub(super) address: SocketAddr,
-    /// Scheme and authority, for HTTP/2.
-    pub(super) origin: String,
-    pub(super) host: String,
+    pub(super) proxy: xks_test_client::Target,
     pub(super) region: String,
     /// Requests go round.
     pub(super) places: Vec<Place>,
     pub(super) protocol: Protocol,
-    pub(super) tls: Option<Tls>,
 }
 
 impl Target {
@@ -68,14 +65,17 @@ impl Target {
         };
         let tls = match (is_tls, roots) {
             (false, _) => None,
-            (true, Some(roots)) => Some(Tls::new(roots, authority.host(), protocol)?),
+            (true, Some(roots)) => Some(believing_in(roots)?),
             (true, None) => bail!("https needs a file with the certificates that are believed in"),
         };
         let mut addresses = (authority.host(), authority.port_u16().unwrap_or(port)).to_socket_addrs()?;
         Ok(Self {
-            address: addresses.next().with_context(|| format!("{url} has no address"))?,
-            origin: format!("{}://{authority}", uri.scheme_str().unwrap_or_default()),
-            host: authority.to_string(),
+            proxy: xks_test_client::Target {
+                address: addresses.next().with_context(|| format!("{url} has no address"))?,
+                host: authority.to_string(),
+                prefix: String::new(),
+                tls,
+            },
             region: region.to_owned(),
             places: vec![Place {
                 prefix: uri.path().trim_end_matches('/').to_owned(),
@@ -83,7 +83,6 @@ impl Target {
                 key: key.to_owned(),
             }],
             protocol,
-            tls,
         })
     }
 
@@ -92,4 +91,32 @@ impl Target {
     pub fn among(self, places: Vec<Place>) -> Self {
         Self { places, ..self }
     }
+
+    /// Opens a connection, with the handshake of TLS.
+    ///
+    /// # Errors
+    /// When that does not succeed.
+    pub(super) async fn connect(&self) -> anyhow::Result<Connection> {
+        let http = match self.protocol {
+            Protocol::Http1 => Http::One,
+            Protocol::Http2 => Http::Two,
+        };
+        let connected = Connection::open(&self.proxy, http).await;
+        connected.with_context(|| format!("cannot connect to {}", self.proxy.origin()))
+    }
+}
+
+/// A client that believes in the certificates of a file (PEM) alone.
+fn believing_in(roots: &Path) -> anyhow::Result<ClientConfig> {
+    let mut store = RootCertStore::empty();
+    let unreadable = || format!("cannot read {}", roots.display());
+    for root in CertificateDer::pem_file_iter(roots).with_context(unreadable)? {
+        store.add(root.with_context(unreadable)?)?;
+    }
+    Ok(
+        ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(store)
+            .with_no_client_auth(),
+    )
 }

@@ -15,14 +15,9 @@ use xks_core::{
     authorize::{Authorizer, Decision, Subject},
     dependency::Reply,
 };
+use xks_test_client::{ACCESS_KEY_ID, HOST, REGION, SECRET_ACCESS_KEY, Signer};
 
 use crate::support::{metadata, with};
-
-#[path = "../../../xks-core/tests/support/signer.rs"]
-#[allow(dead_code, reason = "other tests use more of it")]
-mod signer;
-
-use signer::{ACCESS_KEY_ID, HOST, REGION, SECRET_ACCESS_KEY, Signer};
 
 fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_780_000_000)

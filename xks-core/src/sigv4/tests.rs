@@ -3,6 +3,7 @@
 use std::time::UNIX_EPOCH;
 
 use proptest::prelude::*;
+use xks_test_client::{HOST, Signer};
 
 use super::*;
 use crate::{
@@ -11,11 +12,6 @@ use crate::{
     key_store::{KeyStoreBuilder, UriPathPrefix},
     testing,
 };
-
-#[path = "../../tests/support/signer.rs"]
-mod signer;
-
-use signer::{HOST, Signer};
 
 /// Within 28 May 2026.
 const NOW_SECONDS: u64 = 1_780_000_000;

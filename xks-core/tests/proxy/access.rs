@@ -11,9 +11,10 @@ use xks_core::{
     authorize::{Authorizer, Decision, Rule, Rules, Subject},
     dependency::Reply,
 };
+use xks_test_client::Signer;
 
 use crate::support::{
-    self, Client, Remember, encrypt_body, error_of, key_store, metadata_body, now, proxy, signer::Signer, soft_backend,
+    self, Client, Remember, encrypt_body, error_of, key_store, metadata_body, now, proxy, soft_backend,
 };
 
 struct AskedTimes(AtomicUsize, Decision);

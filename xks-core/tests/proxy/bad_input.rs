@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use xks_core::{Request, aad::AadFraming, api::UnreadableBody};
+use xks_test_client::{ACCESS_KEY_ID, HOST, Signer};
 
-use crate::support::{
-    Client, base64, decrypt_body, encrypt_body, error_of, from_base64, metadata_body, now,
-    signer::{ACCESS_KEY_ID, HOST, Signer},
-};
+use crate::support::{Client, base64, decrypt_body, encrypt_body, error_of, from_base64, metadata_body, now};
 
 const METADATA_PATH: &str = "/tenant/kms/xks/v1/keys/usable/metadata";
 

@@ -25,12 +25,9 @@ use xks_core::{
     key_store::{AccessKeyId, UriPathPrefix},
     testkit::{FailingBackend, Fault, Method, When},
 };
+use xks_test_client::{ACCESS_KEY_ID, HOST};
 
-use crate::support::{
-    Client, Remember, encrypt_body, key_store, metadata_body, proxy,
-    signer::{ACCESS_KEY_ID, HOST},
-    soft_backend,
-};
+use crate::support::{Client, Remember, encrypt_body, key_store, metadata_body, proxy, soft_backend};
 
 /// What a server may know beside all else.
 #[derive(Debug, PartialEq)]

@@ -13,12 +13,9 @@ use xks_core::{
     dependency::{DependencyError, Reply},
     key_store::Credentials,
 };
+use xks_test_client::{ACCESS_KEY_ID, HOST, SECRET_ACCESS_KEY};
 
-use crate::support::{
-    Client, Remember, encrypt_body, error_of, key_store, metadata_body, proxy,
-    signer::{ACCESS_KEY_ID, HOST, SECRET_ACCESS_KEY},
-    soft_backend,
-};
+use crate::support::{Client, Remember, encrypt_body, error_of, key_store, metadata_body, proxy, soft_backend};
 
 /// What a dependency does, after it has let others run.
 #[derive(Clone, Copy, Debug)]

@@ -15,10 +15,10 @@ use xks_core::{
     dependency::Reply,
     testkit::{FailingBackend, Fault, Faults, Method, When},
 };
+use xks_test_client::HOST;
 
 use crate::support::{
-    Client, Remember, check_answer, decrypt_body, encrypt_body, error_of, key_store, metadata_body, proxy,
-    signer::HOST, soft_backend,
+    Client, Remember, check_answer, decrypt_body, encrypt_body, error_of, key_store, metadata_body, proxy, soft_backend,
 };
 
 /// A client of a proxy over software keys, and what goes wrong with them.

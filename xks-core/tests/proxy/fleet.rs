@@ -13,10 +13,10 @@ use xks_core::{
     fleet::{Fleet, FleetBuilder},
     testkit::{FailingBackend, Fault, Faults, Method, When},
 };
+use xks_test_client::HOST;
 
 use crate::support::{
-    Client, Remember, base64, decrypt_body, encrypt_body, error_of, key_store, metadata_body, proxy, signer::HOST,
-    soft_backend,
+    Client, Remember, base64, decrypt_body, encrypt_body, error_of, key_store, metadata_body, proxy, soft_backend,
 };
 
 const IS_DEAD: (&[Method], Fault) = (&Method::ALL, Fault::Error(BackendErrorKind::Unavailable));

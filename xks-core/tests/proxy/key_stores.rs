@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use xks_core::{Credential, KeyId, KeyStore, KeyStores, Proxy, backend::KeyStatus, key_store::AccessKeyId};
+use xks_test_client::{ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY};
 
 use crate::support::{
-    Client, Remember, decrypt_body, encrypt_body, error_of, key_store, metadata_body, now, proxy,
-    signer::{ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY},
-    soft_backend,
+    Client, Remember, decrypt_body, encrypt_body, error_of, key_store, metadata_body, now, proxy, soft_backend,
 };
 
 /// ENC-11, DEC-4, GKM-3: each key of a blocked key store is disabled, its health stays as it is, and all of

@@ -17,10 +17,7 @@ use xks_core::{
     backend::{KeyStatus, KeyUsage},
     key_store::KeyStoreBuilder,
 };
-
-pub(crate) mod signer;
-
-use signer::{ACCESS_KEY_ID, HOST, REGION, SECRET_ACCESS_KEY, Signer};
+use xks_test_client::{ACCESS_KEY_ID, HOST, REGION, SECRET_ACCESS_KEY, Signer};
 
 /// When all of this happens.
 pub(crate) fn now() -> SystemTime {

@@ -4,10 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use proptest::prelude::*;
 use xks_core::{Credential, testkit::Signer};
-
-#[path = "../support/signer.rs"]
-#[allow(dead_code, reason = "other tests use more of it")]
-mod aws;
+use xks_test_client as aws;
 
 fn signers() -> (Signer, aws::Signer) {
     let credential = Credential::new(aws::ACCESS_KEY_ID, aws::SECRET_ACCESS_KEY.to_owned()).unwrap();

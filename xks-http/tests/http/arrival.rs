@@ -17,12 +17,9 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use xks_core::api::ErrorName;
 use xks_http::{Arrival, PeerAddr, ReceivedAt, ResponseBody, TlsClient, TraceId};
+use xks_test_client::{ACCESS_KEY_ID, Connection, Http, REGION, Target};
 
-use crate::support::{
-    Connection, health_body, path, read, service_over, signed,
-    signer::{ACCESS_KEY_ID, REGION},
-    soft_backend,
-};
+use crate::support::{health_body, path, prepared, read, send, service_over, signed, soft_backend};
 
 const PEER: &str = "192.0.2.1:4711";
 
@@ -110,14 +107,10 @@ async fn axum_tells_the_peer() {
     let address = listener.local_addr().unwrap();
     let app = app.into_make_service_with_connect_info::<SocketAddr>();
     tokio::spawn(async move { axum::serve(listener, app).await });
-    let mut connection = Connection::open(address, Version::HTTP_11).await;
-    let request = signed(
-        Version::HTTP_11,
-        &address.to_string(),
-        &path("health"),
-        health_body().as_bytes(),
-    );
-    assert_eq!(connection.send(request).await.0, 200);
+    let target = Target::plain(address, "/tenant");
+    let mut connection = Connection::open(&target, Http::One).await.unwrap();
+    let request = prepared(&target, "health", health_body().as_bytes());
+    assert_eq!(send(&mut connection, &request).await.0, 200);
     let client = records.take()[0].record().client_address.unwrap();
     assert!(client.ip().is_loopback() && client.port() != address.port(), "{client}");
 }

@@ -13,7 +13,11 @@
 mod arrival;
 mod support;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use axum::Router;
 use bytes::Bytes;
@@ -25,26 +29,25 @@ use tokio::{
     net::TcpStream,
 };
 use tower::ServiceExt as _;
+use xks_test_client::{Connection, Http, Prepared, Signer, Target};
 
 use crate::support::{
-    Connection, Hangs, health_body, metadata, path, read, serve, service, service_over, signed, soft_backend,
+    Hangs, health_body, metadata, path, prepared, read, send, serve, service, service_over, signed, soft_backend,
 };
 
 /// TRN-1, TRN-2, SIG-2: all four operations over one connection, with `host` and with `:authority`.
 #[tokio::test]
 async fn all_operations_over_http_1_and_2() {
-    let address = serve(service()).await;
-    let host = address.to_string();
-    for version in [Version::HTTP_11, Version::HTTP_2] {
-        let mut connection = Connection::open(address, version).await;
+    let target = Target::plain(serve(service()).await, "/tenant");
+    for http in [Http::One, Http::Two] {
+        let mut connection = Connection::open(&target, http).await.unwrap();
         let mut call = async |operation: &str, fields: Value| {
             let mut body = json!({ "requestMetadata": metadata(), "encryptionAlgorithm": "AES_GCM" });
             body.as_object_mut()
                 .unwrap()
                 .extend(fields.as_object().unwrap().clone());
-            connection
-                .send(signed(version, &host, &path(operation), body.to_string().as_bytes()))
-                .await
+            let request = prepared(&target, operation, body.to_string().as_bytes());
+            send(&mut connection, &request).await
         };
         assert_eq!(call("health", json!({})).await.0, 200);
         assert_eq!(call("keys/key-1/metadata", json!({})).await.1["keySpec"], "AES_256");
@@ -65,16 +68,18 @@ async fn all_operations_over_http_1_and_2() {
 /// SIG-2: another authority than the signed one is another request.
 #[tokio::test]
 async fn the_authority_of_http_2_is_signed() {
-    let address = serve(service()).await;
-    let mut request = signed(
-        Version::HTTP_2,
-        &address.to_string(),
-        &path("health"),
-        health_body().as_bytes(),
-    );
-    *request.uri_mut() = format!("http://other.example.com{}", path("health")).parse().unwrap();
-    let mut connection = Connection::open(address, Version::HTTP_2).await;
-    assert_eq!(connection.send(request).await.0, 401);
+    let target = Target::plain(serve(service()).await, "/tenant");
+    let other = Target {
+        host: "other.example.com".to_owned(),
+        ..target.clone()
+    };
+    let (path, body) = (path("health"), health_body());
+    let headers = Signer::at(SystemTime::now()).sign("POST", &target.host, &path, &[], body.as_bytes());
+    let mut connection = Connection::open(&target, Http::Two).await.unwrap();
+    for (target, status) in [(target, 200), (other, 401)] {
+        let request = Prepared::new(&target, "POST", &path, &headers, body.as_bytes());
+        assert_eq!(send(&mut connection, &request).await.0, status);
+    }
 }
 
 /// SIG-2: where a request has both, the authority is the host.
@@ -146,10 +151,11 @@ async fn unfinished_bodies_share_a_bound() {
     );
     assert!(outcomes.take_outcomes()[0].contains("unfinished requests"));
 
-    let whole = |version| signed(version, &address.to_string(), &path("health"), health_body().as_bytes());
-    for version in [Version::HTTP_11, Version::HTTP_2] {
-        let mut connection = Connection::open(address, version).await;
-        assert_eq!(connection.send(whole(version)).await.0, 200);
+    let target = Target::plain(address, "/tenant");
+    let whole = prepared(&target, "health", health_body().as_bytes());
+    for http in [Http::One, Http::Two] {
+        let mut connection = Connection::open(&target, http).await.unwrap();
+        assert_eq!(send(&mut connection, &whole).await.0, 200);
     }
     // Those that have gone leave room for others.
     drop((first, second));
@@ -204,20 +210,19 @@ fn is_whole(answer: &str) -> bool {
 #[tokio::test]
 async fn bodies_above_the_limit_are_answered() {
     let address = serve(service()).await;
-    let host = address.to_string();
-    for version in [Version::HTTP_11, Version::HTTP_2] {
-        let mut connection = Connection::open(address, version).await;
+    let target = Target::plain(address, "/tenant");
+    for http in [Http::One, Http::Two] {
+        let mut connection = Connection::open(&target, http).await.unwrap();
         for length in [256 * 1024 + 1, 10_000_000] {
-            let (status, answer) = connection
-                .send(signed(version, &host, &path("health"), &vec![b' '; length]))
-                .await;
+            let request = prepared(&target, "health", &vec![b' '; length]);
+            let (status, answer) = send(&mut connection, &request).await;
             assert_eq!((status, &answer["errorName"]), (400, &json!("ValidationException")));
             assert!(answer["errorMessage"].as_str().unwrap().contains("262144 bytes"));
         }
-        let request = signed(version, &host, &path("health"), health_body().as_bytes());
-        assert_eq!(connection.send(request).await.0, 200, "still usable");
+        let request = prepared(&target, "health", health_body().as_bytes());
+        assert_eq!(send(&mut connection, &request).await.0, 200, "still usable");
     }
-    let head = format!("POST {} HTTP/1.1\r\nhost: {host}\r\n", path("health"));
+    let head = format!("POST {} HTTP/1.1\r\nhost: {}\r\n", path("health"), target.host);
     let chunked = format!(
         "{head}transfer-encoding: chunked\r\n\r\n80000\r\n{}\r\n0\r\n\r\n",
         "x".repeat(0x80000)
@@ -320,15 +325,10 @@ async fn the_future_of_a_request_is_small() {
 #[tokio::test]
 async fn clients_that_go_away_leave_a_record() {
     let (service, outcomes) = service_over(Arc::new(Hangs));
-    let address = serve(service).await;
-    let mut connection = Connection::open(address, Version::HTTP_2).await;
-    let request = signed(
-        Version::HTTP_2,
-        &address.to_string(),
-        &path("health"),
-        health_body().as_bytes(),
-    );
-    let call = connection.send(request);
+    let target = Target::plain(serve(service).await, "/tenant");
+    let mut connection = Connection::open(&target, Http::Two).await.unwrap();
+    let request = prepared(&target, "health", health_body().as_bytes());
+    let call = connection.send(&request);
     assert!(tokio::time::timeout(Duration::from_millis(200), call).await.is_err());
     drop(connection);
     for _ in 0..100 {

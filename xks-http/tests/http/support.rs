@@ -15,7 +15,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use xks_backend_soft::{SoftBackend, SoftKey};
 use xks_core::{
     BackendError, Credential, KeyBackend, KeyId, KeyStore, KeyStores, Proxy, Zeroizing, async_trait,
@@ -23,12 +23,7 @@ use xks_core::{
     backend::{DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, KeyMetadata},
 };
 use xks_http::XksService;
-
-#[path = "../../../xks-core/tests/support/signer.rs"]
-#[allow(dead_code, reason = "other tests use more of it")]
-pub(crate) mod signer;
-
-use signer::{ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, Signer};
+use xks_test_client::{ACCESS_KEY_ID, Connection, Prepared, REGION, SECRET_ACCESS_KEY, Signer, Target};
 
 /// Remembers each record.
 #[derive(Clone, Default)]
@@ -141,41 +136,15 @@ where
     )
 }
 
-/// One connection of a hyper client.
-pub(crate) enum Connection {
-    Http1(hyper::client::conn::http1::SendRequest<Full<Bytes>>),
-    Http2(hyper::client::conn::http2::SendRequest<Full<Bytes>>),
+/// A signed POST over a connection.
+pub(crate) fn prepared(target: &Target, operation: &str, body: &[u8]) -> Prepared {
+    Prepared::signed(target, &Signer::at(SystemTime::now()), &path(operation), body)
 }
 
-impl Connection {
-    pub(crate) async fn open(address: SocketAddr, version: Version) -> Self {
-        let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
-        if version == Version::HTTP_2 {
-            let (sender, driver) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream)
-                .await
-                .unwrap();
-            tokio::spawn(driver);
-            Self::Http2(sender)
-        } else {
-            let (sender, driver) = hyper::client::conn::http1::handshake(stream).await.unwrap();
-            tokio::spawn(driver);
-            Self::Http1(sender)
-        }
-    }
-
-    pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> (u16, Value) {
-        let response = match self {
-            Self::Http1(sender) => {
-                sender.ready().await.unwrap();
-                sender.send_request(request).await
-            }
-            Self::Http2(sender) => {
-                sender.ready().await.unwrap();
-                sender.send_request(request).await
-            }
-        };
-        read(response.unwrap()).await
-    }
+pub(crate) async fn send(connection: &mut Connection, request: &Prepared) -> (u16, Value) {
+    let answer = connection.send(request).await.unwrap();
+    assert_eq!(answer.headers["content-type"], "application/json", "TRN-1");
+    (answer.status, answer.json)
 }
 
 /// A key manager that never answers.

@@ -1,6 +1,5 @@
 //! What the tests share: the running program, those who call it, and what it is told.
 
-mod client;
 mod clock;
 mod curl;
 mod demo;
@@ -13,9 +12,6 @@ mod process;
 mod raw;
 mod server;
 mod settings;
-#[path = "../../../../../xks-core/tests/support/signer.rs"]
-#[allow(dead_code, reason = "other tests use more of it")]
-mod signer;
 mod site;
 mod token;
 
@@ -23,9 +19,11 @@ use std::time::{Duration, SystemTime};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
+pub(crate) use xks_test_client::{
+    ACCESS_KEY_ID, Answer, Connection, Failure, Http, REGION, SECRET_ACCESS_KEY, Signer, Target,
+};
 
 pub(crate) use self::{
-    client::{Answer, Connection, Failure, Http, Target},
     clock::Clock,
     curl::{Curl, fetch, run},
     demo::Demo,
@@ -38,7 +36,6 @@ pub(crate) use self::{
     raw::Raw,
     server::{Server, check, ended},
     settings::{PREFIX, Settings, credential, key_store, quoted, usual_credential},
-    signer::{ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, Signer},
     site::Site,
     token::Token,
 };
@@ -52,10 +49,7 @@ pub(crate) const OTHER_SECRET: &str = "AnotherSecretOf43To64CharactersThatNobody
 
 /// Signs with a credential, at this moment.
 pub(crate) fn signer(access_key_id: &str, secret: &str) -> Signer {
-    let mut signer = Signer::at(SystemTime::now());
-    signer.access_key_id = access_key_id.to_owned();
-    signer.secret_access_key = secret.to_owned();
-    signer
+    Signer::with(access_key_id, secret, SystemTime::now())
 }
 
 /// Signs with the credential that key stores have unless told otherwise.

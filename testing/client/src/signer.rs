@@ -1,4 +1,4 @@
-//! AWS's own signer, as an independent witness. Other test suites of the workspace include this file by its path.
+//! AWS's own signer, as an independent witness.
 
 use std::time::SystemTime;
 
@@ -8,28 +8,45 @@ use aws_sigv4::{
     sign::v4::SigningParams,
 };
 
-pub(crate) const ACCESS_KEY_ID: &str = "BETWEEN2TENAND3TENCHARACTERS";
-pub(crate) const SECRET_ACCESS_KEY: &str = "PleaseReplaceThisWithSomeSecretOfLength43To64";
-pub(crate) const REGION: &str = "us-east-1";
-pub(crate) const HOST: &str = "xks.example.com";
+/// An access key id.
+pub const ACCESS_KEY_ID: &str = "BETWEEN2TENAND3TENCHARACTERS";
+/// Its secret access key.
+pub const SECRET_ACCESS_KEY: &str = "PleaseReplaceThisWithSomeSecretOfLength43To64";
+/// The Region that requests are signed for.
+pub const REGION: &str = "us-east-1";
+/// A name of a proxy.
+pub const HOST: &str = "xks.example.com";
 
 /// Signs as KMS would, unless told otherwise.
-#[derive(Clone)]
-pub(crate) struct Signer {
-    pub(crate) access_key_id: String,
-    pub(crate) secret_access_key: String,
-    pub(crate) region: String,
-    pub(crate) service: String,
-    pub(crate) time: SystemTime,
+#[derive(Clone, Debug)]
+pub struct Signer {
+    /// Whom requests are signed as.
+    pub access_key_id: String,
+    /// The secret of the access key.
+    pub secret_access_key: String,
+    /// The Region of the credential scope.
+    pub region: String,
+    /// The service of the credential scope.
+    pub service: String,
+    /// The time of `x-amz-date`.
+    pub time: SystemTime,
     /// Whether to send and sign `x-amz-content-sha256`.
-    pub(crate) with_content_hash: bool,
+    pub with_content_hash: bool,
 }
 
 impl Signer {
-    pub(crate) fn at(time: SystemTime) -> Self {
+    /// Signs with [`ACCESS_KEY_ID`] at that time.
+    #[must_use]
+    pub fn at(time: SystemTime) -> Self {
+        Self::with(ACCESS_KEY_ID, SECRET_ACCESS_KEY, time)
+    }
+
+    /// Signs with that access key at that time.
+    #[must_use]
+    pub fn with(access_key_id: &str, secret_access_key: &str, time: SystemTime) -> Self {
         Self {
-            access_key_id: ACCESS_KEY_ID.into(),
-            secret_access_key: SECRET_ACCESS_KEY.into(),
+            access_key_id: access_key_id.into(),
+            secret_access_key: secret_access_key.into(),
             region: REGION.into(),
             service: "kms-xks-proxy".into(),
             time,
@@ -38,7 +55,8 @@ impl Signer {
     }
 
     /// All headers to send: `headers`, which are signed too, and those that the signature adds.
-    pub(crate) fn sign(
+    #[must_use]
+    pub fn sign(
         &self,
         method: &str,
         host: &str,

@@ -1,12 +1,12 @@
 //! When requests are due: at a fixed rate, or whenever somebody is free.
 
 use std::{
+    io,
     os::fd::OwnedFd,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use anyhow::ensure;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
@@ -19,7 +19,8 @@ use tokio::{
 };
 
 /// Says when requests are due. The runtime's own timer counts in milliseconds, which is longer than what is measured.
-pub(super) struct Pace {
+#[derive(Debug)]
+pub struct Pace {
     timer: AsyncFd<OwnedFd>,
     start: Instant,
     interval: Duration,
@@ -28,15 +29,19 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub(super) fn start(start: Instant, rate: f64, time: Duration) -> anyhow::Result<(Self, Due)> {
-        ensure!(rate >= 1.0, "a rate of less than one request a second");
+    /// So many requests a second for a time.
+    ///
+    /// # Errors
+    /// The system has no timer for it.
+    pub fn start(start: Instant, rate: f64, time: Duration) -> io::Result<(Self, Due)> {
+        assert!(rate >= 1.0, "a rate of less than one request a second");
         let interval = Duration::from_secs_f64(1.0 / rate);
         let timer = timerfd_create(
             TimerfdClockId::Monotonic,
             TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
         )?;
         let every = Timespec {
-            tv_sec: interval.as_secs().try_into()?,
+            tv_sec: interval.as_secs().try_into().expect("no more than a second"),
             tv_nsec: interval.subsec_nanos().into(),
         };
         let times = Itimerspec {
@@ -59,7 +64,11 @@ impl Pace {
         Ok((pace, Due::AtRate(Arc::new(Mutex::new(next)))))
     }
 
-    pub(super) async fn keep(self) -> anyhow::Result<()> {
+    /// Says it until the time is over.
+    ///
+    /// # Errors
+    /// The timer cannot be read.
+    pub async fn keep(self) -> io::Result<()> {
         let mut last = self.start;
         while last.duration_since(self.start) < self.time {
             let mut expired = [0; 8];
@@ -77,7 +86,7 @@ impl Pace {
 
 /// When the next request is due, for each of those who send.
 #[derive(Clone, Debug)]
-pub(super) enum Due {
+pub enum Due {
     /// As soon as somebody is free, until then.
     Whenever(Instant),
     /// When it says so.
@@ -85,12 +94,14 @@ pub(super) enum Due {
 }
 
 impl Due {
-    pub(super) fn whenever_until(end: Instant) -> Self {
+    /// Whenever somebody is free, until then.
+    #[must_use]
+    pub const fn whenever_until(end: Instant) -> Self {
         Self::Whenever(end)
     }
 
     /// The moment at which the next one is or was due; none when there are no more.
-    pub(super) async fn next(&mut self) -> Option<Instant> {
+    pub async fn next(&mut self) -> Option<Instant> {
         match self {
             Self::Whenever(end) => Some(Instant::now()).filter(|now| now < end),
             Self::AtRate(due) => due.lock().await.recv().await,

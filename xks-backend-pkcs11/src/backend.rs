@@ -49,8 +49,8 @@ const LAST_CALLS: Duration = Duration::from_secs(2);
 ///
 /// The crate's first page has an example.
 pub struct Pkcs11Backend {
-    token: Arc<Token>,
-    calls: Calls,
+    pub(crate) token: Arc<Token>,
+    pub(crate) calls: Calls,
     life: Life,
     is_stopped: AtomicBool,
 }
@@ -58,7 +58,7 @@ pub struct Pkcs11Backend {
 /// How a token seals a plaintext with its AAD.
 type Sealing<T> = fn(&Token, &mut Place, &KeyId, Instant, BoundAad, &[u8]) -> Result<T, BackendError>;
 
-enum Calls {
+pub(crate) enum Calls {
     OnThreads(Pool<Place>),
     Inline(Sessions<Place>),
 }

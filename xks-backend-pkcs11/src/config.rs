@@ -4,7 +4,7 @@ use std::{collections::HashMap, fmt, path::PathBuf, time::Duration};
 
 use xks_core::{KeyId, text::Hex};
 
-use crate::{error::OpenError, pin::Pin, quirks::Quirks, raw::AttributeValue};
+use crate::{attribute::AttributeValue, error::OpenError, pin::Pin, quirks::Quirks};
 
 /// How a backend finds and uses its token. [`Config::new`] has defaults for all but the module's path.
 ///

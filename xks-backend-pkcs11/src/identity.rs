@@ -8,7 +8,7 @@ use std::fmt;
 
 use cryptoki_sys as ck;
 
-use crate::{config::SlotSelector, error::OpenError, module::Access, raw::TokenInfo};
+use crate::{config::SlotSelector, error::OpenError, module::Access, token_info::TokenInfo};
 
 /// What a token says of itself that no other token says.
 #[derive(Clone, Debug, PartialEq, Eq)]

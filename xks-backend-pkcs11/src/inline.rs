@@ -27,13 +27,27 @@ struct State<P> {
     free: Vec<P>,
     /// Not fit for a request, until the time beside it.
     resting: Vec<(P, Instant)>,
-    /// When each call that is under way began.
-    taken: Vec<Instant>,
+    /// The calls that are under way.
+    taken: Vec<Call>,
     done: Option<Instant>,
     waiting: usize,
     is_stopped: bool,
     refused: u64,
     timed_out: u64,
+}
+
+/// A call that is under way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Call {
+    since: Instant,
+    /// How long it may take.
+    patience: Duration,
+}
+
+impl Call {
+    fn hangs(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) > self.patience
+    }
 }
 
 impl<P> Sessions<P> {
@@ -61,18 +75,28 @@ impl<P> Sessions<P> {
         }
     }
 
-    /// Does work on this thread. When all sessions are taken it waits for one, unless too many wait already.
+    /// Does work on this thread, within the deadline of requests. When all sessions are taken it waits for one, unless
+    /// too many wait already.
     pub(crate) fn run<T>(
         &self,
         work: impl FnOnce(&mut P, Instant) -> Result<T, BackendError>,
     ) -> Result<T, BackendError> {
-        let deadline = now() + self.deadline;
+        self.run_within(self.deadline, work)
+    }
+
+    /// The same, for work that may take so long.
+    pub(crate) fn run_within<T>(
+        &self,
+        patience: Duration,
+        work: impl FnOnce(&mut P, Instant) -> Result<T, BackendError>,
+    ) -> Result<T, BackendError> {
+        let deadline = now() + patience;
         loop {
-            let (place, since) = self.take(deadline)?;
+            let (place, call) = self.take(deadline, patience)?;
             let mut taken = Taken {
                 sessions: self,
                 place: Some(place),
-                since,
+                call,
                 is_fit: true,
             };
             let Some(place) = &mut taken.place else {
@@ -85,7 +109,7 @@ impl<P> Sessions<P> {
         }
     }
 
-    fn take(&self, deadline: Instant) -> Result<(P, Instant), BackendError> {
+    fn take(&self, deadline: Instant, patience: Duration) -> Result<(P, Call), BackendError> {
         let mut state = self.state();
         let mut has_waited = false;
         loop {
@@ -97,9 +121,9 @@ impl<P> Sessions<P> {
             }
             state.wake_rested();
             if let Some(place) = state.free.pop() {
-                let since = now();
-                state.taken.push(since);
-                return Ok((place, since));
+                let call = Call { since: now(), patience };
+                state.taken.push(call);
+                return Ok((place, call));
             }
             if state.taken.is_empty() {
                 state.refused += 1;
@@ -135,8 +159,7 @@ impl<P> Sessions<P> {
 
     pub(crate) fn load(&self) -> Load {
         let (state, now) = (self.state(), now());
-        let hangs = |since: &&Instant| now.saturating_duration_since(**since) > self.deadline;
-        let written_off = state.taken.iter().filter(hangs).count();
+        let written_off = state.taken.iter().filter(|call| call.hangs(now)).count();
         let others = state.free.len() + state.taken.len() - written_off;
         let mut load = Load {
             sessions: others,
@@ -150,7 +173,13 @@ impl<P> Sessions<P> {
             returned: state.done,
             ..Load::default()
         };
-        state.taken.iter().for_each(|since| load.add_call(*since));
+        // What takes longer than a request by right says nothing of others, until it takes longer than that.
+        let tells = |call: &&Call| call.patience <= self.deadline || call.hangs(now);
+        state
+            .taken
+            .iter()
+            .filter(tells)
+            .for_each(|call| load.add_call(call.since));
         load
     }
 
@@ -205,14 +234,14 @@ impl<P> State<P> {
 struct Taken<'a, P> {
     sessions: &'a Sessions<P>,
     place: Option<P>,
-    since: Instant,
+    call: Call,
     is_fit: bool,
 }
 
 impl<P> Drop for Taken<'_, P> {
     fn drop(&mut self) {
         let mut state = self.sessions.state();
-        if let Some(index) = state.taken.iter().position(|since| *since == self.since) {
+        if let Some(index) = state.taken.iter().position(|call| *call == self.call) {
             state.taken.swap_remove(index);
         }
         match self.place.take() {

@@ -71,6 +71,15 @@
 //! attributes are cached; what others change on the token is seen within [a while](Config::key_refresh), a key that is
 //! gone at once.
 //!
+//! # Administration
+//! The backend is a [`KeyManager`](xks_core::manage::KeyManager) too: it creates, lists, destroys and wraps AES-256
+//! keys, and computes AES-CMACs under them. Keys are sensitive, extractable only when that is asked for, and private
+//! where the token wants a login. `CKA_LABEL` is the label that was asked for, `CKA_ID` says which
+//! [`CreationToken`](xks_core::manage::CreationToken) a key was made with. Keys cannot be disabled on a token:
+//! modules ignore or refuse that.
+//! [`create_signing_key`](Pkcs11Backend::create_signing_key) and [`sign_digest`](Pkcs11Backend::sign_digest) sign
+//! digests by ECDSA on P-256.
+//!
 //! # Health
 //! A thread of the backend's own [tests](Config::health_interval) the token with a key made for it, and health
 //! is answered from the last test, at once. A test that is older than 60 seconds counts as UNAVAILABLE. A call that
@@ -87,6 +96,7 @@
 #![deny(unsafe_code)]
 
 mod attendant;
+mod attribute;
 mod backend;
 mod bell;
 mod config;
@@ -103,6 +113,7 @@ mod identity;
 mod inline;
 mod keys;
 mod logins;
+mod manage;
 #[cfg(all(test, any(model = "loom", model = "shuttle")))]
 mod models;
 mod module;
@@ -115,13 +126,15 @@ mod return_code;
 mod session;
 mod sync;
 mod token;
+mod token_info;
 mod track_record;
 mod turns;
 
 pub use self::{
     backend::{Pkcs11Backend, Status},
     config::{Config, Dispatch, KeyLookup, KeyName, SlotSelector, TestKey},
-    error::{CallError, LoadError, OpenError},
+    error::{CallError, LibraryError, LoadError, OpenError},
+    manage::SigningKey,
     pin::{Pin, PinError},
     quirks::{AppendedIv, IvSource, Quirks, SessionMode, UnknownVendor},
     return_code::{Phase, ReturnCode, Verdict},

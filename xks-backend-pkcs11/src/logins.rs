@@ -15,7 +15,7 @@ use std::{
 use crate::{
     error::{CallError, OpenError},
     fingerprint::{Fingerprint, Fingerprints},
-    raw::TokenInfo,
+    token_info::TokenInfo,
 };
 
 const SHORTEST: Duration = Duration::from_millis(500);

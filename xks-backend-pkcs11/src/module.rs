@@ -25,7 +25,7 @@ use crate::{
     gate::{Drained, Entry, Gate},
     identity::Identity,
     logins::Logins,
-    raw::{Cryptoki, Locking},
+    raw::{CodeNames, Cryptoki, Locking},
 };
 
 /// All modules of the process, by where their function lists are: one library may have many names. None is ever unloaded.
@@ -48,6 +48,8 @@ pub(crate) struct Module {
     /// Counts the initializations. Handles are good in the generation that they were given out in.
     generation: AtomicU64,
     state: Mutex<State>,
+    /// Held by whoever changes a token.
+    pub(crate) changes: Mutex<()>,
 }
 
 struct State {
@@ -119,6 +121,11 @@ impl Module {
         }
     }
 
+    /// Has errors say what the vendor calls return codes of its own.
+    pub(crate) fn name_codes(&self, names: CodeNames) {
+        self.cryptoki.name_codes(names);
+    }
+
     /// Initializes the module, unless it is.
     pub(crate) fn ensure_initialized(&self) -> Result<(), CallError> {
         let mut state = self.state();
@@ -161,6 +168,7 @@ impl Module {
                 initialized: Initialized::No,
                 users: Vec::new(),
             }),
+            changes: Mutex::default(),
         });
         modules.insert(address, Arc::clone(&module));
         Ok(module)

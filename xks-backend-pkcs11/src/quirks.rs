@@ -8,6 +8,7 @@ use xks_core::backend::BackendErrorKind;
 
 use crate::{
     error::CallError,
+    raw::CodeNames,
     return_code::{Phase, ReturnCode, Verdict},
 };
 
@@ -91,9 +92,12 @@ pub struct Quirks {
     iv_source: IvSource,
     session_mode: SessionMode,
     /// Codes that mean a full queue, and the phases in which they do.
-    throttled: &'static [(Phase, ck::CK_RV)],
+    throttled: &'static [(Phase, ReturnCode)],
     /// A code of `C_Decrypt` that certainly means a wrong tag, where the standard's meaning is another.
-    invalid_ciphertext: Option<ck::CK_RV>,
+    invalid_ciphertext: Option<ReturnCode>,
+    /// A PIN is a user's name and password in one, of which the token tells only what one may have.
+    has_user_in_pin: bool,
+    code_names: CodeNames,
 }
 
 impl Quirks {
@@ -105,6 +109,8 @@ impl Quirks {
         session_mode: SessionMode::Automatic,
         throttled: &[],
         invalid_ciphertext: None,
+        has_user_in_pin: false,
+        code_names: &[],
     };
 
     /// SoftHSM2, which keeps to the standard but for a return code that the backend can interpret.
@@ -139,17 +145,42 @@ impl Quirks {
         iv_source: IvSource::WrittenBack,
         session_mode: SessionMode::ReadWrite,
         throttled: &[
-            (Phase::EncryptInit, ck::CKR_FUNCTION_FAILED),
-            (Phase::Encrypt, ck::CKR_FUNCTION_FAILED),
-            (Phase::DecryptInit, ck::CKR_FUNCTION_FAILED),
-            (Phase::Attributes, ck::CKR_DEVICE_ERROR),
-            (Phase::Random, ck::CKR_FUNCTION_FAILED),
+            (Phase::EncryptInit, ReturnCode(ck::CKR_FUNCTION_FAILED)),
+            (Phase::Encrypt, ReturnCode(ck::CKR_FUNCTION_FAILED)),
+            (Phase::DecryptInit, ReturnCode(ck::CKR_FUNCTION_FAILED)),
+            (Phase::Attributes, ReturnCode(ck::CKR_DEVICE_ERROR)),
+            (Phase::Random, ReturnCode(ck::CKR_FUNCTION_FAILED)),
         ],
+        has_user_in_pin: true,
         ..Self::STANDARD
     };
 
     /// All that have a name.
     pub const ALL: [Self; 5] = [Self::STANDARD, Self::SOFTHSM, Self::NSHIELD, Self::LUNA, Self::CLOUDHSM];
+
+    /// The quirks of a vendor that is not among these, with a name of its own in settings and logs. They are those of the
+    /// [standard](Self::STANDARD) until they are said to be others.
+    ///
+    /// ```
+    /// use xks_backend_pkcs11::{IvSource, Phase, Quirks, ReturnCode, SessionMode};
+    ///
+    /// const BUSY: ReturnCode = ReturnCode::new(0x8000_0101);
+    /// const ACME: Quirks = Quirks::new("acme", "Acme")
+    ///     .with_iv_source(IvSource::WrittenBack)
+    ///     .with_session_mode(SessionMode::ReadWrite)
+    ///     .with_throttled(&[(Phase::EncryptInit, BUSY), (Phase::DecryptInit, BUSY)])
+    ///     .with_invalid_ciphertext(ReturnCode::new(0x8000_0102))
+    ///     .with_code_names(&[(BUSY, "ACME_BUSY")]);
+    /// assert_eq!(ACME.name(), "acme");
+    /// ```
+    #[must_use]
+    pub const fn new(name: &'static str, vendor: &'static str) -> Self {
+        Self {
+            name,
+            vendor: Some(vendor),
+            ..Self::STANDARD
+        }
+    }
 
     /// The name by which they are configured: `standard`, `softhsm`, `nshield`, `luna` or `cloudhsm`.
     #[must_use]
@@ -195,14 +226,46 @@ impl Quirks {
     #[must_use]
     pub const fn with_invalid_ciphertext(self, code: ReturnCode) -> Self {
         Self {
-            invalid_ciphertext: Some(code.0),
+            invalid_ciphertext: Some(code),
             ..self
         }
     }
 
-    /// Whether a PIN is a user's name and password in one, of which the token tells only what one may have.
-    pub(crate) fn has_user_in_pin(&self) -> bool {
-        self.name == Self::CLOUDHSM.name
+    /// The same quirks with return codes that mean a full queue, and the phases in which they do: requests are
+    /// `Throttled` then. Replaces those of before.
+    #[must_use]
+    pub const fn with_throttled(self, codes: &'static [(Phase, ReturnCode)]) -> Self {
+        Self {
+            throttled: codes,
+            ..self
+        }
+    }
+
+    /// The same quirks with PINs of the form `user:password`, whose length says nothing of whether the token takes them.
+    #[must_use]
+    pub const fn with_user_in_pin(self) -> Self {
+        Self {
+            has_user_in_pin: true,
+            ..self
+        }
+    }
+
+    /// The same quirks with the vendor's names of its own return codes, which messages show. The backend that loads a
+    /// module names its codes for all.
+    #[must_use]
+    pub const fn with_code_names(self, names: &'static [(ReturnCode, &'static str)]) -> Self {
+        Self {
+            code_names: names,
+            ..self
+        }
+    }
+
+    pub(crate) const fn code_names(&self) -> CodeNames {
+        self.code_names
+    }
+
+    pub(crate) const fn has_user_in_pin(&self) -> bool {
+        self.has_user_in_pin
     }
 
     /// Whether the module was too busy for a call.
@@ -218,10 +281,10 @@ impl Quirks {
     /// What is to be done about a failed call: what is known of the vendor goes before what is generally so.
     pub(crate) fn verdict(&self, error: &CallError) -> Verdict {
         let (phase, code) = (error.phase(), error.code());
-        if self.throttled.contains(&(phase, code.0)) {
+        if self.throttled.contains(&(phase, code)) {
             return Verdict::Fail(BackendErrorKind::Throttled);
         }
-        if phase == Phase::Decrypt && self.invalid_ciphertext == Some(code.0) {
+        if phase == Phase::Decrypt && self.invalid_ciphertext == Some(code) {
             return Verdict::Fail(BackendErrorKind::InvalidCiphertext);
         }
         code.verdict(phase)
@@ -285,5 +348,22 @@ mod tests {
         let invalid = Verdict::Fail(BackendErrorKind::InvalidCiphertext);
         assert_eq!(known.verdict(&failed(Phase::Decrypt)), invalid);
         assert_eq!(known.verdict(&failed(Phase::Encrypt)), Verdict::Unwell);
+    }
+
+    /// A vendor's own quirks are used as those that are built in.
+    #[test]
+    fn a_vendor_has_quirks_of_its_own() {
+        const BUSY: ReturnCode = ReturnCode::new(0x8000_0101);
+        const ACME: Quirks = Quirks::new("acme", "Acme")
+            .with_throttled(&[(Phase::Encrypt, BUSY)])
+            .with_user_in_pin();
+        let call = |phase| CallError::new("C_", phase, BUSY);
+        assert!(ACME.is_throttled(&call(Phase::Encrypt)) && !ACME.is_throttled(&call(Phase::Random)));
+        assert!(ACME.has_user_in_pin() && !Quirks::NSHIELD.has_user_in_pin());
+        assert_eq!(
+            (ACME.name(), ACME.vendor(), ACME.to_string()),
+            ("acme", Some("Acme"), "acme".to_owned())
+        );
+        assert_eq!(ACME.iv_source(), Quirks::STANDARD.iv_source());
     }
 }

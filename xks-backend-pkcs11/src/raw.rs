@@ -19,17 +19,22 @@ use std::{
     mem,
     path::Path,
     ptr,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use cryptoki_sys as ck;
 use xks_core::Zeroizing;
 
 use crate::{
+    attribute::{Attribute, AttributeValue, Wanted},
     error::{CallError, LoadError},
     gate::Drained,
     handles::HandleClock,
     return_code::{Phase, ReturnCode},
+    token_info::TokenInfo,
     turns::Turns,
 };
 
@@ -42,6 +47,8 @@ pub(crate) type GetFunctionList = unsafe extern "C" fn(*mut *mut ck::CK_FUNCTION
 pub(crate) const SLACK: usize = 16 + 16 + 32;
 /// More slots than a module has.
 pub(crate) const MOST_SLOTS: usize = 4096;
+/// Room for a wrapped key: more than the longest RSA modulus that HSMs have and an AES key beside it.
+pub(crate) const MOST_WRAPPED: usize = 2048 + SLACK;
 /// How many objects are asked for in one call.
 const MOST_AT_ONCE: usize = 1024;
 /// The bits of a tag.
@@ -54,7 +61,12 @@ pub(crate) struct Cryptoki {
     turns: Turns,
     /// `C_FindObjectsFinal` was seen to fail: no session on which a search was begun can do anything else.
     ends_no_search: AtomicBool,
+    /// What the vendor calls codes of its own.
+    code_names: OnceLock<CodeNames>,
 }
+
+/// Codes, and what a vendor calls them.
+pub(crate) type CodeNames = &'static [(ReturnCode, &'static str)];
 
 /// What a module learns at its initialization of the threads that call it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +92,7 @@ macro_rules! call {
         outcome(
             stringify!($function),
             Phase::$phase,
+            $cryptoki.code_names.get(),
             match $cryptoki.list.$function {
                 Some(function) => function($($argument),*),
                 None => ck::CKR_FUNCTION_NOT_SUPPORTED,
@@ -88,11 +101,14 @@ macro_rules! call {
     }};
 }
 
-fn outcome(function: &'static str, phase: Phase, code: ck::CK_RV) -> Result {
-    match code {
-        ck::CKR_OK => Ok(()),
-        code => Err(CallError::new(function, phase, ReturnCode(code))),
+fn outcome(function: &'static str, phase: Phase, names: Option<&CodeNames>, code: ck::CK_RV) -> Result {
+    if code == ck::CKR_OK {
+        return Ok(());
     }
+    let code = ReturnCode(code);
+    let mut names = names.into_iter().flat_map(|names| names.iter());
+    let name = names.find(|(named, _)| *named == code).map(|(_, name)| *name);
+    Err(CallError::new(function, phase, code).with_vendor_name(name))
 }
 
 impl Cryptoki {
@@ -100,7 +116,7 @@ impl Cryptoki {
     /// however often and by whatever names it is loaded.
     pub(crate) fn load(path: &Path) -> std::result::Result<(Self, usize), LoadError> {
         // SAFETY: loading runs the library's initializers. Whoever names a library here trusts it with the keys.
-        let library = unsafe { libloading::Library::new(path) }.map_err(LoadError::Library)?;
+        let library = unsafe { libloading::Library::new(path) }.map_err(|error| LoadError::Library(error.into()))?;
         let library = mem::ManuallyDrop::new(library);
         // SAFETY: this is the signature that the standard gives to this name.
         let symbol = unsafe { library.get::<ck::CK_C_GetFunctionList>(b"C_GetFunctionList\0") };
@@ -120,7 +136,7 @@ impl Cryptoki {
         let mut list = ptr::null_mut();
         // SAFETY: the argument is a place for a pointer, which lives until the call has returned.
         let code = unsafe { get_list(&raw mut list) };
-        outcome("C_GetFunctionList", Phase::Module, code).map_err(LoadError::Call)?;
+        outcome("C_GetFunctionList", Phase::Module, None, code).map_err(LoadError::Call)?;
         if list.is_null() {
             return Err(LoadError::NoFunctionList);
         }
@@ -136,9 +152,17 @@ impl Cryptoki {
             list: functions,
             handles: HandleClock::default(),
             ends_no_search: AtomicBool::new(false),
+            code_names: OnceLock::new(),
             turns: Turns::default(),
         };
         Ok((cryptoki, list.addr()))
+    }
+
+    /// Has errors say what the vendor calls codes of its own; once, since it is one module.
+    pub(crate) fn name_codes(&self, names: CodeNames) {
+        if !names.is_empty() {
+            self.code_names.get_or_init(|| names);
+        }
     }
 
     /// `C_Initialize`: no other call may be in the module. `parameters` is for modules that want some, like
@@ -425,7 +449,7 @@ impl Cryptoki {
         for ((kind, room), value) in wanted.iter().zip(&mut values) {
             template.push(ck::CK_ATTRIBUTE {
                 type_: *kind,
-                pValue: value.bytes.as_mut_ptr().cast(),
+                pValue: value.room().as_mut_ptr().cast(),
                 ulValueLen: to_ulong(*room),
             });
         }
@@ -439,10 +463,8 @@ impl Cryptoki {
             )
         }?;
         for (entry, value) in template.iter().zip(&mut values) {
-            let length = entry.ulValueLen;
-            value.length = (length != ck::CK_UNAVAILABLE_INFORMATION)
-                .then(|| to_usize(length))
-                .filter(|length| *length <= value.bytes.len());
+            // What is not told has the length of no room.
+            value.note_told(to_usize(entry.ulValueLen));
         }
         Ok(values)
     }
@@ -453,11 +475,7 @@ impl Cryptoki {
         mechanism: ck::CK_MECHANISM_TYPE,
         attributes: &[Attribute<'_>],
     ) -> Result<ck::CK_OBJECT_HANDLE> {
-        let mut mechanism = ck::CK_MECHANISM {
-            mechanism,
-            pParameter: ptr::null_mut(),
-            ulParameterLen: 0,
-        };
+        let mut mechanism = without_parameters(mechanism);
         let _giving = self.handles.giving();
         let mut template = template(attributes);
         let mut key = 0;
@@ -477,6 +495,65 @@ impl Cryptoki {
             )
         }?;
         Ok(key)
+    }
+
+    /// Makes a pair of keys: the handles of the public one and of the private one.
+    pub(crate) fn generate_key_pair(
+        &self,
+        session: ck::CK_SESSION_HANDLE,
+        mechanism: ck::CK_MECHANISM_TYPE,
+        public: &[Attribute<'_>],
+        private: &[Attribute<'_>],
+    ) -> Result<(ck::CK_OBJECT_HANDLE, ck::CK_OBJECT_HANDLE)> {
+        let mut mechanism = without_parameters(mechanism);
+        let _giving = self.handles.giving();
+        let (mut public, mut private) = (template(public), template(private));
+        let mut keys = (0, 0);
+        // SAFETY: mechanism, templates and what they point to are only read, the handles are written to places for them,
+        // and all of them live until the call has returned.
+        unsafe {
+            call!(
+                self,
+                Generate,
+                C_GenerateKeyPair(
+                    session,
+                    &raw mut mechanism,
+                    public.as_mut_ptr(),
+                    to_ulong(public.len()),
+                    private.as_mut_ptr(),
+                    to_ulong(private.len()),
+                    &raw mut keys.0,
+                    &raw mut keys.1
+                )
+            )
+        }?;
+        Ok(keys)
+    }
+
+    /// Makes an object of these attributes.
+    pub(crate) fn create_object(
+        &self,
+        session: ck::CK_SESSION_HANDLE,
+        attributes: &[Attribute<'_>],
+    ) -> Result<ck::CK_OBJECT_HANDLE> {
+        let _giving = self.handles.giving();
+        let mut template = template(attributes);
+        let mut object = 0;
+        // SAFETY: the template and what it points to are only read, the handle is written to a place for it, and all of
+        // them live until the call has returned.
+        unsafe {
+            call!(
+                self,
+                Generate,
+                C_CreateObject(
+                    session,
+                    template.as_mut_ptr(),
+                    to_ulong(template.len()),
+                    &raw mut object
+                )
+            )
+        }?;
+        Ok(object)
     }
 
     pub(crate) fn destroy_object(&self, session: ck::CK_SESSION_HANDLE, object: ck::CK_OBJECT_HANDLE) -> Result {
@@ -503,7 +580,7 @@ impl Cryptoki {
         let mut output = vec![0; plaintext.len() + SLACK];
         let mut length = to_ulong(output.len());
         let mut parameters = gcm.parameters();
-        let mut mechanism = gcm_mechanism(&mut parameters);
+        let mut mechanism = with_parameters(ck::CKM_AES_GCM, &mut parameters);
         // SAFETY: mechanism, parameters, IV and AAD live until `C_Encrypt` below has returned, for modules come back to
         // the parameters only then. Nothing but the IV is written to, and no one else looks at it meanwhile.
         unsafe { call!(self, EncryptInit, C_EncryptInit(session, &raw mut mechanism, key)) }?;
@@ -537,7 +614,7 @@ impl Cryptoki {
         let mut output = Zeroizing::new(vec![0; ciphertext_and_tag.len() + SLACK]);
         let mut length = to_ulong(output.len());
         let mut parameters = gcm.parameters();
-        let mut mechanism = gcm_mechanism(&mut parameters);
+        let mut mechanism = with_parameters(ck::CKM_AES_GCM, &mut parameters);
         // SAFETY: as in `gcm_encrypt`.
         unsafe { call!(self, DecryptInit, C_DecryptInit(session, &raw mut mechanism, key)) }?;
         // SAFETY: the ciphertext is only read, and the output is as long as it is said to be.
@@ -556,6 +633,77 @@ impl Cryptoki {
         }?;
         output.truncate(to_usize(length));
         Ok(output)
+    }
+
+    /// Signs `data` in one go, or computes its MAC, by a mechanism without parameters: no more than `most` bytes.
+    pub(crate) fn sign(
+        &self,
+        session: ck::CK_SESSION_HANDLE,
+        key: ck::CK_OBJECT_HANDLE,
+        mechanism: ck::CK_MECHANISM_TYPE,
+        data: &[u8],
+        most: usize,
+    ) -> Result<Vec<u8>> {
+        let mut signature = vec![0; most];
+        let mut length = to_ulong(most);
+        let mut mechanism = without_parameters(mechanism);
+        // SAFETY: the mechanism lives until `C_Sign` below has returned, and is only read.
+        unsafe { call!(self, SignInit, C_SignInit(session, &raw mut mechanism, key)) }?;
+        // SAFETY: the data are only read, and there is room for as many bytes as is said.
+        unsafe {
+            call!(
+                self,
+                Sign,
+                C_Sign(
+                    session,
+                    data.as_ptr().cast_mut(),
+                    to_ulong(data.len()),
+                    signature.as_mut_ptr(),
+                    &raw mut length
+                )
+            )
+        }?;
+        signature.truncate(to_usize(length));
+        Ok(signature)
+    }
+
+    /// Wraps a key under another.
+    pub(crate) fn wrap_key(
+        &self,
+        session: ck::CK_SESSION_HANDLE,
+        wrapping_key: ck::CK_OBJECT_HANDLE,
+        key: ck::CK_OBJECT_HANDLE,
+        wrapping: Wrapping,
+    ) -> Result<Vec<u8>> {
+        let mut wrapped = vec![0; MOST_WRAPPED];
+        let mut length = to_ulong(wrapped.len());
+        let mut oaep = wrapping.oaep();
+        let mut with_aes = ck::CK_RSA_AES_KEY_WRAP_PARAMS {
+            ulAESKeyBits: 256,
+            pOAEPParams: &raw mut oaep,
+        };
+        let mut mechanism = match wrapping {
+            Wrapping::RsaOaepSha1 | Wrapping::RsaOaepSha256 => with_parameters(wrapping.mechanism(), &mut oaep),
+            Wrapping::RsaAesSha256 => with_parameters(wrapping.mechanism(), &mut with_aes),
+        };
+        // SAFETY: mechanism and parameters are only read and live until the call has returned, and there is room for as
+        // many bytes as is said.
+        unsafe {
+            call!(
+                self,
+                Wrap,
+                C_WrapKey(
+                    session,
+                    &raw mut mechanism,
+                    wrapping_key,
+                    key,
+                    wrapped.as_mut_ptr(),
+                    &raw mut length
+                )
+            )
+        }?;
+        wrapped.truncate(to_usize(length));
+        Ok(wrapped)
     }
 }
 
@@ -586,20 +734,62 @@ impl Gcm<'_> {
     }
 }
 
-fn gcm_mechanism(parameters: &mut ck::CK_GCM_PARAMS) -> ck::CK_MECHANISM {
-    ck::CK_MECHANISM {
-        mechanism: ck::CKM_AES_GCM,
-        pParameter: (&raw mut *parameters).cast(),
-        ulParameterLen: to_ulong(size_of::<ck::CK_GCM_PARAMS>()),
+/// How a key is wrapped under an RSA key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wrapping {
+    RsaOaepSha1,
+    RsaOaepSha256,
+    /// An AES-256 key that is made for it wraps the key, and is wrapped by RSA-OAEP itself.
+    RsaAesSha256,
+}
+
+impl Wrapping {
+    pub(crate) const fn mechanism(self) -> ck::CK_MECHANISM_TYPE {
+        match self {
+            Self::RsaOaepSha1 | Self::RsaOaepSha256 => ck::CKM_RSA_PKCS_OAEP,
+            Self::RsaAesSha256 => ck::CKM_RSA_AES_KEY_WRAP,
+        }
+    }
+
+    /// The bytes that a wrapped AES-256 key has beside those of the modulus.
+    pub(crate) const fn added(self) -> usize {
+        match self {
+            Self::RsaOaepSha1 | Self::RsaOaepSha256 => 0,
+            Self::RsaAesSha256 => 40,
+        }
+    }
+
+    /// Hash and MGF1 are of the same kind, and there is no label.
+    fn oaep(self) -> ck::CK_RSA_PKCS_OAEP_PARAMS {
+        let (hash, mask) = match self {
+            Self::RsaOaepSha1 => (ck::CKM_SHA_1, ck::CKG_MGF1_SHA1),
+            Self::RsaOaepSha256 | Self::RsaAesSha256 => (ck::CKM_SHA256, ck::CKG_MGF1_SHA256),
+        };
+        ck::CK_RSA_PKCS_OAEP_PARAMS {
+            hashAlg: hash,
+            mgf: mask,
+            source: ck::CKZ_DATA_SPECIFIED,
+            pSourceData: ptr::null_mut(),
+            ulSourceDataLen: 0,
+        }
     }
 }
 
-/// Something that an object shall have.
-#[derive(Clone, Copy)]
-pub(crate) enum Attribute<'a> {
-    Flag(ck::CK_ATTRIBUTE_TYPE, bool),
-    Number(ck::CK_ATTRIBUTE_TYPE, ck::CK_ULONG),
-    Bytes(ck::CK_ATTRIBUTE_TYPE, &'a [u8]),
+fn without_parameters(mechanism: ck::CK_MECHANISM_TYPE) -> ck::CK_MECHANISM {
+    ck::CK_MECHANISM {
+        mechanism,
+        pParameter: ptr::null_mut(),
+        ulParameterLen: 0,
+    }
+}
+
+/// It points to the parameters, which have to outlive it.
+fn with_parameters<P>(mechanism: ck::CK_MECHANISM_TYPE, parameters: &mut P) -> ck::CK_MECHANISM {
+    ck::CK_MECHANISM {
+        mechanism,
+        pParameter: (&raw mut *parameters).cast(),
+        ulParameterLen: to_ulong(size_of::<P>()),
+    }
 }
 
 /// The entries point into `attributes`.
@@ -615,108 +805,6 @@ fn template(attributes: &[Attribute<'_>]) -> Vec<ck::CK_ATTRIBUTE> {
         Attribute::Bytes(kind, bytes) => entry(*kind, bytes.as_ptr(), bytes.len()),
     });
     entries.collect()
-}
-
-/// Something that is asked of an object.
-#[derive(Clone, Copy)]
-pub(crate) enum Wanted {
-    Flag(ck::CK_ATTRIBUTE_TYPE),
-    Number(ck::CK_ATTRIBUTE_TYPE),
-    Bytes(ck::CK_ATTRIBUTE_TYPE),
-}
-
-impl Wanted {
-    pub(crate) const fn kind(self) -> ck::CK_ATTRIBUTE_TYPE {
-        match self {
-            Self::Flag(kind) | Self::Number(kind) | Self::Bytes(kind) => kind,
-        }
-    }
-
-    /// How many bytes a module is given room for. NSS wants the length of a number to be exact.
-    pub(crate) const fn room(self) -> usize {
-        match self {
-            Self::Flag(_) => size_of::<ck::CK_BBOOL>(),
-            Self::Number(_) => size_of::<ck::CK_ULONG>(),
-            Self::Bytes(_) => AttributeValue::ROOM,
-        }
-    }
-}
-
-/// What an object has. Room for 256 bytes: twice what an external key id has. Aligned for what modules write.
-#[derive(Clone)]
-#[repr(align(16))]
-pub(crate) struct AttributeValue {
-    bytes: [u8; Self::ROOM],
-    length: Option<usize>,
-}
-
-impl AttributeValue {
-    pub(crate) const ROOM: usize = 256;
-
-    pub(crate) const EMPTY: Self = Self {
-        bytes: [0; Self::ROOM],
-        length: None,
-    };
-
-    const fn of_length(length: usize) -> Self {
-        Self {
-            length: Some(length),
-            ..Self::EMPTY
-        }
-    }
-
-    pub(crate) fn bytes(&self) -> Option<&[u8]> {
-        self.bytes.get(..self.length?)
-    }
-
-    /// True if a byte is not zero. A boolean has one byte; some modules have a whole number.
-    pub(crate) fn flag(&self) -> Option<bool> {
-        let bytes = self.bytes()?;
-        (1..=size_of::<u64>())
-            .contains(&bytes.len())
-            .then(|| bytes.iter().any(|byte| *byte != ck::CK_FALSE))
-    }
-
-    /// A number of whatever width the module's `CK_ULONG` has.
-    pub(crate) fn number(&self) -> Option<ck::CK_ULONG> {
-        let bytes = self.bytes()?;
-        let number = match *bytes {
-            [byte] => u64::from(byte),
-            [_, _] => u64::from(u16::from_ne_bytes(bytes.try_into().ok()?)),
-            [_, _, _, _] => u64::from(u32::from_ne_bytes(bytes.try_into().ok()?)),
-            _ => u64::from_ne_bytes(bytes.try_into().ok()?),
-        };
-        ck::CK_ULONG::try_from(number).ok()
-    }
-}
-
-/// What a token says of itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct TokenInfo {
-    pub(crate) label: String,
-    pub(crate) manufacturer: String,
-    pub(crate) model: String,
-    pub(crate) serial: String,
-    pub(crate) firmware: (u8, u8),
-    flags: ck::CK_FLAGS,
-    /// None: as many as one likes, or unknown.
-    pub(crate) max_sessions: Option<usize>,
-    /// The bytes that a PIN may have; none where the token does not tell.
-    pub(crate) pin_length: Option<(usize, usize)>,
-}
-
-impl TokenInfo {
-    pub(crate) const fn is_initialized(&self) -> bool {
-        self.flags & ck::CKF_TOKEN_INITIALIZED != 0
-    }
-
-    pub(crate) const fn wants_login(&self) -> bool {
-        self.flags & ck::CKF_LOGIN_REQUIRED != 0
-    }
-
-    pub(crate) const fn is_write_protected(&self) -> bool {
-        self.flags & ck::CKF_WRITE_PROTECTED != 0
-    }
 }
 
 /// Fixed-length text, padded with blanks (with zeros, by some).

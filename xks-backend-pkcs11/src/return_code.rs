@@ -23,7 +23,7 @@ pub enum Phase {
     Find,
     /// `C_GetAttributeValue`.
     Attributes,
-    /// `C_GenerateKey`, `C_DestroyObject`.
+    /// `C_GenerateKey`, `C_GenerateKeyPair`, `C_CreateObject`, `C_DestroyObject`.
     Generate,
     /// `C_GenerateRandom`.
     Random,
@@ -35,6 +35,12 @@ pub enum Phase {
     DecryptInit,
     /// `C_Decrypt`.
     Decrypt,
+    /// `C_SignInit`.
+    SignInit,
+    /// `C_Sign`.
+    Sign,
+    /// `C_WrapKey`.
+    Wrap,
 }
 
 /// What is to be done about a return code.
@@ -80,31 +86,46 @@ impl Verdict {
     }
 }
 
-/// A `CK_RV`, as a module returned it. It prints its name in the standard, or its number if it has none there.
+/// A return code (`CK_RV`), as a module returned it. It prints its name in the standard, or its number if it has none
+/// there.
 ///
 /// ```
 /// use xks_backend_pkcs11::{Phase, ReturnCode, Verdict};
 ///
-/// let code = ReturnCode(0x30);
+/// let code = ReturnCode::new(0x30);
 /// assert_eq!(code.to_string(), "CKR_DEVICE_ERROR");
 /// assert_eq!(code.verdict(Phase::Encrypt), Verdict::Unwell);
-/// assert_eq!(ReturnCode(0x8000_0001).to_string(), "CKR 0x80000001");
+/// assert_eq!(ReturnCode::new(0x8000_0001).to_string(), "CKR 0x80000001");
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "a number and nothing else, as the standard has it"
-)]
-pub struct ReturnCode(pub ckr::CK_RV);
+pub struct ReturnCode(pub(crate) ckr::CK_RV);
 
 impl ReturnCode {
+    /// Returns the code with this number: `CKR_VENDOR_DEFINED` (0x8000_0000) and above are a vendor's own.
+    #[must_use]
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::unnecessary_cast,
+        reason = "codes have 32 bits, and CK_RV has as many or more"
+    )]
+    pub const fn new(number: u64) -> Self {
+        Self(number as ckr::CK_RV)
+    }
+
+    /// Returns its number.
+    #[must_use]
+    #[allow(clippy::unnecessary_cast, reason = "CK_RV has 32 or 64 bits")]
+    pub const fn number(self) -> u64 {
+        self.0 as u64
+    }
+
     /// What is to be done when a module returns this code in this phase.
     ///
     /// The table knows no vendor. A vendor's own meaning of a code, such as `CKR_FUNCTION_FAILED` for a full queue, is
     /// asked first.
     #[must_use]
     pub const fn verdict(self, phase: Phase) -> Verdict {
-        use Phase::{Attributes, Decrypt, DecryptInit, EncryptInit, Login, OpenSession};
+        use Phase::{Attributes, Decrypt, DecryptInit, EncryptInit, Login, OpenSession, SignInit};
 
         match (phase, self.0) {
             (_, ckr::CKR_OK) | (Login, ckr::CKR_USER_ALREADY_LOGGED_IN) => Verdict::Done,
@@ -122,7 +143,7 @@ impl ReturnCode {
 
             // NSS says KEY_TYPE_INCONSISTENT for a usage that is not permitted.
             (
-                EncryptInit | DecryptInit,
+                EncryptInit | DecryptInit | SignInit,
                 ckr::CKR_KEY_FUNCTION_NOT_PERMITTED | ckr::CKR_KEY_TYPE_INCONSISTENT | ckr::CKR_KEY_SIZE_RANGE,
             ) => Verdict::Fail(BackendErrorKind::KeyUsage),
 
@@ -142,7 +163,7 @@ impl ReturnCode {
             ) => Verdict::Fail(BackendErrorKind::InvalidCiphertext),
             (_, ckr::CKR_KEY_HANDLE_INVALID | ckr::CKR_OBJECT_HANDLE_INVALID)
             // kryoptic, when another process has deleted the key.
-            | (EncryptInit | DecryptInit | Attributes, ckr::CKR_GENERAL_ERROR) => Verdict::SearchAgain,
+            | (EncryptInit | DecryptInit | SignInit | Attributes, ckr::CKR_GENERAL_ERROR) => Verdict::SearchAgain,
 
             (_, ckr::CKR_USER_NOT_LOGGED_IN) => Verdict::LogInAgain,
 
@@ -257,7 +278,9 @@ names! {
     CKR_USER_TYPE_INVALID CKR_USER_ANOTHER_ALREADY_LOGGED_IN CKR_USER_TOO_MANY_TYPES CKR_RANDOM_NO_RNG
     CKR_BUFFER_TOO_SMALL CKR_CRYPTOKI_NOT_INITIALIZED CKR_CRYPTOKI_ALREADY_INITIALIZED CKR_MUTEX_BAD
     CKR_MUTEX_NOT_LOCKED CKR_FIPS_SELF_TEST_FAILED CKR_FUNCTION_REJECTED CKR_TOKEN_RESOURCE_EXCEEDED
-    CKR_OPERATION_CANCEL_FAILED CKR_KEY_EXHAUSTED
+    CKR_OPERATION_CANCEL_FAILED CKR_KEY_EXHAUSTED CKR_KEY_UNEXTRACTABLE CKR_KEY_NOT_WRAPPABLE
+    CKR_WRAPPING_KEY_HANDLE_INVALID CKR_WRAPPING_KEY_SIZE_RANGE CKR_WRAPPING_KEY_TYPE_INCONSISTENT
+    CKR_ATTRIBUTE_READ_ONLY CKR_CURVE_NOT_SUPPORTED CKR_DOMAIN_PARAMS_INVALID
 }
 
 #[cfg(test)]
@@ -267,7 +290,7 @@ mod tests {
     use super::*;
     use Phase::*;
 
-    const PHASES: [Phase; 13] = [
+    const PHASES: [Phase; 16] = [
         Module,
         Token,
         OpenSession,
@@ -280,6 +303,9 @@ mod tests {
         EncryptInit,
         Encrypt,
         DecryptInit,
+        SignInit,
+        Sign,
+        Wrap,
         Decrypt,
     ];
     const INIT: [Phase; 2] = [EncryptInit, DecryptInit];
@@ -386,7 +412,7 @@ mod tests {
             CKR_HOST_MEMORY,
             CKR_SLOT_ID_INVALID,
         ];
-        let but_decrypt = &PHASES[..12];
+        let but_decrypt = &PHASES[..15];
         assert_verdict(but_decrypt, &codes, Verdict::Unwell);
         let codes = [CKR_GENERAL_ERROR, CKR_FUNCTION_FAILED];
         assert_verdict(&[OpenSession, Login, Find, Random, Encrypt], &codes, Verdict::Unwell);

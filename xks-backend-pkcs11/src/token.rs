@@ -22,11 +22,12 @@ use crate::{
     identity::{Identity, is_another},
     keys::Keys,
     logins::Login,
+    manage::Wrappings,
     module::{Access, Module},
     pin::Pin,
-    raw::TokenInfo,
     request::Suspects,
     return_code::Verdict,
+    token_info::TokenInfo,
     track_record::TrackRecord,
 };
 
@@ -76,6 +77,8 @@ pub(crate) struct Token {
     pub(crate) record: TrackRecord,
     /// The ciphertexts that have failed lately.
     pub(crate) suspects: Suspects,
+    /// How it wraps keys.
+    pub(crate) wrappings: Wrappings,
     /// A request has succeeded since this was last asked.
     is_proved: AtomicBool,
     /// Requests have failed because the token said nothing of itself since this was last asked.
@@ -115,6 +118,7 @@ impl Token {
             iv_fault: OnceLock::new(),
             unwell: AtomicU32::new(0),
             suspects: Suspects::default(),
+            wrappings: Wrappings::default(),
             is_proved: AtomicBool::new(false),
             is_unseen: AtomicBool::new(false),
             last_failure: Mutex::default(),

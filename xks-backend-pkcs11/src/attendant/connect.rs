@@ -18,9 +18,9 @@ use crate::{
     keys::On,
     module::Access,
     quirks::{IvSource, SessionMode},
-    raw::TokenInfo,
     session::Place,
     token::Connection,
+    token_info::TokenInfo,
 };
 
 /// The additional authenticated data and the plaintext of a test.

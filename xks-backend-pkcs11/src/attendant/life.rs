@@ -61,6 +61,7 @@ impl Life {
         let acquire = move || Module::acquire(load, &path, parameters.as_deref(), &user);
         let thread = spawn("load", acquire).map_err(OpenError::Thread)?;
         let module = thread.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+        module.name_codes(config.quirks.code_names());
         let token = Arc::new(Token::new(config, Arc::clone(&module), Arc::clone(&bell)));
         let mut life = Self {
             module,

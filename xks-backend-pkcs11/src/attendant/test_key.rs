@@ -12,13 +12,13 @@ use xks_core::{
 
 use super::{Attendant, owner::Owner};
 use crate::{
+    attribute::{Attribute, Wanted},
     config::{KeyName, TestKey},
     error::{CallError, OpenError},
     gcm::Setback,
     health::{Checkup, Depth},
     keys::On,
     module::Access,
-    raw::{Attribute, Wanted},
     return_code::Verdict,
 };
 

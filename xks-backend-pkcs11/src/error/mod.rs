@@ -16,11 +16,22 @@ pub struct CallError {
     function: &'static str,
     phase: Phase,
     code: ReturnCode,
+    /// What the vendor calls the code.
+    vendor_name: Option<&'static str>,
 }
 
 impl CallError {
     pub(crate) const fn new(function: &'static str, phase: Phase, code: ReturnCode) -> Self {
-        Self { function, phase, code }
+        Self {
+            function,
+            phase,
+            code,
+            vendor_name: None,
+        }
+    }
+
+    pub(crate) const fn with_vendor_name(self, vendor_name: Option<&'static str>) -> Self {
+        Self { vendor_name, ..self }
     }
 
     /// The function's name in the standard, such as `C_Encrypt`.
@@ -122,7 +133,10 @@ impl CallError {
 
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.function, self.code)
+        match self.vendor_name {
+            Some(name) => write!(f, "{}: {name} ({})", self.function, self.code),
+            None => write!(f, "{}: {}", self.function, self.code),
+        }
     }
 }
 
@@ -135,7 +149,7 @@ pub enum LoadError {
     /// The system's loader refuses it: there is no such file, it is made for another machine, or libraries that it
     /// needs are missing.
     #[error("cannot load the library")]
-    Library(#[source] libloading::Error),
+    Library(#[source] LibraryError),
     /// It is a library, and no PKCS#11 module.
     #[error("not a PKCS#11 module: the library has no C_GetFunctionList")]
     NoFunctionList,
@@ -146,3 +160,8 @@ pub enum LoadError {
     #[error("the module implements PKCS#11 {0}.{1}; 2.20 or later is required")]
     Version(u8, u8),
 }
+
+/// What the system's loader says of a library that it refuses.
+#[derive(Debug, Error)]
+#[error(transparent)]
+pub struct LibraryError(#[from] libloading::Error);

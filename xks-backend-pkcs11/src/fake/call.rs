@@ -65,6 +65,19 @@ pub(crate) enum Call<'a> {
         template: Vec<Given<'a>>,
         key: &'a mut ck::CK_OBJECT_HANDLE,
     },
+    GenerateKeyPair {
+        session: ck::CK_SESSION_HANDLE,
+        mechanism: ck::CK_MECHANISM_TYPE,
+        public_template: Vec<Given<'a>>,
+        private_template: Vec<Given<'a>>,
+        public: &'a mut ck::CK_OBJECT_HANDLE,
+        private: &'a mut ck::CK_OBJECT_HANDLE,
+    },
+    CreateObject {
+        session: ck::CK_SESSION_HANDLE,
+        template: Vec<Given<'a>>,
+        object: &'a mut ck::CK_OBJECT_HANDLE,
+    },
     DestroyObject {
         session: ck::CK_SESSION_HANDLE,
         object: ck::CK_OBJECT_HANDLE,
@@ -88,6 +101,39 @@ pub(crate) enum Call<'a> {
         output: &'a mut [u8],
         length: &'a mut ck::CK_ULONG,
     },
+    SignInit {
+        session: ck::CK_SESSION_HANDLE,
+        key: ck::CK_OBJECT_HANDLE,
+        mechanism: ck::CK_MECHANISM_TYPE,
+    },
+    Sign {
+        session: ck::CK_SESSION_HANDLE,
+        /// What the call that began the operation was given, read again.
+        mechanism: ck::CK_MECHANISM_TYPE,
+        data: &'a [u8],
+        signature: &'a mut [u8],
+        length: &'a mut ck::CK_ULONG,
+    },
+    WrapKey {
+        session: ck::CK_SESSION_HANDLE,
+        wrapping: Wrapping,
+        wrapping_key: ck::CK_OBJECT_HANDLE,
+        key: ck::CK_OBJECT_HANDLE,
+        wrapped: &'a mut [u8],
+        length: &'a mut ck::CK_ULONG,
+    },
+}
+
+/// The mechanism of a wrapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wrapping {
+    pub(crate) mechanism: ck::CK_MECHANISM_TYPE,
+    /// The bits of the AES key that is made for it, if one is.
+    pub(crate) aes_bits: Option<ck::CK_ULONG>,
+    pub(crate) hash: ck::CK_MECHANISM_TYPE,
+    pub(crate) mask: ck::CK_RSA_PKCS_MGF_TYPE,
+    /// The bytes of the label of OAEP.
+    pub(crate) label: ck::CK_ULONG,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,6 +18,8 @@ pub(crate) const ID: &[u8] = &[0xab, 0x01];
 const SLOT: ck::CK_SLOT_ID = 7;
 const KEY: ck::CK_OBJECT_HANDLE = 1;
 const TAG: usize = 16;
+/// The bytes of a wrapped key.
+const WRAPPED: usize = 256;
 
 static IS_INITIALIZED: AtomicBool = AtomicBool::new(false);
 static IS_LOGGED_IN: AtomicBool = AtomicBool::new(false);
@@ -110,7 +112,8 @@ fn obey(call: Call<'_>) -> ck::CK_RV {
             }
         }
         Call::GetAttributeValue { object, template, .. } => return tell(object, template),
-        Call::GenerateKey { key, .. } => *key = LAST_KEY.fetch_add(1, Relaxed) + 1,
+        Call::GenerateKey { key, .. } | Call::CreateObject { object: key, .. } => *key = new_key(),
+        Call::GenerateKeyPair { public, private, .. } => (*public, *private) = (new_key(), new_key()),
         Call::GenerateRandom { bytes, .. } => {
             for chunk in bytes.chunks_mut(size_of::<u64>()) {
                 let number = mix(RANDOM.fetch_add(1, Relaxed)).to_ne_bytes();
@@ -133,6 +136,28 @@ fn obey(call: Call<'_>) -> ck::CK_RV {
             length,
             ..
         } => return cipher(direction, &gcm, input, output, length),
+        Call::SignInit { key, .. } if key > LAST_KEY.load(Relaxed) => return ck::CKR_KEY_HANDLE_INVALID,
+        Call::SignInit { .. } => {}
+        Call::Sign {
+            data,
+            signature,
+            length,
+            ..
+        } => return give(&tag(&[], &[], data), signature, length),
+        Call::WrapKey { wrapped, length, .. } => return give(&[0x5a; WRAPPED], wrapped, length),
+    }
+    ck::CKR_OK
+}
+
+fn new_key() -> ck::CK_OBJECT_HANDLE {
+    LAST_KEY.fetch_add(1, Relaxed) + 1
+}
+
+fn give(bytes: &[u8], room: &mut [u8], length: &mut ck::CK_ULONG) -> ck::CK_RV {
+    *length = ulong(bytes.len());
+    match room.get_mut(..bytes.len()) {
+        Some(place) => place.copy_from_slice(bytes),
+        None => return ck::CKR_BUFFER_TOO_SMALL,
     }
     ck::CKR_OK
 }

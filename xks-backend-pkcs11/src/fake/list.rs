@@ -1,14 +1,13 @@
 //! The function list of the fake: each function makes a [`Call`] of its arguments and has it answered.
 //!
-//! Before that it reads every byte that it may read, and writes every byte that it may write, with what is there: so a
-//! buffer that is shorter than said, not initialized, or no longer there is noticed by whatever watches the memory.
+//! Before that it [touches](super::memory) the memory that it was given: so a buffer that is shorter than said, not
+//! initialized, or no longer there is noticed by whatever watches the memory.
 #![expect(unsafe_code, reason = "a module is a library in C")]
 
 use std::{
     any::Any,
     cell::{Cell, RefCell},
     ffi::{CStr, c_void},
-    hint,
     panic::{self, AssertUnwindSafe},
     ptr, slice,
     sync::LazyLock,
@@ -18,8 +17,10 @@ use std::{
 use cryptoki_sys as ck;
 
 use super::{
-    call::{Asked, Call, Direction, Gcm, Given},
+    call::{Asked, Call, Direction, Gcm},
     honest,
+    making::{create_object, generate_key, generate_key_pair, sign, sign_init, wrap_key},
+    memory::{given, given_template, place, room, size},
 };
 use crate::{error::LoadError, raw::Cryptoki};
 
@@ -33,7 +34,7 @@ thread_local! {
     /// What an answer has panicked with. It cannot unwind through a function of C.
     static PANIC: RefCell<Option<Box<dyn Any + Send>>> = const { RefCell::new(None) };
     /// The mechanism of the operation that is active, as it was given. The two halves are called by one thread.
-    static ACTIVE: Cell<*mut ck::CK_MECHANISM> = const { Cell::new(ptr::null_mut()) };
+    pub(super) static ACTIVE: Cell<*mut ck::CK_MECHANISM> = const { Cell::new(ptr::null_mut()) };
 }
 
 /// The fake as a loaded module.
@@ -63,7 +64,7 @@ impl Drop for Answering {
     }
 }
 
-fn answer(call: Call<'_>) -> ck::CK_RV {
+pub(super) fn answer(call: Call<'_>) -> ck::CK_RV {
     let Some(mut answer) = ANSWER.take() else {
         return honest::answer(call);
     };
@@ -93,13 +94,18 @@ pub(crate) fn list() -> ck::CK_FUNCTION_LIST {
         C_FindObjects: Some(find_objects),
         C_FindObjectsFinal: Some(find_objects_final),
         C_GetAttributeValue: Some(get_attribute_value),
+        C_CreateObject: Some(create_object),
         C_DestroyObject: Some(destroy_object),
         C_GenerateKey: Some(generate_key),
+        C_GenerateKeyPair: Some(generate_key_pair),
+        C_WrapKey: Some(wrap_key),
         C_GenerateRandom: Some(generate_random),
         C_EncryptInit: Some(encrypt_init),
         C_Encrypt: Some(encrypt),
         C_DecryptInit: Some(decrypt_init),
         C_Decrypt: Some(decrypt),
+        C_SignInit: Some(sign_init),
+        C_Sign: Some(sign),
         ..Default::default()
     }
 }
@@ -256,26 +262,6 @@ unsafe extern "C" fn get_attribute_value(
     })
 }
 
-unsafe extern "C" fn generate_key(
-    session: ck::CK_SESSION_HANDLE,
-    mechanism: *mut ck::CK_MECHANISM,
-    template: *mut ck::CK_ATTRIBUTE,
-    count: ck::CK_ULONG,
-    key: *mut ck::CK_OBJECT_HANDLE,
-) -> ck::CK_RV {
-    // SAFETY: mechanism and template are such, and the caller has a place for the handle.
-    let (mechanism, template, key) = unsafe { (*mechanism, given_template(template, count), place(key)) };
-    if !mechanism.pParameter.is_null() || mechanism.ulParameterLen != 0 {
-        return ck::CKR_MECHANISM_PARAM_INVALID;
-    }
-    answer(Call::GenerateKey {
-        session,
-        mechanism: mechanism.mechanism,
-        template,
-        key,
-    })
-}
-
 unsafe extern "C" fn destroy_object(session: ck::CK_SESSION_HANDLE, object: ck::CK_OBJECT_HANDLE) -> ck::CK_RV {
     answer(Call::DestroyObject { session, object })
 }
@@ -386,65 +372,4 @@ unsafe fn gcm<'a>(mechanism: *mut ck::CK_MECHANISM) -> Gcm<'a> {
             tag_bits: parameters.ulTagBits,
         }
     }
-}
-
-unsafe fn given_template<'a>(template: *mut ck::CK_ATTRIBUTE, count: ck::CK_ULONG) -> Vec<Given<'a>> {
-    // SAFETY: the template has so many entries, and each value is as long as it says.
-    unsafe {
-        let entries = slice::from_raw_parts(template, size(count)).iter();
-        let given = entries.map(|entry| Given {
-            kind: entry.type_,
-            value: given(entry.pValue.cast(), entry.ulValueLen),
-        });
-        given.collect()
-    }
-}
-
-/// Bytes to be read, each of which is read.
-unsafe fn given<'a>(at: *const u8, length: ck::CK_ULONG) -> &'a [u8] {
-    // SAFETY: the caller has said how many there are.
-    let bytes = unsafe { slice::from_raw_parts(at, size(length)) };
-    look_at(bytes);
-    bytes
-}
-
-/// Room to be written to, each place of which is read and written: bytes or numbers.
-unsafe fn room<'a, T: Copy>(at: *mut T, length: ck::CK_ULONG) -> &'a mut [T] {
-    // SAFETY: the caller has said how much there is, and that all of it holds something already.
-    let room = unsafe {
-        look_at(slice::from_raw_parts(at.cast(), size(length) * size_of::<T>()));
-        slice::from_raw_parts_mut(at, size(length))
-    };
-    for place in &mut *room {
-        // SAFETY: it is a place like any other.
-        unsafe { ptr::write_volatile(place, ptr::read_volatile(place)) };
-    }
-    room
-}
-
-/// Has the way that is taken depend on each byte: valgrind says only then that one was never written.
-fn look_at(bytes: &[u8]) {
-    if bytes.iter().fold(0_u8, |sum, byte| sum.rotate_left(1) ^ byte) == hint::black_box(0x5a) {
-        be_elsewhere();
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn be_elsewhere() {
-    hint::black_box(());
-}
-
-/// A place to be written to.
-unsafe fn place<'a, T: Copy>(at: *mut T) -> &'a mut T {
-    // SAFETY: the caller has said that there is one.
-    let place = unsafe { &mut *at };
-    // SAFETY: as above.
-    unsafe { ptr::write_volatile(place, ptr::read_volatile(place)) };
-    place
-}
-
-fn size(length: ck::CK_ULONG) -> usize {
-    // What the caller says it has; it can have no more.
-    usize::try_from(length).unwrap_or(0).min(isize::MAX.unsigned_abs())
 }

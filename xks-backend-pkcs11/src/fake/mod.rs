@@ -7,6 +7,8 @@
 mod call;
 mod honest;
 mod list;
+mod making;
+mod memory;
 mod wild;
 
 #[cfg(test)]

@@ -15,11 +15,12 @@ use super::{
     list,
 };
 use crate::{
+    attribute::{AttributeValue, Wanted},
     config::{KeyLookup, KeyName},
     gcm::{self, Ivs, Setback},
     keys::{Keys, On},
     quirks::{AppendedIv, IvSource},
-    raw::{AttributeValue, Cryptoki, Gcm, Locking, MOST_SLOTS, SLACK, Wanted},
+    raw::{Cryptoki, Gcm, Locking, MOST_SLOTS, MOST_WRAPPED, SLACK, Wrapping},
     session::Session,
 };
 
@@ -87,6 +88,18 @@ fn small_answers(cryptoki: &Cryptoki) {
         }
     }
     let _ = cryptoki.generate_key(1, ck::CKM_AES_KEY_GEN, &[]);
+    let _ = cryptoki.generate_key_pair(1, ck::CKM_EC_KEY_PAIR_GEN, &[], &[]);
+    let _ = cryptoki.create_object(1, &[]);
+    for most in [0, 16, 64] {
+        if let Ok(signature) = cryptoki.sign(1, 1, ck::CKM_AES_CMAC, AAD, most) {
+            assert!(signature.len() <= most);
+        }
+    }
+    for wrapping in [Wrapping::RsaOaepSha1, Wrapping::RsaOaepSha256, Wrapping::RsaAesSha256] {
+        if let Ok(wrapped) = cryptoki.wrap_key(1, 1, 1, wrapping) {
+            assert!(wrapped.len() <= MOST_WRAPPED);
+        }
+    }
     let _ = cryptoki.random(1, &mut [0; 24]);
     let _ = cryptoki.close_session(1);
 }
@@ -250,8 +263,11 @@ impl Wild {
                 info.ulMaxSessionCount = self.number(3);
             }
             Call::GetMechanismInfo { info, .. } => info.flags = self.byte().into(),
-            Call::OpenSession { session: handle, .. } | Call::GenerateKey { key: handle, .. } => {
-                *handle = self.byte().into();
+            Call::OpenSession { session: handle, .. }
+            | Call::GenerateKey { key: handle, .. }
+            | Call::CreateObject { object: handle, .. } => *handle = self.byte().into(),
+            Call::GenerateKeyPair { public, private, .. } => {
+                (*public, *private) = (self.byte().into(), self.byte().into());
             }
             Call::GetSessionInfo { info, .. } => info.state = self.byte().into(),
             Call::FindObjects { objects, count, .. } => {
@@ -284,6 +300,18 @@ impl Wild {
                 output.iter_mut().take(written).for_each(|place| *place = self.byte());
                 *length = self.number(ulong(said));
             }
+            Call::Sign {
+                signature: room,
+                length,
+                ..
+            }
+            | Call::WrapKey {
+                wrapped: room, length, ..
+            } => {
+                let written = usize::from(self.byte()).min(room.len());
+                room.iter_mut().take(written).for_each(|place| *place = self.byte());
+                *length = self.number(ulong(written));
+            }
             Call::Initialize { .. }
             | Call::Finalize
             | Call::CloseSession { .. }
@@ -291,7 +319,8 @@ impl Wild {
             | Call::FindObjectsInit { .. }
             | Call::FindObjectsFinal { .. }
             | Call::DestroyObject { .. }
-            | Call::CipherInit { .. } => {}
+            | Call::CipherInit { .. }
+            | Call::SignInit { .. } => {}
         }
         self.code()
     }

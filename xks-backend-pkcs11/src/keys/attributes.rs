@@ -15,8 +15,9 @@ use std::sync::{
 use cryptoki_sys as ck;
 
 use crate::{
+    attribute::{AttributeValue, Wanted},
     error::CallError,
-    raw::{AttributeValue, Cryptoki, Wanted},
+    raw::Cryptoki,
 };
 
 /// After how many failures at first nothing more is asked of an object.

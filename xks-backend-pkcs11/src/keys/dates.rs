@@ -10,7 +10,7 @@ use std::{
 use cryptoki_sys as ck;
 
 use super::{Key, Keys, on_token::On};
-use crate::raw::Wanted;
+use crate::attribute::Wanted;
 
 /// What a key says of the days of its use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

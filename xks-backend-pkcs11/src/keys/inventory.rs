@@ -22,9 +22,9 @@ use super::{
     on_token::On,
 };
 use crate::{
+    attribute::Attribute,
     config::{KeyLookup, KeyName},
     error::CallError,
-    raw::Attribute,
 };
 
 /// How many keys of a token are looked through.
@@ -165,6 +165,11 @@ impl Keys {
 }
 
 impl Inventory {
+    /// Whether there are so many keys that none is looked at.
+    pub(crate) const fn is_too_large(&self) -> bool {
+        self.total >= MOST_KEYS
+    }
+
     /// How many keys have been looked at.
     pub(crate) fn looked_at(&self) -> usize {
         self.total - self.left.len().min(self.total)

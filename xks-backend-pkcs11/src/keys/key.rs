@@ -106,6 +106,11 @@ impl Identity {
         self.id.as_deref()
     }
 
+    /// The label; empty if the module tells none.
+    pub(crate) fn label_text(&self) -> String {
+        String::from_utf8_lossy(trimmed(self.label.as_deref().unwrap_or_default())).into_owned()
+    }
+
     pub(crate) fn is_exactly(&self, name: &KeyName) -> bool {
         self.actual(name) == Some(name.bytes())
     }

@@ -25,13 +25,14 @@ pub(crate) use self::{
     held::{Held, Holding},
     inventory::Inventory,
     key::{Identity, Key},
-    on_token::On,
+    on_token::{On, USAGES},
 };
 use crate::{
     bell::Bell,
     config::{KeyLookup, KeyName},
     error::CallError,
     handles::HandleScope,
+    return_code::{Phase, ReturnCode},
 };
 
 /// Why there is no key.
@@ -114,6 +115,12 @@ enum Known {
         until: Instant,
     },
     Key(Arc<Key>),
+}
+
+/// The answer of a module for a handle that is no longer a key's.
+pub(crate) const fn gone() -> CallError {
+    let code = ReturnCode(ck::CKR_KEY_HANDLE_INVALID);
+    CallError::new("C_GetAttributeValue", Phase::Attributes, code)
 }
 
 /// How a key is looked for on a session.
@@ -437,7 +444,7 @@ impl Drop for SearchEnds<'_> {
 }
 
 /// Two digits for each byte, in lower case alone: a key has one external key id.
-fn from_hex(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
     let mut bytes = vec![0; text.len() / 2];
     let is_lower_case = !text.bytes().any(|digit| digit.is_ascii_uppercase());
     (is_lower_case && decode_hex(text, &mut bytes).is_ok()).then_some(bytes)

@@ -8,15 +8,17 @@ use super::{
     attributes::{Told, fails_the_object},
 };
 use crate::{
+    attribute::{Attribute, Wanted},
     config::KeyName,
     error::CallError,
-    raw::{Attribute, Cryptoki, Wanted},
+    raw::Cryptoki,
 };
 
 /// How many objects of one name are looked at: a key may share its label with a certificate and its key pair.
 const MOST_NAMESAKES: usize = 16;
 
-const USAGES: [(ck::CK_ATTRIBUTE_TYPE, KeyUsage); 7] = [
+/// The attributes that say what a key may be used for.
+pub(crate) const USAGES: [(ck::CK_ATTRIBUTE_TYPE, KeyUsage); 7] = [
     (ck::CKA_ENCRYPT, KeyUsage::Encrypt),
     (ck::CKA_DECRYPT, KeyUsage::Decrypt),
     (ck::CKA_SIGN, KeyUsage::Sign),
@@ -32,6 +34,12 @@ pub(crate) struct On<'a> {
     pub(crate) cryptoki: &'a Cryptoki,
     pub(crate) session: ck::CK_SESSION_HANDLE,
     pub(crate) epoch: u64,
+}
+
+/// Whether the value of a key may leave the token, as far as the module tells.
+pub(crate) struct Exposure {
+    pub(crate) is_extractable: Option<bool>,
+    pub(crate) is_sensitive: Option<bool>,
 }
 
 /// An object that may be a key.
@@ -128,6 +136,16 @@ impl Keys {
             Err(error) if error.says_object_is_gone() || !fails_the_object(&error) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether a key's value may leave the token, and whether it may do so bare.
+    pub(crate) fn exposure(&self, on: On<'_>, handle: ck::CK_OBJECT_HANDLE) -> Result<Exposure, CallError> {
+        let wanted = [Wanted::Flag(ck::CKA_EXTRACTABLE), Wanted::Flag(ck::CKA_SENSITIVE)];
+        let told = self.manner.read(on.cryptoki, on.session, handle, &wanted)?;
+        Ok(Exposure {
+            is_extractable: told.flag(ck::CKA_EXTRACTABLE),
+            is_sensitive: told.flag(ck::CKA_SENSITIVE),
+        })
     }
 
     pub(super) fn see(&self, on: On<'_>, handle: ck::CK_OBJECT_HANDLE) -> Result<Seen, CallError> {

@@ -177,6 +177,34 @@ fn a_call_that_hangs_is_answered_at_its_deadline() {
     });
 }
 
+/// The same for a call that has less time than others: it is answered at its own deadline, wherever the timekeeper is
+/// when it comes.
+#[test]
+fn a_call_with_less_time_is_answered_at_its_own_deadline() {
+    check(WAYS, || {
+        let (pool, hold) = (pool(1, 8, 2), Hold::default());
+        let short = DEADLINE / 10;
+        let hung = {
+            let (pool, hold) = (Arc::clone(&pool), hold.clone());
+            thread::spawn(move || {
+                let call = pool.run_within(short, move |_, deadline| {
+                    hold.hang(deadline);
+                    Ok(())
+                });
+                block_on(call).map_err(|error| error.kind())
+            })
+        };
+        while pool.load().queued + pool.load().running == 0 {
+            thread::yield_now();
+        }
+        // Its time is over, and that of no other would be.
+        pass(short + GRAIN);
+        assert_eq!(hung.join().unwrap(), Err(BackendErrorKind::Timeout));
+        hold.let_go();
+        assert_eq!(pool.stop_within(END), 0);
+    });
+}
+
 /// Of quick calls no more are made than there are processors; nobody is forgotten over that, and where a call stands still,
 /// other threads serve.
 #[test]

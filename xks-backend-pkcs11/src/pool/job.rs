@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use futures_channel::oneshot;
@@ -14,8 +14,16 @@ use crate::sync::Mutex;
 pub(super) struct Job<P> {
     /// When it came.
     pub(super) came: Instant,
+    /// How long it may take, from its arrival to its answer; and how long in the module.
+    pub(super) patience: Duration,
     pub(super) waiter: Arc<dyn Waiter>,
     pub(super) work: Work<P>,
+}
+
+impl<P> Job<P> {
+    pub(super) fn deadline(&self) -> Instant {
+        self.came + self.patience
+    }
 }
 
 pub(super) type Work<P> = Box<dyn FnOnce(&mut P) + Send>;

@@ -40,6 +40,9 @@ pub(crate) const STANDSTILL: Duration = Duration::from_millis(5);
 /// How long a thread rests whose place is not fit for a request.
 pub(crate) const REST: Duration = Duration::from_secs(1);
 
+/// Why a job was not done in time.
+const NO_SESSION: &str = "no session was free within the deadline";
+
 /// The threads; `P` is what each of them has for itself.
 pub(crate) struct Pool<P: 'static> {
     shared: Arc<Shared<P>>,
@@ -189,14 +192,23 @@ impl<P: 'static> Pool<P> {
         started.map(|()| pool)
     }
 
-    /// Has work done on one of the threads. The error is `Throttled` when the queue is full, `Unavailable` when no
-    /// thread is left or the pool is stopped, and `Timeout` when the deadline comes first.
+    /// Has work done on one of the threads, within the deadline of requests. The error is `Throttled` when the queue is
+    /// full, `Unavailable` when no thread is left or the pool is stopped, and `Timeout` when the deadline comes first.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut P, Instant) -> Result<T, BackendError> + Send + 'static,
     ) -> Result<T, BackendError> {
+        self.run_within(self.shared.deadline, work).await
+    }
+
+    /// The same, for work that may take so long.
+    pub(crate) async fn run_within<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        work: impl FnOnce(&mut P, Instant) -> Result<T, BackendError> + Send + 'static,
+    ) -> Result<T, BackendError> {
         let came = now();
-        let deadline = came + self.shared.deadline;
+        let deadline = came + patience;
         let (to, answer) = oneshot::channel();
         let reply = Arc::new(Reply {
             deadline,
@@ -205,6 +217,7 @@ impl<P: 'static> Pool<P> {
         let waiter = Arc::clone(&reply);
         self.shared.enqueue(Job {
             came,
+            patience,
             waiter,
             work: Box::new(move |place| {
                 reply.send(work(place, deadline));
@@ -215,7 +228,7 @@ impl<P: 'static> Pool<P> {
     }
 
     pub(crate) fn load(&self) -> Load {
-        let state = self.shared.state();
+        let (state, now) = (self.shared.state(), now());
         let mut load = Load {
             queued: state.queue.len(),
             is_stuck: state.is_stuck(),
@@ -227,9 +240,12 @@ impl<P: 'static> Pool<P> {
         };
         for worker in &state.workers {
             let call = worker.call();
-            load.running += usize::from(matches!(call.running, Some((_, Some(_)))));
-            if let Some((since, _)) = &call.running {
-                load.add_call(*since);
+            if let Some(running) = &call.running {
+                load.running += usize::from(running.waiter.is_some());
+                // What takes longer than a request by right says nothing of others, until it takes longer than that.
+                if running.patience <= self.shared.deadline || running.hangs_at() <= now {
+                    load.add_call(running.since);
+                }
             }
             load.written_off += usize::from(call.written_off.is_some());
         }
@@ -288,7 +304,7 @@ impl<P: 'static> Pool<P> {
 impl<P> State<P> {
     /// Answers one whose time was over before its job was taken up.
     fn give_up_in_queue(&mut self, waiter: &dyn Waiter) {
-        self.timed_out += u64::from(waiter.give_up("no session was free within the deadline"));
+        self.timed_out += u64::from(waiter.give_up(NO_SESSION));
     }
 
     /// Threads that have nothing else to do.
@@ -350,9 +366,17 @@ impl<P: 'static> Shared<P> {
                 "every call into the PKCS#11 module hangs: no more calls are made until one returns",
             );
         }
-        let came = job.came;
+        let (came, deadline) = (job.came, job.deadline());
         state.queue.push_back(job);
+        // The timekeeper looks in time for all that have as long as requests.
+        let is_early = deadline < state.next_look;
+        if is_early {
+            state.next_look = deadline;
+        }
         self.call(state, came);
+        if is_early {
+            self.bell.ring();
+        }
         Ok(())
     }
 

@@ -27,8 +27,14 @@ fn patient_pool(threads: usize, queue_length: usize, max_written_off: usize, dea
     Arc::new(Pool::start("test", move || places.fetch_add(1, Ordering::Relaxed), |_| true, &size).unwrap())
 }
 
+type Hung = (mpsc::Sender<()>, tokio::task::JoinHandle<Result<(), BackendError>>);
+
 /// Holds a thread until the sender is dropped.
-fn hang(pool: &Arc<Pool<usize>>) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Result<(), BackendError>>) {
+fn hang(pool: &Arc<Pool<usize>>) -> Hung {
+    hang_within(pool, pool.shared.deadline)
+}
+
+fn hang_within(pool: &Arc<Pool<usize>>, patience: Duration) -> Hung {
     let (release, held) = mpsc::channel::<()>();
     let (pool, (started, has_started)) = (Arc::clone(pool), mpsc::channel());
     let call = tokio::spawn(async move {
@@ -37,7 +43,7 @@ fn hang(pool: &Arc<Pool<usize>>) -> (mpsc::Sender<()>, tokio::task::JoinHandle<R
             let _ = held.recv();
             Ok(())
         };
-        pool.run(work).await
+        pool.run_within(patience, work).await
     });
     tokio::task::block_in_place(|| has_started.recv().unwrap());
     (release, call)
@@ -74,6 +80,50 @@ async fn a_hung_call_is_written_off_and_its_thread_replaced() {
     assert_eq!(number(&pool).await.unwrap(), 1);
     assert_eq!(pool.stop_within(Duration::from_secs(10)), 0);
     assert_eq!(pool.load().timed_out, 1);
+}
+
+/// A job that may take longer than requests is not written off when they are late, and those behind it do not wait
+/// any longer because of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_may_take_longer_than_others() {
+    let pool = pool(1, 8, 1);
+    let long = Duration::from_secs(600);
+    let (release, call) = hang_within(&pool, long);
+    let waits = {
+        let pool = Arc::clone(&pool);
+        tokio::spawn(async move { pool.run_within(long, |place, _| Ok(*place)).await })
+    };
+    wait_for(&pool, |load| load.queued == 1);
+    // Behind one that is not late when these are.
+    for _ in 0..3 {
+        assert_eq!(kind(number(&pool).await), BackendErrorKind::Timeout);
+    }
+    let load = pool.load();
+    assert_eq!((load.written_off, load.queued, load.running), (0, 1, 1));
+    assert_eq!((load.oldest, load.timed_out), (None, 3), "it may take so long");
+    drop(release);
+    call.await.unwrap().unwrap();
+    assert_eq!(waits.await.unwrap().unwrap(), 0);
+    assert_eq!(pool.stop_within(Duration::from_secs(10)), 0);
+}
+
+/// One that has less time than others is answered at its own deadline, whenever the deadline thread would look next.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_may_have_less_time_than_others() {
+    let pool = patient_pool(1, 8, 1, Duration::from_secs(600));
+    number(&pool).await.unwrap();
+    let (release, call) = hang(&pool);
+    let late = pool.run_within(DEADLINE, |place, _| Ok(*place));
+    assert_eq!(kind(late.await), BackendErrorKind::Timeout);
+    assert_eq!(pool.load().written_off, 0);
+    drop(release);
+    call.await.unwrap().unwrap();
+    let (release, call) = hang_within(&pool, DEADLINE);
+    assert_eq!(kind(call.await.unwrap()), BackendErrorKind::Timeout);
+    wait_for(&pool, |load| load.written_off == 1);
+    assert_eq!(number(&pool).await.unwrap(), 1, "another thread is there");
+    drop(release);
+    assert_eq!(pool.stop_within(Duration::from_secs(10)), 0);
 }
 
 /// TRN-8.

@@ -3,14 +3,13 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    GRAIN, Shared, State,
+    GRAIN, NO_SESSION, Shared, State,
     worker::{Replaced, Worker},
 };
 use crate::{bell::Wake, sync::now};
 
 impl<P: 'static> Shared<P> {
-    /// The life of the timekeeper. All requests have the same time, so that the one which came first is over first, and
-    /// none that has not come yet is over before as much time has passed.
+    /// The life of the timekeeper. A job that has less time than others calls it when it comes.
     pub(super) fn keep_time(self: &Arc<Self>) {
         // Requests may have come before this thread.
         let mut next = now();
@@ -21,8 +20,9 @@ impl<P: 'static> Shared<P> {
 
     /// Does what is due, and says when to look again.
     fn look(self: &Arc<Self>, now: Instant) -> Instant {
-        let late = self.answer_late(now);
+        // In one go: a job that comes in between would be compared with a look that is over.
         let mut state = self.state();
+        let late = self.answer_late(&mut state, now);
         let called = state.call(now, self.processors);
         let held_back = state.held_back_until().unwrap_or(late);
         let next = (now + self.deadline).min(late).min(held_back).max(now + GRAIN);
@@ -35,24 +35,24 @@ impl<P: 'static> Shared<P> {
     }
 
     /// Answers those whose time is over, and writes off the calls that do not return; says when to look again.
-    fn answer_late(self: &Arc<Self>, now: Instant) -> Instant {
-        let mut state = self.state();
+    fn answer_late(self: &Arc<Self>, state: &mut State<P>, now: Instant) -> Instant {
         let mut next = now + self.deadline;
-        while let Some(first) = state.queue.front() {
-            if first.waiter.deadline() > now {
-                next = next.min(first.waiter.deadline());
-                break;
-            }
-            if let Some(late) = state.queue.pop_front() {
-                state.give_up_in_queue(&*late.waiter);
-            }
-        }
-        let mut lost = Vec::new();
         let mut timed_out = 0;
+        // Each has a deadline of its own, so that a later one may be over before an earlier one.
+        state.queue.retain(|job| {
+            let is_late = job.deadline() <= now;
+            if is_late {
+                timed_out += u64::from(job.waiter.give_up(NO_SESSION));
+            } else {
+                next = next.min(job.deadline());
+            }
+            !is_late
+        });
+        let mut lost = Vec::new();
         for worker in &state.workers {
             let call = worker.call();
-            let Some((since, waiter)) = &call.running else { continue };
-            match waiter {
+            let Some(running) = &call.running else { continue };
+            match &running.waiter {
                 Some(waiter) if waiter.deadline() > now => next = next.min(waiter.deadline()),
                 Some(waiter) if waiter.give_up("the PKCS#11 module did not return within the deadline") => {
                     timed_out += 1;
@@ -61,17 +61,16 @@ impl<P: 'static> Shared<P> {
             }
             // One that could not be replaced before, may be now.
             if call.written_off != Some(Replaced::Yes) {
-                let hangs_at = *since + self.deadline;
-                if hangs_at > now {
-                    next = next.min(hangs_at);
+                if running.hangs_at() > now {
+                    next = next.min(running.hangs_at());
                 } else {
-                    lost.push((Arc::clone(worker), *since));
+                    lost.push((Arc::clone(worker), running.since));
                 }
             }
         }
         state.timed_out += timed_out;
         for (worker, since) in lost {
-            self.write_off(&worker, since, &mut state);
+            self.write_off(&worker, since, state);
         }
         next
     }
@@ -81,11 +80,11 @@ impl<P: 'static> Shared<P> {
         let is_replaced = |worker: &&Arc<Worker>| worker.call().written_off == Some(Replaced::Yes);
         let may_replace = !state.is_stopped && state.workers.iter().filter(is_replaced).count() < self.max_written_off;
         let mut call = worker.call();
-        if call.running.as_ref().is_none_or(|(at, _)| *at != since) {
+        if call.running.as_ref().is_none_or(|running| running.since != since) {
             return; // it has returned just now
         }
         let is_news = call.written_off.replace(Replaced::No).is_none();
-        if is_news && matches!(call.running, Some((_, Some(_)))) {
+        if is_news && call.running.as_ref().is_some_and(|running| running.waiter.is_some()) {
             state.busy -= 1;
         }
         if worker.is_retired() || may_replace && Self::start_worker(self, state).is_ok() {

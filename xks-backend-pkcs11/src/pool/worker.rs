@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     REST, Shared, State,
-    job::{Job, Waiter, Work},
+    job::{Waiter, Work},
 };
 use crate::sync::{
     Condvar, Mutex, MutexGuard,
@@ -33,10 +33,25 @@ pub(super) struct Worker {
 
 #[derive(Default)]
 pub(super) struct Call {
-    /// Since when it has been at a job, and whose; nobody's, while it prepares for one.
-    pub(super) running: Option<(Instant, Option<Arc<dyn Waiter>>)>,
+    pub(super) running: Option<Running>,
     /// It did not return in time. There may be another thread in its place.
     pub(super) written_off: Option<Replaced>,
+}
+
+/// What a thread is at.
+pub(super) struct Running {
+    pub(super) since: Instant,
+    /// How long it may take.
+    pub(super) patience: Duration,
+    /// Who waits for the answer; nobody, while the thread prepares for a job.
+    pub(super) waiter: Option<Arc<dyn Waiter>>,
+}
+
+impl Running {
+    /// When it has taken too long.
+    pub(super) fn hangs_at(&self) -> Instant {
+        self.since + self.patience
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,16 +77,20 @@ impl Done {
 }
 
 impl Worker {
-    /// From now on it is at something.
-    fn begins(&self, waiter: Option<Arc<dyn Waiter>>) {
-        self.call().running = Some((now(), waiter));
+    /// From now on it is at something that may take so long.
+    fn begins(&self, patience: Duration, waiter: Option<Arc<dyn Waiter>>) {
+        self.call().running = Some(Running {
+            since: now(),
+            patience,
+            waiter,
+        });
     }
 
     /// Does what it has begun.
     fn does(&self, work: impl FnOnce()) -> Done {
         work();
         let mut call = self.call();
-        let since = call.running.take().map(|(since, _)| since);
+        let since = call.running.take().map(|running| running.since);
         let at = now();
         Done {
             at,
@@ -138,7 +157,7 @@ impl<P: 'static> Shared<P> {
         let mut was_fit = true;
         while !worker.is_retired() {
             let mut is_fit = true;
-            worker.begins(None);
+            worker.begins(self.deadline, None);
             if worker.does(|| is_fit = (self.prepare)(&mut place)).is_replaced() {
                 break;
             }
@@ -196,16 +215,16 @@ impl<P: 'static> Shared<P> {
                 self.call(state, now());
                 return None;
             }
-            while let Some(Job { waiter, work, .. }) = state.queue.pop_front() {
+            while let Some(job) = state.queue.pop_front() {
                 let now = now();
-                if waiter.deadline() <= now {
-                    state.give_up_in_queue(&*waiter);
-                } else if waiter.is_there() {
-                    worker.begins(Some(waiter));
+                if job.deadline() <= now {
+                    state.give_up_in_queue(&*job.waiter);
+                } else if job.waiter.is_there() {
+                    worker.begins(job.patience, Some(job.waiter));
                     state.busy += 1;
                     state.taken = now;
                     self.call(state, now);
-                    return Some(work);
+                    return Some(job.work);
                 }
             }
             if state.is_stopped {

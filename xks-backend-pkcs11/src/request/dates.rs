@@ -18,15 +18,14 @@ impl Token {
     pub(super) fn with_dates(
         &self,
         place: &mut Place,
-        id: &KeyId,
-        key: Option<&Holding>,
+        key: Option<(&KeyId, &Holding)>,
         error: &CallError,
         failed: BackendError,
     ) -> BackendError {
         if !matches!(error.phase(), Phase::EncryptInit | Phase::Encrypt | Phase::DecryptInit) {
             return failed;
         }
-        let Some((held, access)) = key.zip(self.module.enter()) else {
+        let Some(((id, held), access)) = key.zip(self.module.enter()) else {
             return failed;
         };
         let Some(session) = place.opened(&access) else {

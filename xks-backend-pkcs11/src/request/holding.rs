@@ -20,7 +20,7 @@ use crate::{
     handles::HandleTime,
     keys::{self, Holding, Key, Miss, NoKey, On},
     module::Access,
-    return_code::{Phase, ReturnCode, Verdict},
+    return_code::Verdict,
     session::Session,
     token::{Connection, Token},
 };
@@ -241,8 +241,7 @@ impl Token {
             key = %wanted.id,
             "the handle of a key now belongs to another object: searching for the key again"
         );
-        let code = ReturnCode(ck::CKR_KEY_HANDLE_INVALID);
-        Err(CallError::new("C_GetAttributeValue", Phase::Attributes, code).into())
+        Err(keys::gone().into())
     }
 
     fn search_on<'a>(&'a self, wanted: &'a Wanted<'a>, session: &Session, name: &'a KeyName) -> Search<'a> {

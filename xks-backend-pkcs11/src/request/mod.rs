@@ -126,9 +126,8 @@ impl Token {
         key.read.elapsed() >= self.config.key_refresh.saturating_mul(2)
     }
 
-    /// Does something with a key. What fails for a reason that another session, another search or another login may
-    /// mend is tried again, once for each of them, as long as there is time: encryptions take a new IV each time.
-    fn with_key<T>(
+    /// Does something with a key, again where that may help. Encryptions take a new IV each time.
+    pub(crate) fn with_key<T>(
         &self,
         place: &mut Place,
         id: &KeyId,
@@ -136,26 +135,53 @@ impl Token {
         usage: Option<KeyUsage>,
         mut work: impl FnMut(&Access<'_>, &mut Session, &Holding) -> Result<T, Setback>,
     ) -> Result<T, Failed> {
+        let done = self.with_remedies(place, Some(id), deadline, |place, used| {
+            self.attempt(place, id, deadline, usage, used, &mut work)
+        })?;
+        // Metadata may have come from the cache, which proves nothing.
+        if usage.is_some() {
+            self.note_well();
+            place.note_success();
+        }
+        Ok(done)
+    }
+
+    /// Does something on a session, again where that may help.
+    pub(crate) fn with_session<T>(
+        &self,
+        place: &mut Place,
+        deadline: Instant,
+        mut work: impl FnMut(&Access<'_>, &Connection, &mut Session) -> Result<T, Setback>,
+    ) -> Result<T, Failed> {
+        self.with_remedies(place, None, deadline, |place, _| {
+            let (connection, access) = self.enter()?;
+            let session = self.session(place, &access, &connection)?;
+            work(&access, &connection, session)
+        })
+    }
+
+    /// Attempts something, and notes the key that was used. What fails for a reason that another session, another
+    /// search or another login may remedy is attempted again, once for each of them, as long as there is time.
+    fn with_remedies<T>(
+        &self,
+        place: &mut Place,
+        id: Option<&KeyId>,
+        deadline: Instant,
+        mut attempt: impl FnMut(&mut Place, &mut Option<Holding>) -> Result<T, Setback>,
+    ) -> Result<T, Failed> {
         let mut tried = Tried::default();
         loop {
             let mut used = None;
-            let setback = match self.attempt(place, id, deadline, usage, &mut used, &mut work) {
-                Ok(done) => {
-                    // Metadata may have come from the cache, which proves nothing.
-                    if usage.is_some() {
-                        self.note_well();
-                        place.note_success();
-                    }
-                    return Ok(done);
-                }
+            let setback = match attempt(place, &mut used) {
+                Ok(done) => return Ok(done),
                 Err(setback) => setback,
             };
             let error = self.failed_call(setback)?;
-            let (verdict, key) = (self.config.quirks.verdict(&error), used.as_ref());
+            let (verdict, key) = (self.config.quirks.verdict(&error), id.zip(used.as_ref()));
             if verdict == Verdict::Ambiguous {
                 return Err(Failed::Suspected(error));
             }
-            if !self.mend(place, id, key, &error, verdict, &mut tried)? {
+            if !self.mend(place, key, &error, verdict, &mut tried)? {
                 // A remedy that has been tried is none: it may be the code that this module has for a wrong
                 // tag.
                 let is_remedied = matches!(
@@ -164,7 +190,7 @@ impl Token {
                 );
                 return Err(match error.phase() {
                     Phase::Decrypt if is_remedied => Failed::Suspected(error),
-                    _ => self.with_dates(place, id, key, &error, failure(verdict, &error)).into(),
+                    _ => self.with_dates(place, key, &error, failure(verdict, &error)).into(),
                 });
             }
             if Instant::now() >= deadline {
@@ -259,8 +285,7 @@ impl Token {
     fn mend(
         &self,
         place: &mut Place,
-        id: &KeyId,
-        key: Option<&Holding>,
+        key: Option<(&KeyId, &Holding)>,
         error: &CallError,
         verdict: Verdict,
         tried: &mut Tried,
@@ -272,8 +297,8 @@ impl Token {
         }
         match verdict {
             Verdict::SearchAgain => {
-                if let Some(key) = key {
-                    self.keys.forget(id, &key.key);
+                if let Some((id, held)) = key {
+                    self.keys.forget(id, &held.key);
                 }
                 if error.code().0 == ck::CKR_GENERAL_ERROR {
                     self.note_device_error(); // perhaps
@@ -305,8 +330,8 @@ impl Token {
             Verdict::Misconfigured => {
                 self.bell.ring();
                 // The token has been tested. Of a key that another process is writing to, SoftHSM2 says so for a moment.
-                if let Some(key) = key {
-                    self.keys.forget(id, &key.key);
+                if let Some((id, held)) = key {
+                    self.keys.forget(id, &held.key);
                 }
                 Ok(tried.search.first())
             }
@@ -362,14 +387,14 @@ struct Tried {
 }
 
 /// What a request comes to when nothing mends it.
-enum Failed {
+pub(crate) enum Failed {
     With(BackendError),
     /// It may be the ciphertext, or the device.
     Suspected(CallError),
 }
 
 impl Failed {
-    fn into_error(self) -> BackendError {
+    pub(crate) fn into_error(self) -> BackendError {
         match self {
             Self::With(error) => error,
             Self::Suspected(error) => failure(Verdict::Unwell, &error),
@@ -399,6 +424,7 @@ fn check(key: &Key, usage: KeyUsage) -> Result<(), BackendError> {
     } else if !key.permits(usage) {
         let attribute = match usage {
             KeyUsage::Encrypt => "CKA_ENCRYPT",
+            KeyUsage::Sign => "CKA_SIGN",
             _ => "CKA_DECRYPT",
         };
         format!("the key does not permit this operation: {attribute} is false")

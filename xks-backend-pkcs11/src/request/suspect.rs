@@ -265,9 +265,7 @@ impl Series<'_> {
                     return Ok(None);
                 }
                 verdict @ (Verdict::NewSession | Verdict::LogInAgain)
-                    if self
-                        .token
-                        .mend(self.place, self.id, None, &error, verdict, &mut tried)? => {}
+                    if self.token.mend(self.place, None, &error, verdict, &mut tried)? => {}
                 verdict @ Verdict::Fail(_) => return Err(failure(verdict, &error).into()),
                 _ => return Ok(Some(Err(error))),
             }

@@ -88,7 +88,7 @@ fn failures_lead_to_their_causes() {
             let OpenError::Initialize { source, .. } = &error else {
                 panic!("{error:?}")
             };
-            assert_eq!(source.code().0, code);
+            assert_eq!(source.code().number(), code);
             assert!(error.to_string().contains(words), "{error}");
             assert!(error.to_string().contains(&*shim.path().to_string_lossy()), "{error}");
             assert_eq!(error.is_permanent(), is_permanent, "{error}");

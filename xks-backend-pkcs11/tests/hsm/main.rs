@@ -19,6 +19,7 @@ mod initializing;
 mod keys;
 mod log;
 mod lost;
+mod manage;
 mod opening;
 mod support;
 mod test_key;

@@ -19,6 +19,7 @@
 mod checks;
 mod conformance;
 mod keys;
+mod manage;
 mod module;
 mod opening;
 mod operator;

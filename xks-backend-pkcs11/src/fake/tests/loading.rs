@@ -4,12 +4,7 @@
 use std::sync::LazyLock;
 
 use super::*;
-use crate::{
-    error::LoadError,
-    gate::Gate,
-    raw::{Locking, Wanted},
-    return_code::ReturnCode,
-};
+use crate::{attribute::Wanted, error::LoadError, gate::Gate, raw::Locking, return_code::ReturnCode};
 
 /// A `C_GetFunctionList` that gives out the list at `$list`, and answers `$code`.
 macro_rules! giving {

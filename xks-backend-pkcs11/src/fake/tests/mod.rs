@@ -5,6 +5,7 @@ mod backend;
 mod ciphers;
 mod loading;
 mod objects;
+mod signatures;
 mod tokens;
 
 use std::{cell::Cell, rc::Rc};

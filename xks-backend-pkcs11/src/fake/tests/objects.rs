@@ -4,7 +4,7 @@ use super::{
     super::call::{Asked, Given},
     *,
 };
-use crate::raw::{Attribute, AttributeValue, Wanted};
+use crate::attribute::{Attribute, AttributeValue, Wanted};
 
 const TEMPLATE: [Attribute<'static>; 3] = [
     Attribute::Number(ck::CKA_CLASS, ck::CKO_SECRET_KEY),
@@ -248,4 +248,66 @@ fn the_object_that_was_meant_is_destroyed() {
         _ => panic!("another call"),
     });
     cryptoki.destroy_object(4, 8).unwrap();
+}
+
+#[test]
+fn a_pair_is_made_as_asked() {
+    let (cryptoki, _answering) = module(|call| {
+        let Call::GenerateKeyPair {
+            session: 4,
+            mechanism: ck::CKM_EC_KEY_PAIR_GEN,
+            public_template,
+            private_template,
+            public,
+            private,
+        } = call
+        else {
+            panic!("another call");
+        };
+        assert_is_template(&public_template);
+        assert_eq!(private_template.len(), 1);
+        (*public, *private) = (8, 9);
+        ck::CKR_OK
+    });
+    let private = [Attribute::Flag(ck::CKA_SIGN, true)];
+    let made = cryptoki.generate_key_pair(4, ck::CKM_EC_KEY_PAIR_GEN, &TEMPLATE, &private);
+    assert_eq!(made.unwrap(), (8, 9));
+}
+
+#[test]
+fn an_object_is_made_as_asked() {
+    let (cryptoki, _answering) = module(|call| {
+        let Call::CreateObject {
+            session: 4,
+            template,
+            object,
+        } = call
+        else {
+            panic!("another call");
+        };
+        assert_is_template(&template);
+        *object = 8;
+        ck::CKR_OK
+    });
+    assert_eq!(cryptoki.create_object(4, &TEMPLATE).unwrap(), 8);
+}
+
+/// What makes objects gives out handles, whether it says that it has failed or not.
+#[test]
+fn makers_of_objects_move_the_clock_of_handles() {
+    let (cryptoki, _answering) = module(|_| ck::CKR_DEVICE_ERROR);
+    let makers: [fn(&Cryptoki) -> bool; 3] = [
+        |module| module.generate_key(4, ck::CKM_AES_KEY_GEN, &TEMPLATE).is_err(),
+        |module| {
+            module
+                .generate_key_pair(4, ck::CKM_EC_KEY_PAIR_GEN, &TEMPLATE, &[])
+                .is_err()
+        },
+        |module| module.create_object(4, &TEMPLATE).is_err(),
+    ];
+    for fails in makers {
+        let before = cryptoki.handles().now();
+        assert!(fails(&cryptoki));
+        assert_ne!(cryptoki.handles().now(), before);
+    }
 }

@@ -6,15 +6,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use xks_backend_pkcs11::{Dispatch, OpenError, Pkcs11Backend};
-use xks_core::backend::{BackendErrorKind as Kind, HealthStatus};
+use xks_backend_pkcs11::{Dispatch, IvSource, OpenError, Phase, Pkcs11Backend, Quirks, ReturnCode};
+use xks_core::{
+    KeyBackend as _,
+    backend::{BackendErrorKind as Kind, HealthStatus},
+};
 use xks_pkcs11_fixture::{
     Function, Profile, Shim, When, own_process,
-    sys::{CKR_DEVICE_ERROR, CKR_KEY_HANDLE_INVALID},
+    sys::{CKR_DEVICE_ERROR, CKR_KEY_HANDLE_INVALID, CKR_VENDOR_DEFINED},
 };
 
 use super::{BOTH, GRACE, KEYS, Scene, make_keys};
-use crate::support::{encrypt, round_trip, run, vendor_config, wait_until};
+use crate::support::{assert_fails, decrypt, encrypt, round_trip, run, vendor_config, wait_until};
 
 const LATENCY: Duration = Duration::from_millis(20);
 
@@ -286,4 +289,39 @@ fn rush(scene: &Scene) -> Vec<(Option<Kind>, Duration)> {
 
 fn count(outcomes: &[(Option<Kind>, Duration)], wanted: Option<Kind>) -> usize {
     outcomes.iter().filter(|(kind, _)| *kind == wanted).count()
+}
+
+/// A vendor that no quirks are built in for says what its own codes mean, and what it calls them.
+#[test]
+fn codes_of_a_vendors_own() {
+    const BUSY: ReturnCode = ReturnCode::new(CKR_VENDOR_DEFINED + 0x101);
+    const BAD_TAG: ReturnCode = ReturnCode::new(CKR_VENDOR_DEFINED + 0x102);
+    const ACME: Quirks = Quirks::new("acme", "Acme")
+        .with_iv_source(IvSource::SystemRandom)
+        .with_throttled(&[(Phase::EncryptInit, BUSY), (Phase::DecryptInit, BUSY)])
+        .with_invalid_ciphertext(BAD_TAG)
+        .with_code_names(&[(BUSY, "ACME_BUSY"), (BAD_TAG, "ACME_BAD_TAG")]);
+    own_process("faults::full::codes_of_a_vendors_own", |hsm| {
+        make_keys(hsm);
+        let shim = Shim::load();
+        let scene = Scene::again(&shim, Profile::SoftHsm, |config| config.quirks(ACME));
+        let backend = &*scene.backend;
+        let encrypted = run(encrypt(backend, KEYS[0], b"plaintext")).unwrap();
+        shim.fail(Function::C_EncryptInit, BUSY.number(), When::once());
+        let text = assert_fails(run(encrypt(backend, KEYS[0], b"")), Kind::Throttled);
+        assert!(text.contains("ACME_BUSY"), "{text}");
+        // Elsewhere it has another meaning, and is tried again.
+        shim.fail(Function::C_Encrypt, BUSY.number(), When::once());
+        run(encrypt(backend, KEYS[0], b"")).unwrap();
+        let before = shim.counters().of(Function::C_Decrypt);
+        shim.fail(Function::C_Decrypt, BAD_TAG.number(), When::once());
+        assert_fails(run(decrypt(backend, KEYS[0], &encrypted)), Kind::InvalidCiphertext);
+        assert_eq!(
+            shim.counters().of(Function::C_Decrypt),
+            before + 1,
+            "no other attempt is needed"
+        );
+        assert_eq!(run(backend.health()).unwrap().vendor(), "Acme");
+        scene.end();
+    });
 }

@@ -47,8 +47,8 @@ const GRACE: Duration = Duration::from_secs(30);
 /// How many sessions serve requests.
 const SESSIONS: u64 = 4;
 /// The keys of the traffic.
-const KEYS: [&str; 3] = ["known", "second", "third"];
-const BOTH: [Dispatch; 2] = [Dispatch::Inline, Dispatch::Threads];
+pub(crate) const KEYS: [&str; 3] = ["known", "second", "third"];
+pub(crate) const BOTH: [Dispatch; 2] = [Dispatch::Inline, Dispatch::Threads];
 
 /// A backend on a shim, and what there was before it.
 pub(crate) struct Scene {

@@ -179,6 +179,15 @@ impl Token {
     }
 
     fn cmac(&self, place: &mut Place, deadline: Instant, id: &KeyId, message: &[u8]) -> Result<[u8; MAC], ManageError> {
+        let has_cmac = self.with_session(place, deadline, |access, connection, _| {
+            Ok(has_mechanism(access, connection, ck::CKM_AES_CMAC)?)
+        });
+        if !has_cmac.map_err(Failed::into_error)? {
+            return Err(ManageError::new(
+                ManageErrorKind::Unsupported,
+                "the token computes no AES-CMAC (CKM_AES_CMAC)",
+            ));
+        }
         let usage = Some(KeyUsage::Sign);
         let mac = self.with_key(place, id, deadline, usage, |access, session, held| {
             match access.sign(session.handle, held.handle, ck::CKM_AES_CMAC, message, MAC) {

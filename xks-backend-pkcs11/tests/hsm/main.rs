@@ -20,6 +20,8 @@ mod keys;
 mod log;
 mod lost;
 mod manage;
+#[path = "../support/managers.rs"]
+mod managers;
 mod opening;
 mod support;
 mod test_key;

@@ -20,6 +20,8 @@ mod checks;
 mod conformance;
 mod keys;
 mod manage;
+#[path = "../support/managers.rs"]
+mod managers;
 mod module;
 mod opening;
 mod operator;

@@ -19,10 +19,11 @@ use xks_core::{
         WrappingAlgorithm,
     },
 };
-use xks_pkcs11_fixture::{Permission, Profile, Shim, own_process, sys::*};
+use xks_pkcs11_fixture::{OwnProcess, Permission, Profile, Shim, own_process, sys::*};
 
 use crate::{
     faults::{BOTH, KEYS, Scene, make_keys},
+    managers,
     support::{CEILING, PIN, TOKEN, assert_fails, config, encrypt, id, open, round_trip, run, vendor_config},
 };
 
@@ -280,4 +281,21 @@ fn deadlines() {
             scene.end();
         }
     });
+}
+
+/// The contract of `KeyManager`, by labels and by `CKA_ID`.
+#[test]
+fn contract() {
+    OwnProcess::new("manage::contract")
+        .limit(Duration::from_secs(600))
+        .run(|hsm| {
+            make_keys(hsm);
+            let shim = Shim::load();
+            for (dispatch, lookup) in BOTH.into_iter().zip([KeyLookup::Label, KeyLookup::Id]) {
+                let config = config(shim.path()).dispatch(dispatch).key_lookup(lookup);
+                managers::check(&config, false, &[]);
+            }
+            assert_eq!(hsm.keys(TOKEN).len(), KEYS.len(), "all that was made is gone");
+            shim.assert_clean();
+        });
 }

@@ -99,7 +99,17 @@
 //! calls [`XksService::handle_arrived`]. All other extensions reach them too.
 //!
 //! # What remains for the server
-//! TLS and the client's certificate, a limit on connections, time-outs for slow headers, and `TCP_NODELAY`.
+//! TLS and the client's certificate, a limit on connections, time-outs for slow headers, `TCP_NODELAY`, and
+//! an end that loses no request: the project's example `embed-tls` has them in a hundred lines.
+//!
+//! # AWS Lambda
+//! The service is what `lambda_http::run` takes. Three things to know:
+//! * Behind a stage of API Gateway other than `$default`, `lambda_http` puts the stage before the path. The
+//!   path is part of what KMS signed, so set the variable `AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH` to `true`
+//!   where KMS calls a path without the stage, as over a custom domain; where KMS calls one with it, the
+//!   stage begins the key store's prefix.
+//! * KMS waits 250 ms, which a cold start may exceed: keep instances provisioned.
+//! * The audit log needs a `tracing` subscriber here too; what it prints goes to CloudWatch.
 //!
 //! # Features
 //! * `timeout`: `XksService::budget`, a time limit for each request, kept with tokio's timer. The service then runs

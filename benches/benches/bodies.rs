@@ -1,10 +1,11 @@
-//! Decoding of the bodies of all requests and encoding of their answers. A body is decoded out of a verified request
-//! alone, and an answer encoded by the pipeline alone; so whole requests are sent, which get to one of three stations:
+//! Decoding of the bodies of all requests and encoding of their answers. A body is decoded out of a verified
+//! request alone, and an answer encoded by the pipeline alone; so whole requests are sent, which get to one
+//! of three stations:
 //! * one whose body is not UTF-8 is not parsed (400);
-//! * one for a key that is not there, or to a key manager that is down, was decoded (404, 500), so the difference is the
-//!   decoding;
-//! * one to a backend that has the answer ready is answered (200): its AAD is framed and the answer encoded, in place of
-//!   the refusal's.
+//! * one for a key that is not there, or to a key manager that is down, was decoded (404, 500), so the
+//!   difference is the decoding;
+//! * one to a backend that has the answer ready is answered (200): its AAD is framed and the answer encoded,
+//!   in place of the refusal's.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,7 +1,7 @@
-//! Many callers of one proxy over software keys: whether they get in each other's way, and whether it costs them
-//! anything when its key stores are replaced meanwhile. The best of many short rounds tells how callers scale; the
-//! processor time of a call grows when processors wait for each other's memory. What of both is the machine's own tell
-//! callers that have a proxy each, and hashing, which shares nothing.
+//! Many callers of one proxy over software keys: whether they get in each other's way, and whether it costs
+//! them anything when its key stores are replaced meanwhile. The best of many short rounds tells how callers
+//! scale; the processor time of a call grows when processors wait for each other's memory. What of both is
+//! the machine's own tell callers that have a proxy each, and hashing, which shares nothing.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,5 +1,5 @@
-//! What a request costs the real server when there is more of everything: keys, key stores, connections, AAD. It should cost
-//! the same, but for the AAD.
+//! What a request costs the real server when there is more of everything: keys, key stores, connections, AAD.
+//! It should cost the same, but for the AAD.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
@@ -76,7 +76,8 @@ fn line<const N: usize>(what: &str, counts: [usize; N], best: [Best; N]) -> Vec<
     line
 }
 
-/// Servers with ever more of something are asked in turn, each for things that are spread over all that it has.
+/// Servers with ever more of something are asked in turn, each for things that are spread over all that it
+/// has.
 fn each<const N: usize>(
     program: &Program,
     counts: [usize; N],

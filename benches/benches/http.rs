@@ -1,5 +1,6 @@
-//! Over loopback HTTP/1.1: the adapter on bare hyper beside a service that reads the same body and answers the same number of
-//! bytes, under the same load, in turn. Each server has a process and, where there are several, a core of its own.
+//! Over loopback HTTP/1.1: the adapter on bare hyper beside a service that reads the same body and answers
+//! the same number of bytes, under the same load, in turn. Each server has a process and, where there are
+//! several, a core of its own.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 

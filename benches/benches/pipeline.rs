@@ -1,5 +1,5 @@
-//! Whole operations in process, from the bytes of a request to those of its answer, over software keys; and an encryption
-//! beside the primitives that it cannot do without.
+//! Whole operations in process, from the bytes of a request to those of its answer, over software keys; and
+//! an encryption beside the primitives that it cannot do without.
 
 #![allow(clippy::print_stdout, reason = "a benchmark may print")]
 

@@ -1,5 +1,5 @@
-//! The PKCS#11 backend beside the bare calls on SoftHSM2; and before an HSM that takes 2 ms for an operation, at its
-//! limit and beyond. Ratios are taken in the same run.
+//! The PKCS#11 backend beside the bare calls on SoftHSM2; and before an HSM that takes 2 ms for an operation,
+//! at its limit and beyond. Ratios are taken in the same run.
 
 #![allow(
     clippy::unwrap_used,

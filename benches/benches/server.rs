@@ -1,6 +1,6 @@
-//! The real server, built and started as whoever runs it would: what requests cost it over each protocol and on each kind of
-//! keys, how long they take, what the audit log costs, what connections take of the memory, and what it does with more
-//! than it can.
+//! The real server, built and started as whoever runs it would: what requests cost it over each protocol and
+//! on each kind of keys, how long they take, what the audit log costs, what connections take of the memory,
+//! and what it does with more than it can.
 //!
 //! The server is kept to one core and the client to another, where there are two.
 

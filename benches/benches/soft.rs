@@ -1,4 +1,5 @@
-//! The backend with software keys, called by itself: what the pipeline adds is what its own benchmark takes more.
+//! The backend with software keys, called by itself: what the pipeline adds is what its own benchmark takes
+//! more.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark may panic")]
 

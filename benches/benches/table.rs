@@ -1,6 +1,6 @@
-//! All that is promised of speed and memory, each promise with what was measured of it now and here, as a table:
-//! `cargo bench -p xks-benches --bench table`, which takes some three minutes. With `-- write` behind it the table goes into
-//! docs/performance.md.
+//! All that is promised of speed and memory, each promise with what was measured of it now and here, as a
+//! table: `cargo bench -p xks-benches --bench table`, which takes some three minutes. With `-- write` behind
+//! it the table goes into docs/performance.md.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,5 +1,5 @@
-//! What one encryption with the integrity value allocates: in the core alone, which is all of it without what the same
-//! backend allocates when it is called by itself.
+//! What one encryption with the integrity value allocates: in the core alone, which is all of it without what
+//! the same backend allocates when it is called by itself.
 
 use allocation_counter::{AllocationInfo, measure};
 use xks_core::{KeyBackend as _, KeyId};

@@ -1,5 +1,5 @@
-//! The adapter on bare hyper, and beside it a service that reads the same body and answers the same number of bytes, each in
-//! a process of its own: this program, started once more.
+//! The adapter on bare hyper, and beside it a service that reads the same body and answers the same number of
+//! bytes, each in a process of its own: this program, started once more.
 
 use std::{
     convert::Infallible,
@@ -50,7 +50,8 @@ pub struct BareHyper {
 }
 
 impl BareHyper {
-    /// Starts it, on the first core where there are several. The program has to call [`serve_if_asked`] first in `main`.
+    /// Starts it, on the first core where there are several. The program has to call [`serve_if_asked`] first
+    /// in `main`.
     ///
     /// # Errors
     /// When it does not start.

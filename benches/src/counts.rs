@@ -4,8 +4,9 @@
 //! cargo run --release -p xks-benches --no-default-features --bin counts            holds them against benches/counts.md
 //! cargo run --release -p xks-benches --no-default-features --bin counts -- write   writes that file
 //! ```
-//! It fails when a count has grown by more than 5 % since the file was written. Instructions are counted by valgrind,
-//! which knows no instructions for SHA-256: there it is done by others, which are two thirds of what is counted.
+//! It fails when a count has grown by more than 5 % since the file was written. Instructions are counted by
+//! valgrind, which knows no instructions for SHA-256: there it is done by others, which are two thirds of
+//! what is counted.
 
 #![forbid(unsafe_code)]
 #![allow(
@@ -153,9 +154,9 @@ fn table(counts: &[Count]) -> String {
         .collect();
     format!(
         "# What one request takes\n\nIn process, over a software key, without a log. Written by\n\
-         `cargo run --release -p xks-benches --no-default-features --bin counts -- write`; the tests fail when a count has\n\
-         grown by more than 5 %. A data key has 32 bytes and AAD of 200, the largest request 4300 and 8192. Valgrind knows\n\
-         no instructions for SHA-256, which is therefore two thirds of what is counted here.\n\n{date}, {rustc}, {valgrind}\n\n| request | \
+         `cargo run --release -p xks-benches --no-default-features --bin counts -- write`; the tests fail when a count\n\
+         has grown by more than 5 %. A data key has 32 bytes and AAD of 200, the largest request 4300 and 8192.\n\
+         Valgrind knows no instructions for SHA-256, which is therefore two thirds of what is counted here.\n\n{date}, {rustc}, {valgrind}\n\n| request | \
          instructions | heap allocations | bytes allocated |\n|---|---|---|---|\n{rows}"
     )
 }

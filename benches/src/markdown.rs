@@ -19,8 +19,8 @@ pub fn table(head: &[&str], lines: &[Vec<String>]) -> String {
     text
 }
 
-/// Puts a text into a document, named from the root of the workspace, in place of what is between the two comments with
-/// that name.
+/// Puts a text into a document, named from the root of the workspace, in place of what is between the two
+/// comments with that name.
 ///
 /// # Errors
 /// When the document does not have them.

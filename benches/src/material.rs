@@ -1,5 +1,6 @@
-//! What the primitives of an encryption work on, taken from a signed request and its answer. Signature and integrity
-//! value are computed from it once more and have to be those of request and answer: so it is what the pipeline works on.
+//! What the primitives of an encryption work on, taken from a signed request and its answer. Signature and
+//! integrity value are computed from it once more and have to be those of request and answer: so it is what
+//! the pipeline works on.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac as _};

@@ -1,5 +1,6 @@
-//! How long work takes, on a machine that does other things too: the best of many short runs, since whatever else runs
-//! can only make one longer; what is compared is run in turn, so that neither has the better time of day.
+//! How long work takes, on a machine that does other things too: the best of many short runs, since whatever
+//! else runs can only make one longer; what is compared is run in turn, so that neither has the better time
+//! of day.
 
 use std::{
     hint::black_box,
@@ -96,8 +97,8 @@ pub fn rate<F: FnMut()>(threads: usize, slice: Duration, new: impl Fn() -> F + S
     done.into_inner() as f64 / start.elapsed().as_secs_f64()
 }
 
-/// The best rate of many rounds in which as many threads do `new()()` at once: each round is short enough that some find
-/// the processors free, whatever else the machine does.
+/// The best rate of many rounds in which as many threads do `new()()` at once: each round is short enough
+/// that some find the processors free, whatever else the machine does.
 pub fn best_rate<F: FnMut()>(threads: usize, new: impl Fn() -> F + Sync) -> f64 {
     let round = RUN * 20;
     let calls = round.as_nanos() / run(&mut new(), 20).as_nanos().max(1);
@@ -133,7 +134,8 @@ pub fn best_rate<F: FnMut()>(threads: usize, new: impl Fn() -> F + Sync) -> f64 
     (threads * calls) as f64 / best.as_secs_f64()
 }
 
-/// What a process, by default this one, has had of the processors, as Linux counts it: in hundredths of a second.
+/// What a process, by default this one, has had of the processors, as Linux counts it: in hundredths of a
+/// second.
 #[must_use]
 pub fn processor_time(pid: Option<u32>) -> Duration {
     let process = pid.map_or_else(|| "self".to_owned(), |pid| pid.to_string());

@@ -1,6 +1,6 @@
-//! An encryption with the integrity value in process, and the primitives that it cannot do without: hashes, HMAC, a scan
-//! of the JSON, AES-GCM. All are timed in turn. A primitive gets its input in one piece and writes into a buffer that is
-//! there already, so that nothing but itself is in its time.
+//! An encryption with the integrity value in process, and the primitives that it cannot do without: hashes,
+//! HMAC, a scan of the JSON, AES-GCM. All are timed in turn. A primitive gets its input in one piece and
+//! writes into a buffer that is there already, so that nothing but itself is in its time.
 
 use std::{fmt, hint::black_box, time::Duration};
 

@@ -1,5 +1,5 @@
-//! An exchange as the fuzzers write it, much like HTTP: method and target, header lines, an empty line, the body; instead of
-//! a body, a third word in the first line says why there is none.
+//! An exchange as the fuzzers write it, much like HTTP: method and target, header lines, an empty line, the
+//! body; instead of a body, a third word in the first line says why there is none.
 //!
 //! No fuzzer finds a signature. So `authorization: @` stands for a header that is right in every way, and
 //! `Signature=@` within one for the signature that goes with the rest of it, whatever that is.

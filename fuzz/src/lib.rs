@@ -1,5 +1,5 @@
-//! The fuzz targets: one function each, which panics when something does not hold. Each holds what it attacks against an
-//! oracle: the rules written once more ([`judge`]), another implementation, or the inverse.
+//! The fuzz targets: one function each, which panics when something does not hold. Each holds what it attacks
+//! against an oracle: the rules written once more ([`judge`]), another implementation, or the inverse.
 //!
 //! `cargo fuzz run --features libfuzzer <target>` feeds them with what libFuzzer makes of the corpus;
 //! `cargo test` in this folder with the corpus alone.
@@ -12,8 +12,8 @@ mod nearly;
 mod proxy;
 mod targets;
 
-/// What a PKCS#11 module says: lengths, numbers, texts, lists, return codes, all as the input has it. What comes out must
-/// keep the rules all the same; [`wild`](xks_backend_pkcs11::fake::wild) has them.
+/// What a PKCS#11 module says: lengths, numbers, texts, lists, return codes, all as the input has it. What
+/// comes out must keep the rules all the same; [`wild`](xks_backend_pkcs11::fake::wild) has them.
 pub use xks_backend_pkcs11::fake::wild as pkcs11_attributes;
 
 pub use self::{

@@ -1,5 +1,5 @@
-//! Bodies that are right but for a few things: each known field is there, or not, or twice, or of another type; and there
-//! are others.
+//! Bodies that are right but for a few things: each known field is there, or not, or twice, or of another
+//! type; and there are others.
 
 use arbitrary::{Result, Unstructured};
 use xks_core::api::{KeyOperation, Operation};

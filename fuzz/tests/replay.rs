@@ -1,5 +1,5 @@
-//! Every input of the corpora, through its target. What they come to is counted off: a corpus that no longer gets to where
-//! it should has lost its use.
+//! Every input of the corpora, through its target. What they come to is counted off: a corpus that no longer
+//! gets to where it should has lost its use.
 
 use std::{collections::BTreeSet, fs, path::Path};
 

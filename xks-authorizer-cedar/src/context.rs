@@ -5,8 +5,8 @@ use xks_core::authorize::Subject;
 
 use crate::{extra::ExtraFields, misfit::Misfit};
 
-/// The attributes that the context has in any schema. A field of requestMetadata that KMS should name like one of
-/// the last two is not taken for it.
+/// The attributes that the context has in any schema. A field of requestMetadata that KMS should name like
+/// one of the last two is not taken for it.
 pub(crate) const BUILT_IN: [&str; 8] = [
     "kmsOperation",
     "kmsRequestId",

@@ -1,5 +1,5 @@
-//! The attributes that a schema declares. To Cedar, `context has kmsViaServise` is no error but false, so a `forbid`
-//! with a mistyped name would never apply. Here it is an error.
+//! The attributes that a schema declares. To Cedar, `context has kmsViaServise` is no error but false, so a
+//! `forbid` with a mistyped name would never apply. Here it is an error.
 
 use std::collections::BTreeSet;
 

@@ -87,7 +87,8 @@ impl Types {
         entity(principal, id.into_iter().chain(account).collect(), HashSet::new()).map(Some)
     }
 
-    /// The key is in the key store that the request came to, and in no other: there may be one of the same id.
+    /// The key is in the key store that the request came to, and in no other: there may be one of the same
+    /// id.
     fn key_of(&self, subject: &Subject<'_>, known: &Known) -> Result<Entity, Misfit> {
         let key = self.key(subject);
         let (key, attributes, mut parents) = match known.get(&key) {

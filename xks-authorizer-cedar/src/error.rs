@@ -4,12 +4,13 @@ use miette::Diagnostic;
 use thiserror::Error;
 use xks_core::text::ErrorChain;
 
-/// Why there is no [`CedarAuthorizer`](crate::CedarAuthorizer). The texts hold Cedar's own words, with line and
-/// column where Cedar says them, and repeat parts of what was read.
+/// Why there is no [`CedarAuthorizer`](crate::CedarAuthorizer). The texts hold Cedar's own words, with line
+/// and column where Cedar says them, and repeat parts of what was read.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CedarError {
-    /// The text holds no policy. An emptied file would else deny everything, and be noticed when KMS is refused.
+    /// The text holds no policy. An emptied file would else deny everything, and be noticed when KMS is
+    /// refused.
     #[error(
         "no policies, so every request would be denied: if that is intended, write `forbid (principal, action, \
          resource);`"

@@ -33,8 +33,8 @@ struct Attribute {
 }
 
 impl ExtraFields {
-    /// Reads them out of a schema in Cedar's JSON form, and sees that the built-in ones are there. An error says what
-    /// is wrong with the schema.
+    /// Reads them out of a schema in Cedar's JSON form, and sees that the built-in ones are there. An error
+    /// says what is wrong with the schema.
     pub(crate) fn of_action(schema: &Value, action: &str) -> Result<Self, String> {
         let mut fields = BTreeMap::new();
         for (name, declared) in attributes_of(context_of(schema, action)?) {
@@ -59,9 +59,9 @@ impl ExtraFields {
         Ok(Self(fields.collect()))
     }
 
-    // MD-5: those that a request has and the schema declares; nothing can ask for the others. An error is the name
-    // of a field that holds something else than the schema says, or that is there twice: what a policy wants to
-    // know of it cannot be told.
+    // MD-5: those that a request has and the schema declares; nothing can ask for the others. An error is the
+    // name of a field that holds something else than the schema says, or that is there twice: what a policy
+    // wants to know of it cannot be told.
     pub(crate) fn of<'a>(
         &'a self,
         metadata: &RequestMetadata<'_>,

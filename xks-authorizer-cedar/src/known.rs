@@ -7,7 +7,8 @@ use xks_core::text::ErrorChain;
 
 use crate::{error::CedarError, listed, misfit::Misfit, model::Model};
 
-/// All of them, of which a request needs few: what its policies can get at from its principal, key and key store.
+/// All of them, of which a request needs few: what its policies can get at from its principal, key and key
+/// store.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     all: Entities,
@@ -44,8 +45,8 @@ impl Known {
         self.all.len()
     }
 
-    /// What a request needs, with `own` entities in place of those that are known. They need not be checked against
-    /// the schema: all requests have such entities as were tried out.
+    /// What a request needs, with `own` entities in place of those that are known. They need not be checked
+    /// against the schema: all requests have such entities as were tried out.
     pub(crate) fn with(&self, own: Vec<Entity>, roots: Vec<EntityUid>) -> Result<Entities, Misfit> {
         let entities = self.reachable(roots).into_iter().chain(own); // the last of several counts
         let always = self.always.clone();

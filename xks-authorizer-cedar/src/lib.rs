@@ -1,9 +1,10 @@
-//! Secondary authorization by [Cedar](https://www.cedarpolicy.com) policies for [`xks_core`]: an [`Authorizer`] that
-//! decides by text which people can read, review and test.
+//! Secondary authorization by [Cedar](https://www.cedarpolicy.com) policies for [`xks_core`]: an
+//! [`Authorizer`] that decides by text which people can read, review and test.
 //!
-//! AWS decides first whether a call is allowed, by key policies and IAM. An external key store may then refuse what
-//! AWS allows. The core's own [`Rules`](xks_core::authorize::Rules) do that with patterns; take this crate where conditions have
-//! to be combined, where callers or keys are in groups, or where policies are in Cedar already.
+//! AWS decides first whether a call is allowed, by key policies and IAM. An external key store may then
+//! refuse what AWS allows. The core's own [`Rules`](xks_core::authorize::Rules) do that with patterns; take
+//! this crate where conditions have to be combined, where callers or keys are in groups, or where policies
+//! are in Cedar already.
 //!
 //! # Getting started
 //! ```
@@ -71,17 +72,18 @@
 //!
 //! # What is decided
 //! * What no policy permits is denied, and a `forbid` wins over every `permit`.
-//! * A policy that cannot be evaluated denies. Validated policies hardly ever fail: a number may overflow, or an
-//!   entity that a policy names may not be there. Cedar goes on without such a policy, and would allow what it was
-//!   meant to forbid. An event of level ERROR with the target `xks::authorize` tells of it.
+//! * A policy that cannot be evaluated denies. Validated policies hardly ever fail: a number may overflow, or
+//!   an entity that a policy names may not be there. Cedar goes on without such a policy, and would allow
+//!   what it was meant to forbid. An event of level ERROR with the target `xks::authorize` tells of it.
 //! * The audit record names the policies that decided, by their `@id`. For a denial it may also say
 //!   `no policy allows it`, `cannot be evaluated: <names>`, or that the request does not fit the schema.
 //!
 //! # What is refused when it is read
-//! Policies are validated strictly: an attribute, action or entity type that is not in the schema, a comparison of
-//! different types, and an optional attribute that is not asked for with `has` are errors, with line and column. So
-//! are a `has` of what nothing has, names that no key or key store can have, policies that can never apply, characters that look like others, templates, two policies of one `@id`, and a
-//! text without policies.
+//! Policies are validated strictly: an attribute, action or entity type that is not in the schema, a
+//! comparison of different types, and an optional attribute that is not asked for with `has` are errors, with
+//! line and column. So are a `has` of what nothing has, names that no key or key store can have, policies
+//! that can never apply, characters that look like others, templates, two policies of one `@id`, and a text
+//! without policies.
 //! ```
 //! # use xks_authorizer_cedar::CedarAuthorizer;
 //! let policies = r#"
@@ -93,9 +95,9 @@
 //! ```
 //!
 //! # Groups
-//! [`entities`](CedarAuthorizerBuilder::entities) say which principals are in which `Xks::PrincipalGroup`, and which
-//! keys or key stores in which `Xks::KeyGroup`, in [Cedar's JSON format]. Attributes may be left out: `id` and
-//! `account` are known.
+//! [`entities`](CedarAuthorizerBuilder::entities) say which principals are in which `Xks::PrincipalGroup`,
+//! and which keys or key stores in which `Xks::KeyGroup`, in [Cedar's JSON format]. Attributes may be left
+//! out: `id` and `account` are known.
 //! ```
 //! # use xks_authorizer_cedar::{CedarAuthorizer, CedarError};
 //! let entities = r#"[
@@ -115,15 +117,15 @@
 //! let authorizer = CedarAuthorizer::builder(policies).entities(entities).build()?;
 //! # Ok::<(), CedarError>(())
 //! ```
-//! What a decision costs does not depend on how many entities there are, but on how many can be got at from its
-//! principal, its key, its key store, and the entities that policies name.
+//! What a decision costs does not depend on how many entities there are, but on how many can be got at from
+//! its principal, its key, its key store, and the entities that policies name.
 //!
 //! # Fields that KMS may add
 //! `requestMetadata` may come to have more fields than these. A policy can ask for one when the
-//! [`schema`](CedarAuthorizerBuilder::schema) declares it, as an optional attribute of the context: a `String`,
-//! `Long` or `Bool`, or a set or record of these. Fields that are not declared are left out, also within a record. A
-//! request whose field holds something else than declared is denied, since no policy can say whether it would have
-//! forbidden it; the audit record names the field.
+//! [`schema`](CedarAuthorizerBuilder::schema) declares it, as an optional attribute of the context: a
+//! `String`, `Long` or `Bool`, or a set or record of these. Fields that are not declared are left out, also
+//! within a record. A request whose field holds something else than declared is denied, since no policy can
+//! say whether it would have forbidden it; the audit record names the field.
 //! ```
 //! # use xks_authorizer_cedar::{CedarAuthorizer, CedarError, SCHEMA};
 //! let schema = SCHEMA.replace("type Call = {", "type Call = { sourceIdentity?: String,");
@@ -138,8 +140,8 @@
 //! ```
 //!
 //! # Testing policies
-//! A [`Subject`](xks_core::authorize::Subject) can be made of a piece of JSON, so a unit test says who may do what. With
-//! `xks.cedarschema`, Cedar's command line (`cedar validate`) and editors check the same text.
+//! A [`Subject`](xks_core::authorize::Subject) can be made of a piece of JSON, so a unit test says who may do
+//! what. With `xks.cedarschema`, Cedar's command line (`cedar validate`) and editors check the same text.
 //! ```
 //! use xks_authorizer_cedar::CedarAuthorizer;
 //! use xks_core::{api::{KeyOperation, RequestMetadata}, authorize::{Decision, Subject}};
@@ -187,8 +189,8 @@ mod schema;
 
 pub use self::{authorizer::CedarAuthorizer, builder::CedarAuthorizerBuilder, error::CedarError};
 
-/// The built-in schema, in Cedar's schema syntax: the file `xks.cedarschema` of this crate. A schema of one's own
-/// begins as a copy of it.
+/// The built-in schema, in Cedar's schema syntax: the file `xks.cedarschema` of this crate. A schema of one's
+/// own begins as a copy of it.
 ///
 /// ```text
 #[doc = include_str!("xks.cedarschema")]

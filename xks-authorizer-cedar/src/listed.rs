@@ -10,8 +10,8 @@ use crate::{
     model::{Model, with_sample},
 };
 
-/// Reads them, and adds the actions of the schema. Principals and keys get the attributes that they would have if
-/// they were not listed.
+/// Reads them, and adds the actions of the schema. Principals and keys get the attributes that they would
+/// have if they were not listed.
 pub(crate) fn read(json: &str, model: &Model) -> Result<Entities, CedarError> {
     let problem = CedarError::Entities;
     let mut json: Value = serde_json::from_str(json).map_err(|error| problem(error.to_string()))?;

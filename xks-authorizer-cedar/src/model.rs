@@ -19,8 +19,8 @@ use crate::{
     misfit::Misfit,
 };
 
-/// Requests between which all others lie: with all fields of requestMetadata, and with those alone that are always
-/// there.
+/// Requests between which all others lie: with all fields of requestMetadata, and with those alone that are
+/// always there.
 const EXTREMES: [&str; 2] = [
     r#"{
         "awsPrincipalArn": "arn:aws:iam::111122223333:user/Alice",
@@ -92,8 +92,8 @@ impl Model {
         Ok(model)
     }
 
-    /// The request in Cedar's terms. It is checked against the schema each time, as the policies were: only then
-    /// does what the validation promises of them hold.
+    /// The request in Cedar's terms. It is checked against the schema each time, as the policies were: only
+    /// then does what the validation promises of them hold.
     pub(crate) fn request(&self, subject: &Subject<'_>) -> Result<Request, Misfit> {
         let action = match subject.operation {
             KeyOperation::GetKeyMetadata => &self.get_key_metadata,

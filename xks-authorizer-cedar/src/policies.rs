@@ -67,8 +67,9 @@ impl Policies {
         Err(CedarError::Policies(all.join("; ")))
     }
 
-    /// Strict. What Cedar only warns of is refused too: a policy that never applies, and characters that look like
-    /// others. One finding for each place and policy: Cedar has one for each action, and warns of the consequences.
+    /// Strict. What Cedar only warns of is refused too: a policy that never applies, and characters that look
+    /// like others. One finding for each place and policy: Cedar has one for each action, and warns of the
+    /// consequences.
     fn validate(&self, text: &str, model: &Model) -> Result<(), CedarError> {
         let result = Validator::new(model.schema.clone()).validate(&self.set, ValidationMode::Strict);
         let errors = result
@@ -142,7 +143,8 @@ impl Policies {
     }
 }
 
-// AUZ-1: what the log calls each policy: its `@id`, else Cedar's own id, `policy` and its number in the text, from 0.
+// AUZ-1: what the log calls each policy: its `@id`, else Cedar's own id, `policy` and its number in the text,
+// from 0.
 fn names(set: &PolicySet) -> Result<HashMap<PolicyId, (usize, Arc<str>)>, CedarError> {
     let mut names = HashMap::new();
     let mut taken = HashSet::new();

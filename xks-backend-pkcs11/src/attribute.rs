@@ -1,5 +1,5 @@
-//! The attributes of an object: those that it shall have, those that are asked for, and their values as a module tells
-//! them.
+//! The attributes of an object: those that it shall have, those that are asked for, and their values as a
+//! module tells them.
 
 use cryptoki_sys as ck;
 
@@ -65,7 +65,8 @@ impl AttributeValue {
         &mut self.bytes
     }
 
-    /// Notes that the module has told a value of so many bytes. There is none if it has more than there is room for.
+    /// Notes that the module has told a value of so many bytes. There is none if it has more than there is
+    /// room for.
     pub(crate) fn note_told(&mut self, length: usize) {
         self.length = (length <= Self::ROOM).then_some(length);
     }

@@ -1,4 +1,5 @@
-//! The backend: requests go to the token's threads, or stay on the caller's, and come back as the pipeline wants them.
+//! The backend: requests go to the token's threads, or stay on the caller's, and come back as the pipeline
+//! wants them.
 
 use std::{
     fmt,
@@ -35,8 +36,8 @@ use crate::{
     token::Token,
 };
 
-/// Sessions beside those that serve requests: one that only keeps the login alive, and one that tests. While the token
-/// is being connected anew, there is one more.
+/// Sessions beside those that serve requests: one that only keeps the login alive, and one that tests. While
+/// the token is being connected anew, there is one more.
 const OTHER_SESSIONS: usize = 3;
 
 /// How long a backend that is dropped waits for calls in the module.
@@ -45,7 +46,8 @@ const LAST_CALLS: Duration = Duration::from_secs(2);
 /// The keys of one token of a PKCS#11 module.
 ///
 /// Several backends may use one module, each with a token or a configuration of its own. Drop them, or say
-/// [`shutdown`](Self::shutdown), before the process ends: a module may crash that still has a call in it then.
+/// [`shutdown`](Self::shutdown), before the process ends: a module may crash that still has a call in it
+/// then.
 ///
 /// The crate's first page has an example.
 pub struct Pkcs11Backend {
@@ -71,7 +73,8 @@ pub struct Status {
     pub health: HealthStatus,
     /// Why it is not better.
     pub problem: Option<String>,
-    /// Sessions that can serve: fewer than configured where the token gives fewer, or where some are being mended.
+    /// Sessions that can serve: fewer than configured where the token gives fewer, or where some are being
+    /// mended.
     pub sessions: usize,
     /// Requests that wait for a session.
     pub queued: usize,
@@ -92,9 +95,9 @@ pub struct Status {
 }
 
 impl Pkcs11Backend {
-    /// Loads the module, finds the token, logs in and tests it, and starts the threads. It blocks until that is done; a
-    /// call of the module that does not return keeps it for ever. What may be due to another process that writes to the
-    /// token at that moment is tried again, five times within 620 ms.
+    /// Loads the module, finds the token, logs in and tests it, and starts the threads. It blocks until that
+    /// is done; a call of the module that does not return keeps it for ever. What may be due to another
+    /// process that writes to the token at that moment is tried again, five times within 620 ms.
     ///
     /// # Errors
     /// [`OpenError`]: nothing is left running then.
@@ -102,12 +105,13 @@ impl Pkcs11Backend {
         Self::start(Cryptoki::load, config, |_| false)
     }
 
-    /// As [`open`](Self::open), but a token that does not work at the moment is waited for in the background, and the
-    /// requests until then are answered `Unavailable`. So one HSM of a fleet that is down at the start keeps nobody
-    /// from starting.
+    /// As [`open`](Self::open), but a token that does not work at the moment is waited for in the background,
+    /// and the requests until then are answered `Unavailable`. So one HSM of a fleet that is down at the
+    /// start keeps nobody from starting.
     ///
     /// # Errors
-    /// What no waiting mends: a library that is no module, a refused PIN, a token without AES-GCM, a failed self-test.
+    /// What no waiting mends: a library that is no module, a refused PIN, a token without AES-GCM, a failed
+    /// self-test.
     pub fn open_when_ready(config: Config) -> Result<Self, OpenError> {
         Self::start(Cryptoki::load, config, OpenError::may_pass)
     }
@@ -157,10 +161,10 @@ impl Pkcs11Backend {
         }
     }
 
-    /// Takes no more requests, waits for those in the module, closes the sessions, ends the threads that called the
-    /// module, and finalizes it if no other backend uses it. Returns whether all of that was done within the time; if
-    /// not, a call does not return, the module is not finalized, and the process should end without unloading it. A
-    /// second call tries again.
+    /// Takes no more requests, waits for those in the module, closes the sessions, ends the threads that
+    /// called the module, and finalizes it if no other backend uses it. Returns whether all of that was done
+    /// within the time; if not, a call does not return, the module is not finalized, and the process should
+    /// end without unloading it. A second call tries again.
     #[must_use = "a module with pending calls may crash when the process exits"]
     pub fn shutdown(&self, patience: Duration) -> bool {
         let patience = patience.min(LONGEST);

@@ -45,8 +45,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// The token in the first slot of the module in this library, without a PIN, with everything else as said at each
-    /// method.
+    /// The token in the first slot of the module in this library, without a PIN, with everything else as said
+    /// at each method.
     #[must_use]
     pub fn new(module: impl Into<PathBuf>) -> Self {
         let sessions = 30;
@@ -74,8 +74,8 @@ impl Config {
         }
     }
 
-    /// Text that the module wants at initialization (`pReserved`), such as NSS does. None by default. It is kept for as
-    /// long as the process lives, so it is no place for a secret.
+    /// Text that the module wants at initialization (`pReserved`), such as NSS does. None by default. It is
+    /// kept for as long as the process lives, so it is no place for a secret.
     #[must_use]
     pub fn module_parameters(mut self, parameters: impl Into<String>) -> Self {
         self.parameters = Some(parameters.into());
@@ -103,8 +103,9 @@ impl Config {
     /// ([`OpenError::LoginRequired`]). Where all keys are public, or another component logs in, say
     /// [`Pin::None`].
     ///
-    /// A token knows one login for all of a process: where another backend or component has logged in, a wrong PIN here
-    /// goes unnoticed until the module has to be initialized anew, and no PIN does as well as a right one.
+    /// A token knows one login for all of a process: where another backend or component has logged in, a
+    /// wrong PIN here goes unnoticed until the module has to be initialized anew, and no PIN does as well as
+    /// a right one.
     #[must_use]
     pub fn pin(mut self, pin: Pin) -> Self {
         self.pin = pin;
@@ -119,15 +120,16 @@ impl Config {
         self
     }
 
-    /// What the token is called in health and logs. By default its serial number in health, its label in logs.
+    /// What the token is called in health and logs. By default its serial number in health, its label in
+    /// logs.
     #[must_use]
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
         self
     }
 
-    /// The most sessions that serve requests at once: one or more, by default 30. Two more are kept for other purposes;
-    /// a token that allows fewer gets fewer.
+    /// The most sessions that serve requests at once: one or more, by default 30. Two more are kept for other
+    /// purposes; a token that allows fewer gets fewer.
     ///
     /// This also sets the queue to eight requests for each session, and the calls that may be
     /// [written off](Self::max_written_off) to as many as there are sessions: say other numbers after it.
@@ -139,16 +141,17 @@ impl Config {
         self
     }
 
-    /// How many requests may wait for a session; any further is `Throttled` at once. By default eight for each session.
-    /// With fewer than one for each, a request may be refused while a session is just becoming free.
+    /// How many requests may wait for a session; any further is `Throttled` at once. By default eight for
+    /// each session. With fewer than one for each, a request may be refused while a session is just becoming
+    /// free.
     #[must_use]
     pub fn queue_length(mut self, requests: usize) -> Self {
         self.queue = requests;
         self
     }
 
-    /// How long a request may take, from its arrival here to its answer: then it is answered `Timeout`, also when the
-    /// module has not returned. By default 200 ms, of the 250 ms that KMS waits; less, where a
+    /// How long a request may take, from its arrival here to its answer: then it is answered `Timeout`, also
+    /// when the module has not returned. By default 200 ms, of the 250 ms that KMS waits; less, where a
     /// [`Fleet`](xks_core::fleet::Fleet) shall have time to ask another member.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
@@ -156,9 +159,9 @@ impl Config {
         self
     }
 
-    /// How many calls that have not returned within the deadline are written off, each with its thread and its session,
-    /// for which there are new ones then. With so many hung, requests are answered `Unavailable` at once as soon as all
-    /// threads hang. By default as many as sessions.
+    /// How many calls that have not returned within the deadline are written off, each with its thread and
+    /// its session, for which there are new ones then. With so many hung, requests are answered `Unavailable`
+    /// at once as soon as all threads hang. By default as many as sessions.
     #[must_use]
     pub fn max_written_off(mut self, calls: usize) -> Self {
         self.max_written_off = calls;
@@ -179,25 +182,26 @@ impl Config {
         self
     }
 
-    /// Names the key for one external key id, whatever [`key_lookup`](Self::key_lookup) says of others: for labels with
-    /// characters that an external key id may not have.
+    /// Names the key for one external key id, whatever [`key_lookup`](Self::key_lookup) says of others: for
+    /// labels with characters that an external key id may not have.
     #[must_use]
     pub fn key(mut self, id: KeyId, name: KeyName) -> Self {
         self.key_names.insert(id, name);
         self
     }
 
-    /// How often a key that is in use is looked at again: whether it is still there and still the same, and what it may
-    /// be used for. By default every 30 seconds. A key that the module itself refuses is noticed at once. New keys are
-    /// looked for as often, or less often where that takes long; a second key of a name is named in the log then, and
-    /// the one that is in use goes on to serve.
+    /// How often a key that is in use is looked at again: whether it is still there and still the same, and
+    /// what it may be used for. By default every 30 seconds. A key that the module itself refuses is noticed
+    /// at once. New keys are looked for as often, or less often where that takes long; a second key of a name
+    /// is named in the log then, and the one that is in use goes on to serve.
     #[must_use]
     pub fn key_refresh(mut self, interval: Duration) -> Self {
         self.key_refresh = interval;
         self
     }
 
-    /// The key that the token is tested with, at the start and for health. By default one that is made for it.
+    /// The key that the token is tested with, at the start and for health. By default one that is made for
+    /// it.
     #[must_use]
     pub fn test_key(mut self, test_key: TestKey) -> Self {
         self.test_key = test_key;
@@ -287,7 +291,8 @@ impl Config {
 pub enum SlotSelector {
     /// The first slot that has an initialized token.
     First,
-    /// The slot at this place, from 0, among those that have a token. Places may change when tokens come and go.
+    /// The slot at this place, from 0, among those that have a token. Places may change when tokens come and
+    /// go.
     Index(usize),
     /// The token with this label.
     TokenLabel(String),
@@ -310,15 +315,16 @@ impl fmt::Display for SlotSelector {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Dispatch {
-    /// On threads of the backend's own, one for each session: for every HSM that somebody waits for. Requests are
-    /// answered at their deadline also when the module does not return.
+    /// On threads of the backend's own, one for each session: for every HSM that somebody waits for. Requests
+    /// are answered at their deadline also when the module does not return.
     #[default]
     Threads,
-    /// On the thread that polls the request: for modules that answer in microseconds, such as SoftHSM2, where the way
-    /// to another thread may take longer than the call. A module that does not return keeps that thread,
-    /// and so does the search for a key, which takes tens of milliseconds on a SoftHSM2 token with a thousand keys.
-    /// Where fewer threads call than there are sessions, nothing is ever `Throttled`: overload waits elsewhere.
-    /// Not for openCryptoki, which ends the process if a thread that called it outlives `C_Finalize`.
+    /// On the thread that polls the request: for modules that answer in microseconds, such as SoftHSM2, where
+    /// the way to another thread may take longer than the call. A module that does not return keeps that
+    /// thread, and so does the search for a key, which takes tens of milliseconds on a SoftHSM2 token with a
+    /// thousand keys. Where fewer threads call than there are sessions, nothing is ever `Throttled`: overload
+    /// waits elsewhere. Not for openCryptoki, which ends the process if a thread that called it outlives
+    /// `C_Finalize`.
     Inline,
 }
 
@@ -379,7 +385,8 @@ pub enum TestKey {
     /// keys. When it is not there at the start, the backend is not opened; when it goes later, other keys are
     /// served, and health is DEGRADED.
     Named(KeyName),
-    /// None. Then nothing tells before the first request whether the token makes IVs as its quirks say, health is never
-    /// better than DEGRADED, and a wrong ciphertext of a key that may not encrypt is told from a failing token by guess.
+    /// None. Then nothing tells before the first request whether the token makes IVs as its quirks say,
+    /// health is never better than DEGRADED, and a wrong ciphertext of a key that may not encrypt is told
+    /// from a failing token by guess.
     None,
 }

@@ -37,8 +37,8 @@ impl Gate {
         self.0.fetch_and(!CLOSED, Ordering::SeqCst);
     }
 
-    /// Closes the gate and waits until nobody is inside. If that takes longer than `patience` there is no proof, and
-    /// the gate stays closed.
+    /// Closes the gate and waits until nobody is inside. If that takes longer than `patience` there is no
+    /// proof, and the gate stays closed.
     pub(crate) fn drain(&self, patience: Duration) -> Option<Drained<'_>> {
         self.0.fetch_or(CLOSED, Ordering::SeqCst);
         let end = now() + patience;

@@ -25,15 +25,16 @@ use crate::{
 pub(crate) const TAG: usize = 16;
 /// The length of an IV that is ours to choose, in bytes.
 const IV: usize = 12;
-/// How many IVs are fetched from the token at once, so that an HSM at the end of a network is asked once in a while.
+/// How many IVs are fetched from the token at once, so that an HSM at the end of a network is asked once in a
+/// while.
 const STOCK: usize = 32;
 
 /// What a request comes to when it does not succeed.
 pub(crate) enum Setback {
     /// The module said no; what that means is the table's to say.
     Call(CallError),
-    /// The module's IVs cannot be relied on: what was returned must not be used, and nothing more be encrypted.
-    /// Specification: Encrypt.
+    /// The module's IVs cannot be relied on: what was returned must not be used, and nothing more be
+    /// encrypted. Specification: Encrypt.
     // ENC-6
     IvFault(&'static str),
     /// The answer is clear.
@@ -138,7 +139,8 @@ impl Ivs {
         })
     }
 
-    /// An IV from the token's random source. A source that repeats itself is noticed before its bytes are used.
+    /// An IV from the token's random source. A source that repeats itself is noticed before its bytes are
+    /// used.
     fn random(&self, cryptoki: &Cryptoki, session: &mut Session) -> Result<[u8; IV], Setback> {
         if session.random.is_empty() {
             let mut fresh = vec![0; IV * STOCK];

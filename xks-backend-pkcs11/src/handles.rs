@@ -1,8 +1,9 @@
 //! When a module may have given a handle to another object.
 //!
-//! A handle proves nothing about a name: openCryptoki gives the handle of a destroyed key to the next object that is
-//! found or made, and some modules number the objects of each session on their own. So a handle is used on a session
-//! that has seen whose it is, and looked at again when the module has given out handles since.
+//! A handle proves nothing about a name: openCryptoki gives the handle of a destroyed key to the next object
+//! that is found or made, and some modules number the objects of each session on their own. So a handle is
+//! used on a session that has seen whose it is, and looked at again when the module has given out handles
+//! since.
 //!
 //! This process counts the calls by which a module may give out handles. A session that has used a handle
 //! checks it again if such a call was made during the operation, and discards the result if the handle
@@ -25,7 +26,8 @@ pub(crate) struct HandleClock {
     ended: AtomicU64,
 }
 
-/// What the clock shows while no such call is under way: as long as it shows the same, every handle is whose it was.
+/// What the clock shows while no such call is under way: as long as it shows the same, every handle is whose
+/// it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct HandleTime(u64);
 
@@ -61,7 +63,8 @@ impl Drop for Giving<'_> {
     }
 }
 
-/// Where a handle is good: by the standard in all sessions of the process, in some modules in the one that found it.
+/// Where a handle is good: by the standard in all sessions of the process, in some modules in the one that
+/// found it.
 #[derive(Debug, Default)]
 pub(crate) struct HandleScope {
     is_session: AtomicBool,
@@ -70,8 +73,8 @@ pub(crate) struct HandleScope {
 }
 
 impl HandleScope {
-    /// After how many refusals in a row the handles are believed to be good in one session: one alone may be due to a
-    /// key that was deleted and made again.
+    /// After how many refusals in a row the handles are believed to be good in one session: one alone may be
+    /// due to a key that was deleted and made again.
     const CONVINCING: u32 = 2;
 
     /// Whether each session looks for its keys itself.

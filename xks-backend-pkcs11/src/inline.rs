@@ -75,8 +75,8 @@ impl<P> Sessions<P> {
         }
     }
 
-    /// Does work on this thread, within the deadline of requests. When all sessions are taken it waits for one, unless
-    /// too many wait already.
+    /// Does work on this thread, within the deadline of requests. When all sessions are taken it waits for
+    /// one, unless too many wait already.
     pub(crate) fn run<T>(
         &self,
         work: impl FnOnce(&mut P, Instant) -> Result<T, BackendError>,
@@ -183,7 +183,8 @@ impl<P> Sessions<P> {
         load
     }
 
-    /// Gives out no more sessions, closes those that are free, and waits for the others; says how many are still taken.
+    /// Gives out no more sessions, closes those that are free, and waits for the others; says how many are
+    /// still taken.
     pub(crate) fn stop_within(&self, patience: Duration) -> usize {
         let end = now() + patience;
         let mut state = self.state();

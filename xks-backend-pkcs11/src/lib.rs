@@ -1,5 +1,6 @@
-//! Keys in hardware security modules that speak PKCS#11, for [`xks_core`]: a [`KeyBackend`](xks_core::KeyBackend) for
-//! Entrust nShield, Thales Luna, AWS CloudHSM, SoftHSM2 and every other module that has AES-GCM (`CKM_AES_GCM`).
+//! Keys in hardware security modules that speak PKCS#11, for [`xks_core`]: a
+//! [`KeyBackend`](xks_core::KeyBackend) for Entrust nShield, Thales Luna, AWS CloudHSM, SoftHSM2 and every
+//! other module that has AES-GCM (`CKM_AES_GCM`).
 //!
 //! # Getting started
 //! ```no_run
@@ -36,61 +37,65 @@
 //!               │                  └─ new session, new login, new search: each once ◀── what the return code asks for
 //!               └ deadline over: Timeout, wherever the request is; a call that does not return is written off
 //! ```
-//! [`Dispatch::Inline`] leaves out queue and thread, for modules that answer in microseconds. What a return code asks
-//! for is a table, [`ReturnCode::verdict`], made from what modules were seen to answer: the same event has different
-//! codes in different modules, and one code stands for different events.
+//! [`Dispatch::Inline`] leaves out queue and thread, for modules that answer in microseconds. What a return
+//! code asks for is a table, [`ReturnCode::verdict`], made from what modules were seen to answer: the same
+//! event has different codes in different modules, and one code stands for different events.
 //!
 //! # What it does about failures
 //! * **A hung call** is answered `Timeout` at its deadline. Its thread is written off and replaced, up to a
 //!   [limit](Config::max_written_off); health is DEGRADED meanwhile.
-//! * **Sessions that are closed, a login that is lost, a key that was deleted and made again**: mended within the
-//!   request.
-//! * **A failing device**: requests are refused at once (`Unavailable`), so that a [`Fleet`](xks_core::fleet::Fleet) can ask
-//!   another HSM, and the module is initialized anew until the token works; never while a call is in it. A module that
-//!   another component of the process has initialized is left initialized; one that other tokens work in is
-//!   reinitialized only when the token has stayed away for ten [intervals](Config::recovery_interval), then
-//!   each time after twice as long, once an hour at most, and the other tokens' requests wait for that.
+//! * **Sessions that are closed, a login that is lost, a key that was deleted and made again**: mended within
+//!   the request.
+//! * **A failing device**: requests are refused at once (`Unavailable`), so that a
+//!   [`Fleet`](xks_core::fleet::Fleet) can ask another HSM, and the module is initialized anew until the
+//!   token works; never while a call is in it. A module that another component of the process has initialized
+//!   is left initialized; one that other tokens work in is reinitialized only when the token has stayed away
+//!   for ten [intervals](Config::recovery_interval), then each time after twice as long, once an hour at
+//!   most, and the other tokens' requests wait for that.
 //! * **Another token in its place**, of another serial number, is refused and sent no PIN
 //!   ([`OpenError::AnotherToken`]), unless [`Config::token_may_change`] says otherwise. A token that is not
 //!   listed for a moment, while its sessions work, is not taken for absent.
-//! * **A wrong PIN** is sent once by the process, whatever opens the token again. The backend stays down and says
-//!   so; another PIN is tried when it is opened again. A login that fails for a reason that is not named is tried
-//!   less and less often, down to once in five minutes.
+//! * **A wrong PIN** is sent once by the process, whatever opens the token again. The backend stays down and
+//!   says so; another PIN is tried when it is opened again. A login that fails for a reason that is not named
+//!   is tried less and less often, down to once in five minutes.
 //! * **An ambiguous return code** of a decryption, such as SoftHSM2's for a wrong tag, is looked into: the
 //!   decryption is repeated, in turn with known-answer tests under the same key, until chance is ruled out.
-//!   While the device fails, also for other requests, more repetitions are needed. Bad ciphertexts cause no more
-//!   than 10 000 calls in a second beside their own, and keep no more than one session busy. When the calls or the
-//!   time do not suffice, a ciphertext is not called invalid: the error is `Unavailable` or `Throttled`, which may be
+//! While the device fails, also for other requests, more repetitions are needed. Bad ciphertexts cause no
+//! more
+//! than 10 000 calls in a second beside their own, and keep no more than one session busy. When the calls or
+//! the
+//! time do not suffice, a ciphertext is not called invalid: the error is `Unavailable` or `Throttled`, which
+//! may be
 //!   retried, and the next request for it goes on from there.
-//! * **IVs** that are zero or repeat themselves are never used, and nothing more is encrypted until the backend is
-//!   opened anew. The test at the start finds out wrong [`Quirks`] before that.
+//! * **IVs** that are zero or repeat themselves are never used, and nothing more is encrypted until the
+//!   backend is opened anew. The test at the start finds out wrong [`Quirks`] before that.
 //!
 //! # Keys
-//! An external key id is a key's label, its `CKA_ID`, or [what you say](Config::key). A name that two keys have is
-//! refused. Only AES keys of 256 bits encrypt; of others there are metadata that say what they are. Handles and
-//! attributes are cached; what others change on the token is seen within [a while](Config::key_refresh), a key that is
-//! gone at once.
+//! An external key id is a key's label, its `CKA_ID`, or [what you say](Config::key). A name that two keys
+//! have is refused. Only AES keys of 256 bits encrypt; of others there are metadata that say what they are.
+//! Handles and attributes are cached; what others change on the token is seen within [a
+//! while](Config::key_refresh), a key that is gone at once.
 //!
 //! # Administration
-//! The backend is a [`KeyManager`](xks_core::manage::KeyManager) too: it creates, lists, destroys and wraps AES-256
-//! keys, and computes AES-CMACs under them. Keys are sensitive, extractable only when that is asked for, and private
-//! where the token wants a login. `CKA_LABEL` is the label that was asked for, `CKA_ID` says which
-//! [`CreationToken`](xks_core::manage::CreationToken) a key was made with. Keys cannot be disabled on a token:
-//! modules ignore or refuse that.
-//! [`create_signing_key`](Pkcs11Backend::create_signing_key) and [`sign_digest`](Pkcs11Backend::sign_digest) sign
-//! digests by ECDSA on P-256.
+//! The backend is a [`KeyManager`](xks_core::manage::KeyManager) too: it creates, lists, destroys and wraps
+//! AES-256 keys, and computes AES-CMACs under them. Keys are sensitive, extractable only when that is asked
+//! for, and private where the token wants a login. `CKA_LABEL` is the label that was asked for, `CKA_ID` says
+//! which [`CreationToken`](xks_core::manage::CreationToken) a key was made with. Keys cannot be disabled on a
+//! token: modules ignore or refuse that. [`create_signing_key`](Pkcs11Backend::create_signing_key) and
+//! [`sign_digest`](Pkcs11Backend::sign_digest) sign digests by ECDSA on P-256.
 //!
 //! # Health
-//! A thread of the backend's own [tests](Config::health_interval) the token with a key made for it, and health
-//! is answered from the last test, at once. A test that is older than 60 seconds counts as UNAVAILABLE. A call that
-//! hangs makes a token DEGRADED; UNAVAILABLE, once every session hangs, or the next test as well while nothing returns.
+//! A thread of the backend's own [tests](Config::health_interval) the token with a key made for it, and
+//! health is answered from the last test, at once. A test that is older than 60 seconds counts as
+//! UNAVAILABLE. A call that hangs makes a token DEGRADED; UNAVAILABLE, once every session hangs, or the next
+//! test as well while nothing returns.
 //!
 //! # The process
-//! A module is loaded once, and never unloaded. Several backends may share one. It is called by a backend's own
-//! threads, which have ended before it is finalized, unless [`Dispatch::Inline`] says otherwise. It is told at its
-//! initialization that it may use the system's locks; one that does not take that is called by one thread at
-//! a time. Do not fork after a backend was opened. Environment variables that a module reads are to be set
-//! before the process starts.
+//! A module is loaded once, and never unloaded. Several backends may share one. It is called by a backend's
+//! own threads, which have ended before it is finalized, unless [`Dispatch::Inline`] says otherwise. It is
+//! told at its initialization that it may use the system's locks; one that does not take that is called by
+//! one thread at a time. Do not fork after a backend was opened. Environment variables that a module reads
+//! are to be set before the process starts.
 
 // Unsafe code is in `raw.rs` alone, and in the fake module of the tests.
 #![deny(unsafe_code)]

@@ -2,9 +2,9 @@
 //! and a process opens a token more than once. It is opened again when it was lost, and by each reload that
 //! changes its settings.
 //!
-//! A PIN that a token has refused is not sent to it again by this process. A login that fails with a code that
-//! does not tell whether the PIN was looked at may have cost an attempt too: after the second in a row the next
-//! one is made half a second later, then each time after twice as long, five minutes at the most.
+//! A PIN that a token has refused is not sent to it again by this process. A login that fails with a code
+//! that does not tell whether the PIN was looked at may have cost an attempt too: after the second in a row
+//! the next one is made half a second later, then each time after twice as long, five minutes at the most.
 
 use std::{
     collections::HashMap,

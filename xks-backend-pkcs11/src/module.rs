@@ -28,7 +28,8 @@ use crate::{
     raw::{CodeNames, Cryptoki, Locking},
 };
 
-/// All modules of the process, by where their function lists are: one library may have many names. None is ever unloaded.
+/// All modules of the process, by where their function lists are: one library may have many names. None is
+/// ever unloaded.
 static MODULES: Mutex<Option<HashMap<usize, Arc<Module>>>> = Mutex::new(None);
 
 pub(crate) struct Module {
@@ -38,8 +39,9 @@ pub(crate) struct Module {
     gate: Gate,
     /// How many backends have a token that works.
     up: AtomicUsize,
-    /// Sessions that could not be closed, and the generation that they are of. Locked for a moment only: whoever is
-    /// inside the gate may wait for this, and never for `state`, which is held while the gate is drained.
+    /// Sessions that could not be closed, and the generation that they are of. Locked for a moment only:
+    /// whoever is inside the gate may wait for this, and never for `state`, which is held while the gate is
+    /// drained.
     unclosed: Mutex<Vec<(ck::CK_SESSION_HANDLE, u64)>>,
     was_said_to_have_no_locks: AtomicBool,
     /// What the tokens that were found say of themselves, by what they were asked for.
@@ -174,7 +176,8 @@ impl Module {
         Ok(module)
     }
 
-    /// Ends the use of the module by a backend whose threads have all ended. The last user finalizes it, if it is ours.
+    /// Ends the use of the module by a backend whose threads have all ended. The last user finalizes it, if
+    /// it is ours.
     pub(crate) fn release(&self, bell: &Arc<Bell>) {
         let mut state = self.state();
         state.users.retain(|other| !Arc::ptr_eq(&other.bell, bell));
@@ -259,8 +262,8 @@ impl Module {
         }
     }
 
-    /// Finalizes the module and initializes it again, unless that has happened since `generation`. Waits as long as
-    /// `patience` for the calls that are in it.
+    /// Finalizes the module and initializes it again, unless that has happened since `generation`. Waits as
+    /// long as `patience` for the calls that are in it.
     pub(crate) fn reinitialize(&self, generation: u64, patience: Duration) -> Result<(), NotReinitialized> {
         self.reinitialize_if(generation, patience, |up| up == 0)
     }

@@ -22,7 +22,8 @@ pub enum Pin {
     Empty,
     /// Somebody logs in with this.
     Set(Zeroizing<String>),
-    /// The token has a path of its own for its PIN, such as a keypad: somebody logs in, and it is entered there.
+    /// The token has a path of its own for its PIN, such as a keypad: somebody logs in, and it is entered
+    /// there.
     Protected,
 }
 
@@ -128,7 +129,8 @@ impl Pin {
         }
     }
 
-    /// What `C_Login` is given: none when nobody logs in, else the PIN, or none where the token asks for it itself.
+    /// What `C_Login` is given: none when nobody logs in, else the PIN, or none where the token asks for it
+    /// itself.
     pub(crate) fn login(&self) -> Option<Option<&[u8]>> {
         match self {
             Self::None => None,

@@ -14,14 +14,16 @@ use crate::{
 
 /// Where the IV of an encryption comes from. Specification: Encrypt.
 ///
-/// A module that is said to make its own and does not would encrypt under an IV of zeros, again and again, and no
-/// return code tells. So it is tried before the first request, and an IV that is still zero after a call is never used.
+/// A module that is said to make its own and does not would encrypt under an IV of zeros, again and again,
+/// and no return code tells. So it is tried before the first request, and an IV that is still zero after a
+/// call is never used.
 // ENC-6
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum IvSource {
-    /// 12 bytes from the token's random source (`C_GenerateRandom`), fetched for 32 encryptions at a time. A token
-    /// that has none (`CKR_RANDOM_NO_RNG`, `CKR_FUNCTION_NOT_SUPPORTED`) gets the system's, and the log says so.
+    /// 12 bytes from the token's random source (`C_GenerateRandom`), fetched for 32 encryptions at a time. A
+    /// token that has none (`CKR_RANDOM_NO_RNG`, `CKR_FUNCTION_NOT_SUPPORTED`) gets the system's, and the log
+    /// says so.
     TokenRandom,
     /// 12 bytes from the operating system's random source.
     SystemRandom,
@@ -46,7 +48,8 @@ impl IvSource {
     pub(crate) const fn bits(self) -> usize {
         match self {
             Self::TokenRandom | Self::SystemRandom | Self::WrittenBack | Self::Appended(AppendedIv::Bytes12) => 96,
-            // Old firmware does not know the meaning of another number, and new firmware makes 16 bytes of this one.
+            // Old firmware does not know the meaning of another number, and new firmware makes 16 bytes of
+            // this one.
             Self::Appended(AppendedIv::Bytes16) => 0,
         }
     }
@@ -65,7 +68,8 @@ impl IvSource {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SessionMode {
-    /// Read-write, unless the token says that it is write-protected. Some modules do not encrypt on read-only sessions.
+    /// Read-write, unless the token says that it is write-protected. Some modules do not encrypt on read-only
+    /// sessions.
     #[default]
     Automatic,
     /// Read-write.
@@ -74,7 +78,8 @@ pub enum SessionMode {
     ReadOnly,
 }
 
-/// What a vendor's modules do differently from others. Begin with a vendor's, and change what is different at yours.
+/// What a vendor's modules do differently from others. Begin with a vendor's, and change what is different at
+/// yours.
 ///
 /// ```
 /// use xks_backend_pkcs11::{IvSource, Quirks};
@@ -128,8 +133,8 @@ impl Quirks {
         ..Self::STANDARD
     };
 
-    /// Thales Luna in FIPS mode: the HSM makes the IV, of 16 bytes, and appends it. Without FIPS mode the IV is
-    /// [the caller's](IvSource::TokenRandom).
+    /// Thales Luna in FIPS mode: the HSM makes the IV, of 16 bytes, and appends it. Without FIPS mode the IV
+    /// is [the caller's](IvSource::TokenRandom).
     pub const LUNA: Self = Self {
         name: "luna",
         vendor: Some("Thales"),
@@ -137,8 +142,9 @@ impl Quirks {
         ..Self::STANDARD
     };
 
-    /// AWS CloudHSM: the HSM makes the IV; a busy cluster answers with codes that mean something else elsewhere. The
-    /// PIN has the form `user:password`. With a single HSM, the client's key availability check has to be disabled.
+    /// AWS CloudHSM: the HSM makes the IV; a busy cluster answers with codes that mean something else
+    /// elsewhere. The PIN has the form `user:password`. With a single HSM, the client's key availability
+    /// check has to be disabled.
     pub const CLOUDHSM: Self = Self {
         name: "cloudhsm",
         vendor: Some("AWS"),
@@ -158,8 +164,8 @@ impl Quirks {
     /// All that have a name.
     pub const ALL: [Self; 5] = [Self::STANDARD, Self::SOFTHSM, Self::NSHIELD, Self::LUNA, Self::CLOUDHSM];
 
-    /// The quirks of a vendor that is not among these, with a name of its own in settings and logs. They are those of the
-    /// [standard](Self::STANDARD) until they are said to be others.
+    /// The quirks of a vendor that is not among these, with a name of its own in settings and logs. They are
+    /// those of the [standard](Self::STANDARD) until they are said to be others.
     ///
     /// ```
     /// use xks_backend_pkcs11::{IvSource, Phase, Quirks, ReturnCode, SessionMode};
@@ -220,9 +226,9 @@ impl Quirks {
 
     /// The same quirks with a return code of `C_Decrypt` that certainly means a wrong tag.
     ///
-    /// Without this, a code that has another meaning in the standard is looked into by decrypting again, and by
-    /// encrypting and decrypting with the same key; that costs some forty calls for each ciphertext that does not
-    /// authenticate.
+    /// Without this, a code that has another meaning in the standard is looked into by decrypting again, and
+    /// by encrypting and decrypting with the same key; that costs some forty calls for each ciphertext that
+    /// does not authenticate.
     #[must_use]
     pub const fn with_invalid_ciphertext(self, code: ReturnCode) -> Self {
         Self {
@@ -231,8 +237,8 @@ impl Quirks {
         }
     }
 
-    /// The same quirks with return codes that mean a full queue, and the phases in which they do: requests are
-    /// `Throttled` then. Replaces those of before.
+    /// The same quirks with return codes that mean a full queue, and the phases in which they do: requests
+    /// are `Throttled` then. Replaces those of before.
     #[must_use]
     pub const fn with_throttled(self, codes: &'static [(Phase, ReturnCode)]) -> Self {
         Self {
@@ -241,7 +247,8 @@ impl Quirks {
         }
     }
 
-    /// The same quirks with PINs of the form `user:password`, whose length says nothing of whether the token takes them.
+    /// The same quirks with PINs of the form `user:password`, whose length says nothing of whether the token
+    /// takes them.
     #[must_use]
     pub const fn with_user_in_pin(self) -> Self {
         Self {
@@ -250,8 +257,8 @@ impl Quirks {
         }
     }
 
-    /// The same quirks with the vendor's names of its own return codes, which messages show. The backend that loads a
-    /// module names its codes for all.
+    /// The same quirks with the vendor's names of its own return codes, which messages show. The backend that
+    /// loads a module names its codes for all.
     #[must_use]
     pub const fn with_code_names(self, names: &'static [(ReturnCode, &'static str)]) -> Self {
         Self {

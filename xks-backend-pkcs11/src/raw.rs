@@ -1,8 +1,9 @@
 //! The one room with `unsafe`: the functions of a PKCS#11 module, as safe functions.
 //!
-//! The module is loaded once and never unloaded, since one that owns threads may not survive it. Every pointer that
-//! is handed over points into memory that lives until the call has returned; for the two halves of an operation
-//! (`C_EncryptInit` and `C_Encrypt`), until the second has. Return codes are kept as they came.
+//! The module is loaded once and never unloaded, since one that owns threads may not survive it. Every
+//! pointer that is handed over points into memory that lives until the call has returned; for the two halves
+//! of an operation (`C_EncryptInit` and `C_Encrypt`), until the second has. Return codes are kept as they
+//! came.
 //!
 //! A module learns at its initialization that it may use the system's locks, so that many threads may call
 //! it; one that was initialized without them is called by one thread at a time. What no signature can see to
@@ -84,8 +85,8 @@ impl Locking {
     pub(crate) const ALL: [Self; 3] = [Self::System, Self::None, Self::NoArguments];
 }
 
-/// Calls a function of the list, and names it and its phase in the error. A function that the list lacks answers that
-/// it is not supported.
+/// Calls a function of the list, and names it and its phase in the error. A function that the list lacks
+/// answers that it is not supported.
 macro_rules! call {
     ($cryptoki:ident, $phase:ident, $function:ident($($argument:expr),* $(,)?)) => {{
         let _turn = $cryptoki.turns.take();
@@ -112,10 +113,11 @@ fn outcome(function: &'static str, phase: Phase, names: Option<&CodeNames>, code
 }
 
 impl Cryptoki {
-    /// Loads a module, for as long as the process lives. The address is that of its function list: a library has one,
-    /// however often and by whatever names it is loaded.
+    /// Loads a module, for as long as the process lives. The address is that of its function list: a library
+    /// has one, however often and by whatever names it is loaded.
     pub(crate) fn load(path: &Path) -> std::result::Result<(Self, usize), LoadError> {
-        // SAFETY: loading runs the library's initializers. Whoever names a library here trusts it with the keys.
+        // SAFETY: loading runs the library's initializers. Whoever names a library here trusts it with the
+        // keys.
         let library = unsafe { libloading::Library::new(path) }.map_err(|error| LoadError::Library(error.into()))?;
         let library = mem::ManuallyDrop::new(library);
         // SAFETY: this is the signature that the standard gives to this name.
@@ -140,13 +142,14 @@ impl Cryptoki {
         if list.is_null() {
             return Err(LoadError::NoFunctionList);
         }
-        // SAFETY: the module answered that this points to its list, which begins with its version, whatever else there
-        // is.
+        // SAFETY: the module answered that this points to its list, which begins with its version, whatever
+        // else there is.
         let version = unsafe { ptr::addr_of!((*list).version).read_unaligned() };
         if (version.major, version.minor) < (2, 1) {
             return Err(LoadError::Version(version.major, version.minor));
         }
-        // SAFETY: as above; from version 2.01 on, which added the last, the lists of all versions begin with these functions.
+        // SAFETY: as above; from version 2.01 on, which added the last, the lists of all versions begin with
+        // these functions.
         let functions = unsafe { list.read_unaligned() };
         let cryptoki = Self {
             list: functions,
@@ -208,7 +211,8 @@ impl Cryptoki {
         loop {
             attempts -= 1;
             let mut count = 0;
-            // SAFETY: a null pointer asks for the number alone, which is written to a place that lives long enough.
+            // SAFETY: a null pointer asks for the number alone, which is written to a place that lives long
+            // enough.
             unsafe { call!(self, Token, C_GetSlotList(ck::CK_TRUE, ptr::null_mut(), &raw mut count)) }?;
             if count == 0 {
                 return Ok(Vec::new());
@@ -269,7 +273,8 @@ impl Cryptoki {
     pub(crate) fn open_session(&self, slot: ck::CK_SLOT_ID, read_write: bool) -> Result<ck::CK_SESSION_HANDLE> {
         let flags = ck::CKF_SERIAL_SESSION | if read_write { ck::CKF_RW_SESSION } else { 0 };
         let mut session = 0;
-        // SAFETY: no callback is asked for; the handle is written to a place that lives until the call has returned.
+        // SAFETY: no callback is asked for; the handle is written to a place that lives until the call has
+        // returned.
         unsafe {
             call!(
                 self,
@@ -305,8 +310,8 @@ impl Cryptoki {
         Ok(info)
     }
 
-    /// The objects that match, but no more than `most`. On a module that was seen to end no search, which leaves a session
-    /// good for nothing else, it takes a session of its own.
+    /// The objects that match, but no more than `most`. On a module that was seen to end no search, which
+    /// leaves a session good for nothing else, it takes a session of its own.
     ///
     /// # Errors
     /// `CKR_OPERATION_ACTIVE` also when the search was not ended, and the session has to be replaced.
@@ -395,7 +400,8 @@ impl Cryptoki {
         &self.handles
     }
 
-    /// Returns an object's attributes in the order of `wanted`, read in one call. What the module does not tell is empty.
+    /// Returns an object's attributes in the order of `wanted`, read in one call. What the module does not
+    /// tell is empty.
     pub(crate) fn attributes(
         &self,
         session: ck::CK_SESSION_HANDLE,
@@ -406,7 +412,8 @@ impl Cryptoki {
         self.values(session, object, &lengths)
     }
 
-    /// Returns one attribute of an object, whose length the module is asked for first. Empty if it does not tell it.
+    /// Returns one attribute of an object, whose length the module is asked for first. Empty if it does not
+    /// tell it.
     pub(crate) fn attribute(
         &self,
         session: ck::CK_SESSION_HANDLE,
@@ -418,7 +425,8 @@ impl Cryptoki {
             pValue: ptr::null_mut(),
             ulValueLen: 0,
         };
-        // SAFETY: a null pointer asks for the length alone, which is written to an entry that lives long enough.
+        // SAFETY: a null pointer asks for the length alone, which is written to an entry that lives long
+        // enough.
         let told = unsafe {
             call!(
                 self,
@@ -453,8 +461,8 @@ impl Cryptoki {
                 ulValueLen: to_ulong(*room),
             });
         }
-        // SAFETY: each entry has room for as many bytes as it says; the values are not touched until the call has
-        // returned.
+        // SAFETY: each entry has room for as many bytes as it says; the values are not touched until the call
+        // has returned.
         unsafe {
             call!(
                 self,
@@ -479,8 +487,8 @@ impl Cryptoki {
         let _giving = self.handles.giving();
         let mut template = template(attributes);
         let mut key = 0;
-        // SAFETY: mechanism, template and what it points to are only read, the handle is written to a place for it, and
-        // all of them live until the call has returned.
+        // SAFETY: mechanism, template and what it points to are only read, the handle is written to a place
+        // for it, and all of them live until the call has returned.
         unsafe {
             call!(
                 self,
@@ -509,8 +517,8 @@ impl Cryptoki {
         let _giving = self.handles.giving();
         let (mut public, mut private) = (template(public), template(private));
         let mut keys = (0, 0);
-        // SAFETY: mechanism, templates and what they point to are only read, the handles are written to places for them,
-        // and all of them live until the call has returned.
+        // SAFETY: mechanism, templates and what they point to are only read, the handles are written to
+        // places for them, and all of them live until the call has returned.
         unsafe {
             call!(
                 self,
@@ -539,8 +547,8 @@ impl Cryptoki {
         let _giving = self.handles.giving();
         let mut template = template(attributes);
         let mut object = 0;
-        // SAFETY: the template and what it points to are only read, the handle is written to a place for it, and all of
-        // them live until the call has returned.
+        // SAFETY: the template and what it points to are only read, the handle is written to a place for it,
+        // and all of them live until the call has returned.
         unsafe {
             call!(
                 self,
@@ -568,8 +576,8 @@ impl Cryptoki {
         unsafe { call!(self, Random, C_GenerateRandom(session, bytes.as_mut_ptr(), length)) }
     }
 
-    /// AES-GCM encryption in one go. `iv` is as the module wants it, and afterwards as the module left it. The output
-    /// is as the module gave it: the ciphertext, the tag, and whatever it appends.
+    /// AES-GCM encryption in one go. `iv` is as the module wants it, and afterwards as the module left it.
+    /// The output is as the module gave it: the ciphertext, the tag, and whatever it appends.
     pub(crate) fn gcm_encrypt(
         &self,
         session: ck::CK_SESSION_HANDLE,
@@ -581,8 +589,9 @@ impl Cryptoki {
         let mut length = to_ulong(output.len());
         let mut parameters = gcm.parameters();
         let mut mechanism = with_parameters(ck::CKM_AES_GCM, &mut parameters);
-        // SAFETY: mechanism, parameters, IV and AAD live until `C_Encrypt` below has returned, for modules come back to
-        // the parameters only then. Nothing but the IV is written to, and no one else looks at it meanwhile.
+        // SAFETY: mechanism, parameters, IV and AAD live until `C_Encrypt` below has returned, for modules
+        // come back to the parameters only then. Nothing but the IV is written to, and no one else looks at
+        // it meanwhile.
         unsafe { call!(self, EncryptInit, C_EncryptInit(session, &raw mut mechanism, key)) }?;
         // SAFETY: the plaintext is only read, and the output is as long as it is said to be.
         unsafe {
@@ -635,7 +644,8 @@ impl Cryptoki {
         Ok(output)
     }
 
-    /// Signs `data` in one go, or computes its MAC, by a mechanism without parameters: no more than `most` bytes.
+    /// Signs `data` in one go, or computes its MAC, by a mechanism without parameters: no more than `most`
+    /// bytes.
     pub(crate) fn sign(
         &self,
         session: ck::CK_SESSION_HANDLE,
@@ -686,8 +696,8 @@ impl Cryptoki {
             Wrapping::RsaOaepSha1 | Wrapping::RsaOaepSha256 => with_parameters(wrapping.mechanism(), &mut oaep),
             Wrapping::RsaAesSha256 => with_parameters(wrapping.mechanism(), &mut with_aes),
         };
-        // SAFETY: mechanism and parameters are only read and live until the call has returned, and there is room for as
-        // many bytes as is said.
+        // SAFETY: mechanism and parameters are only read and live until the call has returned, and there is
+        // room for as many bytes as is said.
         unsafe {
             call!(
                 self,

@@ -70,8 +70,8 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// The kind to fail with when the verdict allows no other attempt, when there is no time for one, or when it has
-    /// failed as well; none if there is nothing to fail with.
+    /// The kind to fail with when the verdict allows no other attempt, when there is no time for one, or when
+    /// it has failed as well; none if there is nothing to fail with.
     #[must_use]
     pub const fn kind(self) -> Option<BackendErrorKind> {
         match self {
@@ -86,8 +86,8 @@ impl Verdict {
     }
 }
 
-/// A return code (`CK_RV`), as a module returned it. It prints its name in the standard, or its number if it has none
-/// there.
+/// A return code (`CK_RV`), as a module returned it. It prints its name in the standard, or its number if it
+/// has none there.
 ///
 /// ```
 /// use xks_backend_pkcs11::{Phase, ReturnCode, Verdict};
@@ -121,8 +121,8 @@ impl ReturnCode {
 
     /// What is to be done when a module returns this code in this phase.
     ///
-    /// The table knows no vendor. A vendor's own meaning of a code, such as `CKR_FUNCTION_FAILED` for a full queue, is
-    /// asked first.
+    /// The table knows no vendor. A vendor's own meaning of a code, such as `CKR_FUNCTION_FAILED` for a full
+    /// queue, is asked first.
     #[must_use]
     pub const fn verdict(self, phase: Phase) -> Verdict {
         use Phase::{Attributes, Decrypt, DecryptInit, EncryptInit, Login, OpenSession, SignInit};
@@ -138,7 +138,8 @@ impl ReturnCode {
                 | ckr::CKR_PIN_EXPIRED
                 | ckr::CKR_PIN_LOCKED,
             ) => Verdict::PinRefused,
-            // No PIN was looked at, so that none is locked. SoftHSM2 says so while another process writes to the token.
+            // No PIN was looked at, so that none is locked. SoftHSM2 says so while another process writes to
+            // the token.
             (Login, ckr::CKR_USER_PIN_NOT_INITIALIZED) => Verdict::Unwell,
 
             // NSS says KEY_TYPE_INCONSISTENT for a usage that is not permitted.
@@ -167,8 +168,8 @@ impl ReturnCode {
 
             (_, ckr::CKR_USER_NOT_LOGGED_IN) => Verdict::LogInAgain,
 
-            // An operation stays active on a session when an earlier call on it failed half-way; and it is gone when
-            // the session was closed and its handle given out anew in the middle of it.
+            // An operation stays active on a session when an earlier call on it failed half-way; and it is
+            // gone when the session was closed and its handle given out anew in the middle of it.
             (
                 _,
                 ckr::CKR_SESSION_HANDLE_INVALID

@@ -1,5 +1,5 @@
-//! A session, and the place that holds one: it is closed when it is no longer wanted, but only in the generation that
-//! it was opened in. Later its handle may be another's.
+//! A session, and the place that holds one: it is closed when it is no longer wanted, but only in the
+//! generation that it was opened in. Later its handle may be another's.
 //!
 //! A session of an older initialization is forgotten, never closed; a key handle belongs to a login. No
 //! session is closed before its replacement is open: with the last session of a process its login ends, and
@@ -112,8 +112,8 @@ impl Place {
         self.session = None;
     }
 
-    /// Closes the session, if there is one, when there is another: with the last one of a process its login ends. If none is
-    /// to be had, the place is empty.
+    /// Closes the session, if there is one, when there is another: with the last one of a process its login
+    /// ends. If none is to be had, the place is empty.
     pub(crate) fn renew(&mut self, access: &Access<'_>, slot: ck::CK_SLOT_ID, read_write: bool) {
         if self.opened(access).is_none() {
             self.forget();

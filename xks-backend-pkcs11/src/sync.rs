@@ -1,5 +1,5 @@
-//! What threads meet by, and the time: those of the standard library; in the models of `models/`, those of a model
-//! checker, which tries the ways in which threads may get in between one another.
+//! What threads meet by, and the time: those of the standard library; in the models of `models/`, those of a
+//! model checker, which tries the ways in which threads may get in between one another.
 
 #[cfg(not(all(test, any(model = "loom", model = "shuttle"))))]
 mod real {

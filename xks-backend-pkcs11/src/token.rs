@@ -339,7 +339,8 @@ impl Token {
         }
     }
 
-    /// Whether the user is logged in. A module that tells nothing of its sessions is taken at the word of its `C_Login`.
+    /// Whether the user is logged in. A module that tells nothing of its sessions is taken at the word of its
+    /// `C_Login`.
     pub(crate) fn is_logged_in(&self, access: &Access<'_>, session: ck::CK_SESSION_HANDLE) -> Result<bool, CallError> {
         match access.is_logged_in(session) {
             Err(error) if error.says_not_supported() => Ok(self.config.pin.login().is_some()),

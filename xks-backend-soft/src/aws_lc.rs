@@ -5,8 +5,8 @@ use xks_core::{Zeroizing, backend::Tag};
 
 use crate::{SoftKeyError, material::KeyMaterial};
 
-/// Under IVs of 12 bytes. The key schedule is derived once, when this is made. It lies in AWS-LC's own memory, which
-/// AWS-LC wipes when it frees it.
+/// Under IVs of 12 bytes. The key schedule is derived once, when this is made. It lies in AWS-LC's own
+/// memory, which AWS-LC wipes when it frees it.
 pub(crate) struct AwsLc(LessSafeKey);
 
 impl AwsLc {
@@ -15,8 +15,8 @@ impl AwsLc {
         Ok(Self(LessSafeKey::new(key)))
     }
 
-    /// The ciphertext and its tag; nothing if AES-GCM does not take that much. AWS-LC encrypts in place, so the
-    /// plaintext stands in the ciphertext's buffer until then, which is wiped if that fails.
+    /// The ciphertext and its tag; nothing if AES-GCM does not take that much. AWS-LC encrypts in place, so
+    /// the plaintext stands in the ciphertext's buffer until then, which is wiped if that fails.
     pub(crate) fn seal(&self, iv: &[u8], aad: &[u8], plaintext: &[u8]) -> Option<(Vec<u8>, Tag)> {
         let iv = Nonce::try_assume_unique_for_key(iv).ok()?;
         let mut buffer = Zeroizing::new(plaintext.to_vec());

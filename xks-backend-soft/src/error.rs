@@ -14,8 +14,8 @@ pub enum SoftKeyError {
     /// There is no key material.
     #[error(transparent)]
     Material(#[from] KeyMaterialError),
-    /// The cryptographic library has no use for the material, as when no memory is left. Only with the feature
-    /// `aws-lc-rs`.
+    /// The cryptographic library has no use for the material, as when no memory is left. Only with the
+    /// feature `aws-lc-rs`.
     #[error("AWS-LC cannot create a key from the material; check the free memory")]
     Library,
     /// There is no such key to change.

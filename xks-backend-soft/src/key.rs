@@ -57,8 +57,8 @@ impl SoftKey {
         }
     }
 
-    /// An enabled key whose version 1 comes from the operating system's random source. It exists in this process
-    /// alone, and with it what it encrypted: for tests and demonstrations.
+    /// An enabled key whose version 1 comes from the operating system's random source. It exists in this
+    /// process alone, and with it what it encrypted: for tests and demonstrations.
     ///
     /// # Errors
     /// [`KeyMaterialError::Random`](crate::KeyMaterialError::Random) when that source fails.

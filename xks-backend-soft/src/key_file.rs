@@ -57,7 +57,8 @@ pub(crate) fn load(path: &Path) -> Result<KeyMaterial, KeyMaterialError> {
     })
 }
 
-/// Reads until the end of the file or of the buffer. Not `read_to_end`, which keeps bytes where nothing wipes them.
+/// Reads until the end of the file or of the buffer. Not `read_to_end`, which keeps bytes where nothing wipes
+/// them.
 fn read<'a>(path: &Path, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
     // To open a pipe waits for who writes to it.
     if !fs::metadata(path)?.is_file() {

@@ -28,7 +28,8 @@ impl Keyring {
         self.keys.load()
     }
 
-    /// Adds a key; gives back the one that had the id. Where the new one has the same key material, it counts on.
+    /// Adds a key; gives back the one that had the id. Where the new one has the same key material, it counts
+    /// on.
     pub(crate) fn insert(&self, id: KeyId, key: SoftKey) -> Option<Arc<SoftKey>> {
         self.change(|keys| {
             let key = match keys.get(&id) {

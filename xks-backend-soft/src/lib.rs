@@ -1,8 +1,8 @@
 //! Software keys for [`xks_core`]: a [`KeyBackend`] over AES-256-GCM keys in memory.
 //!
-//! For tests, demonstrations and development, and for whoever accepts that keys stand in the memory of a process:
-//! no HSM guards them. They are wiped when dropped; what the compiler leaves on the stack while one is being made,
-//! and what the operating system swaps out, is not.
+//! For tests, demonstrations and development, and for whoever accepts that keys stand in the memory of a
+//! process: no HSM guards them. They are wiped when dropped; what the compiler leaves on the stack while one
+//! is being made, and what the operating system swaps out, is not.
 //!
 //! # Getting started
 //! ```
@@ -42,24 +42,24 @@
 //! ```
 //!
 //! # Creating keys
-//! A [`SoftBackend`] is a [`KeyManager`](xks_core::manage::KeyManager) too: keys are created, listed, disabled and
-//! destroyed while it serves. [`SoftBackend::with_directory`] keeps them over a restart. With the feature `aws-lc-rs`,
-//! keys that were created extractable can be wrapped for the import into AWS KMS.
+//! A [`SoftBackend`] is a [`KeyManager`](xks_core::manage::KeyManager) too: keys are created, listed,
+//! disabled and destroyed while it serves. [`SoftBackend::with_directory`] keeps them over a restart. With
+//! the feature `aws-lc-rs`, keys that were created extractable can be wrapped for the import into AWS KMS.
 //!
 //! # Ciphertexts
-//! IVs have 12 random bytes; the ciphertext metadata is the ASCII text `key_version=N`. Ciphertexts with an IV of
-//! 16 bytes, made elsewhere with the same key, are decrypted when their metadata is of that form too.
+//! IVs have 12 random bytes; the ciphertext metadata is the ASCII text `key_version=N`. Ciphertexts with an
+//! IV of 16 bytes, made elsewhere with the same key, are decrypted when their metadata is of that form too.
 //!
 //! # Features
-//! With `aws-lc-rs`, encryptions and decryptions with IVs of 12 bytes are made by AWS-LC, in less than half the time;
-//! it takes a C compiler to build. Ciphertexts are the same. IVs come from the operating system's random source in
-//! either case, and those of 16 bytes are decrypted by the crate `aes-gcm`.
+//! With `aws-lc-rs`, encryptions and decryptions with IVs of 12 bytes are made by AWS-LC, in less than half
+//! the time; it takes a C compiler to build. Ciphertexts are the same. IVs come from the operating system's
+//! random source in either case, and those of 16 bytes are decrypted by the crate `aes-gcm`.
 //!
 //! # Forks, snapshots and copies of a machine
-//! Each IV is asked of the operating system when it is needed, and none is kept in store: a stock, or a generator in
-//! the process, would go on with the same IVs in both copies of a process that was forked or of a machine that was
-//! restored, and under a repeated IV AES-GCM keeps nothing secret. Linux tells its own generator of such copies where
-//! the hypervisor tells Linux.
+//! Each IV is asked of the operating system when it is needed, and none is kept in store: a stock, or a
+//! generator in the process, would go on with the same IVs in both copies of a process that was forked or of
+//! a machine that was restored, and under a repeated IV AES-GCM keeps nothing secret. Linux tells its own
+//! generator of such copies where the hypervisor tells Linux.
 //!
 //! # How long a key lasts
 //! A key version makes 2^32 encryptions, then it refuses: see [`KeyVersion`].
@@ -108,8 +108,8 @@ pub use self::{
     version::KeyVersion,
 };
 
-/// A key manager in memory. Its keys can be changed while it serves: requests never wait for a change, and one that
-/// starts after a change sees it.
+/// A key manager in memory. Its keys can be changed while it serves: requests never wait for a change, and
+/// one that starts after a change sees it.
 ///
 /// The crate's first page has an example.
 pub struct SoftBackend {
@@ -142,18 +142,20 @@ impl SoftBackend {
         Self { id: id.into(), ..self }
     }
 
-    /// The same backend, which keeps the keys that it [creates](xks_core::manage::KeyManager) in a directory, and has those
-    /// that are there. Without one they end with the process.
+    /// The same backend, which keeps the keys that it [creates](xks_core::manage::KeyManager) in a directory,
+    /// and has those that are there. Without one they end with the process.
     ///
-    /// The directory is made if there is none. It belongs to this backend until that is dropped: a second one that opens
-    /// it gets [`KeyDirectoryError::InUse`]. A key has one file, readable by its owner alone, whose name is its id and
-    /// `.key`; nothing encrypts it. Only [`KeyManager`](xks_core::manage::KeyManager) writes there: what the methods of
-    /// this type change is changed in memory.
+    /// The directory is made if there is none. It belongs to this backend until that is dropped: a second one
+    /// that opens it gets [`KeyDirectoryError::InUse`]. A key has one file, readable by its owner alone,
+    /// whose name is its id and `.key`; nothing encrypts it. Only
+    /// [`KeyManager`](xks_core::manage::KeyManager) writes there: what the methods of this type change is
+    /// changed in memory.
     ///
     /// Blocks while it reads the files.
     ///
     /// # Errors
-    /// [`KeyDirectoryError`], which names the directory or the file. A backend with a part of its keys is not returned.
+    /// [`KeyDirectoryError`], which names the directory or the file. A backend with a part of its keys is not
+    /// returned.
     pub fn with_directory(self, path: impl AsRef<Path>) -> Result<Self, KeyDirectoryError> {
         let (directory, keys) = KeyDirectory::open(path.as_ref())?;
         for (id, key) in keys {
@@ -170,9 +172,9 @@ impl SoftBackend {
 
     /// Adds a key; gives back the one that had the id.
     ///
-    /// Versions whose key material the earlier key had too count on where that one has come to, so that keys can be
-    /// read from their files again at any time. A key that was [removed](Self::remove) in between is forgotten: hand
-    /// in what `remove` gave, or say [`with_encryptions`](KeyVersion::with_encryptions).
+    /// Versions whose key material the earlier key had too count on where that one has come to, so that keys
+    /// can be read from their files again at any time. A key that was [removed](Self::remove) in between is
+    /// forgotten: hand in what `remove` gave, or say [`with_encryptions`](KeyVersion::with_encryptions).
     pub fn insert(&self, id: KeyId, key: SoftKey) -> Option<SoftKey> {
         self.keyring.insert(id, key).map(Arc::unwrap_or_clone)
     }
@@ -212,12 +214,12 @@ impl SoftBackend {
         self.keyring.update(id, |key| Ok(key.with_usages(usages))).map(drop)
     }
 
-    /// Gives a key a newer version, which encrypts from now on, and returns its number: one more than the newest.
-    /// The material is a [`KeyMaterial`], or 32 bytes.
+    /// Gives a key a newer version, which encrypts from now on, and returns its number: one more than the
+    /// newest. The material is a [`KeyMaterial`], or 32 bytes.
     ///
     /// # Errors
-    /// [`SoftKeyError::UnknownKey`]; [`SoftKeyError::SameMaterial`] when the key has a version with this material;
-    /// [`SoftKeyError::VersionNumber`] when the numbers are used up.
+    /// [`SoftKeyError::UnknownKey`]; [`SoftKeyError::SameMaterial`] when the key has a version with this
+    /// material; [`SoftKeyError::VersionNumber`] when the numbers are used up.
     pub fn add_version(&self, id: &KeyId, material: impl Into<KeyMaterial>) -> Result<u32, SoftKeyError> {
         let key = self.keyring.update(id, |key| {
             let number = key.newest_version().number() + 1; // at most KeyVersion::MAX_NUMBER + 1

@@ -29,13 +29,14 @@ impl KeyMaterial {
         Ok(Self(bytes))
     }
 
-    /// The key in a file: 32 raw bytes, or their Base64 text (44 characters), or 64 hex digits; one newline may
-    /// follow the two text forms.
+    /// The key in a file: 32 raw bytes, or their Base64 text (44 characters), or 64 hex digits; one newline
+    /// may follow the two text forms.
     ///
     /// A file that group or others can read is taken, with a warning in the log.
     ///
     /// # Errors
-    /// [`KeyMaterialError::Unreadable`] and [`KeyMaterialError::Malformed`]. Neither tells what the file holds.
+    /// [`KeyMaterialError::Unreadable`] and [`KeyMaterialError::Malformed`]. Neither tells what the file
+    /// holds.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, KeyMaterialError> {
         key_file::load(path.as_ref())
     }

@@ -1,4 +1,5 @@
-//! A version of a key: its number, which travels in the ciphertext metadata, its cipher, and the count of its IVs.
+//! A version of a key: its number, which travels in the ciphertext metadata, its cipher, and the count of its
+//! IVs.
 
 use std::{fmt, sync::Arc};
 
@@ -19,10 +20,10 @@ use crate::{
 /// The number goes into the ciphertext metadata as `key_version=N`. Clones share the count of encryptions.
 ///
 /// # How many encryptions
-/// NIST SP 800-38D allows 2^32 encryptions with random IVs under one key. They are counted; the log has a warning
-/// when half of them are spent; beyond the last one, encryption is refused until the key has a newer version.
-/// The count is this process's. To keep it over a restart, write [`encryptions`](Self::encryptions) down and give
-/// it to [`with_encryptions`](Self::with_encryptions).
+/// NIST SP 800-38D allows 2^32 encryptions with random IVs under one key. They are counted; the log has a
+/// warning when half of them are spent; beyond the last one, encryption is refused until the key has a newer
+/// version. The count is this process's. To keep it over a restart, write [`encryptions`](Self::encryptions)
+/// down and give it to [`with_encryptions`](Self::with_encryptions).
 ///
 /// ```
 /// use xks_backend_soft::{KeyMaterial, KeyVersion};
@@ -40,7 +41,8 @@ pub struct KeyVersion {
 
 /// What every clone of a version shares, over every change of the keyring.
 struct CountedKey {
-    /// To tell whether two versions are the same key. The cipher's key schedule begins with these bytes anyway.
+    /// To tell whether two versions are the same key. The cipher's key schedule begins with these bytes
+    /// anyway.
     material: KeyMaterial,
     cipher: Gcm,
     ivs: IvCount,
@@ -76,8 +78,8 @@ impl KeyVersion {
         })
     }
 
-    /// The same version with so many encryptions already made: by an earlier process, or by another one that has
-    /// the same key. A count that is higher already stays.
+    /// The same version with so many encryptions already made: by an earlier process, or by another one that
+    /// has the same key. A count that is higher already stays.
     #[must_use]
     pub fn with_encryptions(self, encryptions: u64) -> Self {
         self.key.ivs.raise_to(encryptions);

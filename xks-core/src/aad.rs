@@ -1,5 +1,5 @@
-//! The additional authenticated data as AES-GCM gets it: the request's AAD and the ciphertext metadata, framed
-//! so that no byte of one can pass for a byte of the other.
+//! The additional authenticated data as AES-GCM gets it: the request's AAD and the ciphertext metadata,
+//! framed so that no byte of one can pass for a byte of the other.
 
 use std::{fmt, iter, sync::Arc};
 
@@ -18,14 +18,14 @@ pub enum AadFraming {
     // ENC-7
     #[default]
     Spec,
-    /// What AWS's sample proxy makes: `u16be(len(AAD)) ‖ SHA-256(AAD) ‖ u8(len(metadata)) ‖ metadata`, without
-    /// the digest when the request has no AAD field. For HSMs that take little AAD, and for ciphertexts that
-    /// were made by that proxy.
+    /// What AWS's sample proxy makes: `u16be(len(AAD)) ‖ SHA-256(AAD) ‖ u8(len(metadata)) ‖ metadata`,
+    /// without the digest when the request has no AAD field. For HSMs that take little AAD, and for
+    /// ciphertexts that were made by that proxy.
     Digest,
     /// From `Digest` to `Spec` without losing a ciphertext: encrypts as `Spec` and says so with
-    /// [`MARK`](Self::MARK) at the head of the ciphertext metadata; decrypts what is marked as `Spec` and everything
-    /// else as `Digest`. The mark takes 2 of the 20 bytes of metadata. A backend does not see it; for one that wants
-    /// more than the other 18, `Digest` stays in use. Specification: Encrypt.
+    /// [`MARK`](Self::MARK) at the head of the ciphertext metadata; decrypts what is marked as `Spec` and
+    /// everything else as `Digest`. The mark takes 2 of the 20 bytes of metadata. A backend does not see it;
+    /// for one that wants more than the other 18, `Digest` stays in use. Specification: Encrypt.
     ///
     /// No metadata that `Digest` ciphertexts already have may begin with the mark. It is no text in UTF-8.
     // ENC-8
@@ -58,9 +58,9 @@ pub struct BoundAad {
     framing: AadFraming,
     /// Whether the request has the AAD field, be it empty.
     is_present: bool,
-    /// One buffer that holds the AAD as it came and the GCM AAD input: the former is needed again for the ciphertext
-    /// data integrity value, the latter must be contiguous. Length, AAD, then by layout. `Spec`: metadata length,
-    /// metadata; all of it is the input. `Digest`: the input. There is room for either.
+    /// One buffer that holds the AAD as it came and the GCM AAD input: the former is needed again for the
+    /// ciphertext data integrity value, the latter must be contiguous. Length, AAD, then by layout. `Spec`:
+    /// metadata length, metadata; all of it is the input. `Digest`: the input. There is room for either.
     buffer: Arc<[u8]>,
     /// The AAD is `buffer[LENGTH_BYTES..aad_end]`.
     aad_end: usize,
@@ -127,8 +127,8 @@ impl BoundAad {
         self.buffer.get(self.metadata_start + 1..self.end).unwrap_or_default()
     }
 
-    /// Whether decrypt will see which framing this was made in. It would not if a backend's own metadata, with no
-    /// room for the mark, began with the mark.
+    /// Whether decrypt will see which framing this was made in. It would not if a backend's own metadata,
+    /// with no room for the mark, began with the mark.
     pub(crate) fn is_readable_again(&self) -> bool {
         self.framing != AadFraming::Migrating
             || (self.layout == Layout::Spec) == self.sent_metadata().starts_with(&AadFraming::MARK)

@@ -1,8 +1,9 @@
 //! The AWS KMS External Key Store (XKS) proxy API, for any server and any key manager.
 //!
-//! AWS KMS can leave its keys to a key manager outside of AWS: for each use of such a key it calls an *external key
-//! store proxy* over HTTP. This crate is that proxy without the server: it verifies KMS's signatures, checks requests
-//! as the specification demands, and calls the key manager behind the trait [`KeyBackend`].
+//! AWS KMS can leave its keys to a key manager outside of AWS: for each use of such a key it calls an
+//! *external key store proxy* over HTTP. This crate is that proxy without the server: it verifies KMS's
+//! signatures, checks requests as the specification demands, and calls the key manager behind the trait
+//! [`KeyBackend`].
 //!
 //! ```
 //! use std::sync::Arc;
@@ -59,8 +60,8 @@
 //! | test any of it | `testkit` |
 //!
 //! # Features
-//! * `serde`: `Serialize` and `Deserialize` for ids, prefixes, Regions, states, usages, statuses and framings, as the
-//!   texts that they are. Nothing that is secret has them.
+//! * `serde`: `Serialize` and `Deserialize` for ids, prefixes, Regions, states, usages, statuses and
+//!   framings, as the texts that they are. Nothing that is secret has them.
 //! * `testkit`: conformance tests for backends, a client and a signer, see `testkit`. Not for production.
 //! * `testkit-manage`: conformance tests for key managers too. Takes a C compiler: AWS-LC unwraps what they
 //!   wrap.

@@ -1,4 +1,5 @@
-//! Macros for types that are written as a text: names that hold only what is legal, and enums with a fixed set of names.
+//! Macros for types that are written as a text: names that hold only what is legal, and enums with a fixed
+//! set of names.
 
 use std::fmt;
 

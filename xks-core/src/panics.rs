@@ -12,8 +12,8 @@ use std::{
 /// The code of a backend or an authorizer panicked.
 pub(crate) struct Panicked;
 
-/// Drives a future whose panic must not take the connection, and with it other requests, down. It stays where the
-/// caller has pinned it: taken by value, it would have its place twice in the caller's own future.
+/// Drives a future whose panic must not take the connection, and with it other requests, down. It stays where
+/// the caller has pinned it: taken by value, it would have its place twice in the caller's own future.
 pub(crate) async fn catch_panic<T>(mut future: Pin<&mut impl Future<Output = T>>) -> Result<T, Panicked> {
     std::future::poll_fn(|context| {
         // After a panic the future is not polled again, so nothing sees what it left half done.

@@ -38,8 +38,8 @@ pub(crate) enum Target<'a> {
     },
 }
 
-/// The error for a target that is none of the API's. A query comes before all other reasons: it makes the rest
-/// look wrong.
+/// The error for a target that is none of the API's. A query comes before all other reasons: it makes the
+/// rest look wrong.
 pub(crate) fn invalid(target: &str, why: &str) -> Error {
     let why = match target.contains('?') {
         true => "the path must not have a query",

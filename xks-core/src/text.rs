@@ -2,8 +2,8 @@
 
 use std::{error::Error, fmt};
 
-/// Shows an error and its causes in one line: `what failed: why: why that`. A cause that the text before it already
-/// ends with is left out, as some errors show their cause themselves.
+/// Shows an error and its causes in one line: `what failed: why: why that`. A cause that the text before it
+/// already ends with is left out, as some errors show their cause themselves.
 ///
 /// ```
 /// use xks_core::{BackendError, backend::BackendErrorKind, text::ErrorChain};
@@ -55,8 +55,8 @@ impl fmt::Display for Hex<'_> {
 #[non_exhaustive]
 pub struct HexError;
 
-/// Decodes hexadecimal digits of either case into `bytes`, which has room for exactly what they say. What it does
-/// depends on no digit, since they may be secret.
+/// Decodes hexadecimal digits of either case into `bytes`, which has room for exactly what they say. What it
+/// does depends on no digit, since they may be secret.
 ///
 /// ```
 /// let mut bytes = [0; 3];

@@ -1,6 +1,7 @@
-//! Holds `docs/requirements.md` against the workspace: every row marked M or S, and every row that keeps a statement of
-//! the specification, is cited by a `//` comment in the code that keeps it and by the documentation of a test that proves
-//! it; every row for operators stands in the server's guide. Other documentation cites no ids.
+//! Holds `docs/requirements.md` against the workspace: every row marked M or S, and every row that keeps a
+//! statement of the specification, is cited by a `//` comment in the code that keeps it and by the
+//! documentation of a test that proves it; every row for operators stands in the server's guide. Other
+//! documentation cites no ids.
 //!
 //! `cargo test -p xks-core --test requirements -- --nocapture` prints who cites what.
 
@@ -24,7 +25,8 @@ enum By {
     Other,
 }
 
-/// The requirement ids in a text. `SHA-256` is none: its letters are not those of one of the document's groups.
+/// The requirement ids in a text. `SHA-256` is none: its letters are not those of one of the document's
+/// groups.
 fn ids<'a>(text: &'a str, groups: &BTreeSet<&str>) -> impl Iterator<Item = &'a str> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
     words.filter(|word| {
@@ -98,8 +100,8 @@ fn rows(document: &str) -> impl Iterator<Item = (&str, &str, &str)> {
     })
 }
 
-/// The rows `| number | level | statement | ids |` of the document's tables of statements, their ids apart. A number is
-/// `TR.1`, so that nobody takes it for an id.
+/// The rows `| number | level | statement | ids |` of the document's tables of statements, their ids apart. A
+/// number is `TR.1`, so that nobody takes it for an id.
 fn statements(document: &str) -> impl Iterator<Item = (&str, Vec<&str>)> {
     document.lines().filter_map(|line| {
         let cells = line.strip_prefix("| ")?.strip_suffix(" |")?.split(" | ");
@@ -128,8 +130,8 @@ fn walk(folder: &Path, root: &Path, groups: &BTreeSet<&str>, found: &mut BTreeSe
     Ok(())
 }
 
-/// The table of ids with what cites them, and what is wrong with these citations of the document's requirements.
-/// `guide` is the text for operators.
+/// The table of ids with what cites them, and what is wrong with these citations of the document's
+/// requirements. `guide` is the text for operators.
 fn judge(document: &str, guide: &str, cited: &BTreeSet<Citation>) -> (Vec<String>, Vec<String>) {
     let (mut table, mut problems) = (Vec::new(), Vec::new());
     let mut known = BTreeSet::new();

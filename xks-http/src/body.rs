@@ -1,4 +1,5 @@
-//! Bodies: a request's, read up to a limit and wiped after use, and a response's, wiped when it has been sent.
+//! Bodies: a request's, read up to a limit and wiped after use, and a response's, wiped when it has been
+//! sent.
 //!
 //! A body above the limit is a `ValidationException` (400): the table of errors has no other name for it, and
 //! the client is at fault. Up to 16 MiB of it are read and discarded, so that the client reads the response.
@@ -18,8 +19,8 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::memory::Share;
 
-/// How much of a body that is too large is still taken in, and thrown away. A client that is still sending when the
-/// answer comes may never see the answer; one that sends more than this is not worth it.
+/// How much of a body that is too large is still taken in, and thrown away. A client that is still sending
+/// when the answer comes may never see the answer; one that sends more than this is not worth it.
 const DRAIN_LIMIT: u64 = 16 * 1024 * 1024;
 
 /// A request's whole body. It may hold plaintext.
@@ -37,8 +38,8 @@ pub(crate) struct Unreadable {
 }
 
 impl RequestBody {
-    /// Reads a body of up to `limit` bytes. `waits_for_consent`: the client sends nothing before it is asked to
-    /// (`Expect: 100-continue`). While it waits for more, `share` holds what the request takes.
+    /// Reads a body of up to `limit` bytes. `waits_for_consent`: the client sends nothing before it is asked
+    /// to (`Expect: 100-continue`). While it waits for more, `share` holds what the request takes.
     pub(crate) async fn read<B: Body>(
         body: B,
         limit: usize,

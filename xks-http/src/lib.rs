@@ -1,9 +1,10 @@
-//! The pipeline of [`xks_core`] as a [`tower_service::Service`], for every server that speaks the [`http`] crate's
-//! types: hyper, axum, Lambda, your own.
+//! The pipeline of [`xks_core`] as a [`tower_service::Service`], for every server that speaks the [`http`]
+//! crate's types: hyper, axum, Lambda, your own.
 //!
-//! [`XksService`] reads the body up to a limit, hands the request to the [`Proxy`](xks_core::Proxy), and gives back its
-//! answer. It never fails: whatever the server hands over, a response with a JSON body goes out. Each request has exactly
-//! one audit record, also when its body could not be read or its client went away.
+//! [`XksService`] reads the body up to a limit, hands the request to the [`Proxy`](xks_core::Proxy), and
+//! gives back its answer. It never fails: whatever the server hands over, a response with a JSON body goes
+//! out. Each request has exactly one audit record, also when its body could not be read or its client went
+//! away.
 //!
 //! # hyper
 //! ```
@@ -36,10 +37,11 @@
 //! # }
 //! ```
 //!
-//! **Do not mount it with `nest_service`.** That takes the nested path off the request's URI, and the path is part of
-//! what the client signed: every request would be answered 404 or 401. A key store's own
-//! [`UriPathPrefix`](xks_core::key_store::UriPathPrefix) does what nesting is for. The same holds for every middleware that
-//! rewrites method, path, `host` or body. To keep the service to one prefix, use a route that leaves the path as it is:
+//! **Do not mount it with `nest_service`.** That takes the nested path off the request's URI, and the path is
+//! part of what the client signed: every request would be answered 404 or 401. A key store's own
+//! [`UriPathPrefix`](xks_core::key_store::UriPathPrefix) does what nesting is for. The same holds for every
+//! middleware that rewrites method, path, `host` or body. To keep the service to one prefix, use a route that
+//! leaves the path as it is:
 //! ```
 //! use axum::Router;
 //! use xks_http::XksService;
@@ -64,12 +66,12 @@
 //! # Ok(())
 //! # }
 //! ```
-//! A server without the `http` crate's types calls [`Proxy::handle`](xks_core::Proxy::handle) itself: it takes a
-//! method, a path, headers and a body.
+//! A server without the `http` crate's types calls [`Proxy::handle`](xks_core::Proxy::handle) itself: it
+//! takes a method, a path, headers and a body.
 //!
 //! # Time
-//! Without more, a request takes as long as its key manager does. `XksService::budget`, of the feature `timeout`, sets
-//! a limit; KMS itself gives up after 250 ms, so set one:
+//! Without more, a request takes as long as its key manager does. `XksService::budget`, of the feature
+//! `timeout`, sets a limit; KMS itself gives up after 250 ms, so set one:
 //! ```
 //! # #[cfg(feature = "timeout")]
 //! # fn doc(proxy: xks_core::Proxy) -> xks_http::XksService {
@@ -112,8 +114,8 @@
 //! * The audit log needs a `tracing` subscriber here too; what it prints goes to CloudWatch.
 //!
 //! # Features
-//! * `timeout`: `XksService::budget`, a time limit for each request, kept with tokio's timer. The service then runs
-//!   within a tokio runtime.
+//! * `timeout`: `XksService::budget`, a time limit for each request, kept with tokio's timer. The service
+//!   then runs within a tokio runtime.
 
 #![forbid(unsafe_code)]
 

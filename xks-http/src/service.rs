@@ -31,8 +31,8 @@ pub struct XksService {
 }
 
 impl XksService {
-    /// 256 KiB: several times the largest request that the specification demands to be served (about 25 KB), so that
-    /// one that is merely too large for the key store is told so precisely.
+    /// 256 KiB: several times the largest request that the specification demands to be served (about 25 KB),
+    /// so that one that is merely too large for the key store is told so precisely.
     pub const DEFAULT_MAX_BODY_BYTES: usize = 256 * 1024;
 
     /// 32 MiB: room for thousands of requests that arrive in parts.
@@ -54,8 +54,8 @@ impl XksService {
     /// [`DEFAULT_MAX_BODY_BYTES`](Self::DEFAULT_MAX_BODY_BYTES). A larger one is answered
     /// `ValidationException`. This much memory may be held for each request that is not authenticated yet,
     /// and [`max_unfinished_bytes`](Self::max_unfinished_bytes) for all of them. Larger
-    /// [`Limits`](xks_core::backend::Limits) than the specification's need room here, a third more than their bytes
-    /// for Base64.
+    /// [`Limits`](xks_core::backend::Limits) than the specification's need room here, a third more than their
+    /// bytes for Base64.
     #[must_use]
     pub const fn max_body_bytes(mut self, bytes: usize) -> Self {
         self.max_body_bytes = bytes;
@@ -72,10 +72,10 @@ impl XksService {
         self
     }
 
-    /// How long a request may take, from its head to its answer; by default as long as it will. KMS gives up after
-    /// 250 ms, so 200 ms is a good choice. When the backend has not answered by then, its future is dropped and
-    /// the answer is `DependencyTimeoutException`; a client that has not sent its body by then is answered
-    /// `ValidationException`. Specification: GetKeyMetadata.
+    /// How long a request may take, from its head to its answer; by default as long as it will. KMS gives up
+    /// after 250 ms, so 200 ms is a good choice. When the backend has not answered by then, its future is
+    /// dropped and the answer is `DependencyTimeoutException`; a client that has not sent its body by then is
+    /// answered `ValidationException`. Specification: GetKeyMetadata.
     ///
     /// The service must then be called within a tokio runtime with its timer enabled.
     // TRN-8
@@ -194,7 +194,8 @@ impl XksService {
     }
 }
 
-/// A request whose body is being read. If the server drops it meanwhile, it leaves its audit record all the same.
+/// A request whose body is being read. If the server drops it meanwhile, it leaves its audit record all the
+/// same.
 struct Reading<'a> {
     service: &'a XksService,
     parts: &'a Parts,

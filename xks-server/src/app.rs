@@ -1,5 +1,5 @@
-//! What is in force: key stores, key managers, certificates. All of it can be replaced while requests are served; a
-//! request, and a connection, goes on with what it began with.
+//! What is in force: key stores, key managers, certificates. All of it can be replaced while requests are
+//! served; a request, and a connection, goes on with what it began with.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -40,8 +40,8 @@ pub(crate) struct App {
     served: ArcSwap<BTreeMap<String, Arc<[KeyId]>>>,
     /// Locked while something else is put in force, so that two changes do not mix.
     in_force: Mutex<InForce>,
-    /// Tokens that are being opened, also on behalf of a change that was given up: none is opened twice at once, or a PIN
-    /// would be tried as often.
+    /// Tokens that are being opened, also on behalf of a change that was given up: none is opened twice at
+    /// once, or a PIN would be tried as often.
     opening: Mutex<Vec<ConfiguredBackend>>,
     /// Counts changes, so that one that was given up does not come after another.
     turn: AtomicU64,

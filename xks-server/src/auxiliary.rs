@@ -1,4 +1,5 @@
-//! The listeners for balancers and for Prometheus, in plain HTTP. They serve from the first moment to the last.
+//! The listeners for balancers and for Prometheus, in plain HTTP. They serve from the first moment to the
+//! last.
 
 use std::{net, sync::Arc, time::Duration};
 

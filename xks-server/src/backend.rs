@@ -1,8 +1,8 @@
 //! Kinds of backends: what a `[backends.NAME]` table is read into, and the open backend that it becomes.
 //!
-//! A kind is a function that reads a table into settings, registered under the word that `kind` has to be. Tables are
-//! read, and all that is wrong is said, before any backend is opened. Settings are compared by equality: a reload that
-//! leaves a backend's settings as they were leaves the backend open.
+//! A kind is a function that reads a table into settings, registered under the word that `kind` has to be.
+//! Tables are read, and all that is wrong is said, before any backend is opened. Settings are compared by
+//! equality: a reload that leaves a backend's settings as they were leaves the backend open.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -48,16 +48,16 @@ use crate::{backends::Backends, metrics::Samples};
 
 /// Settings of a backend, read from a `[backends.NAME]` table.
 ///
-/// Two that are equal describe the same open backend: secrets belong to the comparison, and the contents of files that
-/// the settings name.
+/// Two that are equal describe the same open backend: secrets belong to the comparison, and the contents of
+/// files that the settings name.
 pub trait BackendSettings: PartialEq + Send + Sync + 'static {
     /// Opens the backend.
     ///
     /// Called on a thread that may block, after all settings were read without an error.
     ///
     /// # Errors
-    /// When the backend cannot be opened. The error's kind decides the exit status of a start; a reload leaves in force
-    /// what needs no new backend.
+    /// When the backend cannot be opened. The error's kind decides the exit status of a start; a reload
+    /// leaves in force what needs no new backend.
     fn open(&self, opening: &Opening<'_>) -> Result<Arc<dyn OpenBackend>, OpenError>;
 
     /// Returns the names of the backends that this one is made of, for a backend around others.
@@ -65,8 +65,8 @@ pub trait BackendSettings: PartialEq + Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Returns whether opening may take longer than a request, as it does where a device has to be reached. A reload puts
-    /// in force at once what does not need such a backend.
+    /// Returns whether opening may take longer than a request, as it does where a device has to be reached. A
+    /// reload puts in force at once what does not need such a backend.
     fn may_block(&self) -> bool {
         true
     }
@@ -112,7 +112,8 @@ pub trait OpenBackend: KeyBackend {
         true
     }
 
-    /// Returns for how long no call of the backend's module has returned, where only a restart of the process helps.
+    /// Returns for how long no call of the backend's module has returned, where only a restart of the process
+    /// helps.
     fn stuck_for(&self) -> Option<Duration> {
         None
     }
@@ -142,8 +143,8 @@ impl ReadContext {
         self.budget
     }
 
-    /// Returns the deadline for a backend's call unless one is set: shorter than the request's, since the backend knows
-    /// better than the server why it took so long.
+    /// Returns the deadline for a backend's call unless one is set: shorter than the request's, since the
+    /// backend knows better than the server why it took so long.
     #[must_use]
     pub fn default_deadline(&self) -> Duration {
         self.budget * 9 / 10
@@ -212,8 +213,8 @@ impl OpenError {
         Self::new(OpenErrorKind::Permanent, source)
     }
 
-    /// Creates an error of a PIN or password that was refused, which must not be tried again and again: the server exits
-    /// with status 77.
+    /// Creates an error of a PIN or password that was refused, which must not be tried again and again: the
+    /// server exits with status 77.
     #[must_use]
     pub fn credential_refused(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::new(OpenErrorKind::CredentialRefused, source)

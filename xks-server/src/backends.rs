@@ -43,7 +43,8 @@ impl BackendError {
 }
 
 impl Backends {
-    /// Opens them; those of `former` that are to be as they were are taken over. It blocks for as long as they do.
+    /// Opens them; those of `former` that are to be as they were are taken over. It blocks for as long as
+    /// they do.
     pub(crate) fn open(configured: &[ConfiguredBackend], former: Option<&Self>) -> Result<Self, BackendError> {
         let (singles, composed): (Vec<_>, Vec<_>) = configured.iter().partition(|one| one.members().is_empty());
         let mut open = Self(Vec::with_capacity(configured.len()));
@@ -119,8 +120,8 @@ impl Backends {
         self.0.iter().map(|open| (&*open.configured.name, &open.backend))
     }
 
-    /// The backends of which no call has returned for so long that nothing in this process has them served again, and
-    /// for how long.
+    /// The backends of which no call has returned for so long that nothing in this process has them served
+    /// again, and for how long.
     pub(crate) fn stuck_for(&self, bound: Duration) -> Vec<(String, Duration)> {
         let stuck = self
             .iter()
@@ -128,7 +129,8 @@ impl Backends {
         stuck.filter(|(_, time)| *time >= bound).collect()
     }
 
-    /// Closes the backends that `other` does not have, each when its last request has ended. It blocks until then.
+    /// Closes the backends that `other` does not have, each when its last request has ended. It blocks until
+    /// then.
     pub(crate) fn close_all_but(&self, other: Option<&Self>) {
         for (name, backend) in self.iter() {
             let mut others = other.into_iter().flat_map(Self::iter);
@@ -138,8 +140,8 @@ impl Backends {
         }
     }
 
-    /// Closes, in the background, the backends that `successor` does not have. Requests that began with them have `grace` to
-    /// end.
+    /// Closes, in the background, the backends that `successor` does not have. Requests that began with them
+    /// have `grace` to end.
     pub(crate) fn retire(self: Arc<Self>, successor: Arc<Self>, grace: Duration) {
         let closing = move || {
             thread::sleep(grace);

@@ -12,8 +12,8 @@ pub(crate) const SETTINGS_VARIABLE: &str = "XKS_PROXY_SETTINGS_TOML";
 
 /// An AWS KMS external key store proxy. Without a settings file it serves a demo on loopback.
 ///
-/// The file may also be named by the environment variable XKS_PROXY_SETTINGS_TOML. It is in this program's own format, or
-/// one that was written for AWS's sample proxy.
+/// The file may also be named by the environment variable XKS_PROXY_SETTINGS_TOML. It is in this program's
+/// own format, or one that was written for AWS's sample proxy.
 #[derive(Debug, Parser)]
 #[command(version = "")]
 pub(crate) struct CommandLine {

@@ -17,8 +17,8 @@ pub(crate) struct Described {
     /// What the audit record calls it; none for a fleet, whose members have names.
     // LOG-1
     pub(crate) name: Option<Arc<str>>,
-    /// The same for every ciphertext, for a backend that has none of its own. What was encrypted without it, or with
-    /// another, decrypts as before: it comes with each request.
+    /// The same for every ciphertext, for a backend that has none of its own. What was encrypted without it,
+    /// or with another, decrypts as before: it comes with each request.
     pub(crate) metadata: Option<CiphertextMetadata>,
     /// What the key manager takes, where its operator knows better.
     pub(crate) limits: Option<Limits>,

@@ -1,5 +1,5 @@
-//! Warns of certificates whose end comes near while the server runs, at each stage and every day. What is near
-//! it at a start or a reload is said then.
+//! Warns of certificates whose end comes near while the server runs, at each stage and every day. What is
+//! near it at a start or a reload is said then.
 
 use std::time::{Duration, SystemTime};
 
@@ -52,7 +52,8 @@ pub(crate) async fn watch(app: &App) {
     }
 }
 
-/// Whether a certificate should be named that was named, or seen for the first time, as in `before` at `said`.
+/// Whether a certificate should be named that was named, or seen for the first time, as in `before` at
+/// `said`.
 fn is_due(before: Option<Stage>, said: SystemTime, stage: Option<Stage>, now: SystemTime) -> bool {
     let Some(stage) = stage else { return false };
     before.is_none_or(|before| stage < before) || now.duration_since(said).is_ok_and(|time| time >= AGAIN)

@@ -68,9 +68,10 @@ impl Health {
         }
     }
 
-    /// Returns the answer on the API's own port, if the request is none of the API: the paths of health are there unless
-    /// health has a listener of its own, and `/` and `/ping` follow readiness in any case. A balancer asks for these
-    /// unless it is configured otherwise, and so does who is used to the sample proxy.
+    /// Returns the answer on the API's own port, if the request is none of the API: the paths of health are
+    /// there unless health has a listener of its own, and `/` and `/ping` follow readiness in any case. A
+    /// balancer asks for these unless it is configured otherwise, and so does who is used to the sample
+    /// proxy.
     pub(crate) fn answer_on_api<B>(&self, request: &Request<B>) -> Option<Response<Full<Bytes>>> {
         let of_listener = match self.settings.listen {
             None => self.answer(request),

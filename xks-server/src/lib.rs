@@ -1,7 +1,7 @@
 //! An AWS KMS external key store proxy, for production, as a library.
 //!
-//! A program names the kinds of backends that it has, and runs. `kind` of a `[backends.NAME]` table says which of them
-//! that backend is; a kind of your own is added in the same way, see [`backend`].
+//! A program names the kinds of backends that it has, and runs. `kind` of a `[backends.NAME]` table says
+//! which of them that backend is; a kind of your own is added in the same way, see [`backend`].
 //!
 //! ```no_run
 //! use std::process::ExitCode;
@@ -16,8 +16,9 @@
 //! }
 //! ```
 //!
-//! The settings file has all else: listeners, TLS, key stores, limits, health, metrics and logs. `settings/reference.toml`
-//! shows and explains every setting. To embed a proxy in a server of your own, take `xks-core` and `xks-http`.
+//! The settings file has all else: listeners, TLS, key stores, limits, health, metrics and logs.
+//! `settings/reference.toml` shows and explains every setting. To embed a proxy in a server of your own, take
+//! `xks-core` and `xks-http`.
 //!
 //! ```text
 //! server     command line, exit status                                  reading  what a settings text comes to, for the fuzzer

@@ -40,8 +40,8 @@ use crate::{
 /// How long tasks that outlived the server's own patience may take to be dropped.
 const LAST_TASKS: Duration = Duration::from_secs(1);
 
-/// How long a token that is being opened is waited for after the server was told to stop. In the middle of a login some
-/// modules must not be ended.
+/// How long a token that is being opened is waited for after the server was told to stop. In the middle of a
+/// login some modules must not be ended.
 const LAST_OPENING: Duration = Duration::from_secs(10);
 
 /// A settings file, and how all files that were read were then.
@@ -85,7 +85,8 @@ pub(crate) fn serve(server: &Server, path: Option<&Path>, listen: Option<SocketA
             Severity::Warning => tracing::warn!("{problem}"),
         }
     }
-    // For all but connections, which have threads of their own. Two, since one may be kept by a token's search.
+    // For all but connections, which have threads of their own. Two, since one may be kept by a token's
+    // search.
     let mut runtime = runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(2).enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
@@ -111,7 +112,8 @@ pub(crate) fn serve(server: &Server, path: Option<&Path>, listen: Option<SocketA
     })
 }
 
-/// Within the runtime. What is left open in `backends` is the caller's to close, when nobody can use it any more.
+/// Within the runtime. What is left open in `backends` is the caller's to close, when nobody can use it any
+/// more.
 async fn live(
     server: &Server,
     settings: &Settings,

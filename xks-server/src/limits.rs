@@ -1,6 +1,6 @@
-//! How much one key store may ask for: a rate, and a number of requests at once. No KMS client repeats what is
-//! throttled, so a request that is too many waits for a moment, in a short queue. Beyond that the answer is
-//! ThrottlingException, and the key manager is not asked.
+//! How much one key store may ask for: a rate, and a number of requests at once. No KMS client repeats what
+//! is throttled, so a request that is too many waits for a moment, in a short queue. Beyond that the answer
+//! is ThrottlingException, and the key manager is not asked.
 //!
 //! The limits apply after the signature was verified: unauthenticated clients use up nothing, the rejection
 //! has a name and a record, and health is not limited.

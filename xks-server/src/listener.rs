@@ -67,9 +67,11 @@ impl Listener {
         self.address
     }
 
-    /// Serves until the phase is [`Phase::Stopping`]. The connections go on then, and [`Connections`] waits for them.
+    /// Serves until the phase is [`Phase::Stopping`]. The connections go on then, and [`Connections`] waits
+    /// for them.
     ///
-    /// `serve` puts a connection, which does not block, where it is served; its place is kept for as long as it is open.
+    /// `serve` puts a connection, which does not block, where it is served; its place is kept for as long as
+    /// it is open.
     pub(crate) async fn serve(
         self,
         mut phase: watch::Receiver<Phase>,

@@ -87,7 +87,8 @@ impl Ports {
         self.addresses
     }
 
-    /// Serves until it is told to stop, and then until requests in flight have ended. `ready` is called when it serves.
+    /// Serves until it is told to stop, and then until requests in flight have ended. `ready` is called when
+    /// it serves.
     pub(crate) async fn run(
         self,
         app: &Arc<App>,

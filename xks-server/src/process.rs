@@ -22,8 +22,8 @@ pub(crate) fn inherited(name: &str) -> Option<String> {
     env::var(name).ok().filter(|_| !is_own)
 }
 
-/// A PKCS#11 module reads its variables when it is loaded, and a variable can be set safely only for a new program: so this
-/// one becomes another of itself, under the same process id.
+/// A PKCS#11 module reads its variables when it is loaded, and a variable can be set safely only for a new
+/// program: so this one becomes another of itself, under the same process id.
 pub(crate) fn put_into_environment(variables: &BTreeMap<String, String>) -> anyhow::Result<()> {
     let is_missing = |(name, value): &(&String, &String)| env::var_os(name).is_none_or(|set| set != value.as_str());
     let missing: Vec<_> = variables.iter().filter(is_missing).collect();

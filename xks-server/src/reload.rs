@@ -133,7 +133,8 @@ impl Reload {
     /// Reads the settings, and begins to put them in force, which ends all changes that are under way.
     async fn reload(&mut self, app: &Arc<App>) {
         service_manager::reloading();
-        // What changes from here on, while it is being read or while a token hangs, is seen as changed afterwards.
+        // What changes from here on, while it is being read or while a token hangs, is seen as changed
+        // afterwards.
         let before = self.files.look_again().await;
         let (path, formats) = (self.path.clone(), self.formats.clone());
         let read = task::spawn_blocking(move || read(&path, &formats, before)).await;
@@ -251,8 +252,8 @@ fn read(path: &Path, formats: &Formats, before: Files) -> (Files, Option<(Settin
     (files, loaded.settings.map(|settings| (settings, named)))
 }
 
-/// How each file was at a look: none where there is no such file. Symbolic links are followed, so that one that is
-/// pointed elsewhere has changed.
+/// How each file was at a look: none where there is no such file. Symbolic links are followed, so that one
+/// that is pointed elsewhere has changed.
 #[derive(Clone, Default, PartialEq)]
 pub(crate) struct Files(BTreeMap<PathBuf, Option<[i64; 6]>>);
 

@@ -37,8 +37,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Creates a server without any backend. `name` and `version` stand on the command line, in messages and in the health
-    /// answer.
+    /// Creates a server without any backend. `name` and `version` stand on the command line, in messages and
+    /// in the health answer.
     pub fn new(name: &'static str, version: &'static str) -> Self {
         Self {
             program: Program { name, version },
@@ -59,8 +59,8 @@ impl Server {
         self
     }
 
-    /// Reads settings files of AWS's sample proxy, too. Their HSM becomes a backend of this kind, which should be that of
-    /// [`Pkcs11Settings`](crate::kinds::Pkcs11Settings).
+    /// Reads settings files of AWS's sample proxy, too. Their HSM becomes a backend of this kind, which
+    /// should be that of [`Pkcs11Settings`](crate::kinds::Pkcs11Settings).
     pub const fn sample_proxy(mut self, kind: &'static str) -> Self {
         self.formats.sample_proxy = Some(kind);
         self
@@ -75,11 +75,12 @@ impl Server {
         self
     }
 
-    /// Reads the command line of this process, obeys it, and returns the exit status: 0 when it was told to stop, 78 where
-    /// another start would fail as well, 77 where a PIN or password was refused, and 1 otherwise.
+    /// Reads the command line of this process, obeys it, and returns the exit status: 0 when it was told to
+    /// stop, 78 where another start would fail as well, 77 where a PIN or password was refused, and 1
+    /// otherwise.
     ///
-    /// Sets the process's logger and panic hook, catches SIGINT, SIGTERM and SIGHUP, and starts the program anew under the
-    /// same process id where the settings have an `[environment]`. Call it first in `main`.
+    /// Sets the process's logger and panic hook, catches SIGINT, SIGTERM and SIGHUP, and starts the program
+    /// anew under the same process id where the settings have an `[environment]`. Call it first in `main`.
     #[must_use]
     pub fn main(self) -> ExitCode {
         let command_line = CommandLine::of(self.program, env::args_os());

@@ -1,5 +1,5 @@
-//! What systemd is told: when the server is ready, reads its settings again, ends, and that it is alive. Without systemd
-//! nobody is told anything.
+//! What systemd is told: when the server is ready, reads its settings again, ends, and that it is alive.
+//! Without systemd nobody is told anything.
 
 use std::time::Duration;
 

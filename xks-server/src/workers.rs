@@ -1,7 +1,8 @@
 //! The threads that serve connections: one for each processor, each with a runtime of its own.
 //!
-//! A connection stays on its thread. In one runtime of several threads every request that comes to an idle server wakes a
-//! second thread, which finds nothing to do: that was a third of a request's cost at moderate load.
+//! A connection stays on its thread. In one runtime of several threads every request that comes to an idle
+//! server wakes a second thread, which finds nothing to do: that was a third of a request's cost at moderate
+//! load.
 //!
 //! A new connection goes to the thread with the fewest connections. Listeners, health, reloads and signals
 //! have a small runtime of their own, which requests cannot hold up.
@@ -21,7 +22,8 @@ use tokio::{
     sync::watch,
 };
 
-/// What comes from other threads, which is what key managers answer, goes before requests that have not begun.
+/// What comes from other threads, which is what key managers answer, goes before requests that have not
+/// begun.
 const ANSWERS_FIRST: u32 = 1;
 
 /// The threads. When this is dropped they end, and what is left of their connections with them.
@@ -58,7 +60,8 @@ impl Workers {
         }
     }
 
-    /// Ends the threads, and waits until the last has dropped what it held. One that hangs in a key manager never does.
+    /// Ends the threads, and waits until the last has dropped what it held. One that hangs in a key manager
+    /// never does.
     pub(crate) async fn end(&self) {
         self.is_over.send_replace(true);
         self.is_over.closed().await;

@@ -1,5 +1,5 @@
-//! The PKCS#11 backend in process: beside the bare calls on SoftHSM2, and before an HSM that takes 2 ms for an operation, at
-//! its limit and beyond. The process has to be one that [`SoftHsm::reexec`] started.
+//! The PKCS#11 backend in process: beside the bare calls on SoftHSM2, and before an HSM that takes 2 ms for
+//! an operation, at its limit and beyond. The process has to be one that [`SoftHsm::reexec`] started.
 
 use std::{
     sync::{

@@ -1,8 +1,8 @@
 //! Load on a proxy, this or another: as much as it takes, or at a fixed rate.
 //!
-//! The client is one thread and cheap: requests are signed before, over HTTP/1.1 they are written as they lie, and of an
-//! answer only the status and the length are read. At a fixed rate a request's latency counts from the moment at which it
-//! was due, so that a server that stalls cannot hide it by being asked less.
+//! The client is one thread and cheap: requests are signed before, over HTTP/1.1 they are written as they
+//! lie, and of an answer only the status and the length are read. At a fixed rate a request's latency counts
+//! from the moment at which it was due, so that a server that stalls cannot hide it by being asked less.
 
 mod idle;
 mod operation;
@@ -91,8 +91,9 @@ impl Load {
         })
     }
 
-    /// The same several times, on several targets in turn: for each the lowest cost, the highest rate and the best
-    /// latencies, of whichever time had them, since whatever else runs on the machine can only make them worse.
+    /// The same several times, on several targets in turn: for each the lowest cost, the highest rate and the
+    /// best latencies, of whichever time had them, since whatever else runs on the machine can only make them
+    /// worse.
     ///
     /// # Errors
     /// As [`put_on`](Self::put_on), and when something else than 200 is answered.

@@ -44,7 +44,8 @@ pub struct Target {
 }
 
 impl Target {
-    /// The key store at this URL, with its URI path prefix; `https` needs the certificates (PEM) that are believed in.
+    /// The key store at this URL, with its URI path prefix; `https` needs the certificates (PEM) that are
+    /// believed in.
     ///
     /// # Errors
     /// When the URL is none, or a certificate cannot be read.

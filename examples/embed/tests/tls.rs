@@ -81,7 +81,8 @@ impl Drop for Server {
     }
 }
 
-/// TRN-2, TRN-3, LOG-1: it serves over TLS, records who asked, lets nobody keep it waiting, and ends in good order.
+/// TRN-2, TRN-3, LOG-1: it serves over TLS, records who asked, lets nobody keep it waiting, and ends in good
+/// order.
 #[test]
 fn it_serves_and_ends() {
     let mut server = Server::start();

@@ -1,4 +1,5 @@
-//! The vendor's key manager: its keys are derived from one master key. It stands for an appliance or a service.
+//! The vendor's key manager: its keys are derived from one master key. It stands for an appliance or a
+//! service.
 
 use std::sync::{
     Arc,

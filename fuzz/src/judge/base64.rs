@@ -2,7 +2,8 @@
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/// None unless there are whole groups of four, padding at the end alone, and only zero bits in what is left over.
+/// None unless there are whole groups of four, padding at the end alone, and only zero bits in what is left
+/// over.
 pub fn decode(text: &str) -> Option<Vec<u8>> {
     let (groups, []) = text.as_bytes().as_chunks::<4>() else {
         return None;

@@ -49,7 +49,8 @@ pub fn verdict(operation: Operation, key: &str, bytes: &[u8]) -> Judged<Verdict>
     }
 }
 
-/// None unless the body is an object whose known fields are texts, there at most once, with all of the metadata.
+/// None unless the body is an object whose known fields are texts, there at most once, with all of the
+/// metadata.
 fn fields(bytes: &[u8], metadata: &[&str], known: &[&'static str]) -> Option<Fields> {
     const METADATA: [&str; 7] = [
         "awsPrincipalArn",

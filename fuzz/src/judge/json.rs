@@ -1,5 +1,5 @@
-//! JSON by the letter of RFC 8259, with what a `serde_json::Value` would not keep: fields that are there twice, in their
-//! order; and texts that are no Unicode.
+//! JSON by the letter of RFC 8259, with what a `serde_json::Value` would not keep: fields that are there
+//! twice, in their order; and texts that are no Unicode.
 
 /// As much of a value as bodies are made of.
 #[derive(Debug)]

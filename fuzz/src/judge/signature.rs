@@ -13,7 +13,8 @@ use crate::{
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const END_OF_SCOPE: &str = "kms-xks-proxy/aws4_request";
 
-/// The moments that are five minutes or less from the proxy's, which is midnight between two years: no calendar needed.
+/// The moments that are five minutes or less from the proxy's, which is midnight between two years: no
+/// calendar needed.
 static MOMENTS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let before = (86_100..86_400).map(|second| ("20251231", second));
     let after = (0..=300).map(|second| ("20260101", second));

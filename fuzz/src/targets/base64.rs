@@ -8,8 +8,8 @@ use crate::{
     proxy::answer_signed,
 };
 
-/// The first byte chooses a field; the rest is its text, or, below 0x80, the bytes that are encoded. What is no
-/// Base64 is `ValidationException`; what is comes back as it was.
+/// The first byte chooses a field; the rest is its text, or, below 0x80, the bytes that are encoded. What is
+/// no Base64 is `ValidationException`; what is comes back as it was.
 pub fn base64(input: &[u8]) -> Verdict {
     let (choice, rest) = input.split_first().unwrap_or((&0, &[]));
     let text = match (choice, str::from_utf8(rest)) {

@@ -1,5 +1,6 @@
-//! The bodies of the four operations, each signed, so that they are looked at. The first byte of an input says how the rest
-//! becomes a body: below 0x80 it is one, else it makes one that is nearly right ([`nearly`]), or [a sealed one](sealed).
+//! The bodies of the four operations, each signed, so that they are looked at. The first byte of an input
+//! says how the rest becomes a body: below 0x80 it is one, else it makes one that is nearly right
+//! ([`nearly`]), or [a sealed one](sealed).
 
 use arbitrary::{Result, Unstructured};
 use serde_json::{Value, json};
@@ -146,7 +147,8 @@ pub fn with_metadata(mut fields: Value) -> Value {
     fields
 }
 
-/// DEC-3: something is encrypted; one part of it is changed, or some of it goes to another part; then it is no ciphertext.
+/// DEC-3: something is encrypted; one part of it is changed, or some of it goes to another part; then it is
+/// no ciphertext.
 fn sealed(u: &mut Unstructured<'_>) -> Result<Verdict> {
     const PARTS: [&str; 5] = [
         "ciphertext",

@@ -1,5 +1,5 @@
-//! AWS's own signer against the verifier: what it signs verifies, in every form that HTTP may give it on the way; and what is
-//! altered does not.
+//! AWS's own signer against the verifier: what it signs verifies, in every form that HTTP may give it on the
+//! way; and what is altered does not.
 
 use std::time::Duration;
 
@@ -50,7 +50,8 @@ fn run(u: &mut Unstructured<'_>) -> Result<Verdict> {
             true
         }
         4 => {
-            // The `Authorization` header itself is not signed: its blanks are as the specification shows them.
+            // The `Authorization` header itself is not signed: its blanks are as the specification shows
+            // them.
             for (name, value) in &mut exchange.headers {
                 if name != "authorization" {
                     *value = value

@@ -8,8 +8,8 @@ use crate::{
     proxy::{DATE, HOST, TENANTS, answer_to},
 };
 
-/// Any exchange at all, [written like HTTP](Exchange): what the proxy answers is what the judge says, from route to
-/// ciphertext. Returns it.
+/// Any exchange at all, [written like HTTP](Exchange): what the proxy answers is what the judge says, from
+/// route to ciphertext. Returns it.
 pub fn handle(input: &[u8]) -> Verdict {
     let exchange = Exchange::parse(input);
     let (verdict, _) = answer_to(&exchange);
@@ -17,8 +17,8 @@ pub fn handle(input: &[u8]) -> Verdict {
     verdict
 }
 
-/// The `Authorization` header, the date and the signed headers of a request for health. The input is the header lines, an
-/// empty line, and the body: without one, a body that is served.
+/// The `Authorization` header, the date and the signed headers of a request for health. The input is the
+/// header lines, an empty line, and the body: without one, a body that is served.
 ///
 /// 200 needs a signature that an independent reading of the header finds right, and with it 200 it is.
 pub fn authorization(input: &[u8]) -> Verdict {
@@ -33,8 +33,9 @@ pub fn authorization(input: &[u8]) -> Verdict {
     verdict
 }
 
-/// A method and a target, with one blank in between; the rest of the request is in order for every operation. Where it
-/// goes to, and whether it goes there, is as the rules of paths say, and nobody gets in with another tenant's credential.
+/// A method and a target, with one blank in between; the rest of the request is in order for every operation.
+/// Where it goes to, and whether it goes there, is as the rules of paths say, and nobody gets in with another
+/// tenant's credential.
 pub fn route(input: &[u8]) -> Verdict {
     const BODY: &str = r#"{"requestMetadata":{"awsPrincipalArn":"a","kmsKeyArn":"k","kmsOperation":"o","kmsRequestId":"i"},
         "plaintext":"","ciphertext":"","initializationVector":"AAAAAAAAAAAAAAAA",

@@ -14,8 +14,8 @@ pub enum Outcome {
     Converted,
 }
 
-/// A settings file: read twice, it means the same; what is wrong has a line of it, and no secret; and what the sample proxy
-/// was told, and is accepted, means the same in our format.
+/// A settings file: read twice, it means the same; what is wrong has a line of it, and no secret; and what
+/// the sample proxy was told, and is accepted, means the same in our format.
 pub fn settings(input: &[u8]) -> Outcome {
     let Ok(text) = str::from_utf8(input) else {
         return Outcome::Refused;
@@ -106,8 +106,8 @@ fn secrets(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Where the settings file seems to be, with the files that it may name: `chain.pem`, `key.pem`, `roots.pem`, `module.so`,
-/// `key.hex`, `secret.txt`, `pin.txt`, `policies.cedar`.
+/// Where the settings file seems to be, with the files that it may name: `chain.pem`, `key.pem`, `roots.pem`,
+/// `module.so`, `key.hex`, `secret.txt`, `pin.txt`, `policies.cedar`.
 static FOLDER: LazyLock<std::path::PathBuf> = LazyLock::new(|| {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/settings");
     fs::create_dir_all(&folder).expect("the folder can be made");

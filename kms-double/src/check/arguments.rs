@@ -19,8 +19,8 @@ use super::{
 };
 use crate::wire::{Credential, Http, Tls};
 
-/// The arguments of `kms-double check`. Its exit code is 0 when every MUST is met, 1 when not, 2 when it could not
-/// run.
+/// The arguments of `kms-double check`. Its exit code is 0 when every MUST is met, 1 when not, 2 when it
+/// could not run.
 #[derive(Args, Clone, Debug)]
 #[non_exhaustive]
 pub struct Arguments {
@@ -132,8 +132,8 @@ pub enum CannotCheck {
 const REFUSED: u8 = 3;
 
 impl Arguments {
-    /// Checks, writes the report, and tells the exit code: 0 when every MUST that was tried is kept, 1 when one is
-    /// missed, 3 when the proxy refuses the setup, which standard error explains.
+    /// Checks, writes the report, and tells the exit code: 0 when every MUST that was tried is kept, 1 when
+    /// one is missed, 3 when the proxy refuses the setup, which standard error explains.
     ///
     /// # Errors
     /// The check cannot run, or its report cannot be written. The program then ends with 2.

@@ -42,8 +42,8 @@ pub enum Outcome {
 pub(super) enum Stop {
     /// Something else came: what, with what it means for KMS as the case says.
     Failed(String),
-    /// It was refused otherwise than expected, not answered, or not even tried for want of a good ciphertext: what
-    /// came, and what that means whatever the case is about.
+    /// It was refused otherwise than expected, not answered, or not even tried for want of a good ciphertext:
+    /// what came, and what that means whatever the case is about.
     Otherwise(String, &'static str),
     /// It could not be tried.
     NotTried(String),

@@ -63,7 +63,8 @@ impl HalfSent {
     }
 }
 
-/// How long the proxy left a connection open on which nothing more comes than this text, if it closed it at all.
+/// How long the proxy left a connection open on which nothing more comes than this text, if it closed it at
+/// all.
 async fn until_closed(endpoint: &Endpoint, text: &str, limit: Duration) -> io::Result<Option<Duration>> {
     let (mut stream, _) = endpoint.stream().await.map_err(io::Error::other)?;
     stream.write_all(text.as_bytes()).await?;

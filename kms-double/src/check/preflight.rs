@@ -15,8 +15,8 @@ use super::{
 };
 use crate::wire::{Answer, Credential, Endpoint, Raw};
 
-/// The proxy refuses the setup, so that nothing can be said of the proxy: what was asked, what came, and what is
-/// probably wrong, one cause a line.
+/// The proxy refuses the setup, so that nothing can be said of the proxy: what was asked, what came, and what
+/// is probably wrong, one cause a line.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub struct Refusal {

@@ -69,7 +69,8 @@ pub struct Tried {
     pub came: String,
     /// What it means for KMS when something else comes.
     pub means: &'static str,
-    /// The case whose failure this one's is due to: an operation does not work at all, and this case needs it.
+    /// The case whose failure this one's is due to: an operation does not work at all, and this case needs
+    /// it.
     pub follows_from: Option<String>,
     /// How long the case took, with all its requests, in milliseconds.
     pub took_ms: f64,

@@ -74,7 +74,8 @@ pub async fn run(setup: &Setup) -> Result<Report, CannotRun> {
         match preflight(&subject).await {
             Ok(baseline) => subject.set_baseline(baseline),
             Err(refusal) if report.cases.is_empty() => return Err(refusal.into()),
-            // Over another version of HTTP the setup was taken: that it is not over this one is the cases' to say.
+            // Over another version of HTTP the setup was taken: that it is not over this one is the cases' to
+            // say.
             Err(_) => {}
         }
         if *http == Http::One

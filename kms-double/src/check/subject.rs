@@ -22,7 +22,8 @@ use super::{
 };
 use crate::wire::{Answer, CallError, Client, Endpoint, EndpointBuilder, Http, Raw};
 
-/// After so many requests in a row without any sign of life, the others are not tried: each would wait for nothing.
+/// After so many requests in a row without any sign of life, the others are not tried: each would wait for
+/// nothing.
 const SILENCE: usize = 6;
 
 /// Bytes of an answer's body that are read: the longest that a proxy gives has less than 6 KB.

@@ -1,4 +1,5 @@
-//! What is seen of every answer, whatever case it belongs to: the form of errors, secrets, times and the clock.
+//! What is seen of every answer, whatever case it belongs to: the form of errors, secrets, times and the
+//! clock.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,5 @@
-//! The ciphertext blob that a caller of KMS gets. AWS does not document its own; this one holds the same parts:
+//! The ciphertext blob that a caller of KMS gets. AWS does not document its own; this one holds the same
+//! parts:
 //!
 //! ```text
 //! version            1 byte, 1

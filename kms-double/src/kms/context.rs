@@ -10,8 +10,8 @@ pub type EncryptionContext = BTreeMap<String, String>;
 /// What a proxy has to take (ENC-3).
 const MAX_AAD: usize = 8192;
 
-/// The additional authenticated data for a context; none for an empty one. AWS does not say how KMS makes it. Here each
-/// name and each value comes with its length in front, so that no two contexts make the same bytes.
+/// The additional authenticated data for a context; none for an empty one. AWS does not say how KMS makes it.
+/// Here each name and each value comes with its length in front, so that no two contexts make the same bytes.
 pub(crate) fn aad(context: &EncryptionContext) -> Result<Vec<u8>, Exception> {
     let mut aad = Vec::new();
     for text in context.iter().flat_map(|(name, value)| [name, value]) {

@@ -1,8 +1,9 @@
 //! What a proxy can do wrong, and the one table of what KMS makes of it.
 //!
-//! AWS documents the exceptions in two places: the XKS proxy API specification ("Error codes", *KMS Considerations*), and
-//! the AWS KMS Developer Guide ("Troubleshooting external key stores"). Where they differ, the guide is followed, for it
-//! is written for KMS's callers. [`Source`] says of each row where it is from.
+//! AWS documents the exceptions in two places: the XKS proxy API specification ("Error codes", *KMS
+//! Considerations*), and the AWS KMS Developer Guide ("Troubleshooting external key stores"). Where they
+//! differ, the guide is followed, for it is written for KMS's callers. [`Source`] says of each row where it
+//! is from.
 
 use std::fmt;
 
@@ -44,8 +45,8 @@ pub enum Failure {
     Tls,
     /// No answer within KMS's limit.
     TimedOut,
-    /// An answer that cannot be understood, or that breaks a rule of the specification: an error without `errorName`, an
-    /// integrity value that does not fit, ciphertext metadata of 21 bytes, ...
+    /// An answer that cannot be understood, or that breaks a rule of the specification: an error without
+    /// `errorName`, an integrity value that does not fit, ciphertext metadata of 21 bytes, ...
     Malformed,
     /// Health: every key manager is `UNAVAILABLE`.
     Unhealthy,
@@ -63,7 +64,8 @@ pub enum Source {
     Specification,
     /// In the AWS KMS Developer Guide.
     Guide,
-    /// For the operations that AWS documents as the others; the cells that are said to be ours are our own reading.
+    /// For the operations that AWS documents as the others; the cells that are said to be ours are our own
+    /// reading.
     Partly(&'static str),
 }
 
@@ -78,7 +80,8 @@ pub struct Row {
     /// ConnectCustomKeyStore, which itself succeeds.
     pub connection: ConnectionErrorCode,
     /// What the caller is told by all of them, and by cryptographic operations, which always throw
-    /// `KMSInvalidStateException`: KMS gave its older operations no new exceptions, since AWS services rely on those.
+    /// `KMSInvalidStateException`: KMS gave its older operations no new exceptions, since AWS services rely
+    /// on those.
     pub message: &'static str,
     /// Where it is documented.
     pub source: Source,
@@ -111,8 +114,9 @@ impl Failure {
         Self::NotConnected,
     ];
 
-    /// What KMS makes of it: the whole table. The codes of connections are the guide's for what it names there
-    /// (credentials, access, path, TLS, reachability, time, responses), and our own reading for the rest.
+    /// What KMS makes of it: the whole table. The codes of connections are the guide's for what it names
+    /// there (credentials, access, path, TLS, reachability, time, responses), and our own reading for the
+    /// rest.
     #[must_use]
     #[expect(clippy::too_many_lines, reason = "it is a table")]
     pub const fn row(self) -> Row {

@@ -21,8 +21,8 @@ impl Kms {
     /// How often AWS KMS asks: "once every few minutes".
     pub const HEALTH_INTERVAL: Duration = Duration::from_secs(180);
 
-    /// Asks all connected proxies for their health now, one after the other. It changes no connection state: as in AWS
-    /// KMS, a key store that is connected stays so, whatever becomes of its proxy.
+    /// Asks all connected proxies for their health now, one after the other. It changes no connection state:
+    /// as in AWS KMS, a key store that is connected stays so, whatever becomes of its proxy.
     ///
     /// # Errors
     /// The double itself failed.

@@ -21,7 +21,8 @@ impl Kms {
     /// Makes a key store. A proxy with a public endpoint is asked for its health now.
     ///
     /// # Errors
-    /// As AWS documents them for CreateCustomKeyStore; for what the proxy does, by [the table](super::Failure::row).
+    /// As AWS documents them for CreateCustomKeyStore; for what the proxy does, by [the
+    /// table](super::Failure::row).
     pub async fn create_custom_key_store(
         &self,
         caller: &Caller,
@@ -68,8 +69,8 @@ impl Kms {
         })
     }
 
-    /// Connects a key store: its proxy is asked for its health. When that fails, this succeeds all the same, as in AWS
-    /// KMS: DescribeCustomKeyStores says FAILED, and why.
+    /// Connects a key store: its proxy is asked for its health. When that fails, this succeeds all the same,
+    /// as in AWS KMS: DescribeCustomKeyStores says FAILED, and why.
     ///
     /// # Errors
     /// There is no such key store, or it has failed before and has not been disconnected.
@@ -160,10 +161,12 @@ impl Kms {
         })
     }
 
-    /// Changes a key store. Its proxy is asked for its health by the new settings, and they are taken when that goes well.
+    /// Changes a key store. Its proxy is asked for its health by the new settings, and they are taken when
+    /// that goes well.
     ///
     /// # Errors
-    /// As AWS documents them for UpdateCustomKeyStore; for what the proxy does, by [the table](super::Failure::row).
+    /// As AWS documents them for UpdateCustomKeyStore; for what the proxy does, by [the
+    /// table](super::Failure::row).
     pub async fn update_custom_key_store(
         &self,
         caller: &Caller,

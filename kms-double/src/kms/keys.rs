@@ -21,8 +21,8 @@ use super::{
 const SECONDS_A_DAY: f64 = 86_400.0;
 
 impl Kms {
-    /// Makes a KMS key over an external key, after the proxy has said that it is an AES-256 key that can encrypt and
-    /// decrypt and is enabled.
+    /// Makes a KMS key over an external key, after the proxy has said that it is an AES-256 key that can
+    /// encrypt and decrypt and is enabled.
     ///
     /// # Errors
     /// As AWS documents them for CreateKey; for what the proxy does, by [the table](super::Failure::row).
@@ -79,8 +79,8 @@ impl Kms {
         })
     }
 
-    /// Tells of a key, and asks the proxy for the external key's status and usages when it is connected. It succeeds
-    /// whether the proxy answers or not.
+    /// Tells of a key, and asks the proxy for the external key's status and usages when it is connected. It
+    /// succeeds whether the proxy answers or not.
     ///
     /// # Errors
     /// There is no such key.

@@ -25,16 +25,18 @@
 //! ```
 //!
 //! # What is as in AWS KMS
-//! What a proxy is sent and when, signed and within 250 ms; what is checked on its answers; two layers of encryption, the
-//! inner one under material of the KMS key that the proxy never sees; the states of key stores and keys; the exceptions,
-//! by [one table](Failure::row).
+//! What a proxy is sent and when, signed and within 250 ms; what is checked on its answers; two layers of
+//! encryption, the inner one under material of the KMS key that the proxy never sees; the states of key
+//! stores and keys; the exceptions, by [one table](Failure::row).
 //!
 //! # What is not
 //! * Every caller may do everything: there are no policies and no grants.
-//! * A key store is connected, or has failed to be, when [`Kms::connect_custom_key_store`] returns. AWS takes minutes.
+//! * A key store is connected, or has failed to be, when [`Kms::connect_custom_key_store`] returns. AWS takes
+//!   minutes.
 //! * An endpoint may have a port, and with [`Builder::allow_http`] no TLS.
 //! * A VPC endpoint service is a name and no more: the proxy is called like any other.
-//! * Ciphertext blobs and the AAD of an encryption context have forms of their own, for AWS does not publish its own.
+//! * Ciphertext blobs and the AAD of an encryption context have forms of their own, for AWS does not publish
+//!   its own.
 //! * Other keys than those in external key stores, and operations that have nothing to do with them.
 
 mod aliases;
@@ -83,7 +85,8 @@ use crate::wire::{Client, Credential, Endpoint, EndpointError, Http, Tls};
 
 /// A KMS of one account in one Region. Clones share it.
 ///
-/// Its methods need a tokio runtime. Whoever drops a call leaves things as they were, or as they are after it.
+/// Its methods need a tokio runtime. Whoever drops a call leaves things as they were, or as they are after
+/// it.
 #[derive(Clone, Debug)]
 pub struct Kms(Arc<Inner>);
 
@@ -167,10 +170,11 @@ impl Builder {
         self
     }
 
-    /// Keeps key stores, keys and aliases in this file, over a restart too; otherwise they are in memory alone.
+    /// Keeps key stores, keys and aliases in this file, over a restart too; otherwise they are in memory
+    /// alone.
     ///
-    /// The secrets of the proxies and the key material of the KMS keys stand in it in the clear. It is made so that its
-    /// owner alone can read it. One process at a time may use it.
+    /// The secrets of the proxies and the key material of the KMS keys stand in it in the clear. It is made
+    /// so that its owner alone can read it. One process at a time may use it.
     #[must_use]
     pub fn state_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.state_file = Some(path.into());

@@ -1,5 +1,5 @@
-//! KMS's own layer: AES-256-GCM under key material that never leaves KMS. Whoever has the external key alone, or this
-//! material alone, has nothing.
+//! KMS's own layer: AES-256-GCM under key material that never leaves KMS. Whoever has the external key alone,
+//! or this material alone, has nothing.
 
 use std::fmt;
 

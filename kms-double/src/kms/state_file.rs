@@ -1,4 +1,5 @@
-//! The file that a state is kept in: JSON, readable for its owner alone, since secrets and key material stand in it.
+//! The file that a state is kept in: JSON, readable for its owner alone, since secrets and key material stand
+//! in it.
 
 use std::{
     fs::{File, OpenOptions},

@@ -4,8 +4,8 @@ use http::{HeaderMap, header};
 
 use crate::kms::Caller;
 
-/// By the access key id in the `Authorization` header: `arn:aws:iam::ACCOUNT:user/ACCESSKEYID`; nobody, where there is no
-/// signature.
+/// By the access key id in the `Authorization` header: `arn:aws:iam::ACCOUNT:user/ACCESSKEYID`; nobody, where
+/// there is no signature.
 pub(super) fn caller(headers: &HeaderMap, account: &str) -> Option<Caller> {
     let authorization = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let parameters = authorization.strip_prefix("AWS4-HMAC-SHA256 ")?;

@@ -60,8 +60,8 @@ impl Server {
         }
     }
 
-    /// Answers the requests of one connection. Header names are in title case, as clients know them from AWS: some
-    /// read `Content-Length` in that spelling alone.
+    /// Answers the requests of one connection. Header names are in title case, as clients know them from AWS:
+    /// some read `Content-Length` in that spelling alone.
     async fn converse(&self, stream: impl AsyncRead + AsyncWrite + Unpin) {
         let service = service_fn(async |request| Ok::<_, Infallible>(self.response(request).await));
         // A client that goes away in the middle of a request needs no reason why that failed.

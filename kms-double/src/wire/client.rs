@@ -46,8 +46,8 @@ impl Client {
 
     /// Sends a request as it is.
     ///
-    /// One that went over a kept connection which turns out to be closed is sent once more over a new one: a server may
-    /// close what is idle at any time, and none of the operations does harm when done twice.
+    /// One that went over a kept connection which turns out to be closed is sent once more over a new one: a
+    /// server may close what is idle at any time, and none of the operations does harm when done twice.
     ///
     /// # Errors
     /// As for [`post`](Self::post).

@@ -82,8 +82,8 @@ impl Endpoint {
         Ok(stream)
     }
 
-    /// Opens a connection, and speaks the endpoint's version of HTTP over it. Under HTTP/1.1, header names are in title
-    /// case, as AWS sends them: `Content-Length`.
+    /// Opens a connection, and speaks the endpoint's version of HTTP over it. Under HTTP/1.1, header names
+    /// are in title case, as AWS sends them: `Content-Length`.
     ///
     /// # Errors
     /// As for [`stream`](Self::stream), and when the server does not speak that version.
@@ -125,7 +125,8 @@ pub struct Connection {
     handshake: Option<Handshake>,
 }
 
-/// The task that reads and writes. It ends with the last handle on the connection, whatever the server still sends.
+/// The task that reads and writes. It ends with the last handle on the connection, whatever the server still
+/// sends.
 struct Driver(AbortHandle);
 
 impl Drop for Driver {

@@ -15,8 +15,8 @@ use rustls::{
 
 use super::EndpointError;
 
-/// How TLS is spoken. By default: the machine's roots, no client certificate, TLS 1.2 and 1.3 with every suite that is
-/// safe.
+/// How TLS is spoken. By default: the machine's roots, no client certificate, TLS 1.2 and 1.3 with every
+/// suite that is safe.
 #[derive(Clone, Debug, Default)]
 pub struct Tls {
     roots: Option<PathBuf>,

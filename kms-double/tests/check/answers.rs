@@ -187,7 +187,8 @@ broken! {
     ];
 }
 
-/// Whoever answers the same to everything misses every case, but for those that other tests here break one by one.
+/// Whoever answers the same to everything misses every case, but for those that other tests here break one by
+/// one.
 #[test]
 fn no_case_passes_whatever_comes() {
     let same = [(200, json!({})), (500, json!({ "errorName": "InternalException" }))];

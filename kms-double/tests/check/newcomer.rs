@@ -1,5 +1,6 @@
-//! A backend as a newcomer writes it: each key version has a table of its own behind the key manager's REST API, so the
-//! version is read out of the ciphertext metadata before anything is asked about the key. Both judges are content.
+//! A backend as a newcomer writes it: each key version has a table of its own behind the key manager's REST
+//! API, so the version is read out of the ciphertext metadata before anything is asked about the key. Both
+//! judges are content.
 
 use std::sync::{
     Arc,

@@ -15,7 +15,8 @@ use crate::{
     support::{ACCESS_KEY_ID, Folder, KEY, PREFIX, SECRET},
 };
 
-/// TRN-3, TRN-6: our own server, with certificates made for this test, over both versions of HTTP and with mutual TLS.
+/// TRN-3, TRN-6: our own server, with certificates made for this test, over both versions of HTTP and with
+/// mutual TLS.
 #[test]
 fn our_own_server_keeps_everything_over_tls() {
     let folder = Folder::new();

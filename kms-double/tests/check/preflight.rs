@@ -1,4 +1,5 @@
-//! A setup that the proxy refuses: an exit code of its own, and the cause. And failures that follow from another one.
+//! A setup that the proxy refuses: an exit code of its own, and the cause. And failures that follow from
+//! another one.
 
 use std::time::{Duration, SystemTime};
 

@@ -2,8 +2,8 @@
 
 use crate::support::{Broken, Server, checked, missed, setup};
 
-/// Checks a broken proxy: each of `expected` has to be missed, and nothing else. One that ends in `*` stands for all that
-/// begin so.
+/// Checks a broken proxy: each of `expected` has to be missed, and nothing else. One that ends in `*` stands
+/// for all that begin so.
 #[track_caller]
 pub(crate) fn breaks(broken: Broken, expected: &[&str]) {
     let server = Server::start(broken);

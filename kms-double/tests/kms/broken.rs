@@ -1,5 +1,5 @@
-//! Proxies that are broken on purpose: each failure becomes the exception, or the connection error code, that AWS
-//! documents.
+//! Proxies that are broken on purpose: each failure becomes the exception, or the connection error code, that
+//! AWS documents.
 
 use std::{
     net::TcpListener,
@@ -246,8 +246,8 @@ async fn plaintexts_that_were_never_encrypted_are_seen() {
             "{length}"
         );
     }
-    // One that puts the right parts in the place of the changed ones, whatever it is asked: as if it authenticated neither
-    // metadata nor AAD.
+    // One that puts the right parts in the place of the changed ones, whatever it is asked: as if it
+    // authenticated neither metadata nor AAD.
     site.proxy.mend();
     site.proxy.asked();
     site.decrypt(&blob).await.unwrap();

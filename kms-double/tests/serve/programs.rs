@@ -10,8 +10,8 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// The server, which is a program of another package: where it is built already, as it is when all of the workspace is
-/// tested, that one, and else a new one.
+/// The server, which is a program of another package: where it is built already, as it is when all of the
+/// workspace is tested, that one, and else a new one.
 pub(crate) fn xks_proxy() -> &'static Path {
     static PROXY: OnceLock<PathBuf> = OnceLock::new();
     PROXY.get_or_init(|| {

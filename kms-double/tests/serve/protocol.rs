@@ -133,7 +133,8 @@ fn only_signed_requests_for_known_operations_are_answered() {
     assert_eq!(answered(&url, "POST", local, &list, "{}").0, 200, "it goes on serving");
 }
 
-/// A field that is `null` is absent, whatever it is: the same comes of both. What has to be there is missing then.
+/// A field that is `null` is absent, whatever it is: the same comes of both. What has to be there is missing
+/// then.
 #[test]
 fn null_is_absence() {
     let (_program, url) = serve(&[]);

@@ -208,7 +208,8 @@ impl Connection {
         }
     }
 
-    /// Whether the last answer, or its failure, was the last of an HTTP/1.1 connection. Asks nobody, and so costs nothing.
+    /// Whether the last answer, or its failure, was the last of an HTTP/1.1 connection. Asks nobody, and so
+    /// costs nothing.
     #[must_use]
     pub fn is_done(&self) -> bool {
         match &self.kind {

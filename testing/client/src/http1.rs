@@ -1,5 +1,5 @@
-//! HTTP/1.1 as a client that knows what it sends: of an answer it reads the status, the length, and whether it is the
-//! last.
+//! HTTP/1.1 as a client that knows what it sends: of an answer it reads the status, the length, and whether
+//! it is the last.
 
 use std::{future::poll_fn, pin::Pin, task::Poll};
 
@@ -54,7 +54,8 @@ impl Http1 {
         self.is_done
     }
 
-    /// Whether nothing has come since the last answer: neither the end of the connection nor what nobody asked for.
+    /// Whether nothing has come since the last answer: neither the end of the connection nor what nobody
+    /// asked for.
     pub(crate) async fn is_open(&mut self) -> bool {
         if self.is_done {
             return false;

@@ -7,7 +7,8 @@
 //! connection  a connection over which one request goes at a time
 //! pace        when requests are due, at a fixed rate
 //! ```
-//! Without the feature `http` there is only the signer. Methods panic when something is wrong that no test is about.
+//! Without the feature `http` there is only the signer. Methods panic when something is wrong that no test is
+//! about.
 
 #![forbid(unsafe_code)]
 #![allow(

@@ -18,7 +18,8 @@ use tokio::{
     },
 };
 
-/// Says when requests are due. The runtime's own timer counts in milliseconds, which is longer than what is measured.
+/// Says when requests are due. The runtime's own timer counts in milliseconds, which is longer than what is
+/// measured.
 #[derive(Debug)]
 pub struct Pace {
     timer: AsyncFd<OwnedFd>,

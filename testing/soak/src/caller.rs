@@ -96,7 +96,8 @@ impl Caller {
         self.read(path, answer)
     }
 
-    /// What an answer says. One that has neither status 200 nor an error of the table with its status is wrong.
+    /// What an answer says. One that has neither status 200 nor an error of the table with its status is
+    /// wrong.
     pub(crate) fn read(&self, path: &str, answer: Result<Answer, CallError>) -> Result<(Value, Duration), Mishap> {
         let answer = answer.map_err(|error| Mishap::Lost(error.to_string()))?;
         let json = answer.json();
@@ -186,7 +187,8 @@ impl Caller {
         Ok((kept, took))
     }
 
-    /// What an encryption returned, and the version of the key that it was made with; or what is wrong with it.
+    /// What an encryption returned, and the version of the key that it was made with; or what is wrong with
+    /// it.
     fn inspect(
         &self,
         store: usize,

@@ -8,8 +8,8 @@ use crate::process::Resources;
 
 const MIB: u64 = 1 << 20;
 
-/// How much resident memory may grow after the warm-up: for what the allocator keeps and the shim counts, and for each
-/// million requests.
+/// How much resident memory may grow after the warm-up: for what the allocator keeps and the shim counts, and
+/// for each million requests.
 const GROWTH: u64 = 24 * MIB;
 const GROWTH_PER_MILLION: u64 = 48 * MIB;
 /// How many threads more there may be, beside one for each session: tokio's for what blocks.

@@ -1,5 +1,5 @@
-//! Which errors are right at which time: each phase says what it allows, and an answer must be allowed by one of the
-//! phases that its request lived through.
+//! Which errors are right at which time: each phase says what it allows, and an answer must be allowed by one
+//! of the phases that its request lived through.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -65,11 +65,11 @@ pub(crate) type Excuse = (&'static [Operation], &'static [&'static str]);
 /// What a phase allows, beside what is right at all times.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rules {
-    /// The token has trouble: `InternalException`, `DependencyTimeoutException` and `ThrottlingException` from whatever
-    /// asks it, and health that says so.
+    /// The token has trouble: `InternalException`, `DependencyTimeoutException` and `ThrottlingException`
+    /// from whatever asks it, and health that says so.
     pub(crate) trouble: bool,
-    /// The trouble is only that there is too much to do: no `InternalException` but for a changed ciphertext, and
-    /// health stays.
+    /// The trouble is only that there is too much to do: no `InternalException` but for a changed ciphertext,
+    /// and health stays.
     pub(crate) overload: bool,
     /// The token's IVs are not trusted: it encrypts nothing, and health says so.
     pub(crate) untrusted: bool,
@@ -131,7 +131,8 @@ impl Rules {
             {
                 true
             }
-            // A slow module leaves no time for the repetitions that tell a changed ciphertext from a failing device.
+            // A slow module leaves no time for the repetitions that tell a changed ciphertext from a failing
+            // device.
             Failure::Error("InternalException") if self.overload && operation == Operation::DecryptChanged => true,
             Failure::Error("DependencyTimeoutException" | "ThrottlingException")
                 if (self.trouble || self.overload) && asks_the_token =>
@@ -172,7 +173,8 @@ impl Phases {
         phases.last().map_or("", |(name, _)| name)
     }
 
-    /// Whether one of the phases since `first` allows it, and the name of the one that does, or of the present one.
+    /// Whether one of the phases since `first` allows it, and the name of the one that does, or of the
+    /// present one.
     pub(crate) fn judge(&self, first: usize, subject: Subject<'_>, failure: Failure<'_>) -> (bool, &'static str) {
         let phases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let lived_through = phases.iter().skip(first);

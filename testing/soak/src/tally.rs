@@ -18,7 +18,8 @@ pub(crate) struct Tally {
     pub(crate) not_allowed: BTreeMap<(&'static str, String), u64>,
     /// Answers that say something wrong.
     pub(crate) wrong: u64,
-    /// What else must not be: a key manager that does not come back, a reload without effect, something left behind.
+    /// What else must not be: a key manager that does not come back, a reload without effect, something left
+    /// behind.
     pub(crate) faults: u64,
     pub(crate) notes: Vec<String>,
     /// Ciphertexts that came back through the proxy as what went in, and the age of the oldest.

@@ -107,8 +107,8 @@ const POLICIES: &str = r#"
     unless { context has awsSourceVpc && context.awsSourceVpc == "vpc-1" };
 "#;
 
-/// AUZ-1: a denial is AccessDeniedException, tells the client no policy, and the audit record names it; so it does
-/// the policy that allows.
+/// AUZ-1: a denial is AccessDeniedException, tells the client no policy, and the audit record names it; so it
+/// does the policy that allows.
 #[tokio::test]
 async fn denials_are_answered_and_recorded_with_their_policy() {
     let client = Client::new(CedarAuthorizer::new(POLICIES).unwrap());

@@ -1,8 +1,8 @@
 //! When a token is taken for absent that is not to be seen while its sessions work.
 //!
-//! SoftHSM2 says nothing of a token for a moment while another process writes to it, so a first look is not believed. On
-//! the other hand it goes on to serve the sessions of a token that is gone, and it may say nothing more of a token until
-//! it is initialized again, although the token is there.
+//! SoftHSM2 says nothing of a token for a moment while another process writes to it, so a first look is not
+//! believed. On the other hand it goes on to serve the sessions of a token that is gone, and it may say
+//! nothing more of a token until it is initialized again, although the token is there.
 //!
 //! So absence is believed when sessions fail too, or when eight looks within two seconds agree.
 
@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 /// For how long, and for how many looks in a row, a token is taken for present.
 const PATIENCE: (Duration, u32) = (Duration::from_secs(2), 8);
 
-/// The same, when requests fail because the token says nothing of itself: a key that is not found may be absent, or the
-/// token may be. Still several times as long as another process's write hides a token.
+/// The same, when requests fail because the token says nothing of itself: a key that is not found may be
+/// absent, or the token may be. Still several times as long as another process's write hides a token.
 const PATIENCE_OF_REQUESTS: (Duration, u32) = (Duration::from_millis(600), 4);
 
 /// How often the token is looked for meanwhile.

@@ -198,8 +198,8 @@ impl Attendant {
         })
     }
 
-    // HLT-1: whether the module finds keys and tells what they are. It is asked when requests are refused for reasons
-    // that may be a key's own, or the module's for all keys.
+    // HLT-1: whether the module finds keys and tells what they are. It is asked when requests are refused for
+    // reasons that may be a key's own, or the module's for all keys.
     fn test_what_requests_ask(&self, access: &Access<'_>) -> Result<(), CallError> {
         let token = &self.token;
         let Some(session) = self

@@ -1,6 +1,6 @@
-//! What the attendant does about the token's keys: it looks through them before there are requests, looks at them again
-//! from time to time, notices new ones and second ones of a name, and makes the searches that take longer than a request
-//! has time.
+//! What the attendant does about the token's keys: it looks through them before there are requests, looks at
+//! them again from time to time, notices new ones and second ones of a name, and makes the searches that take
+//! longer than a request has time.
 //!
 //! Changes made by others take effect within `key_refresh`. A second key of a name is logged; the known key
 //! stays in use until the token is connected again, and then neither is used. Other keys are not affected.
@@ -23,7 +23,8 @@ use crate::{
     token::{Connection, Token},
 };
 
-/// How long the token's keys may be looked through before there are requests, where a search fits into a request's time.
+/// How long the token's keys may be looked through before there are requests, where a search fits into a
+/// request's time.
 const LOOKING_THROUGH: Duration = Duration::from_millis(300);
 
 /// The same, where none does: requests would fail until all keys are known.
@@ -35,7 +36,8 @@ const AT_A_TIME: Duration = Duration::from_millis(500);
 /// How long it is waited before the keys that are left are looked at.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How many times as long as it took an inventory is waited for before the next: it takes little of a token's time.
+/// How many times as long as it took an inventory is waited for before the next: it takes little of a token's
+/// time.
 const TIMES_AN_INVENTORY: u32 = 20;
 
 /// How often it is said how far an inventory has come.
@@ -72,8 +74,8 @@ impl Known {
 }
 
 impl Attendant {
-    /// Looks through all keys before there are requests for them. What does not fit into the time follows later; until
-    /// then keys are searched for when they are asked for.
+    /// Looks through all keys before there are requests for them. What does not fit into the time follows
+    /// later; until then keys are searched for when they are asked for.
     pub(super) fn preload_keys(&mut self, access: &Access<'_>) {
         let token = Arc::clone(&self.token);
         let Some(session) = self.probe.opened(access) else {
@@ -320,7 +322,8 @@ impl Attendant {
             }
             match connection.filter(|_| is_another) {
                 None => drop(token.keys.put(&id, key)),
-                // By another handle: it may be a second key of the name. The one that is known goes on to serve.
+                // By another handle: it may be a second key of the name. The one that is known goes on to
+                // serve.
                 Some(connection) => match self.search(access, connection, &id) {
                     Ok(Ok(key)) => drop(token.keys.put(&id, key)),
                     Ok(Err(miss)) => self.warn_of_several(&id, &miss),

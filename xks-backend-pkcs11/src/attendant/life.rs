@@ -1,8 +1,8 @@
 //! The life of an attendant's thread, and of the module that it calls.
 //!
-//! Only threads of a backend's own call its module, at the start and at the end too, and they have ended before the
-//! module is finalized: openCryptoki 3.27 frees at `C_Finalize` what OpenSSL needs when a thread that used it ends, and
-//! the process crashes.
+//! Only threads of a backend's own call its module, at the start and at the end too, and they have ended
+//! before the module is finalized: openCryptoki 3.27 frees at `C_Finalize` what OpenSSL needs when a thread
+//! that used it ends, and the process crashes.
 //!
 //! A thread whose call hangs cannot be joined: then the module is not finalized, and the log says so.
 //! Recovery replaces the workers first, and finalizes on the supervisor's thread; the supervisor of another
@@ -88,7 +88,8 @@ impl Life {
         }
     }
 
-    /// Releases the module, which no thread of the backend calls any more; false if that does not end in time.
+    /// Releases the module, which no thread of the backend calls any more; false if that does not end in
+    /// time.
     pub(crate) fn end(&self, end: Instant) -> bool {
         let mut stage = self.stage();
         loop {

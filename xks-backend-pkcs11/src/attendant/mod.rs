@@ -1,5 +1,5 @@
-//! The thread that looks after a token: it keeps a session that is never used for work, tests the token, looks at its
-//! keys again, and brings it back when it has failed.
+//! The thread that looks after a token: it keeps a session that is never used for work, tests the token,
+//! looks at its keys again, and brings it back when it has failed.
 //!
 //! ```text
 //! connected ──test fails, with new sessions too──▶ down: requests are refused at once
@@ -125,8 +125,9 @@ impl Attendant {
         }
     }
 
-    /// The first connection. Where an attempt may have met with a write of another process, there are a few more, each after
-    /// the module has been initialized anew, if that may be: SoftHSM2 keeps to what it saw of its tokens then.
+    /// The first connection. Where an attempt may have met with a write of another process, there are a few
+    /// more, each after the module has been initialized anew, if that may be: SoftHSM2 keeps to what it saw
+    /// of its tokens then.
     pub(crate) fn begin(&mut self) -> Result<(), OpenError> {
         let (mut is_in_use, mut pause) = (false, A_MOMENT);
         for _ in 1..MOST_BEGINNINGS {
@@ -269,8 +270,8 @@ impl Attendant {
         self.connect()
     }
 
-    /// The test succeeds, and requests fail all the same: new sessions and a new search may help; if they do not, a new
-    /// initialization, but not too often.
+    /// The test succeeds, and requests fail all the same: new sessions and a new search may help; if they do
+    /// not, a new initialization, but not too often.
     fn doubt(&mut self) {
         let problem = self.token.doubt();
         self.renewal.needed(Instant::now());
@@ -329,8 +330,8 @@ impl Attendant {
         Ok(looked)
     }
 
-    /// One attempt to bring the token back: the module is initialized anew, if that may be, and the token is looked
-    /// for.
+    /// One attempt to bring the token back: the module is initialized anew, if that may be, and the token is
+    /// looked for.
     fn recover(&mut self) {
         let supervised = self.token.supervision.begin();
         let mut outcome = self.token.module.reinitialize(self.generation, LAST_CALLS);

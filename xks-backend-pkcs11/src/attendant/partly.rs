@@ -64,7 +64,8 @@ impl Attendant {
         (self.is_partial && self.is_of_an_operation(error)).then(|| Checkup::failed(error))
     }
 
-    /// Keys that are known are served where a module no longer finds others, or no longer tells what they are.
+    /// Keys that are known are served where a module no longer finds others, or no longer tells what they
+    /// are.
     fn is_of_an_operation(&self, error: &CallError) -> bool {
         use Phase::{Attributes, Decrypt, DecryptInit, Encrypt, EncryptInit, Find, Random};
 

@@ -54,8 +54,8 @@ impl CallError {
 }
 
 impl CallError {
-    /// Whether another operation may begin on the session: a short list of what modules were seen to leave clean. After
-    /// anything else an operation may still be active.
+    /// Whether another operation may begin on the session: a short list of what modules were seen to leave
+    /// clean. After anything else an operation may still be active.
     pub(crate) const fn leaves_session_usable(&self) -> bool {
         use Phase::{Attributes, Decrypt, DecryptInit, EncryptInit};
 
@@ -146,8 +146,8 @@ impl StdError for CallError {}
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum LoadError {
-    /// The system's loader refuses it: there is no such file, it is made for another machine, or libraries that it
-    /// needs are missing.
+    /// The system's loader refuses it: there is no such file, it is made for another machine, or libraries
+    /// that it needs are missing.
     #[error("cannot load the library")]
     Library(#[source] LibraryError),
     /// It is a library, and no PKCS#11 module.

@@ -108,11 +108,12 @@ pub enum OpenError {
         /// The most (`ulMaxPinLen`).
         longest: usize,
     },
-    /// The token refuses the PIN, or has refused it before. For HSMs lock, this process does not send it again,
-    /// also when the backend is opened again; another PIN is tried.
+    /// The token refuses the PIN, or has refused it before. For HSMs lock, this process does not send it
+    /// again, also when the backend is opened again; another PIN is tried.
     #[error("the token rejected the PIN, which is not sent again: {}", pin_advice(.0))]
     PinRefused(#[source] CallError),
-    /// `C_Login` failed with a code that does not tell whether the PIN was looked at, now or a short time ago.
+    /// `C_Login` failed with a code that does not tell whether the PIN was looked at, now or a short time
+    /// ago.
     #[error(
         "the login failed {attempts} times in a row with an error that does not mention the PIN; the next attempt \
          follows after {wait:.1?}, so that the PIN is not locked"
@@ -167,8 +168,8 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// What SoftHSM2 says while another process writes to a token, as each login does; and what is said of a session
-    /// that another is taken for.
+    /// What SoftHSM2 says while another process writes to a token, as each login does; and what is said of a
+    /// session that another is taken for.
     pub(crate) fn may_be_momentary(&self) -> bool {
         match self {
             Self::NoToken { .. } => true,

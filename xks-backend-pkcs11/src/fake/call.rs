@@ -1,5 +1,5 @@
-//! A call of the module, in safe types: what it was given, and the places for what it answers. All lengths are those
-//! that the caller has said; an answer may lie about its own.
+//! A call of the module, in safe types: what it was given, and the places for what it answers. All lengths
+//! are those that the caller has said; an answer may lie about its own.
 
 use std::ffi::CStr;
 

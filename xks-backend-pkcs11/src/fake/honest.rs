@@ -1,5 +1,6 @@
-//! A token that answers as the standard says: one slot, one AES key, and a mask and a checksum in place of AES-GCM. Its
-//! state is a few numbers that put nobody's accesses in order, so that a race of the caller's stays one.
+//! A token that answers as the standard says: one slot, one AES key, and a mask and a checksum in place of
+//! AES-GCM. Its state is a few numbers that put nobody's accesses in order, so that a race of the caller's
+//! stays one.
 
 use std::{
     cell::RefCell,
@@ -29,7 +30,8 @@ static LAST_KEY: AtomicU64 = AtomicU64::new(KEY);
 static RANDOM: AtomicU64 = AtomicU64::new(0);
 /// Calls that are in the module.
 static INSIDE: AtomicU64 = AtomicU64::new(0);
-/// What was done that must not be: a call while the module was not initialized, or a finalization with a call inside.
+/// What was done that must not be: a call while the module was not initialized, or a finalization with a call
+/// inside.
 static VIOLATIONS: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {

@@ -1,7 +1,7 @@
 //! The function list of the fake: each function makes a [`Call`] of its arguments and has it answered.
 //!
-//! Before that it [touches](super::memory) the memory that it was given: so a buffer that is shorter than said, not
-//! initialized, or no longer there is noticed by whatever watches the memory.
+//! Before that it [touches](super::memory) the memory that it was given: so a buffer that is shorter than
+//! said, not initialized, or no longer there is noticed by whatever watches the memory.
 #![expect(unsafe_code, reason = "a module is a library in C")]
 
 use std::{
@@ -33,7 +33,8 @@ thread_local! {
     static ANSWER: RefCell<Option<Answer>> = const { RefCell::new(None) };
     /// What an answer has panicked with. It cannot unwind through a function of C.
     static PANIC: RefCell<Option<Box<dyn Any + Send>>> = const { RefCell::new(None) };
-    /// The mechanism of the operation that is active, as it was given. The two halves are called by one thread.
+    /// The mechanism of the operation that is active, as it was given. The two halves are called by one
+    /// thread.
     pub(super) static ACTIVE: Cell<*mut ck::CK_MECHANISM> = const { Cell::new(ptr::null_mut()) };
 }
 
@@ -43,8 +44,8 @@ pub(crate) fn cryptoki() -> Result<(Cryptoki, usize), LoadError> {
     unsafe { Cryptoki::of(get_function_list) }
 }
 
-/// Has the calls of this thread answered by `answer`, until what is returned is dropped. If it panics, the call fails,
-/// and the panic goes on then.
+/// Has the calls of this thread answered by `answer`, until what is returned is dropped. If it panics, the
+/// call fails, and the panic goes on then.
 pub(crate) fn answer_by(answer: impl FnMut(Call<'_>) -> ck::CK_RV + 'static) -> Answering {
     ANSWER.set(Some(Box::new(answer)));
     Answering
@@ -347,7 +348,8 @@ unsafe fn cipher(
     if mechanism.is_null() {
         return ck::CKR_OPERATION_NOT_INITIALIZED;
     }
-    // SAFETY: the mechanism is still there, as is what it points to; the output has room for as much as it says.
+    // SAFETY: the mechanism is still there, as is what it points to; the output has room for as much as it
+    // says.
     let (gcm, output, length) = unsafe { (gcm(mechanism), room(output, *length), place(length)) };
     answer(Call::Cipher {
         direction,

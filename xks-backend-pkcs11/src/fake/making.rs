@@ -130,7 +130,8 @@ pub(super) unsafe extern "C" fn sign(
     if mechanism.is_null() {
         return ck::CKR_OPERATION_NOT_INITIALIZED;
     }
-    // SAFETY: the mechanism is still there, the data are as long as said, and the caller has room for as much as it says.
+    // SAFETY: the mechanism is still there, the data are as long as said, and the caller has room for as much
+    // as it says.
     unsafe {
         match plain(mechanism) {
             Some(mechanism) => answer(Call::Sign {

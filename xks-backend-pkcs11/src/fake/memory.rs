@@ -1,5 +1,5 @@
-//! The memory that callers hand over: every byte that may be read is read, and every place that may be written to is
-//! written to, with what is there.
+//! The memory that callers hand over: every byte that may be read is read, and every place that may be
+//! written to is written to, with what is there.
 #![expect(unsafe_code, reason = "a module is a library in C")]
 
 use std::{hint, ptr, slice};

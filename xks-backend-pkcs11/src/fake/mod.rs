@@ -1,5 +1,6 @@
-//! A PKCS#11 module within the process: a function list of its own, with answers that a test chooses. What the `unsafe`
-//! room does with answers of every kind can be tried with it where no library can be loaded, as under Miri.
+//! A PKCS#11 module within the process: a function list of its own, with answers that a test chooses. What
+//! the `unsafe` room does with answers of every kind can be tried with it where no library can be loaded, as
+//! under Miri.
 //!
 //! For tests, and for the fuzz targets, which need the feature `fake`. It is no part of the API.
 

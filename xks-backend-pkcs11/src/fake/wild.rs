@@ -31,8 +31,8 @@ const TAG: usize = 16;
 /// What the module has told of each attribute, of whatever object.
 type Told = Rc<RefCell<HashMap<ck::CK_ATTRIBUTE_TYPE, Vec<Vec<u8>>>>>;
 
-/// Calls everything that reads what a module says, on a module that says what `bytes` have it say, and checks what
-/// comes out.
+/// Calls everything that reads what a module says, on a module that says what `bytes` have it say, and checks
+/// what comes out.
 ///
 /// # Panics
 /// When something comes out that no answer of a module may lead to.
@@ -117,8 +117,8 @@ fn on(cryptoki: &Cryptoki) -> On<'_> {
     }
 }
 
-/// A key that is found has the name that was asked for, unless the module does not tell it, and is what the module said
-/// of it.
+/// A key that is found has the name that was asked for, unless the module does not tell it, and is what the
+/// module said of it.
 fn search(cryptoki: &Cryptoki, told: &Told) {
     let name = KeyName::Label("key".to_owned());
     let Ok(Ok(key)) = keys(KeyLookup::Label).search(on(cryptoki), &name) else {
@@ -158,8 +158,8 @@ fn inventory(cryptoki: &Cryptoki) {
     }
 }
 
-/// What was sealed has the length of its plaintext, and an IV that was not there before; what was opened has the length
-/// of its ciphertext.
+/// What was sealed has the length of its plaintext, and an IV that was not there before; what was opened has
+/// the length of its ciphertext.
 fn ciphers(cryptoki: &Cryptoki) {
     for iv_length in [0, 12, 16] {
         let gcm = Gcm {
@@ -201,7 +201,8 @@ fn ciphers(cryptoki: &Cryptoki) {
     }
 }
 
-/// Takes every decision from the next byte; when there are none left, it is 0, and the module comes to an end.
+/// Takes every decision from the next byte; when there are none left, it is 0, and the module comes to an
+/// end.
 struct Wild {
     bytes: std::vec::IntoIter<u8>,
     told: Told,
@@ -348,7 +349,8 @@ impl Wild {
                 .for_each(|place| *place = self.byte());
         }
         *asked.length = self.number(ulong(right.len()));
-        // What it says is longer than there was room for may be read all the same, as far as there is memory of ours.
+        // What it says is longer than there was room for may be read all the same, as far as there is memory
+        // of ours.
         let told = usize::try_from(*asked.length)
             .ok()
             .filter(|length| *length <= AttributeValue::ROOM);

@@ -68,7 +68,8 @@ impl Outcomes {
     pub(crate) fn note<T>(&self, kind: RequestKind, outcome: &Result<T, BackendError>) -> bool {
         let row = self.row(kind);
         match outcome.as_ref().map_err(BackendError::kind) {
-            // Failures of the device are counted in all requests too, but there the success of any kind ends a row.
+            // Failures of the device are counted in all requests too, but there the success of any kind ends
+            // a row.
             Err(BackendErrorKind::Timeout | BackendErrorKind::Unavailable) => row.fail(self.now()) == FEW,
             Err(BackendErrorKind::Throttled) => {
                 let now = self.now();

@@ -16,7 +16,8 @@ use super::Miss;
 
 /// For how long it is believed that a key is not there, and that it does not permit something.
 pub(crate) const DOUBT_AFTER: Duration = Duration::from_secs(1);
-/// How many times as long as the search took it is believed: searches for absent keys take little of a token's time.
+/// How many times as long as the search took it is believed: searches for absent keys take little of a
+/// token's time.
 const TIMES_ITS_SEARCH: u32 = 20;
 /// The longest that it is believed.
 const LONGEST_BELIEF: Duration = Duration::from_secs(30);

@@ -1,8 +1,8 @@
 //! Reading attributes from modules that tell them in their own ways.
 //!
-//! By the standard a call that asks for an attribute which the object lacks fills in all others. Some modules fill in
-//! none, some leave a length as long as the buffer was, some tell one attribute at a time. So what was not told is asked
-//! for alone, and what a module knows of no secret key is asked for once.
+//! By the standard a call that asks for an attribute which the object lacks fills in all others. Some modules
+//! fill in none, some leave a length as long as the buffer was, some tell one attribute at a time. So what
+//! was not told is asked for alone, and what a module knows of no secret key is asked for once.
 //!
 //! Only the attributes that an operation needs are read. An attribute that a module does not tell does not
 //! count as "no".
@@ -104,7 +104,8 @@ impl Manner {
         }
     }
 
-    /// Asks again for what has no less than the whole room: some modules leave the length as it was given to them.
+    /// Asks again for what has no less than the whole room: some modules leave the length as it was given to
+    /// them.
     fn complete(
         cryptoki: &Cryptoki,
         session: ck::CK_SESSION_HANDLE,
@@ -146,8 +147,8 @@ impl Manner {
     }
 }
 
-/// Whether more than an attribute has failed: the object, the session, the login or the device. Every other code may be
-/// a module's own for an attribute that it does not tell.
+/// Whether more than an attribute has failed: the object, the session, the login or the device. Every other
+/// code may be a module's own for an attribute that it does not tell.
 pub(super) const fn fails_the_object(error: &CallError) -> bool {
     matches!(
         error.code().0,

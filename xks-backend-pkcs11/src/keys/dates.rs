@@ -1,6 +1,6 @@
-//! The days between which a key is to be used: `CKA_START_DATE` and `CKA_END_DATE`. Most modules only store them. Some
-//! refuse a key by them, with a code that does not say so. They are read in a call of their own, and only for the log:
-//! modules that do not know them, or fail when they are asked, lose nothing else by it.
+//! The days between which a key is to be used: `CKA_START_DATE` and `CKA_END_DATE`. Most modules only store
+//! them. Some refuse a key by them, with a code that does not say so. They are read in a call of their own,
+//! and only for the log: modules that do not know them, or fail when they are asked, lose nothing else by it.
 
 use std::{
     fmt,
@@ -49,8 +49,8 @@ impl Dates {
         self.start.is_none() && self.end.is_none()
     }
 
-    /// Which of them a module may refuse the key by on this day: its clock may be in another zone, and the last day may
-    /// count or not.
+    /// Which of them a module may refuse the key by on this day: its clock may be in another zone, and the
+    /// last day may count or not.
     pub(crate) fn against(&self, now: SystemTime) -> Option<String> {
         let days = now.duration_since(UNIX_EPOCH).ok()?.as_secs() / (24 * 60 * 60);
         let (yesterday, tomorrow) = (Day::after(days.saturating_sub(1)), Day::after(days + 1));
@@ -86,7 +86,8 @@ impl Day {
         })
     }
 
-    /// The day that is so many days after the first of 1970. Years begin in March here, so that a leap day is the last.
+    /// The day that is so many days after the first of 1970. Years begin in March here, so that a leap day is
+    /// the last.
     const fn after(days: u64) -> Self {
         const DAYS_OF_400_YEARS: u64 = 146_097;
         // From the first of March of the year 0.

@@ -1,5 +1,5 @@
-//! Looking through all keys of a token, so that not each of them has to be searched for, and so that a name that two
-//! keys have is noticed.
+//! Looking through all keys of a token, so that not each of them has to be searched for, and so that a name
+//! that two keys have is noticed.
 //!
 //! The keys are preloaded before the token serves requests: for 300 ms where a search fits into a request's
 //! deadline, and for a minute where it does not, as with ten thousand keys; health shows the progress. The

@@ -115,7 +115,8 @@ impl Identity {
         self.actual(name) == Some(name.bytes())
     }
 
-    /// Whether nothing speaks against it that the key has this name: labels may be filled up, and may not be told.
+    /// Whether nothing speaks against it that the key has this name: labels may be filled up, and may not be
+    /// told.
     pub(crate) fn may_be(&self, name: &KeyName) -> bool {
         match (self.actual(name), name) {
             (None, _) => true,

@@ -1,5 +1,5 @@
-//! Which key an external key id names: the cache before the search on the token. A search may take as long as many
-//! encryptions, so there is one for each key at a time, and none where the answer is known.
+//! Which key an external key id names: the cache before the search on the token. A search may take as long as
+//! many encryptions, so there is one for each key at a time, and none where the answer is known.
 
 mod absent;
 mod attributes;
@@ -170,8 +170,9 @@ impl Keys {
         }
     }
 
-    /// The key, from the cache or by a search, which is made once at most. Where searches take longer than a request has
-    /// time, it is left to the attendant, who comes when the bell is rung; what it finds is there for later requests.
+    /// The key, from the cache or by a search, which is made once at most. Where searches take longer than a
+    /// request has time, it is left to the attendant, who comes when the bell is rung; what it finds is there
+    /// for later requests.
     pub(crate) fn get(
         &self,
         id: &KeyId,
@@ -206,8 +207,8 @@ impl Keys {
                         drop(entry.changed.wait_timeout(state, patience));
                         continue;
                     }
-                    // That search hangs, on a session of its own. It is left alone with its entry; and the attendant
-                    // may be the one who makes it.
+                    // That search hangs, on a session of its own. It is left alone with its entry; and the
+                    // attendant may be the one who makes it.
                     may_be_left = false;
                     drop(state);
                     self.remove(id, &entry);

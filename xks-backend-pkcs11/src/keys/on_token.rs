@@ -63,8 +63,8 @@ impl Seen {
 impl Keys {
     /// Looks for the one key with this name on the token.
     pub(crate) fn search(&self, on: On<'_>, name: &KeyName) -> Result<Result<Key, Miss>, CallError> {
-        // By the name alone: some modules look each condition up on its own, and a second search costs as much as the
-        // first. Whether a key is private (CKA_PRIVATE) makes no difference.
+        // By the name alone: some modules look each condition up on its own, and a second search costs as
+        // much as the first. Whether a key is private (CKA_PRIVATE) makes no difference.
         let template = [match name {
             KeyName::Label(label) => Attribute::Bytes(ck::CKA_LABEL, label.as_bytes()),
             KeyName::Id(id) => Attribute::Bytes(ck::CKA_ID, id),
@@ -113,8 +113,8 @@ impl Keys {
         Ok((seen.is_on_token && seen.key.identity.may_be(name)).then_some(seen.key))
     }
 
-    /// Whether keys are found and what they are is told: one that tells nothing may have reasons of its own, several
-    /// have not. A token without keys has nothing to tell.
+    /// Whether keys are found and what they are is told: one that tells nothing may have reasons of its own,
+    /// several have not. A token without keys has nothing to tell.
     pub(crate) fn are_told(&self, on: On<'_>) -> Result<(), CallError> {
         let template = [Attribute::Number(ck::CKA_CLASS, ck::CKO_SECRET_KEY)];
         let mut refusal = None;
@@ -193,8 +193,8 @@ impl Identity {
     }
 }
 
-// GKM-1. What is not told of a secret key is taken for what it has to be: the module refuses AES-GCM with another. So
-// is a length that no AES key has; modules tell it in bytes, in bits, or as 0.
+// GKM-1. What is not told of a secret key is taken for what it has to be: the module refuses AES-GCM with
+// another. So is a length that no AES key has; modules tell it in bytes, in bits, or as 0.
 fn key_spec(told: &Told) -> KeySpec {
     const NAMES: [(ck::CK_KEY_TYPE, &str); 6] = [
         (ck::CKK_AES, "AES"),

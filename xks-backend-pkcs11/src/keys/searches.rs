@@ -12,10 +12,11 @@ use std::{
 
 use xks_core::KeyId;
 
-/// How many keys are searched for at once. On SoftHSM2 with a thousand keys a search takes as long as a thousand
-/// encryptions, and many at once would take the machine.
+/// How many keys are searched for at once. On SoftHSM2 with a thousand keys a search takes as long as a
+/// thousand encryptions, and many at once would take the machine.
 const MOST_SEARCHES: usize = 2;
-/// The same, where they take little of a request's time. Where handles are good in one session, each makes its own.
+/// The same, where they take little of a request's time. Where handles are good in one session, each makes
+/// its own.
 const MOST_QUICK_SEARCHES: usize = 16;
 /// Of how many searches it is known how long they took.
 const MOST_NOTED: usize = 3;
@@ -61,14 +62,16 @@ impl Searches {
         }
     }
 
-    /// How long a search may take before others no longer wait for it: a request that comes when the first request's time is
-    /// over has half of its own left for one; and where they take long, a multiple of what they take.
+    /// How long a search may take before others no longer wait for it: a request that comes when the first
+    /// request's time is over has half of its own left for one; and where they take long, a multiple of what
+    /// they take.
     pub(super) fn patience(&self) -> Duration {
         let takes = self.state().takes();
         (self.deadline.saturating_mul(3) / 2).max(takes.saturating_mul(8))
     }
 
-    /// Whether a search may take more of a request's time than there is. On SoftHSM2 with ten thousand keys it does.
+    /// Whether a search may take more of a request's time than there is. On SoftHSM2 with ten thousand keys
+    /// it does.
     pub(super) fn are_slow(&self) -> bool {
         self.state().takes() > self.deadline / 2
     }

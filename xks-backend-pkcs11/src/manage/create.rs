@@ -77,8 +77,8 @@ impl Token {
         Ok(id)
     }
 
-    /// The key, found or made; none if another process has made it at the same time: both are gone then, or the other's
-    /// is left.
+    /// The key, found or made; none if another process has made it at the same time: both are gone then, or
+    /// the other's is left.
     fn find_or_make(
         &self,
         here: &Here<'_>,
@@ -108,7 +108,8 @@ impl Token {
         }
     }
 
-    /// Has requests find a key that is new. A search that began before it was there may still note that it is not.
+    /// Has requests find a key that is new. A search that began before it was there may still note that it is
+    /// not.
     fn show(&self, id: &KeyId, key: &Key, deadline: Instant) {
         loop {
             let shown = self.keys.put(id, key.clone());

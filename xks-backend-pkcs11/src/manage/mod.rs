@@ -1,7 +1,7 @@
 //! Key administration: keys are made, listed, destroyed, wrapped and compared on the token.
 //!
-//! Each call is a job of the same threads and sessions that serve requests, with a deadline of its own. What changes
-//! the token is done one at a time.
+//! Each call is a job of the same threads and sessions that serve requests, with a deadline of its own. What
+//! changes the token is done one at a time.
 
 mod create;
 mod describe;
@@ -68,14 +68,15 @@ impl Pkcs11Backend {
 
 #[async_trait]
 impl KeyManager for Pkcs11Backend {
-    /// What the token's mechanisms and the kind of its sessions allow. How keys are wrapped is tried, once for each
-    /// connection, with a key that is made for it: SoftHSM2 has RSA-OAEP and takes SHA-1 alone.
+    /// What the token's mechanisms and the kind of its sessions allow. How keys are wrapped is tried, once
+    /// for each connection, with a key that is made for it: SoftHSM2 has RSA-OAEP and takes SHA-1 alone.
     async fn capabilities(&self, deadline: Instant) -> Result<Capabilities, ManageError> {
         self.administer(deadline, Token::capabilities).await
     }
 
-    /// Makes a key with the label as `CKA_LABEL`, and with a `CKA_ID` that begins with `xks key ` and ends with the
-    /// token's bytes. It is private (`CKA_PRIVATE`) where the token wants a login, and sensitive in any case.
+    /// Makes a key with the label as `CKA_LABEL`, and with a `CKA_ID` that begins with `xks key ` and ends
+    /// with the token's bytes. It is private (`CKA_PRIVATE`) where the token wants a login, and sensitive in
+    /// any case.
     async fn create_key(&self, key: &NewKey, deadline: Instant) -> Result<KeyId, ManageError> {
         let key = key.clone();
         self.administer(deadline, move |token, place, deadline| {
@@ -204,8 +205,8 @@ impl Token {
 }
 
 impl Module {
-    /// To be held while the module's tokens are changed: SoftHSM2 fails some of the keys that are made at one time, and
-    /// what is made twice at one time has to be made once.
+    /// To be held while the module's tokens are changed: SoftHSM2 fails some of the keys that are made at one
+    /// time, and what is made twice at one time has to be made once.
     fn take_turn(&self, deadline: Instant) -> Result<MutexGuard<'_, ()>, ManageError> {
         loop {
             match self.changes.try_lock() {

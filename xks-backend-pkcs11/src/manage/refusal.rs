@@ -50,8 +50,8 @@ pub(super) const fn of(error: &CallError) -> Option<ManageErrorKind> {
     })
 }
 
-/// The end of what a module refuses; the failure of a call that another attempt may help. Without a login there is none
-/// that this backend could renew.
+/// The end of what a module refuses; the failure of a call that another attempt may help. Without a login
+/// there is none that this backend could renew.
 pub(super) fn or_failure<T>(
     call: &CallError,
     has_login: bool,

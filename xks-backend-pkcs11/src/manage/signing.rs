@@ -1,5 +1,5 @@
-//! ECDSA keys on P-256 that sign digests, such as the heads of an audit log: keys of the deployment's own, which serve no
-//! KMS key.
+//! ECDSA keys on P-256 that sign digests, such as the heads of an audit log: keys of the deployment's own,
+//! which serve no KMS key.
 
 use std::{fmt, thread, time::Instant};
 
@@ -72,12 +72,13 @@ impl fmt::Debug for SigningKey {
 }
 
 impl Pkcs11Backend {
-    /// Makes an ECDSA key on P-256 that signs digests, or returns the one that an earlier call with this token made.
-    /// It is made once, however often it is called. `deadline` is the time of the answer.
+    /// Makes an ECDSA key on P-256 that signs digests, or returns the one that an earlier call with this
+    /// token made. It is made once, however often it is called. `deadline` is the time of the answer.
     ///
     /// # Errors
-    /// `TokenTaken` when a key with this token exists that is another; `LabelTaken` when another key has the label;
-    /// `Unsupported` when the token makes no such keys; `AccessDenied` when it wants another login for it.
+    /// `TokenTaken` when a key with this token exists that is another; `LabelTaken` when another key has the
+    /// label; `Unsupported` when the token makes no such keys; `AccessDenied` when it wants another login for
+    /// it.
     pub async fn create_signing_key(
         &self,
         token: CreationToken,
@@ -110,8 +111,8 @@ impl Pkcs11Backend {
         .await
     }
 
-    /// Signs a SHA-256 digest by ECDSA on P-256 with the key with this label: r and s, 32 bytes each, in big-endian
-    /// order (the form of JWS and PKCS#11, not DER).
+    /// Signs a SHA-256 digest by ECDSA on P-256 with the key with this label: r and s, 32 bytes each, in
+    /// big-endian order (the form of JWS and PKCS#11, not DER).
     ///
     /// # Errors
     /// `KeyNotFound`; `KeyUsage` when the key with this label does not sign so.

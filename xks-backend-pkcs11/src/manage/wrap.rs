@@ -1,7 +1,7 @@
 //! The wrapping of keys for the import into AWS KMS, under an RSA key that is not the token's.
 //!
-//! Which ways of wrapping a token has is tried with keys that are made for it and gone afterwards: the list of its
-//! mechanisms tells no hash, and not what a mechanism makes.
+//! Which ways of wrapping a token has is tried with keys that are made for it and gone afterwards: the list
+//! of its mechanisms tells no hash, and not what a mechanism makes.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},

@@ -45,8 +45,8 @@ pub(super) fn pass(time: Duration) {
     }
 }
 
-/// Tries a model in so many ways, by two kinds of chance: one that takes any thread at any time, and one that takes the
-/// same as long as it can and changes its mind a few times.
+/// Tries a model in so many ways, by two kinds of chance: one that takes any thread at any time, and one that
+/// takes the same as long as it can and changes its mind a few times.
 pub(super) fn check(ways: usize, model: fn()) {
     let model = move || {
         PASSED.set(Duration::ZERO);

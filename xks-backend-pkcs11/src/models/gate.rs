@@ -8,7 +8,8 @@ use crate::gate::Gate;
 
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A module: loom notices when it is finalized while somebody is in it, or without having seen what was done in it.
+/// A module: loom notices when it is finalized while somebody is in it, or without having seen what was done
+/// in it.
 struct Module {
     gate: Gate,
     initializations: UnsafeCell<u32>,
@@ -69,7 +70,8 @@ fn nobody_is_in_a_module_that_is_finalized() {
     });
 }
 
-/// Without patience there is a proof only if nobody is inside at that moment; the gate is open again in any case.
+/// Without patience there is a proof only if nobody is inside at that moment; the gate is open again in any
+/// case.
 #[test]
 fn whoever_gives_up_lets_callers_in_again() {
     loom::model(|| {

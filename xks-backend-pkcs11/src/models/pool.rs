@@ -1,5 +1,5 @@
-//! The pool: every job is answered once, in time, and nobody is forgotten; however callers, workers, the timekeeper and
-//! the end get in between one another.
+//! The pool: every job is answered once, in time, and nobody is forgotten; however callers, workers, the
+//! timekeeper and the end get in between one another.
 
 use std::{
     pin::pin,
@@ -145,11 +145,12 @@ fn futures_may_be_dropped_at_any_time() {
     });
 }
 
-/// TRN-8: the caller of a call that hangs is answered when its deadline has come, and no later; what the call returns
-/// in the end goes to nobody. Another thread serves meanwhile.
+/// TRN-8: the caller of a call that hangs is answered when its deadline has come, and no later; what the call
+/// returns in the end goes to nobody. Another thread serves meanwhile.
 #[test]
 fn a_call_that_hangs_is_answered_at_its_deadline() {
-    // Two may be written off: the first thread is, when it has no turn for so long that it has not come to the job.
+    // Two may be written off: the first thread is, when it has no turn for so long that it has not come to
+    // the job.
     check(WAYS, || {
         let (pool, hold) = (pool(1, 8, 2), Hold::default());
         pass(DEADLINE / 2);
@@ -177,8 +178,8 @@ fn a_call_that_hangs_is_answered_at_its_deadline() {
     });
 }
 
-/// The same for a call that has less time than others: it is answered at its own deadline, wherever the timekeeper is
-/// when it comes.
+/// The same for a call that has less time than others: it is answered at its own deadline, wherever the
+/// timekeeper is when it comes.
 #[test]
 fn a_call_with_less_time_is_answered_at_its_own_deadline() {
     check(WAYS, || {
@@ -205,8 +206,8 @@ fn a_call_with_less_time_is_answered_at_its_own_deadline() {
     });
 }
 
-/// Of quick calls no more are made than there are processors; nobody is forgotten over that, and where a call stands still,
-/// other threads serve.
+/// Of quick calls no more are made than there are processors; nobody is forgotten over that, and where a call
+/// stands still, other threads serve.
 #[test]
 fn jobs_that_are_held_back_are_done() {
     check(WAYS, || {
@@ -308,8 +309,8 @@ fn an_end_forgets_nobody() {
     });
 }
 
-/// Threads are renewed as jobs come and as the pool ends: each job is done, none of the former threads is left, and as
-/// many are there as before.
+/// Threads are renewed as jobs come and as the pool ends: each job is done, none of the former threads is
+/// left, and as many are there as before.
 #[test]
 fn threads_are_renewed_at_any_time() {
     check(WAYS, || {
@@ -331,7 +332,8 @@ fn threads_are_renewed_at_any_time() {
     });
 }
 
-/// When every thread hangs that may, requests are refused at once; when a call returns, its thread serves again.
+/// When every thread hangs that may, requests are refused at once; when a call returns, its thread serves
+/// again.
 #[test]
 fn threads_that_return_serve_again() {
     check(WAYS, || {
@@ -360,7 +362,8 @@ fn threads_that_return_serve_again() {
     });
 }
 
-/// A thread without a session leaves the jobs to others, tries again when it has rested, and is woken by the end.
+/// A thread without a session leaves the jobs to others, tries again when it has rested, and is woken by the
+/// end.
 #[test]
 fn threads_without_a_session_rest_and_come_back() {
     check(WAYS, || {

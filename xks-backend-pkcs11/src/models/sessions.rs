@@ -1,4 +1,5 @@
-//! The sessions of callers on their own threads: whoever waits gets the one that comes back, and the end waits for all.
+//! The sessions of callers on their own threads: whoever waits gets the one that comes back, and the end
+//! waits for all.
 
 use std::{
     sync::{

@@ -1,5 +1,6 @@
-//! Threads that call the module, each with a place for a session, behind a queue that has an end. Whoever waits is
-//! answered at the deadline, whatever the module does: the timekeeper, which never calls the module, sees to that.
+//! Threads that call the module, each with a place for a session, behind a queue that has an end. Whoever
+//! waits is answered at the deadline, whatever the module does: the timekeeper, which never calls the module,
+//! sees to that.
 //!
 //! Three kinds of threads share the work. Workers call the module and may hang. The deadline thread never
 //! calls it, so that deadlines are kept. The supervisor tests, refreshes and recovers. A job is always within
@@ -62,7 +63,8 @@ struct Shared<P: 'static> {
     rest_ends: Condvar,
     /// A thread has ended.
     thread_ended: Condvar,
-    /// Held while threads are joined, so that a caller that needs them gone waits for those that another joins.
+    /// Held while threads are joined, so that a caller that needs them gone waits for those that another
+    /// joins.
     joining: Mutex<()>,
     /// Stops the timekeeper.
     bell: Bell,
@@ -73,8 +75,8 @@ struct State<P> {
     workers: Vec<Arc<Worker>>,
     /// Threads that wait for a job. The one that worked last is called first: what it needs is still at hand.
     idle: Vec<Arc<Worker>>,
-    /// A thread was called and has not come yet. It calls the next, if there is more to do then: by that time a job may
-    /// have been done by another that was through with its own.
+    /// A thread was called and has not come yet. It calls the next, if there is more to do then: by that time
+    /// a job may have been done by another that was through with its own.
     is_one_called: bool,
     /// Threads that are at a job, but for those that are written off.
     busy: usize,
@@ -192,8 +194,9 @@ impl<P: 'static> Pool<P> {
         started.map(|()| pool)
     }
 
-    /// Has work done on one of the threads, within the deadline of requests. The error is `Throttled` when the queue is
-    /// full, `Unavailable` when no thread is left or the pool is stopped, and `Timeout` when the deadline comes first.
+    /// Has work done on one of the threads, within the deadline of requests. The error is `Throttled` when
+    /// the queue is full, `Unavailable` when no thread is left or the pool is stopped, and `Timeout` when the
+    /// deadline comes first.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut P, Instant) -> Result<T, BackendError> + Send + 'static,
@@ -242,7 +245,8 @@ impl<P: 'static> Pool<P> {
             let call = worker.call();
             if let Some(running) = &call.running {
                 load.running += usize::from(running.waiter.is_some());
-                // What takes longer than a request by right says nothing of others, until it takes longer than that.
+                // What takes longer than a request by right says nothing of others, until it takes longer
+                // than that.
                 if running.patience <= self.shared.deadline || running.hangs_at() <= now {
                     load.add_call(running.since);
                 }
@@ -253,8 +257,8 @@ impl<P: 'static> Pool<P> {
         load
     }
 
-    /// What has threads take the places of those that are there, and waits until these have ended, but no longer than
-    /// until then: those that are at a job do it first.
+    /// What has threads take the places of those that are there, and waits until these have ended, but no
+    /// longer than until then: those that are at a job do it first.
     pub(crate) fn renewal(&self) -> impl Fn(Instant) + Send + Sync + use<P> {
         let shared = Arc::downgrade(&self.shared);
         move |end| {
@@ -264,7 +268,8 @@ impl<P: 'static> Pool<P> {
         }
     }
 
-    /// Takes no more jobs, refuses those that wait, and waits for the threads to end; says how many have not by then.
+    /// Takes no more jobs, refuses those that wait, and waits for the threads to end; says how many have not
+    /// by then.
     pub(crate) fn stop_within(&self, patience: Duration) -> usize {
         self.stop();
         let end = now() + patience;
@@ -283,7 +288,8 @@ impl<P: 'static> Pool<P> {
         state.threads.len()
     }
 
-    /// Waits until the threads that have come to their end are gone, and with them what the module keeps for each.
+    /// Waits until the threads that have come to their end are gone, and with them what the module keeps for
+    /// each.
     pub(crate) fn join(&self) {
         self.shared.join_ended();
     }
@@ -312,8 +318,8 @@ impl<P> State<P> {
         self.idle.len() + usize::from(self.is_one_called)
     }
 
-    /// Whom to wake, if there is a job for one, none is on its way, and no more than `processors` are at quick calls:
-    /// those come for it, unless they stand still.
+    /// Whom to wake, if there is a job for one, none is on its way, and no more than `processors` are at
+    /// quick calls: those come for it, unless they stand still.
     fn call(&mut self, now: Instant, processors: usize) -> Option<Arc<Worker>> {
         let first = self.queue.front()?;
         let stands_still = self.taken.max(first.came) + STANDSTILL <= now;
@@ -380,8 +386,8 @@ impl<P: 'static> Shared<P> {
         Ok(())
     }
 
-    /// Wakes whoever is to come for the first job; the timekeeper sees to one that is held back, and hears of it if it would
-    /// look too late.
+    /// Wakes whoever is to come for the first job; the timekeeper sees to one that is held back, and hears of
+    /// it if it would look too late.
     fn call(&self, mut state: MutexGuard<'_, State<P>>, now: Instant) {
         let called = state.call(now, self.processors);
         let is_due = state.held_back_until().filter(|due| *due < state.next_look);

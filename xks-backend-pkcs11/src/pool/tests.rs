@@ -82,8 +82,8 @@ async fn a_hung_call_is_written_off_and_its_thread_replaced() {
     assert_eq!(pool.load().timed_out, 1);
 }
 
-/// A job that may take longer than requests is not written off when they are late, and those behind it do not wait
-/// any longer because of it.
+/// A job that may take longer than requests is not written off when they are late, and those behind it do not
+/// wait any longer because of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_may_take_longer_than_others() {
     let pool = pool(1, 8, 1);
@@ -107,7 +107,8 @@ async fn a_job_may_take_longer_than_others() {
     assert_eq!(pool.stop_within(Duration::from_secs(10)), 0);
 }
 
-/// One that has less time than others is answered at its own deadline, whenever the deadline thread would look next.
+/// One that has less time than others is answered at its own deadline, whenever the deadline thread would
+/// look next.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_may_have_less_time_than_others() {
     let pool = patient_pool(1, 8, 1, Duration::from_secs(600));
@@ -214,7 +215,8 @@ async fn a_stopped_pool_refuses_and_forgets_nobody() {
     assert_eq!(pool.stop_within(Duration::from_secs(10)), 0);
 }
 
-/// A quick module is not asked by more threads than there are processors; one that stands still, by all of them.
+/// A quick module is not asked by more threads than there are processors; one that stands still, by all of
+/// them.
 #[tokio::test(flavor = "multi_thread")]
 async fn quick_calls_are_made_by_few_threads_unless_they_stand_still() {
     let pool = patient_pool(LIMITED, 8, 0, Duration::from_secs(60));

@@ -34,7 +34,8 @@ impl<P: 'static> Shared<P> {
         next
     }
 
-    /// Answers those whose time is over, and writes off the calls that do not return; says when to look again.
+    /// Answers those whose time is over, and writes off the calls that do not return; says when to look
+    /// again.
     fn answer_late(self: &Arc<Self>, state: &mut State<P>, now: Instant) -> Instant {
         let mut next = now + self.deadline;
         let mut timed_out = 0;
@@ -75,7 +76,8 @@ impl<P: 'static> Shared<P> {
         next
     }
 
-    /// Gives up a thread whose call, begun at `since`, does not return, and starts another in its place if it may.
+    /// Gives up a thread whose call, begun at `since`, does not return, and starts another in its place if it
+    /// may.
     fn write_off(self: &Arc<Self>, worker: &Arc<Worker>, since: Instant, state: &mut State<P>) {
         let is_replaced = |worker: &&Arc<Worker>| worker.call().written_off == Some(Replaced::Yes);
         let may_replace = !state.is_stopped && state.workers.iter().filter(is_replaced).count() < self.max_written_off;

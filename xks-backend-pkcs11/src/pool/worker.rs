@@ -198,8 +198,8 @@ impl<P: 'static> Shared<P> {
         self.state().workers.retain(|other| !Arc::ptr_eq(other, worker));
     }
 
-    /// The next job that somebody waits for; none when there are to be no more. It leaves the queue and becomes the
-    /// worker's in one step, so that the timekeeper always sees it.
+    /// The next job that somebody waits for; none when there are to be no more. It leaves the queue and
+    /// becomes the worker's in one step, so that the timekeeper always sees it.
     fn next_job(&self, worker: &Arc<Worker>, done: Option<Done>) -> Option<Work<P>> {
         let mut state = self.state();
         state.is_through(done);
@@ -239,7 +239,8 @@ impl<P: 'static> Shared<P> {
         }
     }
 
-    /// Has others take the places of the workers, and waits until these have ended, but no longer than until `end`.
+    /// Has others take the places of the workers, and waits until these have ended, but no longer than until
+    /// `end`.
     pub(super) fn renew(self: &Arc<Self>, end: Instant) {
         let mut state = self.state();
         if state.is_stopped {

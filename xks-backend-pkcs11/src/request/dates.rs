@@ -13,8 +13,8 @@ use crate::{
 };
 
 impl Token {
-    /// What a request has failed with, and the key's dates, if the module may have refused it by them. They are read
-    /// once for each time that the key's attributes are.
+    /// What a request has failed with, and the key's dates, if the module may have refused it by them. They
+    /// are read once for each time that the key's attributes are.
     pub(super) fn with_dates(
         &self,
         place: &mut Place,

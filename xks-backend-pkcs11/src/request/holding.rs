@@ -1,8 +1,9 @@
 //! A key, by a handle that the request's own session has seen to be the key's.
 //!
-//! What is encrypted under a handle that has become another key's, or is another's in this session, would be a
-//! ciphertext under another key than the one that was named. So a session looks whose a handle is before it uses it for
-//! the first time, and when the module has given out handles since; and after an operation during which it has.
+//! What is encrypted under a handle that has become another key's, or is another's in this session, would be
+//! a ciphertext under another key than the one that was named. So a session looks whose a handle is before it
+//! uses it for the first time, and when the module has given out handles since; and after an operation during
+//! which it has.
 
 use std::{
     sync::Arc,
@@ -113,7 +114,8 @@ impl Token {
         Ok((key, origin))
     }
 
-    /// The handle by which this session knows a key that another has found, and since when; none if it knows none.
+    /// The handle by which this session knows a key that another has found, and since when; none if it knows
+    /// none.
     fn recognize(
         &self,
         wanted: &Wanted<'_>,
@@ -135,7 +137,8 @@ impl Token {
                 continue;
             }
             let as_of = wanted.access.handles().now();
-            // Where handles are good in one session, this is the only one that looks at them from time to time.
+            // Where handles are good in one session, this is the only one that looks at them from time to
+            // time.
             let is_known = own.is_some_and(|held| {
                 as_of.is_some()
                     && !self.keys.scope.is_session()
@@ -206,8 +209,8 @@ impl Token {
         }
     }
 
-    /// What an operation has come to, if the handle was the key's until its end: the module may have given it to
-    /// another object meanwhile.
+    /// What an operation has come to, if the handle was the key's until its end: the module may have given it
+    /// to another object meanwhile.
     pub(super) fn if_still_its<T>(
         &self,
         wanted: &Wanted<'_>,

@@ -1,4 +1,5 @@
-//! The way of a request through a token: a session, the key, the call; and what is tried again when a call fails.
+//! The way of a request through a token: a session, the key, the call; and what is tried again when a call
+//! fails.
 
 mod dates;
 mod holding;
@@ -160,8 +161,9 @@ impl Token {
         })
     }
 
-    /// Attempts something, and notes the key that was used. What fails for a reason that another session, another
-    /// search or another login may remedy is attempted again, once for each of them, as long as there is time.
+    /// Attempts something, and notes the key that was used. What fails for a reason that another session,
+    /// another search or another login may remedy is attempted again, once for each of them, as long as there
+    /// is time.
     fn with_remedies<T>(
         &self,
         place: &mut Place,
@@ -268,8 +270,8 @@ impl Token {
         Ok(())
     }
 
-    /// Opens a session where there is none; false if the token has no more of them to give. What else may be wrong is
-    /// for a request to find out.
+    /// Opens a session where there is none; false if the token has no more of them to give. What else may be
+    /// wrong is for a request to find out.
     pub(crate) fn prepare(&self, place: &mut Place) -> bool {
         if !place.is_empty() {
             return true;
@@ -281,7 +283,8 @@ impl Token {
         !matches!(opened, Err(Setback::Call(error)) if error.says_no_more_sessions())
     }
 
-    /// Does what the verdict asks for; says whether another attempt is worth while. An error is the end of the request.
+    /// Does what the verdict asks for; says whether another attempt is worth while. An error is the end of
+    /// the request.
     fn mend(
         &self,
         place: &mut Place,
@@ -329,7 +332,8 @@ impl Token {
             }
             Verdict::Misconfigured => {
                 self.bell.ring();
-                // The token has been tested. Of a key that another process is writing to, SoftHSM2 says so for a moment.
+                // The token has been tested. Of a key that another process is writing to, SoftHSM2 says so
+                // for a moment.
                 if let Some((id, held)) = key {
                     self.keys.forget(id, &held.key);
                 }

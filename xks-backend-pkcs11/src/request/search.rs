@@ -17,7 +17,8 @@ use crate::{
     token::{A_MOMENT, Connection, Token},
 };
 
-/// For how long SoftHSM2 may say that a key is not there while another process writes to it, on a busy machine.
+/// For how long SoftHSM2 may say that a key is not there while another process writes to it, on a busy
+/// machine.
 const HIDDEN: Duration = Duration::from_millis(150);
 
 /// A search for the key with a name on the token.

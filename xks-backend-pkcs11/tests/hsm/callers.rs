@@ -1,5 +1,5 @@
-//! The threads that call the module: all of them are the backend's own, and have ended when it is finalized. OpenCryptoki
-//! 3.27 ends the process otherwise.
+//! The threads that call the module: all of them are the backend's own, and have ended when it is finalized.
+//! OpenCryptoki 3.27 ends the process otherwise.
 
 use std::time::Duration;
 
@@ -69,8 +69,8 @@ fn none_is_left_at_the_end_of_the_last_backend() {
     });
 }
 
-/// The module is initialized again because its device failed: the threads that called it have ended before, and others
-/// have come in their places.
+/// The module is initialized again because its device failed: the threads that called it have ended before,
+/// and others have come in their places.
 #[test]
 fn none_is_left_when_the_module_is_initialized_again() {
     own_process("callers::none_is_left_when_the_module_is_initialized_again", |hsm| {

@@ -16,8 +16,8 @@ use crate::{
     support::{PIN, TOKEN, assert_fails, config, encrypt, open, round_trip, run, wait_until},
 };
 
-/// Each key is described at the start: what it is, what it may do, and the days of its use. SoftHSM2 fails when it is
-/// asked for the days of a private key that has some; nothing else is missing then.
+/// Each key is described at the start: what it is, what it may do, and the days of its use. SoftHSM2 fails
+/// when it is asked for the days of a private key that has some; nothing else is missing then.
 #[test]
 fn keys_are_described_at_the_start() {
     own_process("described::keys_are_described_at_the_start", |hsm| {
@@ -52,8 +52,8 @@ fn keys_are_described_at_the_start() {
     });
 }
 
-/// A module that refuses a key because of its dates does not say so: the log and the error do, and name no date when
-/// there is none to blame.
+/// A module that refuses a key because of its dates does not say so: the log and the error do, and name no
+/// date when there is none to blame.
 #[test]
 fn dates_are_named_when_a_key_is_refused() {
     own_process("described::dates_are_named_when_a_key_is_refused", |hsm| {
@@ -103,7 +103,8 @@ fn dates_are_named_when_a_key_is_refused() {
     });
 }
 
-/// A module that does not know the dates, and fails whatever is asked for with them, serves its keys all the same.
+/// A module that does not know the dates, and fails whatever is asked for with them, serves its keys all the
+/// same.
 #[test]
 fn dates_that_are_not_known_harm_nothing() {
     own_process("described::dates_that_are_not_known_harm_nothing", |hsm| {
@@ -134,8 +135,8 @@ fn dates_that_are_not_known_harm_nothing() {
     });
 }
 
-/// A second key gets the name of one that is in use: the log says so while requests go on, and which keys they are. After
-/// a restart the name alone is refused, and all other keys are served.
+/// A second key gets the name of one that is in use: the log says so while requests go on, and which keys
+/// they are. After a restart the name alone is refused, and all other keys are served.
 #[test]
 fn a_second_key_of_a_name_is_named() {
     own_process("described::a_second_key_of_a_name_is_named", |hsm| {

@@ -23,8 +23,8 @@ use crate::{
 const VALUES: [[u8; 32]; 3] = [[0x11; 32], [0x22; 32], [0x33; 32]];
 const NAMES: [&str; 3] = ["one", "two", "three"];
 
-/// A key is destroyed and another made by another process, and the next search gives the old one's handle to the new
-/// one. Nothing is encrypted for the first any more, least of all under the second.
+/// A key is destroyed and another made by another process, and the next search gives the old one's handle to
+/// the new one. Nothing is encrypted for the first any more, least of all under the second.
 #[test]
 fn a_handle_that_goes_to_another_key() {
     own_process("handles::a_handle_that_goes_to_another_key", |hsm| {
@@ -142,8 +142,8 @@ fn handles_of_one_session() {
             Numbering::Session(CKR_USER_NOT_LOGGED_IN),
             Numbering::SessionFromOne(CKR_DEVICE_ERROR),
         ] {
-            // In one session, in whichever order it finds the keys: in the session that has looked through them all, a
-            // handle of its is another key's.
+            // In one session, in whichever order it finds the keys: in the session that has looked through
+            // them all, a handle of its is another key's.
             for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
                 shim.numbering(numbering);
                 let backend = open(config(shim.path()).sessions(1));
@@ -188,8 +188,8 @@ fn handles_of_one_session() {
     });
 }
 
-/// That handles are good in one session alone is not believed for good: when it is so no longer, or never was, sessions
-/// make no searches of their own.
+/// That handles are good in one session alone is not believed for good: when it is so no longer, or never
+/// was, sessions make no searches of their own.
 #[test]
 fn handles_that_are_good_in_all_sessions_after_all() {
     own_process("handles::handles_that_are_good_in_all_sessions_after_all", |hsm| {

@@ -40,7 +40,8 @@ fn metadata_comes_from_the_attributes() {
             assert_eq!(more.usages(), [Encrypt, Decrypt, Sign, Wrap, Unwrap]);
             round_trip(&backend, "more", b"plaintext").await.unwrap();
 
-            // ENC-11, DEC-4: a key that may not is told from one that is not there, and so is one of another kind.
+            // ENC-11, DEC-4: a key that may not is told from one that is not there, and so is one of another
+            // kind.
             assert_fails(encrypt(&backend, "decrypts", b"").await, BackendErrorKind::KeyUsage);
             let encrypted = encrypt(&backend, "encrypts", b"").await.unwrap();
             assert_fails(
@@ -58,8 +59,8 @@ fn metadata_comes_from_the_attributes() {
     });
 }
 
-/// DEC-3: a key may not encrypt any more, which the backend does not know yet. A changed ciphertext is invalid all the same,
-/// and nobody takes the token for broken.
+/// DEC-3: a key may not encrypt any more, which the backend does not know yet. A changed ciphertext is
+/// invalid all the same, and nobody takes the token for broken.
 #[test]
 fn a_changed_ciphertext_is_invalid_when_its_key_may_only_decrypt_now() {
     let test = "keys::a_changed_ciphertext_is_invalid_when_its_key_may_only_decrypt_now";
@@ -117,8 +118,8 @@ fn a_name_of_two_keys_is_refused() {
     });
 }
 
-/// A token's keys are known before the first request for them, and again when the token was lost and found: with many of
-/// them, a search for each would keep the token busy for a long time.
+/// A token's keys are known before the first request for them, and again when the token was lost and found:
+/// with many of them, a search for each would keep the token busy for a long time.
 #[test]
 fn many_keys_are_known_beforehand() {
     own_process("keys::many_keys_are_known_beforehand", |hsm| {
@@ -157,8 +158,9 @@ fn many_keys_are_known_beforehand() {
     });
 }
 
-/// A search takes longer than a request has time, as on a token of ten thousand keys: every key is served at its first
-/// use, a new one and an absent one are known when they are asked for again, and no thread is given up for them.
+/// A search takes longer than a request has time, as on a token of ten thousand keys: every key is served at
+/// its first use, a new one and an absent one are known when they are asked for again, and no thread is given
+/// up for them.
 #[test]
 fn searches_that_take_longer_than_a_request_has_time() {
     own_process("keys::searches_that_take_longer_than_a_request_has_time", |hsm| {

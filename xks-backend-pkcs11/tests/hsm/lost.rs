@@ -10,8 +10,8 @@ use xks_pkcs11_fixture::{
 
 use crate::support::{PIN, TOKEN, assert_fails, config, encrypt, open, round_trip, run, wait_until};
 
-/// HLT-1: SoftHSM2 goes on to serve the sessions of a token that is gone, and the session keys in them. When the token
-/// comes back, so do the answers.
+/// HLT-1: SoftHSM2 goes on to serve the sessions of a token that is gone, and the session keys in them. When
+/// the token comes back, so do the answers.
 #[test]
 fn a_token_that_is_moved_away() {
     own_process("lost::a_token_that_is_moved_away", |hsm| {
@@ -33,8 +33,8 @@ fn a_token_that_is_moved_away() {
     });
 }
 
-/// HLT-1: the test succeeds and no request does. Nobody is told that all is well, and what a new initialization mends is
-/// mended.
+/// HLT-1: the test succeeds and no request does. Nobody is told that all is well, and what a new
+/// initialization mends is mended.
 #[test]
 fn requests_fail_and_the_test_does_not() {
     own_process("lost::requests_fail_and_the_test_does_not", |hsm| {

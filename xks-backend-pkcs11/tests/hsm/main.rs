@@ -1,5 +1,5 @@
-//! The backend on SoftHSM2, and on a module that stands before it, emulates vendors and injects faults. Every test runs
-//! in a process of its own, since a module's state is its process's.
+//! The backend on SoftHSM2, and on a module that stands before it, emulates vendors and injects faults. Every
+//! test runs in a process of its own, since a module's state is its process's.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

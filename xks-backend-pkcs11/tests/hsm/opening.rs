@@ -293,8 +293,8 @@ fn a_token_may_ask_for_its_pin_itself() {
     });
 }
 
-/// ENC-6: a module that is said to make its own IVs and does not would encrypt under an IV of zeros. The self-test is
-/// where that ends.
+/// ENC-6: a module that is said to make its own IVs and does not would encrypt under an IV of zeros. The
+/// self-test is where that ends.
 #[test]
 fn wrong_quirks_are_found_out() {
     own_process("opening::wrong_quirks_are_found_out", |hsm| {

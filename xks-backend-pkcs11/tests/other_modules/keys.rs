@@ -88,8 +88,8 @@ fn in_another_process(token: &Token) {
     }
 }
 
-/// ENC-11, DEC-4: a key that has gone is not there any more, at once; and another that has come in its place is another
-/// key. So it is whether the next request encrypts or decrypts.
+/// ENC-11, DEC-4: a key that has gone is not there any more, at once; and another that has come in its place
+/// is another key. So it is whether the next request encrypts or decrypts.
 fn keys_come_and_go(backend: &dyn KeyBackend, encrypts_first: bool, delete: &dyn Fn(&str), import: &dyn Fn(&str, u8)) {
     run(async {
         let old = encrypt(backend, "known", b"plaintext").await.unwrap();

@@ -1,5 +1,5 @@
-//! The backend on three more modules: craton-hsm, kryoptic and NSS softoken. `scripts/modules` gets them, and these tests
-//! are ignored unless they are asked for:
+//! The backend on three more modules: craton-hsm, kryoptic and NSS softoken. `scripts/modules` gets them, and
+//! these tests are ignored unless they are asked for:
 //!
 //! ```text
 //! bash scripts/modules

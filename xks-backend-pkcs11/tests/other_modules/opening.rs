@@ -47,8 +47,8 @@ fn wrong_quirks_are_seen_on_softoken() {
     );
 }
 
-/// ENC-6: a module that makes no IVs is not opened as one that does; nor later, when it is waited for. It is open to the
-/// right quirks right after.
+/// ENC-6: a module that makes no IVs is not opened as one that does; nor later, when it is waited for. It is
+/// open to the right quirks right after.
 fn wrong_quirks_are_seen(token: &Token, said: &str) {
     for dispatch in [Dispatch::Inline, Dispatch::Threads] {
         on_a_thread(|| {
@@ -82,7 +82,8 @@ fn a_wrong_pin_is_tried_once_on_craton() {
         "opening::a_wrong_pin_is_tried_once_on_craton",
         |token| {
             a_wrong_pin_is_refused(token);
-            // The module counts them. One that comes too early does not count, but is answered CKR_PIN_LOCKED.
+            // The module counts them. One that comes too early does not count, but is answered
+            // CKR_PIN_LOCKED.
             let counted = fs::read_to_string(token.folder.join("store/lockout_state.json")).unwrap();
             assert!(counted.contains("\"failed_user_logins\": 1,"), "{counted}");
             thread::sleep(Duration::from_millis(200)); // it takes no PIN until then, not even the right one
@@ -160,7 +161,8 @@ fn softoken_may_be_initialized_already() {
     );
 }
 
-/// Another component of the process uses the module and is logged in: it stays so, whatever backends come and go.
+/// Another component of the process uses the module and is logged in: it stays so, whatever backends come and
+/// go.
 fn it_may_be_initialized_already(token: &Token) {
     let operator = Operator::log_in(token);
     let slot = operator.session.get_session_info().unwrap().slot_id();

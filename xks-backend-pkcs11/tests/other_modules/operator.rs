@@ -26,7 +26,8 @@ pub(crate) struct Operator {
 }
 
 impl Operator {
-    /// Logs in to the token. The module is initialized unless it is, and stays so until [`leave`](Self::leave).
+    /// Logs in to the token. The module is initialized unless it is, and stays so until
+    /// [`leave`](Self::leave).
     pub(crate) fn log_in(token: &Token) -> Self {
         let pkcs11 = initialized(token);
         let session = pkcs11.open_rw_session(slot(&pkcs11)).unwrap();

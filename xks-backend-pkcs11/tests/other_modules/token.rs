@@ -32,8 +32,8 @@ pub(crate) struct Token {
     owned: bool,
 }
 
-/// Runs `body` in a process of its own, with a token of this module. `test` is the name of the test as `cargo test`
-/// prints it.
+/// Runs `body` in a process of its own, with a token of this module. `test` is the name of the test as `cargo
+/// test` prints it.
 #[track_caller]
 pub(crate) fn with_token(module: Module, test: &str, body: impl FnOnce(&Token)) {
     let token = Token::of(module, test);
@@ -52,8 +52,8 @@ pub(crate) fn with_token(module: Module, test: &str, body: impl FnOnce(&Token)) 
     });
 }
 
-/// Runs `body` on a thread of its own, which has ended when this returns: craton keeps a token's store open for as long as
-/// there is a thread that called it, and does not open it twice.
+/// Runs `body` on a thread of its own, which has ended when this returns: craton keeps a token's store open
+/// for as long as there is a thread that called it, and does not open it twice.
 pub(crate) fn on_a_thread(body: impl FnOnce() + Send) {
     let outcome = thread::scope(|scope| scope.spawn(body).join());
     outcome.unwrap_or_else(|panic| resume_unwind(panic));

@@ -19,8 +19,8 @@ use crate::{
 const TASKS: usize = 4;
 const ROUND_TRIPS: usize = 300;
 
-/// craton remembers the IVs of a key and encrypts nothing under one of them again: whatever the backend does, an IV that
-/// it uses is a new one (ENC-6).
+/// craton remembers the IVs of a key and encrypts nothing under one of them again: whatever the backend does,
+/// an IV that it uses is a new one (ENC-6).
 #[test]
 #[ignore = "needs scripts/modules"]
 fn craton_sees_no_iv_twice() {

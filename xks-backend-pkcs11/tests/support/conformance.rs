@@ -1,6 +1,6 @@
-//! What must hold on every module and with every vendor's quirks: the contract of `KeyBackend`, and what is particular to
-//! PKCS#11. The keys are there already: `known`, whose value the test knows, `second`, and `encrypts` and `decrypts`, which
-//! may do only that.
+//! What must hold on every module and with every vendor's quirks: the contract of `KeyBackend`, and what is
+//! particular to PKCS#11. The keys are there already: `known`, whose value the test knows, `second`, and
+//! `encrypts` and `decrypts`, which may do only that.
 
 use std::{sync::Arc, time::Duration};
 
@@ -40,7 +40,8 @@ pub(crate) fn check(backend: Pkcs11Backend, quirks: Quirks) {
             None => {}
         }
     }
-    // A token cannot disable a key, and takes part in no restart here. Outages are tried where the shim can make them.
+    // A token cannot disable a key, and takes part in no restart here. Outages are tried where the shim can
+    // make them.
     let expected = [
         "ciphertexts_outlive_a_restart",
         "ivs_do_not_begin_anew",

@@ -56,8 +56,8 @@ fn version_numbers_end() {
     ));
 }
 
-/// GKM-3, GKM-4, ENC-11, DEC-4: unknown, then disabled, then usage, then cryptography; each change is felt by the very
-/// next request.
+/// GKM-3, GKM-4, ENC-11, DEC-4: unknown, then disabled, then usage, then cryptography; each change is felt by
+/// the very next request.
 #[test]
 fn changes_are_felt_at_once_and_checked_in_order() {
     use BackendErrorKind::{InvalidCiphertext, KeyDisabled, KeyNotFound, KeyUsage as WrongUsage};
@@ -96,8 +96,8 @@ fn changes_are_felt_at_once_and_checked_in_order() {
     assert_eq!(soft.key_ids(), [id()]);
 }
 
-/// ENC-6: whatever is done to the keyring meanwhile, no thread makes an encryption beyond the bound; a new version
-/// helps, and decryption was never hurt.
+/// ENC-6: whatever is done to the keyring meanwhile, no thread makes an encryption beyond the bound; a new
+/// version helps, and decryption was never hurt.
 #[test]
 fn the_bound_holds_under_concurrency_and_change() {
     const LEFT: usize = 2000;

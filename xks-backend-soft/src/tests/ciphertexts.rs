@@ -6,7 +6,8 @@ use super::*;
 
 const FRAMINGS: [AadFraming; 2] = [AadFraming::Spec, AadFraming::Digest];
 
-/// ENC-2, ENC-3, ENC-6, DEC-1, DEC-5: every size that must be served comes back, and no part has another length.
+/// ENC-2, ENC-3, ENC-6, DEC-1, DEC-5: every size that must be served comes back, and no part has another
+/// length.
 #[test]
 fn what_is_encrypted_is_decrypted() {
     let backend: Arc<dyn KeyBackend> = soft();
@@ -45,8 +46,8 @@ proptest! {
     }
 }
 
-/// ENC-7, DEC-2: ciphertexts that OpenSSL 4.0.3 made (through Python's `cryptography` 50.0.2) under the bytes 0 to 31,
-/// over AAD that Python framed.
+/// ENC-7, DEC-2: ciphertexts that OpenSSL 4.0.3 made (through Python's `cryptography` 50.0.2) under the bytes
+/// 0 to 31, over AAD that Python framed.
 #[test]
 fn ciphertexts_of_another_implementation_are_decrypted() {
     let backend = backend(SoftKey::new(
@@ -111,8 +112,8 @@ fn no_bit_can_be_changed(backend: &dyn KeyBackend, parts: &Parts) {
     }
 }
 
-/// DEC-3: no bit of ciphertext, IV, tag, AAD or metadata can be changed, be it that the metadata then names another
-/// version; nor can a part be cut or be left out.
+/// DEC-3: no bit of ciphertext, IV, tag, AAD or metadata can be changed, be it that the metadata then names
+/// another version; nor can a part be cut or be left out.
 #[test]
 fn whatever_was_changed_is_refused() {
     let versions = [1, 3, 5, 9];

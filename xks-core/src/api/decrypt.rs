@@ -75,8 +75,8 @@ impl<'a> DecryptRequest<'a> {
         }
     }
 
-    /// Whether this verifies an encryption that is about to be returned, and KMS did not ask for it: for backends that
-    /// count or log.
+    /// Whether this verifies an encryption that is about to be returned, and KMS did not ask for it: for
+    /// backends that count or log.
     #[must_use]
     pub const fn is_verification(&self) -> bool {
         self.is_verification

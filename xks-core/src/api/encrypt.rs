@@ -55,8 +55,9 @@ impl<'a> EncryptRequest<'a> {
     }
 
     /// Fixes the ciphertext metadata, if any, and gives the bytes to authenticate. `None` stands for
-    /// [the default](Self::set_default_metadata). KMS keeps the metadata with the ciphertext and sends it back on decrypt. What an earlier call gave stays as it was; the metadata that
-    /// KMS gets is that of the one which the [`Encrypted`] was made with. Specification: Encrypt.
+    /// [the default](Self::set_default_metadata). KMS keeps the metadata with the ciphertext and sends it
+    /// back on decrypt. What an earlier call gave stays as it was; the metadata that KMS gets is that of the
+    /// one which the [`Encrypted`] was made with. Specification: Encrypt.
     // ENC-7
     #[must_use]
     pub fn bind_aad(&mut self, metadata: Option<CiphertextMetadata>) -> BoundAad {
@@ -64,14 +65,14 @@ impl<'a> EncryptRequest<'a> {
         self.aad.clone()
     }
 
-    /// The ciphertext metadata for a backend that has none of its own, by default none: for a backend around another
-    /// one, which calls this before it hands the request on.
+    /// The ciphertext metadata for a backend that has none of its own, by default none: for a backend around
+    /// another one, which calls this before it hands the request on.
     pub const fn set_default_metadata(&mut self, metadata: CiphertextMetadata) {
         self.default_metadata = Some(metadata);
     }
 
-    /// Whether what was encrypted was authenticated with this request's AAD, is of the right length, and can be read
-    /// again.
+    /// Whether what was encrypted was authenticated with this request's AAD, is of the right length, and can
+    /// be read again.
     // ENC-6, ENC-7, ENC-8
     pub(crate) fn check(&self, encrypted: &Encrypted) -> Result<(), &'static str> {
         if encrypted.ciphertext.len() != self.plaintext.len() {

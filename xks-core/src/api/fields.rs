@@ -1,5 +1,5 @@
-//! The fields of a body, read to where they stay: what is returned by value is moved several times on its way out of
-//! `serde`, and that takes longer than the reading.
+//! The fields of a body, read to where they stay: what is returned by value is moved several times on its way
+//! out of `serde`, and that takes longer than the reading.
 
 use std::{borrow::Cow, fmt};
 
@@ -7,8 +7,8 @@ use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess};
 
 use super::{RequestMetadata, Text};
 
-/// A body's `requestMetadata`, its strings of these names, and anything else, which is passed over. What is not there
-/// stays as it is, and `null` is of the wrong type.
+/// A body's `requestMetadata`, its strings of these names, and anything else, which is passed over. What is
+/// not there stays as it is, and `null` is of the wrong type.
 pub(super) struct Fields<'t, 'a, const N: usize> {
     pub(super) request_metadata: &'t mut Option<RequestMetadata<'a>>,
     pub(super) names: [&'static str; N],

@@ -215,7 +215,8 @@ mod tests {
             .collect()
     }
 
-    /// HLT-1, HLT-5: the answer has the specification's fields, and a fleet of more than ten is folded into ten.
+    /// HLT-1, HLT-5: the answer has the specification's fields, and a fleet of more than ten is folded into
+    /// ten.
     #[test]
     fn fleets_are_reported_in_one_to_ten_entries() {
         assert_eq!(details(&fleet(&[Active])), [("hsm-0".into(), "ACTIVE".into())]);

@@ -37,14 +37,15 @@ pub use self::{
 use crate::{error::Error, sigv4::Verified};
 pub use crate::{message::UnreadableBody, names::UnknownName};
 
-/// How deep a body may be nested. KMS nests two deep; who decides or logs may walk what is unknown to us recursively.
+/// How deep a body may be nested. KMS nests two deep; who decides or logs may walk what is unknown to us
+/// recursively.
 const MAX_DEPTH: usize = 64;
 /// The only `encryptionAlgorithm`.
 // ENC-5
 const AES_GCM: &str = "AES_GCM";
 
-/// Parses an authenticated body: one JSON object and nothing after it. Unknown fields are passed over. The metadata
-/// is noted for the audit record as soon as it is known, then held against what must be there.
+/// Parses an authenticated body: one JSON object and nothing after it. Unknown fields are passed over. The
+/// metadata is noted for the audit record as soon as it is known, then held against what must be there.
 // MD-4, MD-1
 fn parse<'t, 'a, const N: usize>(
     verified: &Verified<'a>,
@@ -165,8 +166,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// A JSON object of Base64 strings, in one buffer that is as large as it becomes: no copy of a plaintext is left
-/// behind by growing, and nothing is wiped that was never written.
+/// A JSON object of Base64 strings, in one buffer that is as large as it becomes: no copy of a plaintext is
+/// left behind by growing, and nothing is wiped that was never written.
 fn base64_object<'f>(fields: impl Iterator<Item = (&'static str, &'f [u8])> + Clone) -> Zeroizing<Vec<u8>> {
     let length_of = |(name, bytes): (&str, &[u8])| r#","":"""#.len() + name.len() + bytes.len().div_ceil(3) * 4;
     let length = fields.clone().map(length_of).sum::<usize>() + "}".len();

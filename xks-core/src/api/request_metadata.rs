@@ -11,9 +11,9 @@ use crate::{api::Operation, error::Error};
 /// The `requestMetadata` of a request: who asked KMS for what, through which service, by which network.
 /// Specification: requestMetadata, API operations, Appendix B.
 ///
-/// Nothing here is validated beyond its presence: `awsPrincipalArn` may be a service principal or `AWS Internal`, ARNs
-/// may be of any length, `kmsOperation` may be one that does not exist yet, `kmsRequestId` is opaque. Fields that are
-/// not known are kept as they came.
+/// Nothing here is validated beyond its presence: `awsPrincipalArn` may be a service principal or `AWS
+/// Internal`, ARNs may be of any length, `kmsOperation` may be one that does not exist yet, `kmsRequestId` is
+/// opaque. Fields that are not known are kept as they came.
 ///
 /// ```
 /// use xks_core::api::RequestMetadata;

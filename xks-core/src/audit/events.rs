@@ -14,9 +14,9 @@ use crate::{
     key_store::{AccessKeyId, UriPathPrefix},
 };
 
-/// The default sink: one [`tracing`] event for each request, with the target `xks::audit`; an answered request is
-/// of level INFO, a refused one WARN, an internal failure ERROR. Texts are recorded as texts, of which `tracing`'s
-/// formatters make quoted and escaped ones; a text of more than 2048 characters is cut.
+/// The default sink: one [`tracing`] event for each request, with the target `xks::audit`; an answered
+/// request is of level INFO, a refused one WARN, an internal failure ERROR. Texts are recorded as texts, of
+/// which `tracing`'s formatters make quoted and escaped ones; a text of more than 2048 characters is cut.
 ///
 /// **Nothing is recorded without a subscriber.** The shortest is `tracing_subscriber::fmt().init()`, of the
 /// crate `tracing-subscriber`, at the start of `main`; one with a filter has to let `xks::audit` through.
@@ -40,7 +40,8 @@ impl AuditSink for TracingAudit {
                     .map(clipped)
             };
         }
-        // Texts go in as texts: the formatter quotes and escapes them, so that none can forge a field or a line.
+        // Texts go in as texts: the formatter quotes and escapes them, so that none can forge a field or a
+        // line.
         macro_rules! event {
             ($level:expr) => {
                 tracing::event!(

@@ -30,7 +30,8 @@ impl<T: AuditSink + ?Sized> AuditSink for Arc<T> {
 }
 
 /// What happened to one request. It never holds plaintext, key material or a signature. Texts from the client
-/// are as they came: a sink that writes lines quotes them, escapes control characters and bounds their length.
+/// are as they came: a sink that writes lines quotes them, escapes control characters and bounds their
+/// length.
 ///
 /// A sink that passes records on to another thread takes an [owned copy](Self::to_owned). A test of a sink
 /// makes a record with [`new`](Self::new) and sets the fields that it is about.
@@ -54,8 +55,8 @@ pub struct AuditRecord<'a> {
     pub access_key_id: Option<&'a AccessKeyId>,
     /// The Region that the request was signed for, once the signature was verified.
     pub signing_region: Option<&'a str>,
-    /// The access key id that a request names of which no signature was verified, as on a 401: anybody may have
-    /// sent it. It has the alphabet and the length of one.
+    /// The access key id that a request names of which no signature was verified, as on a 401: anybody may
+    /// have sent it. It has the alphabet and the length of one.
     pub claimed_access_key_id: Option<&'a str>,
     /// The Region that a request names of which no signature was verified. It has the alphabet and the length
     /// of one.

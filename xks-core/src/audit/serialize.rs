@@ -1,5 +1,5 @@
-//! Records as data, of the feature `serde`: the fields of the log under the log's names, and the attempts as a
-//! list. A field without a value is absent.
+//! Records as data, of the feature `serde`: the fields of the log under the log's names, and the attempts as
+//! a list. A field without a value is absent.
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -68,8 +68,8 @@ struct Fields<'a> {
 }
 
 impl Serialize for AuditRecord<'_> {
-    /// Texts are whole: whoever writes them bounds their length. Of the target it is the path, since a query may hold a
-    /// signature.
+    /// Texts are whole: whoever writes them bounds their length. Of the target it is the path, since a query
+    /// may hold a signature.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (metadata, outcome) = (self.request_metadata, self.outcome);
         Fields {

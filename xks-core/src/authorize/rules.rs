@@ -12,8 +12,8 @@ use crate::{
     dependency::Reply,
 };
 
-/// A list of [`Rule`]s. A request is allowed when at least one rule that allows matches it and no rule that denies
-/// does; their order does not matter. What no rule speaks of is denied.
+/// A list of [`Rule`]s. A request is allowed when at least one rule that allows matches it and no rule that
+/// denies does; their order does not matter. What no rule speaks of is denied.
 ///
 /// ```
 /// use xks_core::{api::KeyOperation, authorize::{Rule, Rules}};
@@ -69,10 +69,10 @@ impl Authorizer for Rules {
 
 /// One rule: a name for the log, and what it matches.
 ///
-/// Each method adds a condition; conditions on different things must all hold, of several on the same thing one
-/// must. In a pattern `*` stands for any characters, also none, and `?` for exactly one; letters match their own
-/// case only. A condition on something that the request does not have does not hold. A rule without conditions
-/// matches everything.
+/// Each method adds a condition; conditions on different things must all hold, of several on the same thing
+/// one must. In a pattern `*` stands for any characters, also none, and `?` for exactly one; letters match
+/// their own case only. A condition on something that the request does not have does not hold. A rule without
+/// conditions matches everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     name: Arc<str>,

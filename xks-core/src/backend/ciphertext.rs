@@ -146,8 +146,8 @@ impl fmt::Debug for Tag {
     }
 }
 
-/// What a key manager wants to see again with a ciphertext, such as a key version: 1 to 20 bytes, authenticated,
-/// kept by KMS. It is not secret. Specification: Encrypt.
+/// What a key manager wants to see again with a ciphertext, such as a key version: 1 to 20 bytes,
+/// authenticated, kept by KMS. It is not secret. Specification: Encrypt.
 // ENC-7
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CiphertextMetadata {
@@ -210,8 +210,8 @@ impl fmt::Debug for CiphertextMetadata {
 
 /// What a backend's encryption returns. Specification: Encrypt.
 ///
-/// It cannot be built without the [`BoundAad`] that was authenticated, and the metadata that KMS gets is taken
-/// from there: what KMS keeps is what the tag covers.
+/// It cannot be built without the [`BoundAad`] that was authenticated, and the metadata that KMS gets is
+/// taken from there: what KMS keeps is what the tag covers.
 // ENC-7
 pub struct Encrypted {
     pub(crate) ciphertext: Vec<u8>,

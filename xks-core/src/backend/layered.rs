@@ -85,8 +85,9 @@ macro_rules! methods {
 /// way, the verification has to go through its own methods: [`VerifiedEncryption::by_two_calls`] does that.
 ///
 /// # Other rules
-/// * Call the inner backend by [`inner`](Self::inner). A method of the layer itself needs the name of the trait,
-///   as in `KeyBackend::encrypt(&layer, ...)`, where both traits are imported; behind an `Arc` it does not.
+/// * Call the inner backend by [`inner`](Self::inner). A method of the layer itself needs the name of the
+///   trait, as in `KeyBackend::encrypt(&layer, ...)`, where both traits are imported; behind an `Arc` it does
+///   not.
 /// * What `&mut EncryptRequest` lets a layer set, such as the [default
 ///   metadata](EncryptRequest::set_default_metadata), is set again whenever the request is handed to another
 ///   backend.

@@ -26,20 +26,21 @@ pub use crate::api::{
 /// Specification: GetKeyMetadata, Decrypt, Encrypt, API operations, Appendix C, Logging.
 ///
 /// # Already done for you
-/// The request is authenticated, decoded and authorized; the key is one of those that the key store names; plaintext,
-/// ciphertext and AAD are no larger than [`limits`](Self::limits); IV, tag and metadata have legal lengths. The AAD and
-/// the ciphertext metadata come framed, ready for AES-GCM. Base64, the ciphertext data integrity value and the trial
-/// decryption are the pipeline's.
+/// The request is authenticated, decoded and authorized; the key is one of those that the key store names;
+/// plaintext, ciphertext and AAD are no larger than [`limits`](Self::limits); IV, tag and metadata have legal
+/// lengths. The AAD and the ciphertext metadata come framed, ready for AES-GCM. Base64, the ciphertext data
+/// integrity value and the trial decryption are the pipeline's.
 ///
 /// # You must
 /// * answer `KeyNotFound` for a key that does not exist: with
-///   [`all_keys_of_backend`](crate::key_store::KeyStoreBuilder::all_keys_of_backend) you may be asked for any;
-/// * on encrypt: use a fresh IV from a cryptographically secure random source, or the key manager's own, and never
-///   the same twice under a key;
+/// [`all_keys_of_backend`](crate::key_store::KeyStoreBuilder::all_keys_of_backend) you may be asked for any;
+/// * on encrypt: use a fresh IV from a cryptographically secure random source, or the key manager's own, and
+///   never the same twice under a key;
 /// * authenticate exactly the bytes of [`BoundAad::as_bytes`](crate::aad::BoundAad::as_bytes);
 /// * return the 16-byte tag apart from the ciphertext, which is as long as the plaintext;
-/// * on decrypt: answer the key's error (`KeyNotFound`, `KeyDisabled`, `KeyUsage`) for a ciphertext that another key
-///   made. Where the ciphertext is invalid too, that error or `InvalidCiphertext`: either may be found out first;
+/// * on decrypt: answer the key's error (`KeyNotFound`, `KeyDisabled`, `KeyUsage`) for a ciphertext that
+///   another key made. Where the ciphertext is invalid too, that error or `InvalidCiphertext`: either may be
+///   found out first;
 /// * report usage and status as they are at this moment, and keep to them;
 /// * take a key id as it is, to the case of its letters;
 /// * serve calls from many threads and tasks at once, and give each its own answer;
@@ -51,13 +52,13 @@ pub use crate::api::{
 ///   does that for its members.
 ///
 /// # Errors
-/// A [`BackendError`] whose [kind](crate::backend::BackendErrorKind) says what KMS should be told. A tag that does not fit is
-/// [`BackendError::invalid_ciphertext`], with no further word. What KMS may repeat elsewhere is `Unavailable`,
-/// `Timeout` or `Throttled`.
+/// A [`BackendError`] whose [kind](crate::backend::BackendErrorKind) says what KMS should be told. A tag that
+/// does not fit is [`BackendError::invalid_ciphertext`], with no further word. What KMS may repeat elsewhere
+/// is `Unavailable`, `Timeout` or `Throttled`.
 ///
 /// # Cancellation
-/// The future may be dropped at any time, when the caller's time is up or the client has gone. Dropping it must
-/// leak nothing: a call that goes on in a key manager is forgotten there.
+/// The future may be dropped at any time, when the caller's time is up or the client has gone. Dropping it
+/// must leak nothing: a call that goes on in a key manager is forgotten there.
 ///
 /// # Time
 /// KMS waits 250 ms in all. A blocking call belongs on a thread of your own, not in the future.
@@ -67,8 +68,8 @@ pub use crate::api::{
 ///
 /// # Conformance
 /// One line in the backend's own tests holds it against all of this, with a test for each rule: see
-/// `xks_core::testkit::conformance`, of the feature `testkit`. What the fixture has no key or hook for is not tried, and
-/// a line says so; with `all` behind the fixture it fails.
+/// `xks_core::testkit::conformance`, of the feature `testkit`. What the fixture has no key or hook for is not
+/// tried, and a line says so; with `all` behind the fixture it fails.
 /// ```
 #[cfg_attr(
     feature = "testkit",
@@ -86,8 +87,8 @@ pub use crate::api::{
 /// ```
 /// use xks_core::{
 ///     BackendError, KeyBackend, KeyId, Zeroizing, async_trait,
-///     backend::{BackendErrorKind, DecryptRequest, EkmStatus, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, HealthStatus, KeyMetadata, KeySpec, KeyStatus, KeyUsage},
-/// };
+/// backend::{BackendErrorKind, DecryptRequest, EkmStatus, EncryptRequest, Encrypted, GetKeyMetadataRequest,
+/// Health, HealthStatus, KeyMetadata, KeySpec, KeyStatus, KeyUsage}, };
 ///
 /// struct NoHsm;
 ///
@@ -104,7 +105,8 @@ pub use crate::api::{
 ///         Ok(KeyMetadata::new(KeySpec::Aes256, [KeyUsage::Encrypt, KeyUsage::Decrypt], KeyStatus::Enabled))
 ///     }
 ///
-///     async fn encrypt(&self, _key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
+/// async fn encrypt(&self, _key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError>
+/// {
 ///         let aad = request.bind_aad(None);
 ///         let _seal = (request.plaintext(), aad.as_bytes()); // your key manager's AES-GCM goes here
 ///         Err(BackendError::new(BackendErrorKind::Unavailable, "there is no HSM"))
@@ -132,17 +134,18 @@ pub trait KeyBackend: Send + Sync + 'static {
 
     /// Encrypts under the key's newest version, with a fresh IV.
     ///
-    /// [`EncryptRequest::bind_aad`] is given the ciphertext metadata, if the backend uses any, and gives the bytes
-    /// to authenticate. It writes them in place, which is why the request is borrowed mutably; it may be called
-    /// again when a second attempt needs other metadata.
+    /// [`EncryptRequest::bind_aad`] is given the ciphertext metadata, if the backend uses any, and gives the
+    /// bytes to authenticate. It writes them in place, which is why the request is borrowed mutably; it may
+    /// be called again when a second attempt needs other metadata.
     async fn encrypt(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError>;
 
-    /// Encrypts, decrypts the result and compares it with the plaintext: the pipeline calls this when KMS asks for a
-    /// ciphertext data integrity value (section 5 of the specification), as it may with every encryption.
+    /// Encrypts, decrypts the result and compares it with the plaintext: the pipeline calls this when KMS
+    /// asks for a ciphertext data integrity value (section 5 of the specification), as it may with every
+    /// encryption.
     ///
-    /// The provided method calls [`encrypt`](Self::encrypt) and [`decrypt`](Self::decrypt). A backend that hands its
-    /// calls to another thread, or sends them over a network, can do both in one trip: encrypt there,
-    /// [begin](Verification::begin) the verification, decrypt what is about to be returned, and
+    /// The provided method calls [`encrypt`](Self::encrypt) and [`decrypt`](Self::decrypt). A backend that
+    /// hands its calls to another thread, or sends them over a network, can do both in one trip: encrypt
+    /// there, [begin](Verification::begin) the verification, decrypt what is about to be returned, and
     /// [end](Verification::end) it.
     async fn encrypt_verified(
         &self,

@@ -1,9 +1,9 @@
 //! The ciphertext data integrity value, a hash by which KMS sees that nothing was corrupted on its way, and
 //! the verification of an encryption.
 //!
-//! The hash is computed over what is about to be returned, and *then* that same memory is decrypted and compared with
-//! the plaintext. The other way round, a fault between the two steps would go unseen: the hash would vouch for the
-//! corrupted bytes. So it is the only way to a [`VerifiedEncryption`].
+//! The hash is computed over what is about to be returned, and *then* that same memory is decrypted and
+//! compared with the plaintext. The other way round, a fault between the two steps would go unseen: the hash
+//! would vouch for the corrupted bytes. So it is the only way to a [`VerifiedEncryption`].
 
 use std::fmt;
 
@@ -72,8 +72,9 @@ pub struct VerifiedEncryption {
 }
 
 impl VerifiedEncryption {
-    /// Encrypts with one call of `backend` and decrypts with another: what [`KeyBackend::encrypt_verified`] does unless
-    /// the backend does better. For a [layer](super::Layered) whose own `encrypt` and `decrypt` have to be verified.
+    /// Encrypts with one call of `backend` and decrypts with another: what [`KeyBackend::encrypt_verified`]
+    /// does unless the backend does better. For a [layer](super::Layered) whose own `encrypt` and `decrypt`
+    /// have to be verified.
     ///
     /// # Errors
     /// Those of the backend; `Other` when it decrypts to another plaintext.

@@ -1,5 +1,5 @@
-//! The breaker of one member: whether requests should go to it. A state machine over given times, kept in one atomic
-//! word, so that no request waits for another here.
+//! The breaker of one member: whether requests should go to it. A state machine over given times, kept in one
+//! atomic word, so that no request waits for another here.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -82,8 +82,8 @@ impl State {
         }
     }
 
-    /// An operation failed. Those that were under way when the breaker opened, and those that went to an open member
-    /// because nobody else was left, do not make it stay open for longer than it would.
+    /// An operation failed. Those that were under way when the breaker opened, and those that went to an open
+    /// member because nobody else was left, do not make it stay open for longer than it would.
     fn failed(self, was_probe: bool, now: Millis, policy: &Policy) -> Self {
         match self {
             Self::Closed { failures, openings } => {
@@ -117,8 +117,8 @@ impl State {
         }
     }
 
-    /// Its health says that it works. A due member is closed on parole: the next failure opens it again, for longer,
-    /// and only an operation that succeeds makes it as good as new.
+    /// Its health says that it works. A due member is closed on parole: the next failure opens it again, for
+    /// longer, and only an operation that succeeds makes it as good as new.
     fn said_to_work(self, now: Millis, policy: &Policy) -> Self {
         match self {
             Self::Open { openings, .. } if self.is_due(now, policy) => Self::Closed {

@@ -111,8 +111,8 @@ impl FleetBuilder {
 
     /// How long a breaker stays open the first time, and at most; by default 1 s and 30 s. It doubles each
     /// time a probe fails, and starts again once an operation succeeds. The first should outlast a hiccup of
-    /// the network. The longest is how late a member may be used again after it has come back, where no health
-    /// request comes meanwhile. Counted in milliseconds, at least one.
+    /// the network. The longest is how late a member may be used again after it has come back, where no
+    /// health request comes meanwhile. Counted in milliseconds, at least one.
     pub fn back_off(mut self, first: Duration, longest: Duration) -> Self {
         self.policy.first = millis(first).max(1);
         self.policy.longest = millis(longest).max(1);

@@ -84,7 +84,8 @@ impl Fleet {
         self.keys.count_due(now)
     }
 
-    /// Compares as many of the keys that are due `now` as the bound allows, each once; none is begun after so long.
+    /// Compares as many of the keys that are due `now` as the bound allows, each once; none is begun after so
+    /// long.
     pub(super) async fn compare_due(&self, now: Millis, at_most: Duration) {
         let started = Instant::now();
         let Some(_turn) = Turn::take(&self.is_comparing) else {

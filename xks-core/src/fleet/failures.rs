@@ -67,13 +67,13 @@ impl<'f> Failures<'f> {
         self.of.push((member, error));
     }
 
-    /// The error of the request. What a member lacks is the answer when no other one can have it: `others` are
-    /// members that have not answered and may have the key, `is_invalid` means that none of them reads what
-    /// those that were asked do not.
+    /// The error of the request. What a member lacks is the answer when no other one can have it: `others`
+    /// are members that have not answered and may have the key, `is_invalid` means that none of them reads
+    /// what those that were asked do not.
     ///
     /// Else it is of the kind that tells KMS most. A full member works, so that KMS may come again with good
-    /// hope: it gets to know that even if others are broken. One that is late may be overloaded, and the answer's
-    /// name says that it was about time. The other two are one and the same to KMS.
+    /// hope: it gets to know that even if others are broken. One that is late may be overloaded, and the
+    /// answer's name says that it was about time. The other two are one and the same to KMS.
     pub(super) fn into_error(
         mut self,
         others: Set,

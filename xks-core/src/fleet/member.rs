@@ -1,5 +1,5 @@
-//! A member of a fleet as the fleet sees it: its backend, its load, its breaker, what it last said about itself; and
-//! one request's stay with it.
+//! A member of a fleet as the fleet sees it: its backend, its load, its breaker, what it last said about
+//! itself; and one request's stay with it.
 
 use std::{
     sync::{
@@ -99,7 +99,8 @@ impl Member {
     }
 }
 
-/// One request's stay with a member. However it ends, dropped futures included, the member's load counts down.
+/// One request's stay with a member. However it ends, dropped futures included, the member's load counts
+/// down.
 pub(super) struct Attempt<'f> {
     pub(super) member: &'f Member,
     is_probe: bool,

@@ -112,9 +112,9 @@ use crate::{
 /// [`disagreements`](Self::disagreements) names key and member, `tracing` events with the target `xks::fleet`
 /// do so once (WARN), and the member is `DEGRADED` in the health answer.
 ///
-/// `InvalidCiphertext` is answered when no member reads the ciphertext; a member that cannot be asked is taken
-/// to read what the others do if it was seen to hold the same key, and otherwise the error is one that KMS may
-/// repeat. Invalid ciphertexts and absent keys do not multiply the load of key managers: at most
+/// `InvalidCiphertext` is answered when no member reads the ciphertext; a member that cannot be asked is
+/// taken to read what the others do if it was seen to hold the same key, and otherwise the error is one that
+/// KMS may repeat. Invalid ciphertexts and absent keys do not multiply the load of key managers: at most
 /// [`SECOND_OPINIONS_PER_SECOND`](Self::SECOND_OPINIONS_PER_SECOND) further members are asked without success
 /// because another one lacked something. Beyond that, `InvalidCiphertext` stands if all members were seen to
 /// hold the same key, and otherwise the error is `Throttled`.
@@ -307,8 +307,8 @@ impl Fleet {
         route::next(&self.members, turn, asked, millis(now.duration_since(self.built)), aim)
     }
 
-    /// Waits for a member, as long as it has; without a timer there is no end. Whatever has not ended by then is
-    /// dropped.
+    /// Waits for a member, as long as it has; without a timer there is no end. Whatever has not ended by then
+    /// is dropped.
     async fn in_time<T>(&self, limit: Duration, answer: impl Future<Output = T>) -> Option<T> {
         let (mut answer, mut timer) = (pin!(answer), None);
         std::future::poll_fn(|context| {

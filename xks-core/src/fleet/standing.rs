@@ -60,7 +60,8 @@ impl Lacks {
 }
 
 impl Standing {
-    /// Whether `others` would not read what a member of `lacks` could not: all of them were seen to hold its key.
+    /// Whether `others` would not read what a member of `lacks` could not: all of them were seen to hold its
+    /// key.
     pub(super) const fn speaks_for(&self, others: Set, lacks: Set) -> bool {
         !self.is_suspect && others.without(self.agrees).is_empty() && !lacks.only(self.agrees).is_empty()
     }

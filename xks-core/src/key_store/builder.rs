@@ -179,8 +179,8 @@ impl KeyStoreBuilder {
     }
 
     /// Blocks or unblocks the key store. While it is blocked, each of its keys has the status `DISABLED`, and
-    /// encrypt and decrypt are answered `InvalidStateException` without asking the backend. Health is answered
-    /// as before, so that KMS keeps the key store connected.
+    /// encrypt and decrypt are answered `InvalidStateException` without asking the backend. Health is
+    /// answered as before, so that KMS keeps the key store connected.
     pub const fn blocked(mut self, is_blocked: bool) -> Self {
         self.is_blocked = is_blocked;
         self

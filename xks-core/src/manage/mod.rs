@@ -174,7 +174,8 @@ pub trait KeyManager: Send + Sync + 'static {
     ///
     /// By it two keys are shown to have the same material, in one key manager or in two, without it leaving
     /// either. The usual check value of a key is the first three bytes of the CMAC of 16 zero bytes. The key
-    /// must have been created with the usage [`Sign`](crate::backend::KeyUsage::Sign), as [`NewKey::for_import`] does.
+    /// must have been created with the usage [`Sign`](crate::backend::KeyUsage::Sign), as
+    /// [`NewKey::for_import`] does.
     ///
     /// # Errors
     /// `KeyNotFound`; `KeyUsage` when the key may not sign; `KeyDisabled`; `Unsupported`, which the provided

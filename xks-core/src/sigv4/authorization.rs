@@ -1,5 +1,6 @@
 //! The `Authorization` header, taken apart:
-//! `AWS4-HMAC-SHA256 Credential=<id>/<yyyymmdd>/<region>/kms-xks-proxy/aws4_request, SignedHeaders=<a;b>, Signature=<hex>`.
+//! `AWS4-HMAC-SHA256 Credential=<id>/<yyyymmdd>/<region>/kms-xks-proxy/aws4_request, SignedHeaders=<a;b>,
+//! Signature=<hex>`.
 
 use std::iter;
 
@@ -128,8 +129,8 @@ impl<'a> ClaimedSigner<'a> {
     }
 }
 
-/// What stands between the separators, which are ASCII. The searchers of `str` take several times as long for parts
-/// as short as these.
+/// What stands between the separators, which are ASCII. The searchers of `str` take several times as long for
+/// parts as short as these.
 pub(super) fn split(text: &str, separator: u8) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     iter::from_fn(move || {

@@ -360,8 +360,8 @@ async fn a_member_may_be_for_decryption_alone() {
     }
 }
 
-/// ENC-11: a key may have been disabled on purpose, on the one member in reach. So it is refused, always, until
-/// it is enabled again; and no member is odd where all say the same.
+/// ENC-11: a key may have been disabled on purpose, on the one member in reach. So it is refused, always,
+/// until it is enabled again; and no member is odd where all say the same.
 #[tokio::test]
 async fn a_key_that_one_member_disables_is_refused() {
     for disables in 0..2 {
@@ -514,8 +514,8 @@ async fn what_an_odd_member_made_is_never_said_to_be_invalid() {
     assert!(served >= 5, "{served} served, {refused} refused");
 }
 
-/// DEC-3: while a member is down, a ciphertext is invalid if that member was seen to hold the same key. If it was
-/// never compared, it may have made this ciphertext, and KMS may repeat the request.
+/// DEC-3: while a member is down, a ciphertext is invalid if that member was seen to hold the same key. If it
+/// was never compared, it may have made this ciphertext, and KMS may repeat the request.
 #[tokio::test]
 async fn a_member_that_is_down_may_have_made_it() {
     let (one, two) = (key(), key());

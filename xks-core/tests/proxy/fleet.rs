@@ -198,7 +198,8 @@ async fn records_say_who_served() {
     assert_eq!(outcomes, [AttemptOutcome::Failed(BackendErrorKind::Unavailable); 2]);
 }
 
-/// LOG-1, TRN-8: when the time is up, or the client goes away, the record names the member that had the request.
+/// LOG-1, TRN-8: when the time is up, or the client goes away, the record names the member that had the
+/// request.
 #[tokio::test]
 async fn records_say_who_hangs() {
     let hsms = Hsm::two(Duration::ZERO);

@@ -1,4 +1,5 @@
-//! The proxy from request bytes to response bytes, over software keys and over backends that fail in chosen ways.
+//! The proxy from request bytes to response bytes, over software keys and over backends that fail in chosen
+//! ways.
 
 #![allow(
     clippy::unwrap_used,

@@ -15,7 +15,8 @@ use crate::support::{
 
 const AAD: Option<&[u8]> = Some(b"project=nile");
 
-/// Clients of three key stores over the same keys: before, on the way, and with the specification's framing alone.
+/// Clients of three key stores over the same keys: before, on the way, and with the specification's framing
+/// alone.
 fn clients() -> [Client; 3] {
     let backend = soft_backend();
     [AadFraming::Digest, AadFraming::Migrating, AadFraming::Spec]

@@ -1,5 +1,5 @@
-//! What the integration tests share: a client that signs and calls a proxy, backends that fail in chosen ways, and a
-//! sink that remembers.
+//! What the integration tests share: a client that signs and calls a proxy, backends that fail in chosen
+//! ways, and a sink that remembers.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -50,7 +50,8 @@ pub(crate) fn soft_backend() -> Arc<SoftBackend> {
     Arc::new(backend)
 }
 
-/// A key store under `/tenant` with all keys but `of-nobody`, and a key `ghost` that the backend does not know.
+/// A key store under `/tenant` with all keys but `of-nobody`, and a key `ghost` that the backend does not
+/// know.
 pub(crate) fn key_store(backend: Arc<dyn KeyBackend>) -> KeyStoreBuilder {
     KeyStore::builder("/tenant".parse().unwrap(), backend)
         .region(REGION)

@@ -137,7 +137,8 @@ impl Broken {
         }
     }
 
-    /// What is authenticated. The frame of the specification is two bytes of length, AAD, a byte of length, metadata.
+    /// What is authenticated. The frame of the specification is two bytes of length, AAD, a byte of length,
+    /// metadata.
     fn authenticated(&self, aad: &BoundAad) -> Vec<u8> {
         let bytes = aad.as_bytes();
         let metadata = aad.metadata().map_or(&[][..], |metadata| metadata.as_bytes());

@@ -1,4 +1,5 @@
-//! The test kit itself: it finds nothing wrong with a good backend, and what is wrong with each of many broken ones.
+//! The test kit itself: it finds nothing wrong with a good backend, and what is wrong with each of many
+//! broken ones.
 
 #![allow(
     clippy::unwrap_used,

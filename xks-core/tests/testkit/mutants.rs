@@ -133,7 +133,8 @@ fn contract(name: &str) -> &'static Contract {
     CONTRACTS.iter().find(|contract| contract.name == name).unwrap()
 }
 
-/// `cargo test -p xks-core --features testkit --test testkit mutants -- --nocapture` prints what was said of each.
+/// `cargo test -p xks-core --features testkit --test testkit mutants -- --nocapture` prints what was said of
+/// each.
 #[test]
 fn every_broken_backend_is_caught() {
     for (defect, expected) in MUTANTS {

@@ -1,5 +1,5 @@
-//! The service on real sockets: hyper and axum in front, AWS's signer at the other end, over HTTP/1.1 and HTTP/2; and
-//! clients that do not keep to the rules.
+//! The service on real sockets: hyper and axum in front, AWS's signer at the other end, over HTTP/1.1 and
+//! HTTP/2; and clients that do not keep to the rules.
 
 #![allow(
     clippy::unwrap_used,
@@ -182,7 +182,8 @@ async fn other_methods_are_not_allowed() {
     }
 }
 
-/// Sends raw bytes and reads one answer, or what comes before the server closes; nothing if it waits for more.
+/// Sends raw bytes and reads one answer, or what comes before the server closes; nothing if it waits for
+/// more.
 async fn raw(address: SocketAddr, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request).await.unwrap();
@@ -205,8 +206,8 @@ fn is_whole(answer: &str) -> bool {
     })
 }
 
-/// ERR-1: a body above the limit is answered, whether its length is announced or not, and the client gets to read the answer
-/// even if it sends everything first. The connection is usable afterwards, or closed.
+/// ERR-1: a body above the limit is answered, whether its length is announced or not, and the client gets to
+/// read the answer even if it sends everything first. The connection is usable afterwards, or closed.
 #[tokio::test]
 async fn bodies_above_the_limit_are_answered() {
     let address = serve(service()).await;
@@ -290,8 +291,8 @@ async fn odd_http_is_answered_or_closed() {
     }
 }
 
-/// In axum: as the fallback or on a wildcard route the signature verifies; nested it does not, as the documentation
-/// says.
+/// In axum: as the fallback or on a wildcard route the signature verifies; nested it does not, as the
+/// documentation says.
 #[tokio::test]
 async fn axum_mounts_it_but_not_nested() {
     let body = health_body();
@@ -369,7 +370,8 @@ impl hyper::body::Body for Never {
     }
 }
 
-/// TRN-8: when the budget is spent, a slow backend is a dependency time-out and a slow client is a bad request.
+/// TRN-8: when the budget is spent, a slow backend is a dependency time-out and a slow client is a bad
+/// request.
 #[cfg(feature = "timeout")]
 #[tokio::test]
 async fn requests_keep_to_their_budget() {

@@ -1,7 +1,7 @@
 //! One connection: HTTP/1.1 or HTTP/2, for as long as its client behaves.
 //!
-//! A client may be idle for long; it may not begin something and leave it unfinished: the head of a request, or the taking
-//! of an answer. The body of a request is within the request's own budget.
+//! A client may be idle for long; it may not begin something and leave it unfinished: the head of a request,
+//! or the taking of an answer. The body of a request is within the request's own budget.
 //!
 //! hyper's own limit for the head of a request runs on idle connections too, and would end them; KMS keeps
 //! connections open.
@@ -108,7 +108,8 @@ impl Http {
         http1
             .timer(TokioTimer::new())
             .header_read_timeout(None)
-            // A client may end its half after its request. One that is gone is found out when its answer is written.
+            // A client may end its half after its request. One that is gone is found out when its answer is
+            // written.
             .half_close(true)
             .max_buf_size(BUFFER);
         let mut http2 = http2::Builder::new(AtOnce);
@@ -198,9 +199,9 @@ impl Http {
 
     /// When to tell the client that this connection ends.
     ///
-    /// HTTP/2 can say so without losing a request, and does as soon as the server is leaving. HTTP/1.1 says it with an
-    /// answer; a connection without one is closed only when its client has been quiet for a while, since what it may be
-    /// sending right now would be lost.
+    /// HTTP/2 can say so without losing a request, and does as soon as the server is leaving. HTTP/1.1 says
+    /// it with an answer; a connection without one is closed only when its client has been quiet for a while,
+    /// since what it may be sending right now would be lost.
     async fn time_to_go(&self, protocol: Protocol, activity: &Activity) {
         let mut phase = self.phase.clone();
         match protocol {

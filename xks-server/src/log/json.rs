@@ -1,7 +1,7 @@
 //! A line of JSON for each event: time, level, the event's own fields, target.
 //!
-//! What comes from requests is escaped, so that nothing in a line ends it, hides in it or turns it around, for
-//! whichever program reads it.
+//! What comes from requests is escaped, so that nothing in a line ends it, hides in it or turns it around,
+//! for whichever program reads it.
 
 use std::fmt::{self, Debug, Write};
 

@@ -143,7 +143,8 @@ where
     }
 }
 
-/// `RUST_LOG` goes before the level; audit records have a level of their own, unless `RUST_LOG` speaks of them.
+/// `RUST_LOG` goes before the level; audit records have a level of their own, unless `RUST_LOG` speaks of
+/// them.
 fn filter(settings: &LogSettings) -> anyhow::Result<EnvFilter> {
     let variable = env::var(EnvFilter::DEFAULT_ENV)
         .ok()

@@ -9,7 +9,8 @@ use prometheus_client::{
 
 /// Gathers values, each under the name of its metric and with its labels.
 ///
-/// Names are without the prefix `xks_` that all of them get; each metric has one help text, that of its first value.
+/// Names are without the prefix `xks_` that all of them get; each metric has one help text, that of its first
+/// value.
 #[derive(Debug, Default)]
 pub struct Samples(Vec<Metric>);
 

@@ -45,8 +45,8 @@ impl PartialEq for Secret {
 }
 
 impl Table<'_, '_> {
-    /// Takes a secret from one of three keys: one that names a file, one that names a variable of the environment, and one
-    /// that holds the secret.
+    /// Takes a secret from one of three keys: one that names a file, one that names a variable of the
+    /// environment, and one that holds the secret.
     ///
     /// Returns `None` if no key is there, or the secret cannot be read, which is reported.
     pub fn secret(&mut self, keys: [&'static str; 3]) -> Option<Secret> {

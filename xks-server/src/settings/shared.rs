@@ -28,8 +28,8 @@ pub(super) const KEEPALIVE_RETRIES: RangeInclusive<u64> = 1..=127;
 /// Of the clients whose certificates are taken.
 pub(super) type RootsAndNames = (Item<PathBuf>, Vec<Item<String>>);
 
-/// The files of TLS, read and tried; none if one is missing or wrong. `client` is there when client certificates are asked
-/// for.
+/// The files of TLS, read and tried; none if one is missing or wrong. `client` is there when client
+/// certificates are asked for.
 pub(super) fn tls(
     source: &Source<'_>,
     certificate_chain: Option<Item<PathBuf>>,

@@ -1,5 +1,5 @@
-//! A settings file that is being read: what was wrong with it so far, with lines, so that everything is said at once; and
-//! which files it names.
+//! A settings file that is being read: what was wrong with it so far, with lines, so that everything is said
+//! at once; and which files it names.
 
 use std::{
     cell::{Cell, RefCell},
@@ -88,8 +88,9 @@ impl<'i> Source<'i> {
         }
     }
 
-    /// From now on it is read as the sample proxy reads: a relative path begins at the working directory, if there is
-    /// such a file, and a key that is unknown is passed over, with a warning; but for what keeps somebody out.
+    /// From now on it is read as the sample proxy reads: a relative path begins at the working directory, if
+    /// there is such a file, and a key that is unknown is passed over, with a warning; but for what keeps
+    /// somebody out.
     pub(crate) fn is_sample_proxys(&self) {
         self.is_sample_proxys.set(true);
     }

@@ -1,5 +1,5 @@
-//! A table of a TOML file, from which keys are taken one by one, with their types. What nobody asks for is unknown, and
-//! refused.
+//! A table of a TOML file, from which keys are taken one by one, with their types. What nobody asks for is
+//! unknown, and refused.
 
 use std::{
     collections::BTreeSet,
@@ -34,7 +34,8 @@ pub struct Item<T> {
     pub(crate) span: Range<usize>,
 }
 
-/// A table, from which each key is taken once. When it is dropped, the keys that are left are unknown, and reported.
+/// A table, from which each key is taken once. When it is dropped, the keys that are left are unknown, and
+/// reported.
 ///
 /// Methods that take a key return `None` where it is not there, or is wrong, which is reported with its line.
 pub struct Table<'s, 'i> {
@@ -335,8 +336,8 @@ impl<'s, 'i> Table<'s, 'i> {
         self.source.read(path)
     }
 
-    /// Reads the text of a file that the settings name, without the line breaks at its end. The server reloads when it
-    /// changes.
+    /// Reads the text of a file that the settings name, without the line breaks at its end. The server
+    /// reloads when it changes.
     pub fn read_text(&self, path: &Item<PathBuf>) -> Option<Zeroizing<String>> {
         self.source.read_text(path)
     }

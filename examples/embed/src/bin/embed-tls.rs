@@ -1,7 +1,7 @@
 //! An external key store over TLS, on hyper: with what `xks-http` leaves to the server.
 //!
-//! `XKS_SECRET=... XKS_CHAIN=chain.pem XKS_KEY=key.pem cargo run -p xks-embed-examples --bin embed-tls`, then call
-//! `https://127.0.0.1:8004`, or the address of `XKS_LISTEN`.
+//! `XKS_SECRET=... XKS_CHAIN=chain.pem XKS_KEY=key.pem cargo run -p xks-embed-examples --bin embed-tls`, then
+//! call `https://127.0.0.1:8004`, or the address of `XKS_LISTEN`.
 
 #![forbid(unsafe_code)]
 
@@ -28,7 +28,8 @@ use xks_backend_soft::{SoftBackend, SoftKey};
 use xks_core::{Credential, KeyStore, KeyStores, Proxy};
 use xks_http::{PeerAddr, XksService};
 
-/// For a handshake, and for the head of a request. An idle connection ends after it too, and KMS opens another.
+/// For a handshake, and for the head of a request. An idle connection ends after it too, and KMS opens
+/// another.
 const PATIENCE: Duration = Duration::from_secs(5);
 const MAX_CONNECTIONS: usize = 1000;
 

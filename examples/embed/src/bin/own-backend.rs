@@ -120,8 +120,8 @@ mod tests {
         Arc::new(OneKey(Aes256Gcm::new(&VALUE.into())))
     }
 
-    // One test for each rule of `KeyBackend`. The more the fixture has, the more is tried: for each test that cannot be, a
-    // line says what it lacks.
+    // One test for each rule of `KeyBackend`. The more the fixture has, the more is tried: for each test that
+    // cannot be, a line says what it lacks.
     xks_core::testkit::conformance!(
         Fixture::new(backend(), "my-key")
             .value(VALUE)

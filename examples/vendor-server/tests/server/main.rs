@@ -1,4 +1,5 @@
-//! The vendor's server as a program: served over TLS, reloaded, limited, measured; and what it says of mistakes.
+//! The vendor's server as a program: served over TLS, reloaded, limited, measured; and what it says of
+//! mistakes.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,8 +1,10 @@
-//! What is said of mistakes in the vendor's table: as of those in the server's own, all at once, each with its line.
+//! What is said of mistakes in the vendor's table: as of those in the server's own, all at once, each with
+//! its line.
 
 use crate::site::{Site, text};
 
-/// The settings with this table of the backend, whose first line is line 4; and what `check` says, without the path.
+/// The settings with this table of the backend, whose first line is line 4; and what `check` says, without
+/// the path.
 fn check(backend: &str) -> (Option<i32>, String) {
     let site = Site::new();
     site.write("master.txt", "one master key of more than 32 characters");

@@ -26,8 +26,8 @@ fn with_metadata(mut request: Value, fields: &[(&str, &str)]) -> Value {
     request
 }
 
-/// AUZ-1, HLT-2: what a rule allows is served, what none allows is denied, denials win; the log names the rule; and
-/// health is not asked.
+/// AUZ-1, HLT-2: what a rule allows is served, what none allows is denied, denials win; the log names the
+/// rule; and health is not asked.
 #[test]
 fn rules_allow_and_deny() {
     let settings = Settings::new().key_stores(&key_store(PREFIX, RULES, &[usual_credential()]));

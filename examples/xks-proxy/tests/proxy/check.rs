@@ -63,7 +63,8 @@ fn listeners_at_one_address_are_named() {
     }
 }
 
-/// What is wrong with a file is said at once, each with its line, and the server says the same and does not start.
+/// What is wrong with a file is said at once, each with its line, and the server says the same and does not
+/// start.
 #[test]
 fn all_mistakes_are_said_at_once() {
     let text = "[server]
@@ -223,7 +224,8 @@ fn contradictions_are_errors() {
     }
 }
 
-/// A certificate, and a key that has nothing to do with it; or what is neither. The line is that of the file's name.
+/// A certificate, and a key that has nothing to do with it; or what is neither. The line is that of the
+/// file's name.
 #[test]
 fn files_of_tls_are_tried() {
     let (site, other) = (Site::new(&Leaf::SERVER), Site::new(&Leaf::SERVER));
@@ -344,7 +346,8 @@ fn one_mistake_in_a_list_is_said_once() {
     }
 }
 
-/// A large file of another kind, given by mistake, is refused in a time that grows with it, and not with its square.
+/// A large file of another kind, given by mistake, is refused in a time that grows with it, and not with its
+/// square.
 #[test]
 fn a_file_of_many_mistakes_is_read_in_time() {
     let text: String = (0..50_000)

@@ -30,7 +30,8 @@ fn with_variable(command: &mut Command) -> &mut Command {
     command.env("OUR_SECRET", FROM_VARIABLE)
 }
 
-/// SIG-7: a secret is taken from a file, a variable, or the settings; and no output has it, at any level of the log.
+/// SIG-7: a secret is taken from a file, a variable, or the settings; and no output has it, at any level of
+/// the log.
 #[test]
 fn secrets_come_from_three_places_and_stay_secret() {
     let settings = three();
@@ -64,7 +65,8 @@ fn secrets_come_from_three_places_and_stay_secret() {
     }
 }
 
-/// A secret that is wrong is not shown by the error that says so; neither is a PIN, nor what a key file holds.
+/// A secret that is wrong is not shown by the error that says so; neither is a PIN, nor what a key file
+/// holds.
 #[test]
 fn a_wrong_secret_is_not_repeated() {
     const SHORT: &str = "planted-but-short";

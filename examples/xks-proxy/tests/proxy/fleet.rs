@@ -104,8 +104,8 @@ fn a_member_may_come_later() {
 }
 
 /// ENC-10, DEC-3, GKM-4: two tokens hold different keys under one label, and the second one lacks a key.
-/// Every request is served, from the first one on; and the text at the start, log, metrics and health name the
-/// second one.
+/// Every request is served, from the first one on; and the text at the start, log, metrics and health name
+/// the second one.
 #[test]
 fn members_that_disagree_are_found_out() {
     let token = Token::new();

@@ -20,7 +20,8 @@ fn exchange(address: SocketAddr, bytes: &str) -> String {
     client.read_to_end()
 }
 
-/// A signed request whose connection ends with the answer. Its target is what `target` makes of the signed one.
+/// A signed request whose connection ends with the answer. Its target is what `target` makes of the signed
+/// one.
 fn request(address: SocketAddr, target: impl Fn(&str) -> String) -> String {
     let (head, body) = Raw::request(address, "keys/usable/encrypt", &plaintext(b"x"));
     let path = format!("{PREFIX}/kms/xks/v1/keys/usable/encrypt");
@@ -28,7 +29,8 @@ fn request(address: SocketAddr, target: impl Fn(&str) -> String) -> String {
     head.replacen("\r\n", "\r\nconnection: close\r\n", 1) + &body
 }
 
-/// SIG-2: forward proxies are asked with a target in absolute form. The `Host` header was signed, not its host.
+/// SIG-2: forward proxies are asked with a target in absolute form. The `Host` header was signed, not its
+/// host.
 #[test]
 fn a_target_in_absolute_form_is_served() {
     let server = Server::start(&Settings::new());
@@ -52,8 +54,8 @@ fn a_target_in_absolute_form_is_served() {
     assert!(answer.ends_with("ready\n"), "{answer}");
 }
 
-/// A client that ends its half of the connection after its request, as `nc -N` and some probes do, is answered, and its
-/// request is recorded, however long the answer takes. The connection ends with the answer.
+/// A client that ends its half of the connection after its request, as `nc -N` and some probes do, is
+/// answered, and its request is recorded, however long the answer takes. The connection ends with the answer.
 #[test]
 fn who_ends_his_half_is_answered() {
     let server = Server::start(&Settings::new().health().metrics());

@@ -31,7 +31,8 @@ fn health_is_on_the_listener_of_the_api() {
     assert_eq!(server.curl().call("health", &body(&json!({})), &[]).0, 200);
 }
 
-/// TRN-7: what balancers ask for by default is answered on the API's port too, in its TLS. All else there is the API's.
+/// TRN-7: what balancers ask for by default is answered on the API's port too, in its TLS. All else there is
+/// the API's.
 #[test]
 fn the_root_of_the_api_is_a_health_check() {
     let settings = Site::new(&Leaf::SERVER).settings().health();

@@ -18,7 +18,8 @@ use crate::support::{
     without_our_variables,
 };
 
-/// Sends byte by byte until the server has enough of it; returns what it answered, and after how long it closed.
+/// Sends byte by byte until the server has enough of it; returns what it answered, and after how long it
+/// closed.
 fn trickle(client: &mut Raw, bytes: &[u8], pause: Duration) -> (String, Duration) {
     let start = Instant::now();
     let mut answer = String::new();
@@ -288,8 +289,8 @@ fn keepalive_is_asked_of_the_system() {
     }
 }
 
-/// A balancer that checks whether the port is open connects and goes. That is no handshake that failed; half a
-/// handshake is.
+/// A balancer that checks whether the port is open connects and goes. That is no handshake that failed; half
+/// a handshake is.
 #[test]
 fn a_check_of_the_port_is_no_failed_handshake() {
     let server = Server::start(&Site::new(&Leaf::SERVER).settings().metrics());
@@ -337,8 +338,8 @@ fn a_silent_client_of_tls_is_let_go() {
     assert!(failures >= 10.0, "{failures}");
 }
 
-/// Beyond the limit connections are closed at once, and taken again as soon as one has gone. Health has a listener of
-/// its own, which nobody crowds out.
+/// Beyond the limit connections are closed at once, and taken again as soon as one has gone. Health has a
+/// listener of its own, which nobody crowds out.
 #[test]
 fn connections_beyond_the_limit_are_closed() {
     let settings = Settings::new()

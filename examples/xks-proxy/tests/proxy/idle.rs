@@ -17,8 +17,8 @@ const CONNECTIONS: u16 = 10_000;
 /// Loosely.
 const MOST_BYTES_PER_CONNECTION: u64 = 30 * 1024;
 
-/// A connection over which one request has been answered. Each thousand of them has a source address of its own, so
-/// that the ports are enough.
+/// A connection over which one request has been answered. Each thousand of them has a source address of its
+/// own, so that the ports are enough.
 async fn used(number: u16, address: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     let source = [127, 0, 0, 2 + u8::try_from(number / 1000).unwrap()];

@@ -20,7 +20,8 @@ fn two_key_stores(more_of_first: &str) -> String {
     ) + &key_store(SECOND, "all_keys = true", &[second])
 }
 
-/// Beyond the rate there is an answer with a name, for the one key store and not for the other; health is told always.
+/// Beyond the rate there is an answer with a name, for the one key store and not for the other; health is
+/// told always.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rate_is_kept() {
     let settings = Settings::new()
@@ -81,8 +82,8 @@ async fn encrypts(connection: &mut Connection) -> u16 {
     answer.unwrap().status
 }
 
-/// No KMS client repeats what is throttled: a request that comes too early by no more than `queue_ms`, by default
-/// 50, waits for the rate and is served.
+/// No KMS client repeats what is throttled: a request that comes too early by no more than `queue_ms`, by
+/// default 50, waits for the rate and is served.
 #[tokio::test]
 async fn a_request_waits_for_the_rate() {
     for (limits, are_served) in [
@@ -152,7 +153,8 @@ async fn a_stranger_uses_up_nothing() {
     assert_eq!(answer.status, 200, "{answer:?}");
 }
 
-/// Beyond what may be under way at once there is an answer with a name; what is under way ends well; health is told.
+/// Beyond what may be under way at once there is an answer with a name; what is under way ends well; health
+/// is told.
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrency_is_kept() {
     let token = Token::new();

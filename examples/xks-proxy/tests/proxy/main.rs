@@ -1,5 +1,5 @@
-//! The program as a person meets it: it is started, what it prints is used, and clients of all kinds call it, good ones
-//! and others.
+//! The program as a person meets it: it is started, what it prints is used, and clients of all kinds call it,
+//! good ones and others.
 
 #![allow(
     clippy::unwrap_used,

@@ -15,8 +15,8 @@ use crate::support::{
     PREFIX, Server, Settings, Token, body, check, fetch, key_store, plaintext, quoted, usual_credential, wait_until,
 };
 
-/// Keys of `[server]`: so short a time that what hangs is distinguished from what is slow, and no more patience than a
-/// test has.
+/// Keys of `[server]`: so short a time that what hangs is distinguished from what is slow, and no more
+/// patience than a test has.
 const SHORT: &str = "budget_ms = 400\ndrain_delay_secs = 0\ndrain_timeout_secs = 1";
 
 /// A backend on the shim, or on another module.
@@ -212,8 +212,8 @@ fn the_watchdog_hears_nothing_more() {
     wait_until("it is fed again", || fed() > 0);
 }
 
-/// HLT-1: a token that does not generate session keys is served, also after it has failed, and the log says what is
-/// not tested.
+/// HLT-1: a token that does not generate session keys is served, also after it has failed, and the log says
+/// what is not tested.
 #[test]
 fn a_token_without_session_keys_is_served() {
     let token = Token::new();
@@ -289,8 +289,8 @@ fn inline_is_not_heeded() {
     );
 }
 
-/// When the server stops, no thread of its process that called the module is left as the module is finalized: openCryptoki
-/// would end the process.
+/// When the server stops, no thread of its process that called the module is left as the module is finalized:
+/// openCryptoki would end the process.
 #[test]
 fn no_thread_that_called_the_module_is_left_at_the_end() {
     let token = Token::new();

@@ -1,5 +1,5 @@
-//! What comes at moments that nobody chose: signals while a token is opened, clients that do nothing, settings that serve
-//! nobody.
+//! What comes at moments that nobody chose: signals while a token is opened, clients that do nothing,
+//! settings that serve nobody.
 
 use std::{
     io::Write as _,
@@ -16,8 +16,8 @@ use crate::support::{
     wait_until,
 };
 
-/// A token whose module is ended in the middle of a login may be gone for good. So a signal during the start waits for
-/// the module: whenever it comes, the end is a good one, and the token is there the next time.
+/// A token whose module is ended in the middle of a login may be gone for good. So a signal during the start
+/// waits for the module: whenever it comes, the end is a good one, and the token is there the next time.
 #[test]
 fn a_token_survives_a_signal_while_it_is_opened() {
     let token = Token::new();
@@ -36,8 +36,8 @@ fn a_token_survives_a_signal_while_it_is_opened() {
     assert_eq!(server.curl().call("keys/known/metadata", &body(&json!({})), &[]).0, 200);
 }
 
-/// Clients that began something and went on with nothing are not waited for: not for a handshake, not for a head, not
-/// for the frames of HTTP/2.
+/// Clients that began something and went on with nothing are not waited for: not for a handshake, not for a
+/// head, not for the frames of HTTP/2.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_says_nothing_delays_no_end() {
     let site = Site::new(&Leaf::SERVER);
@@ -78,7 +78,8 @@ async fn an_idle_connection_of_http2_is_not_a_slow_one() {
     assert_eq!(answer.status, 200);
 }
 
-/// TRN-7: whoever takes all of health's connections, and asks for nothing, keeps balancers away for seconds at most.
+/// TRN-7: whoever takes all of health's connections, and asks for nothing, keeps balancers away for seconds
+/// at most.
 #[test]
 fn nobody_crowds_out_health() {
     let server = Server::start(&Settings::new().health());

@@ -165,8 +165,8 @@ fn module_parameters_reach_the_module() {
     assert_eq!(shim.parameters(), parameters);
 }
 
-/// A PIN that the token has refused while it served is not sent again by a reload, and the log says why; another
-/// one is sent at once, and once.
+/// A PIN that the token has refused while it served is not sent again by a reload, and the log says why;
+/// another one is sent at once, and once.
 #[test]
 fn a_reload_sends_no_refused_pin_again() {
     let token = Token::new();

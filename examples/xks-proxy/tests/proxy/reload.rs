@@ -27,7 +27,8 @@ fn status_with(curl: &Curl, id: &str, secret: &str) -> u16 {
     curl.call_as(&format!("{id}:{secret}"), "health", &body(&json!({}))).0
 }
 
-/// ENC-8: a token's key store goes over to the specification's framing. What was encrypted before decrypts on.
+/// ENC-8: a token's key store goes over to the specification's framing. What was encrypted before decrypts
+/// on.
 #[test]
 fn a_key_store_migrates_to_another_framing() {
     let token = Token::new();
@@ -55,8 +56,8 @@ fn a_key_store_migrates_to_another_framing() {
     }
 }
 
-/// SIG-7: a second credential is added, the client goes over to it, the first is removed. No request fails, no connection
-/// is dropped, and the first is refused from then on.
+/// SIG-7: a second credential is added, the client goes over to it, the first is removed. No request fails,
+/// no connection is dropped, and the first is refused from then on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_credential_is_replaced_without_a_failure() {
     let mut settings = Settings::new();
@@ -261,8 +262,8 @@ fn what_needs_a_restart_is_said() {
     assert_eq!(status_with(&server.curl(), OTHER_ACCESS_KEY_ID, OTHER_SECRET), 200);
 }
 
-/// HSMs lock after a few wrong PINs: one that was refused is not sent again by the next reload, and the token that was
-/// served stays so.
+/// HSMs lock after a few wrong PINs: one that was refused is not sent again by the next reload, and the token
+/// that was served stays so.
 #[test]
 fn a_refused_pin_is_tried_once() {
     let token = Token::new();
@@ -336,8 +337,8 @@ async fn a_certificate_is_renewed() {
     assert_eq!(old.post(&usual_signer(), "health", &health).await.unwrap().status, 200);
 }
 
-/// SIG-7: two hundred reloads, each with other settings than before, while 32 clients work: every request is answered
-/// rightly, and every connection stays.
+/// SIG-7: two hundred reloads, each with other settings than before, while 32 clients work: every request is
+/// answered rightly, and every connection stays.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_reloads_disturb_nobody() {
     let mut settings = Settings::new();

@@ -10,8 +10,8 @@ use crate::support::{
     program, quoted,
 };
 
-/// The file that explains every key, with files that exist in place of its examples. `with_comments`: and with
-/// each key that it shows as a comment.
+/// The file that explains every key, with files that exist in place of its examples. `with_comments`: and
+/// with each key that it shows as a comment.
 fn reference(with_comments: bool) -> (Settings, Token, String) {
     let (site, token) = (Site::new(&Leaf::SERVER), Token::new());
     let settings = site.settings();

@@ -27,8 +27,8 @@ fn served(token: &Token, old: &Old) -> (Server, Curl) {
     (server, curl)
 }
 
-/// ENC-7: the old file, the old token, and a ciphertext as the sample proxy made it: it decrypts; and what is encrypted
-/// now has the old framing, and the constant metadata.
+/// ENC-7: the old file, the old token, and a ciphertext as the sample proxy made it: it decrypts; and what is
+/// encrypted now has the old framing, and the constant metadata.
 #[test]
 fn an_old_file_serves_an_old_token() {
     let token = Token::new();

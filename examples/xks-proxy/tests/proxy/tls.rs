@@ -25,7 +25,8 @@ fn target(server: &Server, client: rustls::ClientConfig) -> Target {
     Target::plain(server.address(), PREFIX).with_tls(client)
 }
 
-/// The version and the suite of a connection of somebody who takes nothing else, over which a request is answered.
+/// The version and the suite of a connection of somebody who takes nothing else, over which a request is
+/// answered.
 async fn agreed(server: &Server, site: &Site, suite: SupportedCipherSuite) -> (ProtocolVersion, CipherSuite) {
     let client = client_config(&site.root, None, &[&TLS12, &TLS13], &[suite]);
     let mut connection = Connection::open(&target(server, client), Http::One).await.unwrap();

@@ -11,7 +11,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::support::{Server, Settings, Token, body, decode, encode, ended, error, plaintext, quoted};
 
-/// ENC-9, DEC-3, GKM-1, GKM-4, HLT-1, HLT-6, TRN-11: all four operations, also with a setting that is not heeded any more.
+/// ENC-9, DEC-3, GKM-1, GKM-4, HLT-1, HLT-6, TRN-11: all four operations, also with a setting that is not
+/// heeded any more.
 #[test]
 fn a_token_is_served() {
     let token = Token::new();
@@ -292,7 +293,8 @@ fn it_says_why_it_does_not_start() {
     assert!(log.contains("known") && log.contains("test key"), "{log}");
 }
 
-/// The module is finalized before the process ends, also while requests come in: a module may crash otherwise.
+/// The module is finalized before the process ends, also while requests come in: a module may crash
+/// otherwise.
 #[test]
 fn it_stops_in_good_order_while_busy() {
     let token = Token::new();

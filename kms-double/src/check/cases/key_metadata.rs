@@ -182,10 +182,10 @@ fn disabled() -> Vec<Case> {
 }
 
 impl Case {
-    /// Decrypt with a key that cannot, which is answered with the key's error: KMS sends what the proxy encrypted, so
-    /// that the key alone is wrong. Where the ciphertext is none either, the specification does not say which of the
-    /// two is looked at first, and `or_ciphertext` are as right. The good ciphertext is of the key's own if it can
-    /// encrypt, and else of the first one.
+    /// Decrypt with a key that cannot, which is answered with the key's error: KMS sends what the proxy
+    /// encrypted, so that the key alone is wrong. Where the ciphertext is none either, the specification does
+    /// not say which of the two is looked at first, and `or_ciphertext` are as right. The good ciphertext is
+    /// of the key's own if it can encrypt, and else of the first one.
     fn refuses_to_decrypt(
         self,
         encrypts: bool,

@@ -95,7 +95,8 @@ pub struct DecryptResponse {
     pub encryption_algorithm: &'static str,
 }
 
-/// Decrypts a blob, and encrypts what was in it with another key or context. The caller never sees the plaintext.
+/// Decrypts a blob, and encrypts what was in it with another key or context. The caller never sees the
+/// plaintext.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 #[non_exhaustive]

@@ -141,8 +141,8 @@ pub struct KeyMetadata {
 pub struct XksKeyConfiguration {
     /// Its id at the proxy.
     pub id: String,
-    /// DescribeKey: what the proxy says it can be used for. The XKS specification wants it in DescribeKey's answer; AWS's
-    /// API has no place for it, and its tools skip it.
+    /// DescribeKey: what the proxy says it can be used for. The XKS specification wants it in DescribeKey's
+    /// answer; AWS's API has no place for it, and its tools skip it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_usage: Option<Vec<String>>,
     /// DescribeKey: the status that the proxy says it has.

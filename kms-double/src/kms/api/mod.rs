@@ -1,6 +1,6 @@
-//! The requests and responses of the AWS KMS API, by the names that AWS gives them. A field that the double does
-//! not know is refused, not skipped, so that no caller believes that it did something. A field that is `null` is
-//! absent.
+//! The requests and responses of the AWS KMS API, by the names that AWS gives them. A field that the double
+//! does not know is refused, not skipped, so that no caller believes that it did something. A field that is
+//! `null` is absent.
 
 mod cryptography;
 mod key_stores;

@@ -1,4 +1,5 @@
-//! A server on loopback, over HTTP/1.1 and HTTP/2, around our proxy, with a way to break it; and bare sockets.
+//! A server on loopback, over HTTP/1.1 and HTTP/2, around our proxy, with a way to break it; and bare
+//! sockets.
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 

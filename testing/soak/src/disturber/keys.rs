@@ -47,8 +47,9 @@ impl Disturber {
 
     /// A key is destroyed and made anew, with its former value or with another one.
     pub(super) async fn recreate_key(&mut self, step: &Step) -> anyhow::Result<()> {
-        // Internal: a login by another process writes the token's own object, and SoftHSM2 may fail to read it until it
-        // is reinitialized. The keys that it has are served all the same, but none is then known to be missing.
+        // Internal: a login by another process writes the token's own object, and SoftHSM2 may fail to read
+        // it until it is reinitialized. The keys that it has are served all the same, but none is then known
+        // to be missing.
         const WHILE: &[&str] = &[
             "KeyNotFoundException",
             "InvalidKeyUsageException",

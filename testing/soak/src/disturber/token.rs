@@ -12,8 +12,9 @@ use crate::{
     settings::Settings,
 };
 
-/// The codes that calls fail with: what passes, but none that says of a key or a ciphertext what is not so, nor of a
-/// session that it is gone: nobody closes such a one, and it would stay open. `close-sessions` says so and does it.
+/// The codes that calls fail with: what passes, but none that says of a key or a ciphertext what is not so,
+/// nor of a session that it is gone: nobody closes such a one, and it would stay open. `close-sessions` says
+/// so and does it.
 const CODES: [(&str, u64); 8] = [
     ("CKR_HOST_MEMORY", 0x2),
     ("CKR_GENERAL_ERROR", 0x5),
@@ -83,7 +84,8 @@ impl Disturber {
         let commands: &[&str] = match step.kind {
             Kind::StickyStorm => &["calm", "release"],
             Kind::Hang => &["release"],
-            // What was closed or logged out is not opened by the shim, and slots that were hidden have come by now.
+            // What was closed or logged out is not opened by the shim, and slots that were hidden have come
+            // by now.
             Kind::CloseSessions | Kind::LogOut => &[],
             _ => &["clear"],
         };
@@ -97,8 +99,8 @@ impl Disturber {
         self.shared.quiesce().await
     }
 
-    /// ENC-6: the token makes IVs that are zero or come again. Nothing is encrypted until the token is opened anew, and
-    /// what was encrypted before is decrypted all the time.
+    /// ENC-6: the token makes IVs that are zero or come again. Nothing is encrypted until the token is opened
+    /// anew, and what was encrypted before is decrypted all the time.
     pub(super) async fn spoil_ivs(&mut self, step: &Step) -> anyhow::Result<()> {
         self.shared.phases.begin(step.kind.name(), Rules::UNTRUSTED);
         let violations = self.ask("violations")?;

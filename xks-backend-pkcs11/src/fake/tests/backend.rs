@@ -60,8 +60,8 @@ fn round_trip(backend: &dyn KeyBackend, key: &KeyId, plaintext: &[u8]) {
     assert_eq!(outcome.unwrap_err().kind(), BackendErrorKind::InvalidCiphertext);
 }
 
-/// Several backends over one module, by many threads at once; each has ended when its time comes, and none of them has
-/// called the module before or after, or ended it with a call inside.
+/// Several backends over one module, by many threads at once; each has ended when its time comes, and none of
+/// them has called the module before or after, or ended it with a call inside.
 #[test]
 fn backends_share_a_module_and_leave_it_in_order() {
     let rounds = if cfg!(miri) { 2 } else { 20 };

@@ -12,8 +12,8 @@ const TEXT: &[u8] = b"text";
 const AAD: &[u8] = b"aad";
 const TAG: usize = 16;
 
-/// What each half of an operation is given, is what was passed; the second half finds the parameters of the first where
-/// they were, and may write the IV then.
+/// What each half of an operation is given, is what was passed; the second half finds the parameters of the
+/// first where they were, and may write the IV then.
 #[test]
 fn parameters_are_there_until_the_operation_has_ended() {
     for direction in [Direction::Encrypt, Direction::Decrypt] {

@@ -1,5 +1,5 @@
-//! The `unsafe` room with answers of every kind: right ones, wrong ones, and lengths that lie. The memory is watched by
-//! whatever runs these tests: Miri, the address sanitizer, valgrind.
+//! The `unsafe` room with answers of every kind: right ones, wrong ones, and lengths that lie. The memory is
+//! watched by whatever runs these tests: Miri, the address sanitizer, valgrind.
 
 mod backend;
 mod ciphers;

@@ -61,8 +61,8 @@ fn on_the_way_back() {
     });
 }
 
-/// Sessions that cannot be closed just when the module is initialized anew do not keep it from that: nobody waits for
-/// somebody who waits for it.
+/// Sessions that cannot be closed just when the module is initialized anew do not keep it from that: nobody
+/// waits for somebody who waits for it.
 #[test]
 fn with_sessions_that_cannot_be_closed() {
     own_process("faults::anew::with_sessions_that_cannot_be_closed", |hsm| {
@@ -95,8 +95,9 @@ fn with_sessions_that_cannot_be_closed() {
     });
 }
 
-/// The module is initialized anew again and again, under eight threads of traffic: it is never finalized with a call in
-/// it, and no session of an older generation is used or closed, even where its handle is given out again.
+/// The module is initialized anew again and again, under eight threads of traffic: it is never finalized with
+/// a call in it, and no session of an older generation is used or closed, even where its handle is given out
+/// again.
 #[test]
 fn again_and_again() {
     own_process("faults::anew::again_and_again", |hsm| {

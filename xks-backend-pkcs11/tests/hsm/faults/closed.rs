@@ -7,8 +7,8 @@ use xks_pkcs11_fixture::{Counters, Function, Profile, Shim, own_process};
 
 use super::{BOTH, Scene, make_keys};
 
-/// Every session is closed under load, the anchor among them, and with them the login ends: each request opens another
-/// session, logs in and searches anew if need be, and none fails.
+/// Every session is closed under load, the anchor among them, and with them the login ends: each request
+/// opens another session, logs in and searches anew if need be, and none fails.
 #[test]
 fn all_sessions() {
     own_process("faults::closed::all_sessions", |hsm| {
@@ -58,8 +58,8 @@ fn the_oldest_sessions() {
     });
 }
 
-/// Sessions are closed again and again, faster than requests end: some may fail, so that KMS tries again, and none in a
-/// way that says more. The last one mends everything.
+/// Sessions are closed again and again, faster than requests end: some may fail, so that KMS tries again, and
+/// none in a way that says more. The last one mends everything.
 #[test]
 fn again_and_again() {
     own_process("faults::closed::again_and_again", |hsm| {
@@ -89,8 +89,8 @@ fn again_and_again() {
     });
 }
 
-/// The user is logged out behind the back, and all handles of keys are void: every request logs in and searches anew if
-/// need be, and none fails.
+/// The user is logged out behind the back, and all handles of keys are void: every request logs in and
+/// searches anew if need be, and none fails.
 #[test]
 fn logged_out() {
     own_process("faults::closed::logged_out", |hsm| {

@@ -2,8 +2,8 @@
 
 use xks_pkcs11_fixture::{Function, sys::*};
 
-/// All but success: those of the standard that are not about signatures, random seeds and the like, what vendors add,
-/// and what nobody knows.
+/// All but success: those of the standard that are not about signatures, random seeds and the like, what
+/// vendors add, and what nobody knows.
 pub(super) const CODES: [CK_RV; 69] = [
     CKR_CANCEL,
     CKR_HOST_MEMORY,

@@ -23,14 +23,14 @@ use crate::{
     support::{CEILING, PIN, open, run, vendor_config, wait_until},
 };
 
-/// What a request has with each of the two. KMS waits for 250 ms, of which each would have 80; but no busy machine
-/// should make a request fail here.
+/// What a request has with each of the two. KMS waits for 250 ms, of which each would have 80; but no busy
+/// machine should make a request fail here.
 const DEADLINE: Duration = Duration::from_millis(2500);
 const ATTEMPT: Duration = Duration::from_secs(2);
 
-/// One HSM dies under load: all its calls fail, for good, with a timer of the fleet's and with only the deadlines of
-/// the members. No request fails, also not those that are in it at the moment; health says so; and when it is replaced
-/// it gets requests again.
+/// One HSM dies under load: all its calls fail, for good, with a timer of the fleet's and with only the
+/// deadlines of the members. No request fails, also not those that are in it at the moment; health says so;
+/// and when it is replaced it gets requests again.
 #[test]
 fn one_fails() {
     own_process("faults::fleet::one_fails", |hsm| {
@@ -38,7 +38,8 @@ fn one_fails() {
     });
 }
 
-/// One HSM dies under load: all its calls hang, for good. No request fails, for there is time for the other one.
+/// One HSM dies under load: all its calls hang, for good. No request fails, for there is time for the other
+/// one.
 #[test]
 fn one_hangs() {
     own_process("faults::fleet::one_hangs", |hsm| {

@@ -12,8 +12,9 @@ use crate::support::{TOKEN, id, metadata, run, wait_until};
 /// So long that few requests are late because a machine is busy.
 const DEADLINE: Duration = Duration::from_secs(1);
 
-/// One hung call of each function that a request may be in: that request is answered `Timeout` at its deadline, all
-/// others go on meanwhile, health is DEGRADED; and when the call returns, everything is as it was.
+/// One hung call of each function that a request may be in: that request is answered `Timeout` at its
+/// deadline, all others go on meanwhile, health is DEGRADED; and when the call returns, everything is as it
+/// was.
 #[test]
 fn one_call() {
     own_process("faults::hung::one_call", |hsm| {
@@ -90,7 +91,8 @@ fn a_search() {
     });
 }
 
-/// As many searches hang as there may be at once: others are made nevertheless, and keys that are known need none.
+/// As many searches hang as there may be at once: others are made nevertheless, and keys that are known need
+/// none.
 #[test]
 fn all_searches() {
     own_process("faults::hung::all_searches", |hsm| {
@@ -153,8 +155,8 @@ fn several_calls() {
     });
 }
 
-/// Everything hangs, and there is one request now and then: health does not wait until all sessions are lost. While others
-/// are served, it is another matter.
+/// Everything hangs, and there is one request now and then: health does not wait until all sessions are lost.
+/// While others are served, it is another matter.
 #[test]
 fn all_calls_of_few() {
     own_process("faults::hung::all_calls_of_few", |hsm| {
@@ -189,8 +191,9 @@ fn all_calls_of_few() {
     });
 }
 
-/// Everything hangs: what is in the module and in the queue is answered at the deadline, what comes later is answered
-/// `Unavailable` at once, health is UNAVAILABLE and told at once. As soon as calls return, requests are served.
+/// Everything hangs: what is in the module and in the queue is answered at the deadline, what comes later is
+/// answered `Unavailable` at once, health is UNAVAILABLE and told at once. As soon as calls return, requests
+/// are served.
 #[test]
 fn all_calls() {
     own_process("faults::hung::all_calls", |hsm| {

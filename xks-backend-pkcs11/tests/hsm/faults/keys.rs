@@ -12,8 +12,9 @@ use crate::{
     support::{TOKEN, assert_fails, decrypt, encrypt, metadata, round_trip, run, wait_until},
 };
 
-/// A key is deleted and made again with the same value, under load: its requests are answered that it is not there
-/// until it is, those of other keys are served all the time, and what was encrypted before can be decrypted after.
+/// A key is deleted and made again with the same value, under load: its requests are answered that it is not
+/// there until it is, those of other keys are served all the time, and what was encrypted before can be
+/// decrypted after.
 #[test]
 fn deleted_and_made_again() {
     own_process("faults::keys::deleted_and_made_again", |hsm| {
@@ -44,8 +45,8 @@ fn deleted_and_made_again() {
     });
 }
 
-/// A key of another value comes in place of a deleted one: the old one's ciphertexts are invalid, never a plaintext of
-/// something else.
+/// A key of another value comes in place of a deleted one: the old one's ciphertexts are invalid, never a
+/// plaintext of something else.
 #[test]
 fn replaced_by_another() {
     own_process("faults::keys::replaced_by_another", |hsm| {
@@ -64,8 +65,8 @@ fn replaced_by_another() {
     });
 }
 
-/// ENC-11: what a key may do is switched off and on by another process. Off is noticed by the very next request, on
-/// within a second, and what it still may do it does all the time.
+/// ENC-11: what a key may do is switched off and on by another process. Off is noticed by the very next
+/// request, on within a second, and what it still may do it does all the time.
 #[test]
 fn forbidden_and_permitted() {
     own_process("faults::keys::forbidden_and_permitted", |hsm| {
@@ -146,8 +147,8 @@ fn renamed() {
     });
 }
 
-/// A second key gets the name of one that is in use: nothing is ever encrypted or decrypted with it. Who looks for the
-/// name anew is told that there are two, until one of them is gone.
+/// A second key gets the name of one that is in use: nothing is ever encrypted or decrypted with it. Who
+/// looks for the name anew is told that there are two, until one of them is gone.
 #[test]
 fn a_second_one_of_the_name() {
     own_process("faults::keys::a_second_one_of_the_name", |hsm| {

@@ -96,8 +96,8 @@ fn random_bytes() {
     });
 }
 
-/// HLT-1: a module that no longer finds keys, or no longer tells what they are, serves no request for a key that is not
-/// known. Health says so, whatever the test of the token says; keys that are known are served on.
+/// HLT-1: a module that no longer finds keys, or no longer tells what they are, serves no request for a key
+/// that is not known. Health says so, whatever the test of the token says; keys that are known are served on.
 #[test]
 fn what_keys_are() {
     own_process("faults::lacking::what_keys_are", |hsm| {

@@ -35,8 +35,8 @@ fn again_and_again() {
     });
 }
 
-/// Clients go away in the middle of their requests, and the backend is dropped: what is in the module comes to its end
-/// first.
+/// Clients go away in the middle of their requests, and the backend is dropped: what is in the module comes
+/// to its end first.
 #[test]
 fn dropped_under_load() {
     own_process("faults::life::dropped_under_load", |hsm| {
@@ -60,8 +60,8 @@ fn dropped_under_load() {
     });
 }
 
-/// A backend is shut down under load: what is in the module is answered, what comes after is refused at once, and
-/// nobody is left without an answer.
+/// A backend is shut down under load: what is in the module is answered, what comes after is refused at once,
+/// and nobody is left without an answer.
 #[test]
 fn shut_down_under_load() {
     own_process("faults::life::shut_down_under_load", |hsm| {
@@ -169,8 +169,8 @@ fn opened_in_trouble() {
     });
 }
 
-/// A token that does not work at the start is waited for, whatever ails it: requests are answered `Unavailable` until
-/// it works.
+/// A token that does not work at the start is waited for, whatever ails it: requests are answered
+/// `Unavailable` until it works.
 #[test]
 fn opened_before_the_token_is_ready() {
     own_process("faults::life::opened_before_the_token_is_ready", |hsm| {

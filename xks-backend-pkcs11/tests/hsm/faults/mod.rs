@@ -1,5 +1,5 @@
-//! The fault campaign: what goes wrong in a module, in a token, or in what others do to them, while there is traffic.
-//! In each of them: no lost or wrong answer, no crash, no session or thread left behind.
+//! The fault campaign: what goes wrong in a module, in a token, or in what others do to them, while there is
+//! traffic. In each of them: no lost or wrong answer, no crash, no session or thread left behind.
 #![allow(clippy::print_stdout, reason = "how long and how often, for whoever looks into it")]
 
 mod anew;

@@ -10,8 +10,8 @@ use xks_pkcs11_fixture::{Profile, Shim, own_process, sys::CKR_DEVICE_ERROR};
 use super::{BOTH, KEYS, Scene, make_keys, traffic::Traffic};
 use crate::support::{CEILING, round_trip, run, wait_until};
 
-/// Of two backends on one token, one is dropped under load: the other one's requests do not notice, for the login and
-/// the module stay.
+/// Of two backends on one token, one is dropped under load: the other one's requests do not notice, for the
+/// login and the module stay.
 #[test]
 fn one_of_two() {
     own_process("faults::shared::one_of_two", |hsm| {
@@ -36,8 +36,8 @@ fn one_of_two() {
     });
 }
 
-/// Two backends on one module fail together, and both come back, each with what is its own: the module is initialized
-/// anew for both at once.
+/// Two backends on one module fail together, and both come back, each with what is its own: the module is
+/// initialized anew for both at once.
 #[test]
 fn two_that_fail() {
     own_process("faults::shared::two_that_fail", |hsm| {

@@ -33,8 +33,8 @@ fn that_a_new_start_ends() {
     });
 }
 
-/// During a storm requests fail at once, so that another HSM may serve them, and in no way that says something of a key
-/// or of a ciphertext. After it a right answer comes, and all that follow are right.
+/// During a storm requests fail at once, so that another HSM may serve them, and in no way that says
+/// something of a key or of a ciphertext. After it a right answer comes, and all that follow are right.
 fn weather(hsm: &SoftHsm, begin: impl Fn(&Shim, CK_RV), must_calm: bool, must_begin_anew: bool) {
     make_keys(hsm);
     let shim = Shim::load();
@@ -97,7 +97,8 @@ fn with_no_slots_at_first() {
     });
 }
 
-/// Storms that come and go faster than anybody can look: a ciphertext is never taken for a bad one because of them.
+/// Storms that come and go faster than anybody can look: a ciphertext is never taken for a bad one because of
+/// them.
 #[test]
 fn that_are_short() {
     own_process("faults::storms::that_are_short", |hsm| {
@@ -128,8 +129,8 @@ fn that_are_short() {
 }
 
 /// A good ciphertext is struck twelve times in a row, and no known-answer test in between. On a device that
-/// has shown no failure before it would be called invalid; here another request has, so that it is tried until it
-/// decrypts.
+/// has shown no failure before it would be called invalid; here another request has, so that it is tried
+/// until it decrypts.
 #[test]
 fn that_strike_one_and_the_same() {
     own_process("faults::storms::that_strike_one_and_the_same", |hsm| {
@@ -158,8 +159,8 @@ fn that_strike_one_and_the_same() {
     });
 }
 
-/// What fails for requests goes well for the test of the token: that is noticed all the same, the module is initialized
-/// anew, but not again and again, and when it is over requests are served soon.
+/// What fails for requests goes well for the test of the token: that is noticed all the same, the module is
+/// initialized anew, but not again and again, and when it is over requests are served soon.
 #[test]
 fn that_spare_the_test() {
     own_process("faults::storms::that_spare_the_test", |hsm| {
@@ -195,8 +196,8 @@ fn that_spare_the_test() {
     });
 }
 
-/// One `CKR_DEVICE_ERROR` alone, in any call, fails no request and is no reason to begin anew; nor are a few, when the
-/// token works as soon as it is tested.
+/// One `CKR_DEVICE_ERROR` alone, in any call, fails no request and is no reason to begin anew; nor are a few,
+/// when the token works as soon as it is tested.
 #[test]
 fn of_a_single_cloud() {
     own_process("faults::storms::of_a_single_cloud", |hsm| {

@@ -15,8 +15,8 @@ use crate::support::wait_until;
 /// So long that few requests are late because a machine is busy.
 const DEADLINE: Duration = Duration::from_secs(1);
 
-/// A call by which the token is brought back hangs: requests fail at once, status and health are told at once, and when
-/// the call returns the token comes back.
+/// A call by which the token is brought back hangs: requests fail at once, status and health are told at
+/// once, and when the call returns the token comes back.
 #[test]
 fn on_the_way_back() {
     own_process("faults::stuck::on_the_way_back", |hsm| {
@@ -59,8 +59,8 @@ fn on_the_way_back() {
     });
 }
 
-/// A call hangs when the module has to be initialized anew: it is not finalized with that call in it, requests fail at
-/// once meanwhile, and the token comes back when the call has returned.
+/// A call hangs when the module has to be initialized anew: it is not finalized with that call in it,
+/// requests fail at once meanwhile, and the token comes back when the call has returned.
 #[test]
 fn in_a_storm() {
     own_process("faults::stuck::in_a_storm", |hsm| {
@@ -94,8 +94,8 @@ fn in_a_storm() {
     });
 }
 
-/// The module itself hangs, in its end or in its new start, while the backend is shut down: that takes no longer than
-/// it may, and says so.
+/// The module itself hangs, in its end or in its new start, while the backend is shut down: that takes no
+/// longer than it may, and says so.
 #[test]
 fn at_the_shutdown_of_a_module_that_hangs() {
     own_process("faults::stuck::at_the_shutdown_of_a_module_that_hangs", |hsm| {
@@ -134,7 +134,8 @@ fn at_the_shutdown_of_a_module_that_hangs() {
     });
 }
 
-/// A call hangs while the backend is shut down: that takes no longer than it may, says so, and leaves the module alone.
+/// A call hangs while the backend is shut down: that takes no longer than it may, says so, and leaves the
+/// module alone.
 #[test]
 fn at_the_shutdown() {
     own_process("faults::stuck::at_the_shutdown", |hsm| {

@@ -1,5 +1,5 @@
-//! Any code from any function that a request may call, once: the request ends with the right answer or with an error
-//! that is true, and the next one succeeds.
+//! Any code from any function that a request may call, once: the request ends with the right answer or with
+//! an error that is true, and the next one succeeds.
 
 use std::time::Duration;
 

@@ -77,8 +77,8 @@ fn one_that_is_not_to_be_seen_any_more() {
     });
 }
 
-/// A token that says nothing of itself any more, as SoftHSM2's may until it is initialized again, cannot say that a key
-/// is absent. It is not taken for gone because of a look or two, and known keys are served on.
+/// A token that says nothing of itself any more, as SoftHSM2's may until it is initialized again, cannot say
+/// that a key is absent. It is not taken for gone because of a look or two, and known keys are served on.
 #[test]
 fn one_that_cannot_tell_that_a_key_is_absent() {
     own_process("faults::tokens::one_that_cannot_tell_that_a_key_is_absent", |hsm| {
@@ -108,8 +108,8 @@ fn one_that_cannot_tell_that_a_key_is_absent() {
     });
 }
 
-/// A request for a key that is not known, of which the token does not say that it is absent; whether the module has been
-/// initialized since.
+/// A request for a key that is not known, of which the token does not say that it is absent; whether the
+/// module has been initialized since.
 fn absent_again(scene: &Scene, initialized: u64) -> bool {
     let outcome = run(encrypt(&*scene.backend, "another", b""));
     assert_fails(outcome, BackendErrorKind::Unavailable);

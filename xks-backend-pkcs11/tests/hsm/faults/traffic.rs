@@ -1,5 +1,5 @@
-//! Requests without end, as KMS sends them: what comes back is compared with what went in, and every failure is
-//! counted.
+//! Requests without end, as KMS sends them: what comes back is compared with what went in, and every failure
+//! is counted.
 
 use std::{
     ops::Range,
@@ -36,8 +36,8 @@ pub(crate) struct Traffic {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) ok: u64,
-    /// Each kind of failure: how often, how long such requests took at the most and together, and the first one's
-    /// words.
+    /// Each kind of failure: how often, how long such requests took at the most and together, and the first
+    /// one's words.
     pub(crate) failures: Vec<Failures>,
     /// The request that took longest.
     pub(crate) slowest: Duration,
@@ -108,7 +108,8 @@ impl Traffic {
         });
     }
 
-    /// Ends it when every task is between two requests. Panics if one of them got another plaintext than it sent.
+    /// Ends it when every task is between two requests. Panics if one of them got another plaintext than it
+    /// sent.
     #[track_caller]
     pub(crate) fn stop(mut self) -> Tally {
         self.stop.store(true, Ordering::SeqCst);

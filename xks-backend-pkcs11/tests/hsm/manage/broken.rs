@@ -23,8 +23,8 @@ const CODES: [CK_RV; 5] = [
     CKR_VENDOR_DEFINED,
 ];
 
-/// Whatever call fails, and whether it has done its work or not: what is repeated comes to its end, and there is one
-/// key, and then none.
+/// Whatever call fails, and whether it has done its work or not: what is repeated comes to its end, and there
+/// is one key, and then none.
 #[test]
 fn a_call_that_fails() {
     own_process("manage::broken::a_call_that_fails", |hsm| {
@@ -68,7 +68,8 @@ fn a_call_that_fails() {
     });
 }
 
-/// The same for what leaves the token: each call that fails is repeated within the call, or the caller repeats it.
+/// The same for what leaves the token: each call that fails is repeated within the call, or the caller
+/// repeats it.
 #[test]
 fn a_wrapping_that_fails() {
     own_process("manage::broken::a_wrapping_that_fails", |hsm| {
@@ -114,7 +115,8 @@ fn a_wrapping_that_fails() {
     });
 }
 
-/// A making that hangs is answered at its deadline; requests and health go on, and what it made in the end is found.
+/// A making that hangs is answered at its deadline; requests and health go on, and what it made in the end is
+/// found.
 #[test]
 fn a_making_that_hangs() {
     own_process("manage::broken::a_making_that_hangs", |hsm| {

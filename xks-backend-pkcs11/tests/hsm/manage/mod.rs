@@ -227,8 +227,8 @@ fn capabilities() {
     });
 }
 
-/// nShield's module slot takes no login and no private keys. What it makes is not private, and what wants a card says
-/// so.
+/// nShield's module slot takes no login and no private keys. What it makes is not private, and what wants a
+/// card says so.
 #[test]
 fn nshields_module_slot() {
     own_process("manage::nshields_module_slot", |hsm| {
@@ -257,7 +257,8 @@ fn nshields_module_slot() {
     });
 }
 
-/// A deadline is a call's own: long ones do not end with those of requests, and what comes too late is not begun.
+/// A deadline is a call's own: long ones do not end with those of requests, and what comes too late is not
+/// begun.
 #[test]
 fn deadlines() {
     own_process("manage::deadlines", |hsm| {

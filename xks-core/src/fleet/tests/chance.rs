@@ -16,7 +16,8 @@ fn does() -> impl Strategy<Value = Does> {
     ]
 }
 
-/// One step of a member's life: what it does from now on, and whether somebody asks for the fleet's health then.
+/// One step of a member's life: what it does from now on, and whether somebody asks for the fleet's health
+/// then.
 fn steps() -> impl Strategy<Value = Vec<([Does; 4], bool)>> {
     prop::collection::vec(([does(), does(), does(), does()], any::<bool>()), 1..20)
 }

@@ -16,7 +16,8 @@ fn beside_one_that_works(does: Does) -> ([Arc<Puppet>; 2], Fleet) {
     (members, fleet)
 }
 
-/// DEC-4, GKM-4: what a member decided is said at once; what it lacks, or fails at, is another member's chance.
+/// DEC-4, GKM-4: what a member decided is said at once; what it lacks, or fails at, is another member's
+/// chance.
 #[tokio::test]
 async fn failures_move_on_and_answers_do_not() {
     for (does, moves_on, opens) in [

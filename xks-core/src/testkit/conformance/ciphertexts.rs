@@ -18,7 +18,8 @@ use crate::{
 
 const FRAMINGS: [AadFraming; 3] = [AadFraming::Spec, AadFraming::Digest, AadFraming::Migrating];
 
-/// More is not tried, even if the backend has no limit: bytes of plaintext, and of AAD, of which no framing takes more.
+/// More is not tried, even if the backend has no limit: bytes of plaintext, and of AAD, of which no framing
+/// takes more.
 const MOST: (usize, usize) = (1 << 20, u16::MAX as usize);
 
 pub(super) fn round_trips(fixture: &Fixture) -> Checked {

@@ -89,7 +89,8 @@ impl Fixture {
         self
     }
 
-    /// The value of the usable key, so that software can decrypt what the backend encrypts and the other way around.
+    /// The value of the usable key, so that software can decrypt what the backend encrypts and the other way
+    /// around.
     #[must_use]
     pub fn value(mut self, value: [u8; 32]) -> Self {
         self.value = Some(Zeroizing::new(value));
@@ -103,16 +104,16 @@ impl Fixture {
         self
     }
 
-    /// A key that may encrypt and decrypt, and what an operator does to enable (`true`) or disable it. Where the tests
-    /// share a key manager, no other test should use this key.
+    /// A key that may encrypt and decrypt, and what an operator does to enable (`true`) or disable it. Where
+    /// the tests share a key manager, no other test should use this key.
     #[must_use]
     pub fn switch(mut self, key: &str, switch: impl Fn(bool) + Send + Sync + 'static) -> Self {
         self.switch = Some((key.to_owned(), Box::new(switch)));
         self
     }
 
-    /// Makes the key manager fail, from now on and for every operation: pulls the plug. It may be called again when it
-    /// is out already. Not for a key manager that other tests share.
+    /// Makes the key manager fail, from now on and for every operation: pulls the plug. It may be called
+    /// again when it is out already. Not for a key manager that other tests share.
     #[must_use]
     pub fn break_down(mut self, break_down: impl Fn() + Send + Sync + 'static) -> Self {
         self.break_down = Some(Box::new(break_down));
@@ -126,7 +127,8 @@ impl Fixture {
         self
     }
 
-    /// How many encryptions are made in search of an IV that repeats; by default 10 000. Less for a slow key manager.
+    /// How many encryptions are made in search of an IV that repeats; by default 10 000. Less for a slow key
+    /// manager.
     #[must_use]
     pub const fn iv_calls(mut self, calls: usize) -> Self {
         self.iv_calls = calls;
@@ -140,9 +142,9 @@ impl Fixture {
         self
     }
 
-    /// Runs calls on an async runtime, for a backend that needs one: `run` gets a future and returns when it has
-    /// ended, such as `move |future| runtime.block_on(future)`. It is called from several threads. By default calls
-    /// run on plain threads.
+    /// Runs calls on an async runtime, for a backend that needs one: `run` gets a future and returns when it
+    /// has ended, such as `move |future| runtime.block_on(future)`. It is called from several threads. By
+    /// default calls run on plain threads.
     #[must_use]
     pub fn run(mut self, run: impl Fn(FixtureFuture<'_>) + Send + Sync + 'static) -> Self {
         self.run = Some(Arc::new(run));

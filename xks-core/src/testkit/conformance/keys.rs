@@ -66,8 +66,8 @@ fn is_not_found(fixture: &Fixture, key: &str) -> Checked {
     must_refuse_nonsense(fixture, key, kind, &what)
 }
 
-/// What was never encrypted, for a key that would not decrypt it if it were. Of two things that are wrong a backend
-/// may look at either first, so both errors are right.
+/// What was never encrypted, for a key that would not decrypt it if it were. Of two things that are wrong a
+/// backend may look at either first, so both errors are right.
 fn must_refuse_nonsense(fixture: &Fixture, key: &str, kind: BackendErrorKind, what: &str) -> Checked {
     for metadata in [None, metadata(b"key_version=1"), metadata(b"no metadata of yours")] {
         let aad = BoundAad::new(AadFraming::Spec, None, metadata).map_err(|error| broken(error.to_string()))?;

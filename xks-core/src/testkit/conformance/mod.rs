@@ -15,9 +15,9 @@
 //! # }
 //! ```
 //!
-//! Each contract becomes a test of its own. A failure names the requirement, the rule, and what the backend did. A
-//! contract that needs a key or a hook which the fixture does not have passes, and a line on standard error says that it
-//! was not tried. Where nothing is to be left out that is not named, it fails instead:
+//! Each contract becomes a test of its own. A failure names the requirement, the rule, and what the backend
+//! did. A contract that needs a key or a hook which the fixture does not have passes, and a line on standard
+//! error says that it was not tried. Where nothing is to be left out that is not named, it fails instead:
 //!
 //! ```
 //! # mod doc {
@@ -59,8 +59,8 @@ pub use self::fixture::{Fixture, FixtureFuture};
 pub struct Contract<F: 'static = Fixture> {
     /// The name of its test.
     pub name: &'static str,
-    /// What it proves: the ids of the requirements, as `docs/requirements.md` has them, or a section of the trait's
-    /// documentation.
+    /// What it proves: the ids of the requirements, as `docs/requirements.md` has them, or a section of the
+    /// trait's documentation.
     pub requirements: &'static str,
     /// What the backend must do.
     pub rule: &'static str,
@@ -226,12 +226,12 @@ mod checks {
     pub(super) use super::{calls::*, changes::*, ciphertexts::*, health::*, ivs::*, keys::*, secrets::*};
 }
 
-/// Holds a backend against its contract: a test for each rule of [`KeyBackend`](crate::KeyBackend), from one line in
-/// `tests/conformance.rs` of the backend's crate. The first argument is an expression that makes a
+/// Holds a backend against its contract: a test for each rule of [`KeyBackend`](crate::KeyBackend), from one
+/// line in `tests/conformance.rs` of the backend's crate. The first argument is an expression that makes a
 /// [`Fixture`](crate::testkit::conformance::Fixture); each test makes its own.
 ///
-/// With `all`, a contract that the fixture does not suffice for fails. With `all but` and the names of some contracts,
-/// these are left out.
+/// With `all`, a contract that the fixture does not suffice for fails. With `all but` and the names of some
+/// contracts, these are left out.
 ///
 /// See [`testkit::conformance`](mod@crate::testkit::conformance). Needs the feature `testkit`.
 #[macro_export]
@@ -256,8 +256,8 @@ macro_rules! conformance {
     };
 }
 
-/// What the tests of [`conformance!`](crate::conformance) do. Without a list of those that are left out, what cannot be
-/// tried is left out.
+/// What the tests of [`conformance!`](crate::conformance) do. Without a list of those that are left out, what
+/// cannot be tried is left out.
 ///
 /// # Panics
 /// The contract of this name is broken, it cannot be tried, or there is none.
@@ -308,8 +308,8 @@ impl<F: Tested> Contract<F> {
     /// Tries whether it is kept.
     ///
     /// # Errors
-    /// [`Problem::Broken`] also if there is a panic, or no end within the fixture's [patience](Fixture::patience);
-    /// [`Problem::NotTried`].
+    /// [`Problem::Broken`] also if there is a panic, or no end within the fixture's
+    /// [patience](Fixture::patience); [`Problem::NotTried`].
     pub fn check(&self, fixture: &Arc<F>) -> Result<(), Problem> {
         // On a thread of its own, so that a call that hangs fails the test instead of stopping it.
         let (check, on_thread, patience) = (self.check, Arc::clone(fixture), fixture.patience());

@@ -23,7 +23,8 @@ use crate::BackendError;
 /// A plaintext to be looked for in errors and logs.
 const SECRET: &[u8] = b"nobody may read this in a log, never";
 
-/// By the keystream, which must differ from block to block, and from call to call: else two plaintexts tell each other.
+/// By the keystream, which must differ from block to block, and from call to call: else two plaintexts tell
+/// each other.
 pub(super) fn ciphertexts_hide_the_plaintext(fixture: &Fixture) -> Checked {
     let (mut stream, mut tags) = (HashSet::new(), Vec::new());
     for length in (32..96).chain([4300]) {
@@ -127,7 +128,8 @@ fn holds_no_secret(fixture: &Fixture, said: &str, place: &str) -> Checked {
     })
 }
 
-/// Whether eight bytes of a secret in a row are there, as text, as digits or in Base64. `said` is in lower case.
+/// Whether eight bytes of a secret in a row are there, as text, as digits or in Base64. `said` is in lower
+/// case.
 pub(super) fn holds(said: &str, secret: &[u8]) -> bool {
     let has_part = secret.windows(8).any(|part| {
         let hex: Vec<_> = part.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -212,8 +212,8 @@ pub(super) fn flipped(bytes: &[u8], bit: usize) -> Vec<u8> {
     bytes
 }
 
-/// All bits of a short text; of a long one those at both ends, and one of each block of the cipher, at another place in
-/// each.
+/// All bits of a short text; of a long one those at both ends, and one of each block of the cipher, at
+/// another place in each.
 pub(super) fn some_bits(length: usize) -> impl Iterator<Item = usize> {
     const BLOCK: usize = 128;
     let bits = length * 8;

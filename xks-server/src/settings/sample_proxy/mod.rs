@@ -1,5 +1,5 @@
-//! The settings file of AWS's sample proxy (`aws-kms-xks-proxy`), as HSM vendors' guides have it written, taken as it is:
-//! same paths, same credentials, same HSM, and what the sample proxy encrypted decrypts.
+//! The settings file of AWS's sample proxy (`aws-kms-xks-proxy`), as HSM vendors' guides have it written,
+//! taken as it is: same paths, same credentials, same HSM, and what the sample proxy encrypted decrypts.
 //!
 //! Framing, IV source and first slot keep their meaning. Where the sample proxy rejected requests that this
 //! server would allow, the server does not start.

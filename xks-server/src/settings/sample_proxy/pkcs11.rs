@@ -67,8 +67,8 @@ pub(super) fn hsm_capabilities(mut table: Table<'_, '_>) -> Capabilities {
 }
 
 impl Capabilities {
-    /// Which vendor's module it is, from the name that the vendor gave it; and how its IVs are made, from what
-    /// was configured.
+    /// Which vendor's module it is, from the name that the vendor gave it; and how its IVs are made, from
+    /// what was configured.
     fn quirks(self, module: &Path) -> Quirks {
         let name = module.to_string_lossy().to_lowercase();
         let vendors = [

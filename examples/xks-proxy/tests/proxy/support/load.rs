@@ -1,4 +1,5 @@
-//! Many clients at once, each of which encrypts and decrypts, and looks whether what comes back is what went in.
+//! Many clients at once, each of which encrypts and decrypts, and looks whether what comes back is what went
+//! in.
 
 use std::{
     collections::BTreeMap,

@@ -135,7 +135,8 @@ impl Written {
         self.0.0.lock().unwrap().text.matches(wanted).count()
     }
 
-    /// Waits until something stands in it this often, or until nothing more can come; returns whether it does.
+    /// Waits until something stands in it this often, or until nothing more can come; returns whether it
+    /// does.
     pub(crate) fn holds(&self, wanted: &str, times: usize) -> bool {
         self.fulfills(|text| text.matches(wanted).count() >= times)
     }

@@ -109,8 +109,8 @@ impl Server {
     }
 }
 
-/// What the program does with arguments under which it ends by itself: its exit code, and what it wrote to standard
-/// output and to standard error.
+/// What the program does with arguments under which it ends by itself: its exit code, and what it wrote to
+/// standard output and to standard error.
 pub(crate) fn ended(command: &mut Command) -> (Option<i32>, String, String) {
     let process = Process::start(command);
     let out = process.out.clone();

@@ -10,8 +10,8 @@ pub(crate) const PREFIX: &str = "/example/tenant-a";
 /// The software key `usable`.
 pub(crate) const DEMO_KEY: [u8; 32] = *b"32 bytes that are no secret key.";
 
-/// What a settings file says, and the folder for it and what it names. Unless told otherwise: a free port of loopback,
-/// a software key `usable`, a key store under [`PREFIX`], and patience for a busy machine.
+/// What a settings file says, and the folder for it and what it names. Unless told otherwise: a free port of
+/// loopback, a software key `usable`, a key store under [`PREFIX`], and patience for a busy machine.
 pub(crate) struct Settings {
     pub(crate) folder: Folder,
     /// Keys of `[server]`.

@@ -125,8 +125,11 @@ impl KeyStores {
     pub fn change<T, E>(&self, change: impl FnOnce(&mut KeyStoreSet) -> Result<T, E>) -> Result<T, E> {
         // Nothing is guarded but the order of changes, so a panic of another thread has broken nothing.
         let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut set = KeyStoreSet::clone(&self.current.load());
+        let current = self.current.load_full();
+        let mut set = KeyStoreSet::clone(&current);
+        set.former = Some(current);
         let result = change(&mut set)?;
+        set.former = None;
         self.current.store(Arc::new(set));
         Ok(result)
     }
@@ -144,6 +147,9 @@ impl fmt::Debug for KeyStores {
 pub struct KeyStoreSet {
     by_prefix: PersistentMap<UriPathPrefix, Arc<KeyStore>>,
     by_access_key_id: PersistentMap<AccessKeyId, Holders>,
+    /// While it is being changed, what it was before: a key store that is removed and added again keeps what is
+    /// known of its credentials.
+    former: Option<Arc<Self>>,
 }
 
 /// The key stores that have one credential.
@@ -200,7 +206,9 @@ impl KeyStoreSet {
                 problem: KeyStoreProblem::AccessKeyIdTaken(credential.access_key_id().clone()),
             });
         }
-        self.hand_over_to(&key_store);
+        if let Some(former) = &self.former {
+            former.hand_over_to(&key_store);
+        }
         let former = self.remove(key_store.prefix().as_str());
         for credential in key_store.credentials() {
             let id = credential.access_key_id();
@@ -235,15 +243,16 @@ impl KeyStoreSet {
         Some(removed)
     }
 
-    /// A set of these, with what is known of their credentials.
+    /// Returns a set of these, as a change of this one.
     fn replaced_by<S: Into<Arc<KeyStore>>>(
         &self,
         key_stores: impl IntoIterator<Item = S>,
     ) -> Result<Self, KeyStoreError> {
-        let mut set = Self::default();
+        let mut set = Self {
+            former: self.former.clone(),
+            ..Self::default()
+        };
         for key_store in key_stores {
-            let key_store = key_store.into();
-            self.hand_over_to(&key_store);
             if let Some(former) = set.insert(key_store)? {
                 return Err(KeyStoreError {
                     prefix: former.prefix().clone(),

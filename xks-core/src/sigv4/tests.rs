@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     KeyStores,
     dependency::Reply,
-    key_store::{KeyStoreBuilder, UriPathPrefix},
+    key_store::{KeyStoreBuilder, KeyStoreSet, UriPathPrefix},
     testing,
 };
 
@@ -401,6 +401,12 @@ fn changes_that_keep_a_credential_keep_its_signing_keys() {
     }
     key_stores.insert(builder("/a").build().unwrap()).unwrap();
     assert_eq!(derivations("/a"), 0, "another one in its place");
+    let again = |set: &mut KeyStoreSet| {
+        set.remove("/a");
+        set.insert(builder("/a").build().unwrap())
+    };
+    key_stores.change(again).unwrap();
+    assert_eq!(derivations("/a"), 0, "removed and added again as one change");
     key_stores.insert(builder("/b").build().unwrap()).unwrap();
     assert_eq!(
         (used("/b"), derivations("/b")),

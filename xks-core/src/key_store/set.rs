@@ -147,8 +147,8 @@ impl fmt::Debug for KeyStores {
 pub struct KeyStoreSet {
     by_prefix: PersistentMap<UriPathPrefix, Arc<KeyStore>>,
     by_access_key_id: PersistentMap<AccessKeyId, Holders>,
-    /// While it is being changed, what it was before: a key store that is removed and added again keeps what is
-    /// known of its credentials.
+    /// While it is being changed, what it was before: a key store that is removed and added again keeps what
+    /// is known of its credentials.
     former: Option<Arc<Self>>,
 }
 

@@ -1,6 +1,6 @@
 //! Sections 3 to 7 of the specification: which bodies are served.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use xks_core::api::{ErrorName, KeyOperation, Operation};
 
@@ -49,8 +49,8 @@ pub fn verdict(operation: Operation, key: &str, bytes: &[u8]) -> Judged<Verdict>
     }
 }
 
-/// None unless the body is an object whose known fields are texts, there at most once, with all of the
-/// metadata.
+/// None unless the body is an object whose known fields are texts, or `null` as if they were absent, there at
+/// most once, with all of the metadata.
 fn fields(bytes: &[u8], metadata: &[&str], known: &[&'static str]) -> Option<Fields> {
     const METADATA: [&str; 7] = [
         "awsPrincipalArn",
@@ -64,7 +64,7 @@ fn fields(bytes: &[u8], metadata: &[&str], known: &[&'static str]) -> Option<Fie
     let Json::Object(body) = read_json(bytes)? else {
         return None;
     };
-    let mut fields = Fields::new();
+    let mut own = Vec::new();
     let mut has_metadata = false;
     for (name, value) in body {
         let name = name?;
@@ -76,27 +76,28 @@ fn fields(bytes: &[u8], metadata: &[&str], known: &[&'static str]) -> Option<Fie
             }
             has_metadata = true;
         } else if known.contains(&&*name) {
-            let one = texts(vec![(Some(name), value)], known)?;
-            let (name, text) = one.into_iter().next()?;
-            if fields.insert(name, text).is_some() {
-                return None;
-            }
+            own.push((Some(name), value));
         }
     }
+    let fields = texts(own, known)?;
     has_metadata.then_some(fields)
 }
 
 /// The known ones of these entries.
 fn texts(entries: Vec<(Option<String>, Json)>, known: &[&'static str]) -> Option<Fields> {
-    let mut fields = Fields::new();
+    let (mut fields, mut seen) = (Fields::new(), BTreeSet::new());
     for (name, value) in entries {
         let name = name?;
         let Some(name) = known.iter().find(|known| **known == name) else {
             continue;
         };
-        let Json::Text(text) = value else { return None };
-        if fields.insert(name, text?).is_some() {
+        if !seen.insert(name) {
             return None;
+        }
+        match value {
+            Json::Text(text) => drop(fields.insert(name, text?)),
+            Json::Null => {}
+            Json::Object(_) | Json::Other => return None,
         }
     }
     Some(fields)

@@ -7,7 +7,8 @@ pub enum Json {
     /// None for one that holds half of a surrogate pair.
     Text(Option<String>),
     Object(Vec<(Option<String>, Self)>),
-    /// An array, a number, `true`, `false`, `null`.
+    Null,
+    /// An array, a number, `true`, `false`.
     Other,
 }
 
@@ -50,7 +51,8 @@ impl Reader<'_> {
                 .map(Json::Object),
             '[' => self.list("[", "]", depth, Self::value).map(|_| Json::Other),
             '-' | '0'..='9' => self.number().then_some(Json::Other),
-            _ => ["true", "false", "null"]
+            'n' => self.take("null").then_some(Json::Null),
+            _ => ["true", "false"]
                 .iter()
                 .any(|word| self.take(word))
                 .then_some(Json::Other),

@@ -199,5 +199,5 @@ broken! {
         if answered.error_name() == "InvalidCiphertextException" {
             *answered = Answered::new(500, &json!({ "errorName": "InternalException" }));
         }
-    }) => ["tampering/*"];
+    }) => ["decrypt/ciphertextMetadata-null", "tampering/*"];
 }

@@ -37,6 +37,9 @@ pub struct RequestMetadata<'a> {
     pub(super) extra: Vec<(Text<'a>, Cow<'a, RawValue>)>,
 }
 
+/// How many fields are known.
+pub(super) const KNOWN_FIELDS: usize = 7;
+
 impl<'a> RequestMetadata<'a> {
     /// Reads the metadata from a JSON object: for tests of authorizers and backends.
     ///
@@ -72,16 +75,21 @@ impl<'a> RequestMetadata<'a> {
         }
     }
 
-    /// Where the field of that name goes, if it is known.
-    pub(super) fn slot(&mut self, name: &str) -> Option<&mut Option<Text<'a>>> {
+    /// Where the field of that name goes, if it is known, and its place in `seen`.
+    pub(super) fn slot<'s>(
+        &'s mut self,
+        name: &str,
+        seen: &'s mut [bool; KNOWN_FIELDS],
+    ) -> Option<(&'s mut Option<Text<'a>>, &'s mut bool)> {
+        let [arn, vpc, vpce, key, operation, id, service] = seen;
         Some(match name {
-            "awsPrincipalArn" => &mut self.aws_principal_arn,
-            "awsSourceVpc" => &mut self.aws_source_vpc,
-            "awsSourceVpce" => &mut self.aws_source_vpce,
-            "kmsKeyArn" => &mut self.kms_key_arn,
-            "kmsOperation" => &mut self.kms_operation,
-            "kmsRequestId" => &mut self.kms_request_id,
-            "kmsViaService" => &mut self.kms_via_service,
+            "awsPrincipalArn" => (&mut self.aws_principal_arn, arn),
+            "awsSourceVpc" => (&mut self.aws_source_vpc, vpc),
+            "awsSourceVpce" => (&mut self.aws_source_vpce, vpce),
+            "kmsKeyArn" => (&mut self.kms_key_arn, key),
+            "kmsOperation" => (&mut self.kms_operation, operation),
+            "kmsRequestId" => (&mut self.kms_request_id, id),
+            "kmsViaService" => (&mut self.kms_via_service, service),
             _ => return None,
         })
     }

@@ -104,7 +104,8 @@ pub(super) fn cases() -> Vec<Case> {
                 &format!("{field} {shown}"),
                 move |body| body::set(body, &field_name, value.clone()),
             );
-            // Where a field is optional, some take null for its absence.
+            // The field is optional, and null counts as its absence: a ciphertext without metadata loses
+            // nothing.
             if field == "ciphertextMetadata" && name == "null" {
                 case.level = Level::Should;
             }

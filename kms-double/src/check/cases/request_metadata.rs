@@ -130,6 +130,18 @@ pub(super) fn cases() -> Vec<Case> {
             );
         }
     }
+    for (name, field) in [("source-vpc", "awsSourceVpc"), ("via-service", "kmsViaService")] {
+        cases.push(
+            Case::should(format!("request-metadata/encrypt-null-{name}"), &["MD-1"])
+                .sends(format!("Encrypt with null as {field}, which is optional"))
+                .means("a client that writes null for what it does not know is refused; AWS's sample proxy serves it")
+                .served(move |subject| {
+                    of(subject, Operation::Encrypt, |body| {
+                        body::set_metadata(body, field, Value::Null);
+                    })
+                }),
+        );
+    }
     cases.push(
         Case::must("request-metadata/health-unknown-field", &["MD-5"])
             .sends("a health request with unknown fields")

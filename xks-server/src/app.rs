@@ -21,11 +21,15 @@ use crate::{
     described::Described,
     limits::{Limited, Traffic},
     metrics::{Metrics, Records},
-    program::Program,
     registry::ConfiguredBackend,
+    server::Server,
     settings::{KeyStoreSettings, Settings, TlsSettings},
+    source::SourceError,
     tls::TlsMaterial,
 };
+
+/// The source of key stores that a reload changes.
+const SETTINGS_FILE: &str = "the settings file";
 
 /// Beside the budget of a request: until a key manager that is no longer served is closed.
 const GRACE: Duration = Duration::from_secs(1);
@@ -55,6 +59,23 @@ type WithKeys = (Arc<dyn OpenBackend>, Arc<[KeyId]>);
 struct InForce {
     key_stores: Vec<KeyStoreSettings>,
     traffic: HashMap<UriPathPrefix, Arc<Traffic>>,
+    /// The prefixes of other sources than the settings file, and which source has each.
+    others: HashMap<UriPathPrefix, &'static str>,
+}
+
+impl InForce {
+    /// Refuses a prefix that is another source's.
+    fn check_owner(&self, source: &'static str, prefix: &UriPathPrefix) -> Result<(), SourceError> {
+        let is_in_file = self.key_stores.iter().any(|store| store.prefix == *prefix);
+        let owner = self.others.get(prefix).copied().or(is_in_file.then_some(SETTINGS_FILE));
+        match owner.filter(|owner| *owner != source) {
+            Some(owner) => Err(SourceError::PrefixTaken {
+                prefix: prefix.clone(),
+                owner,
+            }),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Why settings are not in force, or not whole.
@@ -83,15 +104,15 @@ impl App {
         settings: &Settings,
         backends: Backends,
         metrics: Arc<Metrics>,
-        program: Program,
+        server: &Server,
     ) -> anyhow::Result<Self> {
         let mut traffic = HashMap::new();
         let key_stores = key_stores(&settings.key_stores, &backends, &mut traffic)?;
         let proxy = Proxy::builder(KeyStores::new(key_stores)?)
-            .vendor(program.name)
+            .vendor(server.program.name)
             // HLT-6
-            .model(program.to_string())
-            .audit(Records::new(Arc::clone(&metrics)))
+            .model(server.program.to_string())
+            .audit(Records::new(Arc::clone(&metrics), server.audit_sinks.clone()))
             .build();
         Ok(Self {
             proxy: Arc::new(proxy),
@@ -102,6 +123,7 @@ impl App {
             in_force: Mutex::new(InForce {
                 key_stores: settings.key_stores.clone(),
                 traffic,
+                others: HashMap::new(),
             }),
             opening: Mutex::default(),
             turn: AtomicU64::new(0),
@@ -163,7 +185,15 @@ impl App {
         let settings = key_stores_after(&in_force.key_stores);
         let mut traffic = in_force.traffic.clone();
         let key_stores = key_stores(&settings, backends, &mut traffic)?;
-        self.proxy.key_stores().replace(key_stores)?;
+        for store in &settings {
+            in_force.check_owner(SETTINGS_FILE, &store.prefix)?;
+        }
+        let all = self.proxy.key_stores().snapshot();
+        let others = all.iter().filter(|store| in_force.others.contains_key(store.prefix()));
+        let others = others.cloned();
+        self.proxy
+            .key_stores()
+            .replace(others.chain(key_stores.into_iter().map(Arc::new)))?;
         for old in &in_force.key_stores {
             if !settings.iter().any(|new| new.prefix == old.prefix) {
                 tracing::warn!(key_store = old.prefix.as_str(), "no longer served");
@@ -174,11 +204,35 @@ impl App {
         }
         self.served.store(Arc::new(served(&settings)));
         self.backends.store(Arc::clone(backends));
-        *in_force = InForce {
-            key_stores: settings,
-            traffic,
-        };
+        in_force.key_stores = settings;
+        in_force.traffic = traffic;
         Ok(())
+    }
+
+    /// Puts a key store of another source in force, in place of its own with the same prefix.
+    pub(crate) fn insert(
+        &self,
+        source: &'static str,
+        key_store: Arc<KeyStore>,
+    ) -> Result<Option<Arc<KeyStore>>, SourceError> {
+        let mut in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
+        let prefix = key_store.prefix().clone();
+        in_force.check_owner(source, &prefix)?;
+        let former = self.proxy.key_stores().insert(key_store)?;
+        in_force.others.insert(prefix, source);
+        Ok(former)
+    }
+
+    /// Takes a key store of another source out of force.
+    pub(crate) fn remove(
+        &self,
+        source: &'static str,
+        prefix: &UriPathPrefix,
+    ) -> Result<Option<Arc<KeyStore>>, SourceError> {
+        let mut in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
+        in_force.check_owner(source, prefix)?;
+        in_force.others.remove(prefix);
+        Ok(self.proxy.key_stores().remove(prefix.as_str()))
     }
 
     fn open(&self, settings: &[ConfiguredBackend], former: &Backends) -> anyhow::Result<Backends> {

@@ -25,7 +25,7 @@
 //! settings   what it is told: our format, or the sample proxy's         demo     what it serves without
 //! life       from the settings to the end                               summary  what it says of itself
 //! app        what is in force: key stores, backends, certificates       reload   replaces it
-//! expiry     when certificates end
+//! source     key stores of other sources than the settings file         expiry   when certificates end
 //! backend    what a kind of backend is  registry  those that are known  kinds    those that come with the server
 //! backends   the open backends          limits, described               layers around one
 //! ports      phases, the end            listener, api, connection, tls  one connection and its time limits
@@ -64,6 +64,7 @@ mod reload;
 mod server;
 mod service_manager;
 pub mod settings;
+mod source;
 mod summary;
 mod tls;
 mod workers;
@@ -74,7 +75,12 @@ use anyhow::Context as _;
 
 #[doc(hidden)]
 pub use crate::reading::{Model, Reading};
-pub use crate::{demo::Demo, metrics::Samples, server::Server};
+pub use crate::{
+    demo::Demo,
+    metrics::Samples,
+    server::Server,
+    source::{KeyStoreSource, SourceError},
+};
 
 /// The exit status when the program fails otherwise; another start may go well.
 pub(crate) const FAILURE: u8 = 1;

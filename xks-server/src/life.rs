@@ -34,6 +34,7 @@ use crate::{
     server::{Server, report},
     service_manager,
     settings::{LogOutput, Settings, Severity},
+    source::KeyStoreSource,
     summary::{self, Origin},
 };
 
@@ -127,14 +128,27 @@ async fn live(
     let hangup = Hangup::catch().context("cannot catch signals")?;
     log.reopen_files_at_hangup().context("cannot catch signals")?;
     let health = Arc::new(Health::new(settings.health.clone()));
-    let metrics = Arc::new(Metrics::new(log.lost_lines()));
+    let metrics = Arc::new(Metrics::new(log.lost_lines(), server.metric_sources.clone()));
     let most = Connections::within_descriptors(settings.server.max_connections);
     let listen = listen.unwrap_or(settings.server.listen);
     let ports = Ports::bind(settings, listen, most, &health, &metrics)?;
     let Some(opened) = open(settings, &mut stop).await? else {
         return Ok(());
     };
-    let app = Arc::new(App::new(settings, opened, Arc::clone(&metrics), server.program)?);
+    let app = Arc::new(App::new(settings, opened, Arc::clone(&metrics), server)?);
+    for (name, run) in &server.key_store_sources {
+        let (run, source) = (
+            Arc::clone(run),
+            KeyStoreSource {
+                name,
+                app: Arc::clone(&app),
+            },
+        );
+        let thread = thread::Builder::new().name(format!("xks-{name}"));
+        thread
+            .spawn(move || run(source))
+            .with_context(|| format!("cannot start a thread for {name}"))?;
+    }
     *backends = Some(app.backends());
     metrics.look_at(&app);
     comparing::at_start(&app).await;

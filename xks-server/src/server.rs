@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use thiserror::Error;
-use xks_core::text::ErrorChain;
+use xks_core::{audit::AuditSink, text::ErrorChain};
 
 use crate::{
     WRONG_SETTINGS,
@@ -20,11 +20,15 @@ use crate::{
     command_line::{Command, CommandLine, SETTINGS_VARIABLE},
     credential,
     demo::Demo,
-    life, log, print,
+    life, log,
+    metrics::{MetricSource, Samples},
+    print,
     program::Program,
     settings::{self, Formats, Loaded, Table},
+    source::KeyStoreSource,
 };
 
+pub(crate) type RunSource = dyn Fn(KeyStoreSource) + Send + Sync;
 type MakeDemo = dyn Fn() -> Result<Demo, Box<dyn Error + Send + Sync>> + Send + Sync;
 
 /// A server: what it is called, and which kinds of backends it has.
@@ -34,6 +38,9 @@ pub struct Server {
     pub(crate) program: Program,
     pub(crate) formats: Formats,
     demo: Option<Arc<MakeDemo>>,
+    pub(crate) audit_sinks: Vec<Arc<dyn AuditSink>>,
+    pub(crate) metric_sources: Vec<Arc<MetricSource>>,
+    pub(crate) key_store_sources: Vec<(&'static str, Arc<RunSource>)>,
 }
 
 impl Server {
@@ -44,6 +51,9 @@ impl Server {
             program: Program { name, version },
             formats: Formats::default(),
             demo: None,
+            audit_sinks: Vec::new(),
+            metric_sources: Vec::new(),
+            key_store_sources: Vec::new(),
         }
     }
 
@@ -75,6 +85,32 @@ impl Server {
         self
     }
 
+    /// Adds a sink of audit records, beside the log.
+    pub fn audit(mut self, sink: impl AuditSink) -> Self {
+        self.audit_sinks.push(Arc::new(sink));
+        self
+    }
+
+    /// Adds a source of metrics: called whenever `/metrics` is asked for, so it must not wait.
+    pub fn metrics(mut self, source: impl Fn(&mut Samples) + Send + Sync + 'static) -> Self {
+        self.metric_sources.push(Arc::new(source));
+        self
+    }
+
+    /// Adds a source of key stores beside the settings file: `run` is called once, on a thread of its own,
+    /// when the backends are open. `name` stands in errors.
+    pub fn key_stores(mut self, name: &'static str, run: impl Fn(KeyStoreSource) + Send + Sync + 'static) -> Self {
+        self.key_store_sources.push((name, Arc::new(run)));
+        self
+    }
+
+    /// Serves what a settings file says until the process is told to stop, as [`main`](Self::main) does with
+    /// `--config`.
+    #[must_use]
+    pub fn serve(&self, settings: &Path) -> ExitCode {
+        self.exit(life::serve(self, Some(settings), None))
+    }
+
     /// Reads the command line of this process, obeys it, and returns the exit status: 0 when it was told to
     /// stop, 78 where another start would fail as well, 77 where a PIN or password was refused, and 1
     /// otherwise.
@@ -84,7 +120,11 @@ impl Server {
     #[must_use]
     pub fn main(self) -> ExitCode {
         let command_line = CommandLine::of(self.program, env::args_os());
-        self.obey(command_line).unwrap_or_else(|error| {
+        self.exit(self.obey(command_line))
+    }
+
+    fn exit(&self, result: anyhow::Result<ExitCode>) -> ExitCode {
+        result.unwrap_or_else(|error| {
             let _ = writeln!(io::stderr(), "{}: {}", self.program.name, ErrorChain(&*error));
             match error.is::<SettingsUnreadable>() || error.is::<log::WrongFilter>() {
                 true => WRONG_SETTINGS.into(),

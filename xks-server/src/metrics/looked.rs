@@ -10,13 +10,14 @@ use prometheus_client::{
     registry::Unit,
 };
 
-use super::samples::Samples;
+use super::{MetricSource, samples::Samples};
 use crate::app::App;
 
 /// What is read when somebody asks.
 pub(super) struct Looked {
     pub(super) app: Arc<ArcSwapOption<App>>,
     pub(super) lost_lines: Arc<dyn Fn() -> u64 + Send + Sync>,
+    pub(super) sources: Vec<Arc<MetricSource>>,
 }
 
 impl std::fmt::Debug for Looked {
@@ -51,6 +52,7 @@ impl Collector for Looked {
         for (name, backend) in app.backends().iter() {
             backend.measure(name, &mut samples);
         }
+        self.sources.iter().for_each(|source| source(&mut samples));
         samples.encode(&mut encoder)
     }
 }

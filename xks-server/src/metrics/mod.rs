@@ -31,6 +31,9 @@ const LATENCIES: [f64; 14] = [
     0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.5,
 ];
 
+/// Adds values at the moment when somebody asks for metrics.
+pub(crate) type MetricSource = dyn Fn(&mut Samples) + Send + Sync;
+
 pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
@@ -90,7 +93,7 @@ impl ResultLabels {
 
 impl Metrics {
     /// `lost_lines` counts lines of the log that could not be written.
-    pub(crate) fn new(lost_lines: Arc<dyn Fn() -> u64 + Send + Sync>) -> Self {
+    pub(crate) fn new(lost_lines: Arc<dyn Fn() -> u64 + Send + Sync>, sources: Vec<Arc<MetricSource>>) -> Self {
         let mut registry = Registry::with_prefix("xks");
         let app = Arc::new(ArcSwapOption::empty());
         let metrics = Self {
@@ -153,7 +156,11 @@ impl Metrics {
             "Settings that were read again, by result",
             metrics.reloads.clone(),
         );
-        registry.register_collector(Box::new(Looked { app, lost_lines }));
+        registry.register_collector(Box::new(Looked {
+            app,
+            lost_lines,
+            sources,
+        }));
         Self { registry, ..metrics }
     }
 
@@ -211,21 +218,20 @@ impl Metrics {
 /// Counts each request and passes its record on to the log.
 pub(crate) struct Records {
     metrics: Arc<Metrics>,
-    log: TracingAudit,
+    sinks: Vec<Arc<dyn AuditSink>>,
 }
 
 impl Records {
-    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
-        Self {
-            metrics,
-            log: TracingAudit,
-        }
+    /// `sinks` get each record beside the log.
+    pub(crate) fn new(metrics: Arc<Metrics>, sinks: Vec<Arc<dyn AuditSink>>) -> Self {
+        Self { metrics, sinks }
     }
 }
 
 impl AuditSink for Records {
     fn record(&self, record: &AuditRecord<'_>) {
-        self.log.record(record);
+        TracingAudit.record(record);
+        self.sinks.iter().for_each(|sink| sink.record(record));
         // Names that anybody can make up are no labels: there would be no end of them.
         let key_store = record
             .key_store

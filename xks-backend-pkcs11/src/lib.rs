@@ -60,13 +60,10 @@
 //!   is tried less and less often, down to once in five minutes.
 //! * **An ambiguous return code** of a decryption, such as SoftHSM2's for a wrong tag, is looked into: the
 //!   decryption is repeated, in turn with known-answer tests under the same key, until chance is ruled out.
-//! While the device fails, also for other requests, more repetitions are needed. Bad ciphertexts cause no
-//! more
-//! than 10 000 calls in a second beside their own, and keep no more than one session busy. When the calls or
-//! the
-//! time do not suffice, a ciphertext is not called invalid: the error is `Unavailable` or `Throttled`, which
-//! may be
-//!   retried, and the next request for it goes on from there.
+//!   While the device fails, also for other requests, more repetitions are needed. Bad ciphertexts cause no
+//!   more than 10 000 calls in a second beside their own, and keep no more than one session busy. When the
+//!   calls or the time do not suffice, a ciphertext is not called invalid: the error is `Unavailable` or
+//!   `Throttled`, which may be retried, and the next request for it goes on from there.
 //! * **IVs** that are zero or repeat themselves are never used, and nothing more is encrypted until the
 //!   backend is opened anew. The test at the start finds out wrong [`Quirks`] before that.
 //!

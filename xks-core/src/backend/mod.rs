@@ -33,7 +33,8 @@ pub use crate::api::{
 ///
 /// # You must
 /// * answer `KeyNotFound` for a key that does not exist: with
-/// [`all_keys_of_backend`](crate::key_store::KeyStoreBuilder::all_keys_of_backend) you may be asked for any;
+///   [`all_keys_of_backend`](crate::key_store::KeyStoreBuilder::all_keys_of_backend) you may be asked for
+///   any;
 /// * on encrypt: use a fresh IV from a cryptographically secure random source, or the key manager's own, and
 ///   never the same twice under a key;
 /// * authenticate exactly the bytes of [`BoundAad::as_bytes`](crate::aad::BoundAad::as_bytes);
@@ -87,8 +88,8 @@ pub use crate::api::{
 /// ```
 /// use xks_core::{
 ///     BackendError, KeyBackend, KeyId, Zeroizing, async_trait,
-/// backend::{BackendErrorKind, DecryptRequest, EkmStatus, EncryptRequest, Encrypted, GetKeyMetadataRequest,
-/// Health, HealthStatus, KeyMetadata, KeySpec, KeyStatus, KeyUsage}, };
+///     backend::{BackendErrorKind, DecryptRequest, EkmStatus, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, HealthStatus, KeyMetadata, KeySpec, KeyStatus, KeyUsage},
+/// };
 ///
 /// struct NoHsm;
 ///
@@ -105,8 +106,7 @@ pub use crate::api::{
 ///         Ok(KeyMetadata::new(KeySpec::Aes256, [KeyUsage::Encrypt, KeyUsage::Decrypt], KeyStatus::Enabled))
 ///     }
 ///
-/// async fn encrypt(&self, _key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError>
-/// {
+///     async fn encrypt(&self, _key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
 ///         let aad = request.bind_aad(None);
 ///         let _seal = (request.plaintext(), aad.as_bytes()); // your key manager's AES-GCM goes here
 ///         Err(BackendError::new(BackendErrorKind::Unavailable, "there is no HSM"))

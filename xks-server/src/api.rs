@@ -46,7 +46,7 @@ impl Api {
             .and_then(|client| Ok((TcpStream::from_std(stream)?, client)));
         let (stream, client) = match stream {
             Ok(stream) => stream,
-            Err(error) => return tracing::debug!("a connection was lost: {error}"),
+            Err(error) => return tracing::debug!("connection failed: {error}"),
         };
         // In boxes, so that no connection holds the room for one of another kind.
         let malformed = match self.app.tls.load_full() {
@@ -60,7 +60,7 @@ impl Api {
                 status = malformed.status.as_u16(),
                 reason = malformed.reason,
                 client = %client,
-                "not a request of HTTP"
+                "not an HTTP request"
             );
         }
     }
@@ -87,7 +87,7 @@ impl Api {
         };
         match stream {
             Ok(None) => {
-                tracing::debug!("a client connected and went, without a handshake");
+                tracing::debug!("a client disconnected before the TLS handshake");
                 None
             }
             Ok(Some(stream)) => {
@@ -110,11 +110,8 @@ impl Api {
     fn handshake_failed(&self, reason: &'static str, error: &dyn std::error::Error) {
         self.app.metrics.count_handshake_failure(reason);
         match self.complaints.check_key(&reason) {
-            Ok(()) => tracing::warn!(
-                reason,
-                "a TLS handshake failed, and others may in the next minute: {error}"
-            ),
-            Err(_) => tracing::debug!(reason, "a TLS handshake failed: {error}"),
+            Ok(()) => tracing::warn!(reason, "TLS handshake failed (logged once a minute): {error}"),
+            Err(_) => tracing::debug!(reason, "TLS handshake failed: {error}"),
         }
     }
 

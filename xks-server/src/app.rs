@@ -96,7 +96,7 @@ impl NotReplaced {
 
 /// The token of this backend is still being opened by an earlier change.
 #[derive(Debug, Error)]
-#[error("[backends.{0}]: the token is still being opened by an earlier attempt")]
+#[error("[backends.{0}]: an earlier attempt is still opening the token")]
 struct StillOpening(String);
 
 impl App {
@@ -181,7 +181,7 @@ impl App {
         turn: u64,
     ) -> anyhow::Result<()> {
         let mut in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
-        ensure!(!self.is_late(turn), "another change has begun");
+        ensure!(!self.is_late(turn), "superseded by a later change");
         let settings = key_stores_after(&in_force.key_stores);
         let mut traffic = in_force.traffic.clone();
         let key_stores = key_stores(&settings, backends, &mut traffic)?;
@@ -323,7 +323,7 @@ fn key_store(
     let name = &settings.backend;
     let inner = backends
         .get(name)
-        .with_context(|| format!("there is no [backends.{name}]"))?;
+        .with_context(|| format!("[backends.{name}] does not exist"))?;
     let mut backend: Arc<dyn KeyBackend> = Arc::new(Described {
         inner,
         name: (!backends.is_fleet(name)).then(|| name.as_str().into()),

@@ -50,7 +50,7 @@ fn serve(listener: Listener, answer: impl Fn(&Request<Incoming>) -> Response<Ful
                 let answer = move |request| std::future::ready(answer(&request));
                 match TcpStream::from_std(stream) {
                     Ok(stream) => drop(http.serve(stream, None, answer).await),
-                    Err(error) => tracing::debug!("a connection was lost: {error}"),
+                    Err(error) => tracing::debug!("connection failed: {error}"),
                 }
                 drop(place);
             });

@@ -148,7 +148,7 @@ impl Backends {
             self.close_all_but(Some(&successor));
         };
         if let Err(error) = thread::Builder::new().name("xks-retire".to_owned()).spawn(closing) {
-            tracing::error!(cause = %error, "backends that are no longer served stay open");
+            tracing::error!(cause = %error, "backends that are no longer in use could not be closed");
         }
     }
 }

@@ -7,13 +7,13 @@ use xks_core::key_store::UriPathPrefix;
 
 use crate::program::Program;
 
-/// The settings file, where the command line names none.
+/// The variable that names the settings file, if the command line does not.
 pub(crate) const SETTINGS_VARIABLE: &str = "XKS_PROXY_SETTINGS_TOML";
 
 /// An AWS KMS external key store proxy. Without a settings file it serves a demo on loopback.
 ///
-/// The file may also be named by the environment variable XKS_PROXY_SETTINGS_TOML. It is in this program's
-/// own format, or one that was written for AWS's sample proxy.
+/// The environment variable XKS_PROXY_SETTINGS_TOML may also name the file. It is in this program's own
+/// format, or in that of AWS's sample proxy.
 #[derive(Debug, Parser)]
 #[command(version = "")]
 pub(crate) struct CommandLine {
@@ -21,7 +21,7 @@ pub(crate) struct CommandLine {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Where to listen, in place of what the settings say; port 0 takes any free port
+    /// The address to listen on, instead of the one in the settings; port 0 selects a free port
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<SocketAddr>,
 
@@ -40,19 +40,20 @@ impl CommandLine {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Says everything that is wrong with a settings file, and serves nothing
+    /// Checks a settings file and reports all problems, without starting the server
     Check {
-        /// The file, in either format
+        /// The settings file, in either format
         file: PathBuf,
     },
-    /// Prints the settings of AWS's sample proxy in this program's format, secrets included
+    /// Converts the settings of AWS's sample proxy to this program's format, and prints them with their
+    /// secrets
     Convert {
-        /// The file
+        /// The settings file of the sample proxy
         file: PathBuf,
     },
-    /// Makes a credential: for the settings file, and as the file that the AWS KMS console takes
+    /// Creates a credential, and prints it for the settings file and for the AWS KMS console
     NewCredential {
-        /// The key store's: what stands before /kms/xks/v1 in its paths
+        /// The key store's prefix: the part of its paths before /kms/xks/v1
         #[arg(long, default_value = "", value_name = "PREFIX")]
         uri_path_prefix: UriPathPrefix,
     },

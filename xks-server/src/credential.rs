@@ -9,7 +9,7 @@ pub(crate) fn new() -> anyhow::Result<Credential> {
     let mut entropy = Zeroizing::new([0; 48]);
     getrandom::fill(&mut *entropy)
         .map_err(anyhow::Error::msg)
-        .context("no random bytes from the system")?;
+        .context("the operating system's random number generator failed")?;
     Ok(Credential::from_entropy(&entropy)?)
 }
 
@@ -23,7 +23,7 @@ pub(crate) fn text(credential: &Credential, prefix: &UriPathPrefix) -> Zeroizing
         credential.access_key_id().as_str(),
         "\"\nsecret_access_key = \"",
         credential.secret_access_key().expose(),
-        "\"\n\n# For the AWS KMS console, as a file, when the external key store is created or edited:\n",
+        "\"\n\n# For the AWS KMS console, as a file, to create or edit the external key store:\n",
         &credential.console_json(prefix),
         "\n",
     ]);

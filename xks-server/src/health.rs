@@ -95,7 +95,7 @@ impl Health {
             true => plain(StatusCode::OK, "alive\n"),
             false => plain(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "no call of a PKCS#11 module returns, and no key manager works: restart this process\n",
+                "calls of a PKCS#11 module do not return, and no key manager is available: restart this process\n",
             ),
         }
     }
@@ -119,16 +119,16 @@ impl Health {
                 if known.insert(backend.clone()) {
                     tracing::error!(
                         backend,
-                        "no call of the PKCS#11 module has returned for {} s (hang_timeout_secs = {}): the module cannot be \
-                         initialized again while calls are in it, so that only a restart of this process helps, unless \
-                         they return",
+                        "no call of the PKCS#11 module has returned for {} s (hang_timeout_secs = {}): the module \
+                         cannot be reinitialized while calls are in it; restart this process",
                         time.as_secs(),
                         bound.as_secs()
                     );
                     if is_alive {
                         tracing::error!(
                             backend,
-                            "other key managers serve, so that liveness does not fail: restart when it suits"
+                            "other key managers are available, so liveness does not fail: restart at a convenient \
+                             time"
                         );
                     }
                 }
@@ -142,10 +142,10 @@ impl Health {
             });
             if self.is_alive.swap(is_alive, Ordering::Relaxed) != is_alive {
                 match is_alive {
-                    true => tracing::info!("liveness is back"),
+                    true => tracing::info!("liveness restored"),
                     false => tracing::error!(
-                        "liveness fails, and the watchdog hears nothing more: no key manager works, and a module hangs; \
-                         restart this process"
+                        "liveness failed, the watchdog is no longer fed: a PKCS#11 module hangs, and no key manager \
+                         is available; restart this process"
                     ),
                 }
             }
@@ -188,8 +188,8 @@ impl Health {
         };
         if self.works.swap(works, Ordering::Relaxed) != works {
             match works {
-                true => tracing::info!("ready: key managers work"),
-                false => tracing::error!("not ready: key managers do not work; balancers will send no more traffic"),
+                true => tracing::info!("ready: key managers available"),
+                false => tracing::error!("not ready: key managers unavailable; balancers stop sending traffic"),
             }
         }
     }
@@ -212,7 +212,7 @@ pub(crate) fn to_get<B>(request: &Request<B>, answer: impl FnOnce() -> Response<
 
 /// At every path that a listener does not serve.
 pub(crate) fn not_found() -> Response<Full<Bytes>> {
-    plain(StatusCode::NOT_FOUND, "there is nothing here\n")
+    plain(StatusCode::NOT_FOUND, "not found\n")
 }
 
 pub(crate) fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {

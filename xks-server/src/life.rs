@@ -196,7 +196,7 @@ async fn live(
             }
         });
         if let Err(error) = printing {
-            tracing::warn!("ready, and no thread can be started to print the summary: {error}");
+            tracing::warn!("ready, but the summary cannot be printed: cannot start a thread: {error}");
         }
     };
     let served = ports.run(&app, &health, &mut stop, ready).await;
@@ -212,7 +212,7 @@ async fn open(settings: &Settings, stop: &mut Stop) -> anyhow::Result<Option<Bac
         opened = &mut opening => return Ok(Some(opened.context("the start")??)),
         () = stop.signalled() => {}
     }
-    tracing::info!("stopping: waiting for key managers that are being opened");
+    tracing::info!("stopping: waiting for key managers that are opening");
     service_manager::stopping();
     let opened = tokio::select! {
         opened = tokio::time::timeout(LAST_OPENING, opening) => opened,
@@ -224,7 +224,7 @@ async fn open(settings: &Settings, stop: &mut Stop) -> anyhow::Result<Option<Bac
             .await
             .context("the end")?,
         Ok(_) => {}
-        Err(_) => tracing::warn!("a key manager does not return: it is left as it is"),
+        Err(_) => tracing::warn!("a key manager does not return: it is not closed"),
     }
     Ok(None)
 }

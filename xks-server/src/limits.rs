@@ -71,14 +71,14 @@ impl Traffic {
         {
             let end = *end.get_or_insert_with(until);
             let passes = rate.passes_until(end).await;
-            passes.ok_or_else(|| refused("the key store's rate of requests is spent"))?;
+            passes.ok_or_else(|| refused("the key store exceeded `requests_per_second`"))?;
         }
         let Some(slots) = &self.slots else { return Ok(None) };
         if let Ok(slot) = slots.free.try_acquire() {
             return Ok(Some(slot));
         }
         let slot = slots.free_until(end.unwrap_or_else(until)).await;
-        let full = || refused("the key store has as many requests as it may at once");
+        let full = || refused("the key store reached `concurrent_requests`");
         slot.ok_or_else(full).map(Some)
     }
 }

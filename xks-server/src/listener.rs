@@ -47,12 +47,12 @@ impl Listener {
         };
         let listener = bind().with_context(|| {
             let hint = match address.port() {
-                1..1024 => "a port below 1024 takes CAP_NET_BIND_SERVICE",
-                _ => "--listen or the settings name another address",
+                1..1024 => "a port below 1024 requires CAP_NET_BIND_SERVICE",
+                _ => "choose another address with --listen or in the settings",
             };
             format!("cannot listen on {address} ({hint})")
         })?;
-        let address = listener.local_addr().context("cannot tell the listener's address")?;
+        let address = listener.local_addr().context("cannot read the listener's address")?;
         let most = u32::try_from(most).unwrap_or(u32::MAX);
         Ok(Self {
             listener,
@@ -92,7 +92,7 @@ impl Listener {
                 return;
             };
             if let Err(error) = prepare(&stream, keepalive) {
-                tracing::debug!("cannot set a connection's options: {error}");
+                tracing::debug!("cannot set the socket options of a connection: {error}");
             }
             serve(stream, Place(place));
         };
@@ -118,7 +118,7 @@ impl Listener {
             for (stream, _) in (0..BACKLOG).map_while(|_| listener.accept().ok()) {
                 match stream.set_nonblocking(true) {
                     Ok(()) => serve(stream),
-                    Err(error) => tracing::debug!("a connection was lost: {error}"),
+                    Err(error) => tracing::debug!("connection failed: {error}"),
                 }
             }
         }

@@ -126,7 +126,7 @@ impl Ports {
 
         ready();
         stop.signalled().await;
-        tracing::info!("stopping: not ready any more, and still serving");
+        tracing::info!("stopping: not ready, still serving");
         service_manager::stopping();
         health.stop();
         phase.send_replace(Phase::Leaving);
@@ -142,11 +142,11 @@ impl Ports {
             .await
             .is_err()
         {
-            tracing::warn!("stopped before all connections had ended");
+            tracing::warn!("stopped with open connections");
         }
         // With their runtimes goes everything that may still hold a backend.
         if tokio::time::timeout(LAST_TASKS, workers.end()).await.is_err() {
-            tracing::warn!("stopped while a request hangs in a key manager");
+            tracing::warn!("stopped with a request pending in a key manager");
         }
         Ok(())
     }

@@ -32,9 +32,9 @@ pub(crate) fn put_into_environment(variables: &BTreeMap<String, String>) -> anyh
     };
     ensure!(
         env::var_os(STARTED_ANEW).is_none(),
-        "the system does not let the variable {first} of [environment] through"
+        "cannot set {first} of [environment]: the operating system drops it"
     );
-    let failed = "cannot start this program anew with the variables of [environment]";
+    let failed = "cannot restart this program with the variables of [environment]";
     let mut command = Command::new(env::current_exe().context(failed)?);
     let names: Vec<_> = missing.iter().map(|(name, _)| name.as_str()).collect();
     command
@@ -83,8 +83,8 @@ impl Connections {
             descriptors,
             connections = fewer.api,
             max_connections,
-            "there are fewer file descriptors than connections may be, so there will be fewer connections: raise the \
-             limit (LimitNOFILE), or lower max_connections"
+            "too few file descriptors for `max_connections`: accepting fewer connections; raise the limit \
+             (LimitNOFILE), or lower max_connections"
         );
         fewer
     }

@@ -141,7 +141,7 @@ impl Reload {
         let (files, read) = match read {
             Ok(read) => read,
             Err(error) => {
-                tracing::error!("settings not reloaded, the former ones stay in force: {error}");
+                tracing::error!("settings not reloaded, the former settings stay in force: {error}");
                 (self.files.clone(), None)
             }
         };
@@ -168,7 +168,7 @@ impl Reload {
             Err(error) => (error.id(), Err(error)),
         };
         if self.latest.is_none_or(|(latest, _)| latest != id) {
-            tracing::info!("a reload that was superseded or given up has come to its end, and changed nothing");
+            tracing::info!("a superseded or abandoned reload ended without effect");
             return std::mem::take(&mut self.is_incomplete);
         }
         self.latest = None;
@@ -182,7 +182,7 @@ impl Reload {
                 result: Ok(()),
             }) => {
                 for table in self.fixed.changes(&settings) {
-                    tracing::warn!("a change of [{table}] takes effect with the next start");
+                    tracing::warn!("a change of [{table}] takes effect at the next start");
                 }
                 tracing::info!(key_stores = settings.key_stores.len(), "settings reloaded");
                 self.files.keep(&named);
@@ -193,12 +193,12 @@ impl Reload {
             Ok(Change { result: Err(error), .. }) => {
                 self.is_incomplete = error.waits_for_another();
                 let stays = match error.is_in_force_in_part {
-                    true => "not reloaded whole, what needs no new key manager is in force",
-                    false => "not reloaded, the former ones stay in force",
+                    true => "not reloaded completely, changes that need no new key manager are in force",
+                    false => "not reloaded, the former settings stay in force",
                 };
                 let again = match self.is_incomplete {
-                    true => "it is tried again when that has ended",
-                    false => "SIGHUP reads the settings again",
+                    true => "the reload is repeated when that attempt ends",
+                    false => "send SIGHUP to reload again",
                 };
                 tracing::error!("settings {stays}: {error}; {again}");
             }
@@ -212,8 +212,8 @@ impl Reload {
         self.latest = None;
         app.next_turn();
         tracing::error!(
-            "settings not reloaded whole, what needs no new key manager is in force: one does not open within {} s; leave \
-             it out or as it was, or try again with SIGHUP",
+            "settings not reloaded completely, changes that need no new key manager are in force: one did not open \
+             within {} s; remove it or restore its former settings, or send SIGHUP to try again",
             PATIENCE.as_secs()
         );
         app.metrics.count_reload(false);
@@ -235,7 +235,7 @@ fn read(path: &Path, formats: &Formats, before: Files) -> (Files, Option<(Settin
         Ok(loaded) => loaded,
         Err(error) => {
             tracing::error!(
-                "settings not reloaded, the former ones stay in force: cannot read {}: {error}",
+                "settings not reloaded, the former settings stay in force: cannot read {}: {error}",
                 path.display()
             );
             return (before, None);
@@ -244,7 +244,7 @@ fn read(path: &Path, formats: &Formats, before: Files) -> (Files, Option<(Settin
     let files = before.and(Files::look(&loaded.files));
     for problem in &loaded.problems {
         match problem.severity {
-            Severity::Error => tracing::error!("settings not reloaded, the former ones stay in force: {problem}"),
+            Severity::Error => tracing::error!("settings not reloaded, the former settings stay in force: {problem}"),
             Severity::Warning => tracing::warn!("{problem}"),
         }
     }

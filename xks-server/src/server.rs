@@ -158,7 +158,7 @@ impl Server {
         // A unit whose variable is empty wants no demo.
         let loaded = match file.as_os_str().is_empty() {
             true => Err(io::Error::other(format!(
-                "the name is empty; set {SETTINGS_VARIABLE} to the settings file, or unset it for a demo"
+                "{SETTINGS_VARIABLE} is empty: set it to the settings file, or unset it for a demo"
             ))),
             false => settings::load(file, &self.formats),
         };
@@ -193,7 +193,7 @@ impl Server {
             return Ok(WRONG_SETTINGS.into());
         };
         if !loaded.is_sample_proxys {
-            return Err(anyhow!("{} is in this program's format already", file.display()));
+            return Err(anyhow!("{} is already in this program's format", file.display()));
         }
         print(&settings::to_our_format(settings))?;
         Ok(ExitCode::SUCCESS)

@@ -66,7 +66,7 @@ pub(crate) async fn summary(
         Origin::File(file) => fact("settings", &file.display()),
         Origin::Demo(_) => fact(
             "settings",
-            &"none: a demo with software keys that are gone when it stops; not for production",
+            &"none: a demo with software keys in memory; not for production",
         ),
     }
     for (name, backend) in backends.iter() {
@@ -92,7 +92,7 @@ pub(crate) async fn summary(
                     }
                 }
             }
-            _ => fact("key manager", &format!("{name}: does not tell its health")),
+            _ => fact("key manager", &format!("{name}: health unknown")),
         }
     }
     let (mut example, until) = (None, Instant::now() + ALL_PATIENCE);
@@ -109,7 +109,7 @@ pub(crate) async fn summary(
             origin: SecretOrigin::New,
         }) = store.credentials.first()
     {
-        out.push_str("The file that the AWS KMS console takes when an external key store is created:\n\n");
+        out.push_str("The file for the AWS KMS console, to create an external key store:\n\n");
         out.push_str(&credential.console_json(&store.prefix));
         out.push_str("\n\n");
     }
@@ -118,9 +118,12 @@ pub(crate) async fn summary(
 
 fn tls(settings: &Settings) -> String {
     match settings.tls.as_ref().map(|tls| &tls.client) {
-        None => "none: AWS KMS calls over HTTPS, so put what terminates TLS in front".to_owned(),
+        None => "none: AWS KMS requires HTTPS, so terminate TLS in front of this server".to_owned(),
         Some(None) => "1.2 and 1.3".to_owned(),
-        Some(Some(client)) => format!("1.2 and 1.3, with client certificates of {}", client.names.join(", ")),
+        Some(Some(client)) => format!(
+            "1.2 and 1.3, with client certificates issued by {}",
+            client.names.join(", ")
+        ),
     }
 }
 
@@ -152,9 +155,9 @@ async fn key_store(
     fact(
         "AAD framing",
         match store.aad_framing {
-            AadFraming::Digest => "digest: SHA-256 of the AAD, as AWS's sample proxy",
-            AadFraming::Migrating => "migrating: what is new as the specification says, and marked",
-            _ => "spec: as the specification says",
+            AadFraming::Digest => "digest: SHA-256 of the AAD, as in AWS's sample proxy",
+            AadFraming::Migrating => "migrating: new ciphertexts as in the specification, marked",
+            _ => "spec: as in the specification",
         },
     );
     fact("authorization", &store.authorization.to_string());
@@ -162,7 +165,7 @@ async fn key_store(
         fact("rate", &format!("{rate} requests a second, {burst} at once"));
     }
     let Some(keys) = &store.keys else {
-        fact("external keys", "every key of the key manager");
+        fact("external keys", "all keys of the key manager");
         return None;
     };
     fact("external keys", &keys.len().to_string());
@@ -216,7 +219,7 @@ async fn key_metadata(
         Err(_) => "no answer".to_owned(),
     };
     let (key_store, key) = (store.prefix.as_str(), key.as_str());
-    tracing::warn!(key_store, key, "the key cannot be used: {why}");
+    tracing::warn!(key_store, key, "key unusable: {why}");
     Err(why)
 }
 
@@ -249,7 +252,7 @@ fn command(out: &mut String, store: &KeyStoreSettings, key: &KeyId, address: &st
         SecretOrigin::Settings => format!("{id}:SECRET"),
     });
     let secret_note = match origin {
-        SecretOrigin::Settings => ", after putting in its secret access key",
+        SecretOrigin::Settings => ", with its secret access key filled in",
         _ => "",
     };
     let (user, path) = (&*user, store.prefix.xks_proxy_uri_path());

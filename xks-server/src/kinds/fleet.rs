@@ -34,14 +34,14 @@ impl FleetSettings {
             .milliseconds("budget_ms", 1..=DAY_MS)
             .unwrap_or(Fleet::DEFAULT_BUDGET);
         if budget > context.request_budget() {
-            table.warn("`budget_ms` of the fleet is more than that of a request: nobody would wait so long");
+            table.warn("`budget_ms` of the fleet must not exceed `server.budget_ms`");
         }
         if attempt > budget {
-            table.warn("`attempt_ms` is more than `budget_ms`: no second member would be asked");
+            table.warn("`attempt_ms` exceeds `budget_ms`: there is no time for a second member");
         }
         let members = table.needed("members", members)?;
         if members.is_empty() {
-            table.error("a fleet has at least one member");
+            table.error("`members` must name at least one backend");
         }
         Some(Self {
             members,
@@ -90,14 +90,14 @@ impl OpenBackend for Fleet {
                 let [backend, member_id] = labels;
                 samples.gauge(
                     "fleet_member_breaker",
-                    "The state of a fleet member's breaker: 1 for the one that it is in",
+                    "Whether a fleet member's circuit breaker is in this state: 1 or 0",
                     &[backend, member_id, ("state", state)],
                     f64::from(u8::from(member.breaker == breaker)),
                 );
             }
             samples.gauge(
                 "fleet_member_in_flight",
-                "Requests that are with a fleet's member",
+                "Requests in flight to a fleet member",
                 &labels,
                 member.in_flight as f64,
             );
@@ -106,8 +106,7 @@ impl OpenBackend for Fleet {
                 let [backend, member_id] = labels;
                 samples.gauge(
                     "fleet_member_odd_keys",
-                    "Keys of which a fleet's member has another one, has none, or says that it is disabled, unlike the \
-                     others",
+                    "Keys that differ, are missing or are disabled on this fleet member, unlike on the others",
                     &[backend, member_id, ("disagreement", kind.as_str())],
                     odd.count() as f64,
                 );

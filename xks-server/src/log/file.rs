@@ -49,7 +49,7 @@ impl Files {
         let path = present_path(settings);
         let open = OpenFile::open(&path).with_context(|| {
             format!(
-                "cannot open the log file {}: check the directory and prefix of the log's files, and that the user of \
+                "cannot open the log file {}: check `directory` and `prefix` of [log.file], and that the user of \
                  this process may write there",
                 path.display()
             )
@@ -77,7 +77,7 @@ impl Files {
                         self.is_stuck = true;
                         tracing::error!(
                             log_file = %path.display(),
-                            "cannot open the log file, so the former one is written to: {error}"
+                            "cannot open the log file, writing to the former one: {error}"
                         );
                     }
                 }
@@ -88,7 +88,7 @@ impl Files {
             if self.open.is_shared {
                 tracing::warn!(
                     log_file = %self.open.path.display(),
-                    "another process writes to this log file too: give each instance a prefix or a directory of its own"
+                    "another process writes to this log file: give each instance its own `prefix` or `directory`"
                 );
             }
             self.prune();
@@ -106,7 +106,7 @@ impl Files {
         let entries = match fs::read_dir(directory) {
             Ok(entries) => entries,
             Err(error) => {
-                tracing::warn!(log_directory = %directory.display(), "cannot look for old log files: {error}");
+                tracing::warn!(log_directory = %directory.display(), "cannot list old log files: {error}");
                 return;
             }
         };

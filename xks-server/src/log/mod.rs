@@ -38,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The variable `RUST_LOG` cannot be understood.
 #[derive(Debug, Error)]
-#[error("RUST_LOG = {directives:?} is no filter of the log, such as \"info\" or \"warn,xks_server=debug\"")]
+#[error("RUST_LOG = {directives:?}: not a log filter, such as \"info\" or \"warn,xks_server=debug\"")]
 pub(crate) struct WrongFilter {
     directives: String,
     source: ParseError,
@@ -84,7 +84,7 @@ impl Log {
         // What a panic says may be anything; where it happened says enough.
         std::panic::set_hook(Box::new(|panic| {
             let place = panic.location().map_or_else(String::new, ToString::to_string);
-            tracing::error!(place, "a panic: this is a defect, please report it");
+            tracing::error!(place, "panic: this is a defect, please report it");
         }));
         log.queues.iter().for_each(Queue::look_after_output);
         Ok(log)
@@ -115,7 +115,7 @@ impl Log {
     }
 
     fn queue(&mut self, output: &'static str, writer: impl Write + Send + 'static) -> anyhow::Result<Queue> {
-        let queue = Queue::to(output, writer).context("no thread for the log")?;
+        let queue = Queue::to(output, writer).context("cannot start a thread for the log")?;
         self.queues.push(queue.clone());
         Ok(queue)
     }

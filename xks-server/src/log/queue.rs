@@ -126,7 +126,7 @@ impl Shared {
                     tracing::warn!(
                         log_output = self.output,
                         log_lines_lost = lost,
-                        "the log is written again"
+                        "the log is being written again"
                     );
                     lost = 0;
                 }
@@ -134,7 +134,7 @@ impl Shared {
                 // It is logged, not written to standard error from here: that may be what hangs.
                 Err(error) => {
                     if lost == 0 {
-                        tracing::error!(log_output = self.output, "lines of the log are lost: {error}");
+                        tracing::error!(log_output = self.output, "log lines are lost: {error}");
                     }
                     let count = rest.iter().filter(|byte| **byte == b'\n').count() as u64;
                     lost += count;

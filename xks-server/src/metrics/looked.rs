@@ -29,7 +29,7 @@ impl std::fmt::Debug for Looked {
 impl Collector for Looked {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let lost = ConstCounter::new((self.lost_lines)());
-        let help = "Lines of the log that could not be written";
+        let help = "Log lines that were lost";
         lost.encode(encoder.encode_descriptor("log_lines_lost", help, None, lost.metric_type())?)?;
         let Some(app) = self.app.load_full() else {
             return Ok(());

@@ -114,26 +114,26 @@ impl Metrics {
         for is_success in [true, false] {
             drop(metrics.reloads.get_or_create(&ResultLabels::of(is_success)));
         }
-        registry.register("requests", "Requests, by their end", metrics.requests.clone());
+        registry.register("requests", "Requests, by outcome", metrics.requests.clone());
         registry.register_with_unit(
             "request_duration",
-            "From a request's head to its answer",
+            "Time from a request's head to its response",
             Unit::Seconds,
             metrics.durations.clone(),
         );
         registry.register(
             "credential_requests",
-            "Requests with a valid signature, by the credential that signed",
+            "Requests with a valid signature, by access key id",
             metrics.credential_requests.clone(),
         );
         registry.register(
             "credential_last_used_timestamp_seconds",
-            "When a credential last signed a request, in seconds since 1970",
+            "Unix time of the last request signed by a credential",
             metrics.credential_last_used.clone(),
         );
         registry.register(
             "backend_up",
-            "Whether a key manager worked at the last look",
+            "Whether a key manager was available at the last health check",
             metrics.backend_up.clone(),
         );
         registry.register(
@@ -143,19 +143,15 @@ impl Metrics {
         );
         registry.register(
             "connections_refused",
-            "Connections that were closed at once, because there were too many",
+            "Connections closed because of the connection limit",
             metrics.connections_refused.clone(),
         );
         registry.register(
             "tls_handshake_failures",
-            "TLS handshakes that failed, by reason",
+            "Failed TLS handshakes, by reason",
             metrics.handshake_failures.clone(),
         );
-        registry.register(
-            "reloads",
-            "Settings that were read again, by result",
-            metrics.reloads.clone(),
-        );
+        registry.register("reloads", "Reloads of the settings, by result", metrics.reloads.clone());
         registry.register_collector(Box::new(Looked {
             app,
             lost_lines,

@@ -102,7 +102,7 @@ pub(crate) fn load(path: &Path, formats: &Formats) -> std::io::Result<Loaded> {
         Ok(text) => match text.find('\0') {
             None => parse(&path, text, formats),
             Some(nul) => {
-                let wrong = "this line has a NUL: the file is binary, or UTF-16 text; save it as UTF-8";
+                let wrong = "this line holds a NUL byte: the file is binary or UTF-16; save it as UTF-8";
                 no_settings(nul, wrong.to_owned())
             }
         },

@@ -338,7 +338,7 @@ impl Authorization {
 impl fmt::Display for Authorization {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AllowAll => f.write_str("none beyond AWS's own"),
+            Self::AllowAll => f.write_str("no rules beyond AWS's own"),
             Self::Rules(rules) if rules.len() == 1 => f.write_str("1 rule"),
             Self::Rules(rules) => write!(f, "{} rules", rules.len()),
             #[cfg(feature = "cedar")]

@@ -21,7 +21,7 @@ pub(super) fn looks_secret(text: &str) -> bool {
 /// A value as a message shows it: in quotes, or not at all if it is long or looks like a secret.
 pub(crate) fn shown(value: &str) -> String {
     if looks_secret(value) || value.len() > 128 {
-        "(a value that is not shown: it may be a secret)".to_owned()
+        "(value not shown: it may be a secret)".to_owned()
     } else {
         format!("{value:?}")
     }
@@ -30,7 +30,7 @@ pub(crate) fn shown(value: &str) -> String {
 /// A key of a table as a message shows it.
 pub(super) fn shown_key(key: &str) -> String {
     if looks_secret(key) || key.len() > 128 {
-        "(which is not shown: it may be a secret)".to_owned()
+        "(not shown: it may be a secret)".to_owned()
     } else {
         format!("`{key}`")
     }

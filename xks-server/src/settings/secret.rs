@@ -67,7 +67,7 @@ impl Table<'_, '_> {
             .count()
             > 1
         {
-            self.error(format!("more than one of `{}`", keys.join("`, `")));
+            self.error(format!("more than one of `{}`: set exactly one", keys.join("`, `")));
         }
         if let Some(file) = file {
             let value = source.read_text(&file)?;
@@ -88,7 +88,7 @@ impl Table<'_, '_> {
                         true => &*variable.value,
                         false => "that it names",
                     };
-                    let wrong = format!("`{key}`: the environment variable {name} is not set, or holds no UTF-8");
+                    let wrong = format!("`{key}`: the environment variable {name} is not set or not UTF-8");
                     source.error(variable.span, wrong);
                     None
                 }

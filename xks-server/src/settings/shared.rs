@@ -54,7 +54,7 @@ pub(super) fn tls(
     let names = client.iter().flat_map(|(_, names)| names);
     for name in names.filter(|name| !is_name(&name.value)) {
         let wrong = format!(
-            "{} is no name of a client: write it like cks.kms.eu-central-1.amazonaws.com",
+            "{}: not a client name, such as cks.kms.eu-central-1.amazonaws.com",
             shown(&name.value)
         );
         source.error(name.span.clone(), wrong);
@@ -137,7 +137,7 @@ pub(super) fn check_file_prefix(source: &Source<'_>, prefix: Option<&Item<String
     if let Some(prefix) = prefix
         && !is_one(&prefix.value)
     {
-        let wrong = "the prefix is the beginning of a file's name: up to 200 bytes, without a slash";
+        let wrong = "the prefix of log files must have at most 200 bytes, without a slash";
         source.error(prefix.span.clone(), wrong);
     }
 }
@@ -152,7 +152,7 @@ pub(super) fn ciphertext_metadata(source: &Source<'_>, text: Item<String>) -> Op
     let bytes = BASE64_STANDARD.decode(&text.value).unwrap_or_default();
     let metadata = CiphertextMetadata::try_from(&*bytes);
     if metadata.is_err() {
-        source.error(text.span, "ciphertext metadata is the Base64 of 1 to 20 bytes");
+        source.error(text.span, "ciphertext metadata must be the Base64 of 1 to 20 bytes");
     }
     metadata.ok()
 }
@@ -164,7 +164,7 @@ pub(super) fn warn_of_small_limits(table: &Table<'_, '_>, limits: Limits) {
         table.source.warn(
             table.span.clone(),
             format!(
-                "limits of {} bytes of plaintext and {} of AAD are below what KMS counts on: {} and {}",
+                "limits of {} bytes of plaintext and {} of AAD are below what KMS requires: {} and {}",
                 limits.plaintext, limits.aad, least.plaintext, least.aad
             ),
         );
@@ -202,13 +202,13 @@ impl Unique {
             }
             if prefix.value.is_too_short_for_console() {
                 // URI-1
-                let doubt = "the AWS console takes a URI path prefix of 9 characters or more, or none";
+                let doubt = "the AWS console requires a URI path prefix of 9 characters or more, or none";
                 source.warn(prefix.span.clone(), doubt);
             }
             let lower = prefix.value.as_str().to_ascii_lowercase();
             if lower.ends_with("/kms/xks") || lower.contains("/kms/xks/v") {
                 let doubt = format!(
-                    "`uri_path_prefix` is what stands before /kms/xks/v1: with this one KMS would have to call {}",
+                    "`uri_path_prefix` must not include /kms/xks/v1: with this prefix KMS would have to call {}",
                     prefix.value.xks_proxy_uri_path()
                 );
                 source.warn(prefix.span.clone(), doubt);
@@ -223,11 +223,12 @@ impl Unique {
                 let has_same_secret = known.secret_access_key().expose() == credential.secret_access_key().expose();
                 if place < before && has_same_secret {
                     let doubt =
-                        format!("another key store has this credential too, {id}: who has its secret can use both");
+                        format!("another key store has the same credential {id}: its secret gives access to both");
                     source.warn(span.clone(), doubt);
                 } else {
                     let wrong = format!(
-                        "the access key id {id} is used twice: it must name one secret, and be named once by each key store"
+                        "the access key id {id} is used twice: it must have one secret, and be listed once per key \
+                         store"
                     );
                     source.error(span.clone(), wrong);
                 }
@@ -237,13 +238,13 @@ impl Unique {
         let mut seen = HashSet::new();
         for key in keys.unwrap_or_default() {
             if !seen.insert(&key.value) {
-                source.warn(key.span.clone(), format!("the key {} is named twice", key.value));
+                source.warn(key.span.clone(), format!("the key {} is listed twice", key.value));
             }
         }
         if keys.is_some_and(<[_]>::is_empty) {
             source.warn(
                 table.span.clone(),
-                "a key store without keys: every request will be answered KeyNotFound",
+                "the key store has no keys: every request fails with KeyNotFoundException",
             );
         }
     }
@@ -253,10 +254,7 @@ impl Unique {
 pub(super) fn check_region(source: &Source<'_>, region: &Item<String>) {
     let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if !(1..=64).contains(&region.value.len()) || !region.value.bytes().all(legal) {
-        let wrong = format!(
-            "{} is not an AWS Region: write it like eu-central-1",
-            shown(&region.value)
-        );
+        let wrong = format!("{} is not an AWS Region, such as eu-central-1", shown(&region.value));
         source.error(region.span.clone(), wrong);
     }
 }

@@ -97,7 +97,7 @@ impl<'i> Source<'i> {
 
     pub(crate) fn unknown_key(&self, table: &str, span: Range<usize>, text: String) {
         if self.is_sample_proxys.get() && table != "security" {
-            self.warn(span, format!("{text}; it is passed over, as the sample proxy does"));
+            self.warn(span, format!("{text}; ignored, as in the sample proxy"));
         } else {
             self.error(span, text);
         }
@@ -164,7 +164,7 @@ impl<'i> Source<'i> {
     pub(crate) fn folder(&self, key: &str, name: Item<String>) -> Option<Item<PathBuf>> {
         let Item { value: name, span } = name;
         if !is_name(&name) {
-            self.error(span, format!("`{key}` names a folder, and what stands here is no name"));
+            self.error(span, format!("`{key}` must be the path of a directory"));
             return None;
         }
         let value = self.path(&name);
@@ -176,7 +176,7 @@ impl<'i> Source<'i> {
     pub(crate) fn file(&self, key: &str, name: Item<String>, holds_secret: bool) -> Option<Item<PathBuf>> {
         let Item { value: name, span } = name;
         if !is_name(&name) {
-            let wrong = format!("`{key}` names a file, and what stands here is no name: write the content into a file");
+            let wrong = format!("`{key}` must be the path of a file, not its content: write the content into a file");
             self.error(span, wrong);
             return None;
         }
@@ -186,8 +186,8 @@ impl<'i> Source<'i> {
             self.files.borrow_mut().insert(path);
             let folder = self.path.parent().unwrap_or(Path::new("")).display();
             let wrong = format!(
-                "`{key}` names a file, and there is none of this name (relative to {folder}); the name is not shown, since \
-                 it may be the secret itself"
+                "`{key}`: no such file (relative to {folder}); the path is not shown, since it may be the secret \
+                 itself"
             );
             self.error(span, wrong);
             return None;
@@ -216,7 +216,7 @@ impl<'i> Source<'i> {
             .ok()?;
         let text = match text.strip_prefix(BYTE_ORDER_MARK) {
             Some(text) => {
-                let doubt = format!("{file} begins with a byte order mark, which is left out");
+                let doubt = format!("{file} begins with a byte order mark, which is ignored");
                 self.warn(path.span.clone(), doubt);
                 text
             }
@@ -263,14 +263,12 @@ pub(super) fn text_of(content: &[u8]) -> Result<&str, NoText> {
 /// The content of a regular file. A pipe or a device might have no end, or hang; so might a file that grows.
 pub(super) fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other(
-            "not a regular file; pipes and devices are not read, since they may have no end",
-        ));
+        return Err(io::Error::other("not a regular file: pipes and devices are not read"));
     }
     let mut content = Zeroizing::new(Vec::new());
     File::open(path)?.take(MOST_BYTES + 1).read_to_end(&mut content)?;
     if content.len() as u64 > MOST_BYTES {
-        return Err(io::Error::other("larger than 4 MiB, which no such file is"));
+        return Err(io::Error::other("larger than 4 MiB"));
     }
     Ok(content)
 }

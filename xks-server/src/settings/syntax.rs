@@ -13,7 +13,7 @@ pub(super) fn explained(text: &str, span: &Range<usize>, message: &str) -> Strin
     }
     let line = line_at(text, span.start);
     if let Some((odd, remedy)) = odd_character(line) {
-        return format!("this line has the character U+{:04X}: {remedy}", u32::from(odd));
+        return format!("this line contains the character U+{:04X}: {remedy}", u32::from(odd));
     }
     let (key, value) = match line.split_once('=') {
         Some((key, value)) => (key.trim(), value.trim()),
@@ -32,12 +32,12 @@ pub(super) fn explained(text: &str, span: &Range<usize>, message: &str) -> Strin
             format!("`{key}`: write true or false in lower case")
         }
         _ if key.ends_with("_secs") || key.ends_with("_ms") => {
-            format!("`{key}` takes a whole number, without a unit")
+            format!("`{key}` must be a whole number without a unit")
         }
         Some(b'0'..=b'9' | b'+' | b'-') if !value.contains(['.', ':', '/']) && !value.starts_with("--") => {
             format!(
-                "`{key}`: write a whole number in digits alone, such as 5000, without a unit, and a text in quotes, as in \
-                 {key} = \"...\""
+                "`{key}`: write a whole number in digits only, such as 5000, and a text in quotes, as in {key} = \
+                 \"...\""
             )
         }
         _ => in_quotes(key),
@@ -49,31 +49,28 @@ fn without_equals_sign(line: &str, message: &str) -> String {
     match line.split_once(':') {
         Some((key, _)) if is_bare(key.trim()) => {
             let key = key.trim();
-            format!("`{key}`: an equals sign, not a colon, stands before a value: {key} = ...")
+            format!("`{key}`: write an equals sign instead of the colon: {key} = ...")
         }
         _ if line.trim_start().starts_with(['[', ']', '"', '\'', '{', '}']) => message.to_owned(),
-        _ => "this line is none of `key = value`, `[table]` and `# comment`".to_owned(),
+        _ => "not a `key = value`, `[table]` or `# comment` line".to_owned(),
     }
 }
 
 /// What is wrong with a text that begins with a quote.
 fn behind_a_quote(key: &str, message: &str) -> String {
     if message.starts_with("missing escaped value") || message.contains("unicode") {
-        format!(
-            "`{key}`: a backslash in \"...\" begins an escape: write the text in '...', where none does, or the backslash \
-             twice"
-        )
+        format!("`{key}`: a backslash in \"...\" begins an escape: write the text in '...', or the backslash twice")
     } else if message.starts_with("invalid basic string") || message.starts_with("invalid literal string") {
-        format!("`{key}`: the text has no closing quote, or holds a control character")
+        format!("`{key}`: the text has no closing quote, or contains a control character")
     } else if message.starts_with("unexpected key or value") {
-        format!("`{key}`: something follows the text: a line has one value, and nothing but a # comment behind it")
+        format!("`{key}`: only a # comment may follow the value")
     } else {
         message.to_owned()
     }
 }
 
 fn in_quotes(key: &str) -> String {
-    format!("`{key}`: put its value in quotes, as in {key} = \"...\", unless it is a number")
+    format!("`{key}`: write the value in quotes, as in {key} = \"...\", unless it is a number")
 }
 
 /// A character that editors and word processors write, and TOML has no use for, outside of a comment.
@@ -85,9 +82,9 @@ fn odd_character(line: &str) -> Option<(char, &'static str)> {
                 "write quotes as the plain \" or '"
             }
             '\u{a0}' | '\u{2000}'..='\u{200f}' | '\u{202f}' | '\u{2060}' | '\u{3000}' | '\u{feff}' => {
-                "write plain blanks"
+                "write plain spaces"
             }
-            '\r' => "end lines with a line feed, after a carriage return or without",
+            '\r' => "end lines with LF or CR LF",
             _ => return None,
         };
         Some((c, remedy))

@@ -85,7 +85,7 @@ impl<'s, 'i> Table<'s, 'i> {
         let span = value.span();
         let converted = convert(value.into_inner());
         if converted.is_none() {
-            self.source.error(span.clone(), format!("`{key}` takes {type_name}"));
+            self.source.error(span.clone(), format!("`{key}` must be {type_name}"));
         }
         converted.map(|value| Item { value, span })
     }
@@ -161,7 +161,7 @@ impl<'s, 'i> Table<'s, 'i> {
             Err(_) => {
                 let wrong = format!(
                     "`{key} = {}`: not an IP address with a port, such as \"127.0.0.1:443\", or \"0.0.0.0:443\" for \
-                     all of this machine; names are not looked up",
+                     all interfaces; names are not resolved",
                     shown(&text.value)
                 );
                 self.source.error(text.span, wrong);
@@ -188,7 +188,11 @@ impl<'s, 'i> Table<'s, 'i> {
         let found = words.iter().find(|(word, _)| *word == text.value);
         if found.is_none() {
             let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-            let wrong = format!("`{key}` is one of {}, not {}", known.join(", "), shown(&text.value));
+            let wrong = format!(
+                "`{key}` must be one of {}, not {}",
+                known.join(", "),
+                shown(&text.value)
+            );
             self.source.error(text.span, wrong);
         }
         found.map(|(_, value)| value.clone())
@@ -260,7 +264,7 @@ impl<'s, 'i> Table<'s, 'i> {
                 Some(value) => texts.push((name.get_ref().to_string(), Item { value, span })),
                 None => self
                     .source
-                    .error(span, format!("{} takes a text in quotes", shown_key(name.get_ref()))),
+                    .error(span, format!("{} must be a text in quotes", shown_key(name.get_ref()))),
             }
         }
         texts
@@ -279,7 +283,7 @@ impl<'s, 'i> Table<'s, 'i> {
                 }
                 _ => self
                     .source
-                    .error(span, format!("`{name}` takes a table: [{}.{name}]", self.name)),
+                    .error(span, format!("`{name}` must be a table: [{}.{name}]", self.name)),
             }
         }
         tables
@@ -367,7 +371,7 @@ impl Drop for Table<'_, '_> {
                 Some(known) => format!("unknown key {unknown}; did you mean `{known}`?"),
                 None => {
                     let known: Vec<_> = self.known.iter().copied().collect();
-                    format!("unknown key {unknown}; there are {}", known.join(", "))
+                    format!("unknown key {unknown}; known keys: {}", known.join(", "))
                 }
             };
             self.source.unknown_key(&self.name, key.span(), wrong);

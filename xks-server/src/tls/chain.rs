@@ -36,8 +36,11 @@ impl Ending {
     pub(crate) fn text(&self, stage: Stage) -> String {
         let (name, date) = (&self.name, &self.date);
         match stage {
-            Stage::Ended => format!("the certificate of {name:?} has expired: it ended on {date}; renew it"),
-            Stage::Days(days) => format!("the certificate of {name:?} ends within {days} days, on {date}: renew it"),
+            Stage::Ended => format!("the certificate of {name:?} expired on {date}: renew it"),
+            Stage::Days(days) => format!(
+                "the certificate of {name:?} expires within {days} days, on {date}: renew \
+                 it"
+            ),
         }
     }
 
@@ -97,7 +100,7 @@ pub(super) fn inspect(chain: &[Listed], now: SystemTime) -> Result<Inspected, Fa
         let mut before = chain.iter().take(place);
         match before.find(|before| before.der == listed.der) {
             Some(Listed { line, .. }) => {
-                let doubt = format!("this is the certificate of line {line} again: leave it out");
+                let doubt = format!("the same certificate as in line {line}: remove it");
                 doubts.push(Fault::new(listed.line, doubt));
             }
             None => parsed.extend(listed.parsed().map(|certificate| (listed.line, certificate))),
@@ -113,8 +116,8 @@ pub(super) fn inspect(chain: &[Listed], now: SystemTime) -> Result<Inspected, Fa
             && !may_issue(upper)
         {
             let doubt = format!(
-                "clients refuse what {} has issued: it is no certificate authority (basicConstraints CA:TRUE, and \
-                 keyCertSign where there is a keyUsage)",
+                "clients reject certificates issued by {}: it is not a certificate authority (basicConstraints \
+                 CA:TRUE, and keyCertSign if it has a keyUsage)",
                 upper.subject()
             );
             doubts.push(Fault::new(*line, doubt));
@@ -123,19 +126,20 @@ pub(super) fn inspect(chain: &[Listed], now: SystemTime) -> Result<Inspected, Fa
         let doubt = match (issuer, parsed.get(place + 1)) {
             (_, Some((_, next))) if is_issued_by(lower, next) => continue,
             (Some((_, (at, _))), Some(_)) => {
-                format!(
-                    "the chain is out of order: the issuer of this certificate must follow it, and begins in line {at}"
-                )
+                format!("the chain is out of order: the issuer of this certificate must follow it, but is in line {at}")
             }
             (None, Some(_)) if is_issued_by(lower, lower) => {
-                format!("{name} is a root, which issued itself: a chain ends with it, or before it")
+                format!("{name} is a self-signed root: the chain must end with it or before it")
             }
-            (None, Some(_)) => format!("what follows is not the issuer of this certificate, {name}, which is missing"),
+            (None, Some(_)) => format!(
+                "the issuer of this certificate, {name}, is missing: the next certificate is \
+                                        another one"
+            ),
             // Roots are left out of chains: clients have them.
             (_, None) if place > 0 || is_issued_by(lower, lower) => continue,
             (_, None) => format!(
-                "the chain ends without the issuer of this certificate, {name}: add it, unless it is a root that \
-                 all clients know"
+                "the issuer of this certificate, {name}, is missing at the end of the chain: add it, unless it is a \
+                 root that all clients trust"
             ),
         };
         doubts.push(Fault::new(*line, doubt));
@@ -150,8 +154,8 @@ pub(super) fn inspect(chain: &[Listed], now: SystemTime) -> Result<Inspected, Fa
 fn inspect_own((line, own): &Parsed<'_>) -> Result<Vec<Fault>, Fault> {
     if own.version() != X509Version::V3 {
         let wrong = format!(
-            "the certificate is X.509 version {}: TLS takes version 3, which is what issues with extensions \
-             (`openssl x509 -extfile`, with a subjectAltName)",
+            "the certificate is X.509 version {}: TLS requires version 3; issue it with extensions (`openssl x509 \
+             -extfile`, with a subjectAltName)",
             own.version().0 + 1
         );
         return Err(Fault::new(*line, wrong));
@@ -168,7 +172,7 @@ fn inspect_own((line, own): &Parsed<'_>) -> Result<Vec<Fault>, Fault> {
     }
     let uses = own.extended_key_usage().ok().flatten();
     if uses.is_some_and(|uses| !uses.value.server_auth && !uses.value.any) {
-        doubts.push("the certificate is not one for servers: its extendedKeyUsage lacks serverAuth");
+        doubts.push("not a server certificate: its extendedKeyUsage lacks serverAuth");
     }
     Ok(doubts.into_iter().map(|doubt| Fault::new(*line, doubt)).collect())
 }
@@ -197,7 +201,7 @@ pub(super) fn inspect_roots(roots: &[Listed], now: SystemTime) -> Inspected {
         };
         if !is_authority {
             let doubt = format!(
-                "{} is not a certificate authority: it issues no client's certificate",
+                "{} is not a certificate authority: it cannot issue client certificates",
                 root.subject()
             );
             doubts.push(Fault::new(*line, doubt));

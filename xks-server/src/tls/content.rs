@@ -33,11 +33,11 @@ pub(super) fn certificates(file: &[u8]) -> Result<Vec<Listed>, Vec<Fault>> {
                 der: CertificateDer::from(content.to_vec()),
             }),
             "CERTIFICATE" | "X509 CERTIFICATE" => {
-                faults.push(Fault::new(line, "this is not a valid X.509 certificate"));
+                faults.push(Fault::new(line, "not a valid X.509 certificate"));
             }
             "TRUSTED CERTIFICATE" => faults.push(Fault::new(
                 line,
-                "TRUSTED CERTIFICATE is a form of OpenSSL's own: convert it with `openssl x509`",
+                "TRUSTED CERTIFICATE is an OpenSSL format: convert it with `openssl x509`",
             )),
             "PRIVATE KEY"
             | "RSA PRIVATE KEY"
@@ -51,16 +51,16 @@ pub(super) fn certificates(file: &[u8]) -> Result<Vec<Listed>, Vec<Fault>> {
             )),
             "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => faults.push(Fault::new(
                 line,
-                format!("{label} is what an authority makes a certificate from: take the certificate"),
+                format!("{label} is a certificate request: use the certificate"),
             )),
             label => faults.push(Fault::new(
                 line,
-                format!("{label} is not read here: leave only CERTIFICATE"),
+                format!("{label} is not supported: keep only CERTIFICATE blocks"),
             )),
         }
     }
     if certificates.is_empty() && faults.is_empty() {
-        let wrong = format!("it holds no certificate in PEM (-----BEGIN CERTIFICATE-----){others}");
+        let wrong = format!("no certificate in PEM (-----BEGIN CERTIFICATE-----){others}");
         faults.push(Fault::new(1, wrong));
     }
     if faults.is_empty() {
@@ -96,8 +96,8 @@ pub(super) fn private_key(file: &[u8]) -> Result<(PrivateKeyDer<'static>, Vec<Fa
             "EC PRIVATE KEY" => PrivateSec1KeyDer::from(content.to_vec()).into(),
             "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE" | "EC PARAMETERS" | "DH PARAMETERS" => continue,
             "ENCRYPTED PRIVATE KEY" => {
-                let wrong = "the private key is encrypted with a passphrase, which no setting takes: decrypt it with \
-                             `openssl pkey`";
+                let wrong = "the private key is encrypted with a passphrase, which is not supported: decrypt it \
+                             with `openssl pkey`";
                 faults.push(Fault::new(line, wrong));
                 continue;
             }
@@ -106,12 +106,13 @@ pub(super) fn private_key(file: &[u8]) -> Result<(PrivateKeyDer<'static>, Vec<Fa
                 continue;
             }
             "OPENSSH PRIVATE KEY" => {
-                let wrong = "OPENSSH PRIVATE KEY is not read here: convert a copy of it with `ssh-keygen -p -m PKCS8`";
+                let wrong = "OPENSSH PRIVATE KEY is not supported: convert a copy of it with `ssh-keygen -p -m \
+                             PKCS8`";
                 faults.push(Fault::new(line, wrong));
                 continue;
             }
             label => {
-                let wrong = format!("{label} is not read here: convert the key with `openssl pkey` to PRIVATE KEY");
+                let wrong = format!("{label} is not supported: convert the key with `openssl pkey` to PRIVATE KEY");
                 faults.push(Fault::new(line, wrong));
                 continue;
             }
@@ -121,7 +122,7 @@ pub(super) fn private_key(file: &[u8]) -> Result<(PrivateKeyDer<'static>, Vec<Fa
         } else {
             doubts.push(Fault::new(
                 line,
-                "a second private key, which is not used: the first one is",
+                "a second private key is ignored: the first one is used",
             ));
         }
     }
@@ -129,7 +130,7 @@ pub(super) fn private_key(file: &[u8]) -> Result<(PrivateKeyDer<'static>, Vec<Fa
         _ if !faults.is_empty() => Err(faults),
         Some(key) => Ok((key, doubts)),
         None => {
-            let wrong = format!("it holds no private key in PEM (PKCS#8, PKCS#1 or SEC1){others}");
+            let wrong = format!("no private key in PEM (PKCS#8, PKCS#1 or SEC1){others}");
             Err(vec![Fault::new(1, wrong)])
         }
     }

@@ -87,7 +87,7 @@ impl TlsMaterial {
         };
         let inspected = chain::inspect(&chain, now).map_err(|fault| CertificateChain.problems([fault]))?;
         let Some(expires) = inspected.endings.first().map(|own| own.ends) else {
-            return Err(vec![CertificateChain.problem("it holds no certificate")]);
+            return Err(vec![CertificateChain.problem("no certificate in this file")]);
         };
         let mut doubts = CertificateChain.problems(inspected.doubts);
         doubts.extend(PrivateKey.problems(doubts_of_key));
@@ -161,21 +161,22 @@ fn unservable(
             };
             match chain.iter().find(is_its) {
                 Some(own) => TlsPart::CertificateChain.problem(format!(
-                    "the chain is out of order: the private key is that of the certificate in line {}, which must come \
-                     first",
+                    "the chain is out of order: the private key belongs to the certificate in line {}, which must \
+                     come first",
                     own.line
                 )),
-                None => {
-                    TlsPart::PrivateKey.problem("the private key is not that of the first certificate of the chain")
-                }
+                None => TlsPart::PrivateKey.problem(
+                    "the private key does not belong to the first certificate of the \
+                         chain",
+                ),
             }
         }
         rustls::Error::InvalidCertificate(_) => {
-            TlsPart::CertificateChain.problem(format!("the first certificate cannot be served: {error}"))
+            TlsPart::CertificateChain.problem(format!("the first certificate cannot be used: {error}"))
         }
         rustls::Error::General(_) => TlsPart::PrivateKey.problem(
-            "the private key cannot be used: it is none of RSA with 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, \
-             and Ed25519, or it is damaged",
+            "the private key cannot be used: it must be RSA with 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, \
+             or Ed25519, and not damaged",
         ),
         error => TlsPart::PrivateKey.problem(format!("the private key cannot be used: {error}")),
     }

@@ -55,13 +55,13 @@ pub(super) fn read(file: &[u8]) -> (Vec<Block>, Vec<Fault>) {
     let (mut blocks, mut faults) = (Vec::new(), Vec::new());
     let nul = text.find('\0');
     if file.starts_with(&[0x30, 0x82]) || (file.starts_with(&[0x30]) && nul.is_some()) {
-        let wrong = "it is binary (DER), not PEM: convert it with `openssl x509 -inform DER` or `openssl pkey -inform DER`, \
-                     and a .p12 or .pfx with `openssl pkcs12 -nodes`";
+        let wrong = "binary (DER), not PEM: convert it with `openssl x509 -inform DER` or `openssl pkey -inform \
+                     DER`, and a .p12 or .pfx with `openssl pkcs12 -nodes`";
         faults.push(Fault::new(1, wrong));
         return (blocks, faults);
     }
     if let Some(nul) = nul {
-        let wrong = "it holds NUL bytes: it is binary, or a part of it is UTF-16; save it as plain text";
+        let wrong = "it contains NUL bytes: it is binary, or partly UTF-16; save it as plain text";
         faults.push(Fault::new(line_of(&text, nul), wrong));
         return (blocks, faults);
     }
@@ -108,7 +108,7 @@ pub(super) fn read(file: &[u8]) -> (Vec<Block>, Vec<Fault>) {
 fn malformed(marker: &Marker<'_>, text: &str) -> Fault {
     let word = if marker.is_begin { "BEGIN" } else { "END" };
     let wrong =
-        format!("this is not written as PEM demands, such as `-----{word} CERTIFICATE-----`: five dashes, capitals");
+        format!("malformed PEM line: write it like `-----{word} CERTIFICATE-----`, with five dashes and capitals");
     Fault::new(line_of(text, marker.span.start), wrong)
 }
 
@@ -185,18 +185,18 @@ fn is_label(label: &str) -> bool {
 fn decode(body: &str) -> Result<Zeroizing<Vec<u8>>, &'static str> {
     if body.contains(':') {
         return Err(if body.contains("ENCRYPTED") {
-            "is encrypted with a passphrase, which no setting takes: decrypt it with `openssl pkey`"
+            "is encrypted with a passphrase, which is not supported: decrypt it with `openssl pkey`"
         } else {
-            "has headers, which only encrypted keys have: take them out"
+            "has headers, which only encrypted keys have: remove them"
         });
     }
     if body.contains("\\n") {
-        return Err("has \\n in the place of its line breaks: write line breaks");
+        return Err("has \\n instead of line breaks: write line breaks");
     }
     let base64: Zeroizing<Vec<u8>> = Zeroizing::new(body.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect());
     if base64.is_empty() {
         return Err("is empty");
     }
     let content = BASE64_STANDARD.decode(&*base64).map(Zeroizing::new);
-    content.map_err(|_| "is not Base64 as far as its `-----END`")
+    content.map_err(|_| "is not Base64 up to its `-----END`")
 }

@@ -43,7 +43,7 @@ fn all_mistakes_are_said_at_once_each_with_its_line() {
         "3: error: `master_key_file` is missing in [backends.vault]",
         "5: error: unknown key `master_key_fil`; did you mean `master_key_file`?",
         "6: error: `keys`: \"a b\": ",
-        "7: error: unknown key `mode`; there are keys, kind, master_key, master_key_env, master_key_file",
+        "7: error: unknown key `mode`; known keys: keys, kind, master_key, master_key_env, master_key_file",
         "4 errors, 0 warnings",
     ] {
         assert!(said.lines().any(|said| said.starts_with(line)), "{line}: {said}");
@@ -69,7 +69,7 @@ fn an_unknown_kind_is_answered_with_those_that_there_are() {
     let (code, said) = check("kind = \"soft\"\nkeys = {}");
     assert_eq!(code, Some(78));
     assert!(
-        said.contains("4: error: `kind` is one of acme, fleet, not \"soft\"\n"),
+        said.contains("4: error: `kind` must be one of acme, fleet, not \"soft\"\n"),
         "{said}"
     );
 }
@@ -81,7 +81,7 @@ fn a_fleet_can_be_made_of_the_vendors_backend() {
         "{vault}[backends.all]\nkind = \"fleet\"\nmembers = [\"vault\", \"valut\"]"
     ));
     assert_eq!(code, Some(78));
-    assert!(said.contains("7: error: there is no [backends.valut]\n"), "{said}");
+    assert!(said.contains("7: error: [backends.valut] does not exist\n"), "{said}");
     let (code, said) = check(&format!(
         "{vault}[backends.all]\nkind = \"fleet\"\nmembers = [\"vault\"]"
     ));

@@ -105,7 +105,9 @@ fn what_is_not_read_is_an_error_with_its_line() {
         ("no dashes", |a, b| {
             a.to_owned() + &b.replace("-----BEGIN CERTIFICATE-----", "BEGIN CERTIFICATE")
         }),
-        ("no end", |a, b| a.to_owned() + b.split("-----END").next().unwrap()),
+        ("not a regular file", |a, b| {
+            a.to_owned() + b.split("-----END").next().unwrap()
+        }),
         ("cut", |a, b| a.to_owned() + &b[..100] + "\n-----END CERTIFICATE-----\n"),
         ("no Base64", |a, b| a.to_owned() + &b.replacen("MI", "M*", 1)),
         ("no certificate", |a, b| a.to_owned() + &b.replacen("MI", "AA", 1)),
@@ -163,7 +165,7 @@ fn what_is_not_read_is_an_error_with_its_line() {
     for (what, text) in [
         ("lower case", begun.replace("BEGIN PRIVATE", "Begin Private")),
         ("four dashes", begun.replace("-----BEGIN", "----BEGIN")),
-        ("no end", begun.split("-----END").next().unwrap().to_owned()),
+        ("not a regular file", begun.split("-----END").next().unwrap().to_owned()),
         ("encrypted", begun.replace("PRIVATE", "ENCRYPTED PRIVATE")),
         ("no Base64", begun.replacen("MI", "M*", 1)),
         ("another kind", begun.replace("PRIVATE", "OPENSSH PRIVATE")),
@@ -203,12 +205,12 @@ fn a_file_of_another_kind_is_named() {
         (
             &*key,
             &*key,
-            "chain.pem, line 1: it holds no certificate in PEM (-----BEGIN CERTIFICATE-----), but private key\n",
+            "chain.pem, line 1: no certificate in PEM (-----BEGIN CERTIFICATE-----), but private key\n",
         ),
         (
             &*chain,
             &*chain,
-            "key.pem, line 1: it holds no private key in PEM (PKCS#8, PKCS#1 or SEC1), but certificate\n",
+            "key.pem, line 1: no private key in PEM (PKCS#8, PKCS#1 or SEC1), but certificate\n",
         ),
         (
             &*chain,
@@ -233,17 +235,17 @@ fn a_file_of_another_kind_is_named() {
         (
             &*relabelled(&chain, "CERTIFICATE REQUEST"),
             &*key,
-            "take the certificate",
+            "use the certificate",
         ),
         (
             &*chain,
             &*(other_key + &key),
-            "a second private key, which is not used: the first one is",
+            "a second private key is ignored: the first one is used",
         ),
         (
             &*chain,
             &*key.replacen("MI", "MA", 1),
-            "key.pem: the private key cannot be used: it is none of RSA with 2048",
+            "key.pem: the private key cannot be used: it must be RSA with 2048",
         ),
     ] {
         let (code, printed) = check(&with_chain(chain, key));
@@ -254,7 +256,7 @@ fn a_file_of_another_kind_is_named() {
     std::fs::write(settings.folder.path().join("chain.pem"), der).unwrap();
     let (code, printed) = check(&settings);
     assert!(
-        code == Some(78) && printed.contains("line 1: it is binary (DER), not PEM"),
+        code == Some(78) && printed.contains("line 1: binary (DER), not PEM"),
         "{printed}"
     );
     assert!(printed.contains("`openssl pkcs12 -nodes`"), "{printed}");
@@ -271,21 +273,27 @@ fn a_chain_that_leads_nowhere_is_a_warning() {
     for (chain, said) in [
         (
             vec![&leaf],
-            Some("ends without the issuer of this certificate, CN=Intermediate of a test"),
+            Some("the issuer of this certificate, CN=Intermediate of a test, is missing at the end of the chain"),
         ),
-        (vec![&leaf, &root], Some("which is missing")),
+        (
+            vec![&leaf, &root],
+            Some("is missing: the next certificate is another one"),
+        ),
         (vec![&leaf, &root, &intermediate], Some("out of order")),
-        (vec![&leaf, &intermediate, &other], Some("which is missing")),
+        (
+            vec![&leaf, &intermediate, &other],
+            Some("is missing: the next certificate is another one"),
+        ),
         // One of the right name, and of another key.
-        (vec![&leaf, &twin.pem()], Some("which is missing")),
+        (
+            vec![&leaf, &twin.pem()],
+            Some("is missing: the next certificate is another one"),
+        ),
         (
             vec![&leaf, &leaf, &intermediate],
-            Some("this is the certificate of line 1 again"),
+            Some("the same certificate as in line 1"),
         ),
-        (
-            vec![&leaf, &intermediate, &root, &other],
-            Some("is a root, which issued itself"),
-        ),
+        (vec![&leaf, &intermediate, &root, &other], Some("is a self-signed root")),
         (vec![&leaf, &intermediate], None),
         (vec![&leaf, &intermediate, &root], None),
     ] {
@@ -304,7 +312,7 @@ fn a_chain_that_leads_nowhere_is_a_warning() {
     let (code, printed) = check(&with_chain(&(intermediate.clone() + &leaf), &key));
     assert_eq!(code, Some(78), "{printed}");
     let line = line_of(&(intermediate + &leaf), "-----BEGIN", 2);
-    let said = format!("the private key is that of the certificate in line {line}, which must come first");
+    let said = format!("the private key belongs to the certificate in line {line}, which must come first");
     assert!(printed.contains(&said), "{said}: {printed}");
 }
 
@@ -318,17 +326,17 @@ fn a_certificate_that_clients_refuse_is_a_warning() {
         (
             |intermediate| intermediate.is_ca = IsCa::ExplicitNoCa,
             Leaf::SERVER,
-            "clients refuse what CN=Intermediate has issued",
+            "clients reject certificates issued by CN=Intermediate",
         ),
         (
             |intermediate| intermediate.is_ca = IsCa::NoCa,
             Leaf::SERVER,
-            "clients refuse what CN=Intermediate has issued",
+            "clients reject certificates issued by CN=Intermediate",
         ),
         (
             |intermediate| intermediate.key_usages = vec![KeyUsagePurpose::DigitalSignature],
             Leaf::SERVER,
-            "clients refuse what CN=Intermediate has issued",
+            "clients reject certificates issued by CN=Intermediate",
         ),
         (
             no_change,
@@ -383,7 +391,7 @@ fn a_root_that_issues_nothing_is_a_warning() {
             site.root.pem() + &site.identity.pem(),
             Some("is not a certificate authority"),
         ),
-        (site.root.pem() + &ended.self_signed().pem(), Some("has expired")),
+        (site.root.pem() + &ended.self_signed().pem(), Some("expired on")),
     ] {
         settings.folder.write("roots.pem", &roots);
         let (code, printed) = check(&settings);
@@ -433,8 +441,8 @@ fn a_certificate_that_comes_near_its_end_is_said_while_it_is_served() {
     };
     let site = Site::new(&in_seven_days);
     let server = Server::start(&site.settings());
-    let log = server.process.log.wait_for("ends within 7 days");
-    let said = log.lines().find(|line| line.contains("ends within 7 days")).unwrap();
+    let log = server.process.log.wait_for("expires within 7 days");
+    let said = log.lines().find(|line| line.contains("expires within 7 days")).unwrap();
     assert!(said.contains("WARN") && said.contains("renew it"), "{log}");
 }
 
@@ -454,12 +462,12 @@ fn a_certificate_near_its_end_is_named_every_day() {
     clock.rule(&mut command);
     let server = Server::start_by(command.arg("--config").arg(settings.write()));
     let log = &server.process.log;
-    assert_eq!(log.count("ends within"), 0, "{}", log.text());
+    assert_eq!(log.count("expires within"), 0, "{}", log.text());
     for (days, said, times) in [
-        (20, "ends within 30 days", 1),
-        (21, "ends within 30 days", 2),
-        (34, "ends within 7 days", 1),
-        (41, "has expired", 1),
+        (20, "expires within 30 days", 1),
+        (21, "expires within 30 days", 2),
+        (34, "expires within 7 days", 1),
+        (41, "expired on", 1),
     ] {
         clock.set(in_days(days));
         assert!(log.holds(said, times), "{days}: {}", log.text());

@@ -28,7 +28,7 @@ fn a_doubt_is_a_warning_with_its_line() {
     let problems = problems(&settings, &printed);
     assert_eq!((code, problems.len()), (Some(0), 1), "{printed}");
     assert!(
-        problems[0].contains(": warning: `budget_ms = 250`: KMS gives up after 250 ms"),
+        problems[0].contains(": warning: `budget_ms = 250`: KMS times out after 250 ms"),
         "{printed}"
     );
     let text = fs::read_to_string(settings.path()).unwrap();
@@ -44,7 +44,7 @@ fn listeners_at_one_address_are_named() {
     for (tables, said) in [
         (
             listen("health", "127.0.0.1:8080") + &listen("metrics", "0.0.0.0:8080"),
-            Some("[health] and [metrics] listen at the same address, 0.0.0.0:8080"),
+            Some("[health] and [metrics] have the same address 0.0.0.0:8080"),
         ),
         (
             listen("health", "127.0.0.1:8080") + &listen("metrics", "127.0.0.1:8081"),
@@ -96,14 +96,14 @@ secret_access_key = \"too short too\"
     let problems = problems(&settings, &printed);
     let expected = [
         "3: error: unknown key `budgt_ms`; did you mean `budget_ms`?",
-        "4: error: `max_connections` takes a whole number",
-        "6: error: `ready_when` is one of any, all",
-        "8: error: `audit` takes a text in quotes",
+        "4: error: `max_connections` must be a whole number",
+        "6: error: `ready_when` must be one of any, all",
+        "8: error: `audit` must be a text in quotes",
         "9: error: unknown ",
         "13: error: ",
         "15: error: ",
         "16: error: \"Frankfurt\" is not an AWS Region",
-        "18: error: `max_plaintext_bytes` takes a whole number",
+        "18: error: `max_plaintext_bytes` must be a whole number",
         "20: error: ",
     ];
     for expected in expected {
@@ -173,8 +173,8 @@ fn contradictions_are_errors() {
     };
     for (settings, said) in [
         // ENC-8
-        (migrating("rQE="), "begins as the mark"),
-        (migrating("AAAAAAAAAAAAAAAAAAAAAAAAAA=="), "no room"),
+        (migrating("rQE="), "must not begin with the mark"),
+        (migrating("AAAAAAAAAAAAAAAAAAAAAAAAAA=="), "must not exceed 18 bytes"),
         (
             Settings::new().key_stores(&two(ACCESS_KEY_ID, "/example/tenant-b")),
             "is used twice",
@@ -186,7 +186,7 @@ fn contradictions_are_errors() {
                 "all_keys = true\nbackend = \"none\"",
                 &[usual_credential()],
             )),
-            "no [backends.none]",
+            "[backends.none] does not exist",
         ),
         (
             Settings::new().key_stores(&key_store(PREFIX, "all_keys = true", &[])),
@@ -288,7 +288,7 @@ fn a_credential_of_two_key_stores_is_a_doubt() {
     let (code, printed) = check(&settings);
     assert_eq!(code, Some(0), "{printed}");
     assert!(
-        printed.contains(&format!("another key store has this credential too, {ACCESS_KEY_ID}")),
+        printed.contains(&format!("another key store has the same credential {ACCESS_KEY_ID}")),
         "{printed}"
     );
     assert!(printed.ends_with("0 errors, 1 warning\n"), "{printed}");
@@ -311,7 +311,7 @@ fn a_variable_of_two_values_is_a_doubt() {
         printed
     };
     assert_eq!(check("ours"), "0 errors, 0 warnings\n");
-    assert!(check("another").contains(": warning: the environment has another OF_A_MODULE"));
+    assert!(check("another").contains(": warning: OF_A_MODULE overrides the value in the process's environment"));
 }
 
 /// A list with something wrong in it is not said to be empty, too.
@@ -323,18 +323,18 @@ fn one_mistake_in_a_list_is_said_once() {
     let rule = "[[key_stores.rules]]\nallow = \"all\"\n";
     for (stores, said) in [
         (store("keys = [\"a/b\"]", ""), "`keys`: \"a/b\": "),
-        (store("keys = \"usable\"", ""), "`keys` takes a list"),
+        (store("keys = \"usable\"", ""), "`keys` must be a list"),
         (
             all.replace(regions, "regions = \"eu-central-1\""),
-            "`regions` takes a list",
+            "`regions` must be a list",
         ),
         (
             store("all_keys = true", &format!("{rule}accounts = [1]\n")),
-            "`accounts` takes a list",
+            "`accounts` must be a list",
         ),
         (
             store("all_keys = true", &format!("{rule}operations = \"Encrypt\"\n")),
-            "`operations` takes a list",
+            "`operations` must be a list",
         ),
     ] {
         let (code, printed) = check(&Settings::new().server("").key_stores(&stores));
@@ -371,7 +371,7 @@ fn a_prefix_of_log_files_can_be_a_name() {
     for prefix in ["", ".", "..", "a/b", "a\nb", &"x".repeat(240)] {
         let (code, printed) = with(prefix);
         assert!(
-            code == Some(78) && printed.contains("the prefix is the beginning of"),
+            code == Some(78) && printed.contains("the prefix of log files"),
             "{prefix:?}: {printed}"
         );
     }

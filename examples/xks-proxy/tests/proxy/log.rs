@@ -298,6 +298,9 @@ fn a_filter_that_is_none_is_refused() {
         .env("RUST_LOG", "info=warn=debug");
     let (code, _, log) = ended(&mut command);
     assert_eq!(code, Some(78), "{log}");
-    assert!(log.contains("RUST_LOG = \"info=warn=debug\" is no filter"), "{log}");
+    assert!(
+        log.contains("RUST_LOG = \"info=warn=debug\": not a log filter"),
+        "{log}"
+    );
     assert_eq!(log.matches("expected one of").count(), 1, "{log}");
 }

@@ -291,7 +291,7 @@ fn days_that_go_by_take_old_files_with_them() {
 
     // Two of one name: it is said, and both write whole lines.
     let busy = start_by(&clock, &settings);
-    busy.process.log.wait_for("another process writes to this log file too");
+    busy.process.log.wait_for("another process writes to this log file");
     say(&busy, "busy");
     wait_for(&logs.join("xks.2033-03-01"), "busy");
     for day in 1..=4 {
@@ -342,8 +342,8 @@ fn a_full_disk_tears_one_line_and_no_other() {
         let in_file = count(&fs::read_to_string(&path).unwrap()) as f64;
         in_file + lost_lines(&server) == count(&server.process.log.text()) as f64
     });
-    let trouble = server.process.log.wait_for("lines of the log are lost");
-    assert_eq!(trouble.matches("lines of the log are lost").count(), 1, "{trouble}");
+    let trouble = server.process.log.wait_for("log lines are lost");
+    assert_eq!(trouble.matches("log lines are lost").count(), 1, "{trouble}");
 
     // Room, in the middle of a line.
     let text = fs::read_to_string(&path).unwrap();
@@ -353,7 +353,7 @@ fn a_full_disk_tears_one_line_and_no_other() {
     file.set_len(end as u64).unwrap();
     say(&server, "after");
     wait_for(&path, "after");
-    server.process.log.wait_for("the log is written again");
+    server.process.log.wait_for("the log is being written again");
     let text = fs::read_to_string(&path).unwrap();
     let broken: Vec<_> = text.lines().filter(|line| count(line) == 0).collect();
     assert_eq!(broken, ["{\"torn\": ", torn], "{text}");
@@ -437,7 +437,9 @@ fn one_output_does_not_hold_up_another() {
     say(&server, "third");
     wait_for(&path, "third");
     wait_until("it is said", || {
-        fs::read_to_string(&path).unwrap().contains("the log is written again")
+        fs::read_to_string(&path)
+            .unwrap()
+            .contains("the log is being written again")
     });
     drop(reader);
 }
@@ -452,7 +454,7 @@ fn trouble_with_files_is_told_elsewhere() {
     fs::remove_file(&path).unwrap();
     symlink("/dev/full", &path).unwrap();
     say(&server, "mark");
-    let log = server.process.log.wait_for("lines of the log are lost");
+    let log = server.process.log.wait_for("log lines are lost");
     assert!(!log.contains("xks::audit"), "{log}");
 }
 

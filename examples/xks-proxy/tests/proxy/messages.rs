@@ -32,15 +32,15 @@ fn a_mistake_of_syntax_names_the_setting() {
         ("[server]\n[log]\n[server]\n", ":3: error: duplicate key `server`"),
         (
             "[server]\nlisten = 127.0.0.1:443\n",
-            ":2: error: `listen`: put its value in quotes, as in listen = \"...\"",
+            ":2: error: `listen`: write the value in quotes, as in listen = \"...\"",
         ),
         (
             "[log.file]\ndirectory = /var/log\n",
-            ":2: error: `directory`: put its value in quotes",
+            ":2: error: `directory`: write the value in quotes",
         ),
         (
             "[server]\nidle_timeout_secs = 5s\n",
-            ":2: error: `idle_timeout_secs` takes a whole number, without a unit",
+            ":2: error: `idle_timeout_secs` must be a whole number without a unit",
         ),
         (
             "[backends.a]\ninline = True\n",
@@ -49,15 +49,15 @@ fn a_mistake_of_syntax_names_the_setting() {
         ("[server]\nlisten =\n", ":2: error: `listen` has no value"),
         (
             "[server]\nlisten = [::]:443\n",
-            ":2: error: `listen`: put its value in quotes",
+            ":2: error: `listen`: write the value in quotes",
         ),
         (
             "[server]\nlisten = 443\n",
-            ":2: error: `listen` takes an IP address with a port in quotes",
+            ":2: error: `listen` must be an IP address with a port in quotes",
         ),
         (
             "[server]\nmax_connections = 10 000\n",
-            ":2: error: `max_connections`: write a whole number in digits alone",
+            ":2: error: `max_connections`: write a whole number in digits only",
         ),
         (
             "[server]\nmax_body_bytes = 256K\n",
@@ -65,11 +65,11 @@ fn a_mistake_of_syntax_names_the_setting() {
         ),
         (
             "[server]\nlisten: \"127.0.0.1:1\"\n",
-            ":2: error: `listen`: an equals sign, not a colon, stands before a value",
+            ":2: error: `listen`: write an equals sign instead of the colon",
         ),
         (
             "[server]\nlisten \"127.0.0.1:1\"\n",
-            ":2: error: this line is none of `key = value`",
+            ":2: error: not a `key = value`",
         ),
         (
             "[server]\nlisten = \"127.0.0.1:1\n",
@@ -77,7 +77,7 @@ fn a_mistake_of_syntax_names_the_setting() {
         ),
         (
             "[server]\nlisten = \"127.0.0.1:1\",\n",
-            ":2: error: `listen`: something follows the text",
+            ":2: error: `listen`: only a # comment may follow the value",
         ),
         (
             "[log.file]\ndirectory = \"C:\\logs\"\n",
@@ -85,15 +85,15 @@ fn a_mistake_of_syntax_names_the_setting() {
         ),
         (
             "[server]\nlisten = \u{201c}127.0.0.1:1\u{201d}\n",
-            ":2: error: this line has the character U+201C: write quotes as the plain",
+            ":2: error: this line contains the character U+201C: write quotes as the plain",
         ),
         (
             "[server]\nlisten =\u{a0}\"127.0.0.1:1\"\n",
-            "the character U+00A0: write plain blanks",
+            "the character U+00A0: write plain spaces",
         ),
         (
             "[server]\rlisten = \"127.0.0.1:1\"\r",
-            "the character U+000D: end lines with a line feed",
+            "the character U+000D: end lines with LF",
         ),
         (
             "[backends.\"h s m\"]\n[backends.\"h s m\"]\n",
@@ -140,7 +140,7 @@ fn a_value_of_the_wrong_type_names_the_setting() {
             };
             let printed = check_bytes(format!("[{table}]\n{kind}{key} = {value}\n").as_bytes());
             let line = 2 + kind.lines().count();
-            let said = format!(":{line}: error: `{key}` takes ");
+            let said = format!(":{line}: error: `{key}` must be ");
             assert!(printed.contains(&said), "{said} {value}: {printed}");
         }
     }
@@ -156,7 +156,7 @@ fn a_file_that_is_not_utf_8_is_said_with_its_line() {
     let unmarked: Vec<u8> = "[server]\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     for (bytes, line) in [(&*unmarked, ":1:"), (b"[server]\nlisten = \"127.0.0.1:0\"\0", ":2:")] {
         let printed = check_bytes(bytes);
-        let said = format!("{line} error: this line has a NUL");
+        let said = format!("{line} error: this line holds a NUL");
         assert!(printed.contains(&said) && printed.lines().count() == 2, "{printed}");
     }
 }
@@ -278,7 +278,7 @@ fn a_secret_in_the_wrong_variable_is_not_repeated() {
             .arg(settings.write()),
     );
     assert_eq!(code, Some(78), "{printed}");
-    assert!(printed.contains("there is no PKCS#11 module at"), "{printed}");
+    assert!(printed.contains("no PKCS#11 module at"), "{printed}");
     assert!(
         printed.contains("PKCS11_HSM_MODULE") && !printed.contains(SECRET_ACCESS_KEY),
         "{printed}"
@@ -333,7 +333,7 @@ fn a_secrets_file_says_what_does_not_belong_there() {
         }
         let is_marked = content.starts_with('\u{feff}');
         assert_eq!(
-            printed.contains("byte order mark, which is left out"),
+            printed.contains("byte order mark, which is ignored"),
             is_marked,
             "{printed}"
         );

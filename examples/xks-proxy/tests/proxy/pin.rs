@@ -45,12 +45,16 @@ fn what_is_odd_about_a_pin_file_is_said() {
             "ends with a backslash and a letter",
         ),
         (format!("{pin}\u{200b}\n").into(), Some(0), "invisible"),
-        (Vec::new(), Some(0), "holds nothing"),
-        (format!("{pin}\0").into(), Some(0), "can be no PIN: it holds a NUL byte"),
+        (Vec::new(), Some(0), "is empty"),
+        (
+            format!("{pin}\0").into(),
+            Some(0),
+            "cannot be a PIN: it holds a NUL byte",
+        ),
         (
             format!("{pin}\nsecond\n").into(),
             Some(0),
-            "can be no PIN: it has more than one line",
+            "cannot be a PIN: it has more than one line",
         ),
         (utf16, Some(78), "UTF-16"),
         (vec![0xfc, b'1', b'2'], Some(78), "UTF-8"),
@@ -81,8 +85,8 @@ fn what_is_odd_about_a_pin_in_the_settings_is_said() {
         ("1234 ", "ends with white space"),
         ("\\\"1234\\\"", "in quotes"),
         ("\\uFEFF1234", "byte order mark"),
-        ("1234\\u0000", "can be no PIN: it holds a NUL byte"),
-        ("1234\\n5", "can be no PIN: it has more than one line"),
+        ("1234\\u0000", "cannot be a PIN: it holds a NUL byte"),
+        ("1234\\n5", "cannot be a PIN: it has more than one line"),
     ] {
         let (status, text) = check(&settings(&token, &format!("pin = \"{pin}\"")));
         assert_eq!(status, Some(0), "{text}");
@@ -207,7 +211,7 @@ fn a_reload_sends_no_refused_pin_again() {
             .rfind(|line| line.contains("settings not reloaded"))
             .unwrap();
         assert!(line.contains("[backends.token]") && line.contains("restart"), "{line}");
-        assert!(!log.contains("open under the former PIN"), "it is not open: {log}");
+        assert!(!log.contains("logged in with the former PIN"), "it is not open: {log}");
         shim.counters().logins() - before
     };
     assert_eq!((is_refused(), is_refused()), (0, 0), "the same PIN");

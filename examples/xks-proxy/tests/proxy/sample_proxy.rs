@@ -206,11 +206,15 @@ fn what_cannot_be_kept_is_refused() {
             "file_prefix = \"a/b\"",
             "without a slash",
         ),
-        ("file_prefix = \"sample.log\"", "file_prefix = \"\"", "the prefix is"),
+        (
+            "file_prefix = \"sample.log\"",
+            "file_prefix = \"\"",
+            "the prefix of log files",
+        ),
         (
             "[limits]",
             "[pkcs11_logger]\nPKCS11_LOGGER_FLAGS = \"1\\u00002\"\n[limits]",
-            "has a NUL",
+            "must not contain a NUL",
         ),
     ] {
         let old = Old::new("softhsm").with(line, other);
@@ -376,32 +380,32 @@ fn a_number_out_of_range_is_cut() {
         (
             "session_pool_max_size = 30",
             "session_pool_max_size = 1_048_576",
-            "`session_pool_max_size = 1048576` is taken as 10000",
+            "`session_pool_max_size = 1048576` exceeds the maximum: using 10000",
         ),
         (
             "max_plaintext_in_base64 = 5736",
             "max_plaintext_in_base64 = 4_000_000_000",
-            "`max_plaintext_in_base64 = 4000000000` is taken as 16777216",
+            "`max_plaintext_in_base64 = 4000000000` exceeds the maximum: using 16777216",
         ),
         (
             "max_aad_in_base64 = 10924",
             "max_aad_in_base64 = 0x7fff_ffff_ffff_ffff",
-            "`max_aad_in_base64 = 9223372036854775807` is taken as 16777216",
+            "`max_aad_in_base64 = 9223372036854775807` exceeds the maximum: using 16777216",
         ),
         (
             "tcp_keepalive_secs = 60",
             "tcp_keepalive_secs = 0",
-            "`tcp_keepalive_secs = 0` is passed over",
+            "`tcp_keepalive_secs = 0` is ignored",
         ),
         (
             "tcp_keepalive_retries = 3",
             "tcp_keepalive_retries = 0",
-            "`tcp_keepalive_retries = 0` is passed over",
+            "`tcp_keepalive_retries = 0` is ignored",
         ),
         (
             "tcp_keepalive_interval_secs = 1",
             "tcp_keepalive_interval_secs = 100_000",
-            "`tcp_keepalive_interval_secs = 100000` is taken as 32767",
+            "`tcp_keepalive_interval_secs = 100000` exceeds the maximum: using 32767",
         ),
     ] {
         let old = Old::new("nshield").with(line, other);
@@ -426,19 +430,19 @@ fn a_value_of_the_wrong_type_is_an_error_with_its_line() {
         (
             "port = 443",
             "port = \"443\"",
-            "`port` takes a whole number from 0 to 65535",
+            "`port` must be a whole number from 0 to 65535",
         ),
-        ("port = 443", "port = 1979-05-27", "`port` takes a whole number"),
+        ("port = 443", "port = 1979-05-27", "`port` must be a whole number"),
         (
             "ip = \"0.0.0.0\"",
             "ip = \"localhost\"",
             "`ip = \"localhost\"`: not an IP address, such as",
         ),
-        ("ip = \"0.0.0.0\"", "ip = 0.0.0.0", "`ip`: put its value in quotes"),
+        ("ip = \"0.0.0.0\"", "ip = 0.0.0.0", "`ip`: write the value in quotes"),
         (
             "is_tls_enabled = true",
             "is_tls_enabled = \"true\"",
-            "`is_tls_enabled` takes true or false",
+            "`is_tls_enabled` must be true or false",
         ),
         (
             "is_tls_enabled = true",
@@ -448,12 +452,12 @@ fn a_value_of_the_wrong_type_is_an_error_with_its_line() {
         (
             "user_pin = \"\"",
             "user_pin = 1234",
-            "`user_pin` takes a text in quotes",
+            "`user_pin` must be a text in quotes",
         ),
         (
             "rotation_kind = \"HOURLY\"",
             "rotation_kind = 1979-05-27",
-            "`rotation_kind` takes a text",
+            "`rotation_kind` must be a text",
         ),
         (
             "session_pool_max_size = 30",

@@ -144,7 +144,7 @@ fn a_credential_may_serve_two_prefixes() {
     let (code, printed) = old.check();
     assert_eq!(code, Some(0), "{printed}");
     assert!(
-        printed.contains(": warning: another key store has this credential too"),
+        printed.contains(": warning: another key store has the same credential"),
         "{printed}"
     );
     let (server, curl) = served(&token, &old);
@@ -159,5 +159,5 @@ fn a_credential_may_serve_two_prefixes() {
     }
     let (code, printed) = old.with(SECRET_ACCESS_KEY, OTHER_SECRET).check();
     assert_eq!(code, Some(78), "{printed}");
-    assert!(printed.contains("must name one secret"), "{printed}");
+    assert!(printed.contains("must have one secret"), "{printed}");
 }

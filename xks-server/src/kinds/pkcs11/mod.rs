@@ -115,8 +115,8 @@ impl BackendSettings for Pkcs11Settings {
 
     fn replacement_notice(&self, open: &Self) -> Option<&'static str> {
         (self.is_same_device(open) && self.pin != open.pin).then_some(
-            "the token is open under the former PIN: the new one is tried when it has to be opened anew, at the latest at \
-             the next start",
+            "the token stays logged in with the former PIN: the new PIN is used at the next login, at the latest \
+             after a restart",
         )
     }
 }
@@ -125,11 +125,11 @@ impl OpenBackend for Pkcs11Backend {
     fn close(&self, name: &str) {
         // A module may crash that still has a call in it when the process ends.
         if self.shutdown(LAST_CALLS) {
-            tracing::info!(backend = name, "the token is closed");
+            tracing::info!(backend = name, "token closed");
         } else {
             tracing::warn!(
                 backend = name,
-                "calls that do not return are in the PKCS#11 module: it is left as it is"
+                "calls into the PKCS#11 module do not return: the module is not finalized"
             );
         }
     }
@@ -146,25 +146,25 @@ impl OpenBackend for Pkcs11Backend {
         let status = self.status();
         let labels = [("backend", name)];
         let gauges = [
-            ("pkcs11_queued", "Requests that wait for a session", status.queued),
+            ("pkcs11_queued", "Requests waiting for a session", status.queued),
             ("pkcs11_running", "Requests in the module", status.running),
             (
                 "pkcs11_written_off",
-                "Calls that did not return in time and have not returned since",
+                "Calls that are past their deadline and have not returned",
                 status.written_off,
             ),
-            ("pkcs11_sessions", "Sessions that can serve", status.sessions),
+            ("pkcs11_sessions", "Sessions available to requests", status.sessions),
         ];
         for (metric, help, value) in gauges {
             samples.gauge(metric, help, &labels, value as f64);
         }
         let counters = [
+            ("pkcs11_timed_out", "Requests that timed out", status.timed_out),
             (
-                "pkcs11_timed_out",
-                "Requests that were answered at their deadline",
-                status.timed_out,
+                "pkcs11_refused",
+                "Requests rejected because the queue was full",
+                status.refused,
             ),
-            ("pkcs11_refused", "Requests that found the queue full", status.refused),
         ];
         for (metric, help, value) in counters {
             samples.counter(metric, help, &labels, value as f64);

@@ -23,7 +23,7 @@ impl Pkcs11Settings {
         let of_environment = module_of_environment();
         let is_heeded = context.tables_of_kind() <= 1;
         if of_environment.is_some() && !is_heeded {
-            let doubt = format!("{MODULE_VARIABLE} is not heeded: it could be the module of several");
+            let doubt = format!("{MODULE_VARIABLE} is ignored: more than one backend has a module");
             source.warn(0..0, doubt);
         }
         let of_file = table.path("module");
@@ -56,35 +56,34 @@ impl Pkcs11Settings {
         let mut slots = slots.into_iter().flatten();
         let slot = slots.next().unwrap_or(SlotSelector::First);
         if slots.next().is_some() {
-            table.error("name the token by one of `token_label`, `token_serial` and `slot_index`");
+            table.error("set exactly one of `token_label`, `token_serial` and `slot_index`");
         }
         let pin = pin_of(table, &quirks);
         let no_login = table.flag("login") == Some(false);
         if no_login && PIN_KEYS.iter().any(|key| table.is_present(key)) {
-            table.error("`login = false` and a PIN: leave one of them out");
+            table.error("`login = false` and a PIN exclude each other: remove one");
         }
         let module_parameters = table.text("module_parameters");
         if let Some(text) = module_parameters.as_ref().filter(|text| text.value.contains('\0')) {
             source.error(
                 text.span.clone(),
-                "`module_parameters` has a NUL, which ends a text for a module",
+                "`module_parameters` must not contain a NUL character",
             );
         }
         let lookups = [("label", KeyLookup::Label), ("id", KeyLookup::Id)];
         let deadline = table.milliseconds("deadline_ms", 1..=DAY_MS);
         if deadline.is_some_and(|deadline| deadline > context.request_budget()) {
-            table.error("`deadline_ms` is more than the budget: nobody would wait for the token so long");
+            table.error("`deadline_ms` must not exceed `server.budget_ms`");
         }
         if table.flag("inline") == Some(true) {
             // A module that hangs would keep the server's own threads.
-            let doubt =
-                "`inline = true` is not heeded any more: the module is called on threads of its own; delete the line";
+            let doubt = "`inline = true` is ignored: the module is called on worker threads; delete the line";
             source.warn(table.span.clone(), doubt);
         }
         let label = table.text("test_key").map(|label| label.value);
         let test_key = match (label, table.flag("no_test_key").unwrap_or(false)) {
             (Some(_), true) => {
-                table.error("`test_key` and `no_test_key` are both set");
+                table.error("`test_key` and `no_test_key` exclude each other: remove one");
                 TestKeySetting::None
             }
             (None, true) => TestKeySetting::None,
@@ -125,7 +124,7 @@ fn pin_of(table: &mut Table<'_, '_>, quirks: &Quirks) -> Option<Secret> {
     };
     // In the settings themselves it is meant; and nShield's card sets may have no passphrase.
     if pin.value.is_empty() && key != "pin" && quirks.name() != Quirks::NSHIELD.name() {
-        let doubt = format!("`{key}` holds nothing: a PIN of no characters is tried");
+        let doubt = format!("`{key}` is empty: the empty PIN is sent");
         table.source.warn(pin.span.clone(), doubt);
     }
     Some(self::pin(table.source, key, &pin))
@@ -151,11 +150,14 @@ pub(crate) fn module(
     };
     let name = shown(&path.to_string_lossy());
     if of_environment.is_some_and(|of_environment| in_file.as_ref().is_some_and(|in_file| in_file != of_environment)) {
-        let doubt = format!("the variable {} goes before this module: {name}", MODULE_VARIABLE);
+        let doubt = format!(
+            "the environment variable {} overrides this module: {name}",
+            MODULE_VARIABLE
+        );
         source.warn(span.clone(), doubt);
     }
     if !path.is_file() {
-        source.error(span, format!("there is no PKCS#11 module at {name}"));
+        source.error(span, format!("no PKCS#11 module at {name}"));
     }
     Some(path)
 }
@@ -166,14 +168,14 @@ pub(crate) fn pin(source: &Source<'_>, key: &str, pin: &Item<Zeroizing<String>>)
         Some(text) => {
             source.warn(
                 pin.span.clone(),
-                format!("`{key}` begins with a byte order mark, which is left out"),
+                format!("`{key}` begins with a byte order mark, which is ignored"),
             );
             text
         }
         None => &pin.value,
     };
     if let Some(fault) = Pin::fault(text) {
-        let doubt = format!("`{key}` can be no PIN: {fault}; it is not tried, and the server does not start with it");
+        let doubt = format!("`{key}` cannot be a PIN: {fault}; the server does not start with it");
         source.warn(pin.span.clone(), doubt);
     }
     for doubt in Pin::doubts(text) {

@@ -10,20 +10,20 @@ pub(super) fn authorization(table: &mut Table<'_, '_>, scope: &Scope<'_>) -> Opt
     let has_rules = table.has("rules");
     let rules = table.tables("rules");
     if let Some(first) = rules.first().filter(|_| !rules.iter().any(|rule| rule.has("allow"))) {
-        let doubt = "no rule allows anything, and what no rule allows is denied: every request is";
+        let doubt = "no rule allows anything: every request is denied";
         first.source.warn(first.span.clone(), doubt);
     }
     let rules: Vec<_> = rules.into_iter().map(|table| rule(table, scope)).collect();
     let cedar = table.table("cedar");
     match (has_rules, cedar) {
         (true, Some(_)) => {
-            table.error("`rules` and `cedar` are both there");
+            table.error("`rules` and `cedar` exclude each other: remove one");
             None
         }
         (false, Some(cedar)) => policies(cedar),
         (false, None) => Some(Authorization::AllowAll),
         (true, None) if rules.is_empty() => {
-            table.error("`rules` is empty, which denies everything: leave it out, or say who may do what");
+            table.error("`rules` is empty, which denies every request: remove it, or add a rule");
             None
         }
         (true, None) => rules.into_iter().collect::<Option<_>>().map(Authorization::Rules),
@@ -36,7 +36,7 @@ fn rule(mut table: Table<'_, '_>, scope: &Scope<'_>) -> Option<Rule> {
         (Some(name), None) => Some(Rule::allow(name.value)),
         (None, Some(name)) => Some(Rule::deny(name.value)),
         _ => {
-            table.error("a rule has a name: `allow = \"...\"`, or `deny = \"...\"`");
+            table.error("a rule needs a name: `allow = \"...\"` or `deny = \"...\"`");
             None
         }
     };
@@ -56,14 +56,14 @@ fn rule(mut table: Table<'_, '_>, scope: &Scope<'_>) -> Option<Rule> {
         let Some(patterns) = table.texts(key) else { continue };
         if patterns.is_empty() {
             // A list that happens to be empty must not become no condition at all.
-            table.error(format!("`{key}` is empty: leave it out, or name a pattern"));
+            table.error(format!("`{key}` is empty: remove it, or add a pattern"));
             rule = None;
         }
         for pattern in patterns {
             if let Some(why) = why_never(key, &pattern.value, scope) {
                 let effect = if denies { "denies" } else { "allows" };
                 let doubt = format!(
-                    "`{key}`: {} matches nothing, and so {effect} nothing: {why}",
+                    "`{key}`: {} matches nothing, so the rule {effect} nothing: {why}",
                     shown(&pattern.value)
                 );
                 table.source.warn(pattern.span.clone(), doubt);
@@ -73,7 +73,7 @@ fn rule(mut table: Table<'_, '_>, scope: &Scope<'_>) -> Option<Rule> {
     }
     let operations = table.texts("operations");
     if operations.as_ref().is_some_and(Vec::is_empty) {
-        table.error("`operations` is empty: leave it out, or name an operation");
+        table.error("`operations` is empty: remove it, or add an operation");
         rule = None;
     }
     for operation in operations.into_iter().flatten() {
@@ -86,7 +86,7 @@ fn rule(mut table: Table<'_, '_>, scope: &Scope<'_>) -> Option<Rule> {
             Some(operation) => rule = rule.map(|rule| rule.operation(operation)),
             None => {
                 let wrong = format!(
-                    "{} is none of GetKeyMetadata, Encrypt, Decrypt",
+                    "`operations`: {} must be GetKeyMetadata, Encrypt or Decrypt",
                     shown(&operation.value)
                 );
                 table.source.error(operation.span, wrong);
@@ -138,7 +138,7 @@ fn policies(mut table: Table<'_, '_>) -> Option<Authorization> {
 
 #[cfg(not(feature = "cedar"))]
 fn policies(mut table: Table<'_, '_>) -> Option<Authorization> {
-    table.error("this build has no Cedar: build it with `--features cedar`");
+    table.error("this build does not include Cedar: build it with `--features cedar`");
     table.forget();
     None
 }

@@ -72,8 +72,8 @@ impl Backends {
 /// That there is none of a name.
 pub(super) fn missing(name: &str) -> String {
     match looks_secret(name) {
-        true => "there is no backend of this name, which is not shown: it may be a secret".to_owned(),
-        false => format!("there is no [backends.{name}]"),
+        true => "no such backend (the name is not shown: it may be a secret)".to_owned(),
+        false => format!("[backends.{name}] does not exist"),
     }
 }
 
@@ -127,7 +127,7 @@ pub(super) fn backends(root: &mut Table<'_, '_>, kinds: &Kinds, budget: Duration
             let wrong = match backends.get(member) {
                 Some(other) if !other.members().is_empty() => {
                     format!(
-                        "{} is a {}; a {}'s members are not",
+                        "{} is a {}, which cannot be a member of a {}",
                         shown(member),
                         other.kind,
                         backend.kind
@@ -135,7 +135,7 @@ pub(super) fn backends(root: &mut Table<'_, '_>, kinds: &Kinds, budget: Duration
                 }
                 None if !backends.has(member) => missing(member),
                 _ if seen.insert(member) => continue,
-                _ => format!("{} is named twice", shown(member)),
+                _ => format!("{} is listed twice", shown(member)),
             };
             source.error(span.clone(), wrong);
         }

@@ -23,7 +23,7 @@ use crate::settings::{
 pub(super) fn key_stores(root: &mut Table<'_, '_>, backends: &Backends) -> Vec<KeyStoreSettings> {
     let tables = root.tables("key_stores");
     if tables.is_empty() {
-        root.error("there are no [[key_stores]]: nobody could call");
+        root.error("no [[key_stores]]: add at least one");
     }
     let mut unique = Unique::default();
     let mut stores: Vec<KeyStoreSettings> = Vec::with_capacity(tables.len());
@@ -36,8 +36,8 @@ pub(super) fn key_stores(root: &mut Table<'_, '_>, backends: &Backends) -> Vec<K
         for other in stores.iter().filter(|other| other.aad_framing != store.aad_framing) {
             if let Some(key) = backends.common_key(&store, other) {
                 let doubt = format!(
-                    "{key} is served under {:?} too, with another `aad_framing`: what one of the two encrypts, the other \
-                     cannot decrypt",
+                    "{key} also belongs to the key store {:?} with another `aad_framing`: neither can decrypt the \
+                     other's ciphertexts",
                     other.prefix.as_str()
                 );
                 source.warn(span.clone(), doubt);
@@ -54,7 +54,7 @@ fn key_store(mut table: Table<'_, '_>, backends: &Backends, unique: &mut Unique)
     let prefix = table.needed("uri_path_prefix", prefix);
     let regions = table.texts("regions");
     if regions.as_ref().is_some_and(Vec::is_empty) {
-        table.error("name at least one AWS Region whose KMS may call");
+        table.error("`regions` must name at least one AWS Region");
     }
     let regions = table.needed("regions", regions).unwrap_or_default();
     regions.iter().for_each(|region| check_region(source, region));
@@ -62,13 +62,13 @@ fn key_store(mut table: Table<'_, '_>, backends: &Backends, unique: &mut Unique)
     let keys = table.parsed_list::<KeyId>("keys");
     let all_keys = table.flag("all_keys").unwrap_or(false);
     match (keys.is_some() || table.is_present("keys"), all_keys) {
-        (true, true) => table.error("`keys` and `all_keys` are both there"),
-        (false, false) => table.error("say which keys belong to it: `keys = [...]`, or `all_keys = true`"),
+        (true, true) => table.error("`keys` and `all_keys` exclude each other: remove one"),
+        (false, false) => table.error("set `keys = [...]` or `all_keys = true`"),
         _ => {}
     }
     let credential_tables = table.tables("credentials");
     if credential_tables.is_empty() {
-        table.error("there are no [[key_stores.credentials]]: nobody could call");
+        table.error("no [[key_stores.credentials]]: add at least one");
     }
     let credentials: Vec<_> = credential_tables.into_iter().filter_map(credential).collect();
     unique.check(&table, prefix.as_ref(), &credentials, keys.as_deref());
@@ -84,17 +84,22 @@ fn key_store(mut table: Table<'_, '_>, backends: &Backends, unique: &mut Unique)
     if let (AadFraming::Migrating, Some(metadata)) = (aad_framing, metadata.as_ref().map(CiphertextMetadata::as_bytes))
     {
         if metadata.starts_with(&AadFraming::MARK) {
-            table.error("`ciphertext_metadata` begins as the mark of `aad_framing = \"migrating\"` does");
+            table.error("`ciphertext_metadata` must not begin with the mark of `aad_framing = \"migrating\"`");
         } else if metadata.len() + AadFraming::MARK.len() > CiphertextMetadata::MAX_LENGTH {
-            table.error("`ciphertext_metadata` leaves no room for the 2 bytes of `aad_framing = \"migrating\"`");
+            table.error("`ciphertext_metadata` must not exceed 18 bytes with `aad_framing = \"migrating\"`");
         }
     }
     if let Some(backend) = backend.as_deref().and_then(|name| backends.get(name)) {
         if let (Some(own), Some(_)) = (backend.own_metadata(), &metadata) {
-            table.error(format!("`ciphertext_metadata`: {own} have metadata of their own"));
+            table.error(format!(
+                "`ciphertext_metadata` cannot be set: {own} have metadata of their own"
+            ));
         }
         for key in keys.iter().flatten().filter(|key| backend.is_test_key(&key.value)) {
-            let wrong = format!("{} is the backend's test key, which must back no KMS key", key.value);
+            let wrong = format!(
+                "{} is the backend's test key, which must not be an external key",
+                key.value
+            );
             source.error(key.span.clone(), wrong);
         }
     }
@@ -143,7 +148,7 @@ fn credential(mut table: Table<'_, '_>) -> Option<Item<CredentialSettings>> {
     let is_there = keys.iter().any(|key| table.has(key));
     let secret = table.one_secret(keys);
     if !is_there {
-        table.error(format!("one of `{}` is missing", keys.join("`, `")));
+        table.error(format!("set one of `{}`", keys.join("`, `")));
     }
     let (secret, origin) = secret?;
     shared::credential(table.source, id?, secret, origin)

@@ -47,7 +47,7 @@ pub(super) fn settings(mut root: Table<'_, '_>, kinds: &Kinds) -> Option<Setting
         for (place, (table, taken)) in all.iter().enumerate() {
             for (other, _) in all.iter().take(place).filter(|(_, other)| collide(other, taken)) {
                 root.error(format!(
-                    "[{other}] and [{table}] listen at the same address, {taken}: give each a port of its own"
+                    "[{other}] and [{table}] have the same address {taken}: use different ports"
                 ));
             }
         }
@@ -83,10 +83,10 @@ fn environment(table: Table<'_, '_>) -> BTreeMap<String, String> {
         if !is_legal {
             source.error(
                 value.span.clone(),
-                format!("{name:?} is no name of a variable, or its value has a NUL"),
+                format!("{name:?}: not a name of an environment variable, or its value contains a NUL character"),
             );
         } else if process::inherited(name).is_some_and(|inherited| inherited != value.value) {
-            let doubt = format!("the environment has another {name}: this one goes before it");
+            let doubt = format!("{name} overrides the value in the process's environment");
             source.warn(value.span.clone(), doubt);
         }
         is_legal

@@ -22,7 +22,7 @@ pub(super) fn why_never(condition: &str, pattern: &str, scope: &Scope<'_>) -> Op
         is_whole: head.len() == pattern.len(),
     };
     let why = match condition {
-        _ if pattern.trim() != pattern => "it begins or ends with a blank",
+        _ if pattern.trim() != pattern => "it begins or ends with white space",
         "principals" if head.goes_with("AWS Internal") || head.may_be_a_service() => return None,
         "principals" if !head.goes_with("arn:") => {
             "a principal is an ARN, a service such as ec2.amazonaws.com, or AWS Internal"
@@ -30,16 +30,16 @@ pub(super) fn why_never(condition: &str, pattern: &str, scope: &Scope<'_>) -> Op
         "principals" => return head.why_no_arn(),
         "accounts" if !head.may_be_an_account() => "an account has 12 digits",
         "kms_key_arns" if !head.goes_with("arn:") => "an ARN begins with arn:",
-        "kms_key_arns" if head.part(2).is_some_and(|service| service != "kms") => "it is the ARN of no KMS key",
-        "kms_key_arns" if head.text.contains(":alias/") => "AWS KMS names keys by their own ARNs, not by an alias",
+        "kms_key_arns" if head.part(2).is_some_and(|service| service != "kms") => "it is not the ARN of a KMS key",
+        "kms_key_arns" if head.text.contains(":alias/") => "AWS KMS sends key ARNs, never aliases",
         "kms_key_arns" => return head.why_no_arn(),
-        "regions" if !head.text.bytes().all(is_of_a_region) => "a Region is written like eu-central-1",
+        "regions" if !head.text.bytes().all(is_of_a_region) => "a Region looks like eu-central-1",
         "regions" if !scope.regions.iter().any(|region| head.matches(region)) => {
-            "none of the key store's `regions` is like that"
+            "none of the key store's `regions` matches"
         }
         "vpcs" if !head.goes_with("vpc-") => "a VPC's id begins with vpc-",
         "vpc_endpoints" if !head.goes_with("vpce-") => "a VPC endpoint's id begins with vpce-",
-        "kms_operations" if !head.may_be_an_operation() => "an operation is written like Encrypt or GenerateDataKey",
+        "kms_operations" if !head.may_be_an_operation() => "an operation looks like Encrypt or GenerateDataKey",
         "kms_operations" => return head.why_no_operation(),
         "keys" => return head.why_no_key(scope.keys),
         _ => return None,
@@ -120,16 +120,16 @@ impl<'p> Head<'p> {
     fn why_no_operation(self) -> Option<String> {
         let known = OPERATIONS.iter().find(|known| known.eq_ignore_ascii_case(self.text));
         let known = known.filter(|known| self.is_whole && **known != self.text)?;
-        Some(format!("it is written {known}"))
+        Some(format!("write {known}"))
     }
 
     fn why_no_key(self, keys: Option<&[KeyId]>) -> Option<String> {
         let head = self.text;
         if !head.is_empty() && head.parse::<KeyId>().is_err() && head != "." && head != ".." {
-            return Some("no external key id is like that".to_owned());
+            return Some("no external key id can match".to_owned());
         }
         let has_one = keys?.iter().any(|key| self.matches(key.as_str()));
-        (!has_one).then(|| "none of the key store's `keys` is like that".to_owned())
+        (!has_one).then(|| "none of the key store's `keys` matches".to_owned())
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) fn server(mut table: Table<'_, '_>) -> Option<ServerSettings> {
     let budget = table.number_item::<u64>("budget_ms", 1..=DAY_MS);
     // TRN-8
     if let Some(Item { value, span }) = budget.as_ref().filter(|budget| budget.value >= 250) {
-        let doubt = format!("`budget_ms = {value}`: KMS gives up after 250 ms; by default it is 200");
+        let doubt = format!("`budget_ms = {value}`: KMS times out after 250 ms; the default is 200");
         table.source.warn(span.clone(), doubt);
     }
     let budget = budget.map_or(standard.budget, |budget| Duration::from_millis(budget.value));
@@ -76,7 +76,7 @@ pub(super) fn tls(mut table: Table<'_, '_>) -> Option<TlsSettings> {
         let names = table.texts("names");
         let names = table.needed("names", names)?;
         if names.is_empty() {
-            table.error("`names` is empty: no client could connect");
+            table.error("`names` is empty, so no client could connect: add a name or remove it");
         }
         Some((roots?, names))
     });
@@ -89,7 +89,9 @@ pub(super) fn health(mut table: Table<'_, '_>) -> HealthSettings {
     let mut path = |key, standard: String| match table.text(key) {
         Some(path) if path.value.starts_with('/') => path.value,
         Some(path) => {
-            table.source.error(path.span, format!("`{key}` begins with a slash"));
+            table
+                .source
+                .error(path.span, format!("`{key}` must begin with a slash"));
             standard
         }
         None => standard,
@@ -101,16 +103,14 @@ pub(super) fn health(mut table: Table<'_, '_>) -> HealthSettings {
             .bytes()
             .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#'))
         {
-            table.error(format!(
-                "{path:?} is no path of a URL, which has no spaces and no query"
-            ));
+            table.error(format!("{path:?}: a URL path must not contain spaces or a query"));
         }
         if path.contains("/kms/xks/v1") {
-            table.error(format!("{path:?} is a path of the API's"));
+            table.error(format!("{path:?} is a path of the API: choose another one"));
         }
     }
     if readiness_path == liveness_path {
-        table.error("`readiness_path` and `liveness_path` are the same");
+        table.error("`readiness_path` and `liveness_path` must differ");
     }
     let words = [("any", ReadyWhen::Any), ("all", ReadyWhen::All)];
     HealthSettings {
@@ -161,7 +161,7 @@ pub(super) fn log(mut table: Table<'_, '_>) -> LogSettings {
         if rotation == Rotation::Never && keep.is_some() {
             table.source.warn(
                 table.span.clone(),
-                "`keep`: without rotation there is one file, and nothing to delete",
+                "`keep` requires `rotation`: without it there is only one file",
             );
         }
         Some(LogFile {

@@ -83,7 +83,7 @@ pub(super) fn settings(mut root: Table<'_, '_>, kind: &'static str) -> Option<Se
     let key_stores: Vec<_> = key_stores.collect();
     let server = server?;
     if key_stores.is_empty() && !root.source.has_errors() {
-        root.error("no external key store has a credential: nobody could call");
+        root.error("no external key store has a credential: add one");
     }
     Some(Settings {
         environment: environment.into_iter().collect(),
@@ -106,7 +106,7 @@ fn cut<T: TryFrom<u64>>(table: &mut Table<'_, '_>, key: &'static str, range: Ran
     let (least, most) = range.into_inner();
     let Item { value, span } = table.number_item::<u64>(key, least..=i64::MAX.unsigned_abs())?;
     if value > most {
-        let doubt = format!("`{key} = {value}` is taken as {most}, the most there may be");
+        let doubt = format!("`{key} = {value}` exceeds the maximum: using {most}");
         table.source.warn(span, doubt);
     }
     T::try_from(value.min(most)).ok()
@@ -116,7 +116,7 @@ fn cut<T: TryFrom<u64>>(table: &mut Table<'_, '_>, key: &'static str, range: Ran
 fn unless_zero(table: &mut Table<'_, '_>, key: &'static str, most: u64) -> Option<u64> {
     let number = cut(table, key, 0..=most)?;
     if number == 0 {
-        let doubt = format!("`{key} = 0` is passed over, as the sample proxy does: the system takes 1 or more");
+        let doubt = format!("`{key} = 0` is ignored, as in the sample proxy: the operating system requires 1 or more");
         table.source.warn(table.span.clone(), doubt);
     }
     (number > 0).then_some(number)
@@ -137,8 +137,8 @@ fn server_settings(mut table: Table<'_, '_>) -> Option<Server> {
         let parsed = ip.value.parse::<IpAddr>();
         if parsed.is_err() {
             let wrong = format!(
-                "`ip = {}`: not an IP address, such as \"127.0.0.1\", or \"0.0.0.0\" for all of this machine; names are \
-                 not looked up, and the port is `port`",
+                "`ip = {}`: not an IP address, such as \"127.0.0.1\", or \"0.0.0.0\" for all interfaces; names are \
+                 not resolved, and the port is set by `port`",
                 shown(&ip.value)
             );
             source.error(ip.span, wrong);
@@ -157,7 +157,7 @@ fn server_settings(mut table: Table<'_, '_>) -> Option<Server> {
     if let Some(service) = table.text("service").filter(|service| service.value != "kms-xks-proxy") {
         source.error(
             service.span,
-            "`service` is `kms-xks-proxy`: KMS signs for no other (SIG-1)",
+            "`service` must be `kms-xks-proxy`: KMS signs for no other service",
         );
     }
     let metadata = table
@@ -198,7 +198,7 @@ fn log(mut table: Table<'_, '_>) -> LogSettings {
     let level = level.and_then(|level| {
         let parsed = level.value.parse::<Level>();
         if parsed.is_err() {
-            source.error(level.span, "`level` is one of TRACE, DEBUG, INFO, WARN, ERROR");
+            source.error(level.span, "`level` must be one of TRACE, DEBUG, INFO, WARN, ERROR");
         }
         parsed.ok()
     });
@@ -216,7 +216,7 @@ fn log(mut table: Table<'_, '_>) -> LogSettings {
         };
         if rotation.is_none() {
             let wrong = format!(
-                "`rotation_kind` is one of MINUTELY, HOURLY, DAILY, NEVER, not {}",
+                "`rotation_kind` must be one of MINUTELY, HOURLY, DAILY, NEVER, not {}",
                 shown(&kind.value)
             );
             source.error(kind.span, wrong);
@@ -256,13 +256,13 @@ fn security_settings(mut table: Table<'_, '_>) -> Security {
     let [has_sigv4, has_tls, has_mtls] = ["is_sigv4_auth_enabled", "is_tls_enabled", "is_mtls_enabled"].map(&mut flag);
     if has_sigv4 == Some(false) {
         table.error(
-            "`is_sigv4_auth_enabled = false`: requests without a valid signature are never served here (SIG-1); \
-             set it to true",
+            "`is_sigv4_auth_enabled = false` is not supported: requests without a valid signature are always \
+             rejected; set it to true",
         );
     }
     let (has_tls, has_mtls) = (has_tls.unwrap_or(false), has_mtls.unwrap_or(false));
     if has_mtls && !has_tls {
-        table.error("`is_mtls_enabled` without `is_tls_enabled`: client certificates would not be asked for");
+        table.error("`is_mtls_enabled` requires `is_tls_enabled`");
     }
     // Read, so that its keys are known.
     let oso = table.table("oso").map(|mut oso| {
@@ -276,16 +276,16 @@ fn security_settings(mut table: Table<'_, '_>) -> Security {
         source.error(
             secondary.span,
             format!(
-                "`secondary_auth = {:?}`: there is no such policy engine here, and to start without it would let \
-                 everybody in whom the policies kept out; write the policies down as rules or in Cedar in this \
-                 program's own format (`xks-proxy convert`, after taking this line out), then serve that file",
+                "`secondary_auth = {:?}`: this policy engine is not supported, and starting without it would allow \
+                 requests that the policies deny. Remove this line, run `xks-proxy convert`, write the policies as \
+                 rules or in Cedar into the converted file, then use that file",
                 secondary.value
             ),
         );
     } else if let Some(span) = oso {
         source.warn(
             span,
-            "[security.oso] without `secondary_auth`: no policy is asked, here or by the sample proxy",
+            "[security.oso] has no effect without `secondary_auth`, as in the sample proxy",
         );
     }
     Security { has_tls, has_mtls }
@@ -342,7 +342,7 @@ fn key_ids(source: &Source<'_>, texts: Vec<Item<String>>) -> Vec<Item<KeyId>> {
         Ok(value) => Some(Item { value, span: text.span }),
         Err(error) => {
             let doubt = format!(
-                "`xks_key_id_set`: {} is passed over, KMS cannot ask for it: {error}",
+                "`xks_key_id_set`: {} is ignored, KMS cannot request it: {error}",
                 shown(&text.value)
             );
             source.warn(text.span, doubt);
@@ -364,7 +364,7 @@ fn key_store(
     let secret = table.text("sigv4_secret_access_key");
     let is_empty = |item: &Option<Item<String>>| item.as_ref().is_none_or(|item| item.value.is_empty());
     if is_empty(&id) && is_empty(&secret) {
-        let doubt = "an external key store without a credential is skipped: nobody could call it";
+        let doubt = "an external key store without a credential is ignored";
         source.warn(table.span.clone(), doubt);
         table.forget();
         return None;

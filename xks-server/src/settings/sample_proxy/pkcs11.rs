@@ -28,13 +28,13 @@ pub(super) fn logger_environment(mut table: Table<'_, '_>) -> Vec<(String, Strin
     let variables = keys.into_iter().filter_map(|key| {
         let Item { value, span } = table.text_or_number(key)?;
         if !shared::is_variable(key, &value) {
-            source.error(span, format!("`{key}` has a NUL, which no variable can have"));
+            source.error(span, format!("`{key}` must not contain a NUL character"));
             return None;
         }
         match process::inherited(key) {
             Some(inherited) if inherited != value => {
                 let doubt = format!(
-                    "the variable {key} = {} of the environment goes before this",
+                    "the environment variable {key} = {} overrides this setting",
                     shown(&inherited)
                 );
                 source.warn(span, doubt);
@@ -114,14 +114,14 @@ pub(super) fn pkcs11_settings(
     });
     let pin = pin.map(|pin| kinds::pin(source, "user_pin", &pin));
     if !table.is_present("user_pin") {
-        let doubt = "no `user_pin`: there is no login, and a token that wants one is refused at the start";
+        let doubt = "no `user_pin`: no login, and a token that requires one is rejected at startup";
         source.warn(table.span.clone(), doubt);
     }
     // What only the sample proxy's own pool of sessions has a use for.
     table.number::<u64>("session_pool_timeout_milli", 0..=u64::MAX);
     table.number::<u64>("context_read_timeout_milli", 0..=u64::MAX);
     if table.flag("session_eager_close") == Some(true) {
-        let doubt = "`session_eager_close`: sessions are kept open here, and those that fail are replaced";
+        let doubt = "`session_eager_close` is ignored: sessions are kept open, and replaced when they fail";
         source.warn(table.span.clone(), doubt);
     }
     let module = module?;

@@ -144,14 +144,14 @@
 //! what. With `xks.cedarschema`, Cedar's command line (`cedar validate`) and editors check the same text.
 //! ```
 //! use xks_authorizer_cedar::CedarAuthorizer;
-//! use xks_core::{api::{KeyOperation, RequestMetadata}, authorize::{Decision, Subject}};
+//! use xks_core::{api::{JsonError, KeyOperation, RequestMetadata}, authorize::{Decision, Subject}};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let authorizer = CedarAuthorizer::new(
 //!     r#"@id("ec2") permit (principal == Xks::Principal::"ec2.amazonaws.com", action, resource);"#,
 //! )?;
 //! let (key_store, key) = ("/example/tenant-a".parse()?, "payroll".parse()?);
-//! let ask = |metadata: &str| -> Result<Decision, serde_json::Error> {
+//! let ask = |metadata: &str| -> Result<Decision, JsonError> {
 //!     let metadata = RequestMetadata::from_json(metadata)?;
 //!     let subject = Subject::new(&key_store, &key, KeyOperation::Encrypt, "eu-central-1", &metadata);
 //!     Ok(authorizer.decide(&subject))

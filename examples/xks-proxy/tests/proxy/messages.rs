@@ -67,10 +67,7 @@ fn a_mistake_of_syntax_names_the_setting() {
             "[server]\nlisten: \"127.0.0.1:1\"\n",
             ":2: error: `listen`: write an equals sign instead of the colon",
         ),
-        (
-            "[server]\nlisten \"127.0.0.1:1\"\n",
-            ":2: error: not a `key = value`",
-        ),
+        ("[server]\nlisten \"127.0.0.1:1\"\n", ":2: error: not a `key = value`"),
         (
             "[server]\nlisten = \"127.0.0.1:1\n",
             ":2: error: `listen`: the text has no closing quote",

@@ -71,14 +71,8 @@ pub use crate::api::{
 /// One line in the backend's own tests holds it against all of this, with a test for each rule: see
 /// `xks_core::testkit::conformance`, of the feature `testkit`. What the fixture has no key or hook for is not
 /// tried, and a line says so; with `all` behind the fixture it fails.
-#[cfg_attr(feature = "testkit", doc = "```")]
-#[cfg_attr(not(feature = "testkit"), doc = "```text")]
+/// ```text
 /// xks_core::conformance!(Fixture::new(my_backend(), "my-key"));
-#[cfg_attr(
-    feature = "testkit",
-    doc = "# fn my_backend() -> std::sync::Arc<dyn xks_core::KeyBackend> { unimplemented!() }",
-    doc = "# use xks_core::testkit::conformance::Fixture;"
-)]
 /// ```
 ///
 /// # Example

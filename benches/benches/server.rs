@@ -1,4 +1,4 @@
-//! The real server, built and started as whoever runs it would: what requests cost it over each protocol and
+//! The real server, built and started as an operator does: what requests cost it over each protocol and
 //! on each kind of keys, how long they take, what the audit log costs, what connections take of the memory,
 //! and what it does with more than it can.
 //!

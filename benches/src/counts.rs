@@ -156,8 +156,8 @@ fn table(counts: &[Count]) -> String {
         "# What one request takes\n\nIn process, over a software key, without a log. Written by\n\
          `cargo run --release -p xks-benches --no-default-features --bin counts -- write`; the tests fail when a count\n\
          has grown by more than 5 %. A data key has 32 bytes and AAD of 200, the largest request 4300 and 8192.\n\
-         Valgrind knows no instructions for SHA-256, which is therefore two thirds of what is counted here.\n\n{date}, {rustc}, {valgrind}\n\n| request | \
-         instructions | heap allocations | bytes allocated |\n|---|---|---|---|\n{rows}"
+         Valgrind knows no instructions for SHA-256, which is therefore two thirds of what is counted here.\n\n\
+         {date}, {rustc}, {valgrind}\n\n| request | instructions | heap allocations | bytes allocated |\n|---|---|---|---|\n{rows}"
     )
 }
 

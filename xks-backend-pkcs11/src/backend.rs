@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// Sessions beside those that serve requests: one that only keeps the login alive, and one that tests. While
-/// the token is being connected anew, there is one more.
+/// the token is being reconnected, there is one more.
 const OTHER_SESSIONS: usize = 3;
 
 /// How long a backend that is dropped waits for calls in the module.
@@ -96,7 +96,7 @@ pub struct Status {
 
 impl Pkcs11Backend {
     /// Loads the module, finds the token, logs in and tests it, and starts the threads. It blocks until that
-    /// is done; a call of the module that does not return keeps it for ever. What may be due to another
+    /// is done; a call of the module that does not return keeps it forever. What may be due to another
     /// process that writes to the token at that moment is tried again, five times within 620 ms.
     ///
     /// # Errors

@@ -104,7 +104,7 @@ impl Config {
     /// [`Pin::None`].
     ///
     /// A token knows one login for all of a process: where another backend or component has logged in, a
-    /// wrong PIN here goes unnoticed until the module has to be initialized anew, and no PIN does as well as
+    /// wrong PIN here goes unnoticed until the module has to be reinitialized, and no PIN does as well as
     /// a right one.
     #[must_use]
     pub fn pin(mut self, pin: Pin) -> Self {

@@ -47,7 +47,7 @@
 //! * **Sessions that are closed, a login that is lost, a key that was deleted and made again**: mended within
 //!   the request.
 //! * **A failing device**: requests are refused at once (`Unavailable`), so that a
-//!   [`Fleet`](xks_core::fleet::Fleet) can ask another HSM, and the module is initialized anew until the
+//!   [`Fleet`](xks_core::fleet::Fleet) can ask another HSM, and the module is reinitialized until the
 //!   token works; never while a call is in it. A module that another component of the process has initialized
 //!   is left initialized; one that other tokens work in is reinitialized only when the token has stayed away
 //!   for ten [intervals](Config::recovery_interval), then each time after twice as long, once an hour at
@@ -65,7 +65,7 @@
 //!   calls or the time do not suffice, a ciphertext is not called invalid: the error is `Unavailable` or
 //!   `Throttled`, which may be retried, and the next request for it goes on from there.
 //! * **IVs** that are zero or repeat themselves are never used, and nothing more is encrypted until the
-//!   backend is opened anew. The test at the start finds out wrong [`Quirks`] before that.
+//!   backend is reopened. The test at the start finds out wrong [`Quirks`] before that.
 //!
 //! # Keys
 //! An external key id is a key's label, its `CKA_ID`, or [what you say](Config::key). A name that two keys

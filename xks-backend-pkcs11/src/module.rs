@@ -1,4 +1,4 @@
-//! A loaded module: initialized once for all backends that use it, and anew when it has failed for good.
+//! A loaded module: initialized once for all backends that use it, and again when it has failed for good.
 //!
 //! Two backends may share a module, each with its own supervisor; they share the gate and the generation.
 
@@ -81,7 +81,7 @@ enum Initialized {
     Elsewhere,
 }
 
-/// Why a module was not initialized anew.
+/// Why a module was not reinitialized.
 #[derive(Debug, Error)]
 pub(crate) enum NotReinitialized {
     #[error("another component of this process initialized the module, and must finalize it")]

@@ -169,7 +169,7 @@ impl ReturnCode {
             (_, ckr::CKR_USER_NOT_LOGGED_IN) => Verdict::LogInAgain,
 
             // An operation stays active on a session when an earlier call on it failed half-way; and it is
-            // gone when the session was closed and its handle given out anew in the middle of it.
+            // gone when the session was closed and its handle given out again in the middle of it.
             (
                 _,
                 ckr::CKR_SESSION_HANDLE_INVALID

@@ -226,7 +226,7 @@ impl Token {
         self.iv_fault.get().copied()
     }
 
-    // ENC-6: from now on nothing is encrypted, until the backend is opened anew.
+    // ENC-6: from now on nothing is encrypted, until the backend is reopened.
     pub(crate) fn note_iv_fault(&self, fault: &'static str) {
         if self.iv_fault.set(fault).is_ok() {
             tracing::error!(

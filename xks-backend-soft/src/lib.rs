@@ -206,7 +206,7 @@ impl SoftBackend {
         self.keyring.update(id, |key| Ok(key.with_status(status))).map(drop)
     }
 
-    /// Says anew what a key may be used for.
+    /// Says again what a key may be used for.
     ///
     /// # Errors
     /// [`SoftKeyError::UnknownKey`].

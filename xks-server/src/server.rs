@@ -116,7 +116,7 @@ impl Server {
     /// otherwise.
     ///
     /// Sets the process's logger and panic hook, catches SIGINT, SIGTERM and SIGHUP, and starts the program
-    /// anew under the same process id where the settings have an `[environment]`. Call it first in `main`.
+    /// again under the same process id where the settings have an `[environment]`. Call it first in `main`.
     #[must_use]
     pub fn main(self) -> ExitCode {
         let command_line = CommandLine::of(self.program, env::args_os());

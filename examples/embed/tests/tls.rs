@@ -81,7 +81,7 @@ impl Drop for Server {
     }
 }
 
-/// TRN-2, TRN-3, LOG-1: it serves over TLS, records who asked, lets nobody keep it waiting, and ends in good
+/// TRN-2, TRN-3, LOG-1: it serves over TLS, records who asked, closes what is not TLS, and ends in good
 /// order.
 #[test]
 fn it_serves_and_ends() {

@@ -1,4 +1,4 @@
-//! Requests of which only a half is sent: they must not stay for ever, nor hold up others.
+//! Requests of which only a half is sent: they must not stay forever, nor hold up others.
 
 use std::{
     io,

@@ -147,7 +147,7 @@ impl Proxy {
             .await?;
         let encrypted: Encrypted = checked(&body)?;
         let (external, integrity) = encrypted.parts(plaintext.len())?;
-        // ENC-9: KMS computes it anew.
+        // ENC-9: KMS computes it again.
         let is_intact = integrity_value(aad, &external).ct_eq(&*integrity);
         if !bool::from(is_intact) {
             return Err(Fault::malformed(

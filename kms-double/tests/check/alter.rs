@@ -91,7 +91,7 @@ pub(crate) fn disguises(part: &'static str, on: fn(Vec<u8>) -> Vec<u8>, off: fn(
     })
 }
 
-/// Computes the integrity value anew, where there is one.
+/// Computes the integrity value again, where there is one.
 pub(crate) fn refresh(asked: &Asked, json: &mut Value) {
     use sha2::{Digest as _, Sha256};
     if json.get(CDIV).is_some() {

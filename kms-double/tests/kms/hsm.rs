@@ -38,7 +38,7 @@ fn what_the_hsm_forbids_stops_at_kms() {
         assert_eq!(&*decrypt().unwrap().plaintext, b"plain");
 
         hsm.permit("main", "usable", Permission::Decrypt, false);
-        // The proxy looks at the token's attributes anew from time to time.
+        // The proxy looks at the token's attributes again from time to time.
         let mut refused = decrypt();
         while refused.is_ok() {
             sleep(Duration::from_millis(50));

@@ -40,7 +40,7 @@ pub(crate) struct LifeReport {
     pub(crate) open_sessions: u64,
     pub(crate) initialized: u64,
     pub(crate) injected: u64,
-    /// Sessions that were open when the module was finalized to be initialized anew.
+    /// Sessions that were open when the module was finalized to be reinitialized.
     pub(crate) left_open_before: u64,
     /// Sessions that were open when it was finalized for the last time.
     pub(crate) left_open: u64,

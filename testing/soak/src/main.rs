@@ -63,7 +63,7 @@ struct Arguments {
     /// Which versions of HTTP the clients speak.
     #[arg(long, value_enum, default_value_t = Versions::Both)]
     http: Versions,
-    /// Whether they speak TLS; both: it is started with TLS first, and anew without.
+    /// Whether they speak TLS; both: it is started with TLS first, and again without.
     #[arg(long, value_enum, default_value_t = Tls::Both)]
     tls: Tls,
     /// Totals as JSON.

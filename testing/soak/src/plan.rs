@@ -88,7 +88,7 @@ impl Kind {
     }
 }
 
-/// One of the two runs of the proxy: it is started anew in between, on the same tokens.
+/// One of the two runs of the proxy: it is started again in between, on the same tokens.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Life {
     pub(crate) name: &'static str,

@@ -36,7 +36,7 @@ impl Report {
             writeln!(text, "{number:>10}   {}", operation.name())?;
         }
         writeln!(text, "{:>10} ciphertexts decrypted by software", tally.witnessed)?;
-        writeln!(text, "{:>10} integrity values computed anew", tally.integrity_values)?;
+        writeln!(text, "{:>10} integrity values recomputed", tally.integrity_values)?;
         let oldest = tally.oldest.as_secs_f64();
         writeln!(
             text,

@@ -20,7 +20,7 @@ pub(crate) const PIN: &str = "a PIN of the soak";
 
 /// The key that an operator adds to a key store and removes from it.
 pub(crate) const MOVING: &str = "moving";
-/// The key that is destroyed and made anew.
+/// The key that is destroyed and made again.
 pub(crate) const PHOENIX: &str = "phoenix";
 /// The key that may not encrypt at times.
 pub(crate) const LIMITED: &str = "limited";

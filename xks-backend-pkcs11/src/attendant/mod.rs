@@ -83,11 +83,11 @@ pub(crate) struct Attendant {
     generation: u64,
     /// Requests have failed although the test succeeded.
     is_doubted: bool,
-    /// When the module was last initialized anew because of that.
+    /// When the module was last reinitialized because of that.
     began_anew: Option<Instant>,
     /// An operation fails, and requests that do without it are served.
     is_partial: bool,
-    /// A call hangs in the module, so that it cannot be initialized anew.
+    /// A call hangs in the module, so that it cannot be reinitialized.
     is_wedged: bool,
     /// The token is not to be seen although its sessions work.
     missing: Option<Absence>,
@@ -126,7 +126,7 @@ impl Attendant {
     }
 
     /// The first connection. Where an attempt may have met with a write of another process, there are a few
-    /// more, each after the module has been initialized anew, if that may be: SoftHSM2 keeps to what it saw
+    /// more, each after the module has been reinitialized, if that may be: SoftHSM2 keeps to what it saw
     /// of its tokens then.
     pub(crate) fn begin(&mut self) -> Result<(), OpenError> {
         let (mut is_in_use, mut pause) = (false, A_MOMENT);
@@ -330,7 +330,7 @@ impl Attendant {
         Ok(looked)
     }
 
-    /// One attempt to bring the token back: the module is initialized anew, if that may be, and the token is
+    /// One attempt to bring the token back: the module is reinitialized, if that may be, and the token is
     /// looked for.
     fn recover(&mut self) {
         let supervised = self.token.supervision.begin();

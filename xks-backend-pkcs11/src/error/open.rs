@@ -156,7 +156,7 @@ pub enum OpenError {
     /// A call failed.
     #[error("a call of the PKCS#11 module failed")]
     Call(#[from] CallError),
-    /// The module is being initialized anew, or could not be.
+    /// The module is being reinitialized, or could not be.
     #[error("the PKCS#11 module is not initialized now")]
     NotInitialized,
     /// The configuration contradicts itself.

@@ -355,7 +355,7 @@ fn only_verified_requests_fill_the_cache() {
 }
 
 /// SIG-7: a signing key is derived once for each credential, day and Region, whatever else of its key store
-/// changes, or how: taken apart and built again, or made anew of the same settings.
+/// changes, or how: taken apart and built again, or made again of the same settings.
 #[test]
 fn changes_that_keep_a_credential_keep_its_signing_keys() {
     let credential = |letter: char| Credential::new(letter.to_string().repeat(20), "s".repeat(43)).unwrap();

@@ -172,7 +172,7 @@ async fn a_reload_leaves_a_backend_open_whose_settings_stay() {
     site.write("settings.toml", &settings(r#"["invoices", "payroll"]"#));
     server.signal(Signal::HUP);
     server.wait_for("settings reloaded");
-    assert!(calls(&server) < after, "it was opened anew");
+    assert!(calls(&server) < after, "it was reopened");
     assert!(server.stop());
 }
 

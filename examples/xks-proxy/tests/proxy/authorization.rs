@@ -107,7 +107,7 @@ fn a_build_without_cedar_says_so() {
     assert!(code == Some(78) && printed.contains("--features cedar"), "{printed}");
 }
 
-/// AUZ-1: policies in Cedar allow and forbid, and are read anew.
+/// AUZ-1: policies in Cedar allow and forbid, and are read again.
 #[cfg(feature = "cedar")]
 #[test]
 fn cedar_policies_allow_and_forbid() {

@@ -27,7 +27,7 @@ fn the_printed_commands_work() {
 /// Where port 8000 is taken, the demo takes another one, and says which.
 #[test]
 fn a_demo_finds_a_free_port() {
-    // Taken by this test, if by nobody else.
+    // Taken by this test, unless another program has it.
     let _taken = std::net::TcpListener::bind("127.0.0.1:8000");
     let demo = Demo::start_with(&[]);
     let port: u16 = demo.facts["address"].rsplit(':').next().unwrap().parse().unwrap();

@@ -339,7 +339,7 @@ fn a_silent_client_of_tls_is_let_go() {
 }
 
 /// Beyond the limit connections are closed at once, and taken again as soon as one has gone. Health has a
-/// listener of its own, which nobody crowds out.
+/// listener of its own, which clients of the API cannot fill.
 #[test]
 fn connections_beyond_the_limit_are_closed() {
     let settings = Settings::new()

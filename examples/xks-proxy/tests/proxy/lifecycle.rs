@@ -50,7 +50,7 @@ async fn sigterm_under_load_loses_nothing_over_tls() {
 }
 
 /// TRN-7: the balancer is told first. Then requests are served for a while, and each client is told to go
-/// elsewhere: in HTTP/1.1 with its answer, in HTTP/2 at once. Then nobody is let in any more.
+/// elsewhere: in HTTP/1.1 with its answer, in HTTP/2 at once. Then the listener is closed.
 #[tokio::test(flavor = "multi_thread")]
 async fn readiness_goes_down_first() {
     let settings = Settings::new()

@@ -177,8 +177,7 @@ fn nobody_forges_a_line() {
         let server = Server::start(&settings);
         assert_eq!(server.curl().call("keys/usable/metadata", &request, &[]).0, 200);
         let (_, log) = server.stop();
-        // Whoever splits lines at U+0085 or U+2028, as some programs do, sees no others than whoever splits
-        // at U+000A.
+        // Programs that split lines at U+0085 or U+2028 see the same lines as those that split at U+000A.
         let is_raw = |c: char| c != '\n' && (c.is_control() || c == '\u{2028}' || c == '\u{2029}');
         assert!(!log.contains(is_raw), "{log:?}");
         let forged = |line: &str| line.starts_with("2026-01-01") || line.starts_with("{\"forged\"");

@@ -34,7 +34,7 @@ fn notified(settings: &Settings) -> (Process, UnixDatagram) {
     (Process::start(&mut command), socket)
 }
 
-/// It says when it is ready, when it reads its settings anew and is ready again, and when it stops.
+/// It says when it is ready, when it reads its settings again and is ready again, and when it stops.
 #[test]
 fn a_service_manager_is_told() {
     let settings = Settings::new();

@@ -1,4 +1,4 @@
-//! Settings and the files that they name are read anew while requests are served.
+//! Settings and the files that they name are read again while requests are served.
 
 use std::{fs, os::unix::fs::symlink, process::Command, time::Duration};
 

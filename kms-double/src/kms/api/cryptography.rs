@@ -138,7 +138,7 @@ impl ReEncryptRequest {
     }
 }
 
-/// What was encrypted anew.
+/// What was encrypted again.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 #[non_exhaustive]

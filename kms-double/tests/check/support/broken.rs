@@ -144,7 +144,7 @@ impl Asked {
         self.parts.version == http::Version::HTTP_2
     }
 
-    /// Changes the body, and signs the request anew, as if the proxy did not look at its signature.
+    /// Changes the body, and signs the request again, as if the proxy did not look at its signature.
     pub(crate) fn set_body(&mut self, body: impl Into<Bytes>) {
         self.body = body.into();
         self.sign();

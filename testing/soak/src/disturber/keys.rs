@@ -45,7 +45,7 @@ impl Disturber {
         .await
     }
 
-    /// A key is destroyed and made anew, with its former value or with another one.
+    /// A key is destroyed and made again, with its former value or with another one.
     pub(super) async fn recreate_key(&mut self, step: &Step) -> anyhow::Result<()> {
         // Internal: a login by another process writes the token's own object, and SoftHSM2 may fail to read
         // it until it is reinitialized. The keys that it has are served all the same, but none is then known
@@ -68,7 +68,7 @@ impl Disturber {
         let former = self.shared.values(PHOENIX).first().copied();
         let former = former.filter(|_| self.rng.bool());
         let version = self.make_key(PHOENIX, former).await?;
-        self.wait_for("a key that was made anew", step.kind, |caller| {
+        self.wait_for("a key that was made again", step.kind, |caller| {
             Box::pin(async move {
                 match caller.encrypt(0, PHOENIX, true).await {
                     Ok((kept, _)) => caller.decrypt(&kept).await.is_ok(),

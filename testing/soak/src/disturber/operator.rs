@@ -36,7 +36,7 @@ impl Disturber {
         }
         while counter() == before {
             if start.elapsed() > Duration::from_secs(30) {
-                bail!("the settings are not read anew");
+                bail!("the settings are not reloaded");
             }
             sleep(Duration::from_millis(10)).await;
         }
@@ -111,7 +111,7 @@ impl Disturber {
         Ok(())
     }
 
-    /// Another number of sessions: the token is opened anew, and the former ones are closed.
+    /// Another number of sessions: the token is reopened, and the former ones are closed.
     pub(super) async fn reopen_backend(&mut self, step: &Step) -> anyhow::Result<()> {
         self.shared.phases.begin(step.kind.name(), Rules::CALM);
         self.change_sessions();

@@ -100,7 +100,7 @@ impl Disturber {
     }
 
     /// ENC-6: the token makes IVs that are zero or come again. Nothing is encrypted until the token is opened
-    /// anew, and what was encrypted before is decrypted all the time.
+    /// again, and what was encrypted before is decrypted all the time.
     pub(super) async fn spoil_ivs(&mut self, step: &Step) -> anyhow::Result<()> {
         self.shared.phases.begin(step.kind.name(), Rules::UNTRUSTED);
         let violations = self.ask("violations")?;

@@ -208,7 +208,7 @@ thread_local! {
     static LENGTH: Cell<ck::CK_ULONG> = const { Cell::new(0) };
 }
 
-/// A module may find the values anew, and write what it likes into the room it was given.
+/// A module may find the values again, and write what it likes into the room it was given.
 #[test]
 fn what_is_written_and_not_told_stays_unread() {
     let values = attributes(ck::CKR_OK, |asked| {

@@ -1,4 +1,4 @@
-//! Modules that are initialized anew, again and again, and with failures on the way.
+//! Modules that are reinitialized, again and again, and with failures on the way.
 
 use std::{cell::Cell, time::Duration};
 
@@ -61,7 +61,7 @@ fn on_the_way_back() {
     });
 }
 
-/// Sessions that cannot be closed just when the module is initialized anew do not keep it from that: nobody
+/// Sessions that cannot be closed just when the module is reinitialized do not keep it from that: nobody
 /// waits for somebody who waits for it.
 #[test]
 fn with_sessions_that_cannot_be_closed() {
@@ -95,7 +95,7 @@ fn with_sessions_that_cannot_be_closed() {
     });
 }
 
-/// The module is initialized anew again and again, under eight threads of traffic: it is never finalized with
+/// The module is reinitialized again and again, under eight threads of traffic: it is never finalized with
 /// a call in it, and no session of an older generation is used or closed, even where its handle is given out
 /// again.
 #[test]

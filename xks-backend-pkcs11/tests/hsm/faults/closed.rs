@@ -8,7 +8,7 @@ use xks_pkcs11_fixture::{Counters, Function, Profile, Shim, own_process};
 use super::{BOTH, Scene, make_keys};
 
 /// Every session is closed under load, the anchor among them, and with them the login ends: each request
-/// opens another session, logs in and searches anew if need be, and none fails.
+/// opens another session, logs in and searches again if need be, and none fails.
 #[test]
 fn all_sessions() {
     own_process("faults::closed::all_sessions", |hsm| {
@@ -90,7 +90,7 @@ fn again_and_again() {
 }
 
 /// The user is logged out behind the back, and all handles of keys are void: every request logs in and
-/// searches anew if need be, and none fails.
+/// searches again if need be, and none fails.
 #[test]
 fn logged_out() {
     own_process("faults::closed::logged_out", |hsm| {

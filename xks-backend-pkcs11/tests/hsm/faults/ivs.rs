@@ -62,7 +62,7 @@ fn with_the_quirks_of_another() {
 }
 
 /// IVs go wrong while there is traffic: no ciphertext under a zero IV is given out, and no two under one IV,
-/// on whatever sessions. From then on nothing is encrypted until the backend is opened anew, and health says
+/// on whatever sessions. From then on nothing is encrypted until the backend is reopened, and health says
 /// so; decryptions go on.
 #[test]
 fn under_load() {

@@ -148,7 +148,7 @@ fn renamed() {
 }
 
 /// A second key gets the name of one that is in use: nothing is ever encrypted or decrypted with it. Who
-/// looks for the name anew is told that there are two, until one of them is gone.
+/// looks for the name again is told that there are two, until one of them is gone.
 #[test]
 fn a_second_one_of_the_name() {
     own_process("faults::keys::a_second_one_of_the_name", |hsm| {

@@ -82,7 +82,7 @@ fn refused(hsm: &SoftHsm, trouble: impl Fn(&Shim)) {
         });
         let traffic = scene.traffic(8);
         traffic.wait_for_successes(20);
-        // SoftHSM2 itself would take the old PIN until it is initialized anew.
+        // SoftHSM2 itself would take the old PIN until it is reinitialized.
         shim.fail(Function::C_Login, code, When::always());
         let before = shim.counters();
         trouble(&shim);

@@ -50,7 +50,7 @@ fn and_back() {
 }
 
 /// One token of a module is taken out: a backend on another token goes on as if nothing were, for the module
-/// is not initialized anew as long as one of its tokens works.
+/// is not reinitialized as long as one of its tokens works.
 #[test]
 fn one_of_two() {
     own_process("faults::removed::one_of_two", |hsm| {

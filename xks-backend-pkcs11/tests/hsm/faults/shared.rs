@@ -37,7 +37,7 @@ fn one_of_two() {
 }
 
 /// Two backends on one module fail together, and both come back, each with what is its own: the module is
-/// initialized anew for both at once.
+/// reinitialized for both at once.
 #[test]
 fn two_that_fail() {
     own_process("faults::shared::two_that_fail", |hsm| {

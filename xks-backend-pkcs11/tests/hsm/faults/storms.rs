@@ -1,4 +1,4 @@
-//! Devices that fail for a while, and modules that fail until they are initialized anew.
+//! Devices that fail for a while, and modules that fail until they are reinitialized.
 
 use std::{
     thread::sleep,
@@ -17,7 +17,7 @@ fn that_end() {
     own_process("faults::storms::that_end", |hsm| weather(hsm, Shim::storm, true, false));
 }
 
-/// All calls fail until the storm is over and the module was initialized anew.
+/// All calls fail until the storm is over and the module was reinitialized.
 #[test]
 fn that_end_with_a_new_start() {
     own_process("faults::storms::that_end_with_a_new_start", |hsm| {
@@ -25,7 +25,7 @@ fn that_end_with_a_new_start() {
     });
 }
 
-/// All calls fail until the module was initialized anew: nobody has to do anything.
+/// All calls fail until the module was reinitialized: nobody has to do anything.
 #[test]
 fn that_a_new_start_ends() {
     own_process("faults::storms::that_a_new_start_ends", |hsm| {
@@ -77,7 +77,7 @@ fn weather(hsm: &SoftHsm, begin: impl Fn(&Shim, CK_RV), must_calm: bool, must_be
     }
 }
 
-/// After the module was initialized anew, its slots come one by one: the token is looked for again and again.
+/// After the module was reinitialized, its slots come one by one: the token is looked for again and again.
 #[test]
 fn with_no_slots_at_first() {
     own_process("faults::storms::with_no_slots_at_first", |hsm| {
@@ -160,7 +160,7 @@ fn that_strike_one_and_the_same() {
 }
 
 /// What fails for requests goes well for the test of the token: that is noticed all the same, the module is
-/// initialized anew, but not again and again, and when it is over requests are served soon.
+/// reinitialized, but not again and again, and when it is over requests are served soon.
 #[test]
 fn that_spare_the_test() {
     own_process("faults::storms::that_spare_the_test", |hsm| {
@@ -196,7 +196,7 @@ fn that_spare_the_test() {
     });
 }
 
-/// One `CKR_DEVICE_ERROR` alone, in any call, fails no request and is no reason to begin anew; nor are a few,
+/// One `CKR_DEVICE_ERROR` alone, in any call, fails no request and is no reason to begin again; nor are a few,
 /// when the token works as soon as it is tested.
 #[test]
 fn of_a_single_cloud() {

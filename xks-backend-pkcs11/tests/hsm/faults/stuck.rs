@@ -59,7 +59,7 @@ fn on_the_way_back() {
     });
 }
 
-/// A call hangs when the module has to be initialized anew: it is not finalized with that call in it,
+/// A call hangs when the module has to be reinitialized: it is not finalized with that call in it,
 /// requests fail at once meanwhile, and the token comes back when the call has returned.
 #[test]
 fn in_a_storm() {

@@ -86,7 +86,7 @@ impl Server {
         Target::plain(self.address(), PREFIX)
     }
 
-    /// Asks for the settings to be read anew, and waits until that has been done.
+    /// Asks for the settings to be read again, and waits until that has been done.
     pub(crate) fn reload(&self) {
         let before = self.process.log.count("settings reloaded");
         self.process.signal(Signal::HUP);

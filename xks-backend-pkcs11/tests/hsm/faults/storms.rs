@@ -196,8 +196,8 @@ fn that_spare_the_test() {
     });
 }
 
-/// One `CKR_DEVICE_ERROR` alone, in any call, fails no request and is no reason to begin again; nor are a few,
-/// when the token works as soon as it is tested.
+/// One `CKR_DEVICE_ERROR` alone, in any call, fails no request and is no reason to begin again; nor are a
+/// few, when the token works as soon as it is tested.
 #[test]
 fn of_a_single_cloud() {
     own_process("faults::storms::of_a_single_cloud", |hsm| {

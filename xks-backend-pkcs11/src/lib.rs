@@ -115,6 +115,7 @@ mod identity;
 mod inline;
 mod keys;
 mod logins;
+mod making;
 mod manage;
 #[cfg(all(test, any(model = "loom", model = "shuttle")))]
 mod models;

@@ -34,6 +34,7 @@ use crate::{
     error::{CallError, LoadError},
     gate::Drained,
     handles::HandleClock,
+    making::{Apart, Making},
     return_code::{Phase, ReturnCode},
     token_info::TokenInfo,
     turns::Turns,
@@ -59,6 +60,7 @@ const TAG_BITS: ck::CK_ULONG = 128;
 pub(crate) struct Cryptoki {
     list: ck::CK_FUNCTION_LIST,
     handles: HandleClock,
+    making: Making,
     turns: Turns,
     /// `C_FindObjectsFinal` was seen to fail: no session on which a search was begun can do anything else.
     ends_no_search: AtomicBool,
@@ -154,6 +156,7 @@ impl Cryptoki {
         let cryptoki = Self {
             list: functions,
             handles: HandleClock::default(),
+            making: Making::default(),
             ends_no_search: AtomicBool::new(false),
             code_names: OnceLock::new(),
             turns: Turns::default(),
@@ -344,6 +347,7 @@ impl Cryptoki {
         attributes: &[Attribute<'_>],
         most: usize,
     ) -> Result<(Vec<ck::CK_OBJECT_HANDLE>, bool)> {
+        let _search = self.making.search();
         let _giving = self.handles.giving();
         let mut template = template(attributes);
         // SAFETY: the template and what it points to are only read, and live until the call has returned.
@@ -484,6 +488,7 @@ impl Cryptoki {
         attributes: &[Attribute<'_>],
     ) -> Result<ck::CK_OBJECT_HANDLE> {
         let mut mechanism = without_parameters(mechanism);
+        let _apart = self.apart_if_it_stays(attributes);
         let _giving = self.handles.giving();
         let mut template = template(attributes);
         let mut key = 0;
@@ -514,6 +519,7 @@ impl Cryptoki {
         private: &[Attribute<'_>],
     ) -> Result<(ck::CK_OBJECT_HANDLE, ck::CK_OBJECT_HANDLE)> {
         let mut mechanism = without_parameters(mechanism);
+        let _apart = self.apart_if_it_stays(private);
         let _giving = self.handles.giving();
         let (mut public, mut private) = (template(public), template(private));
         let mut keys = (0, 0);
@@ -538,12 +544,20 @@ impl Cryptoki {
         Ok(keys)
     }
 
+    /// No search is under way while an object of the token is made; one of a session alone is in no search's
+    /// way.
+    fn apart_if_it_stays(&self, attributes: &[Attribute<'_>]) -> Option<Apart<'_>> {
+        let stays = |attribute: &_| matches!(attribute, Attribute::Flag(ck::CKA_TOKEN, true));
+        attributes.iter().any(stays).then(|| self.making.apart())
+    }
+
     /// Makes an object of these attributes.
     pub(crate) fn create_object(
         &self,
         session: ck::CK_SESSION_HANDLE,
         attributes: &[Attribute<'_>],
     ) -> Result<ck::CK_OBJECT_HANDLE> {
+        let _apart = self.apart_if_it_stays(attributes);
         let _giving = self.handles.giving();
         let mut template = template(attributes);
         let mut object = 0;

@@ -296,7 +296,8 @@ fn contract() {
                 let config = config(shim.path()).dispatch(dispatch).key_lookup(lookup);
                 managers::check(&config, false, &[]);
             }
-            assert_eq!(hsm.keys(TOKEN).len(), KEYS.len(), "all that was made is gone");
+            let left = hsm.keys(TOKEN);
+            assert_eq!(left.len(), KEYS.len(), "all that was made is gone: {left:?}");
             shim.assert_clean();
         });
 }

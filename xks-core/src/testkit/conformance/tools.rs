@@ -9,6 +9,7 @@ use crate::{
         BackendErrorKind, CiphertextMetadata, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health,
         Iv, KeyMetadata, Tag,
     },
+    text::ErrorChain,
 };
 
 pub(super) type Checked = Result<(), Problem>;
@@ -165,7 +166,7 @@ pub(super) fn must_refuse<T>(outcome: Result<T, BackendError>, kind: BackendErro
 
 /// Kind and words.
 pub(super) fn said(error: &BackendError) -> String {
-    format!("{:?} ({error})", error.kind())
+    format!("{:?} ({})", error.kind(), ErrorChain(error))
 }
 
 pub(super) fn copy(of: &Encrypted) -> Encrypted {

@@ -17,6 +17,7 @@ use crate::{
     BackendError, KeyBackend, KeyId, Zeroizing,
     backend::{Encrypted, KeyMetadata},
     manage::{Capabilities, CreationToken, KeyDescription, KeyManager, KeyPage, ManageError, ManageErrorKind, NewKey},
+    text::ErrorChain,
 };
 
 type Both = (Arc<dyn KeyManager>, Arc<dyn KeyBackend>);
@@ -263,5 +264,5 @@ pub(super) fn label(end: &str) -> Result<KeyId, Problem> {
 
 /// Kind and words.
 pub(super) fn said(error: &ManageError) -> String {
-    format!("{:?} ({error})", error.kind())
+    format!("{:?} ({})", error.kind(), ErrorChain(error))
 }

@@ -2,8 +2,8 @@
 //!
 //! SoftHSM2 2.6.1 reads the files of its token in each search, also that of an object which another thread is
 //! just making. The making fails then, with `CKR_TEMPLATE_INCONSISTENT` or `CKR_GENERAL_ERROR`, and leaves an
-//! object without a name (its issue 573). So searches and the making of objects that stay wait for each other,
-//! but only so long: a module that hangs in one must not stop the other.
+//! object without a name (its issue 573). So searches and the making of objects that stay wait for each
+//! other, but only so long: a module that hangs in one must not stop the other.
 
 use std::{
     sync::{

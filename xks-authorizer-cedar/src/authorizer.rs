@@ -35,7 +35,7 @@ pub struct CedarAuthorizer {
 }
 
 impl CedarAuthorizer {
-    /// These policies, which fit the built-in [`SCHEMA`](crate::SCHEMA).
+    /// Parses policies that fit the built-in [`SCHEMA`](crate::SCHEMA).
     ///
     /// # Errors
     /// Any [`CedarError`] but those about schema and entities.
@@ -43,7 +43,7 @@ impl CedarAuthorizer {
         Self::builder(policies).build()
     }
 
-    /// These policies, with a schema or entities of one's own.
+    /// Starts an authorizer with these policies and a schema or entities of one's own.
     pub const fn builder(policies: &str) -> CedarAuthorizerBuilder<'_> {
         CedarAuthorizerBuilder::new(policies)
     }

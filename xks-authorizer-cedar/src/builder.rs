@@ -21,9 +21,9 @@ impl<'a> CedarAuthorizerBuilder<'a> {
         }
     }
 
-    /// A schema, in Cedar's schema syntax, in place of the built-in [`SCHEMA`]. It declares all that that one
-    /// does, and besides it further fields of `requestMetadata`, attributes, entity types or groups of
-    /// actions. The fields and the attributes are optional, since not every request has them.
+    /// Sets a schema, in Cedar's schema syntax, in place of the built-in [`SCHEMA`]. It declares all that
+    /// that one does, and besides it further fields of `requestMetadata`, attributes, entity types or groups
+    /// of actions. The fields and the attributes are optional, since not every request has them.
     pub const fn schema(self, schema: &'a str) -> Self {
         Self { schema, ..self }
     }

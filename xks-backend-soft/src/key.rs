@@ -41,7 +41,7 @@ pub struct SoftKey {
 }
 
 impl SoftKey {
-    /// An enabled key with one version, for encryption and decryption.
+    /// Creates an enabled key with one version, for encryption and decryption.
     #[must_use]
     pub fn new(version: KeyVersion) -> Self {
         Self {
@@ -57,8 +57,8 @@ impl SoftKey {
         }
     }
 
-    /// An enabled key whose version 1 comes from the operating system's random source. It exists in this
-    /// process alone, and with it what it encrypted: for tests and demonstrations.
+    /// Creates an enabled key whose version 1 comes from the operating system's random source. It exists in
+    /// this process alone, and with it what it encrypted: for tests and demonstrations.
     ///
     /// # Errors
     /// [`KeyMaterialError::Random`](crate::KeyMaterialError::Random) when that source fails.
@@ -80,7 +80,7 @@ impl SoftKey {
         }
     }
 
-    /// The same key with one version more.
+    /// Adds a version.
     ///
     /// # Errors
     /// [`SoftKeyError::VersionExists`], [`SoftKeyError::SameMaterial`].
@@ -103,7 +103,7 @@ impl SoftKey {
         Ok(self)
     }
 
-    /// The same key without an older version. What that version encrypted can no longer be decrypted.
+    /// Removes an older version. What that version encrypted can no longer be decrypted.
     ///
     /// # Errors
     /// [`SoftKeyError::UnknownVersion`], [`SoftKeyError::NewestVersion`].
@@ -119,7 +119,7 @@ impl SoftKey {
         Ok(self)
     }
 
-    /// The same key for other uses. It does nothing but encrypt and decrypt, whatever else is said here.
+    /// Replaces the usages. The key does nothing but encrypt and decrypt, whatever else is named here.
     /// Specification: GetKeyMetadata.
     // GKM-2
     #[must_use]
@@ -128,7 +128,7 @@ impl SoftKey {
         self
     }
 
-    /// The same key, enabled or disabled. Specification: GetKeyMetadata.
+    /// Enables or disables the key. Specification: GetKeyMetadata.
     // GKM-3
     #[must_use]
     pub fn with_status(mut self, status: KeyStatus) -> Self {
@@ -137,13 +137,13 @@ impl SoftKey {
         self
     }
 
-    /// The same key, whose material may be [wrapped](xks_core::manage::KeyManager::wrap_key), or not.
+    /// Permits or forbids to [wrap](xks_core::manage::KeyManager::wrap_key) its material.
     #[must_use]
     pub fn with_extractable(self, is_extractable: bool) -> Self {
         Self { is_extractable, ..self }
     }
 
-    /// Whether its material can be wrapped.
+    /// Returns whether its material can be wrapped.
     #[must_use]
     pub const fn is_extractable(&self) -> bool {
         self.is_extractable
@@ -164,19 +164,19 @@ impl SoftKey {
             .with_token(self.token)
     }
 
-    /// What KMS is told of it.
+    /// Returns what KMS learns of the key: kind, usages, status.
     #[must_use]
     pub const fn metadata(&self) -> &KeyMetadata {
         &self.metadata
     }
 
-    /// The version that encrypts.
+    /// Returns the version that encrypts.
     #[must_use]
     pub const fn newest_version(&self) -> &KeyVersion {
         &self.newest
     }
 
-    /// All versions, in the order of their numbers.
+    /// Returns all versions, in the order of their numbers.
     pub fn versions(&self) -> impl Iterator<Item = &KeyVersion> {
         self.older.iter().chain(iter::once(&self.newest))
     }

@@ -119,7 +119,7 @@ pub struct SoftBackend {
 }
 
 impl SoftBackend {
-    /// A backend without keys, called `soft`.
+    /// Creates a backend without keys, called `soft`.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -129,20 +129,20 @@ impl SoftBackend {
         }
     }
 
-    /// The same backend with a key more, in place of one that has the id.
+    /// Adds a key, in place of one that has the id.
     #[must_use]
     pub fn with_key(self, id: KeyId, key: SoftKey) -> Self {
         self.insert(id, key);
         self
     }
 
-    /// The same backend by another name: what its health calls it among others of a fleet.
+    /// Sets the backend's name: what its health calls it among others of a fleet.
     #[must_use]
     pub fn with_id(self, id: impl Into<Cow<'static, str>>) -> Self {
         Self { id: id.into(), ..self }
     }
 
-    /// The same backend, which keeps the keys that it [creates](xks_core::manage::KeyManager) in a directory,
+    /// Keeps the keys that the backend [creates](xks_core::manage::KeyManager) in a directory,
     /// and has those that are there. Without one they end with the process.
     ///
     /// The directory is made if there is none. It belongs to this backend until that is dropped: a second one
@@ -184,13 +184,13 @@ impl SoftBackend {
         self.keyring.remove(id).map(Arc::unwrap_or_clone)
     }
 
-    /// The key as it is now. Its versions share their counts with those that are served.
+    /// Returns the key as it is now. Its versions share their counts with those that are served.
     #[must_use]
     pub fn key(&self, id: &KeyId) -> Option<SoftKey> {
         self.keyring.load().get(id).map(|key| SoftKey::clone(key))
     }
 
-    /// The ids of all keys, in alphabetical order.
+    /// Returns the ids of all keys, in alphabetical order.
     #[must_use]
     pub fn key_ids(&self) -> Vec<KeyId> {
         let mut ids: Vec<_> = self.keyring.load().keys().cloned().collect();

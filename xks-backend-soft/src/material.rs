@@ -19,7 +19,7 @@ use crate::{KeyMaterialError, key_file};
 pub struct KeyMaterial(Zeroizing<[u8; 32]>);
 
 impl KeyMaterial {
-    /// A new key from the operating system's random source.
+    /// Creates a new key from the operating system's random source.
     ///
     /// # Errors
     /// [`KeyMaterialError::Random`] when that source fails.
@@ -29,8 +29,8 @@ impl KeyMaterial {
         Ok(Self(bytes))
     }
 
-    /// The key in a file: 32 raw bytes, or their Base64 text (44 characters), or 64 hex digits; one newline
-    /// may follow the two text forms.
+    /// Reads the key in a file: 32 raw bytes, or their Base64 text (44 characters), or 64 hex digits; one
+    /// newline may follow the two text forms.
     ///
     /// A file that group or others can read is taken, with a warning in the log.
     ///

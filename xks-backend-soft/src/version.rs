@@ -54,7 +54,7 @@ impl KeyVersion {
     // ENC-7
     pub const MAX_NUMBER: u32 = 99_999_999;
 
-    /// A version that has made no encryptions yet. The material is a [`KeyMaterial`], or 32 bytes.
+    /// Creates a version that has made no encryptions yet. The material is a [`KeyMaterial`], or 32 bytes.
     ///
     /// # Errors
     /// [`SoftKeyError::VersionNumber`] unless `number` is from 1 to [`MAX_NUMBER`](Self::MAX_NUMBER);
@@ -78,7 +78,7 @@ impl KeyVersion {
         })
     }
 
-    /// The same version with so many encryptions already made: by an earlier process, or by another one that
+    /// Counts so many encryptions as already made: by an earlier process, or by another one that
     /// has the same key. A count that is higher already stays.
     #[must_use]
     pub fn with_encryptions(self, encryptions: u64) -> Self {
@@ -86,13 +86,13 @@ impl KeyVersion {
         self
     }
 
-    /// The number, from 1.
+    /// Returns the number, from 1.
     #[must_use]
     pub const fn number(&self) -> u32 {
         self.number
     }
 
-    /// How many encryptions were made, or begun, under this version: at most 2^32.
+    /// Returns how many encryptions were made, or begun, under this version: at most 2^32.
     #[must_use]
     pub fn encryptions(&self) -> u64 {
         self.key.ivs.used()

@@ -56,7 +56,7 @@ pub struct AadTooLong;
 #[derive(Clone)]
 pub struct BoundAad {
     framing: AadFraming,
-    /// Whether the request has the AAD field, be it empty.
+    /// Whether the request has the AAD field, even an empty one.
     is_present: bool,
     /// One buffer that holds the AAD as it came and the GCM AAD input: the former is needed again for the
     /// ciphertext data integrity value, the latter must be contiguous. Length, AAD, then by layout. `Spec`:
@@ -106,7 +106,7 @@ impl BoundAad {
         Ok(bound)
     }
 
-    /// The GCM AAD input.
+    /// Returns the GCM AAD input.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         let start = match self.layout {
@@ -116,7 +116,7 @@ impl BoundAad {
         self.buffer.get(start..self.end).unwrap_or_default()
     }
 
-    /// The ciphertext metadata that is part of it, as the backend gave it.
+    /// Returns the ciphertext metadata that is part of it, as the backend gave it.
     #[must_use]
     pub fn metadata(&self) -> Option<&CiphertextMetadata> {
         self.metadata.as_ref()
@@ -220,7 +220,7 @@ pub(crate) struct RawAad {
     buffer: Arc<[u8]>,
     /// The AAD is `buffer[LENGTH_BYTES..end]`.
     end: usize,
-    /// Whether the request has the field, be it empty.
+    /// Whether the request has the field, even an empty one.
     pub(crate) is_present: bool,
 }
 
@@ -237,7 +237,7 @@ impl RawAad {
 
     /// Where the AAD is written.
     pub(crate) fn room(&mut self) -> &mut [u8] {
-        let buffer = Arc::make_mut(&mut self.buffer); // nobody else has it yet
+        let buffer = Arc::make_mut(&mut self.buffer); // not shared yet
         buffer.get_mut(LENGTH_BYTES..self.end).unwrap_or_default()
     }
 

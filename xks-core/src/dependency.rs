@@ -66,13 +66,13 @@ impl<T: fmt::Debug> fmt::Debug for Reply<'_, T> {
 pub struct DependencyError(BackendError);
 
 impl DependencyError {
-    /// It did not reply in time → `DependencyTimeoutException`.
+    /// Creates an error of a dependency that did not reply in time → `DependencyTimeoutException`.
     #[must_use]
     pub fn timeout(detail: impl Into<Cow<'static, str>>) -> Self {
         Self(BackendError::new(BackendErrorKind::Timeout, detail))
     }
 
-    /// It cannot be reached or is broken → `InternalException`.
+    /// Creates an error of one that cannot be reached or is broken → `InternalException`.
     #[must_use]
     pub fn failed(detail: impl Into<Cow<'static, str>>) -> Self {
         Self(BackendError::new(BackendErrorKind::Unavailable, detail))

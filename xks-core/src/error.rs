@@ -36,7 +36,7 @@ impl Error {
         }
     }
 
-    /// The same error, with something that only the log is told.
+    /// Adds a reason, for the log alone.
     pub(crate) fn because(mut self, reason: impl Into<String>) -> Self {
         self.reason = Some(reason.into());
         self
@@ -60,7 +60,7 @@ impl From<ErrorName> for Error {
     }
 }
 
-/// The one table from what a backend reports to what KMS is told.
+/// The one table from the errors of backends to those for KMS.
 ///
 /// Two rows depend on the operation. Only decrypt knows `InvalidCiphertextException`: anywhere else it
 /// means that the key manager is broken. Health is never answered with a name that speaks of one key or

@@ -49,7 +49,7 @@ pub enum UnreadableBody {
 }
 
 impl<'a> Request<'a> {
-    /// A request with its whole body and no headers yet.
+    /// Creates a request with its whole body and no headers yet.
     #[must_use]
     pub fn new(method: &'a str, target: &'a str, body: &'a [u8]) -> Self {
         Self {
@@ -61,7 +61,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// A request whose body could not be read: it gets an answer and an audit record like any other.
+    /// Creates a request whose body could not be read: it gets an answer and an audit record like any other.
     #[must_use]
     pub fn with_unreadable_body(method: &'a str, target: &'a str, why: UnreadableBody) -> Self {
         Self {
@@ -135,13 +135,13 @@ impl<'a> Request<'a> {
         &self.origin
     }
 
-    /// The method, such as `POST`.
+    /// Returns the method, such as `POST`.
     #[must_use]
     pub const fn method(&self) -> &'a str {
         self.method
     }
 
-    /// Path and query as the client sent them.
+    /// Returns path and query as the client sent them.
     #[must_use]
     pub const fn target(&self) -> &'a str {
         self.target
@@ -151,7 +151,7 @@ impl<'a> Request<'a> {
     pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         self.headers
             .iter()
-            // Servers have them in lower case as good as always, and that is looked at faster.
+            // Nearly every server has them in lower case: the comparison of bytes is faster.
             .filter(move |(candidate, _)| *candidate == name || candidate.eq_ignore_ascii_case(name))
             .map(|(_, value)| *value)
     }
@@ -231,13 +231,13 @@ impl Response {
         Self::error(name, name.message())
     }
 
-    /// The HTTP status code.
+    /// Returns the HTTP status code.
     #[must_use]
     pub const fn status(&self) -> u16 {
         self.status
     }
 
-    /// The headers that belong to the answer: `content-type` always, `allow` on a 405.
+    /// Returns the headers that belong to the answer: `content-type` always, `allow` on a 405.
     /// `content-length` is the server's to add. Specification: API content type, API operations.
     // TRN-1, TRN-4
     #[must_use]
@@ -248,13 +248,13 @@ impl Response {
         }
     }
 
-    /// The body: one JSON object.
+    /// Returns the body: one JSON object.
     #[must_use]
     pub fn body(&self) -> &[u8] {
         &self.body
     }
 
-    /// The body, still wiped when it is dropped.
+    /// Returns the body, still wiped when it is dropped.
     #[must_use]
     pub fn into_body(self) -> Zeroizing<Vec<u8>> {
         self.body
@@ -296,7 +296,7 @@ mod tests {
         assert_eq!(response.status(), 400);
     }
 
-    /// ENC-12, DEC-5: whoever prints a request or a response prints no plaintext.
+    /// ENC-12, DEC-5: a printed request or response shows no plaintext.
     #[test]
     fn bodies_are_never_printed() {
         let request = Request::new("POST", "/x", b"secret").header("authorization", b"secret");

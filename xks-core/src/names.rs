@@ -115,7 +115,7 @@ macro_rules! text_type {
                 Ok(Self(text.into()))
             }
 
-            /// The text itself.
+            /// Returns the text itself.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0

@@ -186,7 +186,8 @@ impl<K: Hash + Eq + Clone, V: Clone> Node<K, V> {
         {
             let node = Arc::make_mut(node);
             node.remove(level + 1, hash, key);
-            // An entry stands as near to the root as it can, so that a map that shrinks is as good as new.
+            // An entry stands as near to the root as it can, so that a map that shrinks is as flat as a new
+            // one.
             if let [entry @ Child::Entry(..)] = &*node.children {
                 *child = entry.clone();
             }

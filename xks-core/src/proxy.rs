@@ -1,4 +1,4 @@
-//! The way of a request, from its bytes to those of its answer, in one place.
+//! The pipeline: the way of a request, from its bytes to those of its answer, in one place.
 
 use std::{
     borrow::Cow,
@@ -71,7 +71,7 @@ impl Proxy {
         })
     }
 
-    /// The key stores, to be looked at or replaced while requests are being served.
+    /// Returns the key stores, to be looked at or replaced while requests are being served.
     #[must_use]
     pub const fn key_stores(&self) -> &KeyStores {
         &self.key_stores
@@ -102,7 +102,7 @@ impl Proxy {
     }
 
     /// Refuses a request that is not to be handled, such as one over a rate limit of the server's, and
-    /// records it like any other. `reason` is for the audit record alone; the client is told the name and its
+    /// records it like any other. `reason` is for the audit record alone; the client gets the name and its
     /// usual text.
     ///
     /// Nothing is verified: the record's key store and key are those that the path names, and the access key
@@ -280,7 +280,7 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
     }
 }
 
-/// The time of one request: a timer of the caller's, and the operation as which its end is told.
+/// The time limit of one request: a timer of the caller's, and the operation that its error names.
 struct Deadline<'c, E> {
     operation: Operation,
     expired: Pin<&'c mut E>,
@@ -298,7 +298,7 @@ impl<E: Future<Output = ()>> Deadline<'_, E> {
         }
     }
 
-    /// Waits for somebody, but not longer than the caller does.
+    /// Waits for a dependency or a backend, but not longer than the caller does.
     async fn wait<T>(&mut self, whom: &str, call: impl Future<Output = Result<T, BackendError>>) -> Result<T, Error> {
         let mut call = pin!(call);
         std::future::poll_fn(|context| {
@@ -330,37 +330,37 @@ impl fmt::Debug for Proxy {
 pub struct ProxyBuilder(Proxy);
 
 impl ProxyBuilder {
-    /// Where the record of each request goes; by default to [`TracingAudit`].
+    /// Sets where the record of each request goes; by default to [`TracingAudit`].
     pub fn audit(mut self, sink: impl AuditSink) -> Self {
         self.0.audit = Arc::new(sink);
         self
     }
 
-    /// What time it is, for the freshness of signatures; by default the system's clock.
+    /// Sets the clock, for the freshness of signatures; by default the system's.
     pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.0.clock = Arc::new(clock);
         self
     }
 
-    /// How many proxies serve these key stores together: `xksProxyFleetSize`, by default 1.
+    /// Sets the number of proxies that serve these key stores together: `xksProxyFleetSize`, by default 1.
     pub const fn fleet_size(mut self, size: NonZeroU32) -> Self {
         self.0.identity.fleet_size = size;
         self
     }
 
-    /// Whose proxy this is: `xksProxyVendor`.
+    /// Sets the vendor of the proxy: `xksProxyVendor`.
     pub fn vendor(mut self, vendor: impl Into<Cow<'static, str>>) -> Self {
         self.0.identity.vendor = vendor.into();
         self
     }
 
-    /// Product and version of the proxy: `xksProxyModel`.
+    /// Sets product and version of the proxy: `xksProxyModel`.
     pub fn model(mut self, model: impl Into<Cow<'static, str>>) -> Self {
         self.0.identity.model = model.into();
         self
     }
 
-    /// The proxy.
+    /// Builds the proxy.
     #[must_use]
     pub fn build(self) -> Proxy {
         self.0

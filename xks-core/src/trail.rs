@@ -1,5 +1,5 @@
-//! What is known of a request so far, and the guarantee that it is recorded exactly once: when it is
-//! answered, or when it is dropped before that.
+//! The request trace: what is known of a request so far, and the guarantee that it is recorded exactly once:
+//! when it is answered, or when it is dropped before that.
 //!
 //! `xks-http` does the same while it reads a body.
 

@@ -70,28 +70,28 @@ impl<'a> Arrival<'a> {
         Self::default()
     }
 
-    /// When the request's head came: see [`ReceivedAt`].
+    /// Sets when the request's head came: see [`ReceivedAt`].
     #[must_use]
     pub const fn received_at(mut self, received: Instant) -> Self {
         self.received = Some(received);
         self
     }
 
-    /// Where the connection comes from: see [`PeerAddr`].
+    /// Sets the address that the connection comes from: see [`PeerAddr`].
     #[must_use]
     pub const fn peer_addr(mut self, address: SocketAddr) -> Self {
         self.peer_addr = Some(address);
         self
     }
 
-    /// Whom the client's certificate names: see [`TlsClient`].
+    /// Sets the name in the client's certificate: see [`TlsClient`].
     #[must_use]
     pub const fn tls_client(mut self, name: &'a str) -> Self {
         self.tls_client = Some(name);
         self
     }
 
-    /// The id under which the server traces the request: see [`TraceId`].
+    /// Sets the id under which the server traces the request: see [`TraceId`].
     #[must_use]
     pub const fn trace_id(mut self, id: &'a str) -> Self {
         self.trace_id = Some(id);

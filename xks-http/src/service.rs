@@ -50,7 +50,7 @@ impl XksService {
         }
     }
 
-    /// The largest request body to read, in bytes; by default
+    /// Sets the largest request body to read, in bytes; by default
     /// [`DEFAULT_MAX_BODY_BYTES`](Self::DEFAULT_MAX_BODY_BYTES). A larger one is answered
     /// `ValidationException`. This much memory may be held for each request that is not authenticated yet,
     /// and [`max_unfinished_bytes`](Self::max_unfinished_bytes) for all of them. Larger
@@ -72,8 +72,8 @@ impl XksService {
         self
     }
 
-    /// How long a request may take, from its head to its answer; by default as long as it will. KMS gives up
-    /// after 250 ms, so 200 ms is a good choice. When the backend has not answered by then, its future is
+    /// Sets how long a request may take, from its head to its answer; without a limit by default. KMS gives
+    /// up after 250 ms, so 200 ms is a good choice. When the backend has not answered by then, its future is
     /// dropped and the answer is `DependencyTimeoutException`; a client that has not sent its body by then is
     /// answered `ValidationException`. Specification: GetKeyMetadata.
     ///
@@ -86,7 +86,7 @@ impl XksService {
         self
     }
 
-    /// The proxy, for instance to replace its key stores.
+    /// Returns the proxy, for instance to replace its key stores.
     #[must_use]
     pub const fn proxy(&self) -> &Arc<Proxy> {
         &self.proxy

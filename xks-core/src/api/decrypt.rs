@@ -32,7 +32,7 @@ pub struct DecryptRequest<'a> {
 }
 
 impl<'a> DecryptRequest<'a> {
-    /// A request for the plaintext of what `encrypted` holds: for tests of backends.
+    /// Creates a request for the plaintext of what `encrypted` holds: for tests of backends.
     #[must_use]
     pub fn new(request_metadata: RequestMetadata<'a>, encrypted: Encrypted) -> Self {
         let Encrypted {
@@ -75,38 +75,38 @@ impl<'a> DecryptRequest<'a> {
         }
     }
 
-    /// Whether this verifies an encryption that is about to be returned, and KMS did not ask for it: for
-    /// backends that count or log.
+    /// Returns whether this verifies an encryption that is about to be returned, and KMS did not ask for it:
+    /// for backends that count or log.
     #[must_use]
     pub const fn is_verification(&self) -> bool {
         self.is_verification
     }
 
-    /// Who asks KMS, and what for.
+    /// Returns the request's metadata: who asks KMS, and what for.
     #[must_use]
     pub const fn request_metadata(&self) -> &RequestMetadata<'a> {
         &self.request_metadata
     }
 
-    /// What to decrypt, without the tag: 0 bytes or more.
+    /// Returns the ciphertext, without the tag: 0 bytes or more.
     #[must_use]
     pub fn ciphertext(&self) -> &[u8] {
         &self.ciphertext
     }
 
-    /// The initialization vector.
+    /// Returns the initialization vector.
     #[must_use]
     pub const fn iv(&self) -> &Iv {
         &self.iv
     }
 
-    /// The authentication tag.
+    /// Returns the authentication tag.
     #[must_use]
     pub const fn tag(&self) -> &Tag {
         &self.tag
     }
 
-    /// The bytes to authenticate, and within them the metadata that encrypt returned.
+    /// Returns the bytes to authenticate, and within them the metadata that encrypt returned.
     #[must_use]
     pub const fn bound_aad(&self) -> &BoundAad {
         &self.aad
@@ -155,7 +155,7 @@ impl<'t, 'a> DecryptBody<'t, 'a> {
         let mut ciphertext = base64::decode(&required(ciphertext, "ciphertext")?, "ciphertext")?;
         let iv = required(iv, "initializationVector")?;
         let tag = required(tag, "authenticationTag")?;
-        // Present and empty is as good as absent: both are framed as zero bytes (ENC-7).
+        // An empty field counts as an absent one: both are framed as zero bytes (ENC-7).
         let metadata = metadata.filter(|text| !text.as_str().is_empty());
         Ok(Self {
             request_metadata,

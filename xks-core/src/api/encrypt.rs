@@ -29,7 +29,7 @@ pub struct EncryptRequest<'a> {
 }
 
 impl<'a> EncryptRequest<'a> {
-    /// A request, as the pipeline makes it out of a body: for tests of backends.
+    /// Creates a request, as the pipeline makes it out of a body: for tests of backends.
     #[must_use]
     pub const fn new(request_metadata: RequestMetadata<'a>, plaintext: Zeroizing<Vec<u8>>, aad: BoundAad) -> Self {
         Self {
@@ -41,13 +41,13 @@ impl<'a> EncryptRequest<'a> {
         }
     }
 
-    /// Who asks KMS, and what for.
+    /// Returns the request's metadata: who asks KMS, and what for.
     #[must_use]
     pub const fn request_metadata(&self) -> &RequestMetadata<'a> {
         &self.request_metadata
     }
 
-    /// What to encrypt: 0 bytes or more. Never log it. Specification: Encrypt.
+    /// Returns the plaintext: 0 bytes or more. Never log it. Specification: Encrypt.
     // ENC-12
     #[must_use]
     pub fn plaintext(&self) -> &[u8] {
@@ -65,8 +65,8 @@ impl<'a> EncryptRequest<'a> {
         self.aad.clone()
     }
 
-    /// The ciphertext metadata for a backend that has none of its own, by default none: for a backend around
-    /// another one, which calls this before it hands the request on.
+    /// Sets the ciphertext metadata for a backend that has none of its own, by default none: for a backend
+    /// around another one, which calls this before it hands the request on.
     pub const fn set_default_metadata(&mut self, metadata: CiphertextMetadata) {
         self.default_metadata = Some(metadata);
     }

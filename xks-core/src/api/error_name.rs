@@ -36,7 +36,7 @@ pub enum ErrorName {
 }
 
 impl ErrorName {
-    /// The HTTP status that goes with the name. Specification: Error codes.
+    /// Returns the HTTP status that goes with the name. Specification: Error codes.
     // ERR-3
     #[must_use]
     pub const fn status(self) -> u16 {
@@ -52,7 +52,7 @@ impl ErrorName {
         }
     }
 
-    /// What KMS is told unless the pipeline knows something more precise.
+    /// The default message for KMS; the pipeline may have a more precise one.
     pub(crate) const fn message(self) -> &'static str {
         match self {
             Self::Validation => "an input is missing or malformed",

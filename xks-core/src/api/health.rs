@@ -27,7 +27,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// The key managers of `vendor`: at least one, `member`.
+    /// Creates the health of the key managers of `vendor`: at least one, `member`.
     #[must_use]
     pub fn new(vendor: impl Into<Cow<'static, str>>, member: EkmStatus) -> Self {
         Self {
@@ -36,26 +36,26 @@ impl Health {
         }
     }
 
-    /// And one more.
+    /// Adds a key manager.
     #[must_use]
     pub fn and(mut self, member: EkmStatus) -> Self {
         self.members.push(member);
         self
     }
 
-    /// The vendor of the key managers.
+    /// Returns the vendor of the key managers.
     #[must_use]
     pub fn vendor(&self) -> &str {
         &self.vendor
     }
 
-    /// Every key manager: one or more.
+    /// Returns all key managers: one or more.
     #[must_use]
     pub fn members(&self) -> &[EkmStatus] {
         &self.members
     }
 
-    /// Whether an operation right now would find a key manager. Specification: GetHealthStatus.
+    /// Returns whether an operation right now would find a key manager. Specification: GetHealthStatus.
     // HLT-1
     #[must_use]
     pub fn is_usable(&self) -> bool {
@@ -136,19 +136,19 @@ impl EkmStatus {
         }
     }
 
-    /// What tells it apart from the others.
+    /// Returns the id that tells it apart from the others.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Product and version.
+    /// Returns product and version.
     #[must_use]
     pub fn model(&self) -> &str {
         &self.model
     }
 
-    /// How it is.
+    /// Returns its status.
     #[must_use]
     pub const fn status(&self) -> HealthStatus {
         self.status

@@ -14,7 +14,7 @@ pub struct JsonError {
 }
 
 impl JsonError {
-    // No `From`: the crate that reads JSON is nobody's business.
+    // No `From`: it would make the crate that reads JSON a part of the public API.
     pub(super) fn new(error: &serde_json::Error) -> Self {
         Self {
             what: match error.classify() {

@@ -24,7 +24,7 @@ pub struct GetKeyMetadataRequest<'a> {
 }
 
 impl<'a> GetKeyMetadataRequest<'a> {
-    /// A request, as the pipeline makes it out of a body: for tests of backends.
+    /// Creates a request, as the pipeline makes it out of a body: for tests of backends.
     #[must_use]
     pub const fn new(request_metadata: RequestMetadata<'a>) -> Self {
         Self {
@@ -61,19 +61,19 @@ impl KeyMetadata {
         Self { spec, usages, status }
     }
 
-    /// What kind of key it is.
+    /// Returns the key's kind.
     #[must_use]
     pub const fn spec(&self) -> &KeySpec {
         &self.spec
     }
 
-    /// What it may do.
+    /// Returns the usages that it permits.
     #[must_use]
     pub fn usages(&self) -> &[KeyUsage] {
         &self.usages
     }
 
-    /// Whether it is enabled.
+    /// Returns whether it is enabled.
     #[must_use]
     pub const fn status(&self) -> KeyStatus {
         self.status
@@ -116,7 +116,7 @@ pub enum KeySpec {
 }
 
 impl KeySpec {
-    /// The name on the wire.
+    /// Returns the name on the wire.
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {

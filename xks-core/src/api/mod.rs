@@ -86,7 +86,7 @@ fn is_nested_deeper_than(limit: usize, json: &str) -> bool {
         usize::from(chunk.iter().map(opens).fold(0, u8::wrapping_add))
     });
     if opened.sum::<usize>() <= limit {
-        return false; // as good as always
+        return false; // the usual case
     }
     let (mut depth, mut is_text, mut is_escaped) = (0_usize, false, false);
     for byte in json.bytes() {

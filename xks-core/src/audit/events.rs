@@ -1,5 +1,5 @@
-//! The sink that makes an event of each record. It hands texts to `tracing` unchanged, at most shortened: its
-//! formatters quote and escape them.
+//! The default audit sink: one `tracing` event for each record. It hands texts to `tracing` unchanged, at
+//! most shortened: its formatters quote and escape them.
 
 use std::{
     fmt::{Display, Write as _},
@@ -74,7 +74,7 @@ impl AuditSink for TracingAudit {
                     tls_client = record.tls_client.map(clipped),
                     trace_id = record.trace_id.map(clipped),
                     method = (record.method != "POST").then(|| clipped(record.method)),
-                    // Of a path that is not understood, or whose prefix is nobody's.
+                    // Of a path that is not understood, or whose prefix no key store has.
                     path = record.key_store.is_none().then(|| path_of(record.target)),
                     duration_us = u64::try_from(record.duration.as_micros()).unwrap_or(u64::MAX),
                 )
@@ -91,7 +91,7 @@ impl AuditSink for TracingAudit {
     }
 }
 
-/// The key managers that had the request in vain, with commas.
+/// The key managers that had the request and failed, with commas.
 fn tried_before(record: &AuditRecord<'_>) -> Option<String> {
     let served_by = record.served_by();
     let in_vain = |attempt: &&Attempt| {
@@ -134,7 +134,7 @@ fn path_of(target: &str) -> &str {
 /// The first `length` characters.
 fn beginning(text: &str, length: usize) -> &str {
     if text.len() <= length {
-        return text; // as good as always
+        return text; // the usual case
     }
     let end = text.char_indices().nth(length).map_or(text.len(), |(end, _)| end);
     text.get(..end).unwrap_or(text)
@@ -154,7 +154,7 @@ fn extra(metadata: &RequestMetadata<'_>) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// LOG-2: nobody floods the log, and no signature of a pre-signed URL gets into it.
+    /// LOG-2: no client floods the log, and no signature of a pre-signed URL gets into it.
     #[test]
     fn what_is_logged_is_bounded() {
         assert_eq!(path_of("/a/b?X-Amz-Signature=00ff"), "/a/b");

@@ -19,7 +19,7 @@ use crate::{
 ///
 /// It is called once for every request, on the thread that serves it, and must not block.
 pub trait AuditSink: Send + Sync + 'static {
-    /// Takes note of a request that has ended.
+    /// Records a request that has ended.
     fn record(&self, record: &AuditRecord<'_>);
 }
 
@@ -55,8 +55,8 @@ pub struct AuditRecord<'a> {
     pub access_key_id: Option<&'a AccessKeyId>,
     /// The Region that the request was signed for, once the signature was verified.
     pub signing_region: Option<&'a str>,
-    /// The access key id that a request names of which no signature was verified, as on a 401: anybody may
-    /// have sent it. It has the alphabet and the length of one.
+    /// The access key id that a request names of which no signature was verified, as on a 401: any
+    /// client may have sent it. It has the alphabet and the length of one.
     pub claimed_access_key_id: Option<&'a str>,
     /// The Region that a request names of which no signature was verified. It has the alphabet and the length
     /// of one.
@@ -145,9 +145,9 @@ pub enum Outcome<'a> {
         status: u16,
         /// The name on the wire; none for 405.
         error: Option<ErrorName>,
-        /// What the client was told.
+        /// The message in the response.
         message: &'a str,
-        /// What only the log is told.
+        /// The reason, for the log alone.
         reason: Option<&'a str>,
     },
     /// Nothing was answered: the server dropped the request, as when its client has gone.
@@ -185,7 +185,7 @@ impl<'a> Outcome<'a> {
         }
     }
 
-    /// Returns what the client was told, if it was an error.
+    /// Returns the message in the response, if it was an error.
     #[must_use]
     pub const fn message(&self) -> Option<&'a str> {
         match self {
@@ -194,7 +194,7 @@ impl<'a> Outcome<'a> {
         }
     }
 
-    /// Returns why it ended so, where there is more to say than the client was told.
+    /// Returns the reason for the log alone, where there is one.
     #[must_use]
     pub const fn reason(&self) -> Option<&'a str> {
         match self {

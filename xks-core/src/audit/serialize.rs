@@ -68,7 +68,7 @@ struct Fields<'a> {
 }
 
 impl Serialize for AuditRecord<'_> {
-    /// Texts are whole: whoever writes them bounds their length. Of the target it is the path, since a query
+    /// Texts are whole: the writer bounds their length. Of the target it is the path, since a query
     /// may hold a signature.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (metadata, outcome) = (self.request_metadata, self.outcome);

@@ -120,7 +120,8 @@ pub struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    /// A subject, as the pipeline makes it: for tests of authorizers. The principal is that of the metadata.
+    /// Creates a subject, as the pipeline makes it: for tests of authorizers. The principal is that of the
+    /// metadata.
     #[must_use]
     pub fn new(
         key_store: &'a UriPathPrefix,
@@ -142,14 +143,14 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// The AWS account of the principal, where the principal is an ARN.
+    /// Returns the AWS account of the principal, where the principal is an ARN.
     #[must_use]
     pub fn account(&self) -> Option<&'a str> {
         arn_part(self.principal, 4)
     }
 
-    /// The Region of the KMS key, or the one that the request was signed for where KMS names no key yet (as
-    /// when a KMS key is created).
+    /// Returns the Region of the KMS key, or the one that the request was signed for where KMS names no key
+    /// yet (as when a KMS key is created).
     #[must_use]
     pub fn region(&self) -> &'a str {
         self.request_metadata
@@ -197,7 +198,7 @@ impl Decision {
         }
     }
 
-    /// No, by a policy.
+    /// Denies, by a policy.
     #[must_use]
     pub fn deny(policy: impl Into<Arc<str>>) -> Self {
         Self::Deny { policy: policy.into() }

@@ -33,7 +33,7 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// These rules and no others.
+    /// Creates an authorizer of these rules and no others.
     #[must_use]
     pub fn new(rules: impl IntoIterator<Item = Rule>) -> Self {
         Self {
@@ -107,13 +107,13 @@ enum Attribute {
 }
 
 impl Rule {
-    /// A rule that allows what it matches.
+    /// Creates a rule that allows what it matches.
     #[must_use]
     pub fn allow(name: impl Into<Arc<str>>) -> Self {
         Self::new(name.into(), Effect::Allow)
     }
 
-    /// A rule that denies what it matches, whatever other rules say.
+    /// Creates a rule that denies what it matches, whatever other rules say.
     #[must_use]
     pub fn deny(name: impl Into<Arc<str>>) -> Self {
         Self::new(name.into(), Effect::Deny)
@@ -128,62 +128,62 @@ impl Rule {
         }
     }
 
-    /// The principal that called KMS (`awsPrincipalArn`).
+    /// Matches the principal that called KMS (`awsPrincipalArn`).
     #[must_use]
     pub fn principal(self, pattern: &str) -> Self {
         self.condition(Attribute::Principal, pattern)
     }
 
-    /// The account of that principal. Service principals have none.
+    /// Matches the account of that principal. Service principals have none.
     #[must_use]
     pub fn account(self, pattern: &str) -> Self {
         self.condition(Attribute::Account, pattern)
     }
 
-    /// The KMS key (`kmsKeyArn`), which is not there yet when a KMS key is created.
+    /// Matches the KMS key (`kmsKeyArn`), which is not there yet when a KMS key is created.
     #[must_use]
     pub fn kms_key_arn(self, pattern: &str) -> Self {
         self.condition(Attribute::KmsKeyArn, pattern)
     }
 
-    /// The Region of the KMS key, or else of the calling KMS.
+    /// Matches the Region of the KMS key, or else of the calling KMS.
     #[must_use]
     pub fn region(self, pattern: &str) -> Self {
         self.condition(Attribute::Region, pattern)
     }
 
-    /// The AWS service that called KMS for its user (`kmsViaService`).
+    /// Matches the AWS service that called KMS for its user (`kmsViaService`).
     #[must_use]
     pub fn kms_via_service(self, pattern: &str) -> Self {
         self.condition(Attribute::KmsViaService, pattern)
     }
 
-    /// The VPC from which KMS was called (`awsSourceVpc`).
+    /// Matches the VPC from which KMS was called (`awsSourceVpc`).
     #[must_use]
     pub fn vpc(self, pattern: &str) -> Self {
         self.condition(Attribute::Vpc, pattern)
     }
 
-    /// The VPC endpoint through which KMS was called (`awsSourceVpce`).
+    /// Matches the VPC endpoint through which KMS was called (`awsSourceVpce`).
     #[must_use]
     pub fn vpc_endpoint(self, pattern: &str) -> Self {
         self.condition(Attribute::VpcEndpoint, pattern)
     }
 
-    /// What KMS was asked to do (`kmsOperation`), such as `GenerateDataKey*`.
+    /// Matches what KMS was asked to do (`kmsOperation`), such as `GenerateDataKey*`.
     #[must_use]
     pub fn kms_operation(self, pattern: &str) -> Self {
         self.condition(Attribute::KmsOperation, pattern)
     }
 
-    /// What KMS asks of the key store.
+    /// Matches what KMS asks of the key store.
     #[must_use]
     pub fn operation(mut self, operation: KeyOperation) -> Self {
         self.operations.push(operation);
         self
     }
 
-    /// The external key id.
+    /// Matches the external key id.
     #[must_use]
     pub fn key(self, pattern: &str) -> Self {
         self.condition(Attribute::Key, pattern)

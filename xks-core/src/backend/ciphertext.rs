@@ -1,4 +1,4 @@
-//! What encrypt gives and decrypt takes: IV, tag, ciphertext metadata, and an [`Encrypted`] that holds them.
+//! The parts of a ciphertext: IV, tag, ciphertext metadata, and an [`Encrypted`] that holds them.
 //!
 //! A wrong length of IV, tag or metadata is a `ValidationException`: decoding finds it, before the key is
 //! looked up. Data of the right form that does not authenticate is an `InvalidCiphertextException`.
@@ -9,7 +9,8 @@ use thiserror::Error;
 
 use crate::aad::BoundAad;
 
-/// A part of a ciphertext has a length that the specification does not know. Specification: Encrypt, Decrypt.
+/// An error: a part of a ciphertext has a length that the specification does not permit. Specification:
+/// Encrypt, Decrypt.
 // ENC-6, ENC-7, DEC-2
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -52,7 +53,7 @@ impl Iv {
         bytes.as_ref().try_into()
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         match self.bytes.split_first_chunk::<12>() {
@@ -119,7 +120,7 @@ impl Tag {
         bytes.as_ref().try_into()
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
@@ -177,7 +178,7 @@ impl CiphertextMetadata {
         bytes.as_ref().try_into()
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.length.into()).unwrap_or(&self.bytes)
@@ -235,25 +236,25 @@ impl Encrypted {
         }
     }
 
-    /// The ciphertext, without the tag.
+    /// Returns the ciphertext, without the tag.
     #[must_use]
     pub fn ciphertext(&self) -> &[u8] {
         &self.ciphertext
     }
 
-    /// The initialization vector.
+    /// Returns the initialization vector.
     #[must_use]
     pub const fn iv(&self) -> &Iv {
         &self.iv
     }
 
-    /// The authentication tag.
+    /// Returns the authentication tag.
     #[must_use]
     pub const fn tag(&self) -> &Tag {
         &self.tag
     }
 
-    /// What was authenticated.
+    /// Returns what was authenticated.
     #[must_use]
     pub const fn bound_aad(&self) -> &BoundAad {
         &self.aad

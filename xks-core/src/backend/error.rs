@@ -1,4 +1,4 @@
-//! What a backend's failure is: a kind for KMS, words and a source for the operator's log.
+//! The error of a backend: a kind for KMS, words and a source for the operator's log.
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
@@ -47,7 +47,7 @@ impl BackendErrorKind {
         }
     }
 
-    /// What an error without words of its own says.
+    /// The text of an error without words of its own.
     const fn words(self) -> &'static str {
         match self {
             Self::KeyNotFound => "the key manager has no such key",
@@ -83,7 +83,7 @@ pub struct BackendError {
 }
 
 impl BackendError {
-    /// An error of a kind, with words for the log: what was wrong and what to do.
+    /// Creates an error of a kind, with words for the log: what was wrong and what to do.
     #[must_use]
     pub fn new(kind: BackendErrorKind, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
@@ -93,7 +93,8 @@ impl BackendError {
         }
     }
 
-    /// The one error for a ciphertext that does not authenticate. It says nothing about why, on purpose.
+    /// Creates the one error for a ciphertext that does not authenticate. It says nothing about why, on
+    /// purpose.
     #[must_use]
     pub const fn invalid_ciphertext() -> Self {
         Self {
@@ -103,7 +104,7 @@ impl BackendError {
         }
     }
 
-    /// The same error with its cause, for failures of transport or device; ignored for
+    /// Adds the cause, for failures of transport or device; ignored for
     /// [`InvalidCiphertext`](BackendErrorKind::InvalidCiphertext), which stays opaque.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
@@ -119,7 +120,7 @@ impl BackendError {
         self
     }
 
-    /// What kind of failure this is.
+    /// Returns the kind of failure.
     #[must_use]
     pub const fn kind(&self) -> BackendErrorKind {
         self.kind

@@ -1,4 +1,4 @@
-//! What a key manager implements: [`KeyBackend`], and what it is asked and answers.
+//! [`KeyBackend`], the trait that a key manager implements, and its requests and results.
 
 mod ciphertext;
 mod error;
@@ -29,7 +29,7 @@ pub use crate::api::{
 /// The request is authenticated, decoded and authorized; the key is one of those that the key store names;
 /// plaintext, ciphertext and AAD are no larger than [`limits`](Self::limits); IV, tag and metadata have legal
 /// lengths. The AAD and the ciphertext metadata come framed, ready for AES-GCM. Base64, the ciphertext data
-/// integrity value and the trial decryption are the pipeline's.
+/// integrity value and the verification of an encryption are the pipeline's.
 ///
 /// # You must
 /// * answer `KeyNotFound` for a key that does not exist: with
@@ -45,7 +45,7 @@ pub use crate::api::{
 /// * report usage and status as they are at this moment, and keep to them;
 /// * take a key id as it is, to the case of its letters;
 /// * serve calls from many threads and tasks at once, and give each its own answer;
-/// * decrypt in earnest when what is about to be returned is verified, see
+/// * decrypt with the key itself, and not from a cache, when an encryption is verified, see
 ///   [`encrypt_verified`](Self::encrypt_verified) and [`is_verification`](DecryptRequest::is_verification);
 /// * never log plaintext or key material;
 /// * where you are several key managers, record which one has the request, with
@@ -53,9 +53,9 @@ pub use crate::api::{
 ///   does that for its members.
 ///
 /// # Errors
-/// A [`BackendError`] whose [kind](crate::backend::BackendErrorKind) says what KMS should be told. A tag that
-/// does not fit is [`BackendError::invalid_ciphertext`], with no further word. What KMS may repeat elsewhere
-/// is `Unavailable`, `Timeout` or `Throttled`.
+/// A [`BackendError`] whose [kind](crate::backend::BackendErrorKind) decides the error that KMS gets. A tag
+/// that does not fit is [`BackendError::invalid_ciphertext`], with no further word. What KMS may repeat
+/// elsewhere is `Unavailable`, `Timeout` or `Throttled`.
 ///
 /// # Cancellation
 /// The future may be dropped at any time, when the caller's time is up or the client has gone. Dropping it
@@ -68,7 +68,7 @@ pub use crate::api::{
 /// Limits, metrics or a cache around a backend implement [`Layered`], and so write only what they change.
 ///
 /// # Conformance
-/// One line in the backend's own tests holds it against all of this, with a test for each rule: see
+/// One line in the backend's own tests makes a test of each of these rules: see
 /// `xks_core::testkit::conformance`, of the feature `testkit`. What the fixture has no key or hook for is not
 /// tried, and a line says so; with `all` behind the fixture it fails.
 /// ```text
@@ -178,13 +178,13 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The same limits with another size of plaintext and ciphertext, in bytes.
+    /// Sets the limit of plaintext and ciphertext, in bytes.
     #[must_use]
     pub const fn with_plaintext(self, plaintext: usize) -> Self {
         Self { plaintext, ..self }
     }
 
-    /// The same limits with another size of AAD, in bytes.
+    /// Sets the limit of AAD, in bytes.
     #[must_use]
     pub const fn with_aad(self, aad: usize) -> Self {
         Self { aad, ..self }

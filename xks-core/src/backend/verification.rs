@@ -31,7 +31,7 @@ impl Verification {
         }
     }
 
-    /// What is to be decrypted now.
+    /// Returns the encryption, whose result is to be decrypted now.
     #[must_use]
     pub const fn encrypted(&self) -> &Encrypted {
         &self.encrypted
@@ -100,7 +100,7 @@ impl VerifiedEncryption {
         .end(decrypted, request.plaintext())
     }
 
-    /// The encryption.
+    /// Returns the encryption.
     #[must_use]
     pub const fn encrypted(&self) -> &Encrypted {
         &self.encrypted

@@ -171,7 +171,7 @@ struct State {
 }
 
 impl AttemptLog {
-    /// Only the tasks of one request come here, one after the other: nobody ever waits.
+    /// Only the tasks of one request come here, one after the other: the lock is never waited for.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -303,7 +303,7 @@ mod tests {
         assert_eq!(read(&log), [""; 0]);
     }
 
-    /// LOG-1, ENC-10: who verified the encryption is told from who encrypted.
+    /// LOG-1, ENC-10: the member that verified is distinguished from the one that encrypted.
     #[test]
     fn operation_and_verification_are_told_apart() {
         let log = AttemptLog::default();

@@ -144,8 +144,9 @@ pub(crate) fn begin_attempt<'a>(
 macro_rules! in_context {
     ($request:ident) => {
         impl<'a> $request<'a> {
-            /// Returns who sent the request, and for how long its answer is waited for. None where nobody
-            /// sent it: a [`Fleet`](crate::fleet::Fleet) that compares its members, or a test.
+            /// Returns the sender of the request, and for how long its answer is waited for. None for a
+            /// request that no client sent: one of a [`Fleet`](crate::fleet::Fleet) that compares its
+            /// members, or of a test.
             #[must_use]
             pub const fn context(&self) -> Option<&'a $crate::context::RequestContext<'a>> {
                 self.context

@@ -42,7 +42,7 @@ pub(super) enum State {
         /// How many times in a row the breaker opened before an operation succeeded.
         openings: u8,
     },
-    /// It is asked for a probe when its time has come, or when nobody else is left.
+    /// It is asked for a probe when its time has come, or when no other member is left.
     Open {
         /// When it failed last.
         since: Millis,
@@ -83,7 +83,7 @@ impl State {
     }
 
     /// An operation failed. Those that were under way when the breaker opened, and those that went to an open
-    /// member because nobody else was left, do not make it stay open for longer than it would.
+    /// member because no other was left, do not make it stay open for longer than it would.
     fn failed(self, was_probe: bool, now: Millis, policy: &Policy) -> Self {
         match self {
             Self::Closed { failures, openings } => {
@@ -118,7 +118,7 @@ impl State {
     }
 
     /// Its health says that it works. A due member is closed on parole: the next failure opens it again, for
-    /// longer, and only an operation that succeeds makes it as good as new.
+    /// longer, and only an operation that succeeds resets it.
     fn said_to_work(self, now: Millis, policy: &Policy) -> Self {
         match self {
             Self::Open { openings, .. } if self.is_due(now, policy) => Self::Closed {
@@ -129,7 +129,7 @@ impl State {
         }
     }
 
-    /// Its health says that it does not work, or was not told: no request needs to find that out.
+    /// Its health says that it does not work, or did not arrive: no request needs to find that out.
     fn said_to_fail(self, now: Millis, policy: &Policy) -> Self {
         match self {
             Self::Closed { openings, .. } => Self::opened(openings, now),

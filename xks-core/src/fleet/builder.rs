@@ -1,4 +1,4 @@
-//! How a fleet is put together, and what can be wrong with it.
+//! The builder of a fleet, and its errors.
 
 use std::{
     fmt,
@@ -58,7 +58,7 @@ impl FleetBuilder {
         self.with(id.into(), backend, false)
     }
 
-    /// A member that gets requests only when every other one's breaker is open, or has failed this very
+    /// Adds a member that gets requests only when every other one's breaker is open, or has failed this very
     /// request: a machine far away, or one that costs for each call.
     pub fn standby_member(self, id: impl Into<Arc<str>>, backend: Arc<dyn KeyBackend>) -> Self {
         self.with(id.into(), backend, true)
@@ -69,11 +69,11 @@ impl FleetBuilder {
         self
     }
 
-    /// A timer of the runtime that the fleet is used in, such as `tokio::time::sleep`: a function that takes
-    /// how long to wait and gives what is ready after that. It is called only for members that do not answer
-    /// at once.
+    /// Sets a timer of the runtime that the fleet is used in, such as `tokio::time::sleep`: a function that
+    /// takes how long to wait and gives what is ready after that. It is called only for members that do not
+    /// answer at once.
     ///
-    /// Without a timer, a member that hangs keeps a request until somebody drops it: members have to answer
+    /// Without a timer, a member that hangs keeps a request until its caller drops it: members have to answer
     /// [`Timeout`](crate::backend::BackendErrorKind::Timeout) themselves in time.
     pub fn timer<F, T>(mut self, timer: F) -> Self
     where
@@ -84,7 +84,7 @@ impl FleetBuilder {
         self
     }
 
-    /// How long a member may take before the request goes to the next one; by default
+    /// Sets how long a member may take before the request goes to the next one; by default
     /// [`Fleet::DEFAULT_ATTEMPT`]. The last one that is left may take the whole rest of the
     /// [`budget`](Self::budget).
     ///
@@ -95,32 +95,33 @@ impl FleetBuilder {
         self
     }
 
-    /// How long the members may take together for one operation; by default [`Fleet::DEFAULT_BUDGET`]. No
-    /// member is asked after that. It is also how long all of them may take, at once, to tell their health.
+    /// Sets how long the members may take together for one operation; by default [`Fleet::DEFAULT_BUDGET`].
+    /// No member is asked after that. It is also how long all of them may take, at once, to tell their
+    /// health.
     pub const fn budget(mut self, budget: Duration) -> Self {
         self.budget = budget;
         self
     }
 
-    /// How many failures in a row open a member's breaker; by default 3. One may be an accident, and each of
-    /// them costs a request the time of an attempt.
+    /// Sets how many failures in a row open a member's breaker; by default 3. One may be an accident, and
+    /// each of them costs a request the time of an attempt.
     pub const fn failures_to_open(mut self, failures: NonZeroU16) -> Self {
         self.policy.failures = failures.get();
         self
     }
 
-    /// How long a breaker stays open the first time, and at most; by default 1 s and 30 s. It doubles each
-    /// time a probe fails, and starts again once an operation succeeds. The first should outlast a hiccup of
-    /// the network. The longest is how late a member may be used again after it has come back, where no
-    /// health request comes meanwhile. Counted in milliseconds, at least one.
+    /// Sets how long a breaker stays open the first time, and at most; by default 1 s and 30 s. It doubles
+    /// each time a probe fails, and starts again once an operation succeeds. The first should outlast a
+    /// hiccup of the network. The longest is how late a member may be used again after it has come back,
+    /// where no health request comes meanwhile. Counted in milliseconds, at least one.
     pub fn back_off(mut self, first: Duration, longest: Duration) -> Self {
         self.policy.first = millis(first).max(1);
         self.policy.longest = millis(longest).max(1);
         self
     }
 
-    /// How long after a [comparison](Fleet::compare) a key is compared again: `settled` if all members have
-    /// answered and agree, by default 10 minutes, and `unsettled` if not, by default 10 s. Counted in
+    /// Sets how long after a [comparison](Fleet::compare) a key is compared again: `settled` if all members
+    /// have answered and agree, by default 10 minutes, and `unsettled` if not, by default 10 s. Counted in
     /// milliseconds, at least one.
     pub fn compare_again(mut self, settled: Duration, unsettled: Duration) -> Self {
         self.compare_again = Intervals {
@@ -130,7 +131,7 @@ impl FleetBuilder {
         self
     }
 
-    /// The fleet.
+    /// Builds the fleet.
     ///
     /// # Errors
     /// What is missing or cannot be.

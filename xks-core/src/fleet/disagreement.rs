@@ -55,7 +55,7 @@ impl DisagreementKind {
 }
 
 impl Fleet {
-    /// What members are known to disagree about, key by key. Nothing is asked of them:
+    /// Returns what members are known to disagree about, key by key. Nothing is asked of them:
     /// [`compare`](Self::compare) and [`health`](crate::KeyBackend::health) do that.
     #[must_use]
     pub fn disagreements(&self) -> Vec<Disagreement<'_>> {

@@ -1,4 +1,4 @@
-//! What becomes of a member's failure: whether another member may do better, and what is said when none did.
+//! Failures of members: whether another member may do better, and the error when none did.
 
 use std::fmt::Write as _;
 

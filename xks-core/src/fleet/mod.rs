@@ -189,7 +189,7 @@ impl Fleet {
         FleetBuilder::new()
     }
 
-    /// How each member is at this moment, for metrics; without asking them.
+    /// Returns the state of each member at this moment, for metrics; without asking them.
     pub fn members(&self) -> impl Iterator<Item = MemberSnapshot<'_>> {
         let now = millis(self.built.elapsed());
         self.members.iter().map(move |member| MemberSnapshot {
@@ -325,7 +325,7 @@ impl Fleet {
     }
 }
 
-/// What a member gave, be it a panic, or nothing.
+/// The answer of a member, or the error for a panic or for none in time.
 fn answer_or_error<T>(
     answer: Option<Result<Result<T, BackendError>, Panicked>>,
     limit: Duration,

@@ -1,4 +1,4 @@
-//! What a key store is made of, collected.
+//! The builder of a key store.
 
 use std::{collections::HashSet, fmt, sync::Arc};
 
@@ -15,7 +15,7 @@ use crate::{
     persistent_map::PersistentMap,
 };
 
-/// Collects what a [`KeyStore`] needs.
+/// Builds a [`KeyStore`].
 ///
 /// Each method adds to what [`KeyStore::to_builder`] or an earlier call gave, or replaces it where there can
 /// be only one; those that begin with `without` take away.

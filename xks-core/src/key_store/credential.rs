@@ -77,7 +77,7 @@ impl SecretAccessKey {
         }
     }
 
-    /// The secret itself: for a signer, or for the operator who gives it to AWS KMS. Never log it.
+    /// Returns the secret itself: for a signer, or for the operator who gives it to AWS KMS. Never log it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -141,9 +141,9 @@ impl Credential {
         })))
     }
 
-    /// A new credential from 48 bytes of the operating system's random source: 16 bytes become the access key
-    /// id (26 characters), 32 bytes the secret (44 characters, 256 bits of entropy). The `getrandom` crate's
-    /// `fill(&mut *entropy)` fills them.
+    /// Creates a credential from 48 bytes of the operating system's random source: 16 bytes become the access
+    /// key id (26 characters), 32 bytes the secret (44 characters, 256 bits of entropy). The `getrandom`
+    /// crate's `fill(&mut *entropy)` fills them.
     ///
     /// # Errors
     /// None with today's alphabets; the checks of [`Credential::new`] still run.
@@ -194,7 +194,7 @@ impl Credential {
         }
     }
 
-    /// The JSON file that the AWS KMS console takes when an external key store is created. It holds
+    /// Returns the JSON file that the AWS KMS console takes when an external key store is created. It holds
     /// the secret. Specification: Console configuration.
     // CON-1
     #[must_use]

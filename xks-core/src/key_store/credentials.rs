@@ -1,4 +1,4 @@
-//! Where a key store's credentials come from.
+//! Sources of a key store's credentials.
 
 use std::{fmt, sync::Arc};
 
@@ -63,8 +63,8 @@ pub trait Credentials: Send + Sync + 'static {
     /// Returns the credential of an access key id, or none if there is no such credential: the request is
     /// then answered `AuthenticationFailedException`.
     ///
-    /// It is called once for each request, must not block, and nobody has verified yet that the request comes
-    /// from KMS: `access_key_id` may be any text. What is not known should not cost much, also when it is
+    /// It is called once for each request, before its signature is verified: `access_key_id` may be any text.
+    /// It must not block. What is not known should not cost much, also when it is
     /// asked for often.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Why a key store cannot be built or served.
+//! Errors of key stores that cannot be built or served.
 
 use thiserror::Error;
 
@@ -28,7 +28,7 @@ pub enum KeyStoreProblem {
     /// No credential was given.
     #[error("at least one credential is required")]
     NoCredential,
-    /// It was not said which keys belong to it.
+    /// The keys that belong to it were not named.
     #[error("its keys are missing: give a list, or all of its backend")]
     NoKeys,
     /// Another key store of the set has the same prefix.

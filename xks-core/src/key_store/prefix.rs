@@ -26,14 +26,15 @@ text_type! {
 }
 
 impl UriPathPrefix {
-    /// The *XksProxyUriPath* that AWS KMS asks for: the prefix and `/kms/xks/v1`, at most 128 characters.
+    /// Returns the *XksProxyUriPath* that AWS KMS asks for: the prefix and `/kms/xks/v1`, at most 128
+    /// characters.
     #[must_use]
     pub fn xks_proxy_uri_path(&self) -> String {
         format!("{self}{API_ROOT}")
     }
 
-    /// True when the AWS console would refuse this prefix as too short (it asks for at least 9 characters,
-    /// or none); the KMS API takes it.
+    /// Returns whether the AWS console would refuse this prefix as too short (it asks for at least 9
+    /// characters, or none); the KMS API takes it.
     #[must_use]
     pub fn is_too_short_for_console(&self) -> bool {
         (1..MIN_CONSOLE_PREFIX).contains(&self.as_str().len())

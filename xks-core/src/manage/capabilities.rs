@@ -1,4 +1,4 @@
-//! What a key manager can do.
+//! The capabilities of a key manager.
 
 use super::WrappingAlgorithm;
 
@@ -40,19 +40,19 @@ impl Capabilities {
         }
     }
 
-    /// The same, and keys can be created.
+    /// Adds the creation of keys.
     #[must_use]
     pub fn with_create(self) -> Self {
         Self { create: true, ..self }
     }
 
-    /// The same, and keys can be destroyed.
+    /// Adds the destruction of keys.
     #[must_use]
     pub fn with_destroy(self) -> Self {
         Self { destroy: true, ..self }
     }
 
-    /// The same, and keys can be enabled and disabled.
+    /// Adds enabling and disabling keys.
     #[must_use]
     pub fn with_set_status(self) -> Self {
         Self {
@@ -61,13 +61,13 @@ impl Capabilities {
         }
     }
 
-    /// The same, and keys compute CMACs.
+    /// Adds CMACs.
     #[must_use]
     pub fn with_cmac(self) -> Self {
         Self { cmac: true, ..self }
     }
 
-    /// The same with these wrapping algorithms, the best first.
+    /// Sets the wrapping algorithms, the best first.
     #[must_use]
     pub fn with_wrapping(self, wrapping: impl IntoIterator<Item = WrappingAlgorithm>) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! What a key manager says of its keys.
+//! Descriptions of keys, and pages of them.
 
 use super::CreationToken;
 use crate::{KeyId, backend::KeyMetadata};
@@ -9,7 +9,7 @@ use crate::{KeyId, backend::KeyMetadata};
 pub struct KeyDescription {
     /// The id by which the backend serves it.
     pub id: KeyId,
-    /// What KMS is told of it: kind, usages, status.
+    /// Kind, usages and status, as KMS gets them.
     pub metadata: KeyMetadata,
     /// What the key manager's own tools call it; empty if it has no name there.
     pub label: String,
@@ -20,7 +20,7 @@ pub struct KeyDescription {
 }
 
 impl KeyDescription {
-    /// A key that is not extractable, was not created with a token, and whose label is its id.
+    /// Describes a key that is not extractable, was not created with a token, and whose label is its id.
     #[must_use]
     pub fn new(id: KeyId, metadata: KeyMetadata) -> Self {
         Self {
@@ -32,7 +32,7 @@ impl KeyDescription {
         }
     }
 
-    /// The same with another label.
+    /// Sets the label.
     #[must_use]
     pub fn with_label(self, label: impl Into<String>) -> Self {
         Self {
@@ -41,13 +41,13 @@ impl KeyDescription {
         }
     }
 
-    /// The same, extractable or not.
+    /// Sets whether the key is extractable.
     #[must_use]
     pub fn with_extractable(self, is_extractable: bool) -> Self {
         Self { is_extractable, ..self }
     }
 
-    /// The same with the token that it was created with.
+    /// Sets the token that the key was created with.
     #[must_use]
     pub fn with_token(self, token: Option<CreationToken>) -> Self {
         Self { token, ..self }
@@ -65,7 +65,7 @@ pub struct KeyPage {
 }
 
 impl KeyPage {
-    /// A page.
+    /// Creates a page.
     #[must_use]
     pub const fn new(keys: Vec<KeyDescription>, is_last: bool) -> Self {
         Self { keys, is_last }

@@ -1,4 +1,4 @@
-//! Why a key was not made, changed, destroyed or wrapped.
+//! Errors of key administration.
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
@@ -58,7 +58,7 @@ pub struct ManageError {
 }
 
 impl ManageError {
-    /// An error of a kind, with words for the operator: what was wrong and what to do.
+    /// Creates an error of a kind, with words for the operator: what was wrong and what to do.
     #[must_use]
     pub fn new(kind: ManageErrorKind, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
@@ -68,14 +68,14 @@ impl ManageError {
         }
     }
 
-    /// The same error with its cause.
+    /// Adds the cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// What kind of failure this is.
+    /// Returns the kind of failure.
     #[must_use]
     pub const fn kind(&self) -> ManageErrorKind {
         self.kind

@@ -1,4 +1,4 @@
-//! What a key is to be, and the token that lets its creation be repeated.
+//! A key that is to be created, and the token that lets its creation be repeated.
 
 use std::{fmt, str::FromStr};
 
@@ -36,7 +36,7 @@ pub struct NewKey {
 }
 
 impl NewKey {
-    /// A key that KMS uses through the proxy: encrypts and decrypts, not extractable.
+    /// Creates a key that KMS uses through the proxy: encrypts and decrypts, not extractable.
     ///
     /// `label` is what the key manager's own tools call the key. It is never changed later, so let it say
     /// whose key it is: deployment, key, version. A legal key id, so that the key manager may serve the key
@@ -51,7 +51,7 @@ impl NewKey {
         }
     }
 
-    /// A key whose material is imported into AWS KMS: extractable, and signs for
+    /// Creates a key whose material is imported into AWS KMS: extractable, and signs for
     /// [`KeyManager::cmac`](super::KeyManager::cmac), by which the material is known again. It does not
     /// encrypt.
     #[must_use]
@@ -61,7 +61,7 @@ impl NewKey {
             .extractable(true)
     }
 
-    /// The same key for other usages, in any order; doubles count once.
+    /// Replaces the usages, in any order; doubles count once.
     #[must_use]
     pub fn with_usages(mut self, usages: impl IntoIterator<Item = KeyUsage>) -> Self {
         self.usages = usages.into_iter().collect();
@@ -70,32 +70,32 @@ impl NewKey {
         self
     }
 
-    /// The same key, whose material may leave the key manager wrapped, or not. It cannot be changed later.
+    /// Sets whether the material may leave the key manager wrapped. It cannot be changed later.
     #[must_use]
     pub fn extractable(mut self, is_extractable: bool) -> Self {
         self.is_extractable = is_extractable;
         self
     }
 
-    /// By which the creation is repeated.
+    /// Returns the token by which the creation is repeated.
     #[must_use]
     pub const fn token(&self) -> CreationToken {
         self.token
     }
 
-    /// What the key manager's own tools call it.
+    /// Returns the name of the key in the key manager's own tools.
     #[must_use]
     pub const fn label(&self) -> &KeyId {
         &self.label
     }
 
-    /// What it may be used for, in the order of [`KeyUsage`], each once.
+    /// Returns the usages, in the order of [`KeyUsage`], each once.
     #[must_use]
     pub fn usages(&self) -> &[KeyUsage] {
         &self.usages
     }
 
-    /// Whether its material may leave the key manager, wrapped.
+    /// Returns whether its material may leave the key manager, wrapped.
     #[must_use]
     pub const fn is_extractable(&self) -> bool {
         self.is_extractable
@@ -111,7 +111,7 @@ impl NewKey {
 pub struct CreationToken([u8; 16]);
 
 impl CreationToken {
-    /// The bytes.
+    /// Returns the bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0

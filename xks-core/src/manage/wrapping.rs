@@ -77,7 +77,7 @@ impl WrappingKey {
     /// The public exponent of every wrapping key, in big-endian order: 65537.
     pub const EXPONENT: [u8; 3] = [1, 0, 1];
 
-    /// The same key for another algorithm.
+    /// Replaces the algorithm.
     #[must_use]
     pub fn with_algorithm(self, algorithm: WrappingAlgorithm) -> Self {
         Self { algorithm, ..self }

@@ -201,7 +201,7 @@ mod tests {
         }
     }
 
-    /// LOG-1, LOG-2: what is said of the signer is recorded, in whatever header, and nothing but names.
+    /// LOG-1, LOG-2: the signer that any header names is recorded, and nothing but names.
     #[test]
     fn a_claim_is_read_from_any_header() {
         let claim = |header: &str| {

@@ -42,13 +42,13 @@ pub struct Verified<'a> {
 }
 
 impl<'a> Verified<'a> {
-    /// The access key id that signed the request.
+    /// Returns the access key id that signed the request.
     #[must_use]
     pub fn access_key_id(&self) -> &AccessKeyId {
         self.credential.access_key_id()
     }
 
-    /// The AWS Region that the request was signed for: that of the calling KMS.
+    /// Returns the AWS Region that the request was signed for: that of the calling KMS.
     #[must_use]
     pub const fn region(&self) -> &'a str {
         self.region
@@ -64,7 +64,7 @@ impl<'a> Verified<'a> {
         }
     }
 
-    /// The authenticated body. It may hold plaintext.
+    /// Returns the authenticated body. It may hold plaintext.
     #[must_use]
     pub const fn body(&self) -> &'a [u8] {
         self.body.0
@@ -86,7 +86,7 @@ impl std::fmt::Debug for VerifiedBody<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Rejection {
-    /// The body could not be read, so nothing can be said of its signature.
+    /// The body could not be read, so its signature cannot be verified.
     #[error("the body could not be read")]
     NoBody,
     /// No `Authorization` header.
@@ -162,7 +162,7 @@ impl<'r, 'a> Claim<'r, 'a> {
         })
     }
 
-    /// Returns the access key id that is said to have signed: any text.
+    /// Returns the access key id that the request claims: any text.
     #[must_use]
     pub const fn access_key_id(&self) -> &'a str {
         self.authorization.access_key_id
@@ -171,7 +171,7 @@ impl<'r, 'a> Claim<'r, 'a> {
     /// Verifies that the request was signed with `credential`, which is that of the [access key
     /// id](Self::access_key_id), for one of the Regions of `store`, within five minutes of `now`. Its target
     /// must be a path of the API, as routing sees to: one with a query or percent-encoding does not verify,
-    /// whoever signed it.
+    /// even with a right signature.
     ///
     /// The signing key for a credential, day and Region is derived once and kept. Two signatures are compared
     /// in constant time.
@@ -237,7 +237,7 @@ impl<'r, 'a> Claim<'r, 'a> {
             return Err(Rejection::Signature);
         }
         if is_new {
-            credential.signing_keys().remember(scope.date, region, key); // only now, so that nobody without the secret can fill the cache
+            credential.signing_keys().remember(scope.date, region, key); // only now: a client without the secret cannot fill the cache
         }
         credential.was_used(now);
         Ok(Verified {

@@ -53,13 +53,13 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The `errorName`, if it is an error.
+    /// Returns the `errorName`, if it is an error.
     #[must_use]
     pub fn error_name(&self) -> Option<&str> {
         self.json.get("errorName")?.as_str()
     }
 
-    /// A field that is Base64, decoded.
+    /// Returns a field that is Base64, decoded.
     #[must_use]
     pub fn bytes(&self, field: &str) -> Option<Vec<u8>> {
         BASE64_STANDARD.decode(self.json.get(field)?.as_str()?).ok()
@@ -67,7 +67,7 @@ impl Answer {
 }
 
 impl<'p> Client<'p> {
-    /// A client of the key store with this prefix.
+    /// Creates a client of the key store with this prefix.
     #[must_use]
     pub fn new(proxy: &'p Proxy, prefix: UriPathPrefix, credential: Credential, region: &str) -> Self {
         Self {
@@ -130,7 +130,7 @@ impl<'p> Client<'p> {
         self.post("health", json!({})).await
     }
 
-    /// A signed POST of these fields and requestMetadata to a path below `[/<prefix>]/kms/xks/v1/`.
+    /// Sends a signed POST of these fields and requestMetadata to a path below `[/<prefix>]/kms/xks/v1/`.
     pub async fn post(&self, path: &str, fields: Value) -> Answer {
         let mut body = Map::new();
         body.insert("requestMetadata".into(), self.request_metadata.clone());
@@ -142,7 +142,7 @@ impl<'p> Client<'p> {
             .await
     }
 
-    /// Any signed request.
+    /// Sends any signed request.
     pub async fn send(&self, method: &str, target: &str, body: &[u8]) -> Answer {
         let headers = [("host", "xks.example.com"), ("content-type", "application/json")];
         let headers = self.signer.sign(method, target, &headers, body, (self.clock)());

@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// A backend around another one, which does as it is told and else as the other does.
+/// A backend around another one, which has the faults that a test sets, and else does as the other does.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -99,15 +99,15 @@ pub enum Fault {
     Shorten,
     /// The tag stands behind the ciphertext too.
     AppendTag,
-    /// The AAD that is said to be authenticated is that of another request.
+    /// The AAD that is returned as authenticated is that of another request.
     OtherAad,
     /// The ciphertext metadata is not returned.
     DropMetadata,
-    /// The key is said to be enabled or disabled.
+    /// The key is reported as enabled or disabled.
     Status(KeyStatus),
-    /// The key is said to be one for RSA.
+    /// The key is reported as one for RSA.
     OtherSpec,
-    /// Every key manager is said to be in this state.
+    /// Every key manager is reported to be in this state.
     Health(HealthStatus),
 }
 
@@ -119,7 +119,7 @@ pub struct When {
 }
 
 impl When {
-    /// All.
+    /// Strikes all calls.
     #[must_use]
     pub const fn always() -> Self {
         Self {
@@ -128,13 +128,13 @@ impl When {
         }
     }
 
-    /// The next `times` calls.
+    /// Strikes the next `times` calls.
     #[must_use]
     pub const fn next(times: u64) -> Self {
         Self { every: 1, times }
     }
 
-    /// The `k`th, twice the `k`th, and so on; all for 0 and 1.
+    /// Strikes the `k`th call, twice the `k`th, and so on; all for 0 and 1.
     #[must_use]
     pub const fn every(k: u64) -> Self {
         Self {
@@ -177,18 +177,18 @@ impl Faults {
         self.state().set.entry(method).or_default().push(set);
     }
 
-    /// From now on nothing goes wrong. Calls that hang go on hanging.
+    /// Ends all faults. Calls that hang go on hanging.
     pub fn clear(&self) {
         self.state().set.clear();
     }
 
-    /// How often a method was called.
+    /// Returns how often a method was called.
     #[must_use]
     pub fn calls(&self, method: Method) -> u64 {
         self.state().calls.get(&method).copied().unwrap_or(0)
     }
 
-    /// The latest calls in their order, 1000 at most, which are forgotten then.
+    /// Returns the latest calls in their order, 1000 at most, which are forgotten then.
     #[must_use]
     pub fn take_calls(&self) -> Vec<Method> {
         self.state().latest.drain(..).collect()
@@ -270,7 +270,7 @@ impl FailingBackend {
         }
     }
 
-    /// What steers it.
+    /// Returns the switch of its faults.
     #[must_use]
     pub fn faults(&self) -> Faults {
         self.faults.clone()

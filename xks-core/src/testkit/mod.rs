@@ -1,6 +1,6 @@
 //! For tests of what is built on this crate. Feature `testkit`; not for production.
 //!
-//! * [`conformance!`](crate::conformance) holds a [`KeyBackend`](crate::KeyBackend) against its contract: one
+//! * [`conformance!`](crate::conformance) tests a [`KeyBackend`](crate::KeyBackend) against its contract: one
 //!   line in a vendor's tests.
 //! * `manager_conformance!` does the same for a [`KeyManager`](crate::manage::KeyManager), with the feature
 //!   `testkit-manage`.

@@ -49,8 +49,8 @@ impl Signer {
         self
     }
 
-    /// All headers to send: those given, in lower case, each of which is signed, then `x-amz-date` and
-    /// `authorization`. `path` is the path alone; `headers` should have `host`, once, and may have others
+    /// Returns all headers to send: those given, in lower case, each of which is signed, then `x-amz-date`
+    /// and `authorization`. `path` is the path alone; `headers` should have `host`, once, and may have others
     /// more than once.
     #[must_use]
     pub fn sign(

@@ -1,4 +1,4 @@
-//! Members that fail by chance: whoever works is found, and what comes back is what went in.
+//! Members that fail by chance: one that works is found, and what comes back is what went in.
 
 use super::*;
 use proptest::prelude::*;
@@ -16,7 +16,7 @@ fn does() -> impl Strategy<Value = Does> {
     ]
 }
 
-/// One step of a member's life: what it does from now on, and whether somebody asks for the fleet's health
+/// One step of a member's life: what it does from now on, and whether the fleet's health is asked for
 /// then.
 fn steps() -> impl Strategy<Value = Vec<([Does; 4], bool)>> {
     prop::collection::vec(([does(), does(), does(), does()], any::<bool>()), 1..20)

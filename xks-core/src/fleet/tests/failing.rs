@@ -1,11 +1,11 @@
-//! Members that fail, hang, panic or are full, and what becomes of the request.
+//! Members that fail, hang, panic or are full, and the request's outcome.
 
 use std::num::NonZeroU16;
 
 use super::*;
 use BackendErrorKind as Kind;
 
-/// A fleet of `a`, which does as it is told, and `b`, which works.
+/// A fleet of `a`, which a test steers, and `b`, which works.
 fn beside_one_that_works(does: Does) -> ([Arc<Puppet>; 2], Fleet) {
     let members = puppets([does, Does::Work]);
     let fleet = fleet(&members)
@@ -16,7 +16,7 @@ fn beside_one_that_works(does: Does) -> ([Arc<Puppet>; 2], Fleet) {
     (members, fleet)
 }
 
-/// DEC-4, GKM-4: what a member decided is said at once; what it lacks, or fails at, is another member's
+/// DEC-4, GKM-4: what a member decided is returned at once; what it lacks, or fails at, is another member's
 /// chance.
 #[tokio::test]
 async fn failures_move_on_and_answers_do_not() {

@@ -44,7 +44,7 @@ async fn each_member_has_an_entry() {
     assert_eq!(fleet.health().await.unwrap().vendor(), "Vendor");
 }
 
-/// HLT-1: nobody is told that operations would work when no member does.
+/// HLT-1: the fleet is not usable when no member works.
 #[tokio::test]
 async fn a_fleet_without_a_working_member_is_not_usable() {
     let members = puppets([Does::Fail(Kind::Unavailable), Does::Work]);

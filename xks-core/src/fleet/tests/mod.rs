@@ -1,4 +1,4 @@
-//! What the tests of fleets share: members that do what they are told.
+//! What the tests of fleets share: members that a test steers.
 
 mod breaker;
 mod chance;
@@ -117,7 +117,7 @@ impl KeyBackend for Puppet {
     }
 }
 
-/// Members `a`, `b`, `c`, ... as they are told to be, with a timer.
+/// Members `a`, `b`, `c`, ... with these states, and a timer.
 fn fleet(members: &[Arc<Puppet>]) -> FleetBuilder {
     let add = |fleet: FleetBuilder, member: &Arc<Puppet>| fleet.member(member.name, Arc::clone(member) as _);
     members.iter().fold(Fleet::builder(), add).timer(tokio::time::sleep)

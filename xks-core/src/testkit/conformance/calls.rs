@@ -1,4 +1,4 @@
-//! Calls at once, calls that nobody waits for any more, calls that fail.
+//! Concurrent calls, abandoned calls, calls that fail.
 
 use std::{
     pin::{Pin, pin},
@@ -179,7 +179,7 @@ fn settles(fixture: &Fixture, encrypted: &Encrypted) -> Checked {
 async fn poll_and_drop<T>(polls: usize, future: impl Future<Output = T>) {
     let mut future = pin!(future);
     for _ in 0..polls {
-        // Within the runtime, if there is one; with a waker that wakes nobody, since nobody waits.
+        // Within the runtime, if there is one; with a waker that does nothing, since no task waits.
         let is_ready = std::future::poll_fn(|_| {
             let mut nobody = Context::from_waker(Waker::noop());
             Poll::Ready(future.as_mut().poll(&mut nobody).is_ready())

@@ -1,4 +1,4 @@
-//! What was changed does not decrypt, and harms nothing else.
+//! Contracts of changed ciphertexts: they do not decrypt, and harm nothing else.
 
 use std::{collections::HashSet, error::Error as _};
 

@@ -1,4 +1,4 @@
-//! What is encrypted decrypts.
+//! Contracts of ciphertexts: what is encrypted decrypts.
 
 use aes_gcm::{
     Aes256Gcm, AesGcm, KeyInit as _,

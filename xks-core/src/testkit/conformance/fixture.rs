@@ -10,7 +10,7 @@ pub type FixtureFuture<'f> = Pin<Box<dyn Future<Output = ()> + Send + 'f>>;
 type Run = Arc<dyn Fn(FixtureFuture<'_>) + Send + Sync>;
 type Switch = Box<dyn Fn(bool) + Send + Sync>;
 
-/// A backend under test, and the keys that it has. What is not said is not tried.
+/// A backend under test, and the keys that it has. What is not named is not tried.
 pub struct Fixture {
     pub(super) backend: Arc<dyn KeyBackend>,
     pub(super) usable: String,
@@ -30,7 +30,7 @@ pub struct Fixture {
 }
 
 impl Fixture {
-    /// A backend and the id of an AES key of 256 bits that may encrypt and decrypt.
+    /// Creates a fixture of a backend and the id of an AES key of 256 bits that may encrypt and decrypt.
     ///
     /// The key is used for some ten thousand encryptions.
     #[must_use]
@@ -54,58 +54,58 @@ impl Fixture {
         }
     }
 
-    /// Another key that may encrypt and decrypt.
+    /// Names another key that may encrypt and decrypt.
     #[must_use]
     pub fn other(mut self, key: &str) -> Self {
         self.other = Some(key.to_owned());
         self
     }
 
-    /// A key that may encrypt and not decrypt.
+    /// Names a key that may encrypt and not decrypt.
     #[must_use]
     pub fn encrypt_only(mut self, key: &str) -> Self {
         self.encrypt_only = Some(key.to_owned());
         self
     }
 
-    /// A key that may decrypt and not encrypt.
+    /// Names a key that may decrypt and not encrypt.
     #[must_use]
     pub fn decrypt_only(mut self, key: &str) -> Self {
         self.decrypt_only = Some(key.to_owned());
         self
     }
 
-    /// A key that is disabled.
+    /// Names a key that is disabled.
     #[must_use]
     pub fn disabled(mut self, key: &str) -> Self {
         self.disabled = Some(key.to_owned());
         self
     }
 
-    /// The id of a key that does not exist; by default `there-is-no-such-key`.
+    /// Sets the id of a key that does not exist; by default `there-is-no-such-key`.
     #[must_use]
     pub fn missing(mut self, key: &str) -> Self {
         key.clone_into(&mut self.missing);
         self
     }
 
-    /// The value of the usable key, so that software can decrypt what the backend encrypts and the other way
-    /// around.
+    /// Sets the value of the usable key, so that software can decrypt what the backend encrypts and the other
+    /// way around.
     #[must_use]
     pub fn value(mut self, value: [u8; 32]) -> Self {
         self.value = Some(Zeroizing::new(value));
         self
     }
 
-    /// The same key manager as after a restart, with the same usable key.
+    /// Adds the same key manager as after a restart, with the same usable key.
     #[must_use]
     pub fn restarted(mut self, backend: Arc<dyn KeyBackend>) -> Self {
         self.restarted = Some(backend);
         self
     }
 
-    /// A key that may encrypt and decrypt, and what an operator does to enable (`true`) or disable it. Where
-    /// the tests share a key manager, no other test should use this key.
+    /// Names a key that may encrypt and decrypt, and what an operator does to enable (`true`) or disable it.
+    /// Where the tests share a key manager, no other test should use this key.
     #[must_use]
     pub fn switch(mut self, key: &str, switch: impl Fn(bool) + Send + Sync + 'static) -> Self {
         self.switch = Some((key.to_owned(), Box::new(switch)));
@@ -120,22 +120,22 @@ impl Fixture {
         self
     }
 
-    /// The key manager takes IVs of 12 bytes only.
+    /// Limits the tests to IVs of 12 bytes: the key manager takes no others.
     #[must_use]
     pub const fn short_ivs_only(mut self) -> Self {
         self.long_ivs = false;
         self
     }
 
-    /// How many encryptions are made in search of an IV that repeats; by default 10 000. Less for a slow key
-    /// manager.
+    /// Sets how many encryptions are made in search of an IV that repeats; by default 10 000. Less for a slow
+    /// key manager.
     #[must_use]
     pub const fn iv_calls(mut self, calls: usize) -> Self {
         self.iv_calls = calls;
         self
     }
 
-    /// How long one contract may take before it counts as hung; by default five minutes.
+    /// Sets how long one contract may take before it counts as hung; by default five minutes.
     #[must_use]
     pub const fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;

@@ -1,4 +1,4 @@
-//! What is said of health is true.
+//! Contracts of health: its answer is true.
 
 use std::{
     collections::HashSet,

@@ -1,4 +1,4 @@
-//! No initialization vector is used twice.
+//! Contracts of initialization vectors: none is used twice.
 
 use std::{
     collections::HashSet,

@@ -1,4 +1,4 @@
-//! Each key does what it may, and says so.
+//! Contracts of keys: each does what it may, and reports that.
 
 use std::{
     thread,

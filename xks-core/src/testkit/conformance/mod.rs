@@ -256,7 +256,7 @@ macro_rules! conformance {
     };
 }
 
-/// What the tests of [`conformance!`](crate::conformance) do. Without a list of those that are left out, what
+/// Runs one test of [`conformance!`](crate::conformance). Without a list of those that are left out, what
 /// cannot be tried is left out.
 ///
 /// # Panics

@@ -1,4 +1,4 @@
-//! Calls at once.
+//! Contracts of concurrent calls.
 
 use super::{
     super::{

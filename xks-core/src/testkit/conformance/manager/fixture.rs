@@ -34,7 +34,7 @@ pub struct Fixture {
 }
 
 impl Fixture {
-    /// A key manager and the backend that uses its keys, usually the same object.
+    /// Creates a fixture of a key manager and the backend that uses its keys, usually the same object.
     ///
     /// The tests create keys whose labels begin with `xks-conformance-`, and destroy them. The key manager
     /// may have others.
@@ -57,7 +57,7 @@ impl Fixture {
         self
     }
 
-    /// How many keys are created to be listed; by default 20. Less for a slow key manager, at least 4.
+    /// Sets how many keys are created to be listed; by default 20. Less for a slow key manager, at least 4.
     #[must_use]
     pub fn many(self, many: usize) -> Self {
         Self {
@@ -66,20 +66,20 @@ impl Fixture {
         }
     }
 
-    /// How long one call may take; by default a minute.
+    /// Sets how long one call may take; by default a minute.
     #[must_use]
     pub fn time(self, time: Duration) -> Self {
         Self { time, ..self }
     }
 
-    /// How long one contract may take before it counts as hung; by default five minutes.
+    /// Sets how long one contract may take before it counts as hung; by default five minutes.
     #[must_use]
     pub fn patience(self, patience: Duration) -> Self {
         let served = self.served.patience(patience);
         Self { served, ..self }
     }
 
-    /// The key manager takes IVs of 12 bytes only.
+    /// Limits the tests to IVs of 12 bytes: the key manager takes no others.
     #[must_use]
     pub fn short_ivs_only(self) -> Self {
         let served = self.served.short_ivs_only();

@@ -21,11 +21,11 @@ use crate::{
     described::Described,
     limits::{Limited, Traffic},
     metrics::{Metrics, Records},
+    port::Greeting,
     registry::ConfiguredBackend,
     server::Server,
     settings::{KeyStoreSettings, Settings, TlsSettings},
     source::SourceError,
-    tls::TlsMaterial,
 };
 
 /// The source of key stores that a reload changes.
@@ -37,8 +37,8 @@ const GRACE: Duration = Duration::from_secs(1);
 pub(crate) struct App {
     pub(crate) proxy: Arc<Proxy>,
     pub(crate) metrics: Arc<Metrics>,
-    /// What new connections are greeted with; none for plain HTTP.
-    pub(crate) tls: ArcSwapOption<TlsMaterial>,
+    /// For new connections to the API.
+    pub(crate) tls: Greeting,
     backends: ArcSwap<Backends>,
     /// The backends that key stores are served from, each with the keys that the settings name.
     served: ArcSwap<BTreeMap<String, Arc<[KeyId]>>>,
@@ -117,7 +117,9 @@ impl App {
         Ok(Self {
             proxy: Arc::new(proxy),
             metrics,
-            tls: ArcSwapOption::new(settings.tls.as_ref().map(|tls| Arc::new(tls.material.clone()))),
+            tls: Arc::new(ArcSwapOption::new(
+                settings.tls.as_ref().map(|tls| Arc::new(tls.material.clone())),
+            )),
             backends: ArcSwap::from_pointee(backends),
             served: ArcSwap::from_pointee(served(&settings.key_stores)),
             in_force: Mutex::new(InForce {

@@ -1,19 +1,20 @@
-//! The listeners for balancers and for Prometheus, in plain HTTP. They serve from the first moment to the
-//! last.
+//! The ports for balancers and for Prometheus. They serve from the first moment to the last, on the threads
+//! that requests to the API cannot hold up.
 
-use std::{net, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use tokio::{net::TcpStream, sync::watch};
+use tokio::sync::watch;
 
 use crate::{
     connection::{Http, Patience, Phase},
     health::{self, Health},
-    listener::{Listener, Place},
+    listener::Listener,
     metrics::{Format, Metrics},
+    port::{Answers, Client, Greeting, Port},
 };
 
 /// Whoever asks for health asks at once, and not for long.
@@ -23,41 +24,40 @@ const PATIENCE: Patience = Patience {
     idle: Duration::from_secs(10),
 };
 
-/// Serves health, and nothing else, for as long as the runtime lives.
-pub(crate) fn serve_health(listener: Listener, health: Arc<Health>) {
-    serve(listener, move |request| {
-        health.answer(request).unwrap_or_else(health::not_found)
-    });
-}
-
-/// Serves metrics, and nothing else, for as long as the runtime lives.
-pub(crate) fn serve_metrics(listener: Listener, metrics: Arc<Metrics>) {
-    serve(listener, move |request| match request.uri().path() {
-        "/metrics" => health::to_get(request, || metrics_answer(&metrics, request)),
-        _ => health::not_found(),
-    });
-}
-
-fn serve(listener: Listener, answer: impl Fn(&Request<Incoming>) -> Response<Full<Bytes>> + Send + Sync + 'static) {
+/// Serves these answers, for as long as the runtime lives that this is called in.
+pub(crate) fn serve<A: Answers>(listener: Listener, tls: Greeting, answers: &Arc<A>, metrics: &Arc<Metrics>) {
     let serving = watch::Sender::new(Phase::Serving);
     let phase = serving.subscribe();
-    let http = Arc::new(Http::new(PATIENCE, phase.clone()));
-    let answer = Arc::new(answer);
+    let http = Http::new(PATIENCE, phase.clone());
+    let port = Arc::new(Port::new(http, tls, Arc::clone(answers), Arc::clone(metrics)));
     tokio::spawn(async move {
-        let serve = move |stream: net::TcpStream, place: Place| {
-            let (http, answer) = (Arc::clone(&http), Arc::clone(&answer));
-            tokio::spawn(async move {
-                let answer = move |request| std::future::ready(answer(&request));
-                match TcpStream::from_std(stream) {
-                    Ok(stream) => drop(http.serve(stream, None, answer).await),
-                    Err(error) => tracing::debug!("connection failed: {error}"),
-                }
-                drop(place);
-            });
+        let serve = move |stream, place| {
+            tokio::spawn(Arc::clone(&port).serve(stream, place));
         };
         listener.serve(phase, serve, || {}).await;
         drop(serving); // until here, so that the phase lasts
     });
+}
+
+/// The paths of health, and nothing else.
+impl Answers for Health {
+    type Body = Full<Bytes>;
+
+    async fn answer(self: Arc<Self>, request: Request<Incoming>, _: Client) -> Response<Full<Bytes>> {
+        self.answer_on_own(&request).unwrap_or_else(health::not_found)
+    }
+}
+
+/// `/metrics`, and nothing else.
+impl Answers for Metrics {
+    type Body = Full<Bytes>;
+
+    async fn answer(self: Arc<Self>, request: Request<Incoming>, _: Client) -> Response<Full<Bytes>> {
+        match request.uri().path() {
+            "/metrics" => health::to_get(&request, || metrics_answer(&self, &request)),
+            _ => health::not_found(),
+        }
+    }
 }
 
 fn metrics_answer<B>(metrics: &Metrics, request: &Request<B>) -> Response<Full<Bytes>> {

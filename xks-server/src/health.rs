@@ -57,7 +57,7 @@ impl Health {
     }
 
     /// Returns the answer, if the path is one of health.
-    pub(crate) fn answer<B>(&self, request: &Request<B>) -> Option<Response<Full<Bytes>>> {
+    pub(crate) fn answer_on_own<B>(&self, request: &Request<B>) -> Option<Response<Full<Bytes>>> {
         let path = request.uri().path();
         if path == self.settings.readiness_path {
             Some(to_get(request, || self.readiness()))
@@ -74,7 +74,7 @@ impl Health {
     /// proxy.
     pub(crate) fn answer_on_api<B>(&self, request: &Request<B>) -> Option<Response<Full<Bytes>>> {
         let of_listener = match self.settings.listen {
-            None => self.answer(request),
+            None => self.answer_on_own(request),
             Some(_) => None,
         };
         of_listener.or_else(|| {

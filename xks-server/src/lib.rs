@@ -28,9 +28,9 @@
 //! source     key stores of other sources than the settings file         expiry   when certificates end
 //! backend    what a kind of backend is  registry  those that are known  kinds    those that come with the server
 //! backends   the open backends          limits, described               layers around one
-//! ports      phases, the end            listener, api, connection, tls  one connection and its time limits
+//! ports      phases, the end            listener, port, connection, tls  one connection and its time limits
 //! workers    the threads for connections
-//! auxiliary  listeners for health and metrics
+//! api, auxiliary  what the ports answer: the API, health, metrics
 //! health, metrics, log, service_manager                                 what others learn of it
 //! ```
 
@@ -55,6 +55,7 @@ mod limits;
 mod listener;
 mod log;
 mod metrics;
+mod port;
 mod ports;
 mod process;
 mod program;

@@ -5,10 +5,9 @@
 //! their connections are closed only when quiet, since a request in transit would be lost. Health has a
 //! listener that stays to the end.
 
-use std::{net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use governor::{Quota, RateLimiter};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
@@ -23,6 +22,7 @@ use crate::{
     health::Health,
     listener::Listener,
     metrics::Metrics,
+    port::{Greeting, Port},
     process::Connections,
     service_manager,
     settings::{ServerSettings, Settings},
@@ -70,10 +70,10 @@ impl Ports {
             metrics: for_metrics.as_ref().map(Listener::address),
         };
         if let Some(listener) = for_health {
-            auxiliary::serve_health(listener, Arc::clone(health));
+            auxiliary::serve(listener, Greeting::default(), health, metrics);
         }
         if let Some(listener) = for_metrics {
-            auxiliary::serve_metrics(listener, Arc::clone(metrics));
+            auxiliary::serve(listener, Greeting::default(), metrics, metrics);
         }
         Ok(Self {
             settings: server,
@@ -106,21 +106,28 @@ impl Ports {
             .budget(settings.budget)
             .max_body_bytes(settings.max_body_bytes)
             .max_unfinished_bytes(XksService::DEFAULT_MAX_UNFINISHED_BYTES.max(4 * settings.max_body_bytes));
+        let metrics = Arc::clone(&app.metrics);
         let api = Arc::new(Api {
-            app: Arc::clone(app),
-            http: Http::new(patience, phase.subscribe()),
             service,
-            complaints: RateLimiter::keyed(Quota::per_minute(NonZeroU32::MIN)),
             health: Arc::clone(health),
+            metrics: Arc::clone(&metrics),
         });
-        let refusing = Arc::clone(app);
+        let http = Http::new(patience, phase.subscribe());
+        let port = Arc::new(Port::new(http, Arc::clone(&app.tls), api, Arc::clone(&metrics)));
+        let counting = Arc::clone(&metrics);
         let refused = move || {
-            refusing.metrics.connections_refused.inc();
+            counting.connections_refused.inc();
         };
         let workers = Arc::new(Workers::start().context("cannot start the threads for connections")?);
         let serve = {
             let workers = Arc::clone(&workers);
-            move |stream, place| workers.serve(Arc::clone(&api).serve(stream, place))
+            move |stream, place| {
+                let (open, port) = (Open::new(&metrics), Arc::clone(&port));
+                workers.serve(async move {
+                    port.serve(stream, place).await;
+                    drop(open);
+                });
+            }
         };
         let serving = tokio::spawn(self.api.serve(phase.subscribe(), serve, refused));
 
@@ -149,6 +156,22 @@ impl Ports {
             tracing::warn!("stopped with a request pending in a key manager");
         }
         Ok(())
+    }
+}
+
+/// Counts an open connection to the API.
+struct Open(Arc<Metrics>);
+
+impl Open {
+    fn new(metrics: &Arc<Metrics>) -> Self {
+        metrics.connections.inc();
+        Self(Arc::clone(metrics))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connections.dec();
     }
 }
 

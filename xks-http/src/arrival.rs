@@ -1,4 +1,4 @@
-//! What a server knows of a request beside its bytes, and how it says so.
+//! What a server knows of a request beside its bytes: extensions, and the [`Arrival`] that holds them all.
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 

@@ -191,7 +191,7 @@ async fn drain<B: Body>(mut body: Pin<&mut B>, mut read: u64, mut share: Share<'
     Ok(false)
 }
 
-/// Overwrites bytes that nobody else holds; a server's own read buffer stays the server's.
+/// Overwrites bytes that are not shared; a server's own read buffer stays the server's.
 fn wipe(bytes: Bytes) {
     if let Ok(mut bytes) = bytes.try_into_mut() {
         bytes.as_mut().zeroize();

@@ -91,8 +91,8 @@
 //! (413, in plain text) or `TimeoutLayer` (an empty body), gives KMS no error name and leaves no audit
 //! record. Bodies are limited [here](XksService::max_body_bytes) already.
 //!
-//! In front of the service nobody is authenticated, so strangers use up a limit that is meant for KMS. Behind
-//! the signature a limit is a [`KeyBackend`](xks_core::KeyBackend) around another one that answers
+//! In front of the service no client is authenticated: strangers can use up a limit that is meant for KMS.
+//! Behind the signature a limit is a [`KeyBackend`](xks_core::KeyBackend) around another one that answers
 //! [`Throttled`](xks_core::backend::BackendErrorKind::Throttled).
 //!
 //! # Who sent it

@@ -32,7 +32,7 @@ pub struct XksService {
 
 impl XksService {
     /// 256 KiB: several times the largest request that the specification demands to be served (about 25 KB),
-    /// so that one that is merely too large for the key store is told so precisely.
+    /// so that one that is only too large for the key store gets a precise error.
     pub const DEFAULT_MAX_BODY_BYTES: usize = 256 * 1024;
 
     /// 32 MiB: room for thousands of requests that arrive in parts.
@@ -113,7 +113,7 @@ impl XksService {
         let arrival = arrival.received_at(received);
         let deadline = self.deadline(received);
         if deadline.is_some_and(|deadline| deadline <= now) {
-            // TRN-8: it waited in front of the service, and so long that nobody waits for its answer.
+            // TRN-8: it waited in front of the service, for longer than its client waits.
             let late = now.duration_since(received).as_millis();
             let reason = format!("the request had waited for {late} ms before the service was called");
             return self.refused(head, &arrival, ErrorName::DependencyTimeout, reason);
@@ -141,7 +141,7 @@ impl XksService {
 
     /// Refuses a request before it is handled, for a layer in front of the service, such as a rate limit: the
     /// answer has the form that the specification gives an error, and the request its audit record. `reason`
-    /// is for the record alone; the client is told the name and its usual text.
+    /// is for the record alone; the client gets the name and its usual text.
     ///
     /// Nothing is verified, and the body is not read: a server may close the connection for that. A rate
     /// limit is [`Throttling`](ErrorName::Throttling); a body that is too large is

@@ -1,4 +1,4 @@
-//! What the API's port answers: the proxy's answers, and health where a balancer asks for it there.
+//! The services on the API's port: the proxy, and health where a balancer asks for it there.
 
 use std::{net::SocketAddr, sync::Arc};
 

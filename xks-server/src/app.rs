@@ -1,4 +1,4 @@
-//! What is in force: key stores, key managers, certificates. All of it can be replaced while requests are
+//! The state in force: key stores, key managers, certificates. All of it can be replaced while requests are
 //! served; a request, and a connection, goes on with what it began with.
 
 use std::{

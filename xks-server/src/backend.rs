@@ -1,7 +1,7 @@
 //! Kinds of backends: what a `[backends.NAME]` table is read into, and the open backend that it becomes.
 //!
 //! A kind is a function that reads a table into settings, registered under the word that `kind` has to be.
-//! Tables are read, and all that is wrong is said, before any backend is opened. Settings are compared by
+//! All tables are read, and all errors reported, before any backend is opened. Settings are compared by
 //! equality: a reload that leaves a backend's settings as they were leaves the backend open.
 //!
 //! ```
@@ -93,7 +93,7 @@ pub trait BackendSettings: PartialEq + Send + Sync + 'static {
         None
     }
 
-    /// Returns what the log should say when a reload replaces `open`, whose backend works, by these settings.
+    /// Returns the log line for a reload that replaces `open`, whose backend works, by these settings.
     fn replacement_notice(&self, open: &Self) -> Option<&'static str> {
         let _ = open;
         None

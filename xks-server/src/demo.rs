@@ -22,7 +22,7 @@ use crate::{
 
 const BACKEND: &str = "demo";
 
-/// Returns the address of a demo that is told none: on loopback, with the first free port from 8000 on.
+/// Returns the default address of a demo: on loopback, with the first free port from 8000 on.
 pub(crate) fn free_address() -> SocketAddr {
     let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
     let is_free = |address: &SocketAddr| TcpListener::bind(address).is_ok();

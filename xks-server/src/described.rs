@@ -1,4 +1,4 @@
-//! What a key store's settings say of its key manager that the key manager does not say itself.
+//! The layer of a key store's settings around its key manager: name, ciphertext metadata, limits.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use xks_core::{
 /// A backend around another one.
 pub(crate) struct Described {
     pub(crate) inner: Arc<dyn KeyBackend>,
-    /// What the audit record calls it; none for a fleet, whose members have names.
+    /// Its name in audit records; none for a fleet, whose members have names.
     // LOG-1
     pub(crate) name: Option<Arc<str>>,
     /// The same for every ciphertext, for a backend that has none of its own. What was encrypted without it,

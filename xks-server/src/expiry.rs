@@ -1,5 +1,5 @@
 //! Warns of certificates whose end comes near while the server runs, at each stage and every day. What is
-//! near it at a start or a reload is said then.
+//! near it at a start or a reload is reported then.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +14,7 @@ const LONGEST: Duration = Duration::from_secs(5);
 /// Until a certificate is named again that has come no nearer to its end than a stage.
 const AGAIN: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What was said of a certificate last.
+/// The last warning about a certificate.
 struct Said {
     ending: Ending,
     stage: Option<Stage>,

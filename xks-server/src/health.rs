@@ -1,7 +1,7 @@
 //! Health for load balancers. Readiness says whether this instance can take traffic: it follows the
 //! key managers' own deep checks, and ends first when the server is to stop. Liveness says whether a
 //! restart is of no use: it fails when no key manager works, and a call of one hangs in its module, which
-//! nothing in this process mends.
+//! nothing in this process repairs.
 //!
 //! The key managers' tests run in the background: a balancer's check calls none.
 

@@ -21,17 +21,17 @@
 //! `xks-core` and `xks-http`.
 //!
 //! ```text
-//! server     command line, exit status                                  reading  what a settings text comes to, for the fuzzer
-//! settings   what it is told: our format, or the sample proxy's         demo     what it serves without
-//! life       from the settings to the end                               summary  what it says of itself
+//! server     command line, exit status                                  reading  settings as a model, for the fuzzer
+//! settings   the settings file: our format, or the sample proxy's       demo     what it serves without
+//! life       from the settings to the end                               summary  its lines at the start
 //! app        what is in force: key stores, backends, certificates       reload   replaces it
 //! source     key stores of other sources than the settings file         expiry   when certificates end
-//! backend    what a kind of backend is  registry  those that are known  kinds    those that come with the server
+//! backend    a kind of backend          registry  those that are known  kinds    those that come with the server
 //! backends   the open backends          limits, described               layers around one
 //! ports      phases, the end            listener, port, connection, tls  one connection and its time limits
 //! workers    the threads for connections
-//! api, auxiliary  what the ports answer: the API, health, metrics
-//! health, metrics, log, service_manager                                 what others learn of it
+//! api, auxiliary  the services on the ports: the API, health, metrics
+//! health, metrics, log, service_manager                                 what it reports to others
 //! ```
 
 #![forbid(unsafe_code)]

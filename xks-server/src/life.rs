@@ -41,7 +41,7 @@ use crate::{
 /// How long tasks that outlived the server's own patience may take to be dropped.
 const LAST_TASKS: Duration = Duration::from_secs(1);
 
-/// How long a token that is being opened is waited for after the server was told to stop. In the middle of a
+/// How long a token that is being opened is waited for after a signal to stop. In the middle of a
 /// login some modules must not be ended.
 const LAST_OPENING: Duration = Duration::from_secs(10);
 
@@ -57,7 +57,7 @@ enum Started<'a> {
     AsDemo(Demo),
 }
 
-/// Serves what a settings file says, or the demo, until it is told to stop.
+/// Serves the key stores of a settings file, or the demo, until a signal to stop.
 pub(crate) fn serve(server: &Server, path: Option<&Path>, listen: Option<SocketAddr>) -> anyhow::Result<ExitCode> {
     let (settings, problems, started) = match path {
         Some(path) => {
@@ -102,7 +102,7 @@ pub(crate) fn serve(server: &Server, path: Option<&Path>, listen: Option<SocketA
         tracing::info!("stopped");
         return Ok(ExitCode::SUCCESS);
     };
-    // It is said on standard error, in one line, wherever the log goes.
+    // On standard error, in one line, wherever the log goes.
     if settings.log.output != LogOutput::Stderr {
         let _ = writeln!(io::stderr(), "{}: {}", server.program.name, ErrorChain(&*error));
     }
@@ -113,8 +113,8 @@ pub(crate) fn serve(server: &Server, path: Option<&Path>, listen: Option<SocketA
     })
 }
 
-/// Within the runtime. What is left open in `backends` is the caller's to close, when nobody can use it any
-/// more.
+/// Within the runtime. What is left open in `backends` is the caller's to close, when no request can use it
+/// any more.
 async fn live(
     server: &Server,
     settings: &Settings,
@@ -204,7 +204,7 @@ async fn live(
     served
 }
 
-/// Opens the key managers, none if it is told to stop meanwhile.
+/// Opens the key managers; none after a signal to stop.
 async fn open(settings: &Settings, stop: &mut Stop) -> anyhow::Result<Option<Backends>> {
     let kinds = settings.backends.clone();
     let mut opening = spawn_blocking(move || Backends::open(&kinds, None));

@@ -1,4 +1,4 @@
-//! How much one key store may ask for: a rate, and a number of requests at once. No KMS client repeats what
+//! Traffic limits of one key store: a rate, and a number of requests at once. No KMS client repeats what
 //! is throttled, so a request that is too many waits for a moment, in a short queue. Beyond that the answer
 //! is ThrottlingException, and the key manager is not asked.
 //!

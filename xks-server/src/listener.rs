@@ -87,7 +87,7 @@ impl Listener {
         } = self;
         let serve = |stream: TcpStream| {
             let Ok(place) = Arc::clone(&slots).try_acquire_owned() else {
-                // Closed at once: whoever is kept waiting instead learns nothing.
+                // Closed at once: a client that is kept waiting learns nothing.
                 refused();
                 return;
             };

@@ -1,9 +1,9 @@
 //! The server's ports: they are bound, serve, and end without losing a request.
 //!
 //! After SIGTERM the server is not ready and still serves, until balancers have noticed: then a closing
-//! listener turns no client away. HTTP/2 clients are told at once, HTTP/1.1 clients with their next response;
-//! their connections are closed only when quiet, since a request in transit would be lost. Health has a
-//! listener that stays to the end.
+//! listener turns no client away. HTTP/2 clients get a GOAWAY at once, HTTP/1.1 clients a `connection: close`
+//! with their next response; their connections are closed only when quiet, since a request in transit would
+//! be lost. Health has a listener that stays to the end.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -87,7 +87,7 @@ impl Ports {
         self.addresses
     }
 
-    /// Serves until it is told to stop, and then until requests in flight have ended. `ready` is called when
+    /// Serves until a signal to stop, and then until requests in flight have ended. `ready` is called when
     /// it serves.
     pub(crate) async fn run(
         self,

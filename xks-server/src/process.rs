@@ -1,4 +1,4 @@
-//! What the process asks of the system: variables, and descriptors.
+//! The process's environment variables and file descriptors.
 
 use std::{collections::BTreeMap, env, os::unix::process::CommandExt as _, process::Command};
 

@@ -1,4 +1,4 @@
-//! What the program is called, in messages, in health and on the command line.
+//! The program's name and version, in messages, in health and on the command line.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What a settings text comes to: for the fuzzer, which asks whether two of them mean the same.
+//! Settings as a comparable model: for the fuzzer, which tests whether two texts mean the same.
 
 use std::{fmt, path::Path};
 

@@ -104,15 +104,15 @@ impl Server {
         self
     }
 
-    /// Serves what a settings file says until the process is told to stop, as [`main`](Self::main) does with
-    /// `--config`.
+    /// Serves the key stores of a settings file until the process gets SIGINT or SIGTERM, as
+    /// [`main`](Self::main) does with `--config`.
     #[must_use]
     pub fn serve(&self, settings: &Path) -> ExitCode {
         self.exit(life::serve(self, Some(settings), None))
     }
 
-    /// Reads the command line of this process, obeys it, and returns the exit status: 0 when it was told to
-    /// stop, 78 where another start would fail as well, 77 where a PIN or password was refused, and 1
+    /// Reads the command line of this process, obeys it, and returns the exit status: 0 after SIGINT or
+    /// SIGTERM, 78 where another start would fail as well, 77 where a PIN or password was refused, and 1
     /// otherwise.
     ///
     /// Sets the process's logger and panic hook, catches SIGINT, SIGTERM and SIGHUP, and starts the program

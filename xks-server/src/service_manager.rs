@@ -1,5 +1,5 @@
-//! What systemd is told: when the server is ready, reads its settings again, ends, and that it is alive.
-//! Without systemd nobody is told anything.
+//! Notifications to systemd: the server is ready, reloads, stops, and is alive. Without systemd there are
+//! none.
 
 use std::time::Duration;
 

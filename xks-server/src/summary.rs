@@ -1,4 +1,4 @@
-//! What is said at the start: where the server listens, and with which keys; and a command that calls it.
+//! The lines at the start: where the server listens, with which keys, and a command that calls it.
 
 use std::{
     fmt::Write as _,
@@ -200,7 +200,7 @@ async fn key_store(
     usable
 }
 
-/// What a key is, or why that cannot be told, which is logged too: the key may come later.
+/// The key's kind and status, or why they are unknown, which is logged too: the key may come later.
 async fn key_metadata(
     store: &KeyStoreSettings,
     backend: &dyn KeyBackend,

@@ -1,4 +1,4 @@
-//! What a connection has been doing, and for how long there is still patience with it.
+//! The activity of a connection, and its time limits.
 
 use std::{
     sync::{
@@ -186,7 +186,7 @@ impl Activity {
 /// A request that is being answered.
 pub(super) struct Running {
     activity: Arc<Activity>,
-    /// Bytes that it came in, where they can be told.
+    /// Bytes that it came in, where they can be counted.
     length: usize,
 }
 

@@ -243,7 +243,7 @@ impl Http {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
                     ended = connection => ended,
-                    // Its client was told, and has nothing more to say.
+                    // The client knows of the end, and is silent: closed.
                     () = activity.quiet(LAST_WORDS) => Ok(()),
                     () = self.too_slow(activity) => Ok(()),
                 }

@@ -1,4 +1,4 @@
-//! A stream whose traffic is taken note of, and whose first bytes tell the protocol.
+//! A stream whose traffic is recorded, and whose first bytes decide the protocol.
 
 use std::{
     io,
@@ -15,7 +15,7 @@ use super::{Protocol, activity::Activity};
 pub(super) struct Watched<S> {
     stream: S,
     activity: Arc<Activity>,
-    /// What was read before somebody else reads.
+    /// Bytes that were read ahead, for the next reader.
     first: [u8; PREFACE.len()],
     length: usize,
 }

@@ -1,7 +1,7 @@
 //! Log files: one for each minute, hour or day in UTC, or a single one, of which only the newest stay.
 //!
 //! A file is this log's own only by its whole name: the prefix, a dot, and a date of the rotation's form.
-//! Everything else in the folder belongs to somebody else and is left alone.
+//! Everything else in the folder is left alone.
 //!
 //! The clock at the time of writing chooses the file of each batch of lines, and the file's path is checked
 //! each time: a changed clock or a moved file needs no signal.

@@ -132,7 +132,7 @@ fn is_hidden(c: char) -> bool {
 mod tests {
     use super::*;
 
-    /// LOG-2: nothing in a line of JSON ends it for anybody, and the text stays what it was.
+    /// LOG-2: no text ends a line of JSON early for any reader, and the text stays what it was.
     #[test]
     fn a_text_is_one_line_to_everybody() {
         for (plain, expected) in [

@@ -1,4 +1,4 @@
-//! The queue between those who log and the thread that writes.
+//! The queue between the threads that log and the thread that writes.
 //!
 //! Whoever logs a line copies it and goes on. The thread is woken for the first line and then gathers for a
 //! moment: waking it for each line costs more than the line.
@@ -242,7 +242,7 @@ mod tests {
         assert_eq!(queue.lost(), 1);
     }
 
-    /// LOG-2: what cannot be written is counted, and nobody waits for a writer that hangs.
+    /// LOG-2: what cannot be written is counted, and no request waits for a writer that hangs.
     #[test]
     fn what_is_lost_is_counted_and_nobody_waits() {
         let ((to, pieces), (tell, told)) = (mpsc::channel(), mpsc::channel());

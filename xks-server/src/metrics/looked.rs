@@ -1,4 +1,4 @@
-//! What is read when somebody asks: key managers and certificates as they are at that moment.
+//! Metrics that are read with each scrape: key managers and certificates as they are at that moment.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -13,7 +13,7 @@ use prometheus_client::{
 use super::{MetricSource, samples::Samples};
 use crate::app::App;
 
-/// What is read when somebody asks.
+/// The sources that are read with each scrape.
 pub(super) struct Looked {
     pub(super) app: Arc<ArcSwapOption<App>>,
     pub(super) lost_lines: Arc<dyn Fn() -> u64 + Send + Sync>,

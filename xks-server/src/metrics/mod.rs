@@ -1,4 +1,4 @@
-//! What the server does, for Prometheus: counted where it happens, read where it is known.
+//! Metrics for Prometheus: events are counted where they happen, states are read with each scrape.
 //!
 //! Values that clients can invent, such as paths and key ids, are never labels; key stores, access key ids
 //! and error names are.
@@ -31,7 +31,7 @@ const LATENCIES: [f64; 14] = [
     0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.5,
 ];
 
-/// Adds values at the moment when somebody asks for metrics.
+/// Adds values at the moment of a scrape.
 pub(crate) type MetricSource = dyn Fn(&mut Samples) + Send + Sync;
 
 pub(crate) struct Metrics {
@@ -228,7 +228,7 @@ impl AuditSink for Records {
     fn record(&self, record: &AuditRecord<'_>) {
         TracingAudit.record(record);
         self.sinks.iter().for_each(|sink| sink.record(record));
-        // Names that anybody can make up are no labels: there would be no end of them.
+        // Names that any client can make up are no labels: there would be no end of them.
         let key_store = record
             .key_store
             .map_or_else(String::new, |prefix| prefix.as_str().to_owned());

@@ -1,4 +1,4 @@
-//! Values that are read at the moment when somebody asks for metrics.
+//! Values that are read at the moment of a scrape.
 
 use std::fmt;
 

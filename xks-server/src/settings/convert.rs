@@ -1,4 +1,4 @@
-//! Writes our format, for what the sample proxy's can say.
+//! Writes our format, for the settings that the sample proxy's has.
 
 use std::{fmt::Write as _, path::Path};
 

@@ -1,4 +1,4 @@
-//! What the program is told by its settings file, whole and checked: ours, or one that was written for AWS's
+//! The settings, whole and checked: from our own file, or one that was written for AWS's
 //! sample proxy. A kind of backend reads its own table, a [`Table`].
 //!
 //! `check` and the server read alike: they read and try each named file, certificates and policies too, so

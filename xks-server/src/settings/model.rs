@@ -1,4 +1,4 @@
-//! What there is to be told, whole and checked, whichever format it came in.
+//! The model of all settings, whole and checked, whichever format they came in.
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use xks_core::{
 use super::{Secret, SecretOrigin};
 use crate::{registry::ConfiguredBackend, tls::TlsMaterial};
 
-/// All that the program is told.
+/// All settings.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Settings {
     /// Variables that a PKCS#11 module reads.

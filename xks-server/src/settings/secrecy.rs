@@ -1,4 +1,4 @@
-//! What a message may repeat of a file, where people put secrets into the wrong places.
+//! Decides which words of a file a message may repeat, since people put secrets into the wrong places.
 
 use std::path::Path;
 

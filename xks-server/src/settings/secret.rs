@@ -10,7 +10,7 @@ use super::{
     table::{Item, Table},
 };
 
-/// Where a secret came from. Only one that nobody knows yet is printed.
+/// The origin of a secret. Only a new one is printed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SecretOrigin {
     /// Made at this start.

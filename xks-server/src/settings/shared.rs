@@ -1,4 +1,4 @@
-//! What both formats say alike, each in its own words: TLS files, credentials, a module, a set of key stores.
+//! What both formats have under different names: TLS files, credentials, a module, a set of key stores.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -44,7 +44,7 @@ pub(super) fn tls(
     let (chain, key) = (source.read(&certificate_chain), source.read(&private_key));
     let roots = client.as_ref().map(|(roots, _)| source.read(roots));
     let (chain, key) = (chain?, key?);
-    // One name, whole: what has an asterisk, or is no name, would match nobody's certificate.
+    // One name, whole: what has an asterisk, or is no name, would match no certificate.
     let is_name = |name: &str| {
         name.split('.').all(|label| !label.is_empty())
             && name
@@ -157,7 +157,7 @@ pub(super) fn ciphertext_metadata(source: &Source<'_>, text: Item<String>) -> Op
     metadata.ok()
 }
 
-// ENC-2, ENC-3: less than the specification demands can be configured, and is said.
+// ENC-2, ENC-3: less than the specification demands can be configured, with a warning.
 pub(super) fn warn_of_small_limits(table: &Table<'_, '_>, limits: Limits) {
     let least = Limits::default();
     if limits.plaintext < least.plaintext || limits.aad < least.aad {
@@ -250,7 +250,7 @@ impl Unique {
     }
 }
 
-/// Whether it can be a Region's name; which Regions there are, nobody knows for long.
+/// Whether it can be a Region's name; the list of Regions changes too often to be kept here.
 pub(super) fn check_region(source: &Source<'_>, region: &Item<String>) {
     let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if !(1..=64).contains(&region.value.len()) || !region.value.bytes().all(legal) {

@@ -32,7 +32,7 @@ pub(crate) const BYTE_ORDER_MARK: char = '\u{feff}';
 pub(crate) enum Severity {
     /// It cannot be served like that.
     Error,
-    /// It can, and somebody should know.
+    /// It can be served, with a warning.
     Warning,
 }
 
@@ -90,7 +90,7 @@ impl<'i> Source<'i> {
 
     /// From now on it is read as the sample proxy reads: a relative path begins at the working directory, if
     /// there is such a file, and a key that is unknown is passed over, with a warning; but for what keeps
-    /// somebody out.
+    /// a client out.
     pub(crate) fn is_sample_proxys(&self) {
         self.is_sample_proxys.set(true);
     }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::secrecy::shown_key;
 
-/// What is wrong at `span` of a text, for somebody who does not know TOML's words for it.
+/// Describes the error at `span` of a text for a reader who does not know TOML's terms.
 pub(super) fn explained(text: &str, span: &Range<usize>, message: &str) -> String {
     if message.starts_with("duplicate key") {
         let key = text.get(span.clone()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! A table of a TOML file, from which keys are taken one by one, with their types. What nobody asks for is
+//! A table of a TOML file, from which keys are taken one by one, with their types. What is not taken is
 //! unknown, and refused.
 
 use std::{
@@ -61,7 +61,7 @@ impl<'s, 'i> Table<'s, 'i> {
         }
     }
 
-    /// Returns whether the table has a key that nobody has taken yet.
+    /// Returns whether the table has a key that is not taken yet.
     #[must_use]
     pub fn has(&self, key: &str) -> bool {
         self.entries.contains_key(key)
@@ -310,7 +310,7 @@ impl<'s, 'i> Table<'s, 'i> {
         self.present.contains(key)
     }
 
-    /// Gives up on what is left, of which nobody can tell whether it is known.
+    /// Ignores the keys that are left, where it cannot be decided which of them are known.
     pub(crate) fn forget(&mut self) {
         self.entries.clear();
     }
@@ -325,12 +325,12 @@ impl<'s, 'i> Table<'s, 'i> {
         self.source.error(item.span.clone(), text);
     }
 
-    /// Reports, at the line of the table, what can be served and somebody should know.
+    /// Reports a warning at the line of the table: it can be served, and the operator should know.
     pub fn warn(&self, text: impl Into<String>) {
         self.source.warn(self.span.clone(), text);
     }
 
-    /// Reports, at the line of a value, what can be served and somebody should know.
+    /// Reports a warning at the line of a value: it can be served, and the operator should know.
     pub fn warn_at<T>(&self, item: &Item<T>, text: impl Into<String>) {
         self.source.warn(item.span.clone(), text);
     }

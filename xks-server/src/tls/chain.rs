@@ -1,4 +1,4 @@
-//! What is to be known of certificates before they are served: their version, their order, and when they end.
+//! Checks of certificates before they are served: version, order, validity.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

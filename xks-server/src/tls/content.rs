@@ -1,4 +1,4 @@
-//! What the files of TLS hold: certificates and a private key. A block of another kind is passed over where
+//! The content of TLS files: certificates and a private key. A block of another kind is passed over where
 //! it does no harm, as in a file that holds both, and is a fault everywhere else.
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};

@@ -17,7 +17,7 @@ use crate::{
 
 pub(crate) use self::read::{MODULE_VARIABLE, module, module_of_environment, pin};
 
-/// How long it is between two looks at a key, if nothing is said of it.
+/// The default time between two checks of a key's attributes.
 pub(crate) const KEY_REFRESH: Duration = Duration::from_secs(30);
 
 /// How long calls in a module are waited for when its token is no longer served.
@@ -27,7 +27,7 @@ const LAST_CALLS: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pkcs11Settings {
     pub(crate) module: PathBuf,
-    /// What the module wants to be told at its initialization.
+    /// The module's initialization string.
     pub(crate) module_parameters: Option<String>,
     pub(crate) quirks: Quirks,
     pub(crate) slot: SlotSelector,
@@ -35,7 +35,7 @@ pub struct Pkcs11Settings {
     pub(crate) token_may_change: bool,
     /// The settings ask for no login.
     pub(crate) no_login: bool,
-    /// None when nobody logs in; an empty one is one of no characters.
+    /// None without a login; an empty PIN is one of no characters.
     pub(crate) pin: Option<Secret>,
     pub(crate) key_lookup: KeyLookup,
     pub(crate) sessions: usize,

@@ -1,4 +1,4 @@
-//! How the settings of a token are read.
+//! The reader of a token's settings.
 
 use std::{env, path::PathBuf};
 
@@ -162,7 +162,7 @@ pub(crate) fn module(
     Some(path)
 }
 
-/// A PIN. What can be none, and is not tried, is said, and so is what is odd: an attempt with it may be lost.
+/// A PIN. What cannot be one is an error, since each attempt counts; what is odd is a warning.
 pub(crate) fn pin(source: &Source<'_>, key: &str, pin: &Item<Zeroizing<String>>) -> Secret {
     let text = match pin.value.strip_prefix(BYTE_ORDER_MARK) {
         Some(text) => {

@@ -1,11 +1,11 @@
-//! Secondary authorization as the settings say it: rules, or policies in Cedar.
+//! The settings of secondary authorization: rules, or policies in Cedar.
 
 use xks_core::{api::KeyOperation, authorize::Rule};
 
 use super::patterns::{Scope, why_never};
 use crate::settings::{Authorization, secrecy::shown, table::Table};
 
-/// None when something was wrong: then nobody is to be let in by mistake.
+/// None when something was wrong, so that no principal is let in by mistake.
 pub(super) fn authorization(table: &mut Table<'_, '_>, scope: &Scope<'_>) -> Option<Authorization> {
     let has_rules = table.has("rules");
     let rules = table.tables("rules");

@@ -57,7 +57,7 @@ impl Backends {
         }
     }
 
-    /// The only one that is nobody's member, if there is one.
+    /// The only one that is not a member of a fleet, if there is one.
     pub(super) fn only(&self) -> Option<&str> {
         let is_member = |name: &String| self.sound.iter().any(|backend| backend.has_member(name));
         let names = self.sound.iter().map(|backend| &backend.name).chain(&self.wrong);

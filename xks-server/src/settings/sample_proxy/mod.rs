@@ -248,7 +248,7 @@ struct Security {
 
 fn security_settings(mut table: Table<'_, '_>) -> Security {
     let source = table.source;
-    // Without one of these, nobody could tell what was meant.
+    // Without one of these, the meaning of the file is unclear.
     let mut flag = |key| {
         let flag = table.flag(key);
         table.needed(key, flag)
@@ -352,7 +352,7 @@ fn key_ids(source: &Source<'_>, texts: Vec<Item<String>>) -> Vec<Item<KeyId>> {
     texts.into_iter().filter_map(parse).collect()
 }
 
-/// `[[external_key_stores]]`; none for a placeholder, with which nobody could sign.
+/// `[[external_key_stores]]`; none for a placeholder, with which no client could sign.
 fn key_store(
     mut table: Table<'_, '_>,
     server: Option<&Server>,

@@ -33,7 +33,7 @@ pub enum Outcome {
     Warn,
     /// Worth knowing.
     Note,
-    /// Not tried, for a reason that is said.
+    /// Not tried; the report has the reason.
     NotTried,
 }
 

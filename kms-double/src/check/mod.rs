@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! arguments    the command line                    case       what is sent, expected, and what it means
-//! setup        what a check is told                cases/     all of them, by subject
+//! setup        its parameters                      cases/     all of them, by subject
 //! run          one case after the other            subject    the proxy, asked and watched
-//! report       what came of it, as text and JSON   watch      what holds for every answer
+//! report       the outcomes, as text and JSON      watch      what holds for every answer
 //! preflight    whether the setup is taken at all   half_sent  connections that do not go on
 //! body, signature, date, errors
 //! ```

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::wire::{Answer, Credential, Endpoint, Raw};
 
-/// The proxy refuses the setup, so that nothing can be said of the proxy: what was asked, what came, and what
-/// is probably wrong, one cause a line.
+/// The proxy refuses the setup, so that nothing can be reported of it: the request, the answer, and what is
+/// probably wrong, one cause a line.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub struct Refusal {
@@ -45,7 +45,7 @@ impl Display for Refusal {
 pub(super) struct Baseline(Vec<(Operation, String)>);
 
 impl Baseline {
-    /// Whether this is what comes of the operation, whatever it is asked.
+    /// Whether the operation gives this answer to every request.
     pub(super) fn explains(&self, operation: Operation, came: &str) -> bool {
         self.0
             .iter()

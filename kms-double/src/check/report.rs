@@ -1,4 +1,4 @@
-//! What came of a check, for people and for programs.
+//! The report of a check, for people and for programs.
 
 use std::{
     collections::BTreeMap,
@@ -170,13 +170,13 @@ impl Report {
         self.conformant = self.summary.fail == 0;
     }
 
-    /// Whether no MUST was missed; what was not tried is not missed.
+    /// Returns whether no MUST was missed; what was not tried is not missed.
     #[must_use]
     pub fn is_conformant(&self) -> bool {
         self.conformant
     }
 
-    /// The names of the cases with an outcome.
+    /// Returns the names of the cases with an outcome.
     #[must_use]
     pub fn named(&self, outcome: Outcome) -> Vec<&str> {
         let cases = self.cases.iter().filter(|case| case.outcome == outcome);

@@ -1,4 +1,4 @@
-//! One case after the other.
+//! Runs the cases, one after the other.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -154,7 +154,7 @@ fn told(case: &Case, http: Http, came: Passed, took: Duration) -> Tried {
     }
 }
 
-/// Whether somebody is there, and speaks this version of HTTP.
+/// Whether a server is there, and speaks this version of HTTP.
 async fn speaks(endpoint: &Endpoint) -> Result<(), CallError> {
     if endpoint.http() == Http::One {
         return endpoint.stream().await.map(drop);

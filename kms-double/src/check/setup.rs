@@ -1,10 +1,10 @@
-//! What a check is told: whom to call, with which keys, and how far it may go.
+//! The parameters of a check: the proxy, its keys, and how far the check may go.
 
 use std::time::Duration;
 
 use crate::wire::{Credential, Http, Tls};
 
-/// What a check is told.
+/// The parameters of a check.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Setup {
@@ -47,7 +47,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Everything but these as it is by default.
+    /// Creates a setup of these, with defaults for everything else.
     pub fn new(url: impl Into<String>, credential: Credential, key: impl Into<String>) -> Self {
         Self {
             url: url.into(),

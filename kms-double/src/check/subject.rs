@@ -1,4 +1,4 @@
-//! The proxy under check: what the cases ask it with, and who sees every answer.
+//! The proxy under check: the client of all cases, which records every answer.
 
 use std::{
     sync::{
@@ -175,7 +175,7 @@ impl Subject {
         self.seen(request, answer)
     }
 
-    /// A request of which nobody takes note, whatever becomes of it.
+    /// Sends a request that is not recorded, whatever its answer.
     pub(super) async fn call(&self, request: &Raw) -> Result<Answer, CallError> {
         Box::pin(self.0.client.send(request)).await
     }
@@ -251,7 +251,7 @@ impl Subject {
         }
     }
 
-    /// What came, in a line, without what nobody should see: neither the values of a good answer nor secrets.
+    /// What came, in a line, without secrets and without the values of a good answer.
     pub(super) fn describe(&self, answer: &Answer) -> String {
         let status = answer.status;
         let text = match answer.json() {

@@ -1,4 +1,4 @@
-//! What is seen of every answer, whatever case it belongs to: the form of errors, secrets, times and the
+//! Checks of every answer, whatever case it belongs to: the form of errors, secrets, times and the
 //! clock.
 
 use std::{
@@ -159,7 +159,7 @@ fn form(answer: &Answer, operation: Option<Operation>) -> Vec<(Rule, String)> {
     found
 }
 
-/// What no answer tells. How it was told is not repeated.
+/// Secrets that no answer may hold. The finding does not repeat them.
 fn leaks(request: &Raw, answer: &Answer, credential: &Credential) -> Vec<(Rule, String)> {
     let mut text = String::from_utf8_lossy(&answer.body).into_owned();
     for value in answer.headers.values() {

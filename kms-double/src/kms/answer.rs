@@ -11,7 +11,7 @@ use super::{
 /// An answer whose form KMS understands.
 pub(crate) fn checked<A: Check>(body: &[u8]) -> Result<A, Fault> {
     let answer: A = serde_json::from_slice(body).map_err(|error| {
-        // Its text could quote what was answered, a plaintext too: only where it went wrong is said.
+        // Its text could quote what was answered, a plaintext too: only the place of the error is reported.
         Fault::malformed(format!(
             "invalid body at line {}, column {}: {}",
             error.line(),

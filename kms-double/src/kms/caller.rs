@@ -1,6 +1,6 @@
-//! Who calls KMS, as a proxy is told.
+//! The caller of KMS, as `requestMetadata` has it.
 
-/// Who calls KMS. A proxy is told in `requestMetadata`, and may decide by it.
+/// The caller of KMS. A proxy gets it in `requestMetadata`, and may decide by it.
 ///
 /// ```
 /// use kms_double::kms::Caller;
@@ -20,7 +20,8 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// A principal: an ARN, a service principal such as `ec2.amazonaws.com`, or `AWS Internal`.
+    /// Creates a caller of a principal: an ARN, a service principal such as `ec2.amazonaws.com`, or `AWS
+    /// Internal`.
     pub fn new(principal_arn: impl Into<String>) -> Self {
         Self {
             principal_arn: principal_arn.into(),
@@ -30,21 +31,21 @@ impl Caller {
         }
     }
 
-    /// An AWS service calls for the principal.
+    /// Sets the AWS service that calls for the principal.
     #[must_use]
     pub fn via_service(mut self, service: impl Into<String>) -> Self {
         self.via_service = Some(service.into());
         self
     }
 
-    /// The call comes from a VPC, through an endpoint.
+    /// Sets the VPC and the endpoint that the call comes through.
     #[must_use]
     pub fn from_vpc(mut self, vpc: impl Into<String>, endpoint: impl Into<String>) -> Self {
         self.vpc = Some((vpc.into(), endpoint.into()));
         self
     }
 
-    /// The id of the request; otherwise each call gets one of its own.
+    /// Sets the id of the request; otherwise each call gets one of its own.
     #[must_use]
     pub fn request_id(mut self, id: impl Into<String>) -> Self {
         self.request_id = Some(id.into());

@@ -51,9 +51,9 @@ impl Kms {
     ///
     /// # Errors
     /// As AWS documents them for Decrypt. What is no blob of this KMS is `InvalidCiphertextException`. A blob
-    /// or a context that has been changed is for the proxy to refuse; and what comes of that, as whatever
-    /// else the proxy does, is `KMSInvalidStateException`. So it is when the proxy lets it pass and KMS's own
-    /// layer does not.
+    /// or a context that has been changed is for the proxy to refuse, which ends in
+    /// `KMSInvalidStateException`, as any failure of the proxy. So it does when the proxy lets it pass and
+    /// KMS's own layer does not.
     pub async fn decrypt(&self, caller: &Caller, request: DecryptRequest) -> Result<DecryptResponse, Exception> {
         check_algorithm(request.encryption_algorithm.as_deref())?;
         self.operate("Decrypt", caller, async |operation| {

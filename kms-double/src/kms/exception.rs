@@ -1,4 +1,4 @@
-//! What a caller of KMS is told when an operation fails.
+//! The error of a KMS operation.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::failure::{Failure, Fault};
 
-/// A failed operation: what the caller is told, and what KMS logs for the account besides.
+/// A failed operation: the caller's message, and what KMS logs for the account besides.
 #[derive(Clone, Debug, Error)]
 #[error("{name}: {message}")]
 pub struct Exception {
@@ -43,19 +43,20 @@ impl Exception {
         self.name
     }
 
-    /// What the caller is told.
+    /// Returns the caller's message.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// What was wrong with the proxy, where that is the reason.
+    /// Returns the failure of the proxy, where that is the reason.
     #[must_use]
     pub fn failure(&self) -> Option<Failure> {
         self.fault.as_ref().map(Fault::failure)
     }
 
-    /// What exactly the proxy did. AWS KMS tells it to no caller, and writes it to the account's logs.
+    /// Returns the exact failure of the proxy. AWS KMS shows it to no caller, and writes it to the account's
+    /// logs.
     #[must_use]
     pub fn detail(&self) -> Option<&str> {
         self.fault.as_ref().map(Fault::detail)
@@ -72,7 +73,7 @@ macro_rules! exception_names {
         }
 
         impl ExceptionName {
-            /// The name on the wire.
+            /// Returns the name on the wire.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {
@@ -80,7 +81,7 @@ macro_rules! exception_names {
                 }
             }
 
-            /// The HTTP status that goes with it.
+            /// Returns the HTTP status that goes with it.
             #[must_use]
             pub const fn status(self) -> u16 {
                 match self {

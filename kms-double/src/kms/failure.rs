@@ -1,4 +1,4 @@
-//! What a proxy can do wrong, and the one table of what KMS makes of it.
+//! Failures of a proxy, and the one table of KMS's reactions.
 //!
 //! AWS documents the exceptions in two places: the XKS proxy API specification ("Error codes", *KMS
 //! Considerations*), and the AWS KMS Developer Guide ("Troubleshooting external key stores"). Where they
@@ -64,12 +64,12 @@ pub enum Source {
     Specification,
     /// In the AWS KMS Developer Guide.
     Guide,
-    /// For the operations that AWS documents as the others; the cells that are said to be ours are our own
+    /// For the operations that AWS documents as the others; the named cells are our own
     /// reading.
     Partly(&'static str),
 }
 
-/// What KMS makes of one failure.
+/// KMS's reaction to one failure.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Row {
@@ -79,7 +79,7 @@ pub struct Row {
     pub create_key: ExceptionName,
     /// ConnectCustomKeyStore, which itself succeeds.
     pub connection: ConnectionErrorCode,
-    /// What the caller is told by all of them, and by cryptographic operations, which always throw
+    /// The caller's message from all of them, and from cryptographic operations, which always throw
     /// `KMSInvalidStateException`: KMS gave its older operations no new exceptions, since AWS services rely
     /// on those.
     pub message: &'static str,
@@ -114,7 +114,7 @@ impl Failure {
         Self::NotConnected,
     ];
 
-    /// What KMS makes of it: the whole table. The codes of connections are the guide's for what it names
+    /// Returns KMS's reaction: the whole table. The codes of connections are the guide's for what it names
     /// there (credentials, access, path, TLS, reachability, time, responses), and our own reading for the
     /// rest.
     #[must_use]
@@ -277,7 +277,8 @@ impl Failure {
         }
     }
 
-    /// By the `errorName` of the proxy's answer; none of the specification's twelve is `None`.
+    /// Returns the failure of the `errorName` in the proxy's answer; none of the specification's twelve is
+    /// `None`.
     #[must_use]
     pub fn named(error_name: &str) -> Option<Self> {
         Some(match error_name {
@@ -297,7 +298,7 @@ impl Failure {
         })
     }
 
-    /// What the caller is told.
+    /// Returns the caller's message.
     #[must_use]
     pub fn message(self) -> &'static str {
         self.row().message
@@ -375,7 +376,7 @@ pub enum ConnectionErrorCode {
 }
 
 impl ConnectionErrorCode {
-    /// The code on the wire.
+    /// Returns the code on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

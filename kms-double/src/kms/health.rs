@@ -60,7 +60,7 @@ impl Kms {
         }
     }
 
-    /// The outcome of a key store's last periodic health check.
+    /// Returns the outcome of a key store's last periodic health check.
     #[must_use]
     pub fn last_health_check(&self, custom_key_store_id: &str) -> Option<HealthCheck> {
         locked(&self.0.health).get(custom_key_store_id).cloned()

@@ -338,7 +338,7 @@ fn check_unique(state: &State, id: &str, name: &str, proxy: &ProxySettings) -> R
                 "XksProxyUriEndpoint and XksProxyUriPath",
             );
         }
-        // Those with public endpoints may share one host among themselves, and nobody else.
+        // Those with public endpoints may share one host among themselves, and with no others.
         if has_same_endpoint && (is_vpc(&other.proxy) || is_vpc(proxy)) {
             return in_use(ExceptionName::XksProxyUriEndpointInUse, "XksProxyUriEndpoint");
         }

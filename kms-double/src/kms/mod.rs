@@ -128,35 +128,35 @@ impl Kms {
 }
 
 impl Builder {
-    /// The Region, `us-east-1` unless told otherwise.
+    /// Sets the Region, by default `us-east-1`.
     #[must_use]
     pub fn region(mut self, region: impl Into<String>) -> Self {
         self.region = region.into();
         self
     }
 
-    /// The account, `111122223333` unless told otherwise.
+    /// Sets the account, by default `111122223333`.
     #[must_use]
     pub fn account(mut self, account: impl Into<String>) -> Self {
         self.account = account.into();
         self
     }
 
-    /// How long a proxy may take for an answer, 250 ms unless told otherwise, opening a connection included.
+    /// Sets the time limit for a proxy's answer, by default 250 ms, opening a connection included.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// The version of HTTP that proxies are called by, HTTP/1.1 unless told otherwise.
+    /// Sets the version of HTTP that proxies are called by, by default HTTP/1.1.
     #[must_use]
     pub fn http(mut self, http: Http) -> Self {
         self.http = http;
         self
     }
 
-    /// How proxies are called over TLS: which roots are believed in, and which client certificate is shown.
+    /// Sets how proxies are called over TLS: trusted roots, and the client certificate.
     #[must_use]
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = tls;

@@ -23,7 +23,7 @@ pub(crate) struct Operation<'a> {
     pub(crate) caller: &'a Caller,
 }
 
-/// `requestMetadata`. Health knows nobody who asks.
+/// `requestMetadata`. That of health has no caller.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct RequestMetadata<'a> {

@@ -1,4 +1,4 @@
-//! What KMS knows: key stores, keys, aliases.
+//! The state of KMS: key stores, keys, aliases.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,10 +1,11 @@
-//! Who calls. The signature is not verified: on loopback everybody may do everything, under any name.
+//! The caller of a request. The signature is not verified: on loopback every client may do everything, under
+//! any name.
 
 use http::{HeaderMap, header};
 
 use crate::kms::Caller;
 
-/// By the access key id in the `Authorization` header: `arn:aws:iam::ACCOUNT:user/ACCESSKEYID`; nobody, where
+/// By the access key id in the `Authorization` header: `arn:aws:iam::ACCOUNT:user/ACCESSKEYID`; none, where
 /// there is no signature.
 pub(super) fn caller(headers: &HeaderMap, account: &str) -> Option<Caller> {
     let authorization = headers.get(header::AUTHORIZATION)?.to_str().ok()?;

@@ -143,7 +143,7 @@ fn is_local(headers: &HeaderMap) -> bool {
 }
 
 fn log(line: &str) {
-    // A log that cannot be written is no reason to answer nobody.
+    // Without a log that can be written, requests are answered all the same.
     let _ = writeln!(io::stderr(), "{line}");
 }
 

@@ -1,8 +1,8 @@
 //! `kms-double serve`: the AWS KMS API on loopback, over a proxy, for the AWS CLI and the AWS SDKs.
 //!
 //! ```text
-//! mod        what it is told, and its life        protocol   operations by name, JSON in and out
-//! http       connections and requests             caller     who calls, by the access key of the signature
+//! mod        arguments, and its life              protocol   operations by name, JSON in and out
+//! http       connections and requests             caller     the caller, by the access key of the signature
 //! ```
 
 mod caller;
@@ -96,7 +96,7 @@ pub struct Arguments {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// It is told to listen where others than this machine's users can call.
+    /// The address can be reached from other machines.
     #[error(
         "{0} is not loopback: any client that reaches it could use every key. Pass --allow-remote-callers to \
              listen anyway"
@@ -117,7 +117,7 @@ pub enum ServeError {
 }
 
 impl Arguments {
-    /// Serves until the process is told to end, by SIGTERM or SIGINT.
+    /// Serves until the process gets SIGTERM or SIGINT.
     ///
     /// # Errors
     /// It cannot begin, or the double itself failed.

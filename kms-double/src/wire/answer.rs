@@ -1,4 +1,4 @@
-//! What came back, or why nothing did.
+//! The answer of a proxy, or the error of a call without one.
 
 use std::time::Duration;
 
@@ -26,13 +26,13 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The body, where it is JSON.
+    /// Returns the body, where it is JSON.
     #[must_use]
     pub fn json(&self) -> Option<Value> {
         serde_json::from_slice(&self.body).ok()
     }
 
-    /// The `errorName` of the body, where there is one.
+    /// Returns the `errorName` of the body, where there is one.
     #[must_use]
     pub fn error_name(&self) -> Option<String> {
         let name = self.json()?.get("errorName")?.as_str()?.to_owned();

@@ -20,7 +20,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Without a connection yet: the first request opens one.
+    /// Creates a client without a connection yet: the first request opens one.
     #[must_use]
     pub fn new(endpoint: Endpoint) -> Self {
         Self {
@@ -29,13 +29,14 @@ impl Client {
         }
     }
 
-    /// Whom it calls.
+    /// Returns the endpoint that it calls.
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// A POST to a path below `/kms/xks/v1`, such as `health` or `keys/my-key/encrypt`, signed as KMS signs.
+    /// Sends a POST to a path below `/kms/xks/v1`, such as `health` or `keys/my-key/encrypt`, signed as KMS
+    /// signs.
     ///
     /// # Errors
     /// There is no answer. What the proxy answers is no error, whatever its status.
@@ -67,7 +68,7 @@ impl Client {
     }
 
     fn done(&self, connection: Connection, answer: Result<Answer, CallError>) -> Result<Answer, CallError> {
-        // After anything but an answer nobody knows what comes next over it.
+        // After anything but an answer, what comes next over it is unknown.
         if answer.is_ok() && self.endpoint.http == Http::One {
             self.keep(connection);
         }

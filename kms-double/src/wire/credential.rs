@@ -1,4 +1,4 @@
-//! Whom requests are signed as.
+//! The credential that requests are signed with.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ pub struct Credential {
 }
 
 impl Credential {
-    /// Nothing is checked: whether a proxy takes it is for the proxy to say.
+    /// Creates a credential. Nothing is checked: whether a proxy takes it is for the proxy to say.
     pub fn new(access_key_id: impl Into<String>, secret: impl Into<String>, region: impl Into<String>) -> Self {
         Self {
             access_key_id: access_key_id.into(),
@@ -22,19 +22,19 @@ impl Credential {
         }
     }
 
-    /// The access key id.
+    /// Returns the access key id.
     #[must_use]
     pub fn access_key_id(&self) -> &str {
         &self.access_key_id
     }
 
-    /// The Region that requests are signed for.
+    /// Returns the Region that requests are signed for.
     #[must_use]
     pub fn region(&self) -> &str {
         &self.region
     }
 
-    /// The secret access key.
+    /// Returns the secret access key.
     #[must_use]
     pub fn secret(&self) -> &str {
         &self.secret

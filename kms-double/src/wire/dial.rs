@@ -143,13 +143,13 @@ enum Sender {
 type Sending = Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>> + Send>>;
 
 impl Connection {
-    /// What was agreed on in the TLS handshake, where there was one.
+    /// Returns the parameters that the TLS handshake agreed on, where there was one.
     #[must_use]
     pub fn handshake(&self) -> Option<&Handshake> {
         self.handshake.as_ref()
     }
 
-    /// Whether it is known to be closed.
+    /// Returns whether it is known to be closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         match &self.sender {

@@ -1,4 +1,4 @@
-//! Whom to call, and how.
+//! The endpoint of a proxy: URL, credential, HTTP version, TLS, time limits.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -61,19 +61,19 @@ impl Endpoint {
         }
     }
 
-    /// What stands before every path: `[/prefix]/kms/xks/v1`, KMS's *XksProxyUriPath*.
+    /// Returns what stands before every path: `[/prefix]/kms/xks/v1`, KMS's *XksProxyUriPath*.
     #[must_use]
     pub fn uri_path(&self) -> String {
         format!("{}/kms/xks/v1", self.prefix)
     }
 
-    /// The prefix alone, empty or with a `/` in front.
+    /// Returns the prefix alone, empty or with a `/` in front.
     #[must_use]
     pub fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// What stands in `host`: the name, and the port where it is not the scheme's own.
+    /// Returns the value of `host`: the name, and the port where it is not the scheme's own.
     #[must_use]
     pub fn authority(&self) -> &str {
         &self.authority
@@ -100,25 +100,25 @@ impl Endpoint {
         }
     }
 
-    /// Whether it is called over TLS.
+    /// Returns whether it is called over TLS.
     #[must_use]
     pub fn is_tls(&self) -> bool {
         self.tls.is_some()
     }
 
-    /// The version of HTTP.
+    /// Returns the version of HTTP.
     #[must_use]
     pub fn http(&self) -> Http {
         self.http
     }
 
-    /// Whom requests are signed as.
+    /// Returns the credential that requests are signed with.
     #[must_use]
     pub fn credential(&self) -> &Credential {
         &self.credential
     }
 
-    /// The limit for an answer.
+    /// Returns the limit for an answer.
     #[must_use]
     pub fn timeout(&self) -> Duration {
         self.timeout
@@ -151,35 +151,35 @@ pub struct EndpointBuilder {
 }
 
 impl EndpointBuilder {
-    /// The version of HTTP, HTTP/1.1 unless told otherwise.
+    /// Sets the version of HTTP, by default HTTP/1.1.
     #[must_use]
     pub fn http(mut self, http: Http) -> Self {
         self.http = http;
         self
     }
 
-    /// How TLS is spoken; of no effect on an `http` URL.
+    /// Sets the TLS parameters; of no effect on an `http` URL.
     #[must_use]
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = tls;
         self
     }
 
-    /// The limit for an answer on an open connection, [`Endpoint::TIMEOUT`] unless told otherwise.
+    /// Sets the limit for an answer on an open connection, by default [`Endpoint::TIMEOUT`].
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// The limit for opening a connection with its TLS handshake, 2 seconds unless told otherwise.
+    /// Sets the limit for opening a connection with its TLS handshake, by default 2 seconds.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// How many bytes of an answer's body are read, 1 MiB unless told otherwise.
+    /// Sets how many bytes of an answer's body are read, by default 1 MiB.
     #[must_use]
     pub fn max_answer(mut self, bytes: usize) -> Self {
         self.max_answer = bytes;

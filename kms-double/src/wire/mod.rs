@@ -1,4 +1,5 @@
-//! How AWS KMS speaks to a proxy: signed POSTs over kept connections, HTTP/1.1 or HTTP/2, TLS and mutual TLS.
+//! The protocol of AWS KMS to a proxy: signed POSTs over kept connections, HTTP/1.1 or HTTP/2, TLS and mutual
+//! TLS.
 //!
 //! ```text
 //! credential   whom requests are signed as           tls       roots, client certificate, versions

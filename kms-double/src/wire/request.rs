@@ -16,7 +16,7 @@ use super::Endpoint;
 /// The service that requests to a proxy are signed for.
 pub const SERVICE: &str = "kms-xks-proxy";
 
-/// A request in all its parts, as it is sent: whoever changes one after signing has broken the signature.
+/// A request in all its parts, as it is sent: a change after signing breaks the signature.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Raw {
@@ -31,7 +31,7 @@ pub struct Raw {
 }
 
 impl Raw {
-    /// A request without a signature to a path below the endpoint's `/kms/xks/v1`.
+    /// Creates a request without a signature to a path below the endpoint's `/kms/xks/v1`.
     ///
     /// # Errors
     /// The endpoint's name cannot stand in a header.
@@ -46,7 +46,7 @@ impl Raw {
         })
     }
 
-    /// A request as KMS signs it.
+    /// Creates a request as KMS signs it.
     ///
     /// # Errors
     /// AWS's signer refuses it.

@@ -1,4 +1,4 @@
-//! How TLS is spoken: roots, the client's certificate, versions and suites.
+//! TLS parameters: roots, the client's certificate, versions and suites.
 
 use std::{
     path::{Path, PathBuf},
@@ -35,7 +35,7 @@ impl Tls {
         self
     }
 
-    /// Mutual TLS: presents the certificate chain and key of these PEM files.
+    /// Presents the certificate chain and key of these PEM files: mutual TLS.
     #[must_use]
     pub fn identity(mut self, certificates: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         self.identity = Some((certificates.into(), key.into()));
@@ -49,13 +49,13 @@ impl Tls {
         self
     }
 
-    /// Whether a client certificate is presented.
+    /// Returns whether a client certificate is presented.
     #[must_use]
     pub fn has_identity(&self) -> bool {
         self.identity.is_some()
     }
 
-    /// The name that the server's certificate has to have, where it is not that of the URL.
+    /// Sets the name that the server's certificate has to have, where it is not that of the URL.
     #[must_use]
     pub fn server_name(mut self, name: impl Into<String>) -> Self {
         self.server_name = Some(name.into());
@@ -173,7 +173,7 @@ fn unusable(file: &Path, why: &dyn ToString) -> EndpointError {
     EndpointError::File(file.display().to_string(), why.to_string())
 }
 
-/// Believes everybody, but not that somebody has a key who has not.
+/// Trusts any certificate, but checks that the server has its key.
 #[derive(Debug)]
 struct Anybody(Arc<CryptoProvider>);
 

@@ -64,7 +64,7 @@ async fn always(mut stream: TcpStream, answer: Vec<u8>) {
     }
 }
 
-/// Writes for as long as somebody reads, at a pace that leaves this machine something to do.
+/// Writes for as long as the client reads, at a pace that leaves this machine something to do.
 async fn endless(mut stream: TcpStream, head: &[u8], rest: Vec<u8>) {
     let mut next = head;
     while stream.write_all(next).await.is_ok() {
@@ -102,7 +102,7 @@ fn silence() {
         let _stream = stream;
         pending::<()>().await;
     });
-    // Most cases are given up after a few have waited in vain.
+    // Most cases are given up after a few have timed out.
     assert!(report.summary.not_tried > 150, "{report}");
 }
 

@@ -76,7 +76,7 @@ fn our_own_server_keeps_everything_over_tls() {
     assert!(text(&output.stdout).contains("FAIL       tls/https"));
 }
 
-/// TRN-6: a server that asks nobody for a certificate, and whose own is about to end.
+/// TRN-6: a server that asks no client for a certificate, and whose own is about to end.
 #[test]
 fn a_server_without_mutual_tls_is_seen() {
     let folder = Folder::new();
@@ -205,7 +205,7 @@ impl Started {
         });
         let url = address.expect("it says where it listens");
         assert!(lines.any(|line| line == "Ready."), "it is ready");
-        // It goes on to write; nobody has to listen.
+        // It goes on to write; the client need not read.
         std::thread::spawn(move || lines.for_each(drop));
         Self { child, url }
     }

@@ -1,4 +1,4 @@
-//! What a broken proxy is told it broke: exactly that, and no more.
+//! The findings on broken proxies: exactly what each breaks, and no more.
 
 use crate::support::{Broken, Server, checked, missed, setup};
 

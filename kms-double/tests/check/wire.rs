@@ -149,7 +149,7 @@ fn an_answer_that_does_not_come_ends_the_call_and_its_connection() {
             "{error}"
         );
         assert!(start.elapsed() >= Duration::from_millis(250));
-        // The server sees that nobody waits any more.
+        // The server sees that the client has gone.
         while ended.load(Ordering::SeqCst) == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

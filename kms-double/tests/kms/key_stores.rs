@@ -78,7 +78,7 @@ async fn fields_have_the_shapes_that_kms_demands() {
         name(kms.create_custom_key_store(&alice(), request).await),
         Name::UnsupportedOperation
     );
-    // What is right is asked for: nobody is there.
+    // The parameters are right, so the proxy is called: none is there.
     for request in [right(), path("/kms/xks/v1"), endpoint("https://localhost:1")] {
         let created = kms.create_custom_key_store(&alice(), request).await;
         assert_eq!(name(created), Name::XksProxyUriUnreachable);
@@ -97,7 +97,7 @@ async fn name_and_address_are_unique() {
         name(create(site.proxy.key_store("other")).await),
         Name::XksProxyUriInUse
     );
-    // Under a private name there is one key store alone; nobody is called before it is connected.
+    // Under a private name there is one key store alone; no proxy is called before it is connected.
     let mut vpc = site.proxy.key_store("vpc");
     vpc.xks_proxy_connectivity = Some(Connectivity::VpcEndpointService);
     vpc.xks_proxy_vpc_endpoint_service_name = Some("com.amazonaws.vpce.us-east-1.vpce-svc-1".into());
@@ -141,7 +141,7 @@ async fn a_credential_is_rotated_while_connected() {
     assert_eq!(name(updated), Name::XksProxyIncorrectAuthenticationCredential);
     site.decrypt(&blob).await.unwrap(); // by the former one
 
-    // The proxy takes whoever is signed with the right secret, and says who that is.
+    // The proxy takes any request that is signed with the right secret, and names the signer.
     site.proxy.asked();
     site.proxy.break_by(Broken::requests(|asked| {
         assert!(asked.header("authorization").contains("ANOTHER2ACCESS3KEY4ID5"));

@@ -1,4 +1,4 @@
-//! What goes well, what a proxy is told of it, and what KMS refuses by itself.
+//! Operations that succeed, the requests that a proxy gets for them, and what KMS refuses by itself.
 
 use kms_double::kms::{Caller, ExceptionName as Name, Failure, api::*};
 use serde_json::json;

@@ -39,7 +39,7 @@ impl Aws {
 
     fn run(&self, arguments: &[&str]) -> (bool, String, String) {
         let mut command = Command::new("aws");
-        // Nothing of the configuration of whoever runs the test, and nothing that leaves this machine.
+        // Nothing of the user's own configuration, and nothing that leaves this machine.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("AWS_") {
                 command.env_remove(name);

@@ -1,4 +1,4 @@
-//! Whether it serves many at once, and is still there at the end.
+//! Cases of load: many requests at once, and the proxy is still there at the end.
 
 use std::{
     collections::BTreeMap,
@@ -107,7 +107,7 @@ struct Tally {
     times: Vec<Duration>,
     wrong: usize,
     throttled: usize,
-    /// By what was said of them.
+    /// The number of failures by their description.
     failures: BTreeMap<String, usize>,
 }
 

@@ -17,7 +17,7 @@ use crate::check::{
 use crate::wire::{Answer, CallError, Http, Raw};
 
 const MEBIBYTE: usize = 1 << 20;
-/// Of the body that nobody should take.
+/// Of the body that no proxy should take.
 const LARGE: usize = 96 * MEBIBYTE;
 const TOO_MUCH: usize = 64 * MEBIBYTE;
 

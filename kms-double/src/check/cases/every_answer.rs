@@ -1,4 +1,4 @@
-//! What holds for every answer of the whole run, whatever it was an answer to.
+//! Rules for every answer of the whole run, whatever its request was.
 
 use http::Method;
 

@@ -108,7 +108,7 @@ async fn over(subject: Subject, http: Http) -> Passed {
     let request = Raw::signed(&endpoint, Method::POST, &path, body.as_bytes(), SystemTime::now())?;
     let mut connection = endpoint.connect().await?;
     let answer = match connection.send(&request).await {
-        // Without TLS nobody is obliged to guess that HTTP/2 is spoken.
+        // Without TLS no server is obliged to guess that HTTP/2 is spoken.
         Err(error) if http == Http::Two && !is_tls => {
             return Err(Stop::not_tried(format!("no HTTP/2 without TLS: {error}")));
         }

@@ -25,7 +25,7 @@ pub struct EncryptRequest {
 }
 
 impl EncryptRequest {
-    /// Without an encryption context.
+    /// Creates a request without an encryption context.
     pub fn new(key_id: impl Into<String>, plaintext: impl Into<Binary>) -> Self {
         Self {
             key_id: key_id.into(),
@@ -70,7 +70,7 @@ pub struct DecryptRequest {
 }
 
 impl DecryptRequest {
-    /// With the key that the blob names, and without an encryption context.
+    /// Creates a request with the key that the blob names, and without an encryption context.
     pub fn new(ciphertext_blob: impl Into<Binary>) -> Self {
         Self {
             ciphertext_blob: ciphertext_blob.into(),
@@ -123,7 +123,7 @@ pub struct ReEncryptRequest {
 }
 
 impl ReEncryptRequest {
-    /// Without encryption contexts.
+    /// Creates a request without encryption contexts.
     pub fn new(ciphertext_blob: impl Into<Binary>, destination_key_id: impl Into<String>) -> Self {
         Self {
             ciphertext_blob: ciphertext_blob.into(),
@@ -175,7 +175,7 @@ pub struct GenerateDataKeyRequest {
 }
 
 impl GenerateDataKeyRequest {
-    /// For AES-256, and without an encryption context.
+    /// Creates a request for AES-256, without an encryption context.
     pub fn new(key_id: impl Into<String>) -> Self {
         Self {
             key_id: key_id.into(),

@@ -30,7 +30,7 @@ pub struct ProxyCredential {
 }
 
 impl ProxyCredential {
-    /// Whether KMS takes it is seen when it is used.
+    /// Creates a credential. Whether KMS takes it is seen when it is used.
     pub fn new(access_key_id: impl Into<String>, raw_secret_access_key: impl Into<String>) -> Self {
         Self {
             access_key_id: access_key_id.into(),
@@ -72,7 +72,7 @@ pub struct CreateCustomKeyStoreRequest {
 }
 
 impl CreateCustomKeyStoreRequest {
-    /// For a proxy with a public endpoint.
+    /// Creates a request for a proxy with a public endpoint.
     pub fn new(
         name: impl Into<String>,
         uri_endpoint: impl Into<String>,
@@ -111,7 +111,7 @@ pub struct CustomKeyStoreIdRequest {
 }
 
 impl CustomKeyStoreIdRequest {
-    /// By its id.
+    /// Creates a request for the key store of this id.
     pub fn new(id: impl Into<String>) -> Self {
         Self {
             custom_key_store_id: id.into(),

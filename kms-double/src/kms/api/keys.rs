@@ -35,7 +35,7 @@ pub struct CreateKeyRequest {
 }
 
 impl CreateKeyRequest {
-    /// Over this external key.
+    /// Creates a request for a KMS key over this external key.
     pub fn new(custom_key_store_id: impl Into<String>, xks_key_id: impl Into<String>) -> Self {
         Self {
             origin: Some("EXTERNAL_KEY_STORE".into()),
@@ -59,7 +59,7 @@ pub struct KeyIdRequest {
 }
 
 impl KeyIdRequest {
-    /// By its key id or its ARN; for DescribeKey also by an alias or an alias's ARN.
+    /// Creates a request for the key of this id or ARN; for DescribeKey also of an alias or an alias's ARN.
     pub fn new(key_id: impl Into<String>) -> Self {
         Self {
             key_id: key_id.into(),
@@ -198,7 +198,7 @@ pub struct ScheduleKeyDeletionRequest {
 }
 
 impl ScheduleKeyDeletionRequest {
-    /// After 30 days.
+    /// Creates a request to delete the key after 30 days.
     pub fn new(key_id: impl Into<String>) -> Self {
         Self {
             key_id: key_id.into(),
@@ -243,7 +243,7 @@ pub struct CreateAliasRequest {
 }
 
 impl CreateAliasRequest {
-    /// A name for a key.
+    /// Creates a request for an alias of a key.
     pub fn new(alias_name: impl Into<String>, target_key_id: impl Into<String>) -> Self {
         Self {
             alias_name: alias_name.into(),
@@ -262,7 +262,7 @@ pub struct DeleteAliasRequest {
 }
 
 impl DeleteAliasRequest {
-    /// By the name, with `alias/` in front.
+    /// Creates a request for the alias of this name, with `alias/` in front.
     pub fn new(alias_name: impl Into<String>) -> Self {
         Self {
             alias_name: alias_name.into(),

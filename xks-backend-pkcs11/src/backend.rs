@@ -23,7 +23,6 @@ use xks_core::{
 };
 
 use crate::{
-    attendant::Life,
     config::{Config, Dispatch, LONGEST},
     error::OpenError,
     gcm,
@@ -32,7 +31,8 @@ use crate::{
     module,
     pool::{Load, Pool, Size},
     raw::Cryptoki,
-    session::Place,
+    session::SessionSlot,
+    supervisor::Life,
     token::Token,
 };
 
@@ -58,11 +58,11 @@ pub struct Pkcs11Backend {
 }
 
 /// How a token seals a plaintext with its AAD.
-type Sealing<T> = fn(&Token, &mut Place, &KeyId, Instant, BoundAad, &[u8]) -> Result<T, BackendError>;
+type Sealing<T> = fn(&Token, &mut SessionSlot, &KeyId, Instant, BoundAad, &[u8]) -> Result<T, BackendError>;
 
 pub(crate) enum Calls {
-    OnThreads(Pool<Place>),
-    Inline(Sessions<Place>),
+    OnThreads(Pool<SessionSlot>),
+    Inline(Sessions<SessionSlot>),
 }
 
 /// What a backend is doing, for metrics.
@@ -74,14 +74,14 @@ pub struct Status {
     /// Why it is not better.
     pub problem: Option<String>,
     /// Sessions that can serve: fewer than configured where the token gives fewer, or where some are being
-    /// mended.
+    /// fixed.
     pub sessions: usize,
     /// Requests that wait for a session.
     pub queued: usize,
     /// Requests in the module.
     pub running: usize,
     /// Calls that did not return in time and have not returned since.
-    pub written_off: usize,
+    pub abandoned: usize,
     /// Requests that were `Throttled` because the queue was full, since the start.
     pub refused: u64,
     /// Requests that were answered `Timeout`, since the start.
@@ -107,10 +107,10 @@ impl Pkcs11Backend {
 
     /// As [`open`](Self::open), but a token that does not work at the moment is waited for in the background,
     /// and the requests until then are answered `Unavailable`. So one HSM of a fleet that is down at the
-    /// start keeps nobody from starting.
+    /// start keeps no application from starting.
     ///
     /// # Errors
-    /// What no waiting mends: a library that is no module, a refused PIN, a token without AES-GCM, a failed
+    /// What no waiting fixes: a library that is no module, a refused PIN, a token without AES-GCM, a failed
     /// self-test.
     pub fn open_when_ready(config: Config) -> Result<Self, OpenError> {
         Self::start(Cryptoki::load, config, OpenError::may_pass)
@@ -126,7 +126,7 @@ impl Pkcs11Backend {
         match Calls::start(&token) {
             Ok(calls) => {
                 if let Calls::OnThreads(pool) = &calls {
-                    token.module.note_threads(&token.bell, Box::new(pool.renewal()));
+                    token.module.note_threads(&token.notifier, Box::new(pool.renewal()));
                 }
                 Ok(Self {
                     token,
@@ -153,7 +153,7 @@ impl Pkcs11Backend {
             sessions: load.sessions,
             queued: load.queued,
             running: load.running,
-            written_off: load.written_off,
+            abandoned: load.abandoned,
             refused: load.refused,
             timed_out: load.timed_out,
             latency: self.token.checkup().map(|checkup| checkup.latency),
@@ -170,9 +170,9 @@ impl Pkcs11Backend {
         let patience = patience.min(LONGEST);
         let end = Instant::now() + patience;
         let was_stopped = self.is_stopped.swap(true, Ordering::SeqCst);
-        self.token.bell.stop();
+        self.token.notifier.stop();
         let hanging = self.calls.stop_within(patience);
-        if hanging == 0 && self.life.is_unattended_by(end) {
+        if hanging == 0 && self.life.is_unsupervised_by(end) {
             self.calls.join();
             if self.life.end(end) {
                 return true;
@@ -198,13 +198,12 @@ impl Pkcs11Backend {
     ) -> Result<T, BackendError> {
         let aad = request.bind_aad(None);
         let outcome = match &self.calls {
-            Calls::Inline(sessions) => {
-                sessions.run(|place, deadline| way(&self.token, place, id, deadline, aad, request.plaintext()))
-            }
+            Calls::Inline(sessions) => sessions
+                .run(|session_slot, deadline| way(&self.token, session_slot, id, deadline, aad, request.plaintext())),
             Calls::OnThreads(pool) => {
                 let (token, id) = (Arc::clone(&self.token), id.clone());
                 let plaintext = Zeroizing::new(request.plaintext().to_vec());
-                pool.run(move |place, deadline| way(&token, place, &id, deadline, aad, &plaintext))
+                pool.run(move |session_slot, deadline| way(&token, session_slot, &id, deadline, aad, &plaintext))
                     .await
             }
         };
@@ -218,9 +217,9 @@ impl Pkcs11Backend {
         if !self.token.is_connected() {
             return;
         }
-        // No test mends IVs that repeat.
+        // No test fixes IVs that repeat.
         if self.token.outcomes.note(kind, outcome) && self.token.iv_fault().is_none() {
-            self.token.bell.ring();
+            self.token.notifier.notify();
         }
     }
 }
@@ -247,23 +246,23 @@ impl Calls {
             );
         }
         let module = Arc::clone(&token.module);
-        let new_place = move || Place::new(Arc::clone(&module));
+        let new_session_slot = move || SessionSlot::new(Arc::clone(&module));
         let preparing = Arc::clone(token);
-        let prepare = move |place: &mut Place| preparing.prepare(place);
+        let prepare = move |session_slot: &mut SessionSlot| preparing.prepare(session_slot);
         Ok(match config.dispatch {
             Dispatch::Inline => {
-                let places = (0..number).map(|_| new_place());
+                let places = (0..number).map(|_| new_session_slot());
                 Self::Inline(Sessions::new(places, prepare, config.queue, config.deadline))
             }
             Dispatch::Threads => {
                 let size = Size {
                     threads: number,
                     queue_length: config.queue,
-                    max_written_off: config.max_written_off,
+                    max_abandoned: config.max_abandoned,
                     deadline: config.deadline,
                     processors: thread::available_parallelism().map_or(1, NonZeroUsize::get),
                 };
-                let pool = Pool::start(&token.name(), new_place, prepare, &size);
+                let pool = Pool::start(&token.name(), new_session_slot, prepare, &size);
                 Self::OnThreads(pool.map_err(OpenError::Thread)?)
             }
         })
@@ -303,10 +302,12 @@ impl KeyBackend for Pkcs11Backend {
             return Ok(metadata);
         }
         match &self.calls {
-            Calls::Inline(sessions) => sessions.run(|place, deadline| self.token.key_metadata(place, id, deadline)),
+            Calls::Inline(sessions) => {
+                sessions.run(|session_slot, deadline| self.token.key_metadata(session_slot, id, deadline))
+            }
             Calls::OnThreads(pool) => {
                 let (token, id) = (Arc::clone(&self.token), id.clone());
-                pool.run(move |place, deadline| token.key_metadata(place, &id, deadline))
+                pool.run(move |session_slot, deadline| token.key_metadata(session_slot, &id, deadline))
                     .await
             }
         }
@@ -330,13 +331,16 @@ impl KeyBackend for Pkcs11Backend {
         let (aad, iv) = (request.bound_aad(), *request.iv());
         let both = gcm::with_tag(request.ciphertext(), request.tag());
         let outcome = match &self.calls {
-            Calls::Inline(sessions) => {
-                sessions.run(|place, deadline| self.token.decrypt(place, id, deadline, &iv, aad.as_bytes(), &both))
-            }
+            Calls::Inline(sessions) => sessions.run(|session_slot, deadline| {
+                self.token
+                    .decrypt(session_slot, id, deadline, &iv, aad.as_bytes(), &both)
+            }),
             Calls::OnThreads(pool) => {
                 let (token, id, aad) = (Arc::clone(&self.token), id.clone(), aad.clone());
-                pool.run(move |place, deadline| token.decrypt(place, &id, deadline, &iv, aad.as_bytes(), &both))
-                    .await
+                pool.run(move |session_slot, deadline| {
+                    token.decrypt(session_slot, &id, deadline, &iv, aad.as_bytes(), &both)
+                })
+                .await
             }
         };
         self.note(RequestKind::Decrypt, &outcome);

@@ -33,7 +33,7 @@ pub struct Config {
     pub(crate) sessions: usize,
     pub(crate) queue: usize,
     pub(crate) deadline: Duration,
-    pub(crate) max_written_off: usize,
+    pub(crate) max_abandoned: usize,
     pub(crate) dispatch: Dispatch,
     pub(crate) key_lookup: KeyLookup,
     pub(crate) key_names: HashMap<KeyId, KeyName>,
@@ -62,7 +62,7 @@ impl Config {
             sessions,
             queue: sessions * 8,
             deadline: Duration::from_millis(200),
-            max_written_off: sessions,
+            max_abandoned: sessions,
             dispatch: Dispatch::Threads,
             key_lookup: KeyLookup::Label,
             key_names: HashMap::new(),
@@ -132,12 +132,12 @@ impl Config {
     /// purposes; a token that allows fewer gets fewer.
     ///
     /// This also sets the queue to eight requests for each session, and the calls that may be
-    /// [written off](Self::max_written_off) to as many as there are sessions: say other numbers after it.
+    /// [abandoned](Self::max_abandoned) to as many as there are sessions: say other numbers after it.
     #[must_use]
     pub const fn sessions(mut self, sessions: usize) -> Self {
         self.sessions = sessions;
         self.queue = sessions.saturating_mul(8);
-        self.max_written_off = sessions;
+        self.max_abandoned = sessions;
         self
     }
 
@@ -159,12 +159,12 @@ impl Config {
         self
     }
 
-    /// How many calls that have not returned within the deadline are written off, each with its thread and
+    /// How many calls that have not returned within the deadline are abandoned, each with its thread and
     /// its session, for which there are new ones then. With so many hung, requests are answered `Unavailable`
     /// at once as soon as all threads hang. By default as many as sessions.
     #[must_use]
-    pub fn max_written_off(mut self, calls: usize) -> Self {
-        self.max_written_off = calls;
+    pub fn max_abandoned(mut self, calls: usize) -> Self {
+        self.max_abandoned = calls;
         self
     }
 
@@ -227,7 +227,7 @@ impl Config {
         self
     }
 
-    /// How long to wait between two attempts to bring a failed token back. By default 500 ms.
+    /// How long to wait between two attempts to recover a failed token. By default 500 ms.
     #[must_use]
     pub fn recovery_interval(mut self, interval: Duration) -> Self {
         self.recovery_interval = interval;
@@ -315,7 +315,7 @@ impl fmt::Display for SlotSelector {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Dispatch {
-    /// On threads of the backend's own, one for each session: for every HSM that somebody waits for. Requests
+    /// On threads of the backend's own, one for each session: for every HSM whose calls take time. Requests
     /// are answered at their deadline also when the module does not return.
     #[default]
     Threads,
@@ -386,7 +386,7 @@ pub enum TestKey {
     /// served, and health is DEGRADED.
     Named(KeyName),
     /// None. Then nothing tells before the first request whether the token makes IVs as its quirks say,
-    /// health is never better than DEGRADED, and a wrong ciphertext of a key that may not encrypt is told
-    /// from a failing token by guess.
+    /// health is never better than DEGRADED, and a wrong ciphertext of a key that may not encrypt is
+    /// distinguished from a failing token by guess.
     None,
 }

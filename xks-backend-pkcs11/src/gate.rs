@@ -1,4 +1,4 @@
-//! The gate before a module: who is inside of it, and the proof that nobody is.
+//! The gate before a module: which calls are inside of it, and the evidence that none is.
 //!
 //! Finalizing a module while a call is in it ends the process in some modules, so no call is made without an
 //! [`Entry`], and none is finalized without a [`Drained`].
@@ -12,7 +12,7 @@ use crate::sync::{
     now, thread,
 };
 
-/// Set while nobody may enter; the other bits count who is inside.
+/// Set while no call may enter; the other bits count the calls inside.
 const CLOSED: u64 = 1 << 63;
 
 /// How often a closed gate is looked at while the last callers leave.
@@ -37,8 +37,8 @@ impl Gate {
         self.0.fetch_and(!CLOSED, Ordering::SeqCst);
     }
 
-    /// Closes the gate and waits until nobody is inside. If that takes longer than `patience` there is no
-    /// proof, and the gate stays closed.
+    /// Closes the gate and waits until no call is inside. If that takes longer than `patience` there is no
+    /// `Drained`, and the gate stays closed.
     pub(crate) fn drain(&self, patience: Duration) -> Option<Drained<'_>> {
         self.0.fetch_or(CLOSED, Ordering::SeqCst);
         let end = now() + patience;
@@ -69,7 +69,7 @@ impl Drop for Entry<'_> {
     }
 }
 
-/// The proof that the gate is closed and that nobody is inside. Whoever holds it may let callers in again.
+/// Evidence that the gate is closed and that no call is inside. Its holder may let callers in again.
 #[derive(Debug)]
 pub(crate) struct Drained<'a>(&'a Gate);
 
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_enters_a_closed_gate_and_those_inside_are_waited_for() {
+    fn no_call_enters_a_closed_gate_and_those_inside_are_waited_for() {
         let gate = Gate::closed();
         assert!(gate.enter().is_none());
         assert_eq!(gate.inside(), 0);
@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(gate.inside(), 0);
     }
 
-    /// While there is a proof, nobody is inside, however many try.
+    /// While a `Drained` exists, no call is inside, however many try.
     #[test]
     fn a_drained_gate_is_empty_under_traffic() {
         let (gate, stop, inside) = (Gate::closed(), AtomicBool::new(false), AtomicU64::new(0));

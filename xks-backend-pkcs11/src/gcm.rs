@@ -30,7 +30,7 @@ const IV: usize = 12;
 const STOCK: usize = 32;
 
 /// What a request comes to when it does not succeed.
-pub(crate) enum Setback {
+pub(crate) enum AttemptError {
     /// The module said no; what that means is the table's to say.
     Call(CallError),
     /// The module's IVs cannot be relied on: what was returned must not be used, and nothing more be
@@ -41,13 +41,13 @@ pub(crate) enum Setback {
     Final(BackendError),
 }
 
-impl From<CallError> for Setback {
+impl From<CallError> for AttemptError {
     fn from(error: CallError) -> Self {
         Self::Call(error)
     }
 }
 
-impl From<BackendError> for Setback {
+impl From<BackendError> for AttemptError {
     fn from(error: BackendError) -> Self {
         Self::Final(error)
     }
@@ -99,7 +99,7 @@ impl Ivs {
         key: CK_OBJECT_HANDLE,
         aad: &[u8],
         plaintext: &[u8],
-    ) -> Result<Sealed, Setback> {
+    ) -> Result<Sealed, AttemptError> {
         let mut iv = [0; IV];
         let given = match self.source {
             IvSource::TokenRandom => {
@@ -141,7 +141,7 @@ impl Ivs {
 
     /// An IV from the token's random source. A source that repeats itself is noticed before its bytes are
     /// used.
-    fn random(&self, cryptoki: &Cryptoki, session: &mut Session) -> Result<[u8; IV], Setback> {
+    fn random(&self, cryptoki: &Cryptoki, session: &mut Session) -> Result<[u8; IV], AttemptError> {
         if session.random.is_empty() {
             let mut fresh = vec![0; IV * STOCK];
             self.fill(cryptoki, session.handle, &mut fresh)?;
@@ -149,7 +149,9 @@ impl Ivs {
             let first = ivs.first().copied();
             let repeats = ivs.iter().zip(ivs.iter().skip(1)).any(|(iv, next)| iv == next);
             if repeats || std::mem::replace(&mut self.watched().random, first) == first {
-                return Err(Setback::IvFault("the token's random number generator repeats itself"));
+                return Err(AttemptError::IvFault(
+                    "the token's random number generator repeats itself",
+                ));
             }
             session.random = fresh;
         }
@@ -167,7 +169,7 @@ impl Ivs {
         cryptoki: &Cryptoki,
         session: CK_SESSION_HANDLE,
         bytes: &mut [u8],
-    ) -> Result<(), Setback> {
+    ) -> Result<(), AttemptError> {
         match cryptoki.random(session, bytes) {
             Err(error) if error.says_not_supported() || error.code().0 == CKR_RANDOM_NO_RNG => {
                 if !self.has_no_random.swap(true, Ordering::Relaxed) {
@@ -181,16 +183,16 @@ impl Ivs {
     }
 
     /// An IV that is all zeros was never made by anybody, and one of the last ones again is a repetition.
-    fn accept(&self, iv: &[u8]) -> Result<Iv, Setback> {
+    fn accept(&self, iv: &[u8]) -> Result<Iv, AttemptError> {
         if iv.iter().all(|byte| *byte == 0) {
-            return Err(Setback::IvFault(
+            return Err(AttemptError::IvFault(
                 "the module returned an IV of zeros: it does not generate IVs as `quirks` says",
             ));
         }
         let iv = Iv::try_from(iv).map_err(|_| unusable("the module returned an IV of the wrong length"))?;
         let mut watched = self.watched();
         if watched.recent.contains(&iv) {
-            return Err(Setback::IvFault(
+            return Err(AttemptError::IvFault(
                 "an encryption had the same IV as a recent one: the source of IVs is broken",
             ));
         }
@@ -215,7 +217,7 @@ pub(crate) fn open(
     iv: &Iv,
     aad: &[u8],
     ciphertext_and_tag: &[u8],
-) -> Result<Zeroizing<Vec<u8>>, Setback> {
+) -> Result<Zeroizing<Vec<u8>>, AttemptError> {
     let mut buffer = [0; 16];
     let length = iv.as_bytes().len();
     let given = buffer.get_mut(..length).unwrap_or_default();
@@ -232,15 +234,15 @@ pub(crate) fn open(
     Ok(plaintext)
 }
 
-fn of_the_system(bytes: &mut [u8]) -> Result<(), Setback> {
+fn of_the_system(bytes: &mut [u8]) -> Result<(), AttemptError> {
     getrandom::fill(bytes).map_err(|_| {
         let detail = "the operating system's random number generator failed";
-        Setback::Final(BackendError::new(BackendErrorKind::Unavailable, detail))
+        AttemptError::Final(BackendError::new(BackendErrorKind::Unavailable, detail))
     })
 }
 
-fn unusable(detail: &'static str) -> Setback {
-    Setback::Final(BackendError::new(BackendErrorKind::Other, detail))
+fn unusable(detail: &'static str) -> AttemptError {
+    AttemptError::Final(BackendError::new(BackendErrorKind::Other, detail))
 }
 
 /// A ciphertext followed by its tag, as modules take it.

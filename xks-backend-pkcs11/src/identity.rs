@@ -1,5 +1,5 @@
-//! Which token it is: how the one that was asked for is found among those of a module, and how it is told
-//! from another that came in its place.
+//! Which token it is: how the one that was asked for is found among those of a module, and how it is
+//! distinguished from another that came in its place.
 //!
 //! The module remembers the identity for the life of the process: another serial number under the same label
 //! is another HSM, which need not have the same keys. It is read before a session is opened or a PIN sent.

@@ -12,11 +12,11 @@ use crate::{
     sync::{Condvar, Mutex, MutexGuard, now},
 };
 
-/// The sessions; `P` is a place for one.
+/// The sessions; `P` is a slot for one.
 pub(crate) struct Sessions<P> {
     deadline: Duration,
     queue_length: usize,
-    /// Whether a place is fit for a request.
+    /// Whether a session slot is fit for a request.
     prepare: Box<dyn Fn(&mut P) -> bool + Send + Sync>,
     state: Mutex<State<P>>,
     came_back: Condvar,
@@ -92,19 +92,19 @@ impl<P> Sessions<P> {
     ) -> Result<T, BackendError> {
         let deadline = now() + patience;
         loop {
-            let (place, call) = self.take(deadline, patience)?;
+            let (slot, call) = self.take(deadline, patience)?;
             let mut taken = Taken {
                 sessions: self,
-                place: Some(place),
+                slot: Some(slot),
                 call,
                 is_fit: true,
             };
-            let Some(place) = &mut taken.place else {
+            let Some(slot) = &mut taken.slot else {
                 return Err(BackendErrorKind::Other.into());
             };
-            taken.is_fit = (self.prepare)(place);
+            taken.is_fit = (self.prepare)(slot);
             if taken.is_fit {
-                return work(place, deadline);
+                return work(slot, deadline);
             }
         }
     }
@@ -120,10 +120,10 @@ impl<P> Sessions<P> {
                 ));
             }
             state.wake_rested();
-            if let Some(place) = state.free.pop() {
+            if let Some(slot) = state.free.pop() {
                 let call = Call { since: now(), patience };
                 state.taken.push(call);
-                return Ok((place, call));
+                return Ok((slot, call));
             }
             if state.taken.is_empty() {
                 state.refused += 1;
@@ -159,14 +159,14 @@ impl<P> Sessions<P> {
 
     pub(crate) fn load(&self) -> Load {
         let (state, now) = (self.state(), now());
-        let written_off = state.taken.iter().filter(|call| call.hangs(now)).count();
-        let others = state.free.len() + state.taken.len() - written_off;
+        let abandoned = state.taken.iter().filter(|call| call.hangs(now)).count();
+        let others = state.free.len() + state.taken.len() - abandoned;
         let mut load = Load {
             sessions: others,
             queued: state.waiting,
             running: state.taken.len(),
-            written_off,
-            is_stuck: written_off > 0 && others == 0,
+            abandoned,
+            is_stuck: abandoned > 0 && others == 0,
             refused: state.refused,
             timed_out: state.timed_out,
             done: state.done,
@@ -192,7 +192,7 @@ impl<P> Sessions<P> {
         self.came_back.notify_all();
         loop {
             let mut free = std::mem::take(&mut state.free);
-            free.extend(state.resting.drain(..).map(|(place, _)| place));
+            free.extend(state.resting.drain(..).map(|(slot, _)| slot));
             let patience = end.saturating_duration_since(now());
             if state.taken.is_empty() || patience.is_zero() {
                 let taken = state.taken.len();
@@ -221,11 +221,11 @@ impl<P> State<P> {
             return;
         }
         let now = now();
-        for (place, until) in std::mem::take(&mut self.resting) {
+        for (slot, until) in std::mem::take(&mut self.resting) {
             if until <= now {
-                self.free.insert(0, place);
+                self.free.insert(0, slot);
             } else {
-                self.resting.push((place, until));
+                self.resting.push((slot, until));
             }
         }
     }
@@ -234,7 +234,7 @@ impl<P> State<P> {
 /// A session that comes back, also when the work panics.
 struct Taken<'a, P> {
     sessions: &'a Sessions<P>,
-    place: Option<P>,
+    slot: Option<P>,
     call: Call,
     is_fit: bool,
 }
@@ -245,11 +245,11 @@ impl<P> Drop for Taken<'_, P> {
         if let Some(index) = state.taken.iter().position(|call| *call == self.call) {
             state.taken.swap_remove(index);
         }
-        match self.place.take() {
-            Some(place) if !self.is_fit => state.resting.push((place, now() + REST)),
-            place => {
+        match self.slot.take() {
+            Some(slot) if !self.is_fit => state.resting.push((slot, now() + REST)),
+            slot => {
                 state.done = Some(now());
-                state.free.extend(place);
+                state.free.extend(slot);
             }
         }
         let (is_awaited, is_stopped) = (state.waiting > 0, state.is_stopped);
@@ -313,16 +313,16 @@ mod tests {
         let sessions = sessions(1, 0, |_| true);
         let work = || sessions.run(|_, _| -> Result<(), BackendError> { panic!("on purpose") });
         assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err());
-        assert_eq!(sessions.run(|place, _| Ok(*place)).unwrap(), 0);
+        assert_eq!(sessions.run(|slot, _| Ok(*slot)).unwrap(), 0);
         assert_eq!(sessions.stop_within(Duration::ZERO), 0);
         assert_eq!(kind(sessions.run(|_, _| Ok(()))), BackendErrorKind::Unavailable);
     }
 
     #[test]
     fn places_that_are_not_fit_rest_and_others_serve() {
-        let some = sessions(3, 0, |place| *place == 0);
+        let some = sessions(3, 0, |slot| *slot == 0);
         for _ in 0..5 {
-            assert_eq!(some.run(|place, _| Ok(*place)).unwrap(), 0);
+            assert_eq!(some.run(|slot, _| Ok(*slot)).unwrap(), 0);
         }
         let none = sessions(3, 0, |_| false);
         assert_eq!(kind(none.run(|_, _| Ok(()))), BackendErrorKind::Throttled);

@@ -35,17 +35,17 @@
 //! request ──▶ queue ──▶ a thread with a session ──▶ key handle ──▶ C_EncryptInit, C_Encrypt ──▶ ciphertext, IV, tag
 //!               │full: Throttled   │              cache, else C_FindObjects                  │
 //!               │                  └─ new session, new login, new search: each once ◀── what the return code asks for
-//!               └ deadline over: Timeout, wherever the request is; a call that does not return is written off
+//!               └ deadline over: Timeout, wherever the request is; a call that does not return is abandoned
 //! ```
 //! [`Dispatch::Inline`] leaves out queue and thread, for modules that answer in microseconds. What a return
-//! code asks for is a table, [`ReturnCode::verdict`], made from what modules were seen to answer: the same
+//! code asks for is a table, [`ReturnCode::remedy`], made from what modules were seen to answer: the same
 //! event has different codes in different modules, and one code stands for different events.
 //!
 //! # What it does about failures
-//! * **A hung call** is answered `Timeout` at its deadline. Its thread is written off and replaced, up to a
-//!   [limit](Config::max_written_off); health is DEGRADED meanwhile.
-//! * **Sessions that are closed, a login that is lost, a key that was deleted and made again**: mended within
-//!   the request.
+//! * **A hung call** is answered `Timeout` at its deadline. Its thread is abandoned and replaced, up to a
+//!   [limit](Config::max_abandoned); health is DEGRADED meanwhile.
+//! * **Sessions that are closed, a login that is lost, a key that was deleted and made again**: recovered
+//!   within the request.
 //! * **A failing device**: requests are refused at once (`Unavailable`), so that a
 //!   [`Fleet`](xks_core::fleet::Fleet) can ask another HSM, and the module is reinitialized until the
 //!   token works; never while a call is in it. A module that another component of the process has initialized
@@ -97,10 +97,8 @@
 // Unsafe code is in `raw.rs` alone, and in the fake module of the tests.
 #![deny(unsafe_code)]
 
-mod attendant;
 mod attribute;
 mod backend;
-mod bell;
 mod config;
 mod error;
 #[cfg(any(test, feature = "fake"))]
@@ -120,6 +118,7 @@ mod manage;
 #[cfg(all(test, any(model = "loom", model = "shuttle")))]
 mod models;
 mod module;
+mod notifier;
 mod pin;
 mod pool;
 mod quirks;
@@ -127,6 +126,7 @@ mod raw;
 mod request;
 mod return_code;
 mod session;
+mod supervisor;
 mod sync;
 mod token;
 mod token_info;
@@ -140,5 +140,5 @@ pub use self::{
     manage::SigningKey,
     pin::{Pin, PinError},
     quirks::{AppendedIv, IvSource, Quirks, SessionMode, UnknownVendor},
-    return_code::{Phase, ReturnCode, Verdict},
+    return_code::{Phase, Remedy, ReturnCode},
 };

@@ -103,7 +103,7 @@ mod tests {
         assert!(making.search().is_some());
     }
 
-    /// A search that comes while one is under way does not keep an object from being made for ever.
+    /// A search that comes while one is under way does not block the creation of an object for good.
     #[test]
     fn searches_without_end_let_an_object_be_made() {
         let making = Making::default();

@@ -19,12 +19,12 @@ use cryptoki_sys as ck;
 use thiserror::Error;
 
 use crate::{
-    bell::Bell,
     config::SlotSelector,
     error::{CallError, LoadError, OpenError},
     gate::{Drained, Entry, Gate},
     identity::Identity,
     logins::Logins,
+    notifier::Notifier,
     raw::{CodeNames, Cryptoki, Locking},
 };
 
@@ -40,7 +40,7 @@ pub(crate) struct Module {
     /// How many backends have a token that works.
     up: AtomicUsize,
     /// Sessions that could not be closed, and the generation that they are of. Locked for a moment only:
-    /// whoever is inside the gate may wait for this, and never for `state`, which is held while the gate is
+    /// a call inside the gate may wait for this, and never for `state`, which is held while the gate is
     /// drained.
     unclosed: Mutex<Vec<(ck::CK_SESSION_HANDLE, u64)>>,
     was_said_to_have_no_locks: AtomicBool,
@@ -50,7 +50,7 @@ pub(crate) struct Module {
     /// Counts the initializations. Handles are good in the generation that they were given out in.
     generation: AtomicU64,
     state: Mutex<State>,
-    /// Held by whoever changes a token.
+    /// Held while a token is changed.
     pub(crate) changes: Mutex<()>,
 }
 
@@ -62,7 +62,7 @@ struct State {
 /// A backend.
 struct User {
     /// Has it test its token.
-    bell: Arc<Bell>,
+    notifier: Arc<Notifier>,
     renew_threads: Option<RenewThreads>,
 }
 
@@ -100,25 +100,30 @@ pub(crate) enum NotReinitialized {
 pub(crate) type Load = fn(&Path) -> Result<(Cryptoki, usize), LoadError>;
 
 impl Module {
-    /// The module in a library, for a backend with this bell. To be followed by [`release`](Self::release).
+    /// The module in a library, for a backend with this notifier. To be followed by
+    /// [`release`](Self::release).
     pub(crate) fn acquire(
         load: Load,
         path: &Path,
         parameters: Option<&str>,
-        bell: &Arc<Bell>,
+        notifier: &Arc<Notifier>,
     ) -> Result<Arc<Self>, OpenError> {
         let module = Self::loaded(load, path, parameters)?;
         module.state().users.push(User {
-            bell: Arc::clone(bell),
+            notifier: Arc::clone(notifier),
             renew_threads: None,
         });
         Ok(module)
     }
 
-    /// Notes how the threads of the backend with this bell are renewed.
-    pub(crate) fn note_threads(&self, bell: &Arc<Bell>, renew: RenewThreads) {
+    /// Notes how the threads of the backend with this notifier are renewed.
+    pub(crate) fn note_threads(&self, notifier: &Arc<Notifier>, renew: RenewThreads) {
         let mut state = self.state();
-        if let Some(user) = state.users.iter_mut().find(|user| Arc::ptr_eq(&user.bell, bell)) {
+        if let Some(user) = state
+            .users
+            .iter_mut()
+            .find(|user| Arc::ptr_eq(&user.notifier, notifier))
+        {
             user.renew_threads = Some(renew);
         }
     }
@@ -178,9 +183,9 @@ impl Module {
 
     /// Ends the use of the module by a backend whose threads have all ended. The last user finalizes it, if
     /// it is ours.
-    pub(crate) fn release(&self, bell: &Arc<Bell>) {
+    pub(crate) fn release(&self, notifier: &Arc<Notifier>) {
         let mut state = self.state();
-        state.users.retain(|other| !Arc::ptr_eq(&other.bell, bell));
+        state.users.retain(|other| !Arc::ptr_eq(&other.notifier, notifier));
         if !state.users.is_empty() || state.initialized == Initialized::No {
             return;
         }
@@ -237,7 +242,7 @@ impl Module {
         }
     }
 
-    /// Closes a session, now or when the device is well again.
+    /// Closes a session, now or when the device works again.
     pub(crate) fn close_session(&self, access: &Access<'_>, session: ck::CK_SESSION_HANDLE) {
         if let Err(error) = access.close_session(session)
             && !error.says_session_is_gone()
@@ -276,7 +281,7 @@ impl Module {
         patience: Duration,
     ) -> Result<(), NotReinitialized> {
         let outcome = self.reinitialize_if(generation, patience, |_| true);
-        self.state().users.iter().for_each(|user| user.bell.ring());
+        self.state().users.iter().for_each(|user| user.notifier.notify());
         outcome
     }
 
@@ -292,7 +297,7 @@ impl Module {
         }
         if !may_be(self.up.load(Ordering::SeqCst)) {
             // Those who believe that their token works look again.
-            state.users.iter().for_each(|user| user.bell.ring());
+            state.users.iter().for_each(|user| user.notifier.notify());
             return Err(NotReinitialized::InUse);
         }
         if state.initialized == Initialized::Elsewhere {
@@ -331,7 +336,7 @@ impl Module {
         Ok(())
     }
 
-    /// To be called while nobody is inside, or while the module is another component's.
+    /// To be called while no call is inside, or while the module is another component's.
     fn initialize(&self, state: &mut State) -> Result<(), CallError> {
         match self.initialize_cryptoki() {
             Ok(()) => state.initialized = Initialized::Here,

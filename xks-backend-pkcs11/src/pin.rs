@@ -16,14 +16,14 @@ const LONGEST: usize = 4096;
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Pin {
-    /// Nobody logs in: module protection, or a token that is open already.
+    /// No login: module protection, or a token that is open already.
     None,
-    /// Somebody logs in with a PIN of no characters, as a card set without a passphrase wants it.
+    /// Login with a PIN of no characters, as a card set without a passphrase wants it.
     Empty,
-    /// Somebody logs in with this.
+    /// Login with this.
     Set(Zeroizing<String>),
-    /// The token has a path of its own for its PIN, such as a keypad: somebody logs in, and it is entered
-    /// there.
+    /// The token has a path of its own for its PIN, such as a keypad: the login leaves it to that, and it is
+    /// entered there.
     Protected,
 }
 
@@ -36,7 +36,7 @@ impl Pin {
     }
 
     /// The PIN in a file: all of it but a byte order mark at its beginning and line breaks at its end. What
-    /// is [odd](Self::doubts) about it is logged.
+    /// is [odd](Self::warnings) about it is logged.
     ///
     /// # Errors
     /// [`PinError::File`], also when it is not a regular file, or holds no UTF-8, what [can be no
@@ -52,11 +52,11 @@ impl Pin {
             path: path.clone(),
             source,
         })?;
-        pin.warn_of_doubts(&path.display());
+        pin.log_warnings(&path.display());
         Ok(pin)
     }
 
-    /// The PIN in an environment variable. What is [odd](Self::doubts) about it is logged.
+    /// The PIN in an environment variable. What is [odd](Self::warnings) about it is logged.
     ///
     /// # Errors
     /// [`PinError::Environment`] when it is not set, or holds no UTF-8.
@@ -64,7 +64,7 @@ impl Pin {
         let pin = env::var(variable).map(Self::new).map_err(|_| PinError::Environment {
             variable: variable.to_owned(),
         })?;
-        pin.warn_of_doubts(&variable);
+        pin.log_warnings(&variable);
         Ok(pin)
     }
 
@@ -84,7 +84,7 @@ impl Pin {
     /// Says what is odd about the text of a PIN: what may be meant, and most often is an editor's or a
     /// shell's doing.
     #[must_use]
-    pub fn doubts(text: &str) -> Vec<&'static str> {
+    pub fn warnings(text: &str) -> Vec<&'static str> {
         let is_invisible = |c: char| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}');
         let quotes = [
             ('"', '"'),
@@ -118,18 +118,18 @@ impl Pin {
         ];
         odd.into_iter()
             .filter(|(is_so, _)| *is_so)
-            .map(|(_, doubt)| doubt)
+            .map(|(_, warning)| warning)
             .collect()
     }
 
-    fn warn_of_doubts(&self, source: &dyn fmt::Display) {
+    fn log_warnings(&self, source: &dyn fmt::Display) {
         let Self::Set(pin) = self else { return };
-        for doubt in Self::doubts(pin) {
-            tracing::warn!("the PIN of {source}: {doubt}");
+        for warning in Self::warnings(pin) {
+            tracing::warn!("the PIN of {source}: {warning}");
         }
     }
 
-    /// What `C_Login` is given: none when nobody logs in, else the PIN, or none where the token asks for it
+    /// What `C_Login` is given: none without a login, else the PIN, or none where the token asks for it
     /// itself.
     pub(crate) fn login(&self) -> Option<Option<&[u8]>> {
         match self {
@@ -182,7 +182,7 @@ impl fmt::Debug for Pin {
     }
 }
 
-/// Why there is no PIN where one was said to be.
+/// Why there is no PIN where one was configured.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum PinError {
@@ -230,10 +230,10 @@ mod tests {
     #[test]
     fn what_is_odd_is_said() {
         for plain in ["1234", "a b", "\"", "user:it's", "pässword"] {
-            assert_eq!(Pin::doubts(plain), [""; 0], "{plain}");
+            assert_eq!(Pin::warnings(plain), [""; 0], "{plain}");
             assert_eq!(Pin::fault(plain), None);
         }
-        for (text, doubt) in [
+        for (text, warning) in [
             (" 1", "begins with white space"),
             ("1\t", "ends with white space"),
             ("\"1\"", "quotes"),
@@ -244,8 +244,11 @@ mod tests {
             ("1\u{7f}2", "invisible"),
             ("1\u{200b}", "invisible"),
         ] {
-            let doubts = Pin::doubts(text);
-            assert!(doubts.iter().any(|said| said.contains(doubt)), "{text:?}: {doubts:?}");
+            let warnings = Pin::warnings(text);
+            assert!(
+                warnings.iter().any(|said| said.contains(warning)),
+                "{text:?}: {warnings:?}"
+            );
         }
     }
 }

@@ -9,14 +9,14 @@ use xks_core::backend::BackendErrorKind;
 use crate::{
     error::CallError,
     raw::CodeNames,
-    return_code::{Phase, ReturnCode, Verdict},
+    return_code::{Phase, Remedy, ReturnCode},
 };
 
 /// Where the IV of an encryption comes from. Specification: Encrypt.
 ///
-/// A module that is said to make its own and does not would encrypt under an IV of zeros, again and again,
-/// and no return code tells. So it is tried before the first request, and an IV that is still zero after a
-/// call is never used.
+/// A module that is configured to make its own and does not would encrypt under an IV of zeros, again and
+/// again, and no return code tells. So it is tried before the first request, and an IV that is still zero
+/// after a call is never used.
 // ENC-6
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -165,7 +165,7 @@ impl Quirks {
     pub const ALL: [Self; 5] = [Self::STANDARD, Self::SOFTHSM, Self::NSHIELD, Self::LUNA, Self::CLOUDHSM];
 
     /// The quirks of a vendor that is not among these, with a name of its own in settings and logs. They are
-    /// those of the [standard](Self::STANDARD) until they are said to be others.
+    /// those of the [standard](Self::STANDARD) until others are set.
     ///
     /// ```
     /// use xks_backend_pkcs11::{IvSource, Phase, Quirks, ReturnCode, SessionMode};
@@ -277,24 +277,24 @@ impl Quirks {
 
     /// Whether the module was too busy for a call.
     pub(crate) fn is_throttled(&self, error: &CallError) -> bool {
-        self.verdict(error) == Verdict::Fail(BackendErrorKind::Throttled)
+        self.remedy(error) == Remedy::Fail(BackendErrorKind::Throttled)
     }
 
     /// Whether the module refuses what it was asked for, and will at the next attempt too.
     pub(crate) fn is_refused(&self, error: &CallError) -> bool {
-        self.verdict(error) == Verdict::Fail(BackendErrorKind::Other)
+        self.remedy(error) == Remedy::Fail(BackendErrorKind::Other)
     }
 
     /// What is to be done about a failed call: what is known of the vendor goes before what is generally so.
-    pub(crate) fn verdict(&self, error: &CallError) -> Verdict {
+    pub(crate) fn remedy(&self, error: &CallError) -> Remedy {
         let (phase, code) = (error.phase(), error.code());
         if self.throttled.contains(&(phase, code)) {
-            return Verdict::Fail(BackendErrorKind::Throttled);
+            return Remedy::Fail(BackendErrorKind::Throttled);
         }
         if phase == Phase::Decrypt && self.invalid_ciphertext == Some(code) {
-            return Verdict::Fail(BackendErrorKind::InvalidCiphertext);
+            return Remedy::Fail(BackendErrorKind::InvalidCiphertext);
         }
-        code.verdict(phase)
+        code.remedy(phase)
     }
 }
 
@@ -344,17 +344,17 @@ mod tests {
     fn what_is_known_of_a_vendor_goes_first() {
         let call = |phase, code| CallError::new("C_", phase, ReturnCode(code));
         let failed = |phase| call(phase, ck::CKR_FUNCTION_FAILED);
-        let throttled = Verdict::Fail(BackendErrorKind::Throttled);
-        assert_eq!(Quirks::CLOUDHSM.verdict(&failed(Phase::Encrypt)), throttled);
+        let throttled = Remedy::Fail(BackendErrorKind::Throttled);
+        assert_eq!(Quirks::CLOUDHSM.remedy(&failed(Phase::Encrypt)), throttled);
         let busy = call(Phase::Attributes, ck::CKR_DEVICE_ERROR);
-        assert_eq!(Quirks::CLOUDHSM.verdict(&busy), throttled);
+        assert_eq!(Quirks::CLOUDHSM.remedy(&busy), throttled);
         // At C_Decrypt it may be a wrong tag as well.
-        assert_eq!(Quirks::CLOUDHSM.verdict(&failed(Phase::Decrypt)), Verdict::Ambiguous);
-        assert_eq!(Quirks::NSHIELD.verdict(&failed(Phase::Encrypt)), Verdict::Unwell);
+        assert_eq!(Quirks::CLOUDHSM.remedy(&failed(Phase::Decrypt)), Remedy::Ambiguous);
+        assert_eq!(Quirks::NSHIELD.remedy(&failed(Phase::Encrypt)), Remedy::DeviceError);
         let known = Quirks::NSHIELD.with_invalid_ciphertext(ReturnCode(ck::CKR_FUNCTION_FAILED));
-        let invalid = Verdict::Fail(BackendErrorKind::InvalidCiphertext);
-        assert_eq!(known.verdict(&failed(Phase::Decrypt)), invalid);
-        assert_eq!(known.verdict(&failed(Phase::Encrypt)), Verdict::Unwell);
+        let invalid = Remedy::Fail(BackendErrorKind::InvalidCiphertext);
+        assert_eq!(known.remedy(&failed(Phase::Decrypt)), invalid);
+        assert_eq!(known.remedy(&failed(Phase::Encrypt)), Remedy::DeviceError);
     }
 
     /// A vendor's own quirks are used as those that are built in.

@@ -118,8 +118,8 @@ impl Cryptoki {
     /// Loads a module, for as long as the process lives. The address is that of its function list: a library
     /// has one, however often and by whatever names it is loaded.
     pub(crate) fn load(path: &Path) -> std::result::Result<(Self, usize), LoadError> {
-        // SAFETY: loading runs the library's initializers. Whoever names a library here trusts it with the
-        // keys.
+        // SAFETY: loading runs the library's initializers. The configuration that names a library trusts it
+        // with the keys.
         let library = unsafe { libloading::Library::new(path) }.map_err(|error| LoadError::Library(error.into()))?;
         let library = mem::ManuallyDrop::new(library);
         // SAFETY: this is the signature that the standard gives to this name.
@@ -202,7 +202,7 @@ impl Cryptoki {
     }
 
     /// `C_Finalize`: no call may be in the module.
-    pub(crate) fn finalize(&self, _nobody_is_inside: &Drained<'_>) -> Result {
+    pub(crate) fn finalize(&self, _no_call_is_inside: &Drained<'_>) -> Result {
         // SAFETY: the standard wants a null pointer.
         unsafe { call!(self, Module, C_Finalize(ptr::null_mut())) }
     }
@@ -296,7 +296,7 @@ impl Cryptoki {
     /// `C_Login` as the user; without a PIN the token asks for it by a path of its own.
     pub(crate) fn log_in(&self, session: ck::CK_SESSION_HANDLE, pin: Option<&[u8]>) -> Result {
         let (pin, length) = pin.map_or((ptr::null(), 0), |pin| (pin.as_ptr(), to_ulong(pin.len())));
-        // SAFETY: the PIN is only read, as long as it is said to be, and lives until the call has returned.
+        // SAFETY: the PIN is only read, as long as its stated length, and lives until the call has returned.
         unsafe { call!(self, Login, C_Login(session, ck::CKU_USER, pin.cast_mut(), length)) }
     }
 
@@ -607,7 +607,7 @@ impl Cryptoki {
         // come back to the parameters only then. Nothing but the IV is written to, and no one else looks at
         // it meanwhile.
         unsafe { call!(self, EncryptInit, C_EncryptInit(session, &raw mut mechanism, key)) }?;
-        // SAFETY: the plaintext is only read, and the output is as long as it is said to be.
+        // SAFETY: the plaintext is only read, and the output is as long as its stated length.
         unsafe {
             call!(
                 self,
@@ -640,7 +640,7 @@ impl Cryptoki {
         let mut mechanism = with_parameters(ck::CKM_AES_GCM, &mut parameters);
         // SAFETY: as in `gcm_encrypt`.
         unsafe { call!(self, DecryptInit, C_DecryptInit(session, &raw mut mechanism, key)) }?;
-        // SAFETY: the ciphertext is only read, and the output is as long as it is said to be.
+        // SAFETY: the ciphertext is only read, and the output is as long as its stated length.
         unsafe {
             call!(
                 self,
@@ -673,7 +673,7 @@ impl Cryptoki {
         let mut mechanism = without_parameters(mechanism);
         // SAFETY: the mechanism lives until `C_Sign` below has returned, and is only read.
         unsafe { call!(self, SignInit, C_SignInit(session, &raw mut mechanism, key)) }?;
-        // SAFETY: the data are only read, and there is room for as many bytes as is said.
+        // SAFETY: the data are only read, and there is room for the stated number of bytes.
         unsafe {
             call!(
                 self,
@@ -711,7 +711,7 @@ impl Cryptoki {
             Wrapping::RsaAesSha256 => with_parameters(wrapping.mechanism(), &mut with_aes),
         };
         // SAFETY: mechanism and parameters are only read and live until the call has returned, and there is
-        // room for as many bytes as is said.
+        // room for the stated number of bytes.
         unsafe {
             call!(
                 self,

@@ -46,7 +46,7 @@ pub enum Phase {
 /// What is to be done about a return code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Verdict {
+pub enum Remedy {
     /// Nothing: the call did what it should.
     Done,
     /// Fail with this kind; another attempt would end in the same way.
@@ -61,16 +61,16 @@ pub enum Verdict {
     NewSession,
     /// Forget the key's handle, search for the key, and try once more if it is found.
     SearchAgain,
-    /// The module or its device is unwell: try once more on another session, and count it towards recovery.
-    Unwell,
+    /// The module or its device fails: try once more on another session, and count it towards recovery.
+    DeviceError,
     /// A wrong tag or a failing module: a wrong tag has some code or other in many modules, and in some the
     /// code that they have for everything. What is known of the vendor decides; else further attempts and
     /// known-answer tests do.
     Ambiguous,
 }
 
-impl Verdict {
-    /// The kind to fail with when the verdict allows no other attempt, when there is no time for one, or when
+impl Remedy {
+    /// The kind to fail with when the remedy allows no other attempt, when there is no time for one, or when
     /// it has failed as well; none if there is nothing to fail with.
     #[must_use]
     pub const fn kind(self) -> Option<BackendErrorKind> {
@@ -79,7 +79,7 @@ impl Verdict {
             Self::Fail(kind) => Some(kind),
             Self::SearchAgain => Some(BackendErrorKind::KeyNotFound),
             Self::Misconfigured => Some(BackendErrorKind::Other),
-            Self::PinRefused | Self::LogInAgain | Self::NewSession | Self::Unwell | Self::Ambiguous => {
+            Self::PinRefused | Self::LogInAgain | Self::NewSession | Self::DeviceError | Self::Ambiguous => {
                 Some(BackendErrorKind::Unavailable)
             }
         }
@@ -90,11 +90,11 @@ impl Verdict {
 /// has none there.
 ///
 /// ```
-/// use xks_backend_pkcs11::{Phase, ReturnCode, Verdict};
+/// use xks_backend_pkcs11::{Phase, ReturnCode, Remedy};
 ///
 /// let code = ReturnCode::new(0x30);
 /// assert_eq!(code.to_string(), "CKR_DEVICE_ERROR");
-/// assert_eq!(code.verdict(Phase::Encrypt), Verdict::Unwell);
+/// assert_eq!(code.remedy(Phase::Encrypt), Remedy::DeviceError);
 /// assert_eq!(ReturnCode::new(0x8000_0001).to_string(), "CKR 0x80000001");
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -124,11 +124,11 @@ impl ReturnCode {
     /// The table knows no vendor. A vendor's own meaning of a code, such as `CKR_FUNCTION_FAILED` for a full
     /// queue, is asked first.
     #[must_use]
-    pub const fn verdict(self, phase: Phase) -> Verdict {
+    pub const fn remedy(self, phase: Phase) -> Remedy {
         use Phase::{Attributes, Decrypt, DecryptInit, EncryptInit, Login, OpenSession, SignInit};
 
         match (phase, self.0) {
-            (_, ckr::CKR_OK) | (Login, ckr::CKR_USER_ALREADY_LOGGED_IN) => Verdict::Done,
+            (_, ckr::CKR_OK) | (Login, ckr::CKR_USER_ALREADY_LOGGED_IN) => Remedy::Done,
 
             (
                 Login,
@@ -137,21 +137,21 @@ impl ReturnCode {
                 | ckr::CKR_PIN_LEN_RANGE
                 | ckr::CKR_PIN_EXPIRED
                 | ckr::CKR_PIN_LOCKED,
-            ) => Verdict::PinRefused,
+            ) => Remedy::PinRefused,
             // No PIN was looked at, so that none is locked. SoftHSM2 says so while another process writes to
             // the token.
-            (Login, ckr::CKR_USER_PIN_NOT_INITIALIZED) => Verdict::Unwell,
+            (Login, ckr::CKR_USER_PIN_NOT_INITIALIZED) => Remedy::DeviceError,
 
             // NSS says KEY_TYPE_INCONSISTENT for a usage that is not permitted.
             (
                 EncryptInit | DecryptInit | SignInit,
                 ckr::CKR_KEY_FUNCTION_NOT_PERMITTED | ckr::CKR_KEY_TYPE_INCONSISTENT | ckr::CKR_KEY_SIZE_RANGE,
-            ) => Verdict::Fail(BackendErrorKind::KeyUsage),
+            ) => Remedy::Fail(BackendErrorKind::KeyUsage),
 
             // The IV of a decryption is the client's; that of an encryption is ours.
-            (DecryptInit, ckr::CKR_MECHANISM_PARAM_INVALID) => Verdict::Fail(BackendErrorKind::InvalidCiphertext),
+            (DecryptInit, ckr::CKR_MECHANISM_PARAM_INVALID) => Remedy::Fail(BackendErrorKind::InvalidCiphertext),
             (EncryptInit, ckr::CKR_MECHANISM_PARAM_INVALID)
-            | (EncryptInit | DecryptInit, ckr::CKR_MECHANISM_INVALID) => Verdict::Misconfigured,
+            | (EncryptInit | DecryptInit, ckr::CKR_MECHANISM_INVALID) => Remedy::Misconfigured,
 
             // NSS says DATA_LEN_RANGE for a ciphertext that is too short.
             (
@@ -161,12 +161,12 @@ impl ReturnCode {
                 | ckr::CKR_DATA_INVALID
                 | ckr::CKR_DATA_LEN_RANGE
                 | ckr::CKR_AEAD_DECRYPT_FAILED,
-            ) => Verdict::Fail(BackendErrorKind::InvalidCiphertext),
+            ) => Remedy::Fail(BackendErrorKind::InvalidCiphertext),
             (_, ckr::CKR_KEY_HANDLE_INVALID | ckr::CKR_OBJECT_HANDLE_INVALID)
             // kryoptic, when another process has deleted the key.
-            | (EncryptInit | DecryptInit | SignInit | Attributes, ckr::CKR_GENERAL_ERROR) => Verdict::SearchAgain,
+            | (EncryptInit | DecryptInit | SignInit | Attributes, ckr::CKR_GENERAL_ERROR) => Remedy::SearchAgain,
 
-            (_, ckr::CKR_USER_NOT_LOGGED_IN) => Verdict::LogInAgain,
+            (_, ckr::CKR_USER_NOT_LOGGED_IN) => Remedy::LogInAgain,
 
             // An operation stays active on a session when an earlier call on it failed half-way; and it is
             // gone when the session was closed and its handle given out again in the middle of it.
@@ -176,16 +176,16 @@ impl ReturnCode {
                 | ckr::CKR_SESSION_CLOSED
                 | ckr::CKR_OPERATION_ACTIVE
                 | ckr::CKR_OPERATION_NOT_INITIALIZED,
-            ) => Verdict::NewSession,
+            ) => Remedy::NewSession,
 
             // All sessions that the token has are in use, by whomever.
             (OpenSession, ckr::CKR_SESSION_COUNT) | (_, ckr::CKR_TOKEN_RESOURCE_EXCEEDED) => {
-                Verdict::Fail(BackendErrorKind::Throttled)
+                Remedy::Fail(BackendErrorKind::Throttled)
             }
 
             // A wrong tag is GENERAL_ERROR to SoftHSM2, FUNCTION_FAILED to nShield and DEVICE_ERROR to
             // Vault's library (both reported), and may be any other code to others.
-            (Decrypt, _) => Verdict::Ambiguous,
+            (Decrypt, _) => Remedy::Ambiguous,
 
             (
                 _,
@@ -199,7 +199,7 @@ impl ReturnCode {
                 | ckr::CKR_CRYPTOKI_NOT_INITIALIZED
                 | ckr::CKR_GENERAL_ERROR
                 | ckr::CKR_FUNCTION_FAILED,
-            ) => Verdict::Unwell,
+            ) => Remedy::DeviceError,
 
             // The module works, and refuses what it was asked for: it will at the next attempt too.
             (
@@ -222,15 +222,15 @@ impl ReturnCode {
                 | ckr::CKR_RANDOM_NO_RNG
                 | ckr::CKR_SESSION_READ_ONLY
                 | ckr::CKR_TOKEN_WRITE_PROTECTED,
-            ) => Verdict::Fail(BackendErrorKind::Other),
+            ) => Remedy::Fail(BackendErrorKind::Other),
 
             // A parameter of the client's, such as an IV of 16 bytes, that some modules refuse in their own
             // way.
-            (DecryptInit, _) => Verdict::Ambiguous,
+            (DecryptInit, _) => Remedy::Ambiguous,
 
             // Codes that vendors add, and codes that mean nothing here: after an HSM's restart some modules
             // answer one of these to everything until they are initialized again.
-            _ => Verdict::Unwell,
+            _ => Remedy::DeviceError,
         }
     }
 
@@ -312,12 +312,12 @@ mod tests {
     const INIT: [Phase; 2] = [EncryptInit, DecryptInit];
 
     #[track_caller]
-    fn assert_verdict(phases: &[Phase], codes: &[CK_RV], verdict: Verdict) {
+    fn assert_remedy(phases: &[Phase], codes: &[CK_RV], remedy: Remedy) {
         for &phase in phases {
             for &code in codes {
                 assert_eq!(
-                    ReturnCode(code).verdict(phase),
-                    verdict,
+                    ReturnCode(code).remedy(phase),
+                    remedy,
                     "{} in {phase:?}",
                     ReturnCode(code)
                 );
@@ -327,33 +327,33 @@ mod tests {
 
     #[test]
     fn success_is_success() {
-        assert_verdict(&PHASES, &[CKR_OK], Verdict::Done);
-        assert_verdict(&[Login], &[CKR_USER_ALREADY_LOGGED_IN], Verdict::Done);
+        assert_remedy(&PHASES, &[CKR_OK], Remedy::Done);
+        assert_remedy(&[Login], &[CKR_USER_ALREADY_LOGGED_IN], Remedy::Done);
     }
 
     #[test]
     fn a_key_that_may_not_is_told_from_a_key_that_is_gone() {
-        let usage = Verdict::Fail(BackendErrorKind::KeyUsage);
+        let usage = Remedy::Fail(BackendErrorKind::KeyUsage);
         let codes = [
             CKR_KEY_FUNCTION_NOT_PERMITTED,
             CKR_KEY_TYPE_INCONSISTENT,
             CKR_KEY_SIZE_RANGE,
         ];
-        assert_verdict(&INIT, &codes, usage);
+        assert_remedy(&INIT, &codes, usage);
         let codes = [CKR_KEY_HANDLE_INVALID, CKR_OBJECT_HANDLE_INVALID];
-        assert_verdict(&PHASES, &codes, Verdict::SearchAgain);
-        assert_verdict(&INIT, &[CKR_GENERAL_ERROR], Verdict::SearchAgain);
-        assert_verdict(&[Attributes], &[CKR_GENERAL_ERROR], Verdict::SearchAgain);
-        assert_eq!(Verdict::SearchAgain.kind(), Some(BackendErrorKind::KeyNotFound));
+        assert_remedy(&PHASES, &codes, Remedy::SearchAgain);
+        assert_remedy(&INIT, &[CKR_GENERAL_ERROR], Remedy::SearchAgain);
+        assert_remedy(&[Attributes], &[CKR_GENERAL_ERROR], Remedy::SearchAgain);
+        assert_eq!(Remedy::SearchAgain.kind(), Some(BackendErrorKind::KeyNotFound));
     }
 
     #[test]
     fn a_bad_parameter_is_the_clients_on_decrypt_and_ours_on_encrypt() {
-        let invalid = Verdict::Fail(BackendErrorKind::InvalidCiphertext);
-        assert_verdict(&[DecryptInit], &[CKR_MECHANISM_PARAM_INVALID], invalid);
-        assert_verdict(&[EncryptInit], &[CKR_MECHANISM_PARAM_INVALID], Verdict::Misconfigured);
-        assert_verdict(&INIT, &[CKR_MECHANISM_INVALID], Verdict::Misconfigured);
-        assert_eq!(Verdict::Misconfigured.kind(), Some(BackendErrorKind::Other));
+        let invalid = Remedy::Fail(BackendErrorKind::InvalidCiphertext);
+        assert_remedy(&[DecryptInit], &[CKR_MECHANISM_PARAM_INVALID], invalid);
+        assert_remedy(&[EncryptInit], &[CKR_MECHANISM_PARAM_INVALID], Remedy::Misconfigured);
+        assert_remedy(&INIT, &[CKR_MECHANISM_INVALID], Remedy::Misconfigured);
+        assert_eq!(Remedy::Misconfigured.kind(), Some(BackendErrorKind::Other));
     }
 
     #[test]
@@ -365,7 +365,7 @@ mod tests {
             CKR_DATA_LEN_RANGE,
             0x42,
         ];
-        assert_verdict(&[Decrypt], &codes, Verdict::Fail(BackendErrorKind::InvalidCiphertext));
+        assert_remedy(&[Decrypt], &codes, Remedy::Fail(BackendErrorKind::InvalidCiphertext));
         let codes = [
             CKR_GENERAL_ERROR,
             CKR_FUNCTION_FAILED,
@@ -373,7 +373,7 @@ mod tests {
             CKR_TOKEN_NOT_PRESENT,
             CKR_SIGNATURE_INVALID,
         ];
-        assert_verdict(&[Decrypt], &codes, Verdict::Ambiguous);
+        assert_remedy(&[Decrypt], &codes, Remedy::Ambiguous);
     }
 
     #[test]
@@ -383,27 +383,27 @@ mod tests {
             .filter(|phase| !matches!(phase, DecryptInit | Decrypt))
         {
             for code in 0..0x300 {
-                let verdict = ReturnCode(code).verdict(phase);
+                let remedy = ReturnCode(code).remedy(phase);
                 assert_ne!(
-                    verdict.kind(),
+                    remedy.kind(),
                     Some(BackendErrorKind::InvalidCiphertext),
                     "{code:#x} in {phase:?}"
                 );
-                assert_ne!(verdict, Verdict::Ambiguous, "{code:#x} in {phase:?}");
+                assert_ne!(remedy, Remedy::Ambiguous, "{code:#x} in {phase:?}");
             }
         }
     }
 
     #[test]
-    fn what_another_session_may_mend_is_tried_again() {
-        assert_verdict(&PHASES, &[CKR_USER_NOT_LOGGED_IN], Verdict::LogInAgain);
+    fn what_another_session_may_fix_is_tried_again() {
+        assert_remedy(&PHASES, &[CKR_USER_NOT_LOGGED_IN], Remedy::LogInAgain);
         let codes = [
             CKR_SESSION_HANDLE_INVALID,
             CKR_SESSION_CLOSED,
             CKR_OPERATION_ACTIVE,
             CKR_OPERATION_NOT_INITIALIZED,
         ];
-        assert_verdict(&PHASES, &codes, Verdict::NewSession);
+        assert_remedy(&PHASES, &codes, Remedy::NewSession);
         let codes = [
             CKR_DEVICE_ERROR,
             CKR_DEVICE_REMOVED,
@@ -414,16 +414,20 @@ mod tests {
             CKR_SLOT_ID_INVALID,
         ];
         let but_decrypt = &PHASES[..15];
-        assert_verdict(but_decrypt, &codes, Verdict::Unwell);
+        assert_remedy(but_decrypt, &codes, Remedy::DeviceError);
         let codes = [CKR_GENERAL_ERROR, CKR_FUNCTION_FAILED];
-        assert_verdict(&[OpenSession, Login, Find, Random, Encrypt], &codes, Verdict::Unwell);
-        for verdict in [
-            Verdict::LogInAgain,
-            Verdict::NewSession,
-            Verdict::Unwell,
-            Verdict::Ambiguous,
+        assert_remedy(
+            &[OpenSession, Login, Find, Random, Encrypt],
+            &codes,
+            Remedy::DeviceError,
+        );
+        for remedy in [
+            Remedy::LogInAgain,
+            Remedy::NewSession,
+            Remedy::DeviceError,
+            Remedy::Ambiguous,
         ] {
-            assert_eq!(verdict.kind(), Some(BackendErrorKind::Unavailable));
+            assert_eq!(remedy.kind(), Some(BackendErrorKind::Unavailable));
         }
     }
 
@@ -436,8 +440,8 @@ mod tests {
             CKR_PIN_EXPIRED,
             CKR_PIN_LOCKED,
         ];
-        assert_verdict(&[Login], &codes, Verdict::PinRefused);
-        assert_verdict(&[Login], &[CKR_USER_PIN_NOT_INITIALIZED], Verdict::Unwell);
+        assert_remedy(&[Login], &codes, Remedy::PinRefused);
+        assert_remedy(&[Login], &[CKR_USER_PIN_NOT_INITIALIZED], Remedy::DeviceError);
     }
 
     /// What is in no table is suspected like a device error: tried on another session, and counted towards
@@ -458,8 +462,8 @@ mod tests {
             CKR_VENDOR_DEFINED + 0x384,
             CK_RV::MAX,
         ];
-        assert_verdict(&others, &codes, Verdict::Unwell);
-        assert_verdict(&[Decrypt, DecryptInit], &codes, Verdict::Ambiguous);
+        assert_remedy(&others, &codes, Remedy::DeviceError);
+        assert_remedy(&[Decrypt, DecryptInit], &codes, Remedy::Ambiguous);
     }
 
     #[test]
@@ -470,12 +474,8 @@ mod tests {
             CKR_FUNCTION_NOT_SUPPORTED,
         ];
         let phases = [Find, Attributes, Generate, Random, EncryptInit, Encrypt, DecryptInit];
-        assert_verdict(&phases, &codes, Verdict::Fail(BackendErrorKind::Other));
-        assert_verdict(
-            &[Encrypt],
-            &[CKR_DATA_LEN_RANGE],
-            Verdict::Fail(BackendErrorKind::Other),
-        );
+        assert_remedy(&phases, &codes, Remedy::Fail(BackendErrorKind::Other));
+        assert_remedy(&[Encrypt], &[CKR_DATA_LEN_RANGE], Remedy::Fail(BackendErrorKind::Other));
     }
 
     #[test]

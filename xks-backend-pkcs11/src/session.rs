@@ -1,4 +1,4 @@
-//! A session, and the place that holds one: it is closed when it is no longer wanted, but only in the
+//! A session, and the slot that holds one: it is closed when it is no longer wanted, but only in the
 //! generation that it was opened in. Later its handle may be another's.
 //!
 //! A session of an older initialization is forgotten, never closed; a key handle belongs to a login. No
@@ -39,13 +39,13 @@ impl Session {
     }
 }
 
-/// A place for one session of a module.
-pub(crate) struct Place {
+/// A slot for one session of a module.
+pub(crate) struct SessionSlot {
     module: Arc<Module>,
     session: Option<Session>,
 }
 
-impl Place {
+impl SessionSlot {
     pub(crate) const fn new(module: Arc<Module>) -> Self {
         Self { module, session: None }
     }
@@ -113,7 +113,7 @@ impl Place {
     }
 
     /// Closes the session, if there is one, when there is another: with the last one of a process its login
-    /// ends. If none is to be had, the place is empty.
+    /// ends. If none is to be had, the slot is empty.
     pub(crate) fn renew(&mut self, access: &Access<'_>, slot: ck::CK_SLOT_ID, read_write: bool) {
         if self.opened(access).is_none() {
             self.forget();
@@ -133,7 +133,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for SessionSlot {
     fn drop(&mut self) {
         if self.session.is_none() {
             return;

@@ -14,7 +14,6 @@ use cryptoki_sys as ck;
 use xks_core::{BackendError, backend::BackendErrorKind};
 
 use crate::{
-    bell::Bell,
     config::{Config, SlotSelector},
     error::{CallError, OpenError},
     gcm::Ivs,
@@ -24,9 +23,10 @@ use crate::{
     logins::Login,
     manage::Wrappings,
     module::{Access, Module},
+    notifier::Notifier,
     pin::Pin,
     request::Suspects,
-    return_code::Verdict,
+    return_code::Remedy,
     token_info::TokenInfo,
     track_record::TrackRecord,
 };
@@ -36,7 +36,7 @@ use crate::{
 const ALARMING: u32 = 3;
 
 /// After how many failures in a row the test's word is not enough.
-const DOUBTFUL: u32 = 4 * ALARMING;
+const SUSPECT: u32 = 4 * ALARMING;
 
 /// Before what is not there, a token or a key that was until now, is looked for once more.
 pub(crate) const A_MOMENT: Duration = Duration::from_millis(20);
@@ -53,8 +53,8 @@ pub(crate) struct Token {
     pub(crate) module: Arc<Module>,
     pub(crate) keys: Keys,
     pub(crate) ivs: Ivs,
-    /// Rung when the token should be tested at once.
-    pub(crate) bell: Arc<Bell>,
+    /// Notified when the token should be tested at once.
+    pub(crate) notifier: Arc<Notifier>,
     /// What becomes of requests.
     pub(crate) outcomes: Outcomes,
     /// What the supervisor does in the module.
@@ -66,13 +66,13 @@ pub(crate) struct Token {
     /// What the token last said of itself.
     info: ArcSwapOption<TokenInfo>,
     /// Counts the logins: handles of keys may not outlive one.
-    epoch: AtomicU64,
+    login_epoch: AtomicU64,
     /// What came of the attempts to log in, of all backends with this PIN.
     login: ArcSwapOption<Login>,
     /// Why nothing is encrypted any more.
     iv_fault: OnceLock<&'static str>,
     /// Failures of the device since the last request that succeeded, or since the token was connected.
-    unwell: AtomicU32,
+    device_failures: AtomicU32,
     /// What device errors say of it.
     pub(crate) record: TrackRecord,
     /// The ciphertexts that have failed lately.
@@ -80,7 +80,7 @@ pub(crate) struct Token {
     /// How it wraps keys.
     pub(crate) wrappings: Wrappings,
     /// A request has succeeded since this was last asked.
-    is_proved: AtomicBool,
+    is_confirmed: AtomicBool,
     /// Requests have failed because the token said nothing of itself since this was last asked.
     is_unseen: AtomicBool,
     /// What the last failure of the device was.
@@ -99,27 +99,27 @@ pub(crate) struct Connection {
 }
 
 impl Token {
-    pub(crate) fn new(config: Config, module: Arc<Module>, bell: Arc<Bell>) -> Self {
+    pub(crate) fn new(config: Config, module: Arc<Module>, notifier: Arc<Notifier>) -> Self {
         Self {
             keys: Keys::new(config.key_lookup, config.key_names.clone(), config.deadline),
             ivs: Ivs::new(config.quirks.iv_source(), config.sessions),
             record: TrackRecord::new(config.sessions),
             config,
             module,
-            bell,
+            notifier,
             outcomes: Outcomes::new(),
             supervision: Supervision::default(),
             checkup: Mutex::default(),
             connection: ArcSwapOption::empty(),
             problem: ArcSwap::from_pointee("it has not been connected yet".to_owned()),
             info: ArcSwapOption::empty(),
-            epoch: AtomicU64::new(0),
+            login_epoch: AtomicU64::new(0),
             login: ArcSwapOption::empty(),
             iv_fault: OnceLock::new(),
-            unwell: AtomicU32::new(0),
+            device_failures: AtomicU32::new(0),
             suspects: Suspects::default(),
             wrappings: Wrappings::default(),
-            is_proved: AtomicBool::new(false),
+            is_confirmed: AtomicBool::new(false),
             is_unseen: AtomicBool::new(false),
             last_failure: Mutex::default(),
         }
@@ -129,8 +129,8 @@ impl Token {
     pub(crate) fn connected(&self, connection: Connection, info: TokenInfo) {
         self.module.note_identity(&self.config.slot, Identity::of(&info));
         self.info.store(Some(Arc::new(info)));
-        self.unwell.store(0, Ordering::Relaxed);
-        self.epoch.fetch_add(1, Ordering::SeqCst);
+        self.device_failures.store(0, Ordering::Relaxed);
+        self.login_epoch.fetch_add(1, Ordering::SeqCst);
         if self.connection.swap(Some(Arc::new(connection))).is_none() {
             self.module.note_up(true);
         }
@@ -207,8 +207,8 @@ impl Token {
         access.token_info(slot).is_ok_and(|told| is_another(&known, &told))
     }
 
-    pub(crate) fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::SeqCst)
+    pub(crate) fn login_epoch(&self) -> u64 {
+        self.login_epoch.load(Ordering::SeqCst)
     }
 
     /// What the last test of the token came to.
@@ -259,7 +259,7 @@ impl Token {
     fn enter_when_reconnected(&self) -> Option<(Arc<Connection>, Access<'_>)> {
         let end = Instant::now() + self.config.deadline * 3 / 4;
         if self.is_connected() {
-            self.bell.ring();
+            self.notifier.notify();
         }
         while self.is_connected() && Instant::now() < end {
             thread::sleep(A_LITTLE);
@@ -316,15 +316,15 @@ impl Token {
             return Err(error);
         }
         // Handles of an earlier login may be good for nothing, or for something else.
-        self.epoch.fetch_add(1, Ordering::SeqCst);
+        self.login_epoch.fetch_add(1, Ordering::SeqCst);
         let Err(error) = access.log_in(session, pin) else {
-            self.epoch.fetch_add(1, Ordering::SeqCst);
+            self.login_epoch.fetch_add(1, Ordering::SeqCst);
             attempts.note_success();
             return Ok(());
         };
-        match self.config.quirks.verdict(&error) {
-            Verdict::Done => Ok(()),
-            Verdict::PinRefused => Err(attempts.note_refusal(error)),
+        match self.config.quirks.remedy(&error) {
+            Remedy::Done => Ok(()),
+            Remedy::PinRefused => Err(attempts.note_refusal(error)),
             _ if !info.wants_login() => {
                 // nShield's module slot takes no login, and needs none.
                 tracing::warn!(cause = %error, "the token rejects the login and does not require one: continuing \
@@ -365,25 +365,25 @@ impl Token {
     }
 
     /// A request has succeeded.
-    pub(crate) fn note_well(&self) {
-        // Read first: as long as all is well, nobody writes.
-        if self.unwell.load(Ordering::Relaxed) != 0 {
-            self.unwell.store(0, Ordering::Relaxed);
+    pub(crate) fn note_served(&self) {
+        // Read first: as long as all is well, nothing is written.
+        if self.device_failures.load(Ordering::Relaxed) != 0 {
+            self.device_failures.store(0, Ordering::Relaxed);
         }
-        if !self.is_proved.load(Ordering::Relaxed) {
-            self.is_proved.store(true, Ordering::Relaxed);
+        if !self.is_confirmed.load(Ordering::Relaxed) {
+            self.is_confirmed.store(true, Ordering::Relaxed);
         }
     }
 
     /// Whether a request has succeeded since this was last asked.
-    pub(crate) fn take_proof(&self) -> bool {
-        self.is_proved.swap(false, Ordering::Relaxed)
+    pub(crate) fn take_confirmation(&self) -> bool {
+        self.is_confirmed.swap(false, Ordering::Relaxed)
     }
 
     /// A request fails because the token says nothing of itself: it is looked for at once.
     pub(crate) fn note_unseen(&self) {
         self.is_unseen.store(true, Ordering::Relaxed);
-        self.bell.ring();
+        self.notifier.notify();
     }
 
     /// Whether requests have failed because of that since this was last asked.
@@ -391,31 +391,31 @@ impl Token {
         self.is_unseen.swap(false, Ordering::Relaxed)
     }
 
-    /// Whether so many requests have failed, and none succeeded, that a test which succeeds proves nothing.
-    pub(crate) fn is_doubtful(&self) -> bool {
-        self.unwell.load(Ordering::Relaxed) >= DOUBTFUL
+    /// Whether so many requests have failed, and none succeeded, that a test which succeeds confirms nothing.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.device_failures.load(Ordering::Relaxed) >= SUSPECT
     }
 
-    /// Why a test that succeeds proves nothing.
-    pub(crate) fn doubt(&self) -> String {
+    /// Why a test that succeeds confirms nothing.
+    pub(crate) fn suspicion(&self) -> String {
         let last = *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner);
         let last = last.map_or_else(String::new, |error| format!(" ({error})"));
         format!("requests fail{last}, although the known-answer test succeeds")
     }
 
-    /// Counts a failure that need not be the device's: nothing is tested because of it.
+    /// Counts a failure that need not be the device's: it triggers no test.
     pub(crate) fn note_device_error(&self) {
         self.record.note_device_error(Instant::now());
     }
 
     /// Counts a failure of the device, and has the token tested when there are several in a row.
-    pub(crate) fn note_unwell(&self, error: &CallError) {
+    pub(crate) fn note_device_failure(&self, error: &CallError) {
         self.note_device_error();
         *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(*error);
-        let count = self.unwell.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        let count = self.device_failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         tracing::debug!(cause = %error, failures = count, "the device failed");
         if count.is_multiple_of(ALARMING) {
-            self.bell.ring();
+            self.notifier.notify();
         }
     }
 }

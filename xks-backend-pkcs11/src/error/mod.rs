@@ -122,7 +122,7 @@ impl CallError {
         )
     }
 
-    /// Whether the session's handle is nobody's now, and may soon be another's.
+    /// Whether the session's handle is free now, and may soon be another session's.
     pub(crate) const fn says_session_is_gone(&self) -> bool {
         matches!(
             self.code.0,

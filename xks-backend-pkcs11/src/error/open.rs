@@ -6,7 +6,7 @@ use cryptoki_sys as ckr;
 use thiserror::Error;
 
 use super::{CallError, LoadError};
-use crate::{config::SlotSelector, return_code::Verdict};
+use crate::{config::SlotSelector, return_code::Remedy};
 
 /// Why a backend could not be opened.
 #[derive(Debug, Error)]
@@ -168,8 +168,8 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// What SoftHSM2 says while another process writes to a token, as each login does; and what is said of a
-    /// session that another is taken for.
+    /// What SoftHSM2 says while another process writes to a token, as each login does; and what is reported
+    /// of a session that another is taken for.
     pub(crate) fn may_be_momentary(&self) -> bool {
         match self {
             Self::NoToken { .. } => true,
@@ -193,7 +193,7 @@ impl OpenError {
             Self::Initialize { source, .. } => {
                 source.says_arguments_are_refused() || source.code().0 == ckr::CKR_FUNCTION_NOT_SUPPORTED
             }
-            Self::Call(error) => matches!(error.code().verdict(error.phase()), Verdict::Misconfigured),
+            Self::Call(error) => matches!(error.code().remedy(error.phase()), Remedy::Misconfigured),
             Self::Parameters { .. }
             | Self::Ambiguous { .. }
             | Self::NoAesGcm { .. }
@@ -289,7 +289,7 @@ mod tests {
 
     /// Each error, and whether it is permanent, and whether a backend may wait for its end.
     #[test]
-    fn what_no_retry_mends_is_told_from_what_one_may() {
+    fn what_no_retry_fixes_is_distinguished() {
         let call = |phase, code| CallError::new("C_", phase, ReturnCode(code));
         let slot = || SlotSelector::TokenLabel("main".to_owned());
         let (text, path) = (|| "main".to_owned(), || PathBuf::from("/module.so"));

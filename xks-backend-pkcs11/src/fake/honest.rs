@@ -1,5 +1,5 @@
 //! A token that answers as the standard says: one slot, one AES key, and a mask and a checksum in place of
-//! AES-GCM. Its state is a few numbers that put nobody's accesses in order, so that a race of the caller's
+//! AES-GCM. Its state is a few numbers that order no accesses, so that a race of the caller's
 //! stays one.
 
 use std::{

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     attribute::{AttributeValue, Wanted},
     config::{KeyLookup, KeyName},
-    gcm::{self, Ivs, Setback},
+    gcm::{self, AttemptError, Ivs},
     keys::{Keys, On},
     quirks::{AppendedIv, IvSource},
     raw::{Cryptoki, Gcm, Locking, MOST_SLOTS, MOST_WRAPPED, SLACK, Wrapping},
@@ -113,7 +113,7 @@ fn on(cryptoki: &Cryptoki) -> On<'_> {
     On {
         cryptoki,
         session: 1,
-        epoch: 1,
+        login_epoch: 1,
     }
 }
 
@@ -195,7 +195,7 @@ fn ciphers(cryptoki: &Cryptoki) {
                     }
                     seen.push(sealed.iv);
                 }
-                Err(Setback::Call(_) | Setback::IvFault(_) | Setback::Final(_)) => {}
+                Err(AttemptError::Call(_) | AttemptError::IvFault(_) | AttemptError::Final(_)) => {}
             }
         }
     }

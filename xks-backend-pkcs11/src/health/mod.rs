@@ -93,8 +93,8 @@ pub(crate) fn status(token: &Token, load: &Load) -> (HealthStatus, Option<String
     if let Some(fault) = token.iv_fault() {
         return (HealthStatus::Unavailable, Some(fault.to_owned()));
     }
-    if token.is_doubtful() {
-        return (HealthStatus::Unavailable, Some(token.doubt()));
+    if token.is_suspect() {
+        return (HealthStatus::Unavailable, Some(token.suspicion()));
     }
     let config = &token.config;
     let bounds = Bounds {
@@ -162,13 +162,13 @@ fn judge(
     }
     let is_old = |at| is_over(at, bounds.silence());
     // The supervisor's searches alone may take seconds.
-    let patience = if load.written_off > 0 {
+    let patience = if load.abandoned > 0 {
         bounds.long()
     } else {
         bounds.silence()
     };
     if silent_since.is_some_and(|since| is_over(since, patience))
-        || load.written_off > 0 && is_old(checkup.at) && load.done.is_none_or(is_old)
+        || load.abandoned > 0 && is_old(checkup.at) && load.done.is_none_or(is_old)
     {
         return unavailable("calls of the module hang, and so does the known-answer test".to_owned());
     }
@@ -196,8 +196,8 @@ fn judge(
     if !problems.is_empty() {
         return degraded(problems.join("; "));
     }
-    if load.written_off > 0 {
-        return degraded(format!("{} calls have not returned", load.written_off));
+    if load.abandoned > 0 {
+        return degraded(format!("{} calls have not returned", load.abandoned));
     }
     if checkup.latency > bounds.latency {
         return degraded(format!(

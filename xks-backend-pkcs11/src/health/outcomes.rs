@@ -95,7 +95,7 @@ impl Outcomes {
         }
     }
 
-    /// The token is about to be tested: what was served before proves nothing any more.
+    /// The token is about to be tested: what was served before confirms nothing any more.
     pub(crate) fn begin_test(&self) {
         for row in &self.kinds {
             row.was_served.store(false, Ordering::Relaxed);

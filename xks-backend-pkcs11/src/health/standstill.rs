@@ -1,5 +1,5 @@
 //! Whether the module has come to a standstill: calls are in it, and none returns. It cannot be finalized
-//! then, so that nothing in this process mends it.
+//! then, so that nothing in this process can fix it.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -108,7 +108,7 @@ mod tests {
             oldest,
             newest: oldest,
             returned,
-            written_off: usize::from(oldest.is_some()),
+            abandoned: usize::from(oldest.is_some()),
             ..Load::default()
         };
         let tested = |in_call_since| Seen {

@@ -57,10 +57,7 @@ fn what_is_not_well_is_said() {
     let with = |depth| Checkup { depth, ..well() };
     assert_eq!(status(&with(Depth::NoKey("gone".to_owned())), &idle()), Degraded);
     assert_eq!(status(&with(Depth::WithoutKey), &idle()), Active);
-    let mut load = Load {
-        written_off: 1,
-        ..idle()
-    };
+    let mut load = Load { abandoned: 1, ..idle() };
     assert_eq!(status(&well(), &load), Degraded);
     load.is_stuck = true;
     assert_eq!(status(&well(), &load), Unavailable);
@@ -102,9 +99,9 @@ fn nothing_returns() {
     let start = Instant::now();
     let after = |seconds| start + Duration::from_secs(seconds);
     let checkup = Checkup { at: start, ..well() };
-    let status = |now, written_off, done, silent_since| {
+    let status = |now, abandoned, done, silent_since| {
         let load = Load {
-            written_off,
+            abandoned,
             done,
             ..idle()
         };

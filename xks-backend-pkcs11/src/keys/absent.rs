@@ -15,7 +15,7 @@ use xks_core::KeyId;
 use super::Miss;
 
 /// For how long it is believed that a key is not there, and that it does not permit something.
-pub(crate) const DOUBT_AFTER: Duration = Duration::from_secs(1);
+pub(crate) const RECHECK_AFTER: Duration = Duration::from_secs(1);
 /// How many times as long as the search took it is believed: searches for absent keys take little of a
 /// token's time.
 const TIMES_ITS_SEARCH: u32 = 20;
@@ -30,26 +30,35 @@ pub(super) struct Absent(Mutex<HashMap<KeyId, Note>>);
 struct Note {
     miss: Miss,
     until: Instant,
-    epoch: u64,
+    login_epoch: u64,
 }
 
 impl Absent {
     /// Why there is no key, if that is still believed.
-    pub(super) fn get(&self, id: &KeyId, epoch: u64) -> Option<Miss> {
+    pub(super) fn get(&self, id: &KeyId, login_epoch: u64) -> Option<Miss> {
         let notes = self.notes();
         let note = notes.get(id)?;
-        (note.epoch == epoch && Instant::now() < note.until).then(|| note.miss.clone())
+        (note.login_epoch == login_epoch && Instant::now() < note.until).then(|| note.miss.clone())
     }
 
     /// Notes what a search that took so long has come to.
-    pub(super) fn note(&self, id: &KeyId, miss: Miss, epoch: u64, took: Duration) {
-        let belief = took.saturating_mul(TIMES_ITS_SEARCH).clamp(DOUBT_AFTER, LONGEST_BELIEF);
+    pub(super) fn note(&self, id: &KeyId, miss: Miss, login_epoch: u64, took: Duration) {
+        let belief = took
+            .saturating_mul(TIMES_ITS_SEARCH)
+            .clamp(RECHECK_AFTER, LONGEST_BELIEF);
         let until = Instant::now() + belief;
         let mut notes = self.notes();
         if notes.len() >= MOST_ABSENT {
             notes.clear();
         }
-        notes.insert(id.clone(), Note { miss, until, epoch });
+        notes.insert(
+            id.clone(),
+            Note {
+                miss,
+                until,
+                login_epoch,
+            },
+        );
     }
 
     /// The key is there now.

@@ -32,7 +32,7 @@ pub(crate) struct Manner {
     is_one_by_one: AtomicBool,
 }
 
-/// The attributes that were asked for, as far as they were told.
+/// The attributes that were asked for, as far as the module returned them.
 pub(super) struct Told(Vec<(ck::CK_ATTRIBUTE_TYPE, AttributeValue)>);
 
 impl Told {

@@ -32,7 +32,7 @@ const MOST_KEYS: usize = 100_000;
 
 /// The keys of a token, as far as they have been looked at.
 pub(crate) struct Inventory {
-    pub(crate) epoch: u64,
+    pub(crate) login_epoch: u64,
     /// Those that have not been looked at.
     left: vec::IntoIter<ck::CK_OBJECT_HANDLE>,
     /// How many there are in all.
@@ -86,7 +86,7 @@ impl Keys {
         self.searches.note(search_took);
         handles.retain(|handle| !known.contains(handle));
         Ok(Inventory {
-            epoch: on.epoch,
+            login_epoch: on.login_epoch,
             left: handles.into_iter(),
             total,
             began,

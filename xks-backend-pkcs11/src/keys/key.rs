@@ -29,7 +29,7 @@ pub(crate) struct Key {
     /// When its attributes were read.
     pub(crate) read: Instant,
     /// The login that the handle was found in.
-    pub(crate) epoch: u64,
+    pub(crate) login_epoch: u64,
     /// Once they were asked for.
     pub(super) dates: OnceLock<Dates>,
     /// Something newer is known.
@@ -44,7 +44,7 @@ impl Key {
             identity,
             metadata,
             read: Instant::now(),
-            epoch: on.epoch,
+            login_epoch: on.login_epoch,
             dates: OnceLock::new(),
             is_outdated: AtomicBool::new(false),
         }
@@ -64,8 +64,8 @@ impl Key {
     }
 
     /// Whether this is the newest that is known of the key, in this login.
-    pub(crate) fn is_current(&self, epoch: u64) -> bool {
-        self.epoch == epoch && !self.is_outdated.load(Ordering::Acquire)
+    pub(crate) fn is_current(&self, login_epoch: u64) -> bool {
+        self.login_epoch == login_epoch && !self.is_outdated.load(Ordering::Acquire)
     }
 
     /// Has those who hold this look for something newer.

@@ -21,17 +21,17 @@ use xks_core::{BackendError, KeyId, backend::BackendErrorKind, text::decode_hex}
 
 use self::{absent::Absent, attributes::Manner, searches::Searches};
 pub(crate) use self::{
-    absent::DOUBT_AFTER,
+    absent::RECHECK_AFTER,
     held::{Held, Holding},
     inventory::Inventory,
     key::{Identity, Key},
     on_token::{On, USAGES},
 };
 use crate::{
-    bell::Bell,
     config::{KeyLookup, KeyName},
     error::CallError,
     handles::HandleScope,
+    notifier::Notifier,
     return_code::{Phase, ReturnCode},
 };
 
@@ -110,7 +110,7 @@ enum Known {
     Nothing,
     /// There was a key a moment ago.
     Lost,
-    /// Somebody is searching, and does so in vain if it takes longer than this.
+    /// A search is under way; it has failed if it takes longer than this.
     Searching {
         until: Instant,
     },
@@ -162,24 +162,24 @@ impl Keys {
     }
 
     /// The key, if it is in the cache.
-    pub(crate) fn known(&self, id: &KeyId, epoch: u64) -> Option<Arc<Key>> {
+    pub(crate) fn known(&self, id: &KeyId, login_epoch: u64) -> Option<Arc<Key>> {
         let entry = read(&self.entries).get(id).cloned()?;
         match &*lock(&entry.state) {
-            Known::Key(key) if key.epoch == epoch => Some(Arc::clone(key)),
+            Known::Key(key) if key.login_epoch == login_epoch => Some(Arc::clone(key)),
             Known::Key(_) | Known::Nothing | Known::Lost | Known::Searching { .. } => None,
         }
     }
 
     /// The key, from the cache or by a search, which is made once at most. Where searches take longer than a
-    /// request has time, it is left to the attendant, who comes when the bell is rung; what it finds is there
+    /// request has time, it is left to the supervisor, which is notified; what it finds is there
     /// for later requests.
     pub(crate) fn get(
         &self,
         id: &KeyId,
-        epoch: u64,
+        login_epoch: u64,
         deadline: Instant,
         search: &mut impl Search,
-        attendant: &Bell,
+        supervisor: &Notifier,
     ) -> Result<Arc<Key>, NoKey> {
         let mut may_be_left = true;
         loop {
@@ -187,7 +187,7 @@ impl Keys {
             let entry = match entry {
                 Some(entry) => entry,
                 None => {
-                    if let Some(miss) = self.absent.get(id, epoch) {
+                    if let Some(miss) = self.absent.get(id, login_epoch) {
                         return Err(NoKey::Miss(miss));
                     }
                     Arc::clone(write(&self.entries).entry(id.clone()).or_default())
@@ -195,7 +195,7 @@ impl Keys {
             };
             let mut state = lock(&entry.state);
             let was = match &*state {
-                Known::Key(key) if key.epoch == epoch => return Ok(Arc::clone(key)),
+                Known::Key(key) if key.login_epoch == login_epoch => return Ok(Arc::clone(key)),
                 Known::Searching { until } => {
                     let (now, until) = (Instant::now(), *until);
                     if now >= deadline {
@@ -208,7 +208,7 @@ impl Keys {
                         continue;
                     }
                     // That search hangs, on a session of its own. It is left alone with its entry; and the
-                    // attendant may be the one who makes it.
+                    // supervisor may be the one who makes it.
                     may_be_left = false;
                     drop(state);
                     self.remove(id, &entry);
@@ -231,7 +231,7 @@ impl Keys {
             }
             if may_be_left && self.searches.are_slow() && !self.scope.is_session() && self.searches.leave(id) {
                 ends.leave();
-                attendant.ring();
+                supervisor.notify();
                 continue;
             }
             let Some(turn) = self.searches.turn(deadline) else {
@@ -242,7 +242,7 @@ impl Keys {
             return match outcome {
                 Ok(Ok(key)) => Ok(ends.found(key)),
                 Ok(Err(miss)) => {
-                    self.absent.note(id, miss.clone(), epoch, took);
+                    self.absent.note(id, miss.clone(), login_epoch, took);
                     Err(NoKey::Miss(miss))
                 }
                 Err(error) => Err(NoKey::Call(error)),
@@ -260,10 +260,10 @@ impl Keys {
         outcome.map_err(NoKey::Call)?.map_err(NoKey::Miss)
     }
 
-    /// Makes the searches that were left to the attendant, but none after `end`.
+    /// Makes the searches that were left to the supervisor, but none after `end`.
     pub(crate) fn make_searches_left(
         &self,
-        epoch: u64,
+        login_epoch: u64,
         end: Instant,
         mut search: impl FnMut(&KeyId) -> Result<Result<Key, Miss>, CallError>,
     ) -> Result<(), CallError> {
@@ -282,7 +282,7 @@ impl Keys {
             self.searches.note(took);
             match outcome {
                 Ok(key) => drop(ends.found(key)),
-                Err(miss) => self.absent.note(&id, miss, epoch, took),
+                Err(miss) => self.absent.note(&id, miss, login_epoch, took),
             }
         }
         Ok(())
@@ -323,13 +323,13 @@ impl Keys {
 
     fn has_same_handle(&self, one: &Key, other: &Key) -> bool {
         let is_good_in_both = !self.scope.is_session() || one.home == other.home;
-        is_good_in_both && (one.handle, one.epoch) == (other.handle, other.epoch)
+        is_good_in_both && (one.handle, one.login_epoch) == (other.handle, other.login_epoch)
     }
 
     /// The handles that are known in this login, and good in this session.
-    pub(crate) fn handles(&self, session: ck::CK_SESSION_HANDLE, epoch: u64) -> HashSet<ck::CK_OBJECT_HANDLE> {
+    pub(crate) fn handles(&self, session: ck::CK_SESSION_HANDLE, login_epoch: u64) -> HashSet<ck::CK_OBJECT_HANDLE> {
         let is_session = self.scope.is_session();
-        let is_good = |key: &Key| key.epoch == epoch && (!is_session || key.home == session);
+        let is_good = |key: &Key| key.login_epoch == login_epoch && (!is_session || key.home == session);
         let entries = read(&self.entries);
         let handles = entries.values().filter_map(|entry| match &*lock(&entry.state) {
             Known::Key(key) if is_good(key) => Some(key.handle),
@@ -339,19 +339,21 @@ impl Keys {
     }
 
     /// Some key that was found in this session and login.
-    pub(crate) fn any_found_by(&self, session: ck::CK_SESSION_HANDLE, epoch: u64) -> Option<Arc<Key>> {
+    pub(crate) fn any_found_by(&self, session: ck::CK_SESSION_HANDLE, login_epoch: u64) -> Option<Arc<Key>> {
         let entries = read(&self.entries);
         entries.values().find_map(|entry| match &*lock(&entry.state) {
-            Known::Key(key) if key.epoch == epoch && key.home == session => Some(Arc::clone(key)),
+            Known::Key(key) if key.login_epoch == login_epoch && key.home == session => Some(Arc::clone(key)),
             _ => None,
         })
     }
 
     /// The keys of this login that were last looked at before `age` ago.
-    pub(crate) fn older_than(&self, age: Duration, epoch: u64) -> Vec<(KeyId, Arc<Key>)> {
+    pub(crate) fn older_than(&self, age: Duration, login_epoch: u64) -> Vec<(KeyId, Arc<Key>)> {
         let entries = read(&self.entries);
         let keys = entries.iter().filter_map(|(id, entry)| match &*lock(&entry.state) {
-            Known::Key(key) if key.epoch == epoch && key.read.elapsed() >= age => Some((id.clone(), Arc::clone(key))),
+            Known::Key(key) if key.login_epoch == login_epoch && key.read.elapsed() >= age => {
+                Some((id.clone(), Arc::clone(key)))
+            }
             _ => None,
         });
         keys.collect()

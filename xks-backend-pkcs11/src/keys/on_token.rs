@@ -33,7 +33,7 @@ pub(crate) const USAGES: [(ck::CK_ATTRIBUTE_TYPE, KeyUsage); 7] = [
 pub(crate) struct On<'a> {
     pub(crate) cryptoki: &'a Cryptoki,
     pub(crate) session: ck::CK_SESSION_HANDLE,
-    pub(crate) epoch: u64,
+    pub(crate) login_epoch: u64,
 }
 
 /// Whether the value of a key may leave the token, as far as the module tells.
@@ -113,8 +113,8 @@ impl Keys {
         Ok((seen.is_on_token && seen.key.identity.may_be(name)).then_some(seen.key))
     }
 
-    /// Whether keys are found and what they are is told: one that tells nothing may have reasons of its own,
-    /// several have not. A token without keys has nothing to tell.
+    /// Whether the module finds keys and returns what they are: one that returns nothing may have reasons of
+    /// its own, several have not. A token without keys has nothing to tell.
     pub(crate) fn are_told(&self, on: On<'_>) -> Result<(), CallError> {
         let template = [Attribute::Number(ck::CKA_CLASS, ck::CKO_SECRET_KEY)];
         let mut refusal = None;

@@ -1,4 +1,4 @@
-//! The searches that are under way: how many, for how long, and which are left to the attendant.
+//! The searches that are under way: how many, for how long, and which are left to the supervisor.
 //!
 //! At most two searches run at a time, more where they are quick, and one for each key. A search that takes
 //! more than half of a request's deadline is left to the supervisor: the request that asked for it fails with
@@ -20,7 +20,7 @@ const MOST_SEARCHES: usize = 2;
 const MOST_QUICK_SEARCHES: usize = 16;
 /// Of how many searches it is known how long they took.
 const MOST_NOTED: usize = 3;
-/// How many keys wait for the attendant to search for them.
+/// How many keys wait for the supervisor to search for them.
 const MOST_LEFT: usize = 256;
 
 pub(super) struct Searches {
@@ -33,7 +33,7 @@ pub(super) struct Searches {
 struct State {
     /// When each began.
     under_way: Vec<Instant>,
-    /// Left to the attendant.
+    /// Left to the supervisor.
     left: VecDeque<KeyId>,
     /// How long the last ones took.
     took: VecDeque<Duration>,
@@ -109,7 +109,7 @@ impl Searches {
         }
     }
 
-    /// Leaves a search to the attendant; false if too many are.
+    /// Leaves a search to the supervisor; false if too many are.
     pub(super) fn leave(&self, id: &KeyId) -> bool {
         let mut state = self.state();
         let has_room = state.left.len() < MOST_LEFT;
@@ -119,7 +119,7 @@ impl Searches {
         has_room
     }
 
-    /// The next search that is left to the attendant.
+    /// The next search that is left to the supervisor.
     pub(super) fn next_left(&self) -> Option<KeyId> {
         self.state().left.pop_front()
     }

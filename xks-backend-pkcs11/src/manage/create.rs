@@ -14,10 +14,10 @@ use crate::{
     attribute::Attribute,
     config::{KeyLookup, KeyName},
     error::CallError,
-    gcm::Setback,
+    gcm::AttemptError,
     keys::{Key, Miss, On, USAGES},
     request::Failed,
-    session::Place,
+    session::SessionSlot,
     token::{A_MOMENT, Token},
 };
 
@@ -39,12 +39,17 @@ pub(super) fn token_of(id: &[u8]) -> Option<CreationToken> {
 }
 
 impl Token {
-    pub(super) fn create_key(&self, place: &mut Place, deadline: Instant, new: &NewKey) -> Result<KeyId, ManageError> {
+    pub(super) fn create_key(
+        &self,
+        session_slot: &mut SessionSlot,
+        deadline: Instant,
+        new: &NewKey,
+    ) -> Result<KeyId, ManageError> {
         let name = KeyName::Id(to_id(new.token()));
         let id = self.id_of(new, &name)?;
         let _turn = self.module.take_turn(deadline)?;
         for _ in 0..MOST_ROUNDS {
-            let made = self.with_session(place, deadline, |access, connection, session| {
+            let made = self.with_session(session_slot, deadline, |access, connection, session| {
                 if new.is_extractable() && self.wrappings(access, connection, session.handle)?.is_empty() {
                     let detail = "the token wraps no keys for AWS KMS, so that an extractable one is of no use";
                     return Ok(Err(ManageError::new(ManageErrorKind::Unsupported, detail)));
@@ -84,7 +89,7 @@ impl Token {
         here: &Here<'_>,
         new: &NewKey,
         name: &KeyName,
-    ) -> Result<Result<Option<Key>, ManageError>, Setback> {
+    ) -> Result<Result<Option<Key>, ManageError>, AttemptError> {
         let (on, has_login) = (here.on, here.connection.wants_login);
         match self.look_for(here, name)? {
             Ok(key) => return self.confirm_found(on, new, key),
@@ -113,8 +118,8 @@ impl Token {
     fn show(&self, id: &KeyId, key: &Key, deadline: Instant) {
         loop {
             let shown = self.keys.put(id, key.clone());
-            let is_known = self.keys.known(id, shown.epoch).is_some();
-            if is_known || shown.epoch != self.epoch() || Instant::now() >= deadline {
+            let is_known = self.keys.known(id, shown.login_epoch).is_some();
+            if is_known || shown.login_epoch != self.login_epoch() || Instant::now() >= deadline {
                 return;
             }
             thread::sleep(PAUSE);
@@ -134,7 +139,12 @@ impl Token {
     }
 
     /// Whether the key that has the token already is the one that was asked for.
-    fn confirm_found(&self, on: On<'_>, new: &NewKey, key: Key) -> Result<Result<Option<Key>, ManageError>, Setback> {
+    fn confirm_found(
+        &self,
+        on: On<'_>,
+        new: &NewKey,
+        key: Key,
+    ) -> Result<Result<Option<Key>, ManageError>, AttemptError> {
         let difference = self.difference(on, new, &key)?;
         Ok(match difference {
             None => Ok(Some(key)),
@@ -146,7 +156,12 @@ impl Token {
     }
 
     /// Whether the token has made what it was asked for. What is otherwise is destroyed again.
-    fn confirm_made(&self, on: On<'_>, new: &NewKey, key: Key) -> Result<Result<Option<Key>, ManageError>, Setback> {
+    fn confirm_made(
+        &self,
+        on: On<'_>,
+        new: &NewKey,
+        key: Key,
+    ) -> Result<Result<Option<Key>, ManageError>, AttemptError> {
         let Some(what) = self.difference(on, new, &key)? else {
             return Ok(Ok(Some(key)));
         };
@@ -156,7 +171,7 @@ impl Token {
     }
 
     /// What a key has otherwise than it was asked for.
-    fn difference(&self, on: On<'_>, new: &NewKey, key: &Key) -> Result<Option<String>, Setback> {
+    fn difference(&self, on: On<'_>, new: &NewKey, key: &Key) -> Result<Option<String>, AttemptError> {
         let label = KeyName::Label(new.label().as_str().to_owned());
         if !key.identity.may_be(&label) {
             return Ok(Some(format!("its label is another: {}", key.identity)));
@@ -184,7 +199,7 @@ impl Token {
     }
 }
 
-/// Everything is said of the key: what is left out has one meaning in some modules and another in others.
+/// Every attribute is stated: what is left out has one meaning in some modules and another in others.
 fn make(on: On<'_>, has_login: bool, new: &NewKey, name: &KeyName) -> Result<ck::CK_OBJECT_HANDLE, CallError> {
     let mut template = vec![
         Attribute::Number(ck::CKA_CLASS, ck::CKO_SECRET_KEY),

@@ -13,18 +13,18 @@ use crate::{
     error::CallError,
     keys::{Key, On},
     request::Failed,
-    session::Place,
+    session::SessionSlot,
     token::Token,
 };
 
 impl Token {
     pub(super) fn describe_key(
         &self,
-        place: &mut Place,
+        session_slot: &mut SessionSlot,
         deadline: Instant,
         id: &KeyId,
     ) -> Result<KeyDescription, ManageError> {
-        let described = self.with_key(place, id, deadline, None, |access, session, held| {
+        let described = self.with_key(session_slot, id, deadline, None, |access, session, held| {
             let on = self.on(access, session.handle);
             Ok(self.description(on, id, &held.key, held.handle)?)
         });
@@ -33,12 +33,12 @@ impl Token {
 
     pub(super) fn list_keys(
         &self,
-        place: &mut Place,
+        session_slot: &mut SessionSlot,
         deadline: Instant,
         after: Option<&KeyId>,
         limit: NonZeroUsize,
     ) -> Result<KeyPage, ManageError> {
-        let page = self.with_session(place, deadline, |access, _, session| {
+        let page = self.with_session(session_slot, deadline, |access, _, session| {
             let on = self.on(access, session.handle);
             let mut inventory = self.keys.begin_inventory(on, &HashSet::new())?;
             if inventory.is_too_large() {

@@ -32,7 +32,7 @@ use crate::{
     keys::{self, Key, Miss, On, Search as _},
     module::{Access, Module},
     request::{Failed, Search},
-    session::{Place, Session},
+    session::{Session, SessionSlot},
     token::{Connection, Token},
 };
 
@@ -47,19 +47,19 @@ impl Pkcs11Backend {
     async fn administer<T: Send + 'static>(
         &self,
         deadline: Instant,
-        work: impl FnOnce(&Token, &mut Place, Instant) -> Result<T, ManageError> + Send + 'static,
+        work: impl FnOnce(&Token, &mut SessionSlot, Instant) -> Result<T, ManageError> + Send + 'static,
     ) -> Result<T, ManageError> {
         let patience = deadline.saturating_duration_since(Instant::now()).min(LONGEST);
         if patience.is_zero() {
             return Err(too_late());
         }
         match &self.calls {
-            Calls::Inline(sessions) => {
-                sessions.run_within(patience, |place, deadline| Ok(work(&self.token, place, deadline)))?
-            }
+            Calls::Inline(sessions) => sessions.run_within(patience, |session_slot, deadline| {
+                Ok(work(&self.token, session_slot, deadline))
+            })?,
             Calls::OnThreads(pool) => {
                 let token = Arc::clone(&self.token);
-                let work = move |place: &mut Place, deadline| Ok(work(&token, place, deadline));
+                let work = move |session_slot: &mut SessionSlot, deadline| Ok(work(&token, session_slot, deadline));
                 pool.run_within(patience, work).await?
             }
         }
@@ -79,8 +79,8 @@ impl KeyManager for Pkcs11Backend {
     /// any case.
     async fn create_key(&self, key: &NewKey, deadline: Instant) -> Result<KeyId, ManageError> {
         let key = key.clone();
-        self.administer(deadline, move |token, place, deadline| {
-            token.create_key(place, deadline, &key)
+        self.administer(deadline, move |token, session_slot, deadline| {
+            token.create_key(session_slot, deadline, &key)
         })
         .await
     }
@@ -92,24 +92,24 @@ impl KeyManager for Pkcs11Backend {
         deadline: Instant,
     ) -> Result<KeyPage, ManageError> {
         let after = after.cloned();
-        self.administer(deadline, move |token, place, deadline| {
-            token.list_keys(place, deadline, after.as_ref(), limit)
+        self.administer(deadline, move |token, session_slot, deadline| {
+            token.list_keys(session_slot, deadline, after.as_ref(), limit)
         })
         .await
     }
 
     async fn key(&self, id: &KeyId, deadline: Instant) -> Result<KeyDescription, ManageError> {
         let id = id.clone();
-        self.administer(deadline, move |token, place, deadline| {
-            token.describe_key(place, deadline, &id)
+        self.administer(deadline, move |token, session_slot, deadline| {
+            token.describe_key(session_slot, deadline, &id)
         })
         .await
     }
 
     async fn destroy_key(&self, id: &KeyId, deadline: Instant) -> Result<(), ManageError> {
         let id = id.clone();
-        self.administer(deadline, move |token, place, deadline| {
-            token.destroy_key(place, deadline, &id)
+        self.administer(deadline, move |token, session_slot, deadline| {
+            token.destroy_key(session_slot, deadline, &id)
         })
         .await
     }
@@ -121,24 +121,24 @@ impl KeyManager for Pkcs11Backend {
         deadline: Instant,
     ) -> Result<Vec<u8>, ManageError> {
         let (id, wrapping_key) = (id.clone(), wrapping_key.clone());
-        self.administer(deadline, move |token, place, deadline| {
-            token.wrap_key(place, deadline, &id, &wrapping_key)
+        self.administer(deadline, move |token, session_slot, deadline| {
+            token.wrap_key(session_slot, deadline, &id, &wrapping_key)
         })
         .await
     }
 
     async fn cmac(&self, id: &KeyId, message: &[u8], deadline: Instant) -> Result<[u8; 16], ManageError> {
         let (id, message) = (id.clone(), message.to_vec());
-        self.administer(deadline, move |token, place, deadline| {
-            token.cmac(place, deadline, &id, &message)
+        self.administer(deadline, move |token, session_slot, deadline| {
+            token.cmac(session_slot, deadline, &id, &message)
         })
         .await
     }
 }
 
 impl Token {
-    fn capabilities(&self, place: &mut Place, deadline: Instant) -> Result<Capabilities, ManageError> {
-        let capabilities = self.with_session(place, deadline, |access, connection, session| {
+    fn capabilities(&self, session_slot: &mut SessionSlot, deadline: Instant) -> Result<Capabilities, ManageError> {
+        let capabilities = self.with_session(session_slot, deadline, |access, connection, session| {
             let has = |mechanism| has_mechanism(access, connection, mechanism);
             let mut capabilities = Capabilities::none();
             if connection.read_write {
@@ -152,10 +152,10 @@ impl Token {
         Ok(capabilities.map_err(Failed::into_error)?)
     }
 
-    fn destroy_key(&self, place: &mut Place, deadline: Instant, id: &KeyId) -> Result<(), ManageError> {
+    fn destroy_key(&self, session_slot: &mut SessionSlot, deadline: Instant, id: &KeyId) -> Result<(), ManageError> {
         let _turn = self.module.take_turn(deadline)?;
         let mut was_attempted = false;
-        let outcome = self.with_key(place, id, deadline, None, |access, session, held| {
+        let outcome = self.with_key(session_slot, id, deadline, None, |access, session, held| {
             let on = self.on(access, session.handle);
             // Its handle may have become another object's.
             if !self.keys.confirms(on, held.handle, &held.key)? {
@@ -179,8 +179,14 @@ impl Token {
         }
     }
 
-    fn cmac(&self, place: &mut Place, deadline: Instant, id: &KeyId, message: &[u8]) -> Result<[u8; MAC], ManageError> {
-        let has_cmac = self.with_session(place, deadline, |access, connection, _| {
+    fn cmac(
+        &self,
+        session_slot: &mut SessionSlot,
+        deadline: Instant,
+        id: &KeyId,
+        message: &[u8],
+    ) -> Result<[u8; MAC], ManageError> {
+        let has_cmac = self.with_session(session_slot, deadline, |access, connection, _| {
             Ok(has_mechanism(access, connection, ck::CKM_AES_CMAC)?)
         });
         if !has_cmac.map_err(Failed::into_error)? {
@@ -190,12 +196,16 @@ impl Token {
             ));
         }
         let usage = Some(KeyUsage::Sign);
-        let mac = self.with_key(place, id, deadline, usage, |access, session, held| {
-            match access.sign(session.handle, held.handle, ck::CKM_AES_CMAC, message, MAC) {
+        let mac = self.with_key(
+            session_slot,
+            id,
+            deadline,
+            usage,
+            |access, session, held| match access.sign(session.handle, held.handle, ck::CKM_AES_CMAC, message, MAC) {
                 Ok(mac) => Ok(Ok(mac)),
                 Err(error) => refusal::or_failure(&error, true, "the token computes no CMAC under the key"),
-            }
-        });
+            },
+        );
         let mac = mac.map_err(Failed::into_error)??;
         mac.try_into().map_err(|mac: Vec<u8>| {
             let detail = format!("the token computes a CMAC of {} bytes, and not of {MAC}", mac.len());
@@ -228,7 +238,7 @@ struct Here<'a> {
 }
 
 impl Token {
-    /// A session's place on the token.
+    /// A session's slot on the token.
     fn here<'a>(
         &self,
         access: &'a Access<'a>,
@@ -261,7 +271,7 @@ impl Token {
         On {
             cryptoki: access,
             session,
-            epoch: self.epoch(),
+            login_epoch: self.login_epoch(),
         }
     }
 }

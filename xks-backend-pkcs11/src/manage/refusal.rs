@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use cryptoki_sys as ck;
 use xks_core::manage::{ManageError, ManageErrorKind};
 
-use crate::{error::CallError, gcm::Setback, return_code::Phase};
+use crate::{error::CallError, gcm::AttemptError, return_code::Phase};
 
 /// Added where a role is missing.
 const ROLE: &str = "the login that this backend has may not do it. Some HSMs want a card, another role or a second person \
@@ -56,7 +56,7 @@ pub(super) fn or_failure<T>(
     call: &CallError,
     has_login: bool,
     what: &'static str,
-) -> Result<Result<T, ManageError>, Setback> {
+) -> Result<Result<T, ManageError>, AttemptError> {
     match of(call) {
         Some(kind) => Ok(Err(error(kind, call, what))),
         None if call.code().0 == ck::CKR_USER_NOT_LOGGED_IN && !has_login => {

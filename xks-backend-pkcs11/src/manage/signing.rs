@@ -20,10 +20,10 @@ use crate::{
     backend::Pkcs11Backend,
     config::KeyName,
     error::CallError,
-    gcm::Setback,
+    gcm::AttemptError,
     keys::{Key, Miss, On},
     request::Failed,
-    session::Place,
+    session::SessionSlot,
     token::{A_MOMENT, Token},
 };
 
@@ -86,8 +86,8 @@ impl Pkcs11Backend {
         deadline: Instant,
     ) -> Result<SigningKey, ManageError> {
         let label = label.clone();
-        self.administer(deadline, move |this, place, deadline| {
-            this.create_signing_key(place, deadline, token, &label)
+        self.administer(deadline, move |this, session_slot, deadline| {
+            this.create_signing_key(session_slot, deadline, token, &label)
         })
         .await
     }
@@ -98,8 +98,8 @@ impl Pkcs11Backend {
     /// `KeyNotFound`; `KeyUsage` when the key with this label is no ECDSA key on P-256.
     pub async fn signing_key(&self, label: &KeyId, deadline: Instant) -> Result<SigningKey, ManageError> {
         let label = label.clone();
-        self.administer(deadline, move |token, place, deadline| {
-            let found = token.with_session(place, deadline, |access, connection, session| {
+        self.administer(deadline, move |token, session_slot, deadline| {
+            let found = token.with_session(session_slot, deadline, |access, connection, session| {
                 let here = token.here(access, connection, session, deadline);
                 match token.private_key(&here, &label)? {
                     Ok(key) => Ok(public_half(here.on, &label, &key)?),
@@ -123,8 +123,8 @@ impl Pkcs11Backend {
         deadline: Instant,
     ) -> Result<[u8; 64], ManageError> {
         let (label, digest) = (label.clone(), *digest);
-        self.administer(deadline, move |token, place, deadline| {
-            token.sign_digest(place, deadline, &label, &digest)
+        self.administer(deadline, move |token, session_slot, deadline| {
+            token.sign_digest(session_slot, deadline, &label, &digest)
         })
         .await
     }
@@ -133,7 +133,7 @@ impl Pkcs11Backend {
 impl Token {
     fn create_signing_key(
         &self,
-        place: &mut Place,
+        session_slot: &mut SessionSlot,
         deadline: Instant,
         token: CreationToken,
         label: &KeyId,
@@ -141,7 +141,7 @@ impl Token {
         let name = KeyName::Id(to_id(token));
         let _turn = self.module.take_turn(deadline)?;
         for _ in 0..MOST_ROUNDS {
-            let made = self.with_session(place, deadline, |access, connection, session| {
+            let made = self.with_session(session_slot, deadline, |access, connection, session| {
                 self.find_or_make_pair(&self.here(access, connection, session, deadline), label, &name)
             });
             if let Some(key) = made.map_err(Failed::into_error)?? {
@@ -158,7 +158,7 @@ impl Token {
         here: &Here<'_>,
         label: &KeyId,
         name: &KeyName,
-    ) -> Result<Result<Option<SigningKey>, ManageError>, Setback> {
+    ) -> Result<Result<Option<SigningKey>, ManageError>, AttemptError> {
         let (on, has_login) = (here.on, here.connection.wants_login);
         match self.look_for(here, name)? {
             Ok(key) if signs(&key) && key.identity.may_be(&label_of(label)) => {
@@ -191,12 +191,12 @@ impl Token {
 
     fn sign_digest(
         &self,
-        place: &mut Place,
+        session_slot: &mut SessionSlot,
         deadline: Instant,
         label: &KeyId,
         digest: &[u8],
     ) -> Result<[u8; SIGNATURE], ManageError> {
-        let signed = self.with_session(place, deadline, |access, connection, session| {
+        let signed = self.with_session(session_slot, deadline, |access, connection, session| {
             let here = self.here(access, connection, session, deadline);
             let key = match self.private_key(&here, label)? {
                 Ok(key) => key,

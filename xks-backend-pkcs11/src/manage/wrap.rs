@@ -22,11 +22,11 @@ use crate::{
     module::Access,
     raw::Wrapping,
     request::Failed,
-    session::Place,
+    session::SessionSlot,
     token::{Connection, Token},
 };
 
-/// The modulus of an RSA key of 2048 bits, of which nobody has kept the private half.
+/// The modulus of an RSA key of 2048 bits, whose private half was not kept.
 const TEST_MODULUS: &str = "b367d9edfad38b7ccbc6a26fcc6ada4de39ca80c430fc4c54278474705848e71\
                             ddf792bf4fbe103ddeca6347247a5f90b228531c5f062eb8985472ef11a1a140\
                             bace6bdb1a30c9e628b06cd3eda7803f11b93f7d5cbbebfd60da30695e26c3af\
@@ -50,7 +50,7 @@ impl Wrappings {
 impl Token {
     pub(super) fn wrap_key(
         &self,
-        place: &mut Place,
+        session_slot: &mut SessionSlot,
         deadline: Instant,
         id: &KeyId,
         wrapping_key: &WrappingKey,
@@ -63,11 +63,11 @@ impl Token {
         let Some(wrapping) = wrapping_of(algorithm) else {
             return Err(unsupported());
         };
-        let known = self.with_session(place, deadline, |access, connection, session| {
+        let known = self.with_session(session_slot, deadline, |access, connection, session| {
             Ok(self.wrappings(access, connection, session.handle)?)
         });
         let is_supported = known.map_err(Failed::into_error)?.contains(&algorithm);
-        let wrapped = self.with_key(place, id, deadline, None, |access, session, held| {
+        let wrapped = self.with_key(session_slot, id, deadline, None, |access, session, held| {
             let on = self.on(access, session.handle);
             if self.keys.exposure(on, held.handle)?.is_extractable == Some(false) {
                 return Ok(Err(ManageErrorKind::NotExtractable.into()));

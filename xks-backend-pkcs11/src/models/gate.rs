@@ -1,4 +1,4 @@
-//! The gate: nobody is inside while there is the proof of it, and what was done inside has happened before.
+//! The gate: no call is inside while a `Drained` exists, and what was done inside has happened before.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::gate::Gate;
 
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A module: loom notices when it is finalized while somebody is in it, or without having seen what was done
+/// A module: loom notices when it is finalized while a call is in it, or without having seen what was done
 /// in it.
 struct Module {
     gate: Gate,
@@ -33,18 +33,18 @@ impl Module {
     #[expect(unsafe_code, reason = "as above")]
     fn call(&self) -> Option<u32> {
         let _entry = self.gate.enter()?;
-        // SAFETY: nobody writes while somebody is inside.
+        // SAFETY: no thread writes while a call is inside.
         Some(self.initializations.with(|number| unsafe { *number }))
     }
 
     /// Finalizes and initializes, if all have left within the patience.
     #[expect(unsafe_code, reason = "as above")]
-    fn begin_anew(&self, patience: Duration) -> bool {
+    fn reinitialize(&self, patience: Duration) -> bool {
         let Some(drained) = self.gate.drain(patience) else {
             self.gate.open();
             return false;
         };
-        // SAFETY: nobody is inside.
+        // SAFETY: no call is inside.
         self.initializations.with_mut(|number| unsafe { *number += 1 });
         drained.open();
         true
@@ -52,7 +52,7 @@ impl Module {
 }
 
 #[test]
-fn nobody_is_in_a_module_that_is_finalized() {
+fn no_call_is_in_a_module_that_is_finalized() {
     loom::model(|| {
         let module = Module::open();
         let callers: Vec<_> = (0..2)
@@ -61,7 +61,7 @@ fn nobody_is_in_a_module_that_is_finalized() {
                 thread::spawn(move || module.call())
             })
             .collect();
-        assert!(module.begin_anew(PATIENCE), "callers leave");
+        assert!(module.reinitialize(PATIENCE), "callers leave");
         for caller in callers {
             assert!(matches!(caller.join().unwrap(), None | Some(1 | 2)));
         }
@@ -70,17 +70,17 @@ fn nobody_is_in_a_module_that_is_finalized() {
     });
 }
 
-/// Without patience there is a proof only if nobody is inside at that moment; the gate is open again in any
-/// case.
+/// Without patience the gate is drained only if no call is inside at that moment; the gate is open again in
+/// any case.
 #[test]
-fn whoever_gives_up_lets_callers_in_again() {
+fn giving_up_lets_callers_in_again() {
     loom::model(|| {
         let module = Module::open();
         let caller = {
             let module = Arc::clone(&module);
             thread::spawn(move || (module.call(), module.call()))
         };
-        let is_new = module.begin_anew(Duration::ZERO);
+        let is_new = module.reinitialize(Duration::ZERO);
         caller.join().unwrap();
         assert_eq!(module.call(), Some(1 + u32::from(is_new)));
     });

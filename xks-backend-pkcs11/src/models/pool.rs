@@ -1,5 +1,5 @@
-//! The pool: every job is answered once, in time, and nobody is forgotten; however callers, workers, the
-//! timekeeper and the end get in between one another.
+//! The pool: every job is answered once, in time, and no caller is forgotten; however callers, workers, the
+//! deadline thread and the end get in between one another.
 
 use std::{
     pin::pin,
@@ -23,16 +23,16 @@ const OVER: Duration = Duration::from_secs(1);
 const END: Duration = Duration::from_secs(10);
 const WAYS: usize = 1000;
 
-fn pool(threads: usize, queue_length: usize, max_written_off: usize) -> Arc<Pool<usize>> {
-    pool_on(threads, threads, queue_length, max_written_off)
+fn pool(threads: usize, queue_length: usize, max_abandoned: usize) -> Arc<Pool<usize>> {
+    pool_on(threads, threads, queue_length, max_abandoned)
 }
 
-fn pool_on(processors: usize, threads: usize, queue_length: usize, max_written_off: usize) -> Arc<Pool<usize>> {
+fn pool_on(processors: usize, threads: usize, queue_length: usize, max_abandoned: usize) -> Arc<Pool<usize>> {
     let places = AtomicUsize::new(0);
     let size = Size {
         threads,
         queue_length,
-        max_written_off,
+        max_abandoned,
         deadline: DEADLINE,
         processors,
     };
@@ -125,7 +125,7 @@ fn every_job_is_done_and_answered_once() {
     });
 }
 
-/// Whoever has lost interest costs nobody else an answer, and his job is done once at most.
+/// A caller that has lost interest costs no other an answer, and its job is done once at most.
 #[test]
 fn futures_may_be_dropped_at_any_time() {
     check(WAYS, || {
@@ -146,10 +146,10 @@ fn futures_may_be_dropped_at_any_time() {
 }
 
 /// TRN-8: the caller of a call that hangs is answered when its deadline has come, and no later; what the call
-/// returns in the end goes to nobody. Another thread serves meanwhile.
+/// returns in the end goes to no caller. Another thread serves meanwhile.
 #[test]
 fn a_call_that_hangs_is_answered_at_its_deadline() {
-    // Two may be written off: the first thread is, when it has no turn for so long that it has not come to
+    // Two may be abandoned: the first thread is, when it has no turn for so long that it has not come to
     // the job.
     check(WAYS, || {
         let (pool, hold) = (pool(1, 8, 2), Hold::default());
@@ -159,7 +159,7 @@ fn a_call_that_hangs_is_answered_at_its_deadline() {
         while !is_there(pool.load()) {
             thread::yield_now();
         }
-        // The timekeeper looks once before the job's time is over, wherever the job is then.
+        // The deadline thread looks once before the job's time is over, wherever the job is then.
         pass(DEADLINE / 2);
         let deadline = hold.deadline();
         // Its time is over then, and no more passes until its caller has been answered.
@@ -169,7 +169,7 @@ fn a_call_that_hangs_is_answered_at_its_deadline() {
         assert_eq!(call(&pool, || 7).join().unwrap(), Ok(7));
         hold.let_go();
         // The thread whose place was taken ends.
-        let is_well = |load: Load| (load.sessions, load.written_off) == (1, 0);
+        let is_well = |load: Load| (load.sessions, load.abandoned) == (1, 0);
         while !is_well(pool.load()) {
             thread::yield_now();
         }
@@ -179,7 +179,7 @@ fn a_call_that_hangs_is_answered_at_its_deadline() {
 }
 
 /// The same for a call that has less time than others: it is answered at its own deadline, wherever the
-/// timekeeper is when it comes.
+/// deadline thread is when it comes.
 #[test]
 fn a_call_with_less_time_is_answered_at_its_own_deadline() {
     check(WAYS, || {
@@ -206,7 +206,7 @@ fn a_call_with_less_time_is_answered_at_its_own_deadline() {
     });
 }
 
-/// Of quick calls no more are made than there are processors; nobody is forgotten over that, and where a call
+/// Of quick calls no more are made than there are processors; no job is forgotten over that, and where a call
 /// stands still, other threads serve.
 #[test]
 fn jobs_that_are_held_back_are_done() {
@@ -288,9 +288,9 @@ fn no_more_wait_than_may() {
     });
 }
 
-/// Whoever comes as the pool is stopped is served or refused, and no thread is left.
+/// A job that comes as the pool is stopped is served or refused, and no thread is left.
 #[test]
-fn an_end_forgets_nobody() {
+fn an_end_forgets_no_caller() {
     check(WAYS, || {
         let pool = pool(2, 8, 2);
         let callers: Vec<_> = (0..2).map(|_| call(&pool, || ())).collect();
@@ -371,7 +371,7 @@ fn threads_without_a_session_rest_and_come_back() {
         let size = Size {
             threads: 2,
             queue_length: 8,
-            max_written_off: 0,
+            max_abandoned: 0,
             deadline: OVER * 10,
             processors: 2,
         };
@@ -379,7 +379,7 @@ fn threads_without_a_session_rest_and_come_back() {
         let pool = Pool::start(
             "model",
             move || places.fetch_add(1, Relaxed),
-            move |place| *place == 0 || fit.load(Relaxed),
+            move |slot| *slot == 0 || fit.load(Relaxed),
             &size,
         );
         let pool = Arc::new(pool.unwrap());

@@ -1,4 +1,4 @@
-//! The sessions of callers on their own threads: whoever waits gets the one that comes back, and the end
+//! The sessions of callers on their own threads: a waiting caller gets the one that comes back, and the end
 //! waits for all.
 
 use std::{
@@ -25,23 +25,23 @@ fn sessions(number: usize, queue_length: usize) -> Arc<Sessions<usize>> {
 
 type Caller = thread::JoinHandle<Result<usize, BackendErrorKind>>;
 
-/// Takes a session for a while; nobody else has it then.
+/// Takes a session for a while; no other caller has it then.
 fn call(sessions: &Arc<Sessions<usize>>, users: &Arc<[AtomicUsize; 2]>) -> Caller {
     let (sessions, users) = (Arc::clone(sessions), Arc::clone(users));
     thread::spawn(move || {
-        let work = |place: &mut usize, _| {
-            let user = &users[*place];
+        let work = |slot: &mut usize, _| {
+            let user = &users[*slot];
             assert_eq!(user.fetch_add(1, Relaxed), 0, "two have the same session");
             thread::yield_now();
             user.fetch_sub(1, Relaxed);
-            Ok(*place)
+            Ok(*slot)
         };
         sessions.run(work).map_err(|error| error.kind())
     })
 }
 
 #[test]
-fn whoever_waits_is_served() {
+fn every_waiting_caller_is_served() {
     check(WAYS, || {
         let (sessions, users) = (sessions(2, 2), Arc::default());
         let callers: Vec<_> = (0..4).map(|_| call(&sessions, &users)).collect();
@@ -93,7 +93,8 @@ fn no_session_is_lost_to_one_who_waits_no_longer() {
     });
 }
 
-/// Whoever says that it ends, and however many do, waits no longer than until the last session has come back.
+/// Each caller that ends it, however many there are, waits no longer than until the last session has come
+/// back.
 #[test]
 fn an_end_waits_for_all_and_for_nothing_else() {
     check(WAYS, || {
@@ -114,7 +115,7 @@ fn an_end_waits_for_all_and_for_nothing_else() {
     });
 }
 
-/// Whoever waits for a session is refused when the end comes, also when none comes back.
+/// A caller that waits for a session is refused when the end comes, also when none comes back.
 #[test]
 fn an_end_refuses_those_who_wait() {
     check(WAYS, || {

@@ -28,7 +28,7 @@ impl<P> Job<P> {
 
 pub(super) type Work<P> = Box<dyn FnOnce(&mut P) + Send>;
 
-/// Somebody who waits for an answer until a deadline.
+/// A caller that waits for an answer until a deadline.
 pub(super) trait Waiter: Send + Sync {
     fn deadline(&self) -> Instant;
     /// Whether the answer is still of interest.

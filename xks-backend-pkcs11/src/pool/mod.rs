@@ -1,14 +1,14 @@
-//! Threads that call the module, each with a place for a session, behind a queue that has an end. Whoever
-//! waits is answered at the deadline, whatever the module does: the timekeeper, which never calls the module,
+//! Threads that call the module, each with a session slot, behind a bounded queue. Every caller
+//! is answered at the deadline, whatever the module does: the deadline thread, which never calls the module,
 //! sees to that.
 //!
 //! Three kinds of threads share the work. Workers call the module and may hang. The deadline thread never
 //! calls it, so that deadlines are kept. The supervisor tests, refreshes and recovers. A job is always within
 //! the deadline thread's sight: it moves from the queue to a worker in one step.
 
+mod deadlines;
 mod job;
 mod pace;
-mod timekeeper;
 mod worker;
 
 use std::{
@@ -27,8 +27,8 @@ use self::{
     worker::Worker,
 };
 use crate::{
-    bell::Bell,
     config::LONGEST,
+    notifier::Notifier,
     sync::{Condvar, Mutex, MutexGuard, now, thread},
 };
 
@@ -38,7 +38,7 @@ pub(crate) const GRAIN: Duration = Duration::from_millis(1);
 /// How long a job waits for one of the threads that are at work, if none of them takes any.
 pub(crate) const STANDSTILL: Duration = Duration::from_millis(5);
 
-/// How long a thread rests whose place is not fit for a request.
+/// How long a thread rests whose session slot is not fit for a request.
 pub(crate) const REST: Duration = Duration::from_secs(1);
 
 /// Why a job was not done in time.
@@ -51,23 +51,23 @@ pub(crate) struct Pool<P: 'static> {
 
 struct Shared<P: 'static> {
     name: String,
-    new_place: Box<dyn Fn() -> P + Send + Sync>,
-    /// Whether a place is fit for a request.
+    new_slot: Box<dyn Fn() -> P + Send + Sync>,
+    /// Whether a session slot is fit for a request.
     prepare: Box<dyn Fn(&mut P) -> bool + Send + Sync>,
     deadline: Duration,
     queue_length: usize,
-    max_written_off: usize,
+    max_abandoned: usize,
     processors: usize,
     state: Mutex<State<P>>,
-    /// The pool is to stop, or a place may be fit again.
+    /// The pool is to stop, or a session slot may be fit again.
     rest_ends: Condvar,
     /// A thread has ended.
     thread_ended: Condvar,
     /// Held while threads are joined, so that a caller that needs them gone waits for those that another
     /// joins.
     joining: Mutex<()>,
-    /// Stops the timekeeper.
-    bell: Bell,
+    /// Stops the deadline thread.
+    notifier: Notifier,
 }
 
 struct State<P> {
@@ -78,7 +78,7 @@ struct State<P> {
     /// A thread was called and has not come yet. It calls the next, if there is more to do then: by that time
     /// a job may have been done by another that was through with its own.
     is_one_called: bool,
-    /// Threads that are at a job, but for those that are written off.
+    /// Threads that are at a job, but for those that are abandoned.
     busy: usize,
     pace: Pace,
     /// When a thread last took a job.
@@ -87,13 +87,13 @@ struct State<P> {
     done: Option<Instant>,
     /// When a job was last done, in time or not.
     returned: Option<Instant>,
-    /// When the timekeeper looks next.
+    /// When the deadline thread looks next.
     next_look: Instant,
-    /// Threads whose places are not fit for one, and which wait before they look again.
+    /// Threads whose session slots are not fit for a request, and which wait before they look again.
     resting: usize,
     /// The same, and those that look again.
     unfit: usize,
-    /// Threads that there are, and what each of them is: a worker, or the timekeeper.
+    /// Threads that there are, and what each of them is: a worker, or the deadline thread.
     threads: Vec<(thread::JoinHandle<()>, Option<Arc<Worker>>)>,
     /// Those that have come to their end and are not joined yet.
     ended: Vec<thread::JoinHandle<()>>,
@@ -105,11 +105,11 @@ struct State<P> {
 /// What a pool is doing.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Load {
-    /// Places that are fit for a request.
+    /// Session slots that are fit for a request.
     pub(crate) sessions: usize,
     pub(crate) queued: usize,
     pub(crate) running: usize,
-    pub(crate) written_off: usize,
+    pub(crate) abandoned: usize,
     pub(crate) is_stuck: bool,
     pub(crate) refused: u64,
     pub(crate) timed_out: u64,
@@ -134,7 +134,7 @@ impl Load {
 pub(crate) struct Size {
     pub(crate) threads: usize,
     pub(crate) queue_length: usize,
-    pub(crate) max_written_off: usize,
+    pub(crate) max_abandoned: usize,
     pub(crate) deadline: Duration,
     /// Processors that a module which computes on this machine can have.
     pub(crate) processors: usize,
@@ -144,17 +144,17 @@ impl<P: 'static> Pool<P> {
     /// Starts the threads.
     pub(crate) fn start(
         name: &str,
-        new_place: impl Fn() -> P + Send + Sync + 'static,
+        new_slot: impl Fn() -> P + Send + Sync + 'static,
         prepare: impl Fn(&mut P) -> bool + Send + Sync + 'static,
         size: &Size,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             name: name.to_owned(),
-            new_place: Box::new(new_place),
+            new_slot: Box::new(new_slot),
             prepare: Box::new(prepare),
             deadline: size.deadline,
             queue_length: size.queue_length,
-            max_written_off: size.max_written_off,
+            max_abandoned: size.max_abandoned,
             processors: size.processors,
             state: Mutex::new(State {
                 queue: VecDeque::new(),
@@ -178,14 +178,14 @@ impl<P: 'static> Pool<P> {
             rest_ends: Condvar::new(),
             thread_ended: Condvar::new(),
             joining: Mutex::new(()),
-            bell: Bell::default(),
+            notifier: Notifier::default(),
         });
         let pool = Self { shared };
         let started = (0..size.threads)
             .try_for_each(|_| Shared::start_worker(&pool.shared, &mut pool.shared.state()))
             .and_then(|()| {
                 let state = &mut pool.shared.state();
-                pool.shared.start("clock", None, Shared::keep_time, state)
+                pool.shared.start("clock", None, Shared::keep_deadlines, state)
             });
         if started.is_err() {
             pool.stop_within(LONGEST);
@@ -222,8 +222,8 @@ impl<P: 'static> Pool<P> {
             came,
             patience,
             waiter,
-            work: Box::new(move |place| {
-                reply.send(work(place, deadline));
+            work: Box::new(move |slot| {
+                reply.send(work(slot, deadline));
             }),
         })?;
         let gone = || BackendError::new(BackendErrorKind::Unavailable, "the thread of the request has ended");
@@ -251,9 +251,9 @@ impl<P: 'static> Pool<P> {
                     load.add_call(running.since);
                 }
             }
-            load.written_off += usize::from(call.written_off.is_some());
+            load.abandoned += usize::from(call.abandoned.is_some());
         }
-        load.sessions = state.workers.len().saturating_sub(state.unfit + load.written_off);
+        load.sessions = state.workers.len().saturating_sub(state.unfit + load.abandoned);
         load
     }
 
@@ -302,8 +302,8 @@ impl<P: 'static> Pool<P> {
         };
         idle.iter().for_each(|worker| worker.called.notify_one());
         self.shared.rest_ends.notify_all();
-        self.shared.bell.stop();
-        drop(queue); // whoever waits sees that the thread of its request has ended
+        self.shared.notifier.stop();
+        drop(queue); // waiting callers see that the thread of their request has ended
     }
 }
 
@@ -340,7 +340,7 @@ impl<P> State<P> {
 
     /// Whether every thread hangs, and none is left to take its place.
     fn is_stuck(&self) -> bool {
-        let is_lost = |worker: &Arc<Worker>| worker.call().written_off.is_some();
+        let is_lost = |worker: &Arc<Worker>| worker.call().abandoned.is_some();
         !self.workers.is_empty() && self.workers.iter().all(is_lost)
     }
 }
@@ -357,7 +357,7 @@ impl<P: 'static> Shared<P> {
             state.refused += 1;
             return refuse(BackendErrorKind::Throttled, "the queue for the token is full");
         }
-        let hangs = |worker: &&Arc<Worker>| worker.call().written_off.is_some();
+        let hangs = |worker: &&Arc<Worker>| worker.call().abandoned.is_some();
         if state.resting > 0 && state.resting + state.workers.iter().filter(hangs).count() >= state.workers.len() {
             state.refused += 1;
             return refuse(
@@ -365,7 +365,7 @@ impl<P: 'static> Shared<P> {
                 "other applications use all sessions that the token allows",
             );
         }
-        // Looked at only when something waits: nobody takes jobs then, or all are busy.
+        // Looked at only when something waits: no thread takes jobs then, or all are busy.
         if state.about_to_serve() == 0 && state.is_stuck() {
             return refuse(
                 BackendErrorKind::Unavailable,
@@ -374,20 +374,20 @@ impl<P: 'static> Shared<P> {
         }
         let (came, deadline) = (job.came, job.deadline());
         state.queue.push_back(job);
-        // The timekeeper looks in time for all that have as long as requests.
+        // The deadline thread looks in time for all that have as long as requests.
         let is_early = deadline < state.next_look;
         if is_early {
             state.next_look = deadline;
         }
         self.call(state, came);
         if is_early {
-            self.bell.ring();
+            self.notifier.notify();
         }
         Ok(())
     }
 
-    /// Wakes whoever is to come for the first job; the timekeeper sees to one that is held back, and hears of
-    /// it if it would look too late.
+    /// Wakes the thread that is to come for the first job; the deadline thread sees to one that is held back,
+    /// and hears of it if it would look too late.
     fn call(&self, mut state: MutexGuard<'_, State<P>>, now: Instant) {
         let called = state.call(now, self.processors);
         let is_due = state.held_back_until().filter(|due| *due < state.next_look);
@@ -399,7 +399,7 @@ impl<P: 'static> Shared<P> {
             worker.called.notify_one();
         }
         if is_due.is_some() {
-            self.bell.ring();
+            self.notifier.notify();
         }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! A module that answers in microseconds computes on this machine's processors. More calls than there are
 //! processors would only stand in one another's way, and in that of the threads that bring the requests:
-//! those could then refuse nobody in time. An HSM answers in milliseconds, however many ask, and is asked by
-//! all.
+//! those could then refuse no request in time. An HSM answers in milliseconds, however many ask, and is asked
+//! by all.
 
 use std::time::Duration;
 

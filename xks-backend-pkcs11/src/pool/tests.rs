@@ -11,16 +11,16 @@ const DEADLINE: Duration = Duration::from_millis(100);
 /// So many threads have one processor.
 const LIMITED: usize = 3;
 
-fn pool(threads: usize, queue_length: usize, max_written_off: usize) -> Arc<Pool<usize>> {
-    patient_pool(threads, queue_length, max_written_off, DEADLINE)
+fn pool(threads: usize, queue_length: usize, max_abandoned: usize) -> Arc<Pool<usize>> {
+    patient_pool(threads, queue_length, max_abandoned, DEADLINE)
 }
 
-fn patient_pool(threads: usize, queue_length: usize, max_written_off: usize, deadline: Duration) -> Arc<Pool<usize>> {
+fn patient_pool(threads: usize, queue_length: usize, max_abandoned: usize, deadline: Duration) -> Arc<Pool<usize>> {
     let places = AtomicUsize::new(0);
     let size = Size {
         threads,
         queue_length,
-        max_written_off,
+        max_abandoned,
         deadline,
         processors: if threads == LIMITED { 1 } else { threads },
     };
@@ -63,26 +63,26 @@ fn wait_for(pool: &Pool<usize>, what: impl Fn(&Load) -> bool) {
 }
 
 async fn number(pool: &Pool<usize>) -> Result<usize, BackendError> {
-    pool.run(|place, _| Ok(*place)).await
+    pool.run(|slot, _| Ok(*slot)).await
 }
 
-/// TRN-8: a call that hangs is answered at the deadline, and costs nobody else anything.
+/// TRN-8: a call that hangs is answered at the deadline, and costs no other job anything.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hung_call_is_written_off_and_its_thread_replaced() {
+async fn a_hung_call_is_abandoned_and_its_thread_replaced() {
     let pool = pool(1, 8, 1);
     assert_eq!(number(&pool).await.unwrap(), 0);
     let (release, call) = hang(&pool);
     assert_eq!(kind(call.await.unwrap()), BackendErrorKind::Timeout);
-    wait_for(&pool, |load| load.written_off == 1);
-    assert_eq!(number(&pool).await.unwrap(), 1, "another thread has another place");
+    wait_for(&pool, |load| load.abandoned == 1);
+    assert_eq!(number(&pool).await.unwrap(), 1, "another thread has another slot");
     drop(release);
-    wait_for(&pool, |load| load.written_off == 0);
+    wait_for(&pool, |load| load.abandoned == 0);
     assert_eq!(number(&pool).await.unwrap(), 1);
     assert_eq!(pool.stop_within(Duration::from_secs(10)), 0);
     assert_eq!(pool.load().timed_out, 1);
 }
 
-/// A job that may take longer than requests is not written off when they are late, and those behind it do not
+/// A job that may take longer than requests is not abandoned when they are late, and those behind it do not
 /// wait any longer because of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_may_take_longer_than_others() {
@@ -91,7 +91,7 @@ async fn a_job_may_take_longer_than_others() {
     let (release, call) = hang_within(&pool, long);
     let waits = {
         let pool = Arc::clone(&pool);
-        tokio::spawn(async move { pool.run_within(long, |place, _| Ok(*place)).await })
+        tokio::spawn(async move { pool.run_within(long, |slot, _| Ok(*slot)).await })
     };
     wait_for(&pool, |load| load.queued == 1);
     // Behind one that is not late when these are.
@@ -99,7 +99,7 @@ async fn a_job_may_take_longer_than_others() {
         assert_eq!(kind(number(&pool).await), BackendErrorKind::Timeout);
     }
     let load = pool.load();
-    assert_eq!((load.written_off, load.queued, load.running), (0, 1, 1));
+    assert_eq!((load.abandoned, load.queued, load.running), (0, 1, 1));
     assert_eq!((load.oldest, load.timed_out), (None, 3), "it may take so long");
     drop(release);
     call.await.unwrap().unwrap();
@@ -114,14 +114,14 @@ async fn a_job_may_have_less_time_than_others() {
     let pool = patient_pool(1, 8, 1, Duration::from_secs(600));
     number(&pool).await.unwrap();
     let (release, call) = hang(&pool);
-    let late = pool.run_within(DEADLINE, |place, _| Ok(*place));
+    let late = pool.run_within(DEADLINE, |slot, _| Ok(*slot));
     assert_eq!(kind(late.await), BackendErrorKind::Timeout);
-    assert_eq!(pool.load().written_off, 0);
+    assert_eq!(pool.load().abandoned, 0);
     drop(release);
     call.await.unwrap().unwrap();
     let (release, call) = hang_within(&pool, DEADLINE);
     assert_eq!(kind(call.await.unwrap()), BackendErrorKind::Timeout);
-    wait_for(&pool, |load| load.written_off == 1);
+    wait_for(&pool, |load| load.abandoned == 1);
     assert_eq!(number(&pool).await.unwrap(), 1, "another thread is there");
     drop(release);
     assert_eq!(pool.stop_within(Duration::from_secs(10)), 0);
@@ -133,7 +133,7 @@ async fn when_all_threads_hang_requests_fail_at_once() {
     let pool = pool(1, 8, 1);
     let (first, call) = hang(&pool);
     call.await.unwrap().unwrap_err();
-    wait_for(&pool, |load| load.written_off == 1);
+    wait_for(&pool, |load| load.abandoned == 1);
     let (second, call) = hang(&pool);
     call.await.unwrap().unwrap_err();
     wait_for(&pool, |load| load.is_stuck);
@@ -171,7 +171,7 @@ async fn a_full_queue_refuses_at_once_and_what_waits_too_long_is_not_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_nobody_waits_for_is_not_done() {
+async fn what_no_caller_waits_for_is_not_done() {
     let pool = pool(1, 8, 0);
     let (release, _hung) = hang(&pool);
     let done = Arc::new(AtomicUsize::new(0));
@@ -195,12 +195,12 @@ async fn a_panic_ends_its_request_alone() {
         .run(|_, _| -> Result<(), BackendError> { panic!("on purpose") })
         .await;
     assert_eq!(kind(outcome), BackendErrorKind::Unavailable);
-    assert_eq!(number(&pool).await.unwrap(), 1, "the place is a new one");
+    assert_eq!(number(&pool).await.unwrap(), 1, "the slot is a new one");
     assert_eq!(pool.stop_within(Duration::from_secs(10)), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopped_pool_refuses_and_forgets_nobody() {
+async fn a_stopped_pool_refuses_and_forgets_no_caller() {
     let pool = pool(1, 8, 0);
     let (release, _hung) = hang(&pool);
     let waiting = {
@@ -242,7 +242,7 @@ async fn quick_calls_are_made_by_few_threads_unless_they_stand_still() {
     }
     assert!(
         start.elapsed() < Duration::from_secs(30),
-        "nobody is held back for ever"
+        "no job is held back for good"
     );
     assert_eq!(pool.stop_within(Duration::from_secs(10)), 0);
 }

@@ -35,7 +35,7 @@ pub(super) struct Worker {
 pub(super) struct Call {
     pub(super) running: Option<Running>,
     /// It did not return in time. There may be another thread in its place.
-    pub(super) written_off: Option<Replaced>,
+    pub(super) abandoned: Option<Replaced>,
 }
 
 /// What a thread is at.
@@ -43,7 +43,7 @@ pub(super) struct Running {
     pub(super) since: Instant,
     /// How long it may take.
     pub(super) patience: Duration,
-    /// Who waits for the answer; nobody, while the thread prepares for a job.
+    /// The caller that waits for the answer; none while the thread prepares for a job.
     pub(super) waiter: Option<Arc<dyn Waiter>>,
 }
 
@@ -66,13 +66,13 @@ struct Done {
     at: Instant,
     took: Duration,
     /// It took so long that the thread was given up.
-    written_off: Option<Replaced>,
+    abandoned: Option<Replaced>,
 }
 
 impl Done {
     /// Another thread has taken this one's place.
     fn is_replaced(&self) -> bool {
-        self.written_off == Some(Replaced::Yes)
+        self.abandoned == Some(Replaced::Yes)
     }
 }
 
@@ -95,7 +95,7 @@ impl Worker {
         Done {
             at,
             took: since.map_or(Duration::ZERO, |since| at.saturating_duration_since(since)),
-            written_off: call.written_off.take(),
+            abandoned: call.abandoned.take(),
         }
     }
 
@@ -109,7 +109,7 @@ impl Worker {
 }
 
 impl<P> State<P> {
-    /// Takes note that a thread's place has become fit for a request, or is no more.
+    /// Notes that a thread's session slot has become fit for a request, or is no more.
     fn note_fit(&mut self, is_fit: bool) {
         self.unfit = if is_fit {
             self.unfit.saturating_sub(1)
@@ -118,12 +118,12 @@ impl<P> State<P> {
         };
     }
 
-    /// Takes note of a job that is done.
+    /// Notes a job that is done.
     fn is_through(&mut self, done: Option<Done>) {
-        if let Some(Done { at, took, written_off }) = done {
+        if let Some(Done { at, took, abandoned }) = done {
             self.pace.note(took);
             self.returned = Some(at);
-            if written_off.is_none() {
+            if abandoned.is_none() {
                 self.busy -= 1;
                 self.done = Some(at);
             }
@@ -152,13 +152,13 @@ impl<P: 'static> Shared<P> {
     fn work(&self, worker: &Arc<Worker>) {
         // The one in whose place this has come may have ended since.
         self.join_ended();
-        let mut place = (self.new_place)();
+        let mut slot = (self.new_slot)();
         let mut done = None;
         let mut was_fit = true;
         while !worker.is_retired() {
             let mut is_fit = true;
             worker.begins(self.deadline, None);
-            if worker.does(|| is_fit = (self.prepare)(&mut place)).is_replaced() {
+            if worker.does(|| is_fit = (self.prepare)(&mut slot)).is_replaced() {
                 break;
             }
             if is_fit != was_fit {
@@ -178,13 +178,13 @@ impl<P: 'static> Shared<P> {
             };
             // The answer of a job that panics is that its thread has ended; the thread itself goes on.
             let mut has_panicked = false;
-            let attempt = || has_panicked = catch_unwind(AssertUnwindSafe(|| work(&mut place))).is_err();
+            let attempt = || has_panicked = catch_unwind(AssertUnwindSafe(|| work(&mut slot))).is_err();
             let outcome = worker.does(attempt);
             let is_replaced = outcome.is_replaced();
             done = Some(outcome);
             if has_panicked {
                 tracing::error!("a request's call of the PKCS#11 module panicked");
-                place = (self.new_place)();
+                slot = (self.new_slot)();
             }
             if is_replaced {
                 break;
@@ -194,17 +194,17 @@ impl<P: 'static> Shared<P> {
         if !was_fit {
             self.state().note_fit(true);
         }
-        drop(place);
+        drop(slot);
         self.state().workers.retain(|other| !Arc::ptr_eq(other, worker));
     }
 
-    /// The next job that somebody waits for; none when there are to be no more. It leaves the queue and
-    /// becomes the worker's in one step, so that the timekeeper always sees it.
+    /// The next job that a caller waits for; none when there are to be no more. It leaves the queue and
+    /// becomes the worker's in one step, so that the deadline thread always sees it.
     fn next_job(&self, worker: &Arc<Worker>, done: Option<Done>) -> Option<Work<P>> {
         let mut state = self.state();
         state.is_through(done);
         if state.pace.is_quick() && state.queue.len() > self.queue_length / 2 {
-            // Overload: whoever brings requests, and refuses those that are too many, has to get on.
+            // Overload: the threads that bring requests, and refuse those that are too many, have to get on.
             drop(state);
             thread::yield_now();
             state = self.state();
@@ -248,7 +248,7 @@ impl<P: 'static> Shared<P> {
         }
         let retired = state.workers.clone();
         for worker in &retired {
-            let has_successor = worker.call().written_off == Some(Replaced::Yes);
+            let has_successor = worker.call().abandoned == Some(Replaced::Yes);
             if !has_successor && let Err(error) = Self::start_worker(self, &mut state) {
                 tracing::error!(token = self.name, cause = %error, "cannot start a worker thread for the PKCS#11 \
                      module");

@@ -8,7 +8,7 @@ use crate::{
     error::CallError,
     keys::{Holding, On},
     return_code::Phase,
-    session::Place,
+    session::SessionSlot,
     token::Token,
 };
 
@@ -17,7 +17,7 @@ impl Token {
     /// are read once for each time that the key's attributes are.
     pub(super) fn with_dates(
         &self,
-        place: &mut Place,
+        session_slot: &mut SessionSlot,
         key: Option<(&KeyId, &Holding)>,
         error: &CallError,
         failed: BackendError,
@@ -28,13 +28,13 @@ impl Token {
         let Some(((id, held), access)) = key.zip(self.module.enter()) else {
             return failed;
         };
-        let Some(session) = place.opened(&access) else {
+        let Some(session) = session_slot.opened(&access) else {
             return failed;
         };
         let on = On {
             cryptoki: &access,
             session: session.handle,
-            epoch: held.key.epoch,
+            login_epoch: held.key.login_epoch,
         };
         let is_first = held.key.dates().is_none();
         let Some(dates) = self.keys.dates(on, held.handle, &held.key).against(SystemTime::now()) else {

@@ -17,11 +17,11 @@ use super::search::Search;
 use crate::{
     config::KeyName,
     error::CallError,
-    gcm::Setback,
+    gcm::AttemptError,
     handles::HandleTime,
     keys::{self, Holding, Key, Miss, NoKey, On},
     module::Access,
-    return_code::Verdict,
+    return_code::Remedy,
     session::Session,
     token::{Connection, Token},
 };
@@ -46,26 +46,26 @@ enum Origin {
 
 impl Token {
     /// The key, by its handle in this session.
-    pub(super) fn hold(&self, wanted: &Wanted<'_>, session: &mut Session) -> Result<Holding, Setback> {
+    pub(super) fn hold(&self, wanted: &Wanted<'_>, session: &mut Session) -> Result<Holding, AttemptError> {
         let now = wanted.access.handles().now();
         if let Some(held) = session.held.get(wanted.id)
             && now.is_some()
             && held.as_of == now
-            && held.key.is_current(self.epoch())
+            && held.key.is_current(self.login_epoch())
         {
             return Ok(held.clone());
         }
         let holding = self.hold_again(wanted, session);
         match holding {
             Ok(holding) => Ok(session.held.put(wanted.id, holding).clone()),
-            Err(setback) => {
+            Err(error) => {
                 session.held.remove(wanted.id);
-                Err(setback)
+                Err(error)
             }
         }
     }
 
-    fn hold_again(&self, wanted: &Wanted<'_>, session: &Session) -> Result<Holding, Setback> {
+    fn hold_again(&self, wanted: &Wanted<'_>, session: &Session) -> Result<Holding, AttemptError> {
         let Some(name) = self.keys.name(wanted.id) else {
             let detail = "the external key id is not a CKA_ID in hexadecimal";
             return Err(BackendError::new(BackendErrorKind::KeyNotFound, detail).into());
@@ -96,15 +96,19 @@ impl Token {
     }
 
     /// The key from the cache, or from the token.
-    fn key(&self, wanted: &Wanted<'_>, session: &Session, name: &KeyName) -> Result<(Arc<Key>, Origin), Setback> {
+    fn key(&self, wanted: &Wanted<'_>, session: &Session, name: &KeyName) -> Result<(Arc<Key>, Origin), AttemptError> {
         let mut search = Noted {
             search: self.search_on(wanted, session, name),
             is_made: false,
         };
         let before = wanted.access.handles().now();
-        let found = self
-            .keys
-            .get(wanted.id, self.epoch(), wanted.deadline, &mut search, &self.bell);
+        let found = self.keys.get(
+            wanted.id,
+            self.login_epoch(),
+            wanted.deadline,
+            &mut search,
+            &self.notifier,
+        );
         let key = found.map_err(|none| no_key(none, name))?;
         let origin = if search.is_made && key.home == session.handle {
             Origin::Here(after_one_search(wanted, before))
@@ -125,7 +129,7 @@ impl Token {
         let on = On {
             cryptoki: wanted.access,
             session: session.handle,
-            epoch: key.epoch,
+            login_epoch: key.login_epoch,
         };
         let own = session.held.get(wanted.id);
         let is_good_here = !self.keys.scope.is_session() || key.home == session.handle;
@@ -142,7 +146,7 @@ impl Token {
             let is_known = own.is_some_and(|held| {
                 as_of.is_some()
                     && !self.keys.scope.is_session()
-                    && (held.handle, held.as_of, held.key.epoch) == (handle, as_of, key.epoch)
+                    && (held.handle, held.as_of, held.key.login_epoch) == (handle, as_of, key.login_epoch)
                     && held.key.identity.is_same(&key.identity)
             });
             if is_known || self.keys.confirms(on, handle, key)? {
@@ -162,7 +166,7 @@ impl Token {
         session: &Session,
         name: &KeyName,
         known: Arc<Key>,
-    ) -> Result<Holding, Setback> {
+    ) -> Result<Holding, AttemptError> {
         let before = wanted.access.handles().now();
         let mut search = self.search_on(wanted, session, name);
         let found = self.keys.find(wanted.deadline, &mut search);
@@ -173,7 +177,7 @@ impl Token {
             no_key(none, name)
         })?;
         let (handle, as_of) = (key.handle, after_one_search(wanted, before));
-        let is_same = known.is_current(self.epoch()) && key.identity.is_same(&known.identity);
+        let is_same = known.is_current(self.login_epoch()) && key.identity.is_same(&known.identity);
         let key = if is_same { known } else { self.keys.put(wanted.id, key) };
         Ok(Holding { key, handle, as_of })
     }
@@ -184,11 +188,11 @@ impl Token {
         wanted: &Wanted<'_>,
         session: &mut Session,
         holding: &Holding,
-    ) -> Result<Holding, Setback> {
+    ) -> Result<Holding, AttemptError> {
         let on = On {
             cryptoki: wanted.access,
             session: session.handle,
-            epoch: self.epoch(),
+            login_epoch: self.login_epoch(),
         };
         let name = self.keys.name(wanted.id);
         let seen = match name {
@@ -216,21 +220,21 @@ impl Token {
         wanted: &Wanted<'_>,
         session: &mut Session,
         holding: &Holding,
-        outcome: Result<T, Setback>,
-    ) -> Result<T, Setback> {
+        outcome: Result<T, AttemptError>,
+    ) -> Result<T, AttemptError> {
         let now = wanted.access.handles().now();
         if now.is_some() && now == holding.as_of {
             return outcome;
         }
-        if let Err(Setback::Call(error)) = &outcome
-            && !matches!(self.config.quirks.verdict(error), Verdict::Fail(_) | Verdict::Ambiguous)
+        if let Err(AttemptError::Call(error)) = &outcome
+            && !matches!(self.config.quirks.remedy(error), Remedy::Fail(_) | Remedy::Ambiguous)
         {
             return outcome; // it says nothing of the key
         }
         let on = On {
             cryptoki: wanted.access,
             session: session.handle,
-            epoch: holding.key.epoch,
+            login_epoch: holding.key.login_epoch,
         };
         if self.keys.confirms(on, holding.handle, &holding.key)? {
             let holding = Holding {
@@ -265,11 +269,11 @@ fn after_one_search(wanted: &Wanted<'_>, before: Option<HandleTime>) -> Option<H
     wanted.access.handles().now().filter(|now| alone == Some(*now))
 }
 
-fn no_key(none: NoKey, name: &KeyName) -> Setback {
+fn no_key(none: NoKey, name: &KeyName) -> AttemptError {
     match none {
-        NoKey::Call(error) => Setback::Call(error),
-        NoKey::Miss(miss) => Setback::Final(miss.error(name)),
-        NoKey::Late => Setback::Final(BackendError::new(
+        NoKey::Call(error) => AttemptError::Call(error),
+        NoKey::Miss(miss) => AttemptError::Final(miss.error(name)),
+        NoKey::Late => AttemptError::Final(BackendError::new(
             BackendErrorKind::Timeout,
             "the search for the key did not end within the deadline",
         )),

@@ -21,11 +21,11 @@ use self::suspect::Ciphertext;
 pub(crate) use self::{search::Search, suspects::Suspects};
 use crate::{
     error::{CallError, OpenError},
-    gcm::{self, Setback},
-    keys::{DOUBT_AFTER, Holding, Key},
+    gcm::{self, AttemptError},
+    keys::{Holding, Key, RECHECK_AFTER},
     module::Access,
-    return_code::{Phase, Verdict},
-    session::{Place, Session},
+    return_code::{Phase, Remedy},
+    session::{Session, SessionSlot},
     token::{ANOTHER_TOKEN, Connection, Token},
 };
 
@@ -33,7 +33,7 @@ impl Token {
     /// Encrypts under a key.
     pub(crate) fn encrypt(
         &self,
-        place: &mut Place,
+        session_slot: &mut SessionSlot,
         id: &KeyId,
         deadline: Instant,
         aad: BoundAad,
@@ -42,9 +42,13 @@ impl Token {
         if let Some(fault) = self.iv_fault() {
             return Err(BackendError::new(BackendErrorKind::Other, fault));
         }
-        let sealed = self.with_key(place, id, deadline, Some(KeyUsage::Encrypt), |module, session, key| {
-            self.ivs.seal(module, session, key.handle, aad.as_bytes(), plaintext)
-        });
+        let sealed = self.with_key(
+            session_slot,
+            id,
+            deadline,
+            Some(KeyUsage::Encrypt),
+            |module, session, key| self.ivs.seal(module, session, key.handle, aad.as_bytes(), plaintext),
+        );
         let sealed = sealed.map_err(Failed::into_error)?;
         Ok(Encrypted::new(sealed.ciphertext, sealed.iv, sealed.tag, aad))
     }
@@ -53,23 +57,23 @@ impl Token {
     // ENC-10
     pub(crate) fn encrypt_verified(
         &self,
-        place: &mut Place,
+        session_slot: &mut SessionSlot,
         id: &KeyId,
         deadline: Instant,
         aad: BoundAad,
         plaintext: &[u8],
     ) -> Result<VerifiedEncryption, BackendError> {
-        let trial = Verification::begin(self.encrypt(place, id, deadline, aad, plaintext)?);
+        let trial = Verification::begin(self.encrypt(session_slot, id, deadline, aad, plaintext)?);
         let (encrypted, aad) = (trial.encrypted(), trial.encrypted().bound_aad());
         let both = gcm::with_tag(encrypted.ciphertext(), encrypted.tag());
-        let decrypted = self.decrypt(place, id, deadline, encrypted.iv(), aad.as_bytes(), &both);
+        let decrypted = self.decrypt(session_slot, id, deadline, encrypted.iv(), aad.as_bytes(), &both);
         trial.end(decrypted, plaintext)
     }
 
     /// Decrypts a ciphertext that is followed by its tag.
     pub(crate) fn decrypt(
         &self,
-        place: &mut Place,
+        session_slot: &mut SessionSlot,
         id: &KeyId,
         deadline: Instant,
         iv: &Iv,
@@ -81,43 +85,49 @@ impl Token {
             aad,
             both: ciphertext_and_tag,
         };
-        match self.open(place, id, deadline, ciphertext) {
+        match self.open(session_slot, id, deadline, ciphertext) {
             Ok(plaintext) => {
                 self.suspects.acquit(id, ciphertext);
                 Ok(plaintext)
             }
             Err(Failed::With(error)) => Err(error),
-            Err(Failed::Suspected(error)) => self.settle(place, id, deadline, ciphertext, error),
+            Err(Failed::Suspected(error)) => self.settle(session_slot, id, deadline, ciphertext, error),
         }
     }
 
     fn open(
         &self,
-        place: &mut Place,
+        session_slot: &mut SessionSlot,
         id: &KeyId,
         deadline: Instant,
         ciphertext: Ciphertext<'_>,
     ) -> Result<Zeroizing<Vec<u8>>, Failed> {
         let Ciphertext { iv, aad, both } = ciphertext;
-        self.with_key(place, id, deadline, Some(KeyUsage::Decrypt), |module, session, key| {
-            gcm::open(module, session.handle, key.handle, iv, aad, both)
-        })
+        self.with_key(
+            session_slot,
+            id,
+            deadline,
+            Some(KeyUsage::Decrypt),
+            |module, session, key| gcm::open(module, session.handle, key.handle, iv, aad, both),
+        )
     }
 
     /// What a key is, and what it may do.
     pub(crate) fn key_metadata(
         &self,
-        place: &mut Place,
+        session_slot: &mut SessionSlot,
         id: &KeyId,
         deadline: Instant,
     ) -> Result<KeyMetadata, BackendError> {
-        self.with_key(place, id, deadline, None, |_, _, held| Ok(held.key.metadata.clone()))
-            .map_err(Failed::into_error)
+        self.with_key(session_slot, id, deadline, None, |_, _, held| {
+            Ok(held.key.metadata.clone())
+        })
+        .map_err(Failed::into_error)
     }
 
     /// A key's metadata, if they are known and were read not too long ago.
     pub(crate) fn known_metadata(&self, id: &KeyId) -> Option<KeyMetadata> {
-        let key = self.keys.known(id, self.epoch())?;
+        let key = self.keys.known(id, self.login_epoch())?;
         let is_fresh = self.is_connected() && !self.is_outdated(&key);
         is_fresh.then(|| key.metadata.clone())
     }
@@ -130,19 +140,19 @@ impl Token {
     /// Does something with a key, again where that may help. Encryptions take a new IV each time.
     pub(crate) fn with_key<T>(
         &self,
-        place: &mut Place,
+        session_slot: &mut SessionSlot,
         id: &KeyId,
         deadline: Instant,
         usage: Option<KeyUsage>,
-        mut work: impl FnMut(&Access<'_>, &mut Session, &Holding) -> Result<T, Setback>,
+        mut work: impl FnMut(&Access<'_>, &mut Session, &Holding) -> Result<T, AttemptError>,
     ) -> Result<T, Failed> {
-        let done = self.with_remedies(place, Some(id), deadline, |place, used| {
-            self.attempt(place, id, deadline, usage, used, &mut work)
+        let done = self.with_remedies(session_slot, Some(id), deadline, |session_slot, used| {
+            self.attempt(session_slot, id, deadline, usage, used, &mut work)
         })?;
-        // Metadata may have come from the cache, which proves nothing.
+        // Metadata may have come from the cache, which confirms nothing.
         if usage.is_some() {
-            self.note_well();
-            place.note_success();
+            self.note_served();
+            session_slot.note_success();
         }
         Ok(done)
     }
@@ -150,13 +160,13 @@ impl Token {
     /// Does something on a session, again where that may help.
     pub(crate) fn with_session<T>(
         &self,
-        place: &mut Place,
+        session_slot: &mut SessionSlot,
         deadline: Instant,
-        mut work: impl FnMut(&Access<'_>, &Connection, &mut Session) -> Result<T, Setback>,
+        mut work: impl FnMut(&Access<'_>, &Connection, &mut Session) -> Result<T, AttemptError>,
     ) -> Result<T, Failed> {
-        self.with_remedies(place, None, deadline, |place, _| {
+        self.with_remedies(session_slot, None, deadline, |session_slot, _| {
             let (connection, access) = self.enter()?;
-            let session = self.session(place, &access, &connection)?;
+            let session = self.session(session_slot, &access, &connection)?;
             work(&access, &connection, session)
         })
     }
@@ -166,33 +176,32 @@ impl Token {
     /// is time.
     fn with_remedies<T>(
         &self,
-        place: &mut Place,
+        session_slot: &mut SessionSlot,
         id: Option<&KeyId>,
         deadline: Instant,
-        mut attempt: impl FnMut(&mut Place, &mut Option<Holding>) -> Result<T, Setback>,
+        mut attempt: impl FnMut(&mut SessionSlot, &mut Option<Holding>) -> Result<T, AttemptError>,
     ) -> Result<T, Failed> {
         let mut tried = Tried::default();
         loop {
             let mut used = None;
-            let setback = match attempt(place, &mut used) {
+            let error = match attempt(session_slot, &mut used) {
                 Ok(done) => return Ok(done),
-                Err(setback) => setback,
+                Err(error) => error,
             };
-            let error = self.failed_call(setback)?;
-            let (verdict, key) = (self.config.quirks.verdict(&error), id.zip(used.as_ref()));
-            if verdict == Verdict::Ambiguous {
+            let error = self.failed_call(error)?;
+            let (remedy, key) = (self.config.quirks.remedy(&error), id.zip(used.as_ref()));
+            if remedy == Remedy::Ambiguous {
                 return Err(Failed::Suspected(error));
             }
-            if !self.mend(place, key, &error, verdict, &mut tried)? {
+            if !self.recover(session_slot, key, &error, remedy, &mut tried)? {
                 // A remedy that has been tried is none: it may be the code that this module has for a wrong
                 // tag.
-                let is_remedied = matches!(
-                    verdict,
-                    Verdict::SearchAgain | Verdict::NewSession | Verdict::LogInAgain
-                );
+                let is_remedied = matches!(remedy, Remedy::SearchAgain | Remedy::NewSession | Remedy::LogInAgain);
                 return Err(match error.phase() {
                     Phase::Decrypt if is_remedied => Failed::Suspected(error),
-                    _ => self.with_dates(place, key, &error, failure(verdict, &error)).into(),
+                    _ => self
+                        .with_dates(session_slot, key, &error, failure(remedy, &error))
+                        .into(),
                 });
             }
             if Instant::now() >= deadline {
@@ -203,12 +212,12 @@ impl Token {
         }
     }
 
-    /// The call that failed. The error is a setback that no other attempt mends.
-    fn failed_call(&self, setback: Setback) -> Result<CallError, BackendError> {
-        match setback {
-            Setback::Call(error) => Ok(error),
-            Setback::Final(error) => Err(error),
-            Setback::IvFault(fault) => {
+    /// The call that failed. The error is one that no other attempt fixes.
+    fn failed_call(&self, error: AttemptError) -> Result<CallError, BackendError> {
+        match error {
+            AttemptError::Call(error) => Ok(error),
+            AttemptError::Final(error) => Err(error),
+            AttemptError::IvFault(fault) => {
                 self.note_iv_fault(fault);
                 Err(BackendError::new(BackendErrorKind::Other, fault))
             }
@@ -217,15 +226,15 @@ impl Token {
 
     fn attempt<T>(
         &self,
-        place: &mut Place,
+        session_slot: &mut SessionSlot,
         id: &KeyId,
         deadline: Instant,
         usage: Option<KeyUsage>,
         used: &mut Option<Holding>,
-        work: &mut impl FnMut(&Access<'_>, &mut Session, &Holding) -> Result<T, Setback>,
-    ) -> Result<T, Setback> {
+        work: &mut impl FnMut(&Access<'_>, &mut Session, &Holding) -> Result<T, AttemptError>,
+    ) -> Result<T, AttemptError> {
         let (connection, access) = self.enter()?;
-        let session = self.session(place, &access, &connection)?;
+        let session = self.session(session_slot, &access, &connection)?;
         let wanted = Wanted {
             access: &access,
             connection: &connection,
@@ -233,11 +242,11 @@ impl Token {
             deadline,
         };
         let mut held = self.hold(&wanted, session)?;
-        let is_doubtful = match usage {
-            Some(usage) => !held.key.permits(usage) && held.key.read.elapsed() >= DOUBT_AFTER,
+        let must_recheck = match usage {
+            Some(usage) => !held.key.permits(usage) && held.key.read.elapsed() >= RECHECK_AFTER,
             None => self.is_outdated(&held.key),
         };
-        if is_doubtful {
+        if must_recheck {
             held = self.look_again(&wanted, session, &held)?;
         }
         let Some(usage) = usage else {
@@ -249,22 +258,22 @@ impl Token {
         self.if_still_its(&wanted, session, held, outcome)
     }
 
-    /// The session of a place. None is opened while another token is in the slot.
+    /// The session of a slot. None is opened while another token is in the slot.
     fn session<'p>(
         &self,
-        place: &'p mut Place,
+        session_slot: &'p mut SessionSlot,
         access: &Access<'_>,
         connection: &Connection,
-    ) -> Result<&'p mut Session, Setback> {
-        if place.opened(access).is_none() {
+    ) -> Result<&'p mut Session, AttemptError> {
+        if session_slot.opened(access).is_none() {
             self.confirm_token(access, connection)?;
         }
-        Ok(place.session(access, connection.slot, connection.read_write)?)
+        Ok(session_slot.session(access, connection.slot, connection.read_write)?)
     }
 
     fn confirm_token(&self, access: &Access<'_>, connection: &Connection) -> Result<(), BackendError> {
         if self.is_another_in(access, connection.slot) {
-            self.bell.ring();
+            self.notifier.notify();
             return Err(BackendError::new(BackendErrorKind::Unavailable, ANOTHER_TOKEN));
         }
         Ok(())
@@ -272,34 +281,34 @@ impl Token {
 
     /// Opens a session where there is none; false if the token has no more of them to give. What else may be
     /// wrong is for a request to find out.
-    pub(crate) fn prepare(&self, place: &mut Place) -> bool {
-        if !place.is_empty() {
+    pub(crate) fn prepare(&self, session_slot: &mut SessionSlot) -> bool {
+        if !session_slot.is_empty() {
             return true;
         }
         let Ok((connection, access)) = self.enter() else {
             return true;
         };
-        let opened = self.session(place, &access, &connection);
-        !matches!(opened, Err(Setback::Call(error)) if error.says_no_more_sessions())
+        let opened = self.session(session_slot, &access, &connection);
+        !matches!(opened, Err(AttemptError::Call(error)) if error.says_no_more_sessions())
     }
 
-    /// Does what the verdict asks for; says whether another attempt is worth while. An error is the end of
+    /// Does what the remedy asks for; says whether another attempt is worth while. An error is the end of
     /// the request.
-    fn mend(
+    fn recover(
         &self,
-        place: &mut Place,
+        session_slot: &mut SessionSlot,
         key: Option<(&KeyId, &Holding)>,
         error: &CallError,
-        verdict: Verdict,
+        remedy: Remedy,
         tried: &mut Tried,
     ) -> Result<bool, BackendError> {
-        let is_refused_at_the_door = verdict == Verdict::Fail(BackendErrorKind::Throttled)
+        let is_refused_at_the_door = remedy == Remedy::Fail(BackendErrorKind::Throttled)
             && !matches!(error.phase(), Phase::Encrypt | Phase::Decrypt);
         if !error.leaves_session_usable() && !is_refused_at_the_door {
-            self.discard_session(place, error);
+            self.discard_session(session_slot, error);
         }
-        match verdict {
-            Verdict::SearchAgain => {
+        match remedy {
+            Remedy::SearchAgain => {
                 if let Some((id, held)) = key {
                     self.keys.forget(id, &held.key);
                 }
@@ -313,25 +322,25 @@ impl Token {
                     return Ok(false);
                 }
                 // The key was found, and its new handle is no better.
-                self.note_unwell(error);
-                Err(failure(Verdict::Unwell, error))
+                self.note_device_failure(error);
+                Err(failure(Remedy::DeviceError, error))
             }
-            Verdict::NewSession => Ok(tried.session.first()),
-            Verdict::LogInAgain => {
+            Remedy::NewSession => Ok(tried.session.first()),
+            Remedy::LogInAgain => {
                 let is_worth_a_login = tried.login.first();
                 if is_worth_a_login {
                     // One that is older than the login may know nothing of it, and take no other.
-                    self.discard_session(place, error);
-                    self.log_in_again(place)?;
+                    self.discard_session(session_slot, error);
+                    self.log_in_again(session_slot)?;
                 }
                 Ok(is_worth_a_login)
             }
-            Verdict::Unwell => {
-                self.note_unwell(error);
-                Ok(tried.unwell.first())
+            Remedy::DeviceError => {
+                self.note_device_failure(error);
+                Ok(tried.device_error.first())
             }
-            Verdict::Misconfigured => {
-                self.bell.ring();
+            Remedy::Misconfigured => {
+                self.notifier.notify();
                 // The token has been tested. Of a key that another process is writing to, SoftHSM2 says so
                 // for a moment.
                 if let Some((id, held)) = key {
@@ -339,31 +348,31 @@ impl Token {
                 }
                 Ok(tried.search.first())
             }
-            Verdict::Done | Verdict::Fail(_) | Verdict::PinRefused | Verdict::Ambiguous => Ok(false),
+            Remedy::Done | Remedy::Fail(_) | Remedy::PinRefused | Remedy::Ambiguous => Ok(false),
         }
     }
 
     /// Another session, if there is one, in place of one that an error has spoilt.
-    fn discard_session(&self, place: &mut Place, error: &CallError) {
+    fn discard_session(&self, session_slot: &mut SessionSlot, error: &CallError) {
         let Some(access) = self.module.enter().filter(|_| !error.says_session_is_gone()) else {
-            place.forget();
+            session_slot.forget();
             return;
         };
         match self.connection_in(access.generation()) {
             Some(connection) if !self.is_another_in(&access, connection.slot) => {
-                place.renew(&access, connection.slot, connection.read_write);
+                session_slot.renew(&access, connection.slot, connection.read_write);
             }
-            _ => place.close(&access),
+            _ => session_slot.close(&access),
         }
     }
 
-    fn log_in_again(&self, place: &mut Place) -> Result<(), BackendError> {
+    fn log_in_again(&self, session_slot: &mut SessionSlot) -> Result<(), BackendError> {
         let (connection, access) = self.enter()?;
         self.confirm_token(&access, &connection)?;
-        let trouble = |error: CallError| failure(Verdict::LogInAgain, &error);
-        let session = place
+        let fault = |error: CallError| failure(Remedy::LogInAgain, &error);
+        let session = session_slot
             .session(&access, connection.slot, connection.read_write)
-            .map_err(trouble)?;
+            .map_err(fault)?;
         if self.config.pin.login().is_none() {
             return Err(BackendError::new(
                 BackendErrorKind::Unavailable,
@@ -375,22 +384,22 @@ impl Token {
             None => Err(OpenError::NotInitialized), // not after a connection
         };
         outcome.map_err(|error| {
-            self.bell.ring();
+            self.notifier.notify();
             BackendError::new(BackendErrorKind::Unavailable, "the token logged out the user").with_source(error)
         })
     }
 }
 
-/// What has been tried to mend a request.
+/// What has been tried to recover a request.
 #[derive(Default)]
 struct Tried {
     search: Once,
     session: Once,
     login: Once,
-    unwell: Once,
+    device_error: Once,
 }
 
-/// What a request comes to when nothing mends it.
+/// What a request comes to when no remedy helps.
 pub(crate) enum Failed {
     With(BackendError),
     /// It may be the ciphertext, or the device.
@@ -401,7 +410,7 @@ impl Failed {
     pub(crate) fn into_error(self) -> BackendError {
         match self {
             Self::With(error) => error,
-            Self::Suspected(error) => failure(Verdict::Unwell, &error),
+            Self::Suspected(error) => failure(Remedy::DeviceError, &error),
         }
     }
 }
@@ -438,19 +447,19 @@ fn check(key: &Key, usage: KeyUsage) -> Result<(), BackendError> {
     Err(BackendError::new(BackendErrorKind::KeyUsage, problem))
 }
 
-fn failure(verdict: Verdict, error: &CallError) -> BackendError {
-    let kind = verdict.kind().unwrap_or(BackendErrorKind::Other);
+fn failure(remedy: Remedy, error: &CallError) -> BackendError {
+    let kind = remedy.kind().unwrap_or(BackendErrorKind::Other);
     if kind == BackendErrorKind::InvalidCiphertext {
         return BackendError::invalid_ciphertext();
     }
-    let detail = match verdict {
-        Verdict::Misconfigured => {
+    let detail = match remedy {
+        Remedy::Misconfigured => {
             "the module rejects the AES-GCM parameters: check that `quirks` names the token's vendor".into()
         }
         _ => error.to_string(),
     };
-    match verdict {
-        Verdict::Misconfigured => BackendError::new(kind, detail).with_source(*error),
+    match remedy {
+        Remedy::Misconfigured => BackendError::new(kind, detail).with_source(*error),
         _ => BackendError::new(kind, detail),
     }
 }

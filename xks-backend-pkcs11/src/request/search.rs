@@ -8,12 +8,12 @@ use std::{
 use cryptoki_sys as ck;
 
 use crate::{
-    attendant::is_test_key,
     config::{KeyName, TestKey},
     error::CallError,
     keys::{self, Identity, Key, Miss, On},
     module::Access,
     return_code::{Phase, ReturnCode},
+    supervisor::is_test_key,
     token::{A_MOMENT, Connection, Token},
 };
 
@@ -49,7 +49,7 @@ impl keys::Search for Search<'_> {
         let token = self.token;
         let (mut visible_at, mut pause) = (None, A_MOMENT);
         loop {
-            let login = token.epoch();
+            let login = token.login_epoch();
             // A token finds nothing, and says no more, when there is no login, or when it has gone.
             self.confirm_login()?;
             match token.keys.search(self.on(), self.name)? {
@@ -71,9 +71,9 @@ impl keys::Search for Search<'_> {
             if now < visible_at {
                 thread::sleep(pause);
                 pause *= 2;
-            } else if login == token.epoch() {
+            } else if login == token.login_epoch() {
                 return self.miss().map(Err);
-            } // else somebody may have been logged out and in again in between
+            } // else a logout and a login may have come in between
         }
     }
 }
@@ -83,7 +83,7 @@ impl Search<'_> {
         On {
             cryptoki: self.access,
             session: self.session,
-            epoch: self.token.epoch(),
+            login_epoch: self.token.login_epoch(),
         }
     }
 

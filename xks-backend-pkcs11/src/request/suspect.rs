@@ -33,10 +33,10 @@ use super::{Failed, Tried, failure};
 use crate::{
     error::CallError,
     fingerprint::Fingerprint,
-    gcm::{self, Sealed, Setback},
+    gcm::{self, AttemptError, Sealed},
     module::Access,
-    return_code::Verdict,
-    session::{Place, Session},
+    return_code::Remedy,
+    session::{Session, SessionSlot},
     token::Token,
     track_record::{CALLS_PER_SECOND, Seen},
 };
@@ -62,7 +62,7 @@ pub(super) struct Ciphertext<'a> {
 /// A request whose decryption has failed, and what it may still use.
 struct Series<'a> {
     token: &'a Token,
-    place: &'a mut Place,
+    session_slot: &'a mut SessionSlot,
     id: &'a KeyId,
     deadline: Instant,
     ciphertext: Ciphertext<'a>,
@@ -109,7 +109,7 @@ impl Token {
     /// The plaintext of a ciphertext whose decryption has failed with an ambiguous code, or what that means.
     pub(super) fn settle(
         &self,
-        place: &mut Place,
+        session_slot: &mut SessionSlot,
         id: &KeyId,
         deadline: Instant,
         ciphertext: Ciphertext<'_>,
@@ -122,10 +122,10 @@ impl Token {
             answers: 0,
         });
         seen.failures = seen.failures.saturating_add(1);
-        place.note_failure();
+        session_slot.note_failure();
         let mut series = Series {
             token: self,
-            place,
+            session_slot,
             id,
             deadline,
             ciphertext,
@@ -163,7 +163,7 @@ impl Series<'_> {
             if !std::mem::replace(&mut is_session_new, true) {
                 // The former one may be what fails.
                 self.step(SESSION, |series| {
-                    series.token.discard_session(series.place, &error);
+                    series.token.discard_session(series.session_slot, &error);
                     Ok(())
                 })?;
             }
@@ -206,16 +206,20 @@ impl Series<'_> {
     }
 
     fn decrypt(&mut self, ciphertext: Ciphertext<'_>) -> Result<Zeroizing<Vec<u8>>, Failed> {
-        self.token.open(self.place, self.id, self.deadline, ciphertext)
+        self.token.open(self.session_slot, self.id, self.deadline, ciphertext)
     }
 
     /// Something that decrypts, in all that a module may look at like the ciphertext.
     fn known_answer(&mut self) -> Result<KnownAnswer, End> {
         let (plaintext, aad) = (self.plaintext(), self.ciphertext.aad);
         let (token, usage) = (self.token, Some(KeyUsage::Encrypt));
-        let sealed = token.with_key(self.place, self.id, self.deadline, usage, |access, session, key| {
-            token.ivs.seal(access, session, key.handle, aad, &plaintext)
-        });
+        let sealed = token.with_key(
+            self.session_slot,
+            self.id,
+            self.deadline,
+            usage,
+            |access, session, key| token.ivs.seal(access, session, key.handle, aad, &plaintext),
+        );
         match sealed {
             Ok(sealed) => Ok(KnownAnswer::Own(sealed)),
             Err(Failed::With(error)) if error.kind() == BackendErrorKind::KeyUsage => self.answer_of_test_key(),
@@ -240,7 +244,7 @@ impl Series<'_> {
     /// had again.
     fn with_test_key<T>(
         &mut self,
-        mut work: impl FnMut(&Access<'_>, &mut Session, ck::CK_OBJECT_HANDLE) -> Result<T, Setback>,
+        mut work: impl FnMut(&Access<'_>, &mut Session, ck::CK_OBJECT_HANDLE) -> Result<T, AttemptError>,
     ) -> Result<Option<Result<T, CallError>>, End> {
         let mut tried = Tried::default();
         loop {
@@ -250,23 +254,25 @@ impl Series<'_> {
                     return Ok(None);
                 };
                 self.token
-                    .session(self.place, &access, &connection)
+                    .session(self.session_slot, &access, &connection)
                     .and_then(|session| work(&access, session, key))
             };
             let error = match attempt {
                 Ok(done) => return Ok(Some(Ok(done))),
-                Err(setback) => self.token.failed_call(setback)?,
+                Err(error) => self.token.failed_call(error)?,
             };
-            match self.token.config.quirks.verdict(&error) {
-                Verdict::SearchAgain => {
-                    // The test key went with the session that it was made in, and the attendant does not know
-                    // it yet.
-                    self.token.bell.ring();
+            match self.token.config.quirks.remedy(&error) {
+                Remedy::SearchAgain => {
+                    // The test key went with the session that it was made in, and the supervisor does not
+                    // know it yet.
+                    self.token.notifier.notify();
                     return Ok(None);
                 }
-                verdict @ (Verdict::NewSession | Verdict::LogInAgain)
-                    if self.token.mend(self.place, None, &error, verdict, &mut tried)? => {}
-                verdict @ Verdict::Fail(_) => return Err(failure(verdict, &error).into()),
+                remedy @ (Remedy::NewSession | Remedy::LogInAgain)
+                    if self
+                        .token
+                        .recover(self.session_slot, None, &error, remedy, &mut tried)? => {}
+                remedy @ Remedy::Fail(_) => return Err(failure(remedy, &error).into()),
                 _ => return Ok(Some(Err(error))),
             }
         }
@@ -358,16 +364,16 @@ impl Series<'_> {
     }
 
     fn device_failed(&self, error: &CallError) -> End {
-        self.token.note_unwell(error);
-        failure(Verdict::Unwell, error).into()
+        self.token.note_device_failure(error);
+        failure(Remedy::DeviceError, error).into()
     }
 
     /// Why it is not known whose fault it is.
     fn without_more(&mut self) -> BackendError {
         let (record, now, error) = (&self.token.record, Instant::now(), self.seen.error);
         self.token.suspects.remember(self.fingerprint, self.seen, now);
-        if self.place.failures() >= MOST_ON_A_SESSION {
-            self.token.discard_session(self.place, &error);
+        if self.session_slot.failures() >= MOST_ON_A_SESSION {
+            self.token.discard_session(self.session_slot, &error);
         }
         let (kind, detail) = if record.is_suspected(now) {
             let detail = "the device fails: an invalid ciphertext cannot be told from a valid one".to_owned();

@@ -105,10 +105,10 @@ fn none_is_left_after_a_hang() {
         for number in 1..=3 {
             shim.hang(Function::C_Encrypt, When::once());
             assert_fails(run(encrypt(&backend, KEY, b"")), BackendErrorKind::Timeout);
-            wait_until("the call is given up", || backend.status().written_off == 1);
+            wait_until("the call is given up", || backend.status().abandoned == 1);
             if number < 3 {
                 shim.release();
-                wait_until("the call returns", || backend.status().written_off == 0);
+                wait_until("the call returns", || backend.status().abandoned == 0);
             }
         }
         assert!(!backend.shutdown(Duration::from_millis(100)), "a call hangs");

@@ -1,4 +1,4 @@
-//! How a module is initialized: with which arguments, and what is said when it does not let itself be.
+//! How a module is initialized: with which arguments, and what is reported when it cannot be.
 
 use xks_backend_pkcs11::{Dispatch, OpenError, Pkcs11Backend};
 use xks_pkcs11_fixture::{

@@ -1,4 +1,4 @@
-//! Which key an external key id names, and what is said of it.
+//! Which key an external key id names, and what the backend reports of it.
 
 use std::time::Duration;
 
@@ -40,8 +40,8 @@ fn metadata_comes_from_the_attributes() {
             assert_eq!(more.usages(), [Encrypt, Decrypt, Sign, Wrap, Unwrap]);
             round_trip(&backend, "more", b"plaintext").await.unwrap();
 
-            // ENC-11, DEC-4: a key that may not is told from one that is not there, and so is one of another
-            // kind.
+            // ENC-11, DEC-4: a key that may not is distinguished from one that is not there, and so is one of
+            // another kind.
             assert_fails(encrypt(&backend, "decrypts", b"").await, BackendErrorKind::KeyUsage);
             let encrypted = encrypt(&backend, "encrypts", b"").await.unwrap();
             assert_fails(
@@ -60,7 +60,7 @@ fn metadata_comes_from_the_attributes() {
 }
 
 /// DEC-3: a key may not encrypt any more, which the backend does not know yet. A changed ciphertext is
-/// invalid all the same, and nobody takes the token for broken.
+/// invalid all the same, and the token is not taken for broken.
 #[test]
 fn a_changed_ciphertext_is_invalid_when_its_key_may_only_decrypt_now() {
     let test = "keys::a_changed_ciphertext_is_invalid_when_its_key_may_only_decrypt_now";
@@ -184,7 +184,7 @@ fn searches_that_take_longer_than_a_request_has_time() {
             last == Some(BackendErrorKind::KeyNotFound)
         });
         assert_fails(run(encrypt(&backend, "absent", b"")), BackendErrorKind::KeyNotFound);
-        assert_eq!(backend.status().written_off, 0);
+        assert_eq!(backend.status().abandoned, 0);
         drop(backend);
         shim.assert_clean();
     });

@@ -1,4 +1,4 @@
-//! Trouble that a test with a key of its own does not see.
+//! Failures that a test with a key of its own does not see.
 
 use std::fs;
 
@@ -33,8 +33,8 @@ fn a_token_that_is_moved_away() {
     });
 }
 
-/// HLT-1: the test succeeds and no request does. Nobody is told that all is well, and what a new
-/// initialization mends is mended.
+/// HLT-1: the test succeeds and no request does. Health does not say that all is well, and what a new
+/// initialization fixes is fixed.
 #[test]
 fn requests_fail_and_the_test_does_not() {
     own_process("lost::requests_fail_and_the_test_does_not", |hsm| {
@@ -48,7 +48,7 @@ fn requests_fail_and_the_test_does_not() {
             let key = format!("later-{code}");
             hsm.key(TOKEN, &KeyTemplate::aes256(&key));
             shim.fail(Function::C_FindObjectsInit, code, When::always());
-            wait_until("health tells, and the module is initialized anew", || {
+            wait_until("health tells, and the module is reinitialized", || {
                 assert_fails(run(encrypt(&backend, &key, b"")), BackendErrorKind::Unavailable);
                 let problem = backend.status().problem.unwrap_or_default();
                 problem.contains("requests fail") && shim.counters().initialized > before

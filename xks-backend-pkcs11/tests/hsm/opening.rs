@@ -1,4 +1,4 @@
-//! What is checked before the first request, and what whoever starts a backend is told.
+//! What is checked before the first request, and what the caller that opens a backend learns.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -131,11 +131,11 @@ fn what_cannot_be_is_not_opened() {
             assert!(matches!(error, OpenError::Config(_)), "{error:?}");
         }
         // As long as it likes, in the end.
-        assert!(open(config().sessions(1).queue_length(0).max_written_off(0)).shutdown(long));
+        assert!(open(config().sessions(1).queue_length(0).max_abandoned(0)).shutdown(long));
     });
 }
 
-/// A library is one module, whatever it is called: it is finalized when nobody uses it any more.
+/// A library is one module, whatever it is called: it is finalized when no backend uses it any more.
 #[test]
 fn a_library_may_have_two_names() {
     own_process("opening::a_library_may_have_two_names", |hsm| {
@@ -193,7 +193,7 @@ fn pins_come_from_files_and_the_environment() {
 }
 
 /// A forgotten PIN is noticed at the start. With `login = false`, public keys are served,
-/// and of a key that is not to be seen nobody is told that it is not there.
+/// and a key that is not visible is not reported as missing.
 #[test]
 fn a_token_that_wants_a_login_gets_one_unless_it_was_said_that_there_is_none() {
     let test = "opening::a_token_that_wants_a_login_gets_one_unless_it_was_said_that_there_is_none";
@@ -220,7 +220,7 @@ fn a_token_that_wants_a_login_gets_one_unless_it_was_said_that_there_is_none() {
             assert!(text.contains("requires a login") && text.contains("no PIN"), "{text}");
         }
         drop(backend);
-        // Somebody else in this process has logged in: that does as well.
+        // Another component of this process has logged in: that does as well.
         let logged_in = open(config(&softhsm_path()));
         let backend = open(without());
         run(round_trip(&backend, "private", b"plaintext")).unwrap();
@@ -293,8 +293,8 @@ fn a_token_may_ask_for_its_pin_itself() {
     });
 }
 
-/// ENC-6: a module that is said to make its own IVs and does not would encrypt under an IV of zeros. The
-/// self-test is where that ends.
+/// ENC-6: a module that is configured to make its own IVs and does not would encrypt under an IV of zeros.
+/// The self-test is where that ends.
 #[test]
 fn wrong_quirks_are_found_out() {
     own_process("opening::wrong_quirks_are_found_out", |hsm| {
@@ -331,12 +331,12 @@ fn a_token_without_aes_gcm_is_refused() {
         shim.fail(Function::C_GetMechanismInfo, CKR_MECHANISM_INVALID, When::always());
         let error = fails(config(shim.path()));
         assert!(matches!(error, OpenError::NoAesGcm { .. }), "{error:?}");
-        assert_eq!(shim.counters().logins(), 0, "nobody need log in to find that out");
+        assert_eq!(shim.counters().logins(), 0, "no login is needed to find that out");
         assert_eq!(shim.counters().open_sessions, 0);
     });
 }
 
-/// One HSM of a fleet that is down keeps nobody from starting.
+/// One HSM of a fleet that is down does not keep the fleet from starting.
 #[test]
 fn a_token_can_be_waited_for() {
     own_process("opening::a_token_can_be_waited_for", |hsm| {
@@ -363,7 +363,7 @@ fn a_token_can_be_waited_for() {
             wait_until("the token works", || backend.status().health == HealthStatus::Active);
             run(round_trip(&backend, "here", b"plaintext")).unwrap();
         }
-        // What no waiting mends is not waited for.
+        // What no waiting fixes is not waited for.
         let absent = Pkcs11Backend::open_when_ready(config(Path::new("/nowhere/libabsent.so")));
         assert!(matches!(absent, Err(OpenError::Load { .. })));
         let wrong = Pkcs11Backend::open_when_ready(config(shim.path()).quirks(Quirks::NSHIELD));
@@ -389,7 +389,7 @@ fn tokens_without_serial_numbers_have_names_too() {
     });
 }
 
-/// Whoever logs in writes to a SoftHSM2 token, which tells others nothing of itself for that moment.
+/// A login writes to a SoftHSM2 token, which is not visible to others for that moment.
 #[test]
 fn many_may_be_opened_at_once() {
     own_process("opening::many_may_be_opened_at_once", |hsm| {

@@ -135,8 +135,8 @@ fn a_token_that_makes_no_more_comes_back() {
     });
 }
 
-/// HLT-1: a test key that is named, and which somebody takes away, takes no other key with it; and health
-/// says so.
+/// HLT-1: a test key that is named, and which another process takes away, takes no other key with it; and
+/// health says so.
 #[test]
 fn a_named_one_that_goes_is_said() {
     own_process("test_key::a_named_one_that_goes_is_said", |hsm| {
@@ -228,8 +228,8 @@ fn none_is_left_where_objects_stay() {
             beside(1);
         }
         // New sessions alone, and a login that was lost.
-        for trouble in [Shim::close_sessions, Shim::log_out] {
-            trouble(&shim);
+        for fault in [Shim::close_sessions, Shim::log_out] {
+            fault(&shim);
             wait_for_tests(&shim, 3);
             wait_until("the token is back", || backend.status().health == HealthStatus::Active);
             beside(1);
@@ -267,7 +267,7 @@ fn one_is_left_where_none_can_be_destroyed() {
     });
 }
 
-/// A key that somebody gave our label is not ours.
+/// A key of another owner with our label is not ours.
 #[test]
 fn a_strangers_key_stays() {
     own_process("test_key::a_strangers_key_stays", |hsm| {

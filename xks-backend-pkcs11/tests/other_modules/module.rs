@@ -1,4 +1,4 @@
-//! The modules: where they are, and what they are told.
+//! The modules: where they are, and their parameters.
 
 use std::{
     env, fs,

@@ -1,4 +1,4 @@
-//! Somebody else who uses the module: in this process beside the backend, or in another.
+//! Another user of the module: in this process beside the backend, or in another.
 
 use cryptoki::{
     context::{CInitializeArgs, CInitializeFlags, Pkcs11},
@@ -19,7 +19,7 @@ use crate::{
 
 const OFFICERS_PIN: &str = "officer's pin 1";
 
-/// A session of somebody who is logged in.
+/// A session that is logged in.
 pub(crate) struct Operator {
     pub(crate) pkcs11: Pkcs11,
     pub(crate) session: Session,
@@ -90,7 +90,7 @@ pub(crate) fn perform(token: &Token, task: &str) {
             operator.leave();
         }
         ["lock", attempts] => lock(token, attempts.parse().unwrap()),
-        _ => panic!("nobody knows how to {task}"),
+        _ => panic!("unknown task {task}"),
     }
 }
 

@@ -55,7 +55,7 @@ fn softoken() {
     with_token(Module::Softoken, "traffic::softoken", at_once);
 }
 
-/// Everybody gets an own answer, and what is bad is so for nobody else.
+/// Every request gets its own answer, and a bad one fails no other.
 fn at_once(token: &Token) {
     for (dispatch, source) in [
         (Dispatch::Inline, IvSource::TokenRandom),
@@ -73,7 +73,7 @@ fn at_once(token: &Token) {
                 }
             });
             let status = backend.status();
-            assert_eq!((status.timed_out, status.refused, status.written_off), (0, 0, 0));
+            assert_eq!((status.timed_out, status.refused, status.abandoned), (0, 0, 0));
         });
     }
 }

@@ -62,5 +62,5 @@ pub(super) fn is_usual_variable(name: &str) -> bool {
 
 /// What an editor or a shell may have put into or around a secret of one line, as it does with a PIN.
 pub(super) fn flaws(text: &str) -> Vec<&'static str> {
-    Pin::fault(text).into_iter().chain(Pin::doubts(text)).collect()
+    Pin::fault(text).into_iter().chain(Pin::warnings(text)).collect()
 }

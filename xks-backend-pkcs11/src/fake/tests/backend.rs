@@ -17,7 +17,7 @@ use crate::{
     pin::Pin,
 };
 
-/// Whoever watches the memory takes his time.
+/// Memory checkers are slow.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn config() -> Config {

@@ -2,7 +2,7 @@
 
 use super::{super::call::Direction, *};
 use crate::{
-    gcm::{self, Ivs, Sealed, Setback},
+    gcm::{self, AttemptError, Ivs, Sealed},
     quirks::{AppendedIv, IvSource},
     raw::{Gcm, SLACK},
     session::Session,
@@ -95,7 +95,7 @@ fn an_operation_that_fails_at_its_end_says_so() {
 }
 
 /// What is sealed when an encryption writes this IV, so many bytes of output, and says that they are so many.
-fn seal(source: IvSource, iv: &'static [u8], written: usize, said: ck::CK_ULONG) -> Result<Sealed, Setback> {
+fn seal(source: IvSource, iv: &'static [u8], written: usize, said: ck::CK_ULONG) -> Result<Sealed, AttemptError> {
     let (cryptoki, _answering) = module(move |call| {
         match call {
             Call::GenerateRandom { bytes, .. } => {
@@ -131,7 +131,7 @@ fn only_an_output_of_the_right_length_is_sealed() {
     assert_eq!((sealed.ciphertext, sealed.tag.as_bytes()), (vec![9; 4], &[9; TAG]));
     for said in [0, 4, 19, 21, 32, 36, 84, 85, 1 << 32, ck::CK_ULONG::MAX] {
         let outcome = seal(IvSource::TokenRandom, &[], right, said);
-        assert!(matches!(outcome, Err(Setback::Final(_))), "{said}");
+        assert!(matches!(outcome, Err(AttemptError::Final(_))), "{said}");
     }
 }
 
@@ -145,7 +145,7 @@ fn an_iv_is_the_one_that_the_module_used() {
     assert_eq!(longer.iv.as_bytes(), [5; 12], "there is room for twelve");
     assert!(matches!(
         seal(IvSource::WrittenBack, &[], 20, right),
-        Err(Setback::IvFault(_))
+        Err(AttemptError::IvFault(_))
     ));
     let ours = seal(IvSource::SystemRandom, &[6; 12], 20, right).ok().unwrap();
     assert_eq!(ours.iv.as_bytes(), [6; 12]);
@@ -157,14 +157,14 @@ fn an_appended_iv_is_what_follows_the_tag() {
     let sealed = seal(source, &[], 36, 36).ok().unwrap();
     assert_eq!((sealed.ciphertext, sealed.iv.as_bytes()), (vec![9; 4], &[9; 16][..]));
     assert!(
-        matches!(seal(source, &[], 32, 32), Err(Setback::Final(_))),
+        matches!(seal(source, &[], 32, 32), Err(AttemptError::Final(_))),
         "of twelve bytes"
     );
     assert!(
-        matches!(seal(source, &[], 20, 36), Err(Setback::IvFault(_))),
+        matches!(seal(source, &[], 20, 36), Err(AttemptError::IvFault(_))),
         "said and not written"
     );
-    assert!(matches!(seal(source, &[], 20, 20), Err(Setback::Final(_))), "none");
+    assert!(matches!(seal(source, &[], 20, 20), Err(AttemptError::Final(_))), "none");
 }
 
 #[test]

@@ -67,7 +67,7 @@ fn objects_are_found_all_at_once_or_one_by_one_but_never_more_than_asked_for() {
 }
 
 /// A search that fails is ended too, or the session could begin no other. An end that fails is tried once
-/// more, and what it leaves of the session is said.
+/// more, and the test states what it leaves of the session.
 #[test]
 fn a_search_that_fails_is_ended() {
     for (fails, code, expected) in [

@@ -1,4 +1,4 @@
-//! Wrong bits: from whoever sends ciphertexts, and from the HSM itself.
+//! Wrong bits: from clients that send ciphertexts, and from the HSM itself.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const CRYPT: [Function; 4] = [
     Function::C_Decrypt,
 ];
 
-/// DEC-3: ciphertexts that somebody has changed are invalid, whatever the module's code for it; and however
+/// DEC-3: ciphertexts that were changed are invalid, whatever the module's code for it; and however
 /// many are sent, others are served meanwhile, and they are not taken for a failure of the device.
 #[test]
 fn that_clients_send() {
@@ -130,7 +130,7 @@ fn that_clients_send_as_all_sessions_go() {
                         wrong.push((key, function.name(), after, kind));
                     }
                     shim.clear();
-                    // The attendant hears that its key is gone, and needs sessions that last.
+                    // The supervisor hears that its key is gone, and needs sessions that last.
                     let _ = run(decrypt(backend, DECRYPTS, &changed));
                     wait_until("the token", || run(decrypt(backend, key, &encrypted)).is_ok());
                     wait_for_silence(&shim, Duration::from_millis(20));

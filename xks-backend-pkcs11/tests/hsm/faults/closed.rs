@@ -7,8 +7,8 @@ use xks_pkcs11_fixture::{Counters, Function, Profile, Shim, own_process};
 
 use super::{BOTH, Scene, make_keys};
 
-/// Every session is closed under load, the anchor among them, and with them the login ends: each request
-/// opens another session, logs in and searches again if need be, and none fails.
+/// Every session is closed under load, the keep-alive session among them, and with them the login ends: each
+/// request opens another session, logs in and searches again if need be, and none fails.
 #[test]
 fn all_sessions() {
     own_process("faults::closed::all_sessions", |hsm| {
@@ -35,7 +35,8 @@ fn all_sessions() {
     });
 }
 
-/// The oldest session, which is the anchor, and then the next oldest are closed: no request fails.
+/// The oldest session, which is the keep-alive session, and then the next oldest are closed: no request
+/// fails.
 #[test]
 fn the_oldest_sessions() {
     own_process("faults::closed::the_oldest_sessions", |hsm| {
@@ -59,7 +60,7 @@ fn the_oldest_sessions() {
 }
 
 /// Sessions are closed again and again, faster than requests end: some may fail, so that KMS tries again, and
-/// none in a way that says more. The last one mends everything.
+/// none in a way that says more. The last one fixes everything.
 #[test]
 fn again_and_again() {
     own_process("faults::closed::again_and_again", |hsm| {

@@ -3,7 +3,7 @@
 use xks_pkcs11_fixture::{Function, sys::*};
 
 /// All but success: those of the standard that are not about signatures, random seeds and the like, what
-/// vendors add, and what nobody knows.
+/// vendors add, and unknown ones.
 pub(super) const CODES: [CK_RV; 69] = [
     CKR_CANCEL,
     CKR_HOST_MEMORY,
@@ -87,7 +87,7 @@ pub(super) const STORMS: [(CK_RV, &str); 7] = [
     (CKR_ARGUMENTS_BAD, "CKR_ARGUMENTS_BAD"),
 ];
 
-/// What another session, another login or another search mends.
+/// What another session, another login or another search fixes.
 pub(super) const fn is_of_a_session(code: CK_RV) -> bool {
     matches!(
         code,

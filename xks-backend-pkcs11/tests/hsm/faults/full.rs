@@ -116,10 +116,10 @@ fn sessions_that_are_told_of() {
             shim.limit_sessions_and_tell(limit);
             let scene = Scene::again(&shim, Profile::SoftHsm, |config| config.dispatch(dispatch));
             let traffic = scene.traffic(8);
-            for trouble in [Shim::log_out, Shim::close_sessions, Shim::log_out] {
+            for fault in [Shim::log_out, Shim::close_sessions, Shim::log_out] {
                 traffic.wait_for_successes(50);
                 traffic.wait_for_everyone();
-                trouble(&shim);
+                fault(&shim);
             }
             traffic.wait_for_successes(50);
             let tally = traffic.stop();
@@ -134,7 +134,7 @@ fn sessions_that_are_told_of() {
     });
 }
 
-/// All sessions that the token gives are in use when the user is logged out behind the back: that is mended
+/// All sessions that the token gives are in use when the user is logged out behind the back: that is fixed
 /// without a new start of the module.
 #[test]
 fn a_logout_at_the_limit() {
@@ -235,7 +235,7 @@ fn a_token_of_few_sessions() {
                     let config = config.dispatch(dispatch).health_interval(Duration::from_millis(50));
                     config.recovery_interval(Duration::from_millis(50))
                 });
-                // Until the threads that get no session have found that out, some are told to come again.
+                // Until the threads that get no session have found that out, some are throttled.
                 let serves = || {
                     for key in KEYS {
                         wait_until("a request is served", || {

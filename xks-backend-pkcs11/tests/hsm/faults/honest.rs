@@ -307,7 +307,7 @@ fn nothing_returns() {
 }
 
 /// The same where a call hangs, and all others fail: the module cannot be initialized again, which nothing
-/// else would mend.
+/// else would fix.
 #[test]
 fn one_does_not_return_and_all_fail() {
     own_process("faults::honest::one_does_not_return_and_all_fail", |hsm| {

@@ -36,13 +36,13 @@ fn one_call() {
                 wait_for_silence(&scene.shim, Duration::from_millis(300));
             }
             scene.shim.hang(function, When::once());
-            // Nobody has asked for this name before, so that it is searched for.
+            // No request has asked for this name before, so that it is searched for.
             let (took, error) = timed(&scene.backend, function.name());
             println!("{function:?}: {took:?}, {error:?}");
             assert_eq!(error.unwrap_err().kind(), BackendErrorKind::Timeout, "{function:?}");
             assert!((DEADLINE..DEADLINE + GRACE).contains(&took), "{function:?}: {took:?}");
             assert_eq!(scene.shim.counters().hung, 1);
-            wait_until("the call is written off", || scene.status().written_off == 1);
+            wait_until("the call is abandoned", || scene.status().abandoned == 1);
             scene.wait_for_health(HealthStatus::Degraded);
 
             let traffic = scene.traffic(6);
@@ -55,7 +55,7 @@ fn one_call() {
             tally.assert_only(&[BackendErrorKind::Timeout]);
             assert_eq!(scene.shim.counters().hung, 1, "it hangs still");
             scene.shim.release();
-            wait_until("the call returns", || scene.status().written_off == 0);
+            wait_until("the call returns", || scene.status().abandoned == 0);
             scene.wait_for_health(HealthStatus::Active);
             wait_until("as many threads as before", || thread_count() == threads);
         }
@@ -63,7 +63,7 @@ fn one_call() {
     });
 }
 
-/// A search that hangs keeps nobody else from the same key for longer than its own deadline.
+/// A search that hangs keeps no other request from the same key for longer than its own deadline.
 #[test]
 fn a_search() {
     own_process("faults::hung::a_search", |hsm| {
@@ -84,7 +84,7 @@ fn a_search() {
             scene.shim.release();
             wait_until("the call returns", || {
                 let status = scene.status();
-                (status.running, status.written_off) == (0, 0)
+                (status.running, status.abandoned) == (0, 0)
             });
         }
         scene.end();
@@ -121,7 +121,7 @@ fn all_searches() {
             "more than a busy machine explains: {tally:?}"
         );
         scene.shim.release();
-        wait_until("the calls return", || scene.status().written_off == 0);
+        wait_until("the calls return", || scene.status().abandoned == 0);
         scene.end();
     });
 }
@@ -136,11 +136,11 @@ fn several_calls() {
         for function in [Function::C_Encrypt, Function::C_Decrypt, Function::C_DecryptInit] {
             scene.shim.hang(function, When::once());
         }
-        wait_until("three calls are written off", || scene.status().written_off == 3);
+        wait_until("three calls are abandoned", || scene.status().abandoned == 3);
         traffic.wait_for_successes(200);
         scene.wait_for_health(HealthStatus::Degraded);
         scene.shim.release();
-        wait_until("the calls return", || scene.status().written_off == 0);
+        wait_until("the calls return", || scene.status().abandoned == 0);
         traffic.wait_for_successes(50);
         let tally = traffic.stop();
         tally.assert_only(&[BackendErrorKind::Timeout]);
@@ -163,12 +163,12 @@ fn all_calls_of_few() {
         let scene = Scene::new(hsm, |config| {
             config.deadline(DEADLINE).health_interval(Duration::from_millis(100))
         });
-        // Nobody else is there, so this is the attendant's.
+        // No request is under way, so this is the supervisor's.
         scene.shim.hang(Function::C_Decrypt, When::once());
         scene.shim.wait_until("the test hangs", |counters| counters.hung == 1);
         let traffic = scene.traffic(2);
         scene.shim.hang(Function::C_Decrypt, When::once());
-        wait_until("a call is written off", || scene.status().written_off > 0);
+        wait_until("a call is abandoned", || scene.status().abandoned > 0);
         let start = Instant::now();
         while start.elapsed() < DEADLINE + Duration::from_secs(2) {
             assert_eq!(scene.health(), HealthStatus::Degraded);
@@ -184,7 +184,7 @@ fn all_calls_of_few() {
         let (_, outcome) = timed(&scene.backend, KEYS[0]);
         assert_eq!(outcome.unwrap_err().kind(), BackendErrorKind::Timeout);
         scene.wait_for_health(HealthStatus::Unavailable);
-        assert_eq!(scene.status().written_off, 1, "others are left");
+        assert_eq!(scene.status().abandoned, 1, "others are left");
         scene.shim.release();
         scene.wait_for_health(HealthStatus::Active);
         scene.end();
@@ -197,7 +197,7 @@ fn all_calls_of_few() {
 #[test]
 fn all_calls() {
     own_process("faults::hung::all_calls", |hsm| {
-        let scene = Scene::new(hsm, |config| config.deadline(DEADLINE).max_written_off(2));
+        let scene = Scene::new(hsm, |config| config.deadline(DEADLINE).max_abandoned(2));
         let traffic = scene.traffic(16);
         for (functions, closes_sessions) in [
             (Function::C_Encrypt | Function::C_Decrypt, false),
@@ -211,7 +211,7 @@ fn all_calls() {
             }
             traffic.wait_for_failures(16);
             scene.wait_for_health(HealthStatus::Unavailable);
-            assert_eq!(scene.status().written_off, 6, "four threads, and two in their places");
+            assert_eq!(scene.status().abandoned, 6, "four threads, and two in their places");
             let (took, outcome) = timed(&scene.backend, KEYS[0]);
             assert_eq!(outcome.unwrap_err().kind(), BackendErrorKind::Unavailable);
             println!("Unavailable after {took:?}");
@@ -221,7 +221,7 @@ fn all_calls() {
             traffic.wait_for_failures(100);
             let tally = traffic.so_far();
             tally.assert_only(&[BackendErrorKind::Timeout, BackendErrorKind::Unavailable]);
-            // What came before all threads were written off was late, and nothing after that is.
+            // What came before all threads were abandoned was late, and nothing after that is.
             let late = BackendErrorKind::Timeout;
             assert_eq!(tally.of(late), before.of(late), "{tally:?}");
             let failure = tally.average_failure(BackendErrorKind::Unavailable);
@@ -230,7 +230,7 @@ fn all_calls() {
             scene.shim.release();
             let took = traffic.wait_for_successes(1);
             println!("first answer after the release: {took:?}");
-            wait_until("all calls return", || scene.status().written_off == 0);
+            wait_until("all calls return", || scene.status().abandoned == 0);
             wait_until("a while without failures", || {
                 let before = traffic.so_far();
                 traffic.wait_for_successes(100);
@@ -242,12 +242,12 @@ fn all_calls() {
     });
 }
 
-/// A test of the token hangs: requests are served, and status and health are told at once.
+/// A test of the token hangs: requests are served, and status and health are answered at once.
 #[test]
 fn the_test_call() {
     own_process("faults::hung::the_test_call", |hsm| {
         let scene = Scene::new(hsm, |config| config.health_interval(Duration::from_millis(50)));
-        // Nobody else is there, so this is the attendant's.
+        // No request is under way, so this is the supervisor's.
         scene.shim.hang(Function::C_Decrypt, When::once());
         scene.shim.wait_until("the test hangs", |counters| counters.hung == 1);
         let traffic = scene.traffic(8);

@@ -9,7 +9,8 @@ use xks_pkcs11_fixture::{Function, IvFault, Profile, Shim, own_process};
 use super::{BOTH, KEYS, Scene, make_keys};
 use crate::support::{assert_fails, config, decrypt, encrypt, run, vendor_config, wait_until};
 
-/// A token whose IVs are zero, or all the same, is not opened, and nobody waits for it to become better.
+/// A token whose IVs are zero, or all the same, is not opened, and opening does not wait for it to become
+/// better.
 #[test]
 fn at_the_start() {
     own_process("faults::ivs::at_the_start", |hsm| {

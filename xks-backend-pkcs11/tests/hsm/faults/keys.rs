@@ -55,7 +55,7 @@ fn replaced_by_another() {
         let old = run(encrypt(backend, KEYS[1], b"of the old key")).unwrap();
         hsm.delete_key(TOKEN, KEYS[1]);
         hsm.key(TOKEN, &KeyTemplate::aes256(KEYS[1]));
-        // Nobody has asked for it meanwhile: it is found at once, by either operation.
+        // No request has asked for it meanwhile: it is found at once, by either operation.
         assert_fails(run(decrypt(backend, KEYS[1], &old)), Kind::InvalidCiphertext);
         run(round_trip(backend, KEYS[1], b"of the new key")).unwrap();
         hsm.delete_key(TOKEN, KEYS[1]);
@@ -103,7 +103,7 @@ fn forbidden_and_permitted() {
     });
 }
 
-/// GKM-1: metadata that nobody asked the token for are never older than twice the refresh interval.
+/// GKM-1: metadata that were not read from the token again are never older than twice the refresh interval.
 #[test]
 fn metadata_are_fresh() {
     own_process("faults::keys::metadata_are_fresh", |hsm| {
@@ -148,7 +148,7 @@ fn renamed() {
 }
 
 /// A second key gets the name of one that is in use: nothing is ever encrypted or decrypted with it. Who
-/// looks for the name again is told that there are two, until one of them is gone.
+/// looks for the name again learns that there are two, until one of them is gone.
 #[test]
 fn a_second_one_of_the_name() {
     own_process("faults::keys::a_second_one_of_the_name", |hsm| {

@@ -17,7 +17,7 @@ use super::{BOTH, GRACE, KEYS, Scene, beginnings, make_keys};
 use crate::support::{CEILING, assert_fails, config, encrypt, round_trip, run, vendor_config, wait_until};
 
 /// What ails a token.
-type Trouble = fn(&Shim);
+type Fault = fn(&Shim);
 
 /// Backends come and go: nothing is left of any of them.
 #[test]
@@ -61,7 +61,7 @@ fn dropped_under_load() {
 }
 
 /// A backend is shut down under load: what is in the module is answered, what comes after is refused at once,
-/// and nobody is left without an answer.
+/// and no request is left without an answer.
 #[test]
 fn shut_down_under_load() {
     own_process("faults::life::shut_down_under_load", |hsm| {
@@ -124,8 +124,8 @@ fn dropped_in_a_storm() {
 
 /// Whatever fails while a backend is opened, it is opened all the same, or nothing is left of the attempt.
 #[test]
-fn opened_in_trouble() {
-    own_process("faults::life::opened_in_trouble", |hsm| {
+fn opened_while_faulty() {
+    own_process("faults::life::opened_while_faulty", |hsm| {
         make_keys(hsm);
         let shim = Shim::load();
         let threads = thread_count();
@@ -176,7 +176,7 @@ fn opened_before_the_token_is_ready() {
     own_process("faults::life::opened_before_the_token_is_ready", |hsm| {
         make_keys(hsm);
         let shim = Shim::load();
-        let begin: [(&str, Trouble); 4] = [
+        let begin: [(&str, Fault); 4] = [
             ("a storm", |shim| shim.storm(CKR_DEVICE_ERROR)),
             ("a sticky storm", |shim| shim.sticky_storm(CKR_TOKEN_NOT_PRESENT)),
             ("no slots", |shim| shim.empty_slot_list(When::always())),

@@ -1,8 +1,10 @@
 //! The fault campaign: what goes wrong in a module, in a token, or in what others do to them, while there is
 //! traffic. In each of them: no lost or wrong answer, no crash, no session or thread left behind.
-#![allow(clippy::print_stdout, reason = "how long and how often, for whoever looks into it")]
+#![allow(
+    clippy::print_stdout,
+    reason = "how long and how often, for the reader of a failed run"
+)]
 
-mod anew;
 mod bits;
 mod closed;
 mod codes;
@@ -15,6 +17,7 @@ mod keys;
 mod lacking;
 mod life;
 mod pin;
+mod reinitialized;
 mod removed;
 mod shared;
 mod storms;
@@ -91,7 +94,7 @@ impl Scene {
         self.backend.status()
     }
 
-    /// HLT-1: what KMS is told, which never takes long.
+    /// HLT-1: the answer to KMS, which never takes long.
     pub(crate) fn health(&self) -> HealthStatus {
         let start = Instant::now();
         let health = run(self.backend.health()).unwrap();
@@ -107,7 +110,7 @@ impl Scene {
         assert!(backend.shutdown(CEILING), "calls did not return");
     }
 
-    /// Waits until health is as it should be, and KMS is told so.
+    /// Waits until health is as it should be, and KMS learns so.
     #[track_caller]
     pub(crate) fn wait_for_health(&self, status: HealthStatus) {
         wait_until(&format!("health {status}"), || {
@@ -137,10 +140,10 @@ impl Scene {
     #[track_caller]
     pub(crate) fn end_as_it_is(self) {
         let status = self.status();
-        assert_eq!((status.written_off, status.queued), (0, 0), "{status:?}");
+        assert_eq!((status.abandoned, status.queued), (0, 0), "{status:?}");
         wait_until("nothing runs", || self.status().running == 0);
         let leaked = self.shim.counters().leaked_sessions;
-        let backend = Arc::into_inner(self.backend).expect("nobody else holds the backend");
+        let backend = Arc::into_inner(self.backend).expect("no other reference to the backend");
         assert!(backend.shutdown(CEILING), "calls did not return");
         let counters = self.shim.counters();
         assert_eq!(counters.open_sessions, 0, "sessions were left open");
@@ -156,7 +159,7 @@ impl Scene {
     }
 }
 
-/// Waits until nothing has been called for so long: the attendant is through with what it was rung for.
+/// Waits until nothing has been called for so long: the supervisor is through with what it was notified of.
 fn wait_for_silence(shim: &Shim, quiet: Duration) {
     let mut before = shim.counters();
     wait_until("silence", || {

@@ -48,7 +48,7 @@ fn wrong_at_the_start() {
 }
 
 /// The token takes the PIN no more, and logs the user out: of all requests and of all attempts to recover,
-/// one alone is refused, and everybody is told why.
+/// one alone is refused, and every caller learns why.
 #[test]
 fn refused_after_a_logout() {
     own_process("faults::pin::refused_after_a_logout", |hsm| refused(hsm, Shim::log_out));
@@ -71,7 +71,7 @@ fn refused_after_closing() {
     });
 }
 
-fn refused(hsm: &SoftHsm, trouble: impl Fn(&Shim)) {
+fn refused(hsm: &SoftHsm, fault: impl Fn(&Shim)) {
     make_keys(hsm);
     let shim = Shim::load();
     let cases = [(CKR_PIN_INCORRECT, PIN, "98765"), (CKR_PIN_LOCKED, "98765", "56789")];
@@ -85,7 +85,7 @@ fn refused(hsm: &SoftHsm, trouble: impl Fn(&Shim)) {
         // SoftHSM2 itself would take the old PIN until it is reinitialized.
         shim.fail(Function::C_Login, code, When::always());
         let before = shim.counters();
-        trouble(&shim);
+        fault(&shim);
         check_refusal(scene, traffic, &before);
 
         // Opened again with the same PIN, it is not tried; with another one that is right, everything works.
@@ -175,7 +175,7 @@ fn changed_while_the_token_was_out() {
         assert_eq!(
             scene.shim.counters().logins(),
             before.logins(),
-            "nobody logs in without a token"
+            "no login without a token"
         );
         scene.shim.insert_tokens();
         wait_until("the refusal", || {

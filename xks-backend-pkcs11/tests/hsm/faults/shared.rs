@@ -110,7 +110,7 @@ fn in_the_module_of_another() {
         });
         println!("taken over after {:?}", start.elapsed());
         scene.wait_for_health(HealthStatus::Active);
-        let scene = scene.without_rules(); // nobody tells whether a session is of an initialization that has ended
+        let scene = scene.without_rules(); // a session does not tell whether its initialization has ended
         scene.end();
         assert_eq!(shim.counters().finalized, 2);
     });

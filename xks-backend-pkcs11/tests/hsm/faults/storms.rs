@@ -25,7 +25,7 @@ fn that_end_with_a_new_start() {
     });
 }
 
-/// All calls fail until the module was reinitialized: nobody has to do anything.
+/// All calls fail until the module was reinitialized: no operator has to do anything.
 #[test]
 fn that_a_new_start_ends() {
     own_process("faults::storms::that_a_new_start_ends", |hsm| {
@@ -35,7 +35,7 @@ fn that_a_new_start_ends() {
 
 /// During a storm requests fail at once, so that another HSM may serve them, and in no way that says
 /// something of a key or of a ciphertext. After it a right answer comes, and all that follow are right.
-fn weather(hsm: &SoftHsm, begin: impl Fn(&Shim, CK_RV), must_calm: bool, must_begin_anew: bool) {
+fn weather(hsm: &SoftHsm, begin: impl Fn(&Shim, CK_RV), must_calm: bool, must_reinitialize: bool) {
     make_keys(hsm);
     let shim = Shim::load();
     for (number, (code, name)) in STORMS.into_iter().enumerate() {
@@ -70,8 +70,8 @@ fn weather(hsm: &SoftHsm, begin: impl Fn(&Shim, CK_RV), must_calm: bool, must_be
         tally.assert_only(&[BackendErrorKind::Unavailable]);
         assert!(failure < DEADLINE / 2, "{name}: {failure:?}");
         assert_eq!(tally.failed(), before.failed(), "{name}: failures after the recovery");
-        let is_anew = shim.counters().finalized >= 1;
-        assert!(is_anew || !must_begin_anew, "{name}: not initialized anew");
+        let is_reinitialized = shim.counters().finalized >= 1;
+        assert!(is_reinitialized || !must_reinitialize, "{name}: not reinitialized");
         scene.end();
         shim.reset();
     }
@@ -174,7 +174,7 @@ fn that_spare_the_test() {
             let traffic = scene.traffic(8);
             traffic.wait_for_successes(20);
             let start = Instant::now();
-            // Nobody looks for the test key, and everybody for all others after a new login.
+            // No request looks for the test key, and all look for the others after a new login.
             shim.fail(Functions::FIND, CKR_DEVICE_ERROR, When::always());
             shim.log_out();
             scene.wait_for_health(HealthStatus::Unavailable);

@@ -15,7 +15,7 @@ use crate::support::wait_until;
 /// So long that few requests are late because a machine is busy.
 const DEADLINE: Duration = Duration::from_secs(1);
 
-/// A call by which the token is brought back hangs: requests fail at once, status and health are told at
+/// A call by which the token is brought back hangs: requests fail at once, status and health are answered at
 /// once, and when the call returns the token comes back.
 #[test]
 fn on_the_way_back() {
@@ -73,7 +73,7 @@ fn in_a_storm() {
             scene.shim.sticky(CKR_DEVICE_ERROR);
             scene.wait_for_health(HealthStatus::Unavailable);
             traffic.wait_for_failures(50);
-            wait_until("the call is written off", || scene.status().written_off == 1);
+            wait_until("the call is abandoned", || scene.status().abandoned == 1);
             sleep(Duration::from_millis(700));
             assert_eq!(scene.shim.counters().finalized, number, "with a call in it");
             let problem = scene.status().problem.unwrap();

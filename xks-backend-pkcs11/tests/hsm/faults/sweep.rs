@@ -81,14 +81,14 @@ fn sweep(hsm: &SoftHsm, profile: Profile) {
             .sessions(1)
             .deadline(Duration::from_secs(5))
             .health_interval(Duration::from_secs(30))
-            // On a busy machine too, the keys that are to be searched for are found by nobody else.
+            // On a busy machine too, the keys that are to be searched for are found by no other request.
             .key_refresh(Duration::from_secs(3600));
         (0..cases.len()).fold(config, |config, number| alias(config, number, cases[number].step))
     });
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let backend = &*scene.backend;
     let encrypted = runtime.block_on(encrypt(backend, KEYS[0], b"plaintext")).unwrap();
-    let (mut mended, mut wrong) = (0, Vec::new());
+    let (mut recovered, mut wrong) = (0, Vec::new());
     for (number, case) in cases.iter().enumerate() {
         let name = format!("alias-{number}");
         let request = async {
@@ -105,14 +105,14 @@ fn sweep(hsm: &SoftHsm, profile: Profile) {
             assert_eq!(
                 shim.counters().finalized,
                 0,
-                "single errors are no reason to begin anew"
+                "single errors are no reason to reinitialize"
             );
         }
         let struck = shim.counters().injected;
         case.prepare(&shim);
         let outcome = runtime.block_on(request).map_err(|error| error.kind());
         let was_struck = shim.counters().injected > struck;
-        mended += u64::from(was_struck && outcome.is_ok());
+        recovered += u64::from(was_struck && outcome.is_ok());
         if !was_struck {
             if case.after == 0 {
                 wrong.push(format!("{}: no such call", case.text()));
@@ -133,7 +133,7 @@ fn sweep(hsm: &SoftHsm, profile: Profile) {
             wrong.push(format!("{}: and the next request: {error:?}", case.text()));
         }
     }
-    println!("{} cases, of which {mended} were mended", cases.len());
+    println!("{} cases, of which {recovered} were recovered", cases.len());
     assert!(wrong.is_empty(), "{} of {}: {wrong:#?}", wrong.len(), cases.len());
     // Those sessions that the module said were gone; but not while the token is being connected.
     wait_for_silence(&shim, Duration::from_millis(100));
@@ -198,7 +198,7 @@ impl Case {
                 self.code,
                 CKR_ATTRIBUTE_SENSITIVE | CKR_ATTRIBUTE_TYPE_INVALID | CKR_BUFFER_TOO_SMALL
             );
-        // After these nobody logs in any more.
+        // After these there are no more logins.
         let refuses = self.function == Function::C_Login && codes::is_refusal(self.code);
         let is_too_much = self.active && self.step == Step::LogIn;
         (self.after == 0 || is_called_twice) && !says_half && !refuses && !is_too_much
@@ -211,7 +211,7 @@ impl Case {
             return self.step != Step::SearchInVain;
         };
         let is_of_a_session = codes::is_of_a_session(self.code);
-        let is_mendable = is_of_a_session || codes::is_of_the_device(self.code);
+        let is_recoverable = is_of_a_session || codes::is_of_the_device(self.code);
         let is_busy = profile == Profile::CloudHsm && matches!(self.code, CKR_FUNCTION_FAILED | CKR_DEVICE_ERROR);
         match kind {
             Kind::KeyNotFound => self.step == Step::SearchInVain,
@@ -228,13 +228,13 @@ impl Case {
                     || self.code == CKR_TOKEN_RESOURCE_EXCEEDED
                     || (self.function == C_OpenSession && self.code == CKR_SESSION_COUNT)
             }
-            // Each thing is mended once for a request, and these have two in need of it.
+            // Each remedy is tried once for a request, and these have two in need of it.
             Kind::Unavailable => {
-                !is_mendable
+                !is_recoverable
                     || self.function == C_Login
                     || matches!(self.step, Step::Reopen | Step::LogIn) && is_of_a_session
             }
-            Kind::Other => !is_mendable,
+            Kind::Other => !is_recoverable,
             _ => false,
         }
     }

@@ -103,7 +103,7 @@ impl Traffic {
     pub(crate) fn wait_for_everyone(&self) {
         let count = || self.rounds.iter().map(|rounds| rounds.load(Ordering::SeqCst));
         let before: Vec<_> = count().collect();
-        crate::support::wait_until("an answer for everyone", || {
+        crate::support::wait_until("an answer for every request", || {
             count().zip(&before).all(|(now, before)| now > *before + 1)
         });
     }

@@ -275,7 +275,7 @@ fn deadlines() {
             // Three times what a request may take.
             shim.latency(xks_pkcs11_fixture::Function::C_GenerateKey, Duration::from_millis(600));
             let made = create(backend, &for_xks(2, "made")).unwrap();
-            assert_eq!(scene.status().written_off, 0);
+            assert_eq!(scene.status().abandoned, 0);
             shim.latency(xks_pkcs11_fixture::Function::C_GenerateKey, Duration::ZERO);
             assert_eq!(count(backend, "late"), 0, "{before:?}");
             destroy(backend, made.as_str()).unwrap();

@@ -151,7 +151,7 @@ impl OpenBackend for Pkcs11Backend {
             (
                 "pkcs11_written_off",
                 "Calls that are past their deadline and have not returned",
-                status.written_off,
+                status.abandoned,
             ),
             ("pkcs11_sessions", "Sessions available to requests", status.sessions),
         ];

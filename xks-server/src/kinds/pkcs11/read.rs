@@ -178,7 +178,7 @@ pub(crate) fn pin(source: &Source<'_>, key: &str, pin: &Item<Zeroizing<String>>)
         let doubt = format!("`{key}` cannot be a PIN: {fault}; the server does not start with it");
         source.warn(pin.span.clone(), doubt);
     }
-    for doubt in Pin::doubts(text) {
+    for doubt in Pin::warnings(text) {
         source.warn(pin.span.clone(), format!("`{key}`: {doubt}"));
     }
     Secret(Zeroizing::new(text.as_bytes().to_vec()))

@@ -9,16 +9,16 @@ use std::{
 use cryptoki_sys as ck;
 use xks_core::{BackendError, backend::BackendErrorKind};
 
-use super::{Attendant, test_key::NoTestKey};
+use super::{Supervisor, test_key::NoTestKey};
 use crate::{
     error::{CallError, OpenError},
-    gcm::{self, Setback},
+    gcm::{self, AttemptError},
     health::{Checkup, Depth},
     identity::find_token,
     keys::On,
     module::Access,
     quirks::{IvSource, SessionMode},
-    session::Place,
+    session::SessionSlot,
     token::Connection,
     token_info::TokenInfo,
 };
@@ -27,7 +27,7 @@ use crate::{
 const TEST_AAD: &[u8] = b"xks-backend-pkcs11 test";
 const TEST_PLAINTEXT: &[u8] = b"not a secret, 32 bytes of length";
 
-impl Attendant {
+impl Supervisor {
     /// Finds the token, logs in and tests it; requests are served from then on.
     pub(crate) fn connect(&mut self) -> Result<(), OpenError> {
         let token = Arc::clone(&self.token);
@@ -65,15 +65,15 @@ impl Attendant {
             );
         }
 
-        // The new anchor is there before the old one goes, so that the login outlives it.
-        let mut anchor = Place::new(Arc::clone(&token.module));
-        if anchor
+        // The new keep-alive session is there before the old one goes, so that the login outlives it.
+        let mut keep_alive = SessionSlot::new(Arc::clone(&token.module));
+        if keep_alive
             .session(&access, slot, read_write)
             .is_err_and(|error| error.says_no_more_sessions())
         {
             self.retire(&access);
         }
-        let session = anchor.session(&access, slot, read_write)?.handle;
+        let session = keep_alive.session(&access, slot, read_write)?.handle;
         token.log_in(&access, session, &info)?;
         // Some modules keep a slot's login to themselves until a session asks.
         let is_logged_in = token.is_logged_in(&access, session)?;
@@ -86,33 +86,33 @@ impl Attendant {
             self.gives_few_sessions = gives_only_two(&access, slot, read_write)?;
         }
         if self.gives_few_sessions {
-            self.probe = anchor;
+            self.health_session = keep_alive;
         } else {
-            self.anchor = anchor;
-            self.probe.session(&access, slot, read_write)?;
+            self.keep_alive = keep_alive;
+            self.health_session.session(&access, slot, read_write)?;
         }
         if is_first_time {
             self.insist_on_named_key(&access)?;
         }
         let tested = match self.test_with_any_key(&access, slot, is_logged_in) {
-            Err(Setback::Call(error)) => match self.tolerated(&error) {
+            Err(AttemptError::Call(error)) => match self.tolerated(&error) {
                 Some(checkup) => Ok(checkup),
-                None => Err(Setback::Call(error)),
+                None => Err(AttemptError::Call(error)),
             },
             tested => {
                 self.is_partial = false;
                 tested
             }
         };
-        let checkup = tested.map_err(|setback| match setback {
-            Setback::Call(error) => explain(error),
-            Setback::IvFault(fault) => {
+        let checkup = tested.map_err(|error| match error {
+            AttemptError::Call(error) => explain(error),
+            AttemptError::IvFault(fault) => {
                 token.note_iv_fault(fault);
                 OpenError::SelfTest {
                     problem: fault.to_owned(),
                 }
             }
-            Setback::Final(error) => OpenError::SelfTest {
+            AttemptError::Final(error) => OpenError::SelfTest {
                 problem: error.to_string(),
             },
         })?;
@@ -134,15 +134,15 @@ impl Attendant {
     fn retire(&mut self, access: &Access<'_>) {
         self.destroy_test_key(access);
         self.no_test_key = None;
-        for place in [&mut self.anchor, &mut self.probe] {
-            if let Some(session) = place.opened(access)
+        for session_slot in [&mut self.keep_alive, &mut self.health_session] {
+            if let Some(session) = session_slot.opened(access)
                 && access
                     .is_logged_in(session.handle)
                     .is_err_and(|error| error.says_session_is_gone())
             {
-                place.forget();
+                session_slot.forget();
             }
-            place.close(access);
+            session_slot.close(access);
         }
     }
 
@@ -150,11 +150,11 @@ impl Attendant {
     /// differ, and that what comes back is what went in. Without a key, it asks what else a request
     /// needs of the token.
     // ENC-6
-    pub(super) fn test(&mut self, access: &Access<'_>, slot: ck::CK_SLOT_ID) -> Result<Checkup, Setback> {
+    pub(super) fn test(&mut self, access: &Access<'_>, slot: ck::CK_SLOT_ID) -> Result<Checkup, AttemptError> {
         let token = Arc::clone(&self.token);
         token.outcomes.begin_test();
         let (mut encryption, mut decryption, mut latency) = (Duration::MAX, Duration::MAX, Duration::ZERO);
-        let depth = if let (Some(key), Some(session)) = (&self.test_key, self.probe.opened(access)) {
+        let depth = if let (Some(key), Some(session)) = (&self.test_key, self.health_session.opened(access)) {
             for _ in 0..2 {
                 let start = Instant::now();
                 let sealed = token.ivs.seal(access, session, key.handle, TEST_AAD, TEST_PLAINTEXT)?;
@@ -167,7 +167,7 @@ impl Attendant {
                 (encryption, decryption) = (encryption.min(sealing), decryption.min(opening));
                 latency = latency.max(sealing).max(opening);
                 if *opened != TEST_PLAINTEXT {
-                    return Err(Setback::Final(BackendError::new(
+                    return Err(AttemptError::Final(BackendError::new(
                         BackendErrorKind::Other,
                         "known-answer test: the decrypted text differs from the encrypted one",
                     )));
@@ -178,7 +178,7 @@ impl Attendant {
             let start = Instant::now();
             access.token_info(slot)?;
             latency = start.elapsed();
-            if let Some(session) = self.probe.handle_in(access) {
+            if let Some(session) = self.health_session.handle_in(access) {
                 token.is_logged_in(access, session)?;
                 if token.config.quirks.iv_source() == IvSource::TokenRandom {
                     token.ivs.fill(access, session, &mut [0; 12])?;
@@ -203,7 +203,7 @@ impl Attendant {
     fn test_what_requests_ask(&self, access: &Access<'_>) -> Result<(), CallError> {
         let token = &self.token;
         let Some(session) = self
-            .probe
+            .health_session
             .handle_in(access)
             .filter(|_| token.outcomes.are_some_refused())
         else {
@@ -212,7 +212,7 @@ impl Attendant {
         let on = On {
             cryptoki: access,
             session,
-            epoch: token.epoch(),
+            login_epoch: token.login_epoch(),
         };
         match token.keys.are_told(on) {
             Err(error) if token.config.quirks.is_refused(&error) => Err(error),

@@ -7,14 +7,14 @@
 
 use std::time::{Duration, Instant};
 
-use super::Attendant;
+use super::Supervisor;
 use crate::{
     error::{CallError, OpenError},
     health::{Checkup, Depth},
     return_code::Phase,
 };
 
-impl Attendant {
+impl Supervisor {
     /// Whether an operation alone has failed, and requests that do without it are served.
     fn is_partly_served(&self, error: &CallError) -> bool {
         self.is_of_an_operation(error) && self.token.outcomes.are_some_served()

@@ -1,4 +1,4 @@
-//! What the attendant does about the token's keys: it looks through them before there are requests, looks at
+//! What the supervisor does about the token's keys: it looks through them before there are requests, looks at
 //! them again from time to time, notices new ones and second ones of a name, and makes the searches that take
 //! longer than a request has time.
 //!
@@ -14,7 +14,7 @@ use std::{
 use cryptoki_sys as ck;
 use xks_core::KeyId;
 
-use super::Attendant;
+use super::Supervisor;
 use crate::{
     error::CallError,
     keys::{Identity, Inventory, Key, Miss, On, Search as _},
@@ -40,7 +40,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// time.
 const TIMES_AN_INVENTORY: u32 = 20;
 
-/// How often it is said how far an inventory has come.
+/// How often the progress of an inventory is logged.
 const SAID: Duration = Duration::from_secs(1);
 
 /// How long the keys that are named in the log are asked for their dates.
@@ -56,14 +56,14 @@ pub(super) struct Known {
     inventory: Option<Inventory>,
     /// When the next begins.
     next: Option<Instant>,
-    /// Names that several keys have, as far as that was said.
+    /// Names that several keys have, as far as that was logged.
     several: HashSet<KeyId>,
     /// The keys have been named in the log.
     are_named: bool,
 }
 
 impl Known {
-    /// How long the attendant may wait.
+    /// How long the supervisor may wait.
     pub(super) fn interval(&self, interval: Duration) -> Duration {
         if self.inventory.is_some() {
             interval.min(PAUSE)
@@ -73,19 +73,19 @@ impl Known {
     }
 }
 
-impl Attendant {
+impl Supervisor {
     /// Looks through all keys before there are requests for them. What does not fit into the time follows
     /// later; until then keys are searched for when they are asked for.
     pub(super) fn preload_keys(&mut self, access: &Access<'_>) {
         let token = Arc::clone(&self.token);
-        let Some(session) = self.probe.opened(access) else {
+        let Some(session) = self.health_session.opened(access) else {
             return;
         };
         let on = On {
             cryptoki: access,
             session: session.handle,
             // In the login that is about to begin.
-            epoch: token.epoch() + 1,
+            login_epoch: token.login_epoch() + 1,
         };
         token.keys.manner.forget();
         self.known_keys.inventory = None;
@@ -102,7 +102,7 @@ impl Attendant {
                         said = Instant::now();
                         token.preloads(inventory.looked_at(), inventory.total);
                     }
-                    Instant::now() < end && !token.bell.is_stopped()
+                    Instant::now() < end && !token.notifier.is_stopped()
                 };
                 let is_done = token.keys.go_on(&mut inventory, on, may_go_on)?;
                 Ok((inventory, is_done))
@@ -112,29 +112,31 @@ impl Attendant {
             Ok((inventory, false)) => self.known_keys.inventory = Some(inventory),
             Err(error) => tracing::debug!(cause = %error, "the token's keys could not be preloaded"),
         }
-        self.find_scope(access, on.epoch);
+        self.find_scope(access, on.login_epoch);
     }
 
-    /// Whether the anchor's session knows a key by the handle that the probe's has found.
-    fn find_scope(&mut self, access: &Access<'_>, epoch: u64) {
+    /// Whether the keep-alive session knows a key by the handle that the health session has found.
+    fn find_scope(&mut self, access: &Access<'_>, login_epoch: u64) {
         let keys = &self.token.keys;
-        let (Some(anchor), Some(probe)) = (self.anchor.opened(access), self.probe.opened(access)) else {
+        let (Some(keep_alive), Some(health_session)) =
+            (self.keep_alive.opened(access), self.health_session.opened(access))
+        else {
             return;
         };
-        let Some(key) = keys.any_found_by(probe.handle, epoch) else {
+        let Some(key) = keys.any_found_by(health_session.handle, login_epoch) else {
             return;
         };
         let confirms = |session| {
             let on = On {
                 cryptoki: access,
                 session,
-                epoch,
+                login_epoch,
             };
             keys.confirms(on, key.handle, &key)
         };
-        let is_known = match confirms(anchor.handle) {
+        let is_known = match confirms(keep_alive.handle) {
             // Some modules blame the session, or the device, which works where the handle was found.
-            Err(_) if matches!(confirms(probe.handle), Ok(true)) => match confirms(anchor.handle) {
+            Err(_) if matches!(confirms(health_session.handle), Ok(true)) => match confirms(keep_alive.handle) {
                 Err(_) => Ok(false),
                 known => known,
             },
@@ -165,7 +167,7 @@ impl Attendant {
             tracing::debug!(cause = %error, "the token's keys could not be refreshed");
             self.known_keys.inventory = None;
             if !error.leaves_session_usable() {
-                token.bell.ring();
+                token.notifier.notify();
             }
         }
     }
@@ -176,9 +178,9 @@ impl Attendant {
         let end = Instant::now() + AT_A_TIME;
         let outcome = token
             .keys
-            .make_searches_left(token.epoch(), end, |id| self.search(access, connection, id));
+            .make_searches_left(token.login_epoch(), end, |id| self.search(access, connection, id));
         if token.keys.are_searches_left() {
-            token.bell.ring();
+            token.notifier.notify();
         }
         outcome
     }
@@ -189,7 +191,7 @@ impl Attendant {
         connection: &Connection,
         id: &KeyId,
     ) -> Result<Result<Key, Miss>, CallError> {
-        let (Some(session), Some(name)) = (self.probe.opened(access), self.token.keys.name(id)) else {
+        let (Some(session), Some(name)) = (self.health_session.opened(access), self.token.keys.name(id)) else {
             return Ok(Err(Miss::Absent));
         };
         let mut search = Search {
@@ -206,22 +208,22 @@ impl Attendant {
     /// Looks again at the keys that have not been looked at for a while.
     fn refresh_keys(&mut self, access: &Access<'_>, connection: &Connection) -> Result<(), CallError> {
         let token = Arc::clone(&self.token);
-        let epoch = token.epoch();
+        let login_epoch = token.login_epoch();
         let end = Instant::now() + AT_A_TIME;
-        let mut keys = token.keys.older_than(token.config.key_refresh, epoch);
+        let mut keys = token.keys.older_than(token.config.key_refresh, login_epoch);
         keys.sort_unstable_by_key(|(_, key)| key.read);
         for (id, old) in keys {
             // There may be many keys, and something that cannot wait. The others come next time.
-            if token.bell.is_rung() || Instant::now() >= end {
+            if token.notifier.is_notified() || Instant::now() >= end {
                 return Ok(());
             }
-            let (Some(session), Some(name)) = (self.probe.opened(access), token.keys.name(&id)) else {
+            let (Some(session), Some(name)) = (self.health_session.opened(access), token.keys.name(&id)) else {
                 return Ok(());
             };
             let on = On {
                 cryptoki: access,
                 session: session.handle,
-                epoch,
+                login_epoch,
             };
             let seen = if token.keys.scope.is_session() && old.home != on.session {
                 self.search(access, connection, &id).map(Result::ok)
@@ -256,24 +258,24 @@ impl Attendant {
     /// Looks through the keys that are new, if it is time to.
     fn go_on_with_inventory(&mut self, access: &Access<'_>, connection: &Connection) -> Result<(), CallError> {
         let token = Arc::clone(&self.token);
-        let Some(session) = self.probe.opened(access) else {
+        let Some(session) = self.health_session.opened(access) else {
             return Ok(());
         };
         let on = On {
             cryptoki: access,
             session: session.handle,
-            epoch: token.epoch(),
+            login_epoch: token.login_epoch(),
         };
         let is_due = self.known_keys.next.is_none_or(|next| Instant::now() >= next);
         let inventory = self
             .known_keys
             .inventory
             .take()
-            .filter(|inventory| inventory.epoch == on.epoch);
+            .filter(|inventory| inventory.login_epoch == on.login_epoch);
         let mut inventory = match inventory {
             Some(inventory) => inventory,
             None if is_due => {
-                let known = token.keys.handles(on.session, on.epoch);
+                let known = token.keys.handles(on.session, on.login_epoch);
                 token.keys.begin_inventory(on, &known)?
             }
             None => return Ok(()),
@@ -281,13 +283,13 @@ impl Attendant {
         let end = Instant::now() + AT_A_TIME;
         let may_go_on = |_: &Inventory| {
             token.supervision.note_return();
-            Instant::now() < end && !token.bell.is_rung()
+            Instant::now() < end && !token.notifier.is_notified()
         };
         if token.keys.go_on(&mut inventory, on, may_go_on)? {
             self.take_over(access, Some(connection), inventory);
             // Keys that were deleted and made again look the same for a moment.
             if token.keys.scope.is_session() {
-                self.find_scope(access, on.epoch);
+                self.find_scope(access, on.login_epoch);
             }
         } else {
             self.known_keys.inventory = Some(inventory);
@@ -298,16 +300,16 @@ impl Attendant {
     /// Has requests find what an inventory has found. Without a connection there are none yet.
     fn take_over(&mut self, access: &Access<'_>, connection: Option<&Connection>, inventory: Inventory) {
         let token = Arc::clone(&self.token);
-        let (epoch, total, took) = (inventory.epoch, inventory.total, inventory.began.elapsed());
+        let (login_epoch, total, took) = (inventory.login_epoch, inventory.total, inventory.began.elapsed());
         let interval = token.config.key_refresh.max(took.saturating_mul(TIMES_AN_INVENTORY));
         self.known_keys.next = Some(Instant::now() + interval);
         let found = inventory.found(|identity| token.is_test_key(identity));
         if !std::mem::replace(&mut self.known_keys.are_named, true) {
-            let session = self.probe.handle_in(access).unwrap_or(ck::CK_INVALID_HANDLE);
+            let session = self.health_session.handle_in(access).unwrap_or(ck::CK_INVALID_HANDLE);
             let on = On {
                 cryptoki: access,
                 session,
-                epoch,
+                login_epoch,
             };
             tell_of(&token, on, &found.keys, total, took);
         }
@@ -315,7 +317,7 @@ impl Attendant {
             self.warn_of_several(&id, &Miss::Several(several));
         }
         for (id, key) in found.keys {
-            let known = token.keys.known(&id, epoch);
+            let known = token.keys.known(&id, login_epoch);
             let is_another = known.is_some_and(|known| known.handle != key.handle);
             if is_another && self.known_keys.several.contains(&id) {
                 continue;
@@ -340,7 +342,7 @@ impl Attendant {
         let said = &mut self.known_keys.several;
         if said.len() < MOST_NAMED && said.insert(id.clone()) {
             let problem = miss.error(&name).to_string();
-            let outcome = if self.token.keys.known(id, self.token.epoch()).is_some() {
+            let outcome = if self.token.keys.known(id, self.token.login_epoch()).is_some() {
                 "requests use the known key now, and are rejected after a restart; rename or delete all but one"
             } else {
                 "requests for this key are rejected, other keys are served; rename or delete all but one"

@@ -4,7 +4,7 @@
 //! ```text
 //! connected ──test fails, with new sessions too──▶ down: requests are refused at once
 //!     ▲                                              │  every recovery interval
-//!     └── token found, logged in, tested ◀── finalize, initialize (when nobody is inside)
+//!     └── token found, logged in, tested ◀── finalize, initialize (when no call is inside)
 //! ```
 //!
 //! Where requests fail, a test that succeeds is not enough: SoftHSM2 keeps serving the session keys of a
@@ -38,14 +38,14 @@ use self::{
 };
 pub(crate) use self::{life::Life, owner::is_test_key};
 use crate::{
-    bell::Wake,
     error::OpenError,
-    gcm::Setback,
+    gcm::AttemptError,
     health::Checkup,
     identity::is_another,
     module::NotReinitialized,
+    notifier::Wake,
     return_code::Phase,
-    session::Place,
+    session::SessionSlot,
     token::{A_MOMENT, ANOTHER_TOKEN, Token},
 };
 
@@ -61,12 +61,12 @@ const MOST_LOOKS: u32 = 4;
 /// How often a token is tested that is slow or fails the test, at the most.
 const SLOW: Duration = Duration::from_secs(1);
 
-pub(crate) struct Attendant {
+pub(crate) struct Supervisor {
     token: Arc<Token>,
     /// Keeps the login alive. Never used for work.
-    anchor: Place,
+    keep_alive: SessionSlot,
     /// Holds the test key, tests, and looks at keys.
-    probe: Place,
+    health_session: SessionSlot,
     test_key: Option<KeyInUse>,
     /// Why there is none, if it is known.
     no_test_key: Option<NoTestKey>,
@@ -77,14 +77,15 @@ pub(crate) struct Attendant {
     /// The module may keep session objects.
     may_keep_objects: bool,
     known_keys: Known,
-    /// The token gives two sessions: one for requests, and one for all else, which then has no anchor.
+    /// The token gives two sessions: one for requests, and one for all else, which then has no keep-alive
+    /// session.
     gives_few_sessions: bool,
     /// The initialization of the module in which the token was last looked for.
     generation: u64,
     /// Requests have failed although the test succeeded.
-    is_doubted: bool,
+    is_suspect: bool,
     /// When the module was last reinitialized because of that.
-    began_anew: Option<Instant>,
+    reinitialized: Option<Instant>,
     /// An operation fails, and requests that do without it are served.
     is_partial: bool,
     /// A call hangs in the module, so that it cannot be reinitialized.
@@ -101,12 +102,12 @@ enum Looked {
     Missing(Option<Checkup>, String),
 }
 
-impl Attendant {
+impl Supervisor {
     pub(crate) fn new(token: Arc<Token>) -> Self {
         let module = &token.module;
         Self {
-            anchor: Place::new(Arc::clone(module)),
-            probe: Place::new(Arc::clone(module)),
+            keep_alive: SessionSlot::new(Arc::clone(module)),
+            health_session: SessionSlot::new(Arc::clone(module)),
             renewal: Renewal::new(token.config.recovery_interval),
             token,
             test_key: None,
@@ -117,8 +118,8 @@ impl Attendant {
             may_keep_objects: true,
             gives_few_sessions: false,
             generation: 0,
-            is_doubted: false,
-            began_anew: None,
+            is_suspect: false,
+            reinitialized: None,
             is_partial: false,
             is_wedged: false,
             missing: None,
@@ -155,7 +156,7 @@ impl Attendant {
         connected
     }
 
-    /// Until the bell is stopped.
+    /// Until the notifier is stopped.
     pub(crate) fn run(mut self) {
         loop {
             let config = &self.token.config;
@@ -168,17 +169,17 @@ impl Attendant {
                 false => config.recovery_interval.max(self.token.login_wait()),
             };
             let interval = self.known_keys.interval(interval);
-            match self.token.bell.wait_until(Instant::now() + interval) {
+            match self.token.notifier.wait_until(Instant::now() + interval) {
                 Wake::Stopped => break,
-                Wake::Rung | Wake::Time if self.token.is_connected() => {
+                Wake::Notified | Wake::Time if self.token.is_connected() => {
                     self.look_after();
                     if self.token.is_connected() {
                         self.see_to_keys();
                     }
                 }
-                // A refused PIN is not sent again; somebody has to see to it.
-                Wake::Rung | Wake::Time if !self.may_log_in() => {}
-                Wake::Rung | Wake::Time => self.recover(),
+                // A refused PIN is not sent again: an operator has to correct it.
+                Wake::Notified | Wake::Time if !self.may_log_in() => {}
+                Wake::Notified | Wake::Time => self.recover(),
             }
         }
         // They would outlive a backend whose module is another component's.
@@ -196,8 +197,8 @@ impl Attendant {
                 (self.missing, self.is_partial) = (None, false);
                 token.take_unseen();
                 token.note_checkup(checkup);
-                if token.is_doubtful() {
-                    self.doubt();
+                if token.is_suspect() {
+                    self.suspect();
                 } else {
                     self.renewal.not_needed();
                 }
@@ -212,14 +213,14 @@ impl Attendant {
                 why
             }
             // It works, for others: the last test's result stays until it is too old.
-            Err(Setback::Call(error)) if token.config.quirks.is_throttled(&error) => return,
-            Err(Setback::IvFault(fault)) => {
+            Err(AttemptError::Call(error)) if token.config.quirks.is_throttled(&error) => return,
+            Err(AttemptError::IvFault(fault)) => {
                 token.note_iv_fault(fault);
                 return;
             }
-            Err(Setback::Call(error)) if self.goes_on_in_part(&error) => return,
-            Err(Setback::Call(error)) => error.to_string(),
-            Err(Setback::Final(error)) => error.to_string(),
+            Err(AttemptError::Call(error)) if self.goes_on_in_part(&error) => return,
+            Err(AttemptError::Call(error)) => error.to_string(),
+            Err(AttemptError::Final(error)) => error.to_string(),
         };
         self.is_partial = false;
         token.note_device_error();
@@ -253,7 +254,7 @@ impl Attendant {
         let now = Instant::now();
         let absence = self.missing.get_or_insert_with(|| Absence::new(now));
         absence.note_look(self.token.take_unseen());
-        self.token.is_doubtful() || absence.is_believed(now)
+        self.token.is_suspect() || absence.is_believed(now)
     }
 
     /// Connects; a token that is not there is looked for a few times more.
@@ -272,14 +273,14 @@ impl Attendant {
 
     /// The test succeeds, and requests fail all the same: new sessions and a new search may help; if they do
     /// not, a new initialization, but not too often.
-    fn doubt(&mut self) {
-        let problem = self.token.doubt();
+    fn suspect(&mut self) {
+        let problem = self.token.suspicion();
         self.renewal.needed(Instant::now());
-        let was_proved = self.token.take_proof();
-        let is_first = !std::mem::replace(&mut self.is_doubted, true) || was_proved;
+        let was_confirmed = self.token.take_confirmation();
+        let is_first = !std::mem::replace(&mut self.is_suspect, true) || was_confirmed;
         let is_due = |last: Instant| last.elapsed() >= self.token.config.health_interval;
-        if !is_first && self.began_anew.is_none_or(is_due) {
-            self.began_anew = Some(Instant::now());
+        if !is_first && self.reinitialized.is_none_or(is_due) {
+            self.reinitialized = Some(Instant::now());
             tracing::error!(token = self.token.name(), "{problem}: reinitializing the module");
             self.token.disconnected(problem);
             self.recover();
@@ -293,26 +294,26 @@ impl Attendant {
         }
     }
 
-    fn test_again(&mut self) -> Result<Looked, Setback> {
+    fn test_again(&mut self) -> Result<Looked, AttemptError> {
         let token = Arc::clone(&self.token);
         let unavailable = || BackendError::from(BackendErrorKind::Unavailable);
         let access = token.module.enter().ok_or_else(unavailable)?;
         let connection = token.connection_in(access.generation()).ok_or_else(unavailable)?;
-        let probe = self.probe.handle_in(&access).ok_or_else(unavailable)?;
-        let anchor = match self.anchor.handle_in(&access) {
-            None if self.gives_few_sessions => probe,
-            anchor => anchor.ok_or_else(unavailable)?,
+        let health_session = self.health_session.handle_in(&access).ok_or_else(unavailable)?;
+        let keep_alive = match self.keep_alive.handle_in(&access) {
+            None if self.gives_few_sessions => health_session,
+            keep_alive => keep_alive.ok_or_else(unavailable)?,
         };
         let _supervised = token.supervision.begin();
-        let is_logged_in = token.is_logged_in(&access, anchor)?;
+        let is_logged_in = token.is_logged_in(&access, keep_alive)?;
         if !is_logged_in && connection.wants_login {
             return Err(unavailable().into());
         }
         token.supervision.note_return();
         let looked = match self.test_with_any_key(&access, connection.slot, is_logged_in) {
             // There is no key to test with, so that the token itself was asked.
-            Err(Setback::Call(error)) if error.phase() == Phase::Token => Looked::Missing(None, error.to_string()),
-            Err(setback) => return Err(setback),
+            Err(AttemptError::Call(error)) if error.phase() == Phase::Token => Looked::Missing(None, error.to_string()),
+            Err(error) => return Err(error),
             // A token may be gone, or another in its place, while sessions and what lives in them are served
             // on.
             Ok(checkup) => {
@@ -408,7 +409,7 @@ impl Attendant {
     }
 }
 
-impl Drop for Attendant {
+impl Drop for Supervisor {
     fn drop(&mut self) {
         let module = Arc::clone(&self.token.module);
         if let Some(access) = module.enter() {

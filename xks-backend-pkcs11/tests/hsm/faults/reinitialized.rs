@@ -11,7 +11,7 @@ use super::{Scene, beginnings, codes::STORMS, make_keys};
 /// Even the end and the new start of the module fail at first: they are tried again.
 #[test]
 fn with_failures_of_its_end() {
-    own_process("faults::anew::with_failures_of_its_end", |hsm| {
+    own_process("faults::reinitialized::with_failures_of_its_end", |hsm| {
         make_keys(hsm);
         let shim = Shim::load();
         for (function, code) in [
@@ -40,7 +40,7 @@ fn with_failures_of_its_end() {
 /// Each of the calls by which the token is brought back fails once: it is brought back all the same.
 #[test]
 fn on_the_way_back() {
-    own_process("faults::anew::on_the_way_back", |hsm| {
+    own_process("faults::reinitialized::on_the_way_back", |hsm| {
         let scene = Scene::new(hsm, |config| config.recovery_interval(Duration::from_millis(10)));
         let traffic = scene.traffic(4);
         for number in 0..40 {
@@ -61,11 +61,11 @@ fn on_the_way_back() {
     });
 }
 
-/// Sessions that cannot be closed just when the module is reinitialized do not keep it from that: nobody
-/// waits for somebody who waits for it.
+/// Sessions that cannot be closed just when the module is reinitialized do not keep it from that: no
+/// two threads wait for each other.
 #[test]
 fn with_sessions_that_cannot_be_closed() {
-    own_process("faults::anew::with_sessions_that_cannot_be_closed", |hsm| {
+    own_process("faults::reinitialized::with_sessions_that_cannot_be_closed", |hsm| {
         let scene = Scene::new(hsm, |config| config);
         scene.shim.latency(Function::C_CloseSession, Duration::from_millis(30));
         let traffic = scene.traffic(8);
@@ -87,7 +87,7 @@ fn with_sessions_that_cannot_be_closed() {
             scene.shim.clear();
             scene.shim.latency(Function::C_CloseSession, Duration::from_millis(30));
         }
-        println!("in vain: {waits} of 8");
+        println!("without effect: {waits} of 8");
         assert!(waits <= 2, "more than a busy machine explains: {waits} of 8");
         traffic.wait_for_everyone();
         traffic.stop().assert_only(&[BackendErrorKind::Unavailable]);
@@ -100,7 +100,7 @@ fn with_sessions_that_cannot_be_closed() {
 /// again.
 #[test]
 fn again_and_again() {
-    own_process("faults::anew::again_and_again", |hsm| {
+    own_process("faults::reinitialized::again_and_again", |hsm| {
         make_keys(hsm);
         let shim = Shim::load();
         generations(&shim, Dispatch::Threads);
@@ -111,7 +111,7 @@ fn again_and_again() {
 /// The same, where the handles of sessions begin at 1 in each generation.
 #[test]
 fn again_and_again_with_the_same_handles() {
-    own_process("faults::anew::again_and_again_with_the_same_handles", |hsm| {
+    own_process("faults::reinitialized::again_and_again_with_the_same_handles", |hsm| {
         make_keys(hsm);
         let shim = Shim::load();
         shim.reuse_handles();

@@ -1,4 +1,4 @@
-//! The life of an attendant's thread, and of the module that it calls.
+//! The life of a supervisor's thread, and of the module that it calls.
 //!
 //! Only threads of a backend's own call its module, at the start and at the end too, and they have ended
 //! before the module is finalized: openCryptoki 3.27 frees at `C_Finalize` what OpenSSL needs when a thread
@@ -16,12 +16,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Attendant;
+use super::Supervisor;
 use crate::{
-    bell::Bell,
     config::Config,
     error::OpenError,
     module::{Load, Module},
+    notifier::Notifier,
     token::Token,
 };
 
@@ -33,44 +33,45 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 pub(crate) struct Life {
     module: Arc<Module>,
-    bell: Arc<Bell>,
+    notifier: Arc<Notifier>,
     stage: Mutex<Stage>,
 }
 
-/// An attendant's thread: why there is none, if it could not begin.
-type Attending = JoinHandle<Result<(), OpenError>>;
+/// A supervisor's thread: why there is none, if it could not begin.
+type Supervising = JoinHandle<Result<(), OpenError>>;
 
 enum Stage {
-    Attended(Attending),
+    Supervised(Supervising),
     /// No longer, or not yet.
-    Unattended,
+    Unsupervised,
     /// The module is being released by this thread.
     Ending(JoinHandle<()>),
     Ended,
 }
 
 impl Life {
-    /// Loads the module and connects the token. It is looked after from then on, until its bell is stopped.
+    /// Loads the module and connects the token. It is looked after from then on, until its notifier is
+    /// stopped.
     pub(crate) fn begin(
         load: Load,
         config: Config,
         is_tolerable: impl Fn(&OpenError) -> bool + Send + 'static,
     ) -> Result<(Self, Arc<Token>), OpenError> {
-        let bell = Arc::<Bell>::default();
-        let (path, parameters, user) = (config.module.clone(), config.parameters.clone(), Arc::clone(&bell));
+        let notifier = Arc::<Notifier>::default();
+        let (path, parameters, user) = (config.module.clone(), config.parameters.clone(), Arc::clone(&notifier));
         let acquire = move || Module::acquire(load, &path, parameters.as_deref(), &user);
         let thread = spawn("load", acquire).map_err(OpenError::Thread)?;
         let module = thread.join().unwrap_or_else(|panic| resume_unwind(panic))?;
         module.name_codes(config.quirks.code_names());
-        let token = Arc::new(Token::new(config, Arc::clone(&module), Arc::clone(&bell)));
+        let token = Arc::new(Token::new(config, Arc::clone(&module), Arc::clone(&notifier)));
         let mut life = Self {
             module,
-            bell,
-            stage: Mutex::new(Stage::Unattended),
+            notifier,
+            stage: Mutex::new(Stage::Unsupervised),
         };
-        match attend(Arc::clone(&token), is_tolerable) {
+        match supervise(Arc::clone(&token), is_tolerable) {
             Ok(thread) => {
-                life.stage = Mutex::new(Stage::Attended(thread));
+                life.stage = Mutex::new(Stage::Supervised(thread));
                 Ok((life, token))
             }
             Err(error) => {
@@ -80,11 +81,11 @@ impl Life {
         }
     }
 
-    /// Waits until the attendant's thread has come to its end; its bell must have been stopped.
-    pub(crate) fn is_unattended_by(&self, end: Instant) -> bool {
+    /// Waits until the supervisor's thread has come to its end; its notifier must have been stopped.
+    pub(crate) fn is_unsupervised_by(&self, end: Instant) -> bool {
         match &*self.stage() {
-            Stage::Attended(thread) => is_finished_by(thread, end),
-            Stage::Unattended | Stage::Ending(_) | Stage::Ended => true,
+            Stage::Supervised(thread) => is_finished_by(thread, end),
+            Stage::Unsupervised | Stage::Ending(_) | Stage::Ended => true,
         }
     }
 
@@ -93,16 +94,16 @@ impl Life {
     pub(crate) fn end(&self, end: Instant) -> bool {
         let mut stage = self.stage();
         loop {
-            *stage = match std::mem::replace(&mut *stage, Stage::Unattended) {
-                Stage::Attended(thread) => {
+            *stage = match std::mem::replace(&mut *stage, Stage::Unsupervised) {
+                Stage::Supervised(thread) => {
                     if thread.join().is_err() {
                         tracing::error!("the supervisor thread of a token panicked");
                     }
-                    Stage::Unattended
+                    Stage::Unsupervised
                 }
-                Stage::Unattended => {
-                    let (module, bell) = (Arc::clone(&self.module), Arc::clone(&self.bell));
-                    match spawn("end", move || module.release(&bell)) {
+                Stage::Unsupervised => {
+                    let (module, notifier) = (Arc::clone(&self.module), Arc::clone(&self.notifier));
+                    match spawn("end", move || module.release(&notifier)) {
                         Ok(thread) => Stage::Ending(thread),
                         Err(error) => {
                             tracing::warn!(cause = %error, "cannot start a thread to finalize the PKCS#11 module");
@@ -134,26 +135,26 @@ impl Life {
 }
 
 /// Connects the token on a thread that looks after it from then on.
-fn attend(
+fn supervise(
     token: Arc<Token>,
     is_tolerable: impl Fn(&OpenError) -> bool + Send + 'static,
-) -> Result<Attending, OpenError> {
+) -> Result<Supervising, OpenError> {
     let (to, begun) = mpsc::sync_channel(1);
-    let attend = move || {
-        let mut attendant = Attendant::new(token);
-        if let Err(error) = attendant.begin() {
+    let supervise = move || {
+        let mut supervisor = Supervisor::new(token);
+        if let Err(error) = supervisor.begin() {
             if !is_tolerable(&error) {
                 return Err(error); // its sessions go before the module
             }
             tracing::warn!(cause = %error, "token unavailable at startup: rejecting requests until it recovers");
-            attendant.go_down(&error);
+            supervisor.go_down(&error);
         }
         if to.send(()).is_ok() {
-            attendant.run();
+            supervisor.run();
         }
         Ok(())
     };
-    let thread = spawn("attend", attend).map_err(OpenError::Thread)?;
+    let thread = spawn("supervise", supervise).map_err(OpenError::Thread)?;
     if begun.recv().is_ok() {
         return Ok(thread);
     }

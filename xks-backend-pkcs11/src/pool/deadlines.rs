@@ -1,4 +1,4 @@
-//! The thread that sees to it that whoever waits is answered at the deadline. It never calls the module.
+//! The deadline thread: answers callers whose deadline has come. It never calls the module.
 
 use std::{sync::Arc, time::Instant};
 
@@ -6,14 +6,14 @@ use super::{
     GRAIN, NO_SESSION, Shared, State,
     worker::{Replaced, Worker},
 };
-use crate::{bell::Wake, sync::now};
+use crate::{notifier::Wake, sync::now};
 
 impl<P: 'static> Shared<P> {
-    /// The life of the timekeeper. A job that has less time than others calls it when it comes.
-    pub(super) fn keep_time(self: &Arc<Self>) {
+    /// The life of the deadline thread. A job that has less time than others calls it when it comes.
+    pub(super) fn keep_deadlines(self: &Arc<Self>) {
         // Requests may have come before this thread.
         let mut next = now();
-        while self.bell.wait_until(next) != Wake::Stopped {
+        while self.notifier.wait_until(next) != Wake::Stopped {
             next = self.look(now());
         }
     }
@@ -34,7 +34,7 @@ impl<P: 'static> Shared<P> {
         next
     }
 
-    /// Answers those whose time is over, and writes off the calls that do not return; says when to look
+    /// Answers those whose time is over, and abandons the calls that do not return; says when to look
     /// again.
     fn answer_late(self: &Arc<Self>, state: &mut State<P>, now: Instant) -> Instant {
         let mut next = now + self.deadline;
@@ -61,7 +61,7 @@ impl<P: 'static> Shared<P> {
                 Some(_) | None => {}
             }
             // One that could not be replaced before, may be now.
-            if call.written_off != Some(Replaced::Yes) {
+            if call.abandoned != Some(Replaced::Yes) {
                 if running.hangs_at() > now {
                     next = next.min(running.hangs_at());
                 } else {
@@ -71,31 +71,31 @@ impl<P: 'static> Shared<P> {
         }
         state.timed_out += timed_out;
         for (worker, since) in lost {
-            self.write_off(&worker, since, state);
+            self.abandon(&worker, since, state);
         }
         next
     }
 
     /// Gives up a thread whose call, begun at `since`, does not return, and starts another in its place if it
     /// may.
-    fn write_off(self: &Arc<Self>, worker: &Arc<Worker>, since: Instant, state: &mut State<P>) {
-        let is_replaced = |worker: &&Arc<Worker>| worker.call().written_off == Some(Replaced::Yes);
-        let may_replace = !state.is_stopped && state.workers.iter().filter(is_replaced).count() < self.max_written_off;
+    fn abandon(self: &Arc<Self>, worker: &Arc<Worker>, since: Instant, state: &mut State<P>) {
+        let is_replaced = |worker: &&Arc<Worker>| worker.call().abandoned == Some(Replaced::Yes);
+        let may_replace = !state.is_stopped && state.workers.iter().filter(is_replaced).count() < self.max_abandoned;
         let mut call = worker.call();
         if call.running.as_ref().is_none_or(|running| running.since != since) {
             return; // it has returned just now
         }
-        let is_news = call.written_off.replace(Replaced::No).is_none();
+        let is_news = call.abandoned.replace(Replaced::No).is_none();
         if is_news && call.running.as_ref().is_some_and(|running| running.waiter.is_some()) {
             state.busy -= 1;
         }
         if worker.is_retired() || may_replace && Self::start_worker(self, state).is_ok() {
-            call.written_off = Some(Replaced::Yes);
+            call.abandoned = Some(Replaced::Yes);
         }
         if is_news {
             tracing::warn!(
                 token = self.name,
-                is_replaced = call.written_off == Some(Replaced::Yes),
+                is_replaced = call.abandoned == Some(Replaced::Yes),
                 "a call of the PKCS#11 module did not return within the deadline: its thread and session are \
                  abandoned"
             );

@@ -10,16 +10,16 @@ use xks_core::{
     backend::{BackendErrorKind, KeyUsage},
 };
 
-use super::{Attendant, owner::Owner};
+use super::{Supervisor, owner::Owner};
 use crate::{
     attribute::{Attribute, Wanted},
     config::{KeyName, TestKey},
     error::{CallError, OpenError},
-    gcm::Setback,
+    gcm::AttemptError,
     health::{Checkup, Depth},
     keys::On,
     module::Access,
-    return_code::Verdict,
+    return_code::Remedy,
 };
 
 /// The label of the keys that are made here. No external key id has a blank.
@@ -59,7 +59,7 @@ impl NoTestKey {
     }
 }
 
-impl Attendant {
+impl Supervisor {
     /// Tests the token, with another key where the present one is no good, and without one where there is
     /// none.
     pub(super) fn test_with_any_key(
@@ -67,11 +67,11 @@ impl Attendant {
         access: &Access<'_>,
         slot: ck::CK_SLOT_ID,
         is_logged_in: bool,
-    ) -> Result<Checkup, Setback> {
+    ) -> Result<Checkup, AttemptError> {
         let mut refusal = None;
         if self.test_key.is_some() {
             match self.test(access, slot) {
-                Err(Setback::Call(error)) if blames_the_key(&error) => refusal = Some(self.give_up(access, error)),
+                Err(AttemptError::Call(error)) if blames_the_key(&error) => refusal = Some(self.give_up(access, error)),
                 outcome => return outcome,
             }
         } else if let Some(NoTestKey::Refused(error)) = &self.no_test_key
@@ -85,7 +85,7 @@ impl Attendant {
                 Ok(handle) => {
                     self.use_key(access, handle, false);
                     match self.test(access, slot) {
-                        Err(Setback::Call(error)) if blames_the_key(&error) => {
+                        Err(AttemptError::Call(error)) if blames_the_key(&error) => {
                             self.give_up(access, error);
                             NoTestKey::Unfit(format!("the token rejects the key with {name} ({error})"))
                         }
@@ -105,7 +105,7 @@ impl Attendant {
                         }
                     }
                     match self.test(access, slot) {
-                        Err(Setback::Call(error)) if blames_the_key(&error) => {
+                        Err(AttemptError::Call(error)) if blames_the_key(&error) => {
                             refusal = Some(self.give_up(access, error));
                         }
                         outcome => return outcome,
@@ -125,13 +125,13 @@ impl Attendant {
         access: &Access<'_>,
         name: &KeyName,
     ) -> Result<Result<ck::CK_OBJECT_HANDLE, String>, CallError> {
-        let Some(session) = self.probe.handle_in(access) else {
+        let Some(session) = self.health_session.handle_in(access) else {
             return Ok(Err("no session to search for it".to_owned()));
         };
         let on = On {
             cryptoki: access,
             session,
-            epoch: self.token.epoch(),
+            login_epoch: self.token.login_epoch(),
         };
         Ok(match self.token.keys.search(on, name)? {
             Ok(key) if key.is_aes_256() && key.permits(KeyUsage::Encrypt) && key.permits(KeyUsage::Decrypt) => {
@@ -152,7 +152,7 @@ impl Attendant {
         access: &Access<'_>,
         _is_logged_in: bool,
     ) -> Result<Option<(ck::CK_OBJECT_HANDLE, bool)>, CallError> {
-        let Some(session) = self.probe.handle_in(access).filter(|_| self.may_keep_objects) else {
+        let Some(session) = self.health_session.handle_in(access).filter(|_| self.may_keep_objects) else {
             return Ok(None);
         };
         let template = [
@@ -163,7 +163,7 @@ impl Attendant {
         for handle in access.find(session, &template, MOST_LEFT)? {
             let id = access.attribute(session, handle, Wanted::Bytes(ck::CKA_ID))?;
             let Some(owner) = id.bytes().and_then(Owner::of_id) else {
-                continue; // somebody else's, whatever its label
+                continue; // another owner's, whatever its label
             };
             let is_own = owner == self.owner;
             if is_own && !matches!(chosen, Some((_, true))) {
@@ -187,7 +187,7 @@ impl Attendant {
         access: &Access<'_>,
         is_logged_in: bool,
     ) -> Result<Option<(ck::CK_OBJECT_HANDLE, bool)>, CallError> {
-        let Some(session) = self.probe.handle_in(access) else {
+        let Some(session) = self.health_session.handle_in(access) else {
             return Ok(None);
         };
         let id = self.owner.to_id();
@@ -246,12 +246,12 @@ impl Attendant {
     /// Whether a key may be made a moment later.
     fn may_pass(&self, error: &CallError) -> bool {
         matches!(
-            self.token.config.quirks.verdict(error),
-            Verdict::Unwell
-                | Verdict::NewSession
-                | Verdict::LogInAgain
-                | Verdict::SearchAgain
-                | Verdict::Fail(BackendErrorKind::Throttled)
+            self.token.config.quirks.remedy(error),
+            Remedy::DeviceError
+                | Remedy::NewSession
+                | Remedy::LogInAgain
+                | Remedy::SearchAgain
+                | Remedy::Fail(BackendErrorKind::Throttled)
         )
     }
 
@@ -264,13 +264,14 @@ impl Attendant {
     /// objects stay.
     pub(super) fn destroy_test_key(&mut self, access: &Access<'_>) {
         let Some(key) = self.test_key.take() else { return };
-        let session = self.probe.handle_in(access);
+        let session = self.health_session.handle_in(access);
         if let Some(session) = session.filter(|_| key.is_own && key.generation == access.generation()) {
             destroy(access, session, key.handle);
         }
     }
 
-    /// For the first connection: a key that is configured and is not there is a mistake that is said at once.
+    /// For the first connection: a key that is configured and is not there is a mistake that is reported at
+    /// once.
     pub(super) fn insist_on_named_key(&self, access: &Access<'_>) -> Result<(), OpenError> {
         let TestKey::Named(name) = &self.token.config.test_key else {
             return Ok(());

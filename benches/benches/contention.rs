@@ -27,7 +27,7 @@ use xks_core::Proxy;
 
 const CALLERS: [usize; 4] = [1, 2, 8, MANY];
 const MANY: usize = 64;
-/// How often key stores are replaced: more often than anybody does.
+/// How often key stores are replaced: more often than in practice.
 const BETWEEN_CHANGES: Duration = Duration::from_millis(1);
 
 fn main() {

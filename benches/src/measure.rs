@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Short enough that most runs are over before the processor is given to somebody else.
+/// Short enough that most runs are over before the processor is given to another process.
 const RUN: Duration = Duration::from_micros(100);
 
 /// Whether numbers are wanted. `cargo test` runs the benchmarks too, to see that they run.

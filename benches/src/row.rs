@@ -1,4 +1,4 @@
-//! A line of the table that holds what was measured against what was promised.
+//! A line of the table that compares what was measured with its target.
 
 use std::fmt;
 

@@ -208,12 +208,12 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What is left behind in a temporary folder harms nobody.
+        // What is left behind in a temporary folder does no harm.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-/// A port that nobody had a moment ago.
+/// A port that was free a moment ago.
 pub(crate) fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

@@ -21,7 +21,7 @@ pub struct Setup {
     pub key_stores: usize,
     /// Whether over TLS.
     pub tls: bool,
-    /// Whether each request is recorded, as JSON on a standard output that nobody reads.
+    /// Whether each request is recorded, as JSON on a standard output that is discarded.
     pub audit: bool,
     /// The core that the server is kept to.
     pub core: Option<usize>,

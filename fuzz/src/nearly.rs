@@ -57,7 +57,7 @@ pub fn body(operation: Operation, u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     };
     let metadata = object(&METADATA, None, u)?;
     let mut body = object(known, Some(metadata), u)?.into_bytes();
-    // And one thing more, that nobody has thought of.
+    // And one random thing more.
     if u.int_in_range(0..=15)? == 1 {
         let at = u.choose_index(body.len())?;
         body[at] = u.arbitrary()?;

@@ -108,7 +108,7 @@ async fn slow_hsm(slice: Duration) -> [Row; 4] {
     let backend = Arc::new(Pkcs11Backend::open(config.clone()).unwrap());
     shim.latency_of_operations(LATENCY);
 
-    // What such an HSM gives: the latency is a sleep, which takes longer than it is told to.
+    // What such an HSM gives: the latency is a sleep, which takes longer than asked for.
     let module = Bare::load(shim.path());
     let (aad, plaintext) = (encrypt_request(DATA_KEY).bind_aad(None), [b'p'; 32]);
     let bare = || {

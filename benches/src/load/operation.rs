@@ -25,7 +25,7 @@ pub enum Operation {
     Metadata,
     /// `GetHealthStatus`.
     Health,
-    /// GET /ping, which nobody signs.
+    /// GET /ping, without a signature.
     Ping,
 }
 

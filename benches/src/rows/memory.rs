@@ -9,7 +9,7 @@ use crate::{
 /// What was measured of one server, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
-    /// Before anybody connected.
+    /// Before any client connected.
     pub idle: u64,
     /// For each of so many connections.
     pub connections: [(usize, u64); 2],

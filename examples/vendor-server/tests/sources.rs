@@ -1,5 +1,5 @@
 //! Key stores, audit sinks and metrics of a program's own, beside those of the settings file: the server
-//! within this process, which it ends when it is told to stop. So this is one test.
+//! within this process, which ends with it. So this is one test.
 
 #![allow(
     clippy::unwrap_used,

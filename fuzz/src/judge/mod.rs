@@ -1,5 +1,5 @@
 //! The rules, written once more and in another way than in the libraries: what a request must be answered.
-//! The targets hold the answers against it.
+//! The targets compare the answers with it.
 
 pub mod base64;
 mod body;

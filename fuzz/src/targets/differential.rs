@@ -33,7 +33,7 @@ fn run(u: &mut Unstructured<'_>) -> Result<Verdict> {
         // What HTTP permits on the way.
         1 => {
             exchange.headers.rotate_left(usize::from(at) % signed.headers.len());
-            // But values of one name keep their order; of "" and ",", nobody can tell it.
+            // But values of one name keep their order; of "" and ",", it cannot be seen.
             has_same_values(&exchange, &signed)
         }
         2 => {

@@ -34,8 +34,8 @@ pub fn authorization(input: &[u8]) -> Verdict {
 }
 
 /// A method and a target, with one blank in between; the rest of the request is in order for every operation.
-/// Where it goes to, and whether it goes there, is as the rules of paths say, and nobody gets in with another
-/// tenant's credential.
+/// Its destination, and whether it gets there, follow the rules of paths, and no tenant gets in with
+/// another's credential.
 pub fn route(input: &[u8]) -> Verdict {
     const BODY: &str = r#"{"requestMetadata":{"awsPrincipalArn":"a","kmsKeyArn":"k","kmsOperation":"o","kmsRequestId":"i"},
         "plaintext":"","ciphertext":"","initializationVector":"AAAAAAAAAAAAAAAA",

@@ -15,7 +15,7 @@ pub enum Outcome {
 }
 
 /// A settings file: read twice, it means the same; what is wrong has a line of it, and no secret; and what
-/// the sample proxy was told, and is accepted, means the same in our format.
+/// is accepted in the sample proxy's format means the same in ours.
 pub fn settings(input: &[u8]) -> Outcome {
     let Ok(text) = str::from_utf8(input) else {
         return Outcome::Refused;
@@ -85,7 +85,7 @@ fn check_problems(text: &str, reading: &Reading) {
     assert_eq!(reading.model.is_none(), has_errors);
 }
 
-/// What stands in quotes behind the name of a secret, as long as nobody could have got it from anywhere else.
+/// What stands in quotes behind the name of a secret, unless it stands elsewhere too.
 fn secrets(text: &str) -> impl Iterator<Item = &str> {
     const NAMES: [&str; 4] = [
         "secret_access_key = ",

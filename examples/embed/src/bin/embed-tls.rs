@@ -93,7 +93,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             }
         });
     }
-    // Requests that are under way get their answers; clients are told to open no more on these connections.
+    // Requests that are under way get their answers; the connections take no new ones.
     let _ = timeout(Duration::from_secs(10), connections.shutdown()).await;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What is said of mistakes in the vendor's table: as of those in the server's own, all at once, each with
+//! Messages about mistakes in the vendor's table: as those about the server's own, all at once, each with
 //! its line.
 
 use crate::site::{Site, text};

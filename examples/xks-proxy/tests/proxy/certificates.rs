@@ -316,7 +316,7 @@ fn a_chain_that_leads_nowhere_is_a_warning() {
     assert!(printed.contains(&said), "{said}: {printed}");
 }
 
-/// What clients refuse in certificates that are whole and in their order is said.
+/// Certificates that are whole and in their order, but that clients refuse, get a warning.
 #[test]
 fn a_certificate_that_clients_refuse_is_a_warning() {
     type Change = fn(&mut CertificateParams);
@@ -373,7 +373,7 @@ fn a_self_signed_certificate_is_a_whole_chain() {
     assert_eq!(printed, (Some(0), "0 errors, 0 warnings\n".to_owned()));
 }
 
-/// Clients' roots: one that issues nothing is said, and so is one that has ended.
+/// Clients' roots: one that issues nothing is reported, and so is one that has expired.
 #[test]
 fn a_root_that_issues_nothing_is_a_warning() {
     let site = Site::new(&Leaf::SERVER);

@@ -20,7 +20,7 @@ fn a_good_file_passes() {
     assert_eq!(check(&settings), (Some(0), "0 errors, 0 warnings\n".to_owned()));
 }
 
-/// TRN-8: a budget that KMS does not wait for is said, and is no error.
+/// TRN-8: a budget that KMS does not wait for is a warning, and no error.
 #[test]
 fn a_doubt_is_a_warning_with_its_line() {
     let settings = Settings::new().server("budget_ms = 250");
@@ -63,8 +63,8 @@ fn listeners_at_one_address_are_named() {
     }
 }
 
-/// What is wrong with a file is said at once, each with its line, and the server says the same and does not
-/// start.
+/// All errors of a file are reported at once, each with its line, and the server reports the same and does
+/// not start.
 #[test]
 fn all_mistakes_are_said_at_once() {
     let text = "[server]
@@ -298,7 +298,7 @@ fn a_credential_of_two_key_stores_is_a_doubt() {
     assert!(code == Some(78) && printed.contains("is used twice"), "{printed}");
 }
 
-/// A variable that the unit sets too: that of the settings is what a module gets, and that is said.
+/// A variable that the unit sets too: that of the settings is what a module gets, with a warning.
 #[test]
 fn a_variable_of_two_values_is_a_doubt() {
     let settings = Settings::new()
@@ -314,7 +314,7 @@ fn a_variable_of_two_values_is_a_doubt() {
     assert!(check("another").contains(": warning: OF_A_MODULE overrides the value in the process's environment"));
 }
 
-/// A list with something wrong in it is not said to be empty, too.
+/// A list with something wrong in it is not reported as empty, too.
 #[test]
 fn one_mistake_in_a_list_is_said_once() {
     let store = |keys: &str, more: &str| key_store(PREFIX, keys, &[usual_credential()]) + more;

@@ -1,4 +1,4 @@
-//! Secrets in files, in the environment and in the settings: they are used, and nobody gets to see them.
+//! Secrets in files, in the environment and in the settings: they are used, and never shown.
 
 use std::process::Command;
 

@@ -116,7 +116,7 @@ fn curl_meets_the_errors_it_should() {
     assert_eq!(demo.curl.call("health", &body(&json!({})), &["-X", "GET"]).0, 405);
 }
 
-/// The log is for programs too: no colours where nobody looks.
+/// The log is for programs too: no colours without a terminal.
 #[test]
 fn the_log_in_a_file_has_no_colours() {
     let output = program().args(["--listen", "256.0.0.1:1"]).output().unwrap();
@@ -127,7 +127,7 @@ fn the_log_in_a_file_has_no_colours() {
     assert!(!output.stderr.contains(&0x1b));
 }
 
-/// A port that is taken is said in one line, and the way out with it.
+/// A port that is taken is reported in one line, with what to do.
 #[test]
 fn a_taken_port_is_a_clear_error() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

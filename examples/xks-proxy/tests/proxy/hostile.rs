@@ -194,7 +194,7 @@ fn a_client_that_vanishes_is_let_go() {
     assert!(serves(&server));
 }
 
-/// A connection of somebody who takes little at a time, and the same requests again and again.
+/// A connection of a client that reads little at a time, and the same requests again and again.
 fn glutton(server: &Server) -> (TcpStream, Vec<u8>) {
     let (head, body) = Raw::request(server.address(), "keys/usable/encrypt", &plaintext(&[7; 4096]));
     let requests = [head.as_bytes(), body.as_bytes()].concat().repeat(20);
@@ -312,7 +312,7 @@ fn a_check_of_the_port_is_no_failed_handshake() {
     wait_until("it is counted", || failures() == 1.0);
 }
 
-/// A handshake that is not begun, or not ended, is not waited for, and nobody else waits for it.
+/// A handshake that is not begun, or not ended, is not waited for, and delays no other client.
 #[test]
 fn a_silent_client_of_tls_is_let_go() {
     let settings = Site::new(&Leaf::SERVER).settings();
@@ -371,8 +371,8 @@ fn connections_beyond_the_limit_are_closed() {
 }
 
 /// Where there are few descriptors, connections of all listeners together leave enough for requests on those
-/// that are open: here SoftHSM2 opens files for each. Health and metrics are told while the API's connections
-/// are all taken.
+/// that are open: here SoftHSM2 opens files for each. Health and metrics are answered while the API's
+/// connections are all taken.
 #[test]
 fn connections_of_all_listeners_leave_descriptors() {
     let token = Token::new();

@@ -15,7 +15,7 @@ use crate::support::{
     fetch, plaintext, program, usual_signer, wait_until,
 };
 
-/// Clients of all kinds work while it is told to stop: every request that had a connection gets its answer.
+/// Clients of all kinds work while it stops: every request that had a connection gets its answer.
 async fn stopped_under_load(settings: &Settings, target: impl FnOnce(&Server) -> Target) {
     let server = Server::start(settings);
     let styles = [Style::KeepAlive, Style::Reconnecting, Style::Http2, Style::KeepAlive];
@@ -49,8 +49,8 @@ async fn sigterm_under_load_loses_nothing_over_tls() {
     .await;
 }
 
-/// TRN-7: the balancer is told first. Then requests are served for a while, and each client is told to go
-/// elsewhere: in HTTP/1.1 with its answer, in HTTP/2 at once. Then the listener is closed.
+/// TRN-7: the balancer learns it first. Then requests are served for a while, and each client learns that
+/// its connection ends: in HTTP/1.1 with its answer, in HTTP/2 at once. Then the listener is closed.
 #[tokio::test(flavor = "multi_thread")]
 async fn readiness_goes_down_first() {
     let settings = Settings::new()
@@ -169,7 +169,7 @@ fn it_starts_again_after_a_kill() {
     assert_eq!(answer, (200, json!({"plaintext": encode(b"before")})));
 }
 
-/// Each listener whose port is taken is said in one line, with its address.
+/// Each listener whose port is taken is reported in one line, with its address.
 #[test]
 fn a_taken_port_is_said_in_one_line() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -204,7 +204,7 @@ fn the_address_of_the_command_line_goes_first() {
     assert_eq!(server.address().ip().to_string(), "127.0.0.78");
 }
 
-/// SIGINT and SIGTERM end it with success, and quickly when nobody is there.
+/// SIGINT and SIGTERM end it with success, and quickly without clients.
 #[test]
 fn it_stops_when_told_to() {
     for signal in [Signal::INT, Signal::TERM] {

@@ -154,7 +154,7 @@ async fn a_stranger_uses_up_nothing() {
 }
 
 /// Beyond what may be under way at once there is an answer with a name; what is under way ends well; health
-/// is told.
+/// is answered.
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrency_is_kept() {
     let token = Token::new();

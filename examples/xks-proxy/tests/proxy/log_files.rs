@@ -92,7 +92,7 @@ fn files_have_the_same_lines() {
                 }
             );
             let path = logs.join(name);
-            // Records name principals: they are not for everybody.
+            // Records name principals: not every user may read them.
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o137, 0, "{path:?}");
             text += &fs::read_to_string(path).unwrap();
         }
@@ -124,7 +124,7 @@ fn a_restart_keeps_as_many_files_as_were_asked_for() {
     }
 }
 
-/// What only begins like a log file is somebody else's, and stays.
+/// A file whose name only begins like that of a log file stays.
 #[test]
 fn only_own_files_are_deleted() {
     let (daily, hourly, minutely) = ("xks.2020-02-29", "xks.2020-02-29-23", "xks.2020-02-29-23-59");
@@ -289,7 +289,7 @@ fn days_that_go_by_take_old_files_with_them() {
     say(&quiet, "quiet");
     wait_for(&logs.join("xks.2033-03-01"), "quiet");
 
-    // Two of one name: it is said, and both write whole lines.
+    // Two of one name: a warning, and both write whole lines.
     let busy = start_by(&clock, &settings);
     busy.process.log.wait_for("another process writes to this log file");
     say(&busy, "busy");
@@ -478,7 +478,7 @@ fn a_file_that_cannot_be_opened_is_named() {
     in_the_way(settings.file("logs"), &settings);
 }
 
-/// The file of a new day cannot be opened: lines go on into the former one, and that is said once.
+/// The file of a new day cannot be opened: lines go on into the former one, with one warning.
 #[test]
 fn a_new_day_that_cannot_begin_loses_nothing() {
     let clock = Clock::new(NOON);

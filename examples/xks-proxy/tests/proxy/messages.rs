@@ -200,8 +200,8 @@ fn devices_pipes_and_large_files_are_not_read() {
     }
 }
 
-/// A secret where the name of a file or of a variable belongs: it is said, and not repeated. A name that is
-/// one is.
+/// A secret where the name of a file or of a variable belongs: an error, which does not repeat it. A name
+/// that is one is.
 #[test]
 fn a_secret_in_the_wrong_place_is_not_repeated() {
     let key = Leaf::SERVER.self_signed().key_pem();

@@ -102,7 +102,7 @@ fn a_client_that_gives_up_is_counted() {
     wait_until("it is taken", || server.metrics().sum("xks_connections", &[]) >= 1.0);
     std::thread::sleep(Duration::from_millis(500));
     drop(client);
-    // Its body ended too early, or nobody was there any more: either way it is counted once.
+    // Its body ended too early, or its client had gone: either way it is counted once.
     wait_until("it is counted", || {
         server.metrics().sum("xks_requests_total", &[]) == 1.0
     });

@@ -161,7 +161,7 @@ fn both_formats_say_the_same() {
     }
 }
 
-/// A program of `scripts/setup` reads this. Where it is not there, that is said.
+/// A program of `scripts/setup` reads this; a line says where it is not there.
 fn read_by(program: &str, arguments: &[&str], text: &str) -> Option<Output> {
     let tools = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/tools"));
     let paths = [tools.join("bin"), tools.join("prometheus-client/bin")];

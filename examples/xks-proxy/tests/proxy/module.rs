@@ -272,7 +272,7 @@ fn the_key_of_a_killed_process_goes() {
     assert_eq!(objects(), before);
 }
 
-/// A setting of the past that is not heeded any more is said.
+/// A setting of the past that has no effect any more gets a warning.
 #[test]
 fn inline_is_not_heeded() {
     let token = Token::new();

@@ -1,5 +1,5 @@
-//! What comes at moments that nobody chose: signals while a token is opened, clients that do nothing,
-//! settings that serve nobody.
+//! Events at inconvenient moments: signals while a token is opened, clients that do nothing,
+//! settings that serve no client.
 
 use std::{
     io::Write as _,
@@ -81,8 +81,8 @@ async fn an_idle_connection_of_http2_is_not_a_slow_one() {
     assert_eq!(answer.status, 200);
 }
 
-/// TRN-7: whoever takes all of health's connections, and asks for nothing, keeps balancers away for seconds
-/// at most.
+/// TRN-7: a client that takes all of health's connections, and asks for nothing, keeps balancers away for
+/// seconds at most.
 #[test]
 fn nobody_crowds_out_health() {
     let server = Server::start(&Settings::new().health());
@@ -93,7 +93,7 @@ fn nobody_crowds_out_health() {
     drop(crowd);
 }
 
-/// What would serve nobody is an error, at the start and at a reload.
+/// Settings that would serve no client are an error, at the start and at a reload.
 #[test]
 fn settings_that_serve_nobody_are_refused() {
     let one = Settings::new().key_stores;

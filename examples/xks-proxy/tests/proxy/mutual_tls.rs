@@ -112,7 +112,7 @@ fn who_has_the_name_is_let_in() {
     assert_eq!((named(NAME), named(SECOND)), (8, 2), "{log}");
 }
 
-/// TRN-6: everybody else gets no further than the handshake, whatever they sign; and health is told to them
+/// TRN-6: other clients get no further than the handshake, whatever they sign; and health is answered to them
 /// all the same.
 #[test]
 fn everybody_else_ends_at_the_handshake() {

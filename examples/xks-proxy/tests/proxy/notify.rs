@@ -1,4 +1,4 @@
-//! What a service manager is told (`sd_notify`).
+//! Notifications to a service manager (`sd_notify`).
 
 use std::{os::unix::net::UnixDatagram, time::Instant};
 
@@ -54,7 +54,7 @@ fn a_service_manager_is_told() {
     assert!(status.success(), "{status}: {log}");
 }
 
-/// A bad file is read in vain, and it is ready as before.
+/// A bad file is not put in force, and the server is ready as before.
 #[test]
 fn a_failed_reload_ends_ready() {
     let settings = Settings::new();

@@ -19,8 +19,8 @@ fn settings(token: &Token, pin: &str) -> Settings {
     settings.backends(&token.backend("token", &format!("vendor = \"softhsm\"\n{pin}")))
 }
 
-/// A PIN file as editors and shells leave it: what can be none is an error, and what is odd is said, with the
-/// line.
+/// A PIN file as editors and shells leave it: what cannot be one is an error, and what is odd is a warning,
+/// with the line.
 #[test]
 fn what_is_odd_about_a_pin_file_is_said() {
     let token = Token::new();

@@ -247,7 +247,7 @@ fn key_stores_and_backends_are_replaced() {
     assert!(is_known("keys"));
 }
 
-/// What only a start can change is said, and everything else is in force.
+/// What only a start can change gets a warning, and everything else is in force.
 #[test]
 fn what_needs_a_restart_is_said() {
     let mut settings = Settings::new();

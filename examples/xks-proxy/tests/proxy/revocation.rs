@@ -13,7 +13,7 @@ const SECOND: &str = "/example/second";
 const THIRD_ID: &str = "THE2THIRD3ACCESS4KEY5ID";
 const THIRD_SECRET: &str = "AThirdSecretOf43To64CharactersThatNobodyShouldSee";
 
-/// A server of software keys, and a token that hangs as soon as somebody logs in.
+/// A server of software keys, and a token that hangs with the first login.
 struct Scene {
     settings: Settings,
     server: Server,

@@ -147,7 +147,7 @@ fn the_source_of_ivs_is_the_files() {
     }
 }
 
-/// An entry that came with the file and that nobody filled in is skipped, and said.
+/// An entry that came with the file and was never filled in is skipped, with a warning.
 #[test]
 fn a_placeholder_is_skipped() {
     let old = Old::new("softhsm");
@@ -175,7 +175,7 @@ fn an_unknown_key_is_passed_over() {
     assert!(printed.lines().any(said), "{printed}");
 }
 
-/// What would let somebody in whom the old proxy kept out, or what serves nobody, is an error that says so.
+/// Settings that would let a client in whom the old proxy kept out, or that serve no client, are an error.
 #[test]
 fn what_cannot_be_kept_is_refused() {
     let store = "sigv4_access_key_id = \"BETWEEN2TENAND3TENCHARACTERS\"";
@@ -291,7 +291,7 @@ fn what_is_off_is_not_read() {
     }
 }
 
-/// The unit's environment goes before the file, as with the sample proxy, and somebody is told.
+/// The unit's environment goes before the file, as with the sample proxy, with a warning.
 #[test]
 fn a_variable_of_the_environment_goes_before_the_files() {
     let old = Old::new("cloudhsm");

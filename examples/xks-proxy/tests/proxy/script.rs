@@ -14,7 +14,7 @@ use crate::support::{Curl, Folder, Server, body, ciphertext, run, without_our_va
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/softhsm");
 
-/// Runs the program that was built for this test, and writes down what it was told before, and after.
+/// Runs the program that was built for this test, and writes down the arguments before `--` and after.
 const CARGO: &str = r#"#!/bin/sh
 while [ "$1" != -- ]; do printf '%s ' "$1"; shift; done >"$0.arguments"
 shift

@@ -53,7 +53,7 @@ fn reference(with_comments: bool) -> (Settings, Token, String) {
     );
     fs::copy(schema, folder.path().join("xks.cedarschema")).unwrap();
     if with_comments {
-        // An empty list stands for "no condition", which is said by leaving the key out.
+        // An empty list stands for "no condition", which is written by leaving the key out.
         let is_shown = |line: &str| line.starts_with('#') && line.contains(" = ") && !line.contains("= []");
         let lines = text.lines().map(|line| match is_shown(line) {
             true => line.trim_start_matches('#'),
@@ -123,7 +123,7 @@ fn the_first_settings_of_a_user_pass() {
     }
 }
 
-/// systemd knows all that the unit says, and rates what is left open to somebody who took over the process.
+/// systemd knows every key of the unit, and rates what is left open to an attacker who took over the process.
 #[test]
 fn the_unit_is_rated_as_hardened() {
     let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/xks-proxy.service");

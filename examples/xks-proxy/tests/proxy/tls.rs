@@ -25,7 +25,7 @@ fn target(server: &Server, client: rustls::ClientConfig) -> Target {
     Target::plain(server.address(), PREFIX).with_tls(client)
 }
 
-/// The version and the suite of a connection of somebody who takes nothing else, over which a request is
+/// The version and the suite of a connection of a client that offers nothing else, over which a request is
 /// answered.
 async fn agreed(server: &Server, site: &Site, suite: SupportedCipherSuite) -> (ProtocolVersion, CipherSuite) {
     let client = client_config(&site.root, None, &[&TLS12, &TLS13], &[suite]);
@@ -141,7 +141,7 @@ async fn the_whole_chain_is_sent() {
     );
 }
 
-/// TRN-3: one that offers no more than TLS 1.1 is told so: the alert `protocol_version`.
+/// TRN-3: one that offers no more than TLS 1.1 gets the alert `protocol_version`.
 #[test]
 fn tls_1_1_is_refused() {
     let mut hello = vec![3, 2]; // TLS 1.1
@@ -168,7 +168,7 @@ fn tls_1_1_is_refused() {
     }
 }
 
-/// Plain HTTP on the port of HTTPS harms nobody else.
+/// Plain HTTP on the port of HTTPS harms no other client.
 #[test]
 fn plain_http_is_not_answered() {
     let site = Site::new(&Leaf::SERVER);

@@ -61,7 +61,8 @@ fn a_token_is_served() {
     }
 }
 
-/// A key that is not named is not served; one that is missing keeps nobody from starting, and is said.
+/// A key that is not named is not served; one that is missing does not keep the server from starting, and
+/// gets a warning.
 #[test]
 fn only_named_keys_are_served() {
     let token = Token::new();
@@ -223,7 +224,7 @@ fn refused(token: &Token, settings: &Settings) -> (Option<i32>, String) {
     (code, log)
 }
 
-/// What keeps it from starting is said in the log, with what to do, and it ends with failure.
+/// What keeps it from starting is in the log, with what to do, and it ends with failure.
 #[test]
 fn it_says_why_it_does_not_start() {
     let token = Token::new();

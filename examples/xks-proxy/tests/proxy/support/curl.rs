@@ -50,7 +50,7 @@ impl Curl {
     }
 }
 
-/// Tries again when the server had no time: with settings that cannot be told otherwise, a request has 200
+/// Tries again when the server had no time: with settings that cannot be changed, a request has 200
 /// ms, which a busy machine may want for itself.
 pub(crate) fn patiently(call: impl Fn() -> (u16, Value)) -> (u16, Value) {
     let start = Instant::now();

@@ -36,7 +36,7 @@ pub(crate) struct Tally {
     pub(crate) right: u64,
     /// Plaintexts that came back wrong.
     pub(crate) wrong: u64,
-    /// Connections that nobody took.
+    /// Connections that were not taken.
     pub(crate) refused: u64,
     /// Requests that the server's end of the connection kept from being sent.
     pub(crate) not_sent: u64,

@@ -1,4 +1,4 @@
-//! What the tests share: the running program, those who call it, and what it is told.
+//! What the tests share: the running program, its clients, and its settings.
 
 mod clock;
 mod curl;

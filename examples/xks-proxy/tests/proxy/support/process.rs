@@ -1,4 +1,4 @@
-//! The program as a process: what it is told by its environment, what it writes, how it ends.
+//! The program as a process: its environment, its output, its end.
 
 use std::{
     io::{BufRead as _, BufReader, Read},
@@ -12,7 +12,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, se
 
 use super::PATIENCE;
 
-/// What it may be told by its environment.
+/// The variables of the environment that it reads.
 const VARIABLES: [&str; 6] = [
     "RUST_LOG",
     "SOFTHSM2_CONF",

@@ -57,7 +57,7 @@ impl Server {
         self.fact("health").expect(&self.summary)
     }
 
-    /// The status of the readiness check; 0 where nobody answers.
+    /// The status of the readiness check; 0 without an answer.
     pub(crate) fn readiness(&self) -> u16 {
         fetch(self.health_url(), &[]).0
     }

@@ -105,12 +105,15 @@
 //! an end that loses no request: the project's example `embed-tls` has them in a hundred lines.
 //!
 //! # AWS Lambda
-//! The service is what `lambda_http::run` takes. Three things to know:
+//! The service is what `lambda_http::run` takes: the project's example `embed-lambda` is a whole function,
+//! and its test sends it the events of HTTP and REST APIs, load balancers and function URLs. Four things to
+//! know:
 //! * Behind a stage of API Gateway other than `$default`, `lambda_http` puts the stage before the path. The
 //!   path is part of what KMS signed, so set the variable `AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH` to `true`
 //!   where KMS calls a path without the stage, as over a custom domain; where KMS calls one with it, the
 //!   stage begins the key store's prefix.
 //! * KMS waits 250 ms, which a cold start may exceed: keep instances provisioned.
+//! * Each instance is a process of its own: load its keys, and generate none.
 //! * The audit log needs a `tracing` subscriber here too; what it prints goes to CloudWatch.
 //!
 //! # Features

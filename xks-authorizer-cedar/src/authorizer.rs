@@ -95,7 +95,7 @@ impl CedarAuthorizer {
         }
     }
 
-    /// Cedar goes on without a policy that fails: somebody has to hear of it.
+    /// Cedar goes on without a policy that fails: the operator has to know.
     fn failed<'a>(&self, subject: &Subject<'_>, error: &'a AuthorizationError) -> &'a PolicyId {
         let AuthorizationError::PolicyEvaluationError(error) = error;
         tracing::error!(

@@ -60,8 +60,8 @@ impl ExtraFields {
     }
 
     // MD-5: those that a request has and the schema declares; nothing can ask for the others. An error is the
-    // name of a field that holds something else than the schema says, or that is there twice: what a policy
-    // wants to know of it cannot be told.
+    // name of a field that holds something else than the schema says, or that is there twice: a policy
+    // cannot decide by it.
     pub(crate) fn of<'a>(
         &'a self,
         metadata: &RequestMetadata<'_>,

@@ -20,7 +20,7 @@ pub(crate) struct IvCount {
 pub(crate) enum Take {
     /// It may be used.
     Granted,
-    /// It may be used; half of them or more are spent, which is said for the first time.
+    /// It may be used; half of them or more are spent, which is reported for the first time.
     GrantedWithWarning,
     /// All are spent.
     Refused,

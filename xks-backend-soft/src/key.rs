@@ -303,7 +303,7 @@ mod tests {
         }
     }
 
-    /// ENC-11, DEC-4: disabled is said before the wrong usage.
+    /// ENC-11, DEC-4: a disabled key is reported before a wrong usage.
     #[test]
     fn status_is_checked_before_usage() {
         let kind = |key: &SoftKey, usage| key.check(usage).map_err(|error| error.kind());
@@ -319,7 +319,7 @@ mod tests {
         }
     }
 
-    /// GKM-1, GKM-2, GKM-3: usages and status are told as they were given, and neither forgets the other.
+    /// GKM-1, GKM-2, GKM-3: usages and status are reported as they were given, and neither changes the other.
     #[test]
     fn metadata_is_told_as_it_is() {
         let key =

@@ -1,6 +1,6 @@
 //! Software keys for [`xks_core`]: a [`KeyBackend`] over AES-256-GCM keys in memory.
 //!
-//! For tests, demonstrations and development, and for whoever accepts that keys stand in the memory of a
+//! For tests, demonstrations and development, and for uses where keys may stand in the memory of a
 //! process: no HSM guards them. They are wiped when dropped; what the compiler leaves on the stack while one
 //! is being made, and what the operating system swaps out, is not.
 //!

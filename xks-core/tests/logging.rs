@@ -128,7 +128,7 @@ async fn the_log_has_one_honest_line_for_each_request() {
         "{lines:?}"
     );
 
-    // A prefix that is nobody's is named: it is what is wrong, mostly, when a key store is created.
+    // A prefix that no key store has is named: it is the usual error when a key store is created.
     let stray = Request::new("POST", "/wrong/prefix/kms/xks/v1/health?signature=00ff", b"{}");
     client.proxy.handle(stray).await;
     let stray = Request::new("POST", "/wrong/prefix/kms/xks/v1/health", b"{}");

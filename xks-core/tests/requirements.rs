@@ -101,7 +101,7 @@ fn rows(document: &str) -> impl Iterator<Item = (&str, &str, &str)> {
 }
 
 /// The rows `| number | level | statement | ids |` of the document's tables of statements, their ids apart. A
-/// number is `TR.1`, so that nobody takes it for an id.
+/// number is `TR.1`, so that it is not taken for an id.
 fn statements(document: &str) -> impl Iterator<Item = (&str, Vec<&str>)> {
     document.lines().filter_map(|line| {
         let cells = line.strip_prefix("| ")?.strip_suffix(" |")?.split(" | ");

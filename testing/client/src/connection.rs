@@ -128,7 +128,7 @@ impl Connection {
         Self::over(stream, target, http).await.map_err(io::Error::other)
     }
 
-    /// Over a stream that somebody takes already.
+    /// Over a stream that is connected already.
     ///
     /// # Errors
     /// The handshake fails.
@@ -167,7 +167,7 @@ impl Connection {
             Http::One => Kind::Http1(Http1::new(stream)),
             Http::Two => {
                 let (requests, connection) = h2::client::handshake(stream).await.map_err(text)?;
-                // How it ends is seen by whoever sends.
+                // The senders see how it ends.
                 tokio::spawn(connection);
                 Kind::Http2 {
                     requests,
@@ -208,7 +208,7 @@ impl Connection {
         }
     }
 
-    /// Whether the last answer, or its failure, was the last of an HTTP/1.1 connection. Asks nobody, and so
+    /// Whether the last answer, or its failure, was the last of an HTTP/1.1 connection. Sends nothing, and so
     /// costs nothing.
     #[must_use]
     pub fn is_done(&self) -> bool {

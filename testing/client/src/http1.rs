@@ -54,8 +54,8 @@ impl Http1 {
         self.is_done
     }
 
-    /// Whether nothing has come since the last answer: neither the end of the connection nor what nobody
-    /// asked for.
+    /// Whether nothing has come since the last answer: neither the end of the connection nor bytes without
+    /// a request.
     pub(crate) async fn is_open(&mut self) -> bool {
         if self.is_done {
             return false;

@@ -1,4 +1,4 @@
-//! When requests are due: at a fixed rate, or whenever somebody is free.
+//! When requests are due: at a fixed rate, or whenever a connection is free.
 
 use std::{
     io,
@@ -88,14 +88,14 @@ impl Pace {
 /// When the next request is due, for each of those who send.
 #[derive(Clone, Debug)]
 pub enum Due {
-    /// As soon as somebody is free, until then.
+    /// As soon as a connection is free, until then.
     Whenever(Instant),
     /// When it says so.
     AtRate(Arc<Mutex<UnboundedReceiver<Instant>>>),
 }
 
 impl Due {
-    /// Whenever somebody is free, until then.
+    /// Whenever a connection is free, until then.
     #[must_use]
     pub const fn whenever_until(end: Instant) -> Self {
         Self::Whenever(end)

@@ -276,7 +276,7 @@ impl Caller {
             let usages = answer.get("keyUsage").and_then(Value::as_array);
             usages.is_some_and(|usages| usages.iter().any(|other| other == usage))
         };
-        // What a key may do is told up to a minute after it has changed.
+        // A change of a key's usages may show up to a minute later.
         let may = (has("ENCRYPT") || key == LIMITED) && has("DECRYPT");
         if answer.get("keySpec") != Some(&json!("AES_256"))
             || answer.get("keyStatus") != Some(&json!("ENABLED"))

@@ -60,7 +60,7 @@ impl Client {
             440..450 => self.ping().await,
             450..455 => self.scrape().await,
             455..530 => self.hostile().await,
-            // A flipped bit of a decryption is a plaintext that nobody can tell from the right one.
+            // A flipped bit of a decryption is a plaintext that cannot be distinguished from the right one.
             _ if is_flipping => self.encrypt(true).await,
             530..570 => self.decrypt_changed().await,
             570..850 => self.decrypt(false).await,

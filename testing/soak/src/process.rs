@@ -135,7 +135,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It has ended already, or nobody waits for it any more.
+        // It has ended already, or is not waited for any more.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -125,7 +125,8 @@ impl Rules {
             {
                 true
             }
-            // Without encrypting something, a changed ciphertext cannot be told from a token that fails.
+            // Without encrypting something, a changed ciphertext cannot be distinguished from a token that
+            // fails.
             Failure::Error("InternalException")
                 if self.untrusted && matches!(operation, Operation::Encrypt | Operation::DecryptChanged) =>
             {

@@ -1,4 +1,4 @@
-//! What the proxy is told: its settings file and what that names, and how they change.
+//! The proxy's settings: the file and what it names, and how they change.
 
 use std::{
     fs, io,

@@ -1,4 +1,4 @@
-//! What the clients share with each other and with whoever disturbs them.
+//! What the clients share with each other and with the disturbers.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -41,7 +41,7 @@ pub(crate) struct Shared {
     ivs: Mutex<HashSet<([u8; 32], [u8; 12])>>,
     served: RwLock<Arc<Served>>,
     pub(crate) has_to_stop: AtomicBool,
-    /// The module flips bits: only encryptions whose trial decryption must notice it.
+    /// The module flips bits: only encryptions whose verification must notice it.
     pub(crate) is_flipping: AtomicBool,
     /// How many turns each client has ended.
     turns: Vec<AtomicU64>,

@@ -87,7 +87,7 @@ fn what_is_absent_is_absent() {
     );
 }
 
-/// MD-6: a principal of any text is told apart from others, and what is no ARN has no account.
+/// MD-6: a principal of any text is distinguished from others, and what is not an ARN has no account.
 #[test]
 fn principals_need_not_be_arns() {
     for principal in [
@@ -115,7 +115,7 @@ fn principals_need_not_be_arns() {
     assert!(holds("principal has account", &bare(ALICE)));
 }
 
-/// MD-2: an operation that nobody knows yet is one more text.
+/// MD-2: an operation that is not known yet is one more text.
 #[test]
 fn unknown_kms_operations_are_decided_about() {
     let policies = r#"

@@ -112,7 +112,7 @@ fn fields_of_another_type_deny() {
     }
 }
 
-/// MD-5: of two values of one field nobody can say which is meant.
+/// MD-5: of two values of one field it is unclear which is meant.
 #[test]
 fn a_field_that_is_there_twice_denies() {
     let authorizer = CedarAuthorizer::builder("permit (principal, action, resource);")

@@ -151,7 +151,7 @@ async fn health_is_not_put_under_authorization() {
     assert_eq!(*client.memory.asked.lock().unwrap(), [KeyOperation::Encrypt]);
 }
 
-/// MD-5: a field that nobody knows yet comes all the way from the request's body to a policy.
+/// MD-5: a field that is not known yet comes all the way from the request's body to a policy.
 #[tokio::test]
 async fn extra_fields_come_through_the_proxy() {
     let schema = SCHEMA.replace("type Call = {", "type Call = { sourceIdentity?: String,");

@@ -63,7 +63,7 @@ const MUTANTS: &[(Defect, &str)] = &[
 /// Its mutant needs no defect: a key manager that forgets everything at a restart.
 const FORGETS: &str = "changes_outlive_a_restart";
 
-/// With `-- --nocapture` it prints what was said of each.
+/// With `-- --nocapture` it prints the finding on each.
 #[test]
 fn every_broken_manager_is_caught() {
     for (defect, expected) in MUTANTS {

@@ -1,4 +1,5 @@
-//! What anybody can send: each gets a fitting error with a JSON body, and nothing is the server's fault.
+//! Requests that any client can send: each gets a fitting error with a JSON body, and none is the server's
+//! fault.
 
 use std::time::Duration;
 
@@ -201,7 +202,7 @@ async fn headers_that_authenticate_nothing() {
         assert_eq!(error_of(&answer), "AuthenticationFailedException", "{headers:?}");
         answers.push(answer);
     }
-    // SIG-9: nothing about keys or bodies is told before that.
+    // SIG-9: no answer depends on keys or bodies before that.
     for path in [
         METADATA_PATH,
         "/tenant/kms/xks/v1/keys/ghost/encrypt",

@@ -160,7 +160,7 @@ async fn a_test_makes_a_context_of_its_own() {
 }
 
 /// LOG-1, LOG-2: after a rotation the record says which credential is still in use; and it says no more than
-/// that somebody named it.
+/// that the request named it.
 #[tokio::test]
 async fn who_a_refused_request_claims_to_be_is_recorded() {
     let audit = Remember::default();

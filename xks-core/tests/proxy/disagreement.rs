@@ -213,7 +213,7 @@ async fn the_odd_member_does_not_encrypt_when_the_reference_is_down() {
             "InternalException"
         );
         assert_eq!(site.decrypts("usable", &by_b).await.0, 200);
-        // It is not said to be invalid: the member that could read it is down.
+        // It is not reported as invalid: the member that could read it is down.
         assert_eq!(error_of(&site.decrypts("usable", &by_a).await), "InternalException");
     }
     assert_eq!(site.hsms[1].faults.calls(Method::Encrypt), compared);
@@ -280,7 +280,7 @@ async fn a_key_that_one_member_lacks_is_served_by_the_other() {
     }
 }
 
-/// GKM-4: KMS is told that a key does not exist when no member has it, and not while the one that may have it
+/// GKM-4: KMS learns that a key does not exist when no member has it, and not while the one that may have it
 /// is down.
 #[tokio::test]
 async fn a_key_is_absent_when_no_member_has_it() {
@@ -487,7 +487,7 @@ async fn garbage_does_not_multiply_the_load() {
     }
 }
 
-/// DEC-3: a good ciphertext is not said to be invalid, however much garbage comes with it, and those of an
+/// DEC-3: a good ciphertext is not reported as invalid, however much garbage comes with it, and those of an
 /// odd member are decrypted as fast as they come.
 #[tokio::test]
 async fn what_an_odd_member_made_is_never_said_to_be_invalid() {

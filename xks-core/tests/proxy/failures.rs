@@ -1,4 +1,4 @@
-//! Backends that fail, lie, hang or panic, and what becomes of the request and its record.
+//! Backends that fail, lie, hang or panic, and the outcome of the request and its record.
 
 use std::{
     sync::{Arc, Mutex},
@@ -36,7 +36,7 @@ fn over(method: Method, fault: Fault) -> (Client, Faults, Remember) {
     (client, faults, audit)
 }
 
-/// ENC-10: the trial decryption comes after the encryption, once, and only when the value is asked for.
+/// ENC-10: the verification comes after the encryption, once, and only when the value is asked for.
 #[tokio::test]
 async fn trial_decryption_happens_when_asked_for() {
     let (client, faults, _) = over_failing();
@@ -204,7 +204,7 @@ async fn the_time_taken_is_recorded() {
     assert!(durations.len() == 1 && durations[0] >= takes, "{durations:?}");
 }
 
-/// ENC-7: a backend that mixes requests up is found out before KMS gets what nobody can decrypt.
+/// ENC-7: a backend that mixes requests up is found out before KMS gets a ciphertext that no key decrypts.
 #[tokio::test]
 async fn the_aad_of_another_request_is_never_returned() {
     for with_integrity_value in [false, true] {

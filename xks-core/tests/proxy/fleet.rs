@@ -149,11 +149,11 @@ async fn records_say_who_served() {
     assert_eq!(asked(&audit), ["hsm-b: answered"]);
     client.decrypt("usable", &decrypt_body(&encrypted, None)).await;
     assert_eq!(asked(&audit), ["hsm-a: answered"]);
-    // An answer that is an error was given by somebody, too, after another one had no such key either.
+    // An answer that is an error was given by a member, too, after another one had no such key either.
     client.post("keys/ghost/metadata", &metadata).await;
     assert_eq!(asked(&audit), ["hsm-b: KeyNotFound", "hsm-a: KeyNotFound"]);
 
-    // The trial decryption is a request of its own, and checks that the members have the same key.
+    // The verification is a request of its own, and checks that the members have the same key.
     let with_trial = encrypt_body(b"x", None, true);
     client.encrypt("usable", &with_trial).await;
     assert_eq!(asked(&audit), ["hsm-a: answered", "hsm-b: verification answered"]);
@@ -257,7 +257,7 @@ async fn a_member_that_hangs_is_left_in_time() {
     );
 }
 
-/// HLT-1: every member stands in the answer, and 200 is said while one works.
+/// HLT-1: every member stands in the answer, which is 200 while one works.
 #[tokio::test]
 async fn health_lists_all_members() {
     let hsms = Hsm::two(Duration::ZERO);

@@ -88,7 +88,7 @@ async fn the_last_use_of_each_credential_is_known() {
     assert_eq!(last_used(), [second.last_used()]);
 }
 
-/// URI-4: two tenants share a key manager whose keys nobody can list.
+/// URI-4: two tenants share a key manager whose keys cannot be listed.
 #[tokio::test]
 async fn a_predicate_tells_the_keys_of_tenants_apart() {
     let backend = soft_backend();

@@ -1,4 +1,4 @@
-//! `FailingBackend` does what it is told, seen through a proxy.
+//! `FailingBackend` has the faults that are set, seen through a proxy.
 
 use std::{sync::Arc, time::Duration};
 
@@ -134,7 +134,7 @@ async fn delays_and_hangs_take_time() {
     assert_eq!(faults.calls(Method::Health), 2);
 }
 
-/// GKM-1, GKM-3, HLT-1: what is said of keys and key managers reaches KMS as it was said.
+/// GKM-1, GKM-3, HLT-1: a false report of keys and key managers reaches KMS unchanged.
 #[tokio::test]
 async fn lies_about_keys_and_health_are_passed_on() {
     let (proxy, faults) = proxy();

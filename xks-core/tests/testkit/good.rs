@@ -200,7 +200,7 @@ fn calls_can_run_on_a_runtime() {
     assert!(check(fixture).iter().all(|finding| finding.problem.is_none()));
 }
 
-/// What needs something that the fixture lacks is said not to have been tried, and nothing else is.
+/// Contracts that need what the fixture lacks are reported as not tried, and no others.
 #[test]
 fn what_was_not_tried_is_said() {
     let findings = check(Fixture::new(Arc::new(Good::new()), "usable").iv_calls(100));

@@ -133,7 +133,7 @@ fn contract(name: &str) -> &'static Contract {
     CONTRACTS.iter().find(|contract| contract.name == name).unwrap()
 }
 
-/// `cargo test -p xks-core --features testkit --test testkit mutants -- --nocapture` prints what was said of
+/// `cargo test -p xks-core --features testkit --test testkit mutants -- --nocapture` prints the findings on
 /// each.
 #[test]
 fn every_broken_backend_is_caught() {

@@ -166,7 +166,7 @@ async fn unfinished_bodies_share_a_bound() {
     assert_eq!(&answer, b"HTTP/1.1 401");
 }
 
-/// TRN-4: every other method is told which one to use.
+/// TRN-4: the answer to every other method names the right one.
 #[tokio::test]
 async fn other_methods_are_not_allowed() {
     for method in ["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", "TRACE", "BREW"] {

@@ -17,7 +17,7 @@ use crate::{
 type Pinned<'a> = std::pin::Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
 
 impl Disturber {
-    /// A key that was not there is served without anybody's doing, and is gone when it is destroyed.
+    /// A key that is created is served without a reload, and is gone when it is destroyed.
     pub(super) async fn create_key(&mut self, step: &Step) -> anyhow::Result<()> {
         self.shared.phases.begin(step.kind.name(), Rules::CALM);
         const STORE: usize = 2;

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The codes that calls fail with: what passes, but none that says of a key or a ciphertext what is not so,
-/// nor of a session that it is gone: nobody closes such a one, and it would stay open. `close-sessions` says
+/// nor of a session that it is gone: such a one would never be closed, and stay open. `close-sessions` says
 /// so and does it.
 const CODES: [(&str, u64); 8] = [
     ("CKR_HOST_MEMORY", 0x2),
@@ -40,7 +40,7 @@ const FUNCTIONS: [&str; 10] = [
 ];
 
 impl Disturber {
-    /// What the shim is told.
+    /// The orders to the shim.
     fn commands(&mut self, kind: Kind) -> Vec<String> {
         let rng = &mut self.rng;
         let code = rng.choice([0x5_u64, 0x6, 0x30, 0xe0]).unwrap_or(0x30);

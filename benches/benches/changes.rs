@@ -1,6 +1,6 @@
-//! What one change of a key or a key store costs, and a lookup, with ten of them, ten thousand and a million:
-//! it should cost the same. Beside that the copy of a hash map with a million keys, which each change would
-//! be without sharing.
+//! The cost of one change of a key or a key store, and of a lookup, with ten of them, ten thousand and a
+//! million: it should cost the same. Beside that the copy of a hash map with a million keys, which each
+//! change would be without sharing.
 
 #![allow(
     clippy::unwrap_used,

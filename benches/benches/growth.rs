@@ -1,5 +1,5 @@
-//! What a request costs the real server when there is more of everything: keys, key stores, connections, AAD.
-//! It should cost the same, but for the AAD.
+//! The cost of a request to the real server when there is more of everything: keys, key stores, connections,
+//! AAD. It should cost the same, but for the AAD.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 

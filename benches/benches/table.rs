@@ -1,4 +1,4 @@
-//! All that is promised of speed and memory, each promise with what was measured of it now and here, as a
+//! All targets of speed and memory, each with what was measured now and here, as a
 //! table: `cargo bench -p xks-benches --bench table`, which takes some three minutes. With `-- write` behind
 //! it the table goes into docs/performance.md.
 

@@ -1,4 +1,4 @@
-//! Under what conditions numbers were taken.
+//! The conditions under which numbers were taken.
 
 use std::{
     fs,

@@ -1,6 +1,6 @@
-//! How long work takes, on a machine that does other things too: the best of many short runs, since whatever
-//! else runs can only make one longer; what is compared is run in turn, so that neither has the better time
-//! of day.
+//! Measures how long work takes, on a machine that does other things too: the best of many short runs, since
+//! whatever else runs can only make one longer; what is compared is run in turn, so that neither has the
+//! better time of day.
 
 use std::{
     hint::black_box,

@@ -1,4 +1,4 @@
-//! What a server is to serve, and its settings file.
+//! The setup of a server for a measurement, and its settings file.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! The decision.
+//! The authorizer: a request's decision by the policies.
 
 use std::{fmt, sync::Arc};
 

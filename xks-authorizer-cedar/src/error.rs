@@ -1,4 +1,4 @@
-//! What can be wrong with policies, schema and entities, and where.
+//! Errors in policies, schema and entities, with their places.
 
 use miette::Diagnostic;
 use thiserror::Error;

@@ -1,4 +1,4 @@
-//! What can go wrong while keys are made and changed. No message tells key material.
+//! Errors of making and changing keys. No message holds key material.
 
 use std::{io, path::PathBuf};
 

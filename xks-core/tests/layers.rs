@@ -1,4 +1,4 @@
-//! A layer that changes nothing is not noticed, whatever the backend inside it does.
+//! A layer that changes nothing has no effect, whatever the backend inside it does.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 

@@ -1,4 +1,5 @@
-//! What is written as a text: the names of enums, ids, prefixes; with the feature `serde` in every format.
+//! Types that are written as a text: the names of enums, ids, prefixes; with the feature `serde` in every
+//! format.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Holds `docs/requirements.md` against the workspace: every row marked M or S, and every row that keeps a
+//! Compares `docs/requirements.md` with the workspace: every row marked M or S, and every row that keeps a
 //! statement of the specification, is cited by a `//` comment in the code that keeps it and by the
 //! documentation of a test that proves it; every row for operators stands in the server's guide. Other
 //! documentation cites no ids.

@@ -1,4 +1,4 @@
-//! What is asked for, and the signed requests for it.
+//! The operations of a load, and the signed requests for them.
 
 use std::time::SystemTime;
 

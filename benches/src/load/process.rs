@@ -1,4 +1,4 @@
-//! A process: what it takes of the machine, and where it may run.
+//! A process: its use of processor and memory, and the processors it may run on.
 
 use std::{fs, time::Duration};
 

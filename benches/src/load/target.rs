@@ -1,4 +1,4 @@
-//! A proxy, and how it is reached.
+//! The target of a load: a proxy's address, protocol and credential.
 
 use std::{net::ToSocketAddrs as _, path::Path, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! What a request costs the server, and how long it takes at the rate of KMS's default quota.
+//! The server's cost of a request, and its latency at the rate of KMS's default quota.
 
 use std::time::Duration;
 

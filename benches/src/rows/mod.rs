@@ -1,4 +1,4 @@
-//! What is promised of a server, each promise with what was measured of it.
+//! The targets of a server, each with what was measured.
 
 mod cost;
 mod http;

@@ -1,4 +1,4 @@
-//! What a ciphertext depends on: the GCM AAD input, and the integrity value.
+//! The GCM AAD input and the integrity value of a ciphertext.
 
 use aes_gcm::{
     Aes256Gcm, AesGcm, KeyInit as _,

@@ -1,4 +1,4 @@
-//! Whole exchanges: what the judge says must be the answer.
+//! Whole exchanges: the answer must be the judge's.
 
 use xks_core::api::{KeyOperation, Operation};
 

@@ -1,4 +1,4 @@
-//! What is no proxy, or one that means harm: a check of it ends, without a panic, and says what is wrong.
+//! Servers that are no proxy, or hostile: a check of one ends, without a panic, with a message.
 
 use std::{future::pending, time::Duration};
 

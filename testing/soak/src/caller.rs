@@ -1,4 +1,4 @@
-//! One who calls the proxy: builds requests, and looks at every answer.
+//! A caller of the proxy: builds requests, and checks every answer.
 
 use std::{
     sync::Arc,

@@ -1,4 +1,4 @@
-//! What a process took of the machine and of the token, and what it left behind.
+//! Resources of the machine and the token that a process used, and what it left behind.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! What happens to the proxy, in which order: decided by the seed alone.
+//! The plan of a run: its phases and their order, decided by the seed alone.
 
 use std::{collections::HashSet, time::Duration};
 

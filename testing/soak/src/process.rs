@@ -1,4 +1,4 @@
-//! The proxy as a process: its start and end, what it logs, what it takes of the machine.
+//! The proxy as a process: its start and end, its log, its use of processor and memory.
 
 use std::{
     fs::{self, File},

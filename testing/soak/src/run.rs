@@ -1,4 +1,4 @@
-//! A run: tokens, two lives of the proxy, clients, and who disturbs them.
+//! A run: tokens, two lives of the proxy, clients, and the disturber.
 
 use std::os::unix::process::CommandExt as _;
 use std::{

@@ -1,4 +1,4 @@
-//! What is counted, and what went wrong.
+//! The counts and the failures of a run.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -1,5 +1,5 @@
-//! What a ciphertext must be, computed without anything of the proxy: AES-GCM in software, the framing of the
-//! AAD and the integrity value by hand.
+//! An independent computation of ciphertexts, without anything of the proxy: AES-GCM in software, the framing
+//! of the AAD and the integrity value by hand.
 
 use aes_gcm::{
     Aes256Gcm, KeyInit as _,

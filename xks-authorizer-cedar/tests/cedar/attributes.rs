@@ -1,4 +1,4 @@
-//! All that policies can ask for.
+//! The attributes that policies can use.
 
 use serde_json::json;
 use xks_authorizer_cedar::CedarAuthorizer;

@@ -1,4 +1,4 @@
-//! What is refused when it is read, and what the error says.
+//! Policies, schemas and entities that are refused when they are read, and the errors.
 
 use xks_authorizer_cedar::{CedarAuthorizer, CedarError, SCHEMA};
 

@@ -1,4 +1,4 @@
-//! What comes back, and what does not.
+//! Ciphertexts: good ones decrypt, changed ones do not.
 
 use proptest::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Secondary authorization: may this principal use this key for this, beyond what the signature
+//! Secondary authorization: may this principal use this key for this operation, beyond what the signature
 //! proves?
 
 mod rules;

@@ -1,4 +1,4 @@
-//! Members that are not as the others are about one key: what an embedder and an operator get to know.
+//! Disagreements of members about one key, as an embedder and an operator see them.
 //!
 //! A key that one member has disabled is rejected by the fleet: an operator may have disabled it on purpose
 //! on the member that was within reach.

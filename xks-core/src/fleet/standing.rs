@@ -1,4 +1,4 @@
-//! What is known of one key across the members: who holds which, and what that means for a request.
+//! The standing of one key across the members: which of them have it, and what that means for a request.
 
 use super::set::Set;
 

@@ -1,4 +1,4 @@
-//! Who may do what: authorization, credentials that are replaced, tenants that are apart.
+//! Access: authorization, credentials that are replaced, tenants that are apart.
 
 use std::sync::{
     Arc,

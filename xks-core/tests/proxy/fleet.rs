@@ -1,4 +1,4 @@
-//! A fleet behind the proxy: what KMS sees when members fail, and what the records and the log say of it.
+//! A fleet behind the proxy: KMS's answers when members fail, the audit records and the log.
 
 use std::{sync::Arc, time::Duration};
 

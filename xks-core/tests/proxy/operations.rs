@@ -1,4 +1,4 @@
-//! The four operations as they should be: what goes in comes out, and each key does what it may.
+//! The four operations on good requests: ciphertexts decrypt, and each key does what it may.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,4 +1,4 @@
-//! What a server knows of a request, and what it refuses in front of the service.
+//! What a server knows of a request, and refusals in front of the service.
 
 use std::{
     net::SocketAddr,

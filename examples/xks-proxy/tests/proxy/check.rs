@@ -1,4 +1,4 @@
-//! `check`, and what it says of files with mistakes.
+//! The command `check`, and its messages about files with mistakes.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! What load balancers ask.
+//! Health checks of load balancers.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Start, stop, and what a client sees of either.
+//! Start and stop, as clients see them.
 
 use std::{
     net::TcpListener,

@@ -1,4 +1,4 @@
-//! How much one key store may ask for.
+//! Traffic limits of one key store.
 
 use std::time::Instant;
 

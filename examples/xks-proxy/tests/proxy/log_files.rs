@@ -1,4 +1,4 @@
-//! Log files: what is written to them when they change, are moved or cannot be written, and which ones stay.
+//! Log files: rotation, files that are moved or cannot be written, and the number that is kept.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! What clients that are not authenticated can make the server hold, and whether it is given back.
+//! The memory that clients without authentication can make the server hold, and its release.
 //!
 //! These take minutes and thousands of descriptors: `scripts/test memory` runs them.
 

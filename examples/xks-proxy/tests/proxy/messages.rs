@@ -1,4 +1,4 @@
-//! What `check` says of the mistakes that people make: where, what to do, and no secret.
+//! The messages of `check` about common mistakes: where, what to do, and no secret.
 
 use std::fs;
 

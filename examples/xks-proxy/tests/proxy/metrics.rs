@@ -1,4 +1,4 @@
-//! What Prometheus reads: on a quiet server, the counts are those of the requests made.
+//! The metrics: on a quiet server, the counts are those of the requests made.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

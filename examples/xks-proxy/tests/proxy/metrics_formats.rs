@@ -1,4 +1,4 @@
-//! The two text formats of the metrics: who gets which, and what independent readers say of them.
+//! The two text formats of the metrics: content negotiation, and independent readers of each.
 
 use std::{
     collections::HashMap,

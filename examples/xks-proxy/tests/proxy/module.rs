@@ -1,4 +1,4 @@
-//! What becomes of the server when its PKCS#11 module misbehaves.
+//! The server with a PKCS#11 module that misbehaves.
 
 use std::{
     fs,

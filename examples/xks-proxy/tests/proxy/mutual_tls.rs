@@ -1,4 +1,4 @@
-//! Mutual TLS: who is let in, and who is not.
+//! Mutual TLS: which client certificates are accepted.
 
 use std::path::PathBuf;
 

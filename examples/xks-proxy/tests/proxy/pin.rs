@@ -1,4 +1,5 @@
-//! PINs that cannot be, and tokens that want one: said before one of a token's few attempts is lost.
+//! PINs that cannot be right, and tokens that need one: reported before one of a token's few attempts is
+//! lost.
 
 use std::{fs, process::Command};
 

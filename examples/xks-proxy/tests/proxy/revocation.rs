@@ -1,4 +1,4 @@
-//! What is taken away is taken away at once, whatever a key manager does that is being opened meanwhile.
+//! A revoked credential, key or key store is gone at once, even while a key manager is being opened.
 
 use rustix::process::Signal;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! The sample proxy's place is taken: its settings file, its token, and what it encrypted.
+//! A migration from the sample proxy: its settings file, its token, and what it encrypted.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Who disturbs: does each phase of the plan, and sees to it that the proxy comes back.
+//! The disturber: does each phase of the plan, and waits until the proxy has recovered.
 
 mod keys;
 mod operator;

@@ -1,4 +1,4 @@
-//! What the operator does: settings that change, and their effect.
+//! The operator's phases: settings that change, and their effect.
 
 use std::{
     sync::{Arc, atomic::Ordering},

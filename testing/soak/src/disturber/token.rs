@@ -1,4 +1,4 @@
-//! What goes wrong in the token.
+//! Faults of the token.
 
 use std::time::{Duration, Instant};
 

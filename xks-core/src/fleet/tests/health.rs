@@ -1,4 +1,4 @@
-//! What a fleet says about its members, and what it learns from that.
+//! The health of a fleet's members, and its effect on routing.
 
 use super::*;
 use BackendErrorKind as Kind;

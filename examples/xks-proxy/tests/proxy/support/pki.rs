@@ -1,4 +1,4 @@
-//! Certificates made for a test, and a client that believes in them.
+//! Certificates made for a test, and a client that trusts them.
 
 use std::{sync::Arc, time::Duration, time::SystemTime};
 

@@ -1,4 +1,4 @@
-//! A server's name, certificates for it, and a client that believes in them.
+//! A server's name, certificates for it, and a client that trusts them.
 
 use rustls::ClientConfig;
 

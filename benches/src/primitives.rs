@@ -90,7 +90,7 @@ impl Pipeline {
                 ("HMAC with a key that is ready", hmac),
                 ("scan of the JSON", scan),
                 ("AES-GCM, encryption", seal),
-                ("AES-GCM, trial decryption", open),
+                ("AES-GCM, verification", open),
             ],
             others: [
                 ("Base64 of the request", decode),

@@ -10,7 +10,7 @@ use crate::app::App;
 /// How long the start waits for the first keys to be compared.
 const AT_START: Duration = Duration::from_secs(2);
 
-/// The fleet itself sees to it that members are not kept busy.
+/// The fleet itself limits how many keys its members compare.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// As many keys as may be compared at once.

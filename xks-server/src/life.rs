@@ -219,7 +219,7 @@ async fn open(settings: &Settings, stop: &mut Stop) -> anyhow::Result<Option<Bac
         () = stop.signalled() => return Ok(None),
     };
     match opened {
-        // What was opened is closed in good order; what was not is no matter any more.
+        // What was opened is closed; what is still being opened is abandoned.
         Ok(Ok(Ok(backends))) => spawn_blocking(move || backends.close_all_but(None))
             .await
             .context("the end")?,

@@ -107,7 +107,7 @@ impl Target {
     }
 }
 
-/// A client that believes in the certificates of a file (PEM) alone.
+/// A client that trusts the certificates of a file (PEM) alone.
 fn believing_in(roots: &Path) -> anyhow::Result<ClientConfig> {
     let mut store = RootCertStore::empty();
     let unreadable = || format!("cannot read {}", roots.display());

@@ -1,14 +1,14 @@
-//! A bound on what a fleet does of its own accord: so many a second, and a burst after a quiet time.
+//! A bound on the background work of a fleet: so many a second, and a burst after a quiet time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::breaker::Millis;
 
-/// Kept in one atomic word: the moment at which the whole burst is to be had again.
+/// Kept in one atomic word: the moment at which the whole burst is available again.
 #[derive(Debug)]
 pub(super) struct Bound {
     whole_at: AtomicU64,
-    /// How long it takes for one to be had again.
+    /// How long it takes until another one is available.
     each: Millis,
     burst: Millis,
 }
@@ -28,7 +28,7 @@ impl Bound {
         }
     }
 
-    /// Whether there is one to be had; it is taken.
+    /// Takes one, if one is available.
     pub(super) fn take(&self, now: Millis) -> bool {
         let taken = |whole_at: Millis| {
             let next = whole_at.max(now).saturating_add(self.each);

@@ -79,8 +79,8 @@ use crate::{
 /// # Where a request goes
 /// To the member with the fewest requests under way, and in turn where several have as few: a fault of an HSM
 /// that is always used shows before that HSM is the last one. Members that were DEGRADED when their health
-/// was asked last come after those that were ACTIVE, and standby members after all others. The trial
-/// decryption of an encryption goes its own way, mostly to another member, and so it also shows that both
+/// was asked last come after those that were ACTIVE, and standby members after all others. The
+/// verification of an encryption goes its own way, mostly to another member, and so it also shows that both
 /// have the same key.
 ///
 /// # When a member fails
@@ -173,8 +173,8 @@ impl Fleet {
     /// default budget.
     pub const DEFAULT_ATTEMPT: Duration = Duration::from_millis(70);
 
-    /// 150 ms: of the 200 ms within which a server should answer, so that there is time for a trial
-    /// decryption and for everything that is not the key manager's.
+    /// 150 ms: of the 200 ms within which a server should answer, so that there is time for a
+    /// verification and for everything that is not the key manager's.
     pub const DEFAULT_BUDGET: Duration = Duration::from_millis(150);
 
     /// How many keys [are compared](Self::compare) a second at most.

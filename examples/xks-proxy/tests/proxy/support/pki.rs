@@ -136,7 +136,7 @@ impl Identity {
     }
 }
 
-/// A client that believes in a root, and takes these suites and versions alone.
+/// A client that trusts a root, and takes these suites and versions alone.
 pub(crate) fn client_config(
     root: &Authority,
     identity: Option<&Identity>,

@@ -45,7 +45,7 @@ impl Site {
         &self.intermediate
     }
 
-    /// One who believes in the root alone.
+    /// A client that trusts the root alone.
     pub(crate) fn client(&self) -> ClientConfig {
         client_config(&self.root, None, rustls::ALL_VERSIONS, &[])
     }

@@ -8,8 +8,8 @@ use thiserror::Error;
 
 use crate::{backend::CiphertextMetadata, names::named_enum};
 
-/// How the GCM AAD input is made from a request's AAD and the ciphertext metadata. A choice per key store: a
-/// ciphertext can only be decrypted with the framing it was made with.
+/// The framing of the GCM AAD input from a request's AAD and the ciphertext metadata. A choice per key store:
+/// a ciphertext can only be decrypted with the framing it was made with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AadFraming {
@@ -18,7 +18,7 @@ pub enum AadFraming {
     // ENC-7
     #[default]
     Spec,
-    /// What AWS's sample proxy makes: `u16be(len(AAD)) ‖ SHA-256(AAD) ‖ u8(len(metadata)) ‖ metadata`,
+    /// The framing of AWS's sample proxy: `u16be(len(AAD)) ‖ SHA-256(AAD) ‖ u8(len(metadata)) ‖ metadata`,
     /// without the digest when the request has no AAD field. For HSMs that take little AAD, and for
     /// ciphertexts that were made by that proxy.
     Digest,
@@ -40,7 +40,7 @@ named_enum! {
 }
 
 impl AadFraming {
-    /// What the ciphertext metadata of [`Migrating`](Self::Migrating) begins with.
+    /// The first bytes of the ciphertext metadata of [`Migrating`](Self::Migrating).
     pub const MARK: [u8; 2] = [0xad, 0x01];
 }
 

@@ -1,4 +1,4 @@
-//! Why a request is not answered with success, and the one table from a backend's failures to the names that
+//! The error of a request, and the one table from a backend's failures to the names that
 //! KMS knows.
 
 use std::borrow::Cow;
@@ -11,7 +11,7 @@ use crate::{
     text::ErrorChain,
 };
 
-/// Why a request is not answered with success: a name and a text for KMS, a reason for the log alone.
+/// The error of a request: a name and a text for KMS, a reason for the log alone.
 #[derive(Debug)]
 pub(crate) struct Error {
     pub(crate) name: ErrorName,

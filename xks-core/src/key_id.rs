@@ -22,7 +22,7 @@ text_type! {
     KeyId, KeyIdError, check
 }
 
-/// Why a text is not an external key id. Specification: API operations.
+/// The error of a text that is not an external key id. Specification: API operations.
 // URI-3
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]

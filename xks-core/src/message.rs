@@ -31,7 +31,7 @@ pub struct Request<'a> {
     body: Result<&'a [u8], UnreadableBody>,
 }
 
-/// Why a server has no body to hand over.
+/// The reason why a server has no body to hand over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UnreadableBody {
@@ -192,7 +192,7 @@ impl Response {
         Self { status: 200, body }
     }
 
-    /// What a 405 says.
+    /// The message of the 405 response.
     pub(crate) const USE_POST: &'static str = "use POST";
 
     // TRN-4: the one answer for which the specification has no error name.

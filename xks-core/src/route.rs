@@ -13,7 +13,7 @@ use crate::{
     key_id,
 };
 
-/// What every API path ends its prefix with.
+/// The part of every API path between the prefix and the operation.
 pub(crate) const API_ROOT: &str = "/kms/xks/v1";
 // URI-2, in characters.
 const MAX_PATH: usize = 256;
@@ -26,7 +26,7 @@ pub(crate) struct Route<'a> {
     pub(crate) target: Target<'a>,
 }
 
-/// What the operation is about.
+/// The target of a path: health, or an operation on a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target<'a> {
     Health,

@@ -19,7 +19,7 @@ pub(crate) fn decode_health_request<'a>(
     parse(verified, Operation::GetHealthStatus, [], note).map(|(_, [])| ())
 }
 
-/// How a backend's key managers are: whose they are, and each of them.
+/// The health of a backend's key managers: their vendor, and each of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
     vendor: Cow<'static, str>,
@@ -155,7 +155,7 @@ impl EkmStatus {
     }
 }
 
-/// How one key manager is.
+/// The status of one key manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "the specification has these three and no others")]
 pub enum HealthStatus {
@@ -174,7 +174,7 @@ named_enum! {
     Unavailable => "UNAVAILABLE",
 }
 
-/// What a proxy says of itself.
+/// The proxy's own vendor, model and fleet size in the health response.
 #[derive(Clone, Debug)]
 pub(crate) struct ProxyIdentity {
     pub(crate) fleet_size: std::num::NonZeroU32,

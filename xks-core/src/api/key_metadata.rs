@@ -18,7 +18,7 @@ use crate::{
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct GetKeyMetadataRequest<'a> {
-    /// Who asks KMS, and what for.
+    /// Returns the request's metadata: who asks KMS, and what for.
     pub request_metadata: RequestMetadata<'a>,
     context: Option<&'a RequestContext<'a>>,
 }
@@ -42,7 +42,7 @@ impl<'a> GetKeyMetadataRequest<'a> {
 
 in_context!(GetKeyMetadataRequest);
 
-/// What kind of key an external key is, what it may do, and whether it is enabled.
+/// The metadata of an external key: its kind, its usages, and whether it is enabled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyMetadata {
     spec: KeySpec,

@@ -1,4 +1,4 @@
-//! The API's own words: its operations, its error names, and what KMS says about a call.
+//! The types of the API: its operations, its error names, and KMS's data about a call.
 //!
 //! What a backend is asked and answers is in [`backend`](crate::backend).
 //!
@@ -37,8 +37,8 @@ pub use self::{
 use crate::{error::Error, sigv4::Verified};
 pub use crate::{message::UnreadableBody, names::UnknownName};
 
-/// How deep a body may be nested. KMS nests two deep; who decides or logs may walk what is unknown to us
-/// recursively.
+/// The greatest depth of a body's nesting. KMS nests two deep; who decides or logs may walk what is unknown
+/// to us recursively.
 const MAX_DEPTH: usize = 64;
 /// The only `encryptionAlgorithm`.
 // ENC-5

@@ -1,4 +1,5 @@
-//! What KMS says about the call that made it call us (section 3 of the specification).
+//! The `requestMetadata` of each request: KMS's data about the call that made it call the proxy (section 3 of
+//! the specification).
 
 use std::{borrow::Cow, fmt};
 
@@ -37,7 +38,7 @@ pub struct RequestMetadata<'a> {
     pub(super) extra: Vec<(Text<'a>, Cow<'a, RawValue>)>,
 }
 
-/// How many fields are known.
+/// The number of known fields.
 pub(super) const KNOWN_FIELDS: usize = 7;
 
 impl<'a> RequestMetadata<'a> {

@@ -29,7 +29,7 @@ impl<T: AuditSink + ?Sized> AuditSink for Arc<T> {
     }
 }
 
-/// What happened to one request. It never holds plaintext, key material or a signature. Texts from the client
+/// The record of one request. It never holds plaintext, key material or a signature. Texts from the client
 /// are as they came: a sink that writes lines quotes them, escapes control characters and bounds their
 /// length.
 ///
@@ -63,20 +63,20 @@ pub struct AuditRecord<'a> {
     pub claimed_signing_region: Option<&'a str>,
     /// Where the connection comes from, if the server said so: a balancer's address, if one stands in front.
     pub client_address: Option<SocketAddr>,
-    /// Whom the client's TLS certificate names, if the server asked for one.
+    /// The name in the client's TLS certificate, if the server asked for one.
     pub tls_client: Option<&'a str>,
     /// The id under which the server traces the request.
     pub trace_id: Option<&'a str>,
-    /// What else the server knows of the request: see [`extension`](Self::extension).
+    /// Further data of the server about the request: see [`extension`](Self::extension).
     pub extensions: Option<&'a (dyn Any + Send + Sync)>,
-    /// What KMS said about the call, once the body was decoded.
+    /// KMS's own data about the call, once the body was decoded.
     pub request_metadata: Option<&'a RequestMetadata<'a>>,
     /// The policy that decided, where secondary authorization was asked and named one.
     pub policy: Option<&'a str>,
     /// The key managers that had the request, in their order, where the backend is several, as a
     /// [`Fleet`](crate::fleet::Fleet) is. They explain the time taken.
     pub attempts: &'a [Attempt],
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome<'a>,
     /// From the request's head, where the server says when that came, to its answer.
     pub duration: Duration,
@@ -132,7 +132,7 @@ impl<'a> AuditRecord<'a> {
     }
 }
 
-/// How a request ended.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome<'a> {

@@ -93,16 +93,17 @@ impl<T: Authorizer + ?Sized> Authorizer for Arc<T> {
     }
 }
 
-/// What is to be decided about.
+/// The subject of a decision: who uses which key for which operation.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Subject<'a> {
-    /// Who called KMS: an ARN, a service principal or `AWS Internal`. Specification: requestMetadata.
+    /// The principal that called KMS: an ARN, a service principal or `AWS Internal`. Specification:
+    /// requestMetadata.
     // MD-6
     pub principal: &'a str,
     /// The external key.
     pub key: &'a KeyId,
-    /// What is to be done with it.
+    /// The operation on the key.
     pub operation: KeyOperation,
     /// The key store it belongs to.
     pub key_store: &'a UriPathPrefix,
@@ -167,7 +168,7 @@ fn arn_part(arn: &str, index: usize) -> Option<&str> {
     parts.nth(index).filter(|part| is_arn && !part.is_empty())
 }
 
-/// What an [`Authorizer`] says. The policy's name goes to the log and is never sent.
+/// The decision of an [`Authorizer`]. The policy's name goes to the log and is never sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Decision {

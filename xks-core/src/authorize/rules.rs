@@ -241,7 +241,7 @@ impl Attribute {
 struct Pattern(Box<str>);
 
 impl Pattern {
-    /// In time proportional to the product of both lengths at the worst.
+    /// Takes time proportional to the product of both lengths at the worst.
     fn matches(&self, text: &str) -> bool {
         let (mut pattern, mut text) = (self.0.chars(), text.chars());
         // After the last `*`: the pattern behind it, and where in the text it was last tried.

@@ -147,7 +147,7 @@ impl fmt::Debug for Tag {
     }
 }
 
-/// What a key manager wants to see again with a ciphertext, such as a key version: 1 to 20 bytes,
+/// Data that a key manager needs with a ciphertext to decrypt it, such as a key version: 1 to 20 bytes,
 /// authenticated, kept by KMS. It is not secret. Specification: Encrypt.
 // ENC-7
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -209,7 +209,7 @@ impl fmt::Debug for CiphertextMetadata {
     }
 }
 
-/// What a backend's encryption returns. Specification: Encrypt.
+/// The result of a backend's encryption. Specification: Encrypt.
 ///
 /// It cannot be built without the [`BoundAad`] that was authenticated, and the metadata that KMS gets is
 /// taken from there: what KMS keeps is what the tag covers.

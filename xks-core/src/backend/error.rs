@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
-/// What kind of failure a [`KeyBackend`](crate::KeyBackend) met; each is mapped to one
+/// The kind of failure that a [`KeyBackend`](crate::KeyBackend) met; each is mapped to one
 /// [`ErrorName`](crate::api::ErrorName).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -64,7 +64,7 @@ impl BackendErrorKind {
     }
 }
 
-/// Why a [`KeyBackend`](crate::KeyBackend) could not do what it was asked: a kind for KMS, words and a source
+/// The error of a [`KeyBackend`](crate::KeyBackend): a kind for KMS, words and a source
 /// for the operator's log.
 ///
 /// Neither the words nor the source may contain plaintext, key material or credentials.

@@ -119,7 +119,7 @@ pub use crate::api::{
 /// ```
 #[async_trait]
 pub trait KeyBackend: Send + Sync + 'static {
-    /// What kind of key this is, what it may be used for, and whether it is enabled now.
+    /// Returns the key's kind, its usages, and whether it is enabled now.
     async fn key_metadata(&self, key: &KeyId, request: &GetKeyMetadataRequest<'_>)
     -> Result<KeyMetadata, BackendError>;
 
@@ -149,12 +149,12 @@ pub trait KeyBackend: Send + Sync + 'static {
     /// Decrypts what [`encrypt`](Self::encrypt) made, under whichever version the metadata names.
     async fn decrypt(&self, key: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError>;
 
-    /// Whether an operation right now would succeed, found out by real cryptography with a test key of the
+    /// Returns whether an operation right now would succeed, by real cryptography with a test key of the
     /// backend's own. It may answer from a cache that is never older than 60 seconds.
     // HLT-1, HLT-3
     async fn health(&self) -> Result<Health, BackendError>;
 
-    /// The largest inputs this key manager takes; by default what the specification demands.
+    /// Returns the largest inputs that this key manager takes; by default what the specification demands.
     // ENC-2, ENC-3
     fn limits(&self) -> Limits {
         Limits::default()
@@ -200,7 +200,7 @@ impl Limits {
 }
 
 impl Default for Limits {
-    /// What the specification demands: 4300 bytes of plaintext, 8192 bytes of AAD.
+    /// The limits that the specification demands: 4300 bytes of plaintext, 8192 bytes of AAD.
     fn default() -> Self {
         Self {
             plaintext: 4300,

@@ -134,7 +134,7 @@ impl FleetBuilder {
     /// Builds the fleet.
     ///
     /// # Errors
-    /// What is missing or cannot be.
+    /// A [`FleetError`]: something is missing or cannot be.
     pub fn build(self) -> Result<Fleet, FleetError> {
         if self.members.is_empty() {
             return Err(FleetError::NoMember);
@@ -182,7 +182,7 @@ impl fmt::Debug for FleetBuilder {
     }
 }
 
-/// Why a fleet cannot be built.
+/// The error of a fleet that cannot be built.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum FleetError {

@@ -14,11 +14,11 @@ pub struct Disagreement<'a> {
     pub key: KeyId,
     /// The id of the odd member.
     pub member: &'a str,
-    /// What is odd about it.
+    /// The kind of disagreement.
     pub kind: DisagreementKind,
 }
 
-/// What is odd about a member of a [`Fleet`] and one key.
+/// The kinds of disagreement of a [`Fleet`]'s member about one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DisagreementKind {

@@ -40,7 +40,7 @@ text_type! {
 #[derive(Clone)]
 pub struct SecretAccessKey(Zeroizing<String>);
 
-/// Why a text is not a part of a credential. Specification: Appendix A.
+/// The error of a text that is not a part of a credential. Specification: Appendix A.
 // SIG-6
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]

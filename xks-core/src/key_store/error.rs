@@ -4,18 +4,18 @@ use thiserror::Error;
 
 use super::{AccessKeyId, UriPathPrefix};
 
-/// Why a key store cannot be built, or a set of them not be served.
+/// The error of a key store that cannot be built, or of a set that cannot be served.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 #[error("key store `{prefix}`: {problem}")]
 pub struct KeyStoreError {
     /// The key store.
     pub prefix: UriPathPrefix,
-    /// What is wrong with it.
+    /// The problem.
     pub problem: KeyStoreProblem,
 }
 
-/// What is wrong with a key store.
+/// A problem of a key store.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum KeyStoreProblem {

@@ -10,7 +10,7 @@ const MAX_PREFIX: usize = 117;
 const MIN_CONSOLE_PREFIX: usize = 9;
 
 text_type! {
-    /// What precedes `/kms/xks/v1` in the paths of one key store: empty, or up to 117 characters of
+/// The part before `/kms/xks/v1` in the paths of one key store: empty, or up to 117 characters of
     /// `a-z A-Z 0-9 / - _`, starting with a slash and not ending with one. Prefixes separate the tenants of
     /// one proxy. Specification: API operations.
     ///
@@ -41,7 +41,7 @@ impl UriPathPrefix {
     }
 }
 
-/// Why a text is not a [`UriPathPrefix`]. Specification: API operations.
+/// The error of a text that is not a [`UriPathPrefix`]. Specification: API operations.
 // URI-1
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]

@@ -2,7 +2,7 @@
 
 use super::WrappingAlgorithm;
 
-/// What a [`KeyManager`](super::KeyManager) can do. What is not among it is answered `Unsupported`.
+/// The operations that a [`KeyManager`](super::KeyManager) can do. It answers `Unsupported` to all others.
 ///
 /// ```
 /// use xks_core::manage::{Capabilities, WrappingAlgorithm};

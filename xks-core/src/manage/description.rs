@@ -11,7 +11,7 @@ pub struct KeyDescription {
     pub id: KeyId,
     /// Kind, usages and status, as KMS gets them.
     pub metadata: KeyMetadata,
-    /// What the key manager's own tools call it; empty if it has no name there.
+    /// Its name in the key manager's own tools; empty if it has none there.
     pub label: String,
     /// Whether its material can leave the key manager, wrapped.
     pub is_extractable: bool,

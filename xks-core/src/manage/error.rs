@@ -4,7 +4,7 @@ use std::{borrow::Cow, error::Error as StdError, fmt};
 
 use crate::{BackendError, backend::BackendErrorKind};
 
-/// What kind of failure a [`KeyManager`](super::KeyManager) met.
+/// The kind of failure that a [`KeyManager`](super::KeyManager) met.
 ///
 /// After `Timeout`, `Unavailable` and `Other` the change may have been made, or may still be; after all
 /// others it was not.
@@ -39,7 +39,7 @@ pub enum ManageErrorKind {
     Other,
 }
 
-/// Why a [`KeyManager`](super::KeyManager) did not do what it was asked: a kind for the caller, words and a
+/// The error of a [`KeyManager`](super::KeyManager): a kind for the caller, words and a
 /// source for the operator.
 ///
 /// Neither the words nor the source contain key material or credentials.

@@ -7,8 +7,8 @@ use thiserror::Error;
 use super::spki;
 use crate::names::named_enum;
 
-/// How key material is wrapped for `ImportKeyMaterial`. RSAES_PKCS1_V1_5 is not among them: AWS KMS withdrew
-/// it.
+/// The algorithm by which key material is wrapped for `ImportKeyMaterial`. RSAES_PKCS1_V1_5 is not among
+/// them: AWS KMS withdrew it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WrappingAlgorithm {
@@ -128,7 +128,7 @@ impl fmt::Debug for WrappingKey {
     }
 }
 
-/// Why bytes are not a [`WrappingKey`].
+/// The error of bytes that are not a [`WrappingKey`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum WrappingKeyError {

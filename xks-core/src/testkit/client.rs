@@ -42,7 +42,7 @@ pub struct Client<'p> {
     request_metadata: Value,
 }
 
-/// What a proxy answered.
+/// The answer of a proxy.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Answer {

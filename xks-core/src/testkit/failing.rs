@@ -73,7 +73,7 @@ impl Method {
     }
 }
 
-/// What goes wrong.
+/// A fault of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -93,9 +93,9 @@ pub enum Fault {
     FlipIv,
     /// A bit of the plaintext that is returned is wrong; nothing happens to an empty one.
     FlipPlaintext,
-    /// What is returned, ciphertext or plaintext, has a byte more.
+    /// The returned ciphertext or plaintext has a byte more.
     Lengthen,
-    /// What is returned, ciphertext or plaintext, has a byte less; nothing happens to an empty one.
+    /// The returned ciphertext or plaintext has a byte less; nothing happens to an empty one.
     Shorten,
     /// The tag stands behind the ciphertext too.
     AppendTag,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{errors, subject::Subject};
 use crate::wire::{Answer, CallError, Http, Raw, SignError};
 
-/// How much hangs on a case.
+/// The weight of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]

@@ -33,18 +33,18 @@ pub(crate) trait Check: DeserializeOwned {
     }
 }
 
-/// What a proxy says of itself and of its key managers.
+/// The health response of a proxy: itself and its key managers.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Health {
-    /// How many proxies there are.
+    /// The number of proxies.
     pub xks_proxy_fleet_size: u32,
-    /// Who made the proxy.
+    /// The proxy's vendor.
     pub xks_proxy_vendor: String,
     /// Its name and version.
     pub xks_proxy_model: String,
-    /// Who made the key managers.
+    /// The key managers' vendor.
     pub ekm_vendor: String,
     /// One to ten key managers.
     pub ekm_fleet_details: Vec<KeyManager>,
@@ -59,11 +59,11 @@ pub struct KeyManager {
     pub id: String,
     /// Its name and version.
     pub model: String,
-    /// How it is.
+    /// Its status.
     pub health_status: HealthStatus,
 }
 
-/// How a key manager is.
+/// The status of a key manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 #[non_exhaustive]
@@ -99,7 +99,7 @@ impl Check for Health {
     }
 }
 
-/// What a proxy says of an external key.
+/// A proxy's metadata of an external key.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct KeyMetadata {
@@ -125,7 +125,7 @@ impl Check for KeyMetadata {
     }
 }
 
-/// What a proxy answers to an encryption.
+/// A proxy's response to an encryption.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Encrypted {
@@ -166,7 +166,7 @@ impl Encrypted {
     }
 }
 
-/// What a proxy answers to a decryption.
+/// A proxy's response to a decryption.
 #[derive(Deserialize)]
 pub(crate) struct Decrypted {
     pub(crate) plaintext: Binary,

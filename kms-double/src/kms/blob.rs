@@ -18,7 +18,7 @@ const VERSION: u8 = 1;
 /// The key id of a KMS key, as bytes.
 pub(crate) type KeyIdBytes = [u8; 16];
 
-/// What a proxy answers to an encryption, and wants back for a decryption.
+/// A proxy's result of an encryption, which it wants back for a decryption.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct External {
     pub(crate) ciphertext: Vec<u8>,

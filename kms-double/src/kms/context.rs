@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use super::exception::Exception;
 
-/// What a ciphertext is bound to besides its key: names and values, in the order of their names.
+/// The encryption context, which a ciphertext is bound to besides its key: names and values, in the order of
+/// their names.
 pub type EncryptionContext = BTreeMap<String, String>;
 
-/// What a proxy has to take (ENC-3).
+/// The bytes of AAD that a proxy has to take (ENC-3).
 const MAX_AAD: usize = 8192;
 
 /// The additional authenticated data for a context; none for an empty one. AWS does not say how KMS makes it.

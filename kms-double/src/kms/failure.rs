@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::exception::{Exception, ExceptionName};
 
-/// What was wrong with the proxy, or with its answer.
+/// A failure of a proxy, or of its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Failure {
@@ -56,7 +56,7 @@ pub enum Failure {
     NotConnected,
 }
 
-/// Where a [`Row`] is documented.
+/// The documentation of a [`Row`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Source {
@@ -83,7 +83,7 @@ pub struct Row {
     /// `KMSInvalidStateException`: KMS gave its older operations no new exceptions, since AWS services rely
     /// on those.
     pub message: &'static str,
-    /// Where it is documented.
+    /// Its documentation.
     pub source: Source,
 }
 
@@ -345,7 +345,7 @@ impl Fault {
     }
 }
 
-/// Why a connection failed, as DescribeCustomKeyStores has it.
+/// The error code of a connection that failed, as DescribeCustomKeyStores has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ConnectionErrorCode {

@@ -13,12 +13,12 @@ use super::{
 pub struct HealthCheck {
     /// When it was made.
     pub at: SystemTime,
-    /// What the proxy said of itself, or what was wrong, in detail too.
+    /// The proxy's own answer, or the failure, in detail too.
     pub outcome: Result<Health, (Failure, String)>,
 }
 
 impl Kms {
-    /// How often AWS KMS asks: "once every few minutes".
+    /// The interval of AWS KMS: "once every few minutes".
     pub const HEALTH_INTERVAL: Duration = Duration::from_secs(180);
 
     /// Asks all connected proxies for their health now, one after the other. It changes no connection state:

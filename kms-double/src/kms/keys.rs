@@ -290,7 +290,7 @@ fn check_unused(state: &State, key_store_id: &str, xks_key_id: &str) -> Result<(
     Ok(())
 }
 
-/// What KMS demands of an external key before it makes a KMS key of it.
+/// Checks what KMS demands of an external key before it makes a KMS key of it.
 fn check_external_key(metadata: &answer::KeyMetadata) -> Result<(), Exception> {
     let usage = &metadata.key_usage;
     let has = |wanted: &str| usage.iter().any(|usage| usage == wanted);

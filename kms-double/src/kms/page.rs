@@ -2,7 +2,7 @@
 
 use super::exception::{Exception, ExceptionName};
 
-/// How many items a part may have.
+/// The greatest number of items in a part.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
     default: usize,

@@ -14,10 +14,10 @@ use super::{binary::Binary, exception::Exception, random};
 
 const NONCE: usize = 12;
 
-/// How much longer than the plaintext it gets: nonce and tag.
+/// The bytes that a sealed text is longer than the plaintext: nonce and tag.
 pub(crate) const OVERHEAD: usize = NONCE + 16;
 
-/// What a seal is for, so that one for the one is none for the other.
+/// The purpose of a seal, so that one for one purpose is invalid for another.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Purpose {
     /// A plaintext, before the proxy gets it.

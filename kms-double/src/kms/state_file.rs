@@ -12,19 +12,19 @@ use zeroize::Zeroizing;
 
 use super::state::State;
 
-/// Why there is no double.
+/// The error of a double that cannot be built.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BuildError {
     /// The state file cannot be read or written.
     #[error("{0}: {1}")]
     StateFile(PathBuf, io::Error),
-    /// What TLS needs is not there.
+    /// A file that TLS needs is not there.
     #[error(transparent)]
     Endpoint(#[from] crate::wire::EndpointError),
 }
 
-/// What was kept; an empty state where there is no file yet.
+/// Returns the state that was kept; an empty state where there is no file yet.
 pub(crate) fn read(path: &Path) -> Result<State, BuildError> {
     let failed = |error| BuildError::StateFile(path.to_owned(), error);
     let text = match std::fs::read(path) {

@@ -23,7 +23,7 @@ const MAX_BODY: usize = 1 << 20;
 /// How long a client may take for the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// What requests are answered with.
+/// The state that requests are answered with.
 #[derive(Clone)]
 pub(super) struct Server {
     pub(super) kms: Kms,

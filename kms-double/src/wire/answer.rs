@@ -40,7 +40,7 @@ impl Answer {
     }
 }
 
-/// Why there is no answer.
+/// The error of a call without an answer.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CallError {
@@ -56,7 +56,7 @@ pub enum CallError {
     /// The connection ended before the answer had come whole.
     #[error("the connection was closed: {0}")]
     Closed(String),
-    /// What came is no HTTP.
+    /// The answer is not HTTP.
     #[error("not HTTP: {0}")]
     Http(String),
     /// The answer's body is larger than this client reads.

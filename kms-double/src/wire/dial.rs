@@ -26,7 +26,7 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-/// What was agreed on in a TLS handshake.
+/// The parameters that a TLS handshake agreed on.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Handshake {

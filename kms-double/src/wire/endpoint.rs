@@ -240,7 +240,7 @@ impl EndpointBuilder {
     }
 }
 
-/// Why there is no endpoint.
+/// The error of an endpoint that cannot be built.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum EndpointError {

@@ -15,7 +15,7 @@ use rustls::{
 
 use super::EndpointError;
 
-/// How TLS is spoken. By default: the machine's roots, no client certificate, TLS 1.2 and 1.3 with every
+/// TLS parameters. By default: the machine's roots, no client certificate, TLS 1.2 and 1.3 with every
 /// suite that is safe.
 #[derive(Clone, Debug, Default)]
 pub struct Tls {
@@ -143,7 +143,7 @@ impl Tls {
     }
 }
 
-/// What a server shows to callers: the certificate chain and the key of these PEM files. It speaks HTTP/1.1.
+/// TLS parameters of a server: the certificate chain and the key of these PEM files. It speaks HTTP/1.1.
 ///
 /// # Errors
 /// A file cannot be read, or the two do not belong together.

@@ -14,7 +14,7 @@ pub struct EncryptRequest {
     pub key_id: String,
     /// 1 to 4096 bytes.
     pub plaintext: Binary,
-    /// What it is bound to besides the key.
+    /// The encryption context that it is bound to besides the key.
     #[serde(default, deserialize_with = "null_is_absent")]
     pub encryption_context: EncryptionContext,
     /// `SYMMETRIC_DEFAULT`, or nothing.
@@ -37,12 +37,12 @@ impl EncryptRequest {
     }
 }
 
-/// What was encrypted.
+/// The response of Encrypt.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 #[non_exhaustive]
 pub struct EncryptResponse {
-    /// What Decrypt takes.
+    /// The ciphertext, as Decrypt takes it.
     pub ciphertext_blob: Binary,
     /// The ARN of the key.
     pub key_id: String,
@@ -55,7 +55,7 @@ pub struct EncryptResponse {
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct DecryptRequest {
-    /// What Encrypt or GenerateDataKey returned.
+    /// The ciphertext that Encrypt or GenerateDataKey returned.
     pub ciphertext_blob: Binary,
     /// The encryption context that it was encrypted with.
     #[serde(default, deserialize_with = "null_is_absent")]
@@ -82,12 +82,12 @@ impl DecryptRequest {
     }
 }
 
-/// What was decrypted.
+/// The response of Decrypt.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 #[non_exhaustive]
 pub struct DecryptResponse {
-    /// What had been encrypted.
+    /// The plaintext.
     pub plaintext: Binary,
     /// The ARN of the key.
     pub key_id: String,
@@ -101,7 +101,7 @@ pub struct DecryptResponse {
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ReEncryptRequest {
-    /// What Encrypt or GenerateDataKey returned.
+    /// The ciphertext that Encrypt or GenerateDataKey returned.
     pub ciphertext_blob: Binary,
     /// The encryption context that it was encrypted with.
     #[serde(default, deserialize_with = "null_is_absent")]
@@ -138,12 +138,12 @@ impl ReEncryptRequest {
     }
 }
 
-/// What was encrypted again.
+/// The response of ReEncrypt.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 #[non_exhaustive]
 pub struct ReEncryptResponse {
-    /// What Decrypt takes.
+    /// The ciphertext, as Decrypt takes it.
     pub ciphertext_blob: Binary,
     /// The ARN of the key that it was encrypted with before.
     pub source_key_id: String,
@@ -162,7 +162,7 @@ pub struct ReEncryptResponse {
 pub struct GenerateDataKeyRequest {
     /// The key to encrypt it with.
     pub key_id: String,
-    /// What it is bound to besides the key.
+    /// The encryption context that it is bound to besides the key.
     #[serde(default, deserialize_with = "null_is_absent")]
     pub encryption_context: EncryptionContext,
     /// Either `AES_256` or `AES_128`,
@@ -205,7 +205,7 @@ pub struct GenerateDataKeyResponse {
 #[serde(rename_all = "PascalCase")]
 #[non_exhaustive]
 pub struct GenerateDataKeyWithoutPlaintextResponse {
-    /// What Decrypt takes.
+    /// The ciphertext, as Decrypt takes it.
     pub ciphertext_blob: Binary,
     /// The ARN of the key.
     pub key_id: String,

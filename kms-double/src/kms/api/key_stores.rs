@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::kms::failure::ConnectionErrorCode;
 
-/// How KMS reaches a proxy. The double reaches all of them alike.
+/// The connectivity of a proxy. The double reaches all of them alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[non_exhaustive]
@@ -18,7 +18,7 @@ pub enum Connectivity {
     VpcEndpointService,
 }
 
-/// What KMS signs its requests to a proxy with.
+/// The credential with which KMS signs its requests to a proxy.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 #[non_exhaustive]
@@ -57,7 +57,7 @@ pub struct CreateCustomKeyStoreRequest {
     pub custom_key_store_name: String,
     /// `EXTERNAL_KEY_STORE`.
     pub custom_key_store_type: Option<String>,
-    /// How KMS reaches the proxy.
+    /// The connectivity of the proxy.
     pub xks_proxy_connectivity: Option<Connectivity>,
     /// `https://` and the proxy's name. AWS KMS takes no port; the double does.
     pub xks_proxy_uri_endpoint: Option<String>,
@@ -65,9 +65,9 @@ pub struct CreateCustomKeyStoreRequest {
     pub xks_proxy_uri_path: Option<String>,
     /// The VPC endpoint service, where there is one. The double does not look for it.
     pub xks_proxy_vpc_endpoint_service_name: Option<String>,
-    /// Who owns the VPC endpoint service. Not used.
+    /// The owner of the VPC endpoint service. Not used.
     pub xks_proxy_vpc_endpoint_service_owner: Option<String>,
-    /// What requests are signed with.
+    /// The credential that requests are signed with.
     pub xks_proxy_authentication_credential: Option<ProxyCredential>,
 }
 
@@ -136,7 +136,7 @@ pub struct UpdateCustomKeyStoreRequest {
     pub xks_proxy_uri_path: Option<String>,
     /// Another VPC endpoint service; empty for none.
     pub xks_proxy_vpc_endpoint_service_name: Option<String>,
-    /// Who owns the VPC endpoint service. Not used.
+    /// The owner of the VPC endpoint service. Not used.
     pub xks_proxy_vpc_endpoint_service_owner: Option<String>,
     /// Another credential, as after a rotation.
     pub xks_proxy_authentication_credential: Option<ProxyCredential>,
@@ -161,9 +161,9 @@ pub struct DescribeCustomKeyStoresRequest {
     pub custom_key_store_id: Option<String>,
     /// The one with this name.
     pub custom_key_store_name: Option<String>,
-    /// How many at a time, 1 to 1000.
+    /// The number of items at a time, 1 to 1000.
     pub limit: Option<usize>,
-    /// Where to go on: a former answer's `NextMarker`.
+    /// The start of this part: a former answer's `NextMarker`.
     pub marker: Option<String>,
 }
 
@@ -174,7 +174,7 @@ pub struct DescribeCustomKeyStoresRequest {
 pub struct DescribeCustomKeyStoresResponse {
     /// The key stores.
     pub custom_key_stores: Vec<CustomKeyStore>,
-    /// Where to go on.
+    /// The start of the next part.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_marker: Option<String>,
     /// Whether there are more.
@@ -205,7 +205,7 @@ pub struct CustomKeyStore {
     pub custom_key_store_name: String,
     /// Whether it is connected.
     pub connection_state: ConnectionState,
-    /// Why not, when the state is FAILED.
+    /// The error code, when the state is FAILED.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connection_error_code: Option<ConnectionErrorCode>,
     /// Seconds since 1970.
@@ -214,17 +214,17 @@ pub struct CustomKeyStore {
     pub custom_key_store_type: &'static str,
     /// Its proxy.
     pub xks_proxy_configuration: ProxyConfiguration,
-    /// How its proxy was at the last periodic health check. Not in AWS's API, whose tools skip it.
+    /// The outcome of its last periodic health check. Not in AWS's API, whose tools skip it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_health_check: Option<LastHealthCheck>,
 }
 
-/// How a proxy is called.
+/// The parameters by which a proxy is called.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 #[non_exhaustive]
 pub struct ProxyConfiguration {
-    /// How KMS reaches it.
+    /// Its connectivity.
     pub connectivity: Connectivity,
     /// The name of the credential.
     pub access_key_id: String,
@@ -244,10 +244,10 @@ pub struct ProxyConfiguration {
 pub struct LastHealthCheck {
     /// Seconds since 1970.
     pub date: f64,
-    /// What a connection that failed so would have as its error code; none when the proxy is well.
+    /// The error code of a connection that failed so; none when the proxy works.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_code: Option<ConnectionErrorCode>,
-    /// What exactly was wrong.
+    /// The exact failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }

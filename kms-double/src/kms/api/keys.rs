@@ -73,11 +73,11 @@ impl KeyIdRequest {
 #[serde(rename_all = "PascalCase")]
 #[non_exhaustive]
 pub struct KeyMetadataResponse {
-    /// What is known of it.
+    /// Its metadata.
     pub key_metadata: KeyMetadata,
 }
 
-/// What can be done with a key.
+/// The state of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[non_exhaustive]
 pub enum KeyState {
@@ -91,7 +91,7 @@ pub enum KeyState {
     Unavailable,
 }
 
-/// What is known of a key.
+/// The metadata of a key.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 #[non_exhaustive]
@@ -111,7 +111,7 @@ pub struct KeyMetadata {
     pub description: String,
     /// `ENCRYPT_DECRYPT`.
     pub key_usage: &'static str,
-    /// What can be done with it.
+    /// Its state.
     pub key_state: KeyState,
     /// When it is going to be deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -155,9 +155,9 @@ pub struct XksKeyConfiguration {
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ListKeysRequest {
-    /// How many at a time, 1 to 1000.
+    /// The number of items at a time, 1 to 1000.
     pub limit: Option<usize>,
-    /// Where to go on: a former answer's `NextMarker`.
+    /// The start of this part: a former answer's `NextMarker`.
     pub marker: Option<String>,
 }
 
@@ -168,7 +168,7 @@ pub struct ListKeysRequest {
 pub struct ListKeysResponse {
     /// The keys.
     pub keys: Vec<KeyListEntry>,
-    /// Where to go on.
+    /// The start of the next part.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_marker: Option<String>,
     /// Whether there are more.
@@ -277,9 +277,9 @@ impl DeleteAliasRequest {
 pub struct ListAliasesRequest {
     /// Those of this key, by id or ARN.
     pub key_id: Option<String>,
-    /// How many at a time, 1 to 100; 50 by default.
+    /// The number of items at a time, 1 to 100; 50 by default.
     pub limit: Option<usize>,
-    /// Where to go on: a former answer's `NextMarker`.
+    /// The start of this part: a former answer's `NextMarker`.
     pub marker: Option<String>,
 }
 
@@ -290,7 +290,7 @@ pub struct ListAliasesRequest {
 pub struct ListAliasesResponse {
     /// The aliases.
     pub aliases: Vec<AliasListEntry>,
-    /// Where to go on.
+    /// The start of the next part.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_marker: Option<String>,
     /// Whether there are more.

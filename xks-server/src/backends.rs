@@ -22,7 +22,7 @@ struct Open {
     backend: Arc<dyn OpenBackend>,
 }
 
-/// Why a backend cannot be opened.
+/// The error of a backend that cannot be opened.
 #[derive(Debug, Error)]
 #[error("[backends.{name}]")]
 pub(crate) struct BackendError {
@@ -93,7 +93,8 @@ impl Backends {
         is_same && new.members().into_iter().all(|member| self.keeps(member, configured))
     }
 
-    /// What the log should say when these settings replace those of a backend that is open and works.
+    /// Returns the log line for a reload in which these settings replace those of a backend that is open and
+    /// works.
     pub(crate) fn replacement_notice(&self, new: &ConfiguredBackend) -> Option<&'static str> {
         let mut open = self.0.iter().filter(|open| open.backend.works());
         open.find_map(|open| new.replacement_notice(&open.configured))

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use crate::app::App;
 
-/// How long the start waits for the first keys to be compared.
+/// The time limit of the first comparison of keys at the start.
 const AT_START: Duration = Duration::from_secs(2);
 
 /// The fleet itself limits how many keys its members compare.

@@ -21,7 +21,7 @@ use crate::{
     settings::{HealthSettings, ReadyWhen},
 };
 
-/// What of the health there is to tell at any moment.
+/// The state of health, which can be read at any moment.
 pub(crate) struct Health {
     settings: HealthSettings,
     works: AtomicBool,
@@ -29,7 +29,7 @@ pub(crate) struct Health {
     is_alive: AtomicBool,
 }
 
-/// How often it is looked whether a module hangs.
+/// The interval of the check whether a module hangs.
 const LIVENESS: Duration = Duration::from_secs(1);
 
 impl Health {

@@ -28,10 +28,10 @@ use xks_core::{
 
 use crate::settings::TrafficLimits;
 
-/// How many requests may wait for each that may be under way: as for the sessions of a token.
+/// The number of requests that may wait for each that may be under way: as for the sessions of a token.
 const QUEUE_PER_SLOT: usize = 8;
 
-/// What has been used up. It outlives a reload that leaves the limits as they are.
+/// The used part of a limit. It outlives a reload that leaves the limits as they are.
 pub(crate) struct Traffic {
     limits: TrafficLimits,
     rate: Option<Rate>,
@@ -121,7 +121,7 @@ impl Slots {
     }
 }
 
-/// How many requests wait, and how many may.
+/// The number of requests that wait, and its limit.
 struct Queue {
     waiting: AtomicUsize,
     most: usize,

@@ -143,7 +143,7 @@ fn prepare(stream: &TcpStream, keepalive: Option<TcpKeepalive>) -> io::Result<()
 /// One of the connections that there may be.
 pub(crate) struct Place(#[expect(dead_code, reason = "it is dropped, and that is all")] OwnedSemaphorePermit);
 
-/// What a listener leaves when it ends.
+/// The remains of a listener that has ended.
 pub(crate) struct Connections {
     slots: Arc<Semaphore>,
     most: u32,

@@ -44,7 +44,7 @@ pub(crate) fn put_into_environment(variables: &BTreeMap<String, String>) -> anyh
     Err(command.exec()).context(failed)
 }
 
-/// How many connections listeners may have.
+/// The greatest number of connections of all listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Connections {
     pub(crate) api: usize,

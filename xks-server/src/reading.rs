@@ -9,10 +9,10 @@ use crate::{
     settings::{self, Settings},
 };
 
-/// What [`Server::read_settings`] found.
+/// The result of [`Server::read_settings`].
 #[non_exhaustive]
 pub struct Reading {
-    /// What is wrong, each with file and line.
+    /// Errors and warnings, each with file and line.
     pub problems: Vec<String>,
     /// It was written for AWS's sample proxy.
     pub is_sample_proxys: bool,

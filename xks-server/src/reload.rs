@@ -31,7 +31,7 @@ use crate::{
     summary,
 };
 
-/// How long a reload may take: longer than a token that works takes to open.
+/// The time limit of a reload: longer than a token that works takes to open.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Reload {
@@ -252,8 +252,8 @@ fn read(path: &Path, formats: &Formats, before: Files) -> (Files, Option<(Settin
     (files, loaded.settings.map(|settings| (settings, named)))
 }
 
-/// How each file was at a look: none where there is no such file. Symbolic links are followed, so that one
-/// that is pointed elsewhere has changed.
+/// The state of each file when it was read: none where there is no such file. Symbolic links are followed, so
+/// that one that is pointed elsewhere has changed.
 #[derive(Clone, Default, PartialEq)]
 pub(crate) struct Files(BTreeMap<PathBuf, Option<[i64; 6]>>);
 

@@ -20,7 +20,7 @@ pub struct KeyStoreSource {
     pub(crate) app: Arc<App>,
 }
 
-/// Why a key store of a source is not in force.
+/// The error of a source's key store that is not in force.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SourceError {

@@ -12,7 +12,7 @@ use http::{Request, header};
 
 use super::Protocol;
 
-/// How much patience there is.
+/// The time limits of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
     /// For the head of a request that has begun.
@@ -23,7 +23,7 @@ pub(crate) struct Patience {
     pub(crate) idle: Duration,
 }
 
-/// What a connection has been doing, in milliseconds since the process began to count.
+/// The activity of a connection, in milliseconds since the process began to count.
 pub(super) struct Activity {
     /// Bytes went in or out.
     moved: AtomicU64,
@@ -47,7 +47,7 @@ pub(super) struct Activity {
     is_http2: AtomicBool,
 }
 
-/// Why a connection shall end.
+/// The reason to end a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Idle,
@@ -216,8 +216,8 @@ impl Drop for Running {
     }
 }
 
-/// What a request takes on the wire under HTTP/1.1, as clients write it. One that is written with more blanks
-/// has more than that, and its connection the time of a head instead of that of an idle one.
+/// The length of a request on the wire under HTTP/1.1, as clients write it. One that is written with more
+/// blanks has more than that, and its connection the time of a head instead of that of an idle one.
 fn length_of<B>(request: &Request<B>) -> usize {
     let uri = request.uri();
     let absolute = uri.scheme_str().map_or(0, |scheme| scheme.len() + "://".len())
@@ -319,7 +319,7 @@ mod tests {
         assert!(activity.look(&PATIENCE, 7_000).is_ok());
     }
 
-    /// What came behind a request is the beginning of a head, and not the end of the request.
+    /// Bytes behind a request are the beginning of a head, and not the end of the request.
     #[test]
     fn the_rest_of_a_pipelined_head_has_an_end() {
         let texts = [

@@ -35,10 +35,10 @@ use self::{
     watched::Watched,
 };
 
-/// How long a connection has to be quiet before it is closed under HTTP/1.1 at the server's end.
+/// The time for which a connection has to be quiet before it is closed under HTTP/1.1 at the server's end.
 const QUIET: Duration = Duration::from_millis(500);
 
-/// How long one has to be quiet whose client has been told that it ends.
+/// The time for which one has to be quiet whose client knows that it ends.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Bytes of a connection's buffers, and so of the largest head under HTTP/1.1. A request of KMS has one of 2
@@ -49,7 +49,7 @@ const BUFFER: usize = 16 * 1024;
 /// have, which holds a request of KMS more than twice.
 const WINDOW: u32 = 65_535;
 
-/// What the server is doing.
+/// The phase of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
     Serving,

@@ -20,7 +20,7 @@ pub(super) struct Watched<S> {
     length: usize,
 }
 
-/// What HTTP/2 begins with, as far as no method of HTTP/1.1 does.
+/// The first bytes of HTTP/2, as far as no method of HTTP/1.1 begins so.
 const PREFACE: &[u8; 3] = b"PRI";
 
 impl<S> Watched<S> {

@@ -209,7 +209,7 @@ impl OpenFile {
     }
 }
 
-/// Where lines of this moment go.
+/// The file for lines of this moment.
 fn present_path(settings: &LogFile) -> PathBuf {
     let name = match settings.rotation.date_length() {
         0 => settings.prefix.clone(),
@@ -265,7 +265,7 @@ fn is_of_another(path: &Path) -> bool {
 }
 
 impl Rotation {
-    /// How much of `2026-11-29-23-59` the name of a file has.
+    /// The length of the part of `2026-11-29-23-59` in a file's name.
     const fn date_length(self) -> usize {
         match self {
             Self::Minutely => 16,

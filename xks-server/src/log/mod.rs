@@ -30,10 +30,10 @@ use tracing_subscriber::{
 use self::{file::Files, json::Json, queue::Queue, stream::Stream};
 use crate::settings::{AuditLevel, LogFormat, LogOutput, LogSettings};
 
-/// What the core's audit records are logged under.
+/// The target of audit records in the log.
 const AUDIT_TARGET: &str = "xks::audit";
 
-/// How long the end waits for outputs that hang.
+/// The time limit at the end for outputs that hang.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The variable `RUST_LOG` cannot be understood.

@@ -15,10 +15,10 @@ use std::{
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// How much may wait to be written, in bytes: some tenths of a second at full load.
+/// The greatest length of what waits to be written, in bytes: some tenths of a second at full load.
 const LIMIT: usize = 16 << 20;
 
-/// How long lines are gathered.
+/// The time for which lines are gathered.
 const GATHERING: Duration = Duration::from_millis(10);
 
 /// The way in. Clones lead to the same thread.
@@ -26,7 +26,7 @@ const GATHERING: Duration = Duration::from_millis(10);
 pub(super) struct Queue(Arc<Shared>);
 
 struct Shared {
-    /// What the thread writes to, for messages.
+    /// The output's name in messages.
     output: &'static str,
     state: Mutex<State>,
     /// There are lines, or the writer is to look after its output, or it is the end.
@@ -65,7 +65,7 @@ impl Queue {
         Ok(Self(shared))
     }
 
-    /// How many lines were lost: there was no room, or they could not be written.
+    /// The number of lines that were lost: there was no room, or they could not be written.
     pub(super) fn lost(&self) -> u64 {
         self.0.lost.load(Ordering::Relaxed)
     }
@@ -162,7 +162,7 @@ impl Shared {
     }
 }
 
-/// What could not be written is in `lines` afterwards.
+/// Lines that could not be written are in `lines` afterwards.
 fn write_all(writer: &mut impl Write, lines: &mut &[u8]) -> io::Result<()> {
     while !lines.is_empty() {
         match writer.write(lines) {

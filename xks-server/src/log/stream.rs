@@ -11,7 +11,7 @@ use std::{
 /// Writes whole lines to a stream. Nothing is buffered: what was not written is lost, not written later.
 pub(super) struct Stream {
     file: File,
-    /// What was written last does not end a line.
+    /// The last write did not end a line.
     is_within_line: bool,
     /// The rest of that line will not come.
     is_torn: bool,

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, header};
 
-/// How metrics are written.
+/// A text format of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     /// Prometheus' own, version 0.0.4, which everything reads.
@@ -54,7 +54,7 @@ impl Format {
     }
 }
 
-/// How much a format is wanted: by the most exact range that covers it.
+/// The weight of a format for a client: by the most exact range that covers it.
 #[derive(Default)]
 struct Quality {
     value: f32,

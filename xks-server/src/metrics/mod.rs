@@ -160,7 +160,7 @@ impl Metrics {
         Self { registry, ..metrics }
     }
 
-    /// Whose key managers and certificates are looked at from now on.
+    /// Sets the state whose key managers and certificates are read.
     pub(crate) fn look_at(&self, app: &Arc<App>) {
         self.app.store(Some(Arc::clone(app)));
     }

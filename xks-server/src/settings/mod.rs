@@ -38,7 +38,7 @@ use crate::registry::Kinds;
 pub(crate) const DAY: u64 = 24 * 60 * 60;
 pub(crate) const DAY_MS: u64 = DAY * 1000;
 
-/// What can be read: the kinds of backends, and whether a file may be one of AWS's sample proxy.
+/// The formats that can be read: the kinds of backends, and whether a file may be one of AWS's sample proxy.
 #[derive(Clone, Default)]
 pub(crate) struct Formats {
     pub(crate) kinds: Kinds,

@@ -24,10 +24,10 @@ use super::{
 /// No settings file, and none that it names, is larger than this.
 const MOST_BYTES: u64 = 4 * 1024 * 1024;
 
-/// What some editors begin a text with.
+/// The byte order mark, with which some editors begin a text.
 pub(crate) const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// How bad it is.
+/// The severity of a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Severity {
     /// It cannot be served like that.
@@ -59,7 +59,7 @@ impl Display for Problem {
 pub(crate) struct Source<'i> {
     path: &'i Path,
     text: &'i str,
-    /// Where each of its lines ends.
+    /// The end of each line.
     line_ends: Vec<usize>,
     problems: RefCell<Vec<Problem>>,
     files: RefCell<BTreeSet<PathBuf>>,
@@ -67,7 +67,7 @@ pub(crate) struct Source<'i> {
     is_sample_proxys: Cell<bool>,
 }
 
-/// What [`Source::finish`] leaves.
+/// The result of [`Source::finish`].
 pub(crate) struct Findings {
     pub(crate) problems: Vec<Problem>,
     /// The file itself, and those that it named.
@@ -243,7 +243,7 @@ fn is_name(text: &str) -> bool {
     !text.contains("-----BEGIN") && !text.chars().any(char::is_control)
 }
 
-/// Why the bytes of a file are no text.
+/// Describes the bytes of a file that are not text.
 #[derive(Clone, Copy, Debug, Error)]
 pub(super) enum NoText {
     #[error("is UTF-16 text: save it as UTF-8")]

@@ -56,7 +56,7 @@ fn without_equals_sign(line: &str, message: &str) -> String {
     }
 }
 
-/// What is wrong with a text that begins with a quote.
+/// Describes the error in a text that begins with a quote.
 fn behind_a_quote(key: &str, message: &str) -> String {
     if message.starts_with("missing escaped value") || message.contains("unicode") {
         format!("`{key}`: a backslash in \"...\" begins an escape: write the text in '...', or the backslash twice")

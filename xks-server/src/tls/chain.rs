@@ -27,12 +27,12 @@ impl Ending {
         }
     }
 
-    /// How near the end is: none when it is further away than a month.
+    /// Returns the stage of the time left; none when the end is further away than a month.
     pub(crate) fn stage(&self, now: SystemTime) -> Option<Stage> {
         Stage::ALL.into_iter().find(|stage| self.ends <= now + stage.left())
     }
 
-    /// What to say of it.
+    /// The warning about it.
     pub(crate) fn text(&self, stage: Stage) -> String {
         let (name, date) = (&self.name, &self.date);
         match stage {
@@ -54,7 +54,7 @@ impl Ending {
     }
 }
 
-/// How near the end of a certificate is.
+/// The time that a certificate has left, in stages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
     Ended,
@@ -79,11 +79,11 @@ impl Stage {
     }
 }
 
-/// What a chain of a server comes to.
+/// The findings on a server's chain.
 pub(super) struct Inspected {
     /// Of each certificate, the server's own first.
     pub(super) endings: Vec<Ending>,
-    /// What a client may object to.
+    /// Reasons for which a client may refuse it.
     pub(super) doubts: Vec<Fault>,
 }
 
@@ -150,7 +150,7 @@ pub(super) fn inspect(chain: &[Listed], now: SystemTime) -> Result<Inspected, Fa
     })
 }
 
-/// What clients may object to in the server's own certificate.
+/// Reasons for which clients may refuse the server's own certificate.
 fn inspect_own((line, own): &Parsed<'_>) -> Result<Vec<Fault>, Fault> {
     if own.version() != X509Version::V3 {
         let wrong = format!(

@@ -70,7 +70,7 @@ pub(super) fn certificates(file: &[u8]) -> Result<Vec<Listed>, Vec<Fault>> {
     }
 }
 
-/// What a file holds in the place of what it should.
+/// Describes what a file holds instead.
 fn labels(blocks: &[Block]) -> String {
     let mut labels: Vec<_> = blocks.iter().map(|block| block.label.to_lowercase()).collect();
     labels.dedup();

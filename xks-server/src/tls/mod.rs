@@ -17,7 +17,7 @@ use rustls::{
 pub(crate) use self::chain::{Ending, Stage};
 use self::{client::NamedClients, content::Listed, pem::Fault};
 
-/// What the TLS files hold, ready to serve.
+/// The content of the TLS files, ready to serve.
 #[derive(Clone)]
 pub(crate) struct TlsMaterial {
     pub(crate) config: Arc<ServerConfig>,
@@ -25,7 +25,7 @@ pub(crate) struct TlsMaterial {
     pub(crate) expires: SystemTime,
     /// When each certificate ends that is shown or believed.
     pub(crate) endings: Vec<Ending>,
-    /// What a client may well object to.
+    /// Reasons for which a client may refuse them.
     pub(crate) doubts: Vec<TlsProblem>,
     clients: Option<Arc<NamedClients>>,
 }
@@ -38,7 +38,7 @@ pub(crate) enum TlsPart {
     ClientRoots,
 }
 
-/// What is wrong with one of the files, or doubtful.
+/// An error or a warning about one of the files.
 #[derive(Clone, Debug)]
 pub(crate) struct TlsProblem {
     pub(crate) part: TlsPart,
@@ -141,7 +141,7 @@ impl TlsMaterial {
     }
 }
 
-/// Why a chain cannot be served with a key.
+/// The error of a chain that cannot be served with a key.
 fn unservable(
     error: &rustls::Error,
     chain: &[Listed],
@@ -190,7 +190,7 @@ impl fmt::Debug for TlsMaterial {
     }
 }
 
-/// Why a handshake failed, in a word for metrics.
+/// The reason of a failed handshake, in a word for metrics.
 pub(crate) fn reason_of(error: &std::io::Error) -> &'static str {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match inner {

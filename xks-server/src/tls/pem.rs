@@ -7,7 +7,7 @@ use std::ops::Range;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use xks_core::Zeroizing;
 
-/// What stands between `-----BEGIN LABEL-----` and `-----END LABEL-----`, decoded.
+/// The content between `-----BEGIN LABEL-----` and `-----END LABEL-----`, decoded.
 pub(super) struct Block {
     pub(super) label: String,
     /// The line of its `-----BEGIN`, from 1.
@@ -15,7 +15,7 @@ pub(super) struct Block {
     pub(super) content: Zeroizing<Vec<u8>>,
 }
 
-/// What is wrong with a PEM file, and where. It never holds what stands in a block.
+/// An error in a PEM file, and its place. It never holds the content of a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) line: usize,

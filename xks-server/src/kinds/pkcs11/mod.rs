@@ -20,7 +20,7 @@ pub(crate) use self::read::{MODULE_VARIABLE, module, module_of_environment, pin}
 /// The default time between two checks of a key's attributes.
 pub(crate) const KEY_REFRESH: Duration = Duration::from_secs(30);
 
-/// How long calls in a module are waited for when its token is no longer served.
+/// The time limit for calls in a module when its token is no longer served.
 const LAST_CALLS: Duration = Duration::from_secs(5);
 
 /// A token: the module, which of its tokens, the PIN, and how it is used.
@@ -42,7 +42,7 @@ pub struct Pkcs11Settings {
     /// None for as many as the backend thinks fit.
     pub(crate) queue: Option<usize>,
     pub(crate) deadline: Duration,
-    /// How long it is between two looks at a key.
+    /// The time between two checks of a key's attributes.
     pub(crate) key_refresh: Duration,
     pub(crate) test_key: TestKeySetting,
 }

@@ -112,7 +112,7 @@ impl Pkcs11Settings {
     }
 }
 
-/// Where a PIN may be.
+/// The sources of a PIN.
 const PIN_KEYS: [&str; 3] = ["pin_file", "pin_env", "pin"];
 
 fn pin_of(table: &mut Table<'_, '_>, quirks: &Quirks) -> Option<Secret> {

@@ -3,14 +3,14 @@
 
 use xks_core::KeyId;
 
-/// What a key store's rules are asked about.
+/// The requests that a key store's rules decide about.
 pub(super) struct Scope<'s> {
     /// None for all keys of its backend.
     pub(super) keys: Option<&'s [KeyId]>,
     pub(super) regions: &'s [String],
 }
 
-/// Why a pattern can match no request; none if it may.
+/// Returns why a pattern can match no request; none if it may.
 pub(super) fn why_never(condition: &str, pattern: &str, scope: &Scope<'_>) -> Option<String> {
     if pattern.is_empty() {
         return Some("it is empty".to_owned());

@@ -31,7 +31,7 @@ use xks_core::Zeroizing;
 
 use crate::{
     attribute::{Attribute, AttributeValue, Wanted},
-    error::{CallError, LoadError},
+    error::{CallError, LibraryError, LoadError},
     gate::Drained,
     handles::HandleClock,
     making::{Apart, Making},
@@ -120,7 +120,8 @@ impl Cryptoki {
     pub(crate) fn load(path: &Path) -> std::result::Result<(Self, usize), LoadError> {
         // SAFETY: loading runs the library's initializers. The configuration that names a library trusts it
         // with the keys.
-        let library = unsafe { libloading::Library::new(path) }.map_err(|error| LoadError::Library(error.into()))?;
+        let library =
+            unsafe { libloading::Library::new(path) }.map_err(|error| LoadError::Library(LibraryError(error)))?;
         let library = mem::ManuallyDrop::new(library);
         // SAFETY: this is the signature that the standard gives to this name.
         let symbol = unsafe { library.get::<ck::CK_C_GetFunctionList>(b"C_GetFunctionList\0") };

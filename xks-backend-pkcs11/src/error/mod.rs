@@ -164,4 +164,4 @@ pub enum LoadError {
 /// What the system's loader says of a library that it refuses.
 #[derive(Debug, Error)]
 #[error(transparent)]
-pub struct LibraryError(#[from] libloading::Error);
+pub struct LibraryError(pub(crate) libloading::Error);

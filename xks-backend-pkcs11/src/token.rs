@@ -79,7 +79,7 @@ pub(crate) struct Token {
     pub(crate) suspects: Suspects,
     /// How it wraps keys.
     pub(crate) wrappings: Wrappings,
-    /// A request has succeeded since this was last asked.
+    /// A request has succeeded since that was last forgotten.
     is_confirmed: AtomicBool,
     /// Requests have failed because the token said nothing of itself since this was last asked.
     is_unseen: AtomicBool,
@@ -375,9 +375,13 @@ impl Token {
         }
     }
 
-    /// Whether a request has succeeded since this was last asked.
-    pub(crate) fn take_confirmation(&self) -> bool {
-        self.is_confirmed.swap(false, Ordering::Relaxed)
+    /// Whether a request has succeeded since that was last forgotten.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.is_confirmed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn forget_confirmation(&self) {
+        self.is_confirmed.store(false, Ordering::Relaxed);
     }
 
     /// A request fails because the token says nothing of itself: it is looked for at once.

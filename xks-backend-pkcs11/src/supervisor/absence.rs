@@ -19,11 +19,11 @@ const PATIENCE_OF_REQUESTS: (Duration, u32) = (Duration::from_millis(600), 4);
 pub(super) const LOOKS: Duration = Duration::from_millis(200);
 
 /// The looks at a token that is not to be seen.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Absence {
-    since: Instant,
-    looks: u32,
-    fails_requests: bool,
+    pub(super) since: Instant,
+    pub(super) looks: u32,
+    pub(super) fails_requests: bool,
 }
 
 impl Absence {

@@ -9,7 +9,7 @@ use std::{
 use cryptoki_sys as ck;
 use xks_core::{BackendError, backend::BackendErrorKind};
 
-use super::{Supervisor, test_key::NoTestKey};
+use super::{Supervisor, machine::Connected, test_key::NoTestKey};
 use crate::{
     error::{CallError, OpenError},
     gcm::{self, AttemptError},
@@ -28,8 +28,9 @@ const TEST_AAD: &[u8] = b"xks-backend-pkcs11 test";
 const TEST_PLAINTEXT: &[u8] = b"not a secret, 32 bytes of length";
 
 impl Supervisor {
-    /// Finds the token, logs in and tests it; requests are served from then on.
-    pub(crate) fn connect(&mut self) -> Result<(), OpenError> {
+    /// Finds the token, logs in and tests it; requests are served from then on. An operation may fail in the
+    /// test if `is_partial`.
+    pub(super) fn connect(&mut self, is_partial: bool) -> Result<Connected, OpenError> {
         let token = Arc::clone(&self.token);
         let initialized = token.module.ensure_initialized();
         initialized.map_err(|source| OpenError::Initialize {
@@ -94,15 +95,11 @@ impl Supervisor {
         if is_first_time {
             self.insist_on_named_key(&access)?;
         }
-        let tested = match self.test_with_any_key(&access, slot, is_logged_in) {
-            Err(AttemptError::Call(error)) => match self.tolerated(&error) {
-                Some(checkup) => Ok(checkup),
-                None => Err(AttemptError::Call(error)),
-            },
-            tested => {
-                self.is_partial = false;
-                tested
+        let (tested, connected) = match self.test_with_any_key(&access, slot, is_logged_in) {
+            Err(AttemptError::Call(error)) if is_partial && self.is_of_an_operation(&error) => {
+                (Ok(Checkup::failed(&error)), Connected::Partly)
             }
+            tested => (tested, Connected::Fully),
         };
         let checkup = tested.map_err(|error| match error {
             AttemptError::Call(error) => explain(error),
@@ -127,7 +124,7 @@ impl Supervisor {
         token.supervision.note_return();
         self.preload_keys(&access);
         token.connected(connection, info);
-        Ok(())
+        Ok(connected)
     }
 
     /// Closes the sessions, but not such as the module has closed itself.

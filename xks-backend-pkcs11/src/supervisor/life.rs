@@ -147,7 +147,7 @@ fn supervise(
                 return Err(error); // its sessions go before the module
             }
             tracing::warn!(cause = %error, "token unavailable at startup: rejecting requests until it recovers");
-            supervisor.go_down(&error);
+            supervisor.tolerate(error);
         }
         if to.send(()).is_ok() {
             supervisor.run();

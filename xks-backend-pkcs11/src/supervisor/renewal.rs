@@ -13,12 +13,12 @@ const LONGEST: Duration = Duration::from_secs(60 * 60);
 /// How many recovery intervals the first one comes after.
 const INTERVALS: u32 = 10;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Renewal {
     first: Duration,
     wait: Duration,
     /// None while the token works.
-    due: Option<Instant>,
+    pub(super) due: Option<Instant>,
     last: Option<Instant>,
 }
 

@@ -158,14 +158,24 @@ fn a_second_key_of_a_name_is_named() {
             "CKA_ID abcd",
         ];
         wait_until("the warning", || !log.lines(&warning).is_empty());
-        assert_eq!(log.lines(&["requests use the known key now"]).len(), 1);
-        serves(&backend, "name");
-        serves(&backend, "other");
+        // While another process writes, SoftHSM2 may hide the token until the module is reinitialized, which
+        // counts as a restart.
+        let was_away = !log.lines(&["token unavailable"]).is_empty();
+        if !was_away {
+            assert_eq!(log.lines(&["requests use the known key now"]).len(), 1);
+            serves(&backend, "name");
+        }
+        wait_until("the other key is served", || {
+            run(round_trip(&backend, "other", b"")).is_ok()
+        });
         drop(backend);
 
         let backend = open(often());
         assert_eq!(log.lines(&warning).len(), 2, "{:#?}", log.lines(&["WARN"]));
-        assert_eq!(log.lines(&["requests for this key are rejected"]).len(), 1);
+        assert_eq!(
+            log.lines(&["requests for this key are rejected"]).len(),
+            1 + usize::from(was_away)
+        );
         let text = assert_fails(run(encrypt(&backend, "name", b"")), Kind::Other);
         assert!(
             text.contains("more than one key") && text.contains("CKA_ID abcd"),

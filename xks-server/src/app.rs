@@ -11,20 +11,20 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use thiserror::Error;
 use xks_core::{KeyBackend, KeyId, KeyStore, KeyStores, Proxy, backend::Limits, key_store::UriPathPrefix};
 
 use crate::{
     backend::OpenBackend,
     backends::Backends,
+    certificates::{Certificates, Prepared},
     described::Described,
     limits::{Limited, Traffic},
     metrics::{Metrics, Records},
-    port::Greeting,
     registry::ConfiguredBackend,
     server::Server,
-    settings::{KeyStoreSettings, Settings, TlsSettings},
+    settings::{KeyStoreSettings, Settings},
     source::SourceError,
 };
 
@@ -37,8 +37,7 @@ const GRACE: Duration = Duration::from_secs(1);
 pub(crate) struct App {
     pub(crate) proxy: Arc<Proxy>,
     pub(crate) metrics: Arc<Metrics>,
-    /// For new connections to the API.
-    pub(crate) tls: Greeting,
+    pub(crate) certificates: Certificates,
     backends: ArcSwap<Backends>,
     /// The backends that key stores are served from, each with the keys that the settings name.
     served: ArcSwap<BTreeMap<String, Arc<[KeyId]>>>,
@@ -103,6 +102,7 @@ impl App {
     pub(crate) fn new(
         settings: &Settings,
         backends: Backends,
+        certificates: Certificates,
         metrics: Arc<Metrics>,
         server: &Server,
     ) -> anyhow::Result<Self> {
@@ -117,9 +117,7 @@ impl App {
         Ok(Self {
             proxy: Arc::new(proxy),
             metrics,
-            tls: Arc::new(ArcSwapOption::new(
-                settings.tls.as_ref().map(|tls| Arc::new(tls.material.clone())),
-            )),
+            certificates,
             backends: ArcSwap::from_pointee(backends),
             served: ArcSwap::from_pointee(served(&settings.key_stores)),
             in_force: Mutex::new(InForce {
@@ -153,12 +151,13 @@ impl App {
                 cause,
             }
         };
+        let certificates = Prepared::new(&settings.tls).map_err(not_replaced(false))?;
         let former = self.backends.load_full();
         let is_to_be_opened = |new: &ConfiguredBackend| new.may_block() && !former.keeps(&new.name, &settings.backends);
         let has_to_wait = settings.backends.iter().any(is_to_be_opened);
         if has_to_wait {
             let meanwhile = |old: &[KeyStoreSettings]| meanwhile(settings, old, &former);
-            self.put_in_force(meanwhile, settings.tls.as_ref(), &former, turn)
+            self.put_in_force(meanwhile, &certificates, &former, turn)
                 .map_err(not_replaced(false))?;
         }
         let backends = self
@@ -166,7 +165,7 @@ impl App {
             .map_err(not_replaced(has_to_wait))?;
         let backends = Arc::new(backends);
         let whole = |_: &[KeyStoreSettings]| settings.key_stores.clone();
-        if let Err(error) = self.put_in_force(whole, settings.tls.as_ref(), &backends, turn) {
+        if let Err(error) = self.put_in_force(whole, &certificates, &backends, turn) {
             backends.close_all_but(Some(&former));
             return Err(not_replaced(has_to_wait)(error));
         }
@@ -178,7 +177,7 @@ impl App {
     fn put_in_force(
         &self,
         key_stores_after: impl FnOnce(&[KeyStoreSettings]) -> Vec<KeyStoreSettings>,
-        tls: Option<&TlsSettings>,
+        certificates: &Prepared,
         backends: &Arc<Backends>,
         turn: u64,
     ) -> anyhow::Result<()> {
@@ -201,9 +200,7 @@ impl App {
                 tracing::warn!(key_store = old.prefix.as_str(), "no longer served");
             }
         }
-        if let (Some(tls), true) = (tls, self.tls.load().is_some()) {
-            self.tls.store(Some(Arc::new(tls.material.clone())));
-        }
+        self.certificates.put_in_force(certificates);
         self.served.store(Arc::new(served(&settings)));
         self.backends.store(Arc::clone(backends));
         in_force.key_stores = settings;

@@ -10,11 +10,12 @@ use hyper::body::Incoming;
 use tokio::sync::watch;
 
 use crate::{
+    certificates::Greeting,
     connection::{Http, Patience, Phase},
     health::{self, Health},
     listener::Listener,
     metrics::{Format, Metrics},
-    port::{Answers, Client, Greeting, Port},
+    port::{Answers, Client, Port},
 };
 
 /// Whoever asks for health asks at once, and not for long.

@@ -15,8 +15,8 @@ use crate::{
     credential,
     registry::ConfiguredBackend,
     settings::{
-        Authorization, CredentialSettings, HealthSettings, KeyStoreSettings, LogSettings, SecretOrigin, ServerSettings,
-        Settings, TrafficLimits,
+        Authorization, CredentialSettings, HealthSettings, KeyStoreSettings, Listeners, LogSettings, SecretOrigin,
+        ServerSettings, Settings, TrafficLimits,
     },
 };
 
@@ -64,7 +64,7 @@ impl Demo {
                 drain_delay: Duration::ZERO,
                 ..ServerSettings::new(listen)
             },
-            tls: None,
+            tls: Listeners::default(),
             health: HealthSettings::default(),
             metrics: None,
             log: LogSettings::default(),

@@ -26,12 +26,13 @@ pub(crate) async fn watch(app: &App) {
     let mut known: Vec<Said> = Vec::new();
     loop {
         let now = SystemTime::now();
-        let endings = app
-            .tls
-            .load()
-            .as_ref()
-            .map(|tls| tls.endings.clone())
-            .unwrap_or_default();
+        let mut endings: Vec<Ending> = Vec::new();
+        for ending in app.certificates.in_force().flat_map(|tls| tls.endings.clone()) {
+            // Several listeners may have the same certificate.
+            if !endings.contains(&ending) {
+                endings.push(ending);
+            }
+        }
         let looked = endings.into_iter().map(|ending| {
             let stage = ending.stage(now);
             let before = known.iter().find(|said| said.ending == ending);

@@ -24,7 +24,8 @@
 //! server     command line, exit status                                  reading  settings as a model, for the fuzzer
 //! settings   the settings file: our format, or the sample proxy's       demo     what it serves without
 //! life       from the settings to the end                               summary  its lines at the start
-//! app        what is in force: key stores, backends, certificates       reload   replaces it
+//! app        what is in force: key stores, backends                     reload   replaces it
+//! certificates  those in force for each listener
 //! source     key stores of other sources than the settings file         expiry   when certificates end
 //! backend    a kind of backend          registry  those that are known  kinds    those that come with the server
 //! backends   the open backends          limits, described               layers around one
@@ -41,6 +42,7 @@ mod app;
 mod auxiliary;
 pub mod backend;
 mod backends;
+mod certificates;
 mod command_line;
 mod comparing;
 mod connection;

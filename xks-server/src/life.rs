@@ -21,6 +21,7 @@ use crate::{
     WRONG_SETTINGS,
     app::App,
     backends::{BackendError, Backends},
+    certificates::{Certificates, Prepared},
     comparing,
     demo::{self, Demo},
     expiry,
@@ -131,11 +132,12 @@ async fn live(
     let metrics = Arc::new(Metrics::new(log.lost_lines(), server.metric_sources.clone()));
     let most = Connections::within_descriptors(settings.server.max_connections);
     let listen = listen.unwrap_or(settings.server.listen);
-    let ports = Ports::bind(settings, listen, most, &health, &metrics)?;
+    let certificates = Certificates::new(Prepared::new(&settings.tls)?);
+    let ports = Ports::bind(settings, listen, most, &certificates, &health, &metrics)?;
     let Some(opened) = open(settings, &mut stop).await? else {
         return Ok(());
     };
-    let app = Arc::new(App::new(settings, opened, Arc::clone(&metrics), server)?);
+    let app = Arc::new(App::new(settings, opened, certificates, Arc::clone(&metrics), server)?);
     for (name, run) in &server.key_store_sources {
         let (run, source) = (
             Arc::clone(run),

@@ -9,7 +9,6 @@ use std::{
     sync::Arc,
 };
 
-use arc_swap::ArcSwapOption;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
@@ -21,14 +20,12 @@ use tokio_rustls::TlsAcceptor;
 use xks_http::Arrival;
 
 use crate::{
+    certificates::Greeting,
     connection::{Http, Malformed, Protocol},
     listener::Place,
     metrics::Metrics,
     tls::{self, TlsMaterial},
 };
-
-/// What new connections of a port are greeted with; none for plain HTTP.
-pub(crate) type Greeting = Arc<ArcSwapOption<TlsMaterial>>;
 
 /// What a port answers.
 pub(crate) trait Answers: Send + Sync + 'static {

@@ -18,11 +18,12 @@ use crate::{
     api::Api,
     app::App,
     auxiliary,
+    certificates::Certificates,
     connection::{Http, Patience, Phase},
     health::Health,
     listener::Listener,
     metrics::Metrics,
-    port::{Greeting, Port},
+    port::Port,
     process::Connections,
     service_manager,
     settings::{ServerSettings, Settings},
@@ -54,6 +55,7 @@ impl Ports {
         settings: &Settings,
         listen: SocketAddr,
         most: Connections,
+        certificates: &Certificates,
         health: &Arc<Health>,
         metrics: &Arc<Metrics>,
     ) -> anyhow::Result<Self> {
@@ -69,11 +71,12 @@ impl Ports {
             health: for_health.as_ref().map(Listener::address),
             metrics: for_metrics.as_ref().map(Listener::address),
         };
+        let tls = certificates.greetings();
         if let Some(listener) = for_health {
-            auxiliary::serve(listener, Greeting::default(), health, metrics);
+            auxiliary::serve(listener, Arc::clone(&tls.health), health, metrics);
         }
         if let Some(listener) = for_metrics {
-            auxiliary::serve(listener, Greeting::default(), metrics, metrics);
+            auxiliary::serve(listener, Arc::clone(&tls.metrics), metrics, metrics);
         }
         Ok(Self {
             settings: server,
@@ -113,7 +116,12 @@ impl Ports {
             metrics: Arc::clone(&metrics),
         });
         let http = Http::new(patience, phase.subscribe());
-        let port = Arc::new(Port::new(http, Arc::clone(&app.tls), api, Arc::clone(&metrics)));
+        let port = Arc::new(Port::new(
+            http,
+            Arc::clone(&app.certificates.greetings().api),
+            api,
+            Arc::clone(&metrics),
+        ));
         let counting = Arc::clone(&metrics);
         let refused = move || {
             counting.connections_refused.inc();

@@ -19,7 +19,7 @@ use crate::{
     demo::Demo,
     ports::Addresses,
     program::Program,
-    settings::{CredentialSettings, KeyStoreSettings, SecretOrigin, Settings},
+    settings::{CredentialSettings, KeyStoreSettings, SecretOrigin, Settings, TlsSettings},
 };
 
 /// How many keys of a key store are asked for what they are.
@@ -47,20 +47,24 @@ pub(crate) async fn summary(
     backends: &Backends,
 ) -> Zeroizing<String> {
     let mut out = Zeroizing::new(String::with_capacity(32 * 1024)); // it seldom grows, so copies are seldom left behind
-    let scheme = if settings.tls.is_some() { "https" } else { "http" };
+    let scheme = |tls: &Option<TlsSettings>| if tls.is_some() { "https" } else { "http" };
+    let api = format!("{}://{}", scheme(&settings.tls.api), addresses.api);
     let health_address = addresses.health.map_or_else(
-        || format!("{scheme}://{}", addresses.api),
-        |address| format!("http://{address}"),
+        || api.clone(),
+        |address| format!("{}://{address}", scheme(&settings.tls.health)),
     );
     let _ = writeln!(out, "{program}\n");
     let mut fact = |name: &str, value: &dyn std::fmt::Display| {
         let _ = writeln!(out, "  {name:<18} {value}");
     };
-    fact("address", &format!("{scheme}://{}", addresses.api));
+    fact("address", &api);
     fact("TLS", &tls(settings));
     fact("health", &format!("{health_address}{}", settings.health.readiness_path));
     if let Some(address) = addresses.metrics {
-        fact("metrics", &format!("http://{address}/metrics"));
+        fact(
+            "metrics",
+            &format!("{}://{address}/metrics", scheme(&settings.tls.metrics)),
+        );
     }
     match origin {
         Origin::File(file) => fact("settings", &file.display()),
@@ -100,7 +104,7 @@ pub(crate) async fn summary(
         let usable = key_store(&mut out, store, backends, origin, until).await;
         example = example.or(Some(store).zip(usable));
     }
-    if let (Some((store, key)), None) = (example, &settings.tls) {
+    if let (Some((store, key)), None) = (example, &settings.tls.api) {
         command(&mut out, store, &key, &addresses.api.to_string());
     }
     if let Some(store) = settings.key_stores.first()
@@ -117,7 +121,7 @@ pub(crate) async fn summary(
 }
 
 fn tls(settings: &Settings) -> String {
-    match settings.tls.as_ref().map(|tls| &tls.client) {
+    match settings.tls.api.as_ref().map(|tls| &tls.client) {
         None => "none: AWS KMS requires HTTPS, so terminate TLS in front of this server".to_owned(),
         Some(None) => "1.2 and 1.3".to_owned(),
         Some(Some(client)) => format!(

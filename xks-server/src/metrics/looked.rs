@@ -34,8 +34,8 @@ impl Collector for Looked {
         let Some(app) = self.app.load_full() else {
             return Ok(());
         };
-        if let Some(tls) = &*app.tls.load() {
-            let left = match tls.expires.duration_since(SystemTime::now()) {
+        if let Some(expires) = app.certificates.in_force().map(|tls| tls.expires).min() {
+            let left = match expires.duration_since(SystemTime::now()) {
                 Ok(left) => left.as_secs_f64(),
                 Err(since) => -since.duration().as_secs_f64(),
             };

@@ -43,7 +43,7 @@ fn write(out: &mut String, settings: &Settings) -> std::fmt::Result {
             writeln!(out, "retries = {retries}")?;
         }
     }
-    if let Some(tls) = &settings.tls {
+    if let Some(tls) = &settings.tls.api {
         writeln!(out, "\n[tls]\ncertificate_chain = {}", path(&tls.certificate_chain))?;
         writeln!(out, "private_key = {}", path(&tls.private_key))?;
         if let Some(client) = &tls.client {

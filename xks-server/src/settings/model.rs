@@ -14,7 +14,10 @@ use xks_core::{
 };
 
 use super::{Secret, SecretOrigin};
-use crate::{registry::ConfiguredBackend, tls::TlsMaterial};
+use crate::{
+    registry::ConfiguredBackend,
+    tls::{TlsMaterial, TlsProblem},
+};
 
 /// All settings.
 #[derive(Debug, PartialEq)]
@@ -22,7 +25,7 @@ pub(crate) struct Settings {
     /// Variables that a PKCS#11 module reads.
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) server: ServerSettings,
-    pub(crate) tls: Option<TlsSettings>,
+    pub(crate) tls: Listeners<Option<TlsSettings>>,
     pub(crate) health: HealthSettings,
     pub(crate) metrics: Option<SocketAddr>,
     pub(crate) log: LogSettings,
@@ -32,11 +35,38 @@ pub(crate) struct Settings {
     pub(crate) key_stores: Vec<KeyStoreSettings>,
 }
 
+/// One of these for each listener.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Listeners<T> {
+    pub(crate) api: T,
+    pub(crate) health: T,
+    pub(crate) metrics: T,
+}
+
+impl<T> Listeners<T> {
+    pub(crate) const fn as_ref(&self) -> Listeners<&T> {
+        let Self { api, health, metrics } = self;
+        Listeners { api, health, metrics }
+    }
+
+    pub(crate) fn map<U>(self, mut change: impl FnMut(T) -> U) -> Listeners<U> {
+        Listeners {
+            api: change(self.api),
+            health: change(self.health),
+            metrics: change(self.metrics),
+        }
+    }
+
+    pub(crate) const fn each(&self) -> [&T; 3] {
+        [&self.api, &self.health, &self.metrics]
+    }
+}
+
 /// What stays as it was at the start, whatever a reload says.
 pub(crate) struct Fixed {
     environment: BTreeMap<String, String>,
     server: ServerSettings,
-    has_tls: bool,
+    has_tls: Listeners<bool>,
     health: HealthSettings,
     metrics: Option<SocketAddr>,
     log: LogSettings,
@@ -47,7 +77,7 @@ impl Fixed {
         Self {
             environment: settings.environment.clone(),
             server: settings.server.clone(),
-            has_tls: settings.tls.is_some(),
+            has_tls: settings.tls.as_ref().map(Option::is_some),
             health: settings.health.clone(),
             metrics: settings.metrics,
             log: settings.log.clone(),
@@ -64,12 +94,16 @@ impl Fixed {
             metrics,
             log,
         } = self;
+        let new_has_tls = new.tls.as_ref().map(Option::is_some);
         let tables = [
             ("environment", *environment == new.environment),
             ("server", *server == new.server),
-            ("tls", *has_tls == new.tls.is_some()),
-            ("health", *health == new.health),
-            ("metrics", *metrics == new.metrics),
+            ("tls", has_tls.api == new_has_tls.api),
+            ("health", *health == new.health && has_tls.health == new_has_tls.health),
+            (
+                "metrics",
+                *metrics == new.metrics && has_tls.metrics == new_has_tls.metrics,
+            ),
             ("log", *log == new.log),
         ];
         tables
@@ -124,13 +158,11 @@ pub(crate) struct TcpKeepalive {
 }
 
 // TRN-3, TRN-6
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TlsSettings {
     pub(crate) certificate_chain: PathBuf,
     pub(crate) private_key: PathBuf,
     pub(crate) client: Option<ClientCertificates>,
-    /// What the files hold, ready to serve.
-    pub(crate) material: TlsMaterial,
     /// What the files hold, as it was read.
     pub(crate) content: TlsContent,
 }
@@ -139,20 +171,24 @@ pub(crate) struct TlsSettings {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TlsContent(pub(crate) Secret, pub(crate) Secret, pub(crate) Option<Secret>);
 
-impl PartialEq for TlsSettings {
-    /// The material follows from the content.
-    fn eq(&self, other: &Self) -> bool {
-        let Self {
-            certificate_chain,
-            private_key,
-            client,
-            content,
-            material: _,
-        } = self;
-        *certificate_chain == other.certificate_chain
-            && *private_key == other.private_key
-            && *client == other.client
-            && *content == other.content
+impl TlsSettings {
+    /// Makes ready to serve what the files hold, or tells all that is wrong with them.
+    pub(crate) fn material(&self) -> Result<TlsMaterial, Vec<TlsProblem>> {
+        let TlsContent(chain, key, roots) = &self.content;
+        let clients = roots.as_ref().zip(self.client.as_ref());
+        let clients = clients.map(|(roots, client)| (roots.expose(), &*client.names));
+        TlsMaterial::new(chain.expose(), key.expose(), clients)
+    }
+
+    /// The same for clients without a certificate, such as balancers and Prometheus: those that KMS calls
+    /// from have names of its own.
+    pub(crate) fn without_client_certificates(&self) -> Self {
+        let TlsContent(chain, key, _) = self.content.clone();
+        Self {
+            client: None,
+            content: TlsContent(chain, key, None),
+            ..self.clone()
+        }
     }
 }
 

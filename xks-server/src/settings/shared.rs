@@ -19,7 +19,7 @@ use super::{
     source::Source,
     table::{Item, Table},
 };
-use crate::tls::{TlsMaterial, TlsPart, TlsProblem};
+use crate::tls::{TlsPart, TlsProblem};
 
 /// What Linux takes for the keep-alive of a connection.
 pub(super) const KEEPALIVE_SECS: RangeInclusive<u64> = 1..=32_767;
@@ -64,9 +64,18 @@ pub(super) fn tls(
         .flat_map(|(_, names)| names)
         .map(|name| name.value.clone())
         .collect();
-    let material = match &roots {
-        None => TlsMaterial::new(&chain, &key, None),
-        Some(roots) => TlsMaterial::new(&chain, &key, Some((roots.as_ref()?, &names))),
+    let roots = match roots {
+        Some(roots) => Some(Secret(roots?)),
+        None => None,
+    };
+    let settings = TlsSettings {
+        content: TlsContent(Secret(chain), Secret(key), roots),
+        certificate_chain: certificate_chain.value.clone(),
+        private_key: private_key.value.clone(),
+        client: client.as_ref().map(|(roots, _)| ClientCertificates {
+            roots: roots.value.clone(),
+            names,
+        }),
     };
     // Of a line in one of the files, at the line that names the file.
     let place = |problem: &TlsProblem| {
@@ -87,21 +96,12 @@ pub(super) fn tls(
             report(source, span, text);
         }
     };
-    let material = material
+    let material = settings
+        .material()
         .map_err(|problems| say(|source, span, text| source.error(span, text), &problems))
         .ok()?;
     say(|source, span, text| source.warn(span, text), &material.doubts);
-    let roots = roots.flatten().map(Secret);
-    Some(TlsSettings {
-        content: TlsContent(Secret(chain), Secret(key), roots),
-        certificate_chain: certificate_chain.value,
-        private_key: private_key.value,
-        client: client.map(|(roots, _)| ClientCertificates {
-            roots: roots.value,
-            names,
-        }),
-        material,
-    })
+    Some(settings)
 }
 
 /// A credential of a checked id and secret.

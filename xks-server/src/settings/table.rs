@@ -49,6 +49,12 @@ pub struct Table<'s, 'i> {
     present: BTreeSet<&'static str>,
 }
 
+/// A value that may be either.
+pub(crate) enum FlagOrTable<'s, 'i> {
+    Flag(Item<bool>),
+    Table(Table<'s, 'i>),
+}
+
 impl<'s, 'i> Table<'s, 'i> {
     pub(super) fn new(source: &'s Source<'i>, name: String, span: Range<usize>, entries: DeTable<'i>) -> Self {
         Self {
@@ -226,6 +232,17 @@ impl<'s, 'i> Table<'s, 'i> {
         let parsed: Vec<_> = texts.into_iter().filter_map(parse).collect();
         // One of which nothing is left is not an empty one.
         (is_empty || !parsed.is_empty()).then_some(parsed)
+    }
+
+    /// Takes `true` or `false`, or a table.
+    pub(crate) fn flag_or_table(&mut self, key: &'static str) -> Option<FlagOrTable<'s, 'i>> {
+        match self.entries.get(key).map(Spanned::get_ref) {
+            Some(DeValue::Table(_)) => self.table(key).map(FlagOrTable::Table),
+            _ => {
+                let flag = self.typed(key, "true or false, or a table", |value| value.as_bool());
+                flag.map(FlagOrTable::Flag)
+            }
+        }
     }
 
     /// Takes a table.

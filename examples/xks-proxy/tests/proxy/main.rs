@@ -12,6 +12,7 @@
 #![cfg(unix)]
 
 mod authorization;
+mod auxiliary_tls;
 mod balancers;
 mod certificates;
 mod check;

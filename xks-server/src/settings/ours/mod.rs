@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use super::{DAY, DAY_MS, ServerSettings, Settings, shared, table::Table};
+use super::{DAY, DAY_MS, Listeners, ServerSettings, Settings, shared, table::Table};
 use crate::{process, registry::Kinds};
 
 pub(super) fn settings(mut root: Table<'_, '_>, kinds: &Kinds) -> Option<Settings> {
@@ -20,10 +20,10 @@ pub(super) fn settings(mut root: Table<'_, '_>, kinds: &Kinds) -> Option<Setting
     let server = root.table("server");
     let server = root.needed("server", server).and_then(server::server);
     let tls = root.table("tls").map(server::tls);
-    let health = root.table("health").map(server::health).unwrap_or_default();
-    let metrics = root
-        .table("metrics")
-        .map(|mut table| table.address("listen").map_or(DEFAULT_METRICS, |item| item.value));
+    let health = root.table("health").map(|table| server::health(table, &tls));
+    let (health, health_tls) = health.unwrap_or_default();
+    let metrics = root.table("metrics").map(|table| server::metrics(table, &tls));
+    let (metrics, metrics_tls) = metrics.unzip();
     let log = root.table("log").map(server::log).unwrap_or_default();
     let watch = root.table("reload").map_or(Some(DEFAULT_WATCH), |mut table| {
         let watch = table.seconds("watch_secs", 0..=DAY).unwrap_or(DEFAULT_WATCH);
@@ -57,9 +57,11 @@ pub(super) fn settings(mut root: Table<'_, '_>, kinds: &Kinds) -> Option<Setting
     Some(Settings {
         environment,
         server: server?,
-        tls: match tls {
-            Some(tls) => Some(tls?),
-            None => None,
+        // What is wrong was reported.
+        tls: Listeners {
+            api: tls.flatten(),
+            health: health_tls,
+            metrics: metrics_tls.flatten(),
         },
         health,
         metrics,

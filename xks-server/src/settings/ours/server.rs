@@ -1,15 +1,15 @@
-//! `[server]`, `[tls]`, `[health]` and `[log]`.
+//! `[server]`, `[tls]`, `[health]`, `[metrics]` and `[log]`.
 
 use std::{net::SocketAddr, time::Duration};
 
 use tracing::Level;
 
-use super::{DAY, DAY_MS};
+use super::{DAY, DAY_MS, DEFAULT_METRICS};
 use crate::settings::{
     AuditLevel, HealthSettings, LogFile, LogFormat, LogOutput, LogSettings, ReadyWhen, Rotation, ServerSettings,
     TcpKeepalive, TlsSettings,
     shared::{self, KEEPALIVE_RETRIES, KEEPALIVE_SECS},
-    table::{Item, Table},
+    table::{FlagOrTable, Item, Table},
 };
 
 pub(super) fn server(mut table: Table<'_, '_>) -> Option<ServerSettings> {
@@ -83,9 +83,39 @@ pub(super) fn tls(mut table: Table<'_, '_>) -> Option<TlsSettings> {
     shared::tls(table.source, chain, key, client)
 }
 
-pub(super) fn health(mut table: Table<'_, '_>) -> HealthSettings {
+/// What `[tls]` comes to, for the other listeners: none without it, and `Some(None)` where it is wrong.
+pub(super) type TlsOfApi = Option<Option<TlsSettings>>;
+
+/// `tls` of `[health]` and of `[metrics]`: true for that of the API, or a table like `[tls]`.
+fn auxiliary_tls(table: &mut Table<'_, '_>, of_api: &TlsOfApi) -> Option<TlsSettings> {
+    match table.flag_or_table("tls")? {
+        FlagOrTable::Flag(Item { value: false, .. }) => None,
+        FlagOrTable::Flag(flag) => match of_api {
+            Some(tls) => tls.as_ref().map(TlsSettings::without_client_certificates),
+            None => {
+                let wrong = "`tls = true` means the certificate of [tls], which is missing: add it, or name a \
+                             certificate in a table `tls` here";
+                table.error_at(&flag, wrong);
+                None
+            }
+        },
+        FlagOrTable::Table(own) => tls(own),
+    }
+}
+
+/// `[metrics]`: where it listens.
+pub(super) fn metrics(mut table: Table<'_, '_>, of_api: &TlsOfApi) -> (SocketAddr, Option<TlsSettings>) {
+    let listen = table.address("listen").map_or(DEFAULT_METRICS, |item| item.value);
+    (listen, auxiliary_tls(&mut table, of_api))
+}
+
+pub(super) fn health(mut table: Table<'_, '_>, of_api: &TlsOfApi) -> (HealthSettings, Option<TlsSettings>) {
     let standard = HealthSettings::default();
     let listen = table.address("listen").map(|item| item.value);
+    let tls = auxiliary_tls(&mut table, of_api);
+    if tls.is_some() && !table.is_present("listen") {
+        table.error("`tls` requires `listen`: without it health is on the API's listener, with the TLS of [tls]");
+    }
     let mut path = |key, standard: String| match table.text(key) {
         Some(path) if path.value.starts_with('/') => path.value,
         Some(path) => {
@@ -113,7 +143,7 @@ pub(super) fn health(mut table: Table<'_, '_>) -> HealthSettings {
         table.error("`readiness_path` and `liveness_path` must differ");
     }
     let words = [("any", ReadyWhen::Any), ("all", ReadyWhen::All)];
-    HealthSettings {
+    let settings = HealthSettings {
         listen,
         readiness_path,
         liveness_path,
@@ -123,7 +153,8 @@ pub(super) fn health(mut table: Table<'_, '_>) -> HealthSettings {
             Some(bound) => Some(bound).filter(|bound| !bound.is_zero()),
             None => standard.hang_timeout,
         },
-    }
+    };
+    (settings, tls)
 }
 
 pub(super) fn log(mut table: Table<'_, '_>) -> LogSettings {

@@ -23,8 +23,8 @@ use xks_core::{
 
 use self::pkcs11::{LOGGED_MODULE, hsm_capabilities, logger_environment, pkcs11_settings};
 use super::{
-    AuditLevel, Authorization, HealthSettings, KeyStoreSettings, LogFile, LogFormat, LogOutput, LogSettings, Rotation,
-    SecretOrigin, ServerSettings, Settings, TcpKeepalive, TlsSettings, TrafficLimits, ours,
+    AuditLevel, Authorization, HealthSettings, KeyStoreSettings, Listeners, LogFile, LogFormat, LogOutput, LogSettings,
+    Rotation, SecretOrigin, ServerSettings, Settings, TcpKeepalive, TlsSettings, TrafficLimits, ours,
     secrecy::shown,
     shared::{
         self, KEEPALIVE_RETRIES, KEEPALIVE_SECS, Unique, check_region, ciphertext_metadata, warn_of_small_limits,
@@ -87,7 +87,10 @@ pub(super) fn settings(mut root: Table<'_, '_>, kind: &'static str) -> Option<Se
     }
     Some(Settings {
         environment: environment.into_iter().collect(),
-        tls,
+        tls: Listeners {
+            api: tls,
+            ..Listeners::default()
+        },
         health: HealthSettings {
             listen: server.ping.filter(|ping| *ping != server.server.listen),
             ..HealthSettings::default()

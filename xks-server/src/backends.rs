@@ -77,11 +77,14 @@ impl Backends {
 
     /// Whether the members of a backend are the very ones that they were.
     fn has_members_of(&self, former: Option<&Self>, configured: &ConfiguredBackend) -> bool {
-        let is_same = |name: &str| match (self.find(name), former.and_then(|former| former.find(name))) {
-            (Some(new), Some(old)) => Arc::ptr_eq(&new.backend, &old.backend),
-            _ => false,
-        };
+        let is_same = |name: &str| former.is_some_and(|former| self.has_same(former, name));
         configured.members().into_iter().all(is_same)
+    }
+
+    /// Whether the backend of that name is the very one that it was.
+    pub(crate) fn has_same(&self, former: &Self, name: &str) -> bool {
+        let both = self.find(name).zip(former.find(name));
+        both.is_some_and(|(new, old)| Arc::ptr_eq(&new.backend, &old.backend))
     }
 
     /// Whether the backend of that name is open, and new settings leave it and its members as they are.

@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::{
-    app::App,
+    reconciler::Reconciler,
     tls::{Ending, Stage},
 };
 
@@ -22,12 +22,12 @@ struct Said {
 }
 
 /// Looks at the certificates in force whenever one comes nearer to its end, without end.
-pub(crate) async fn watch(app: &App) {
+pub(crate) async fn watch(reconciler: &Reconciler) {
     let mut known: Vec<Said> = Vec::new();
     loop {
         let now = SystemTime::now();
         let mut endings: Vec<Ending> = Vec::new();
-        for ending in app.certificates.in_force().flat_map(|tls| tls.endings.clone()) {
+        for ending in reconciler.certificates.in_force().flat_map(|tls| tls.endings.clone()) {
             // Several listeners may have the same certificate.
             if !endings.contains(&ending) {
                 endings.push(ending);

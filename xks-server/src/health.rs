@@ -17,7 +17,7 @@ use http_body_util::Full;
 use tokio::task::JoinSet;
 
 use crate::{
-    app::App,
+    reconciler::Reconciler,
     settings::{HealthSettings, ReadyWhen},
 };
 
@@ -101,19 +101,19 @@ impl Health {
     }
 
     /// Looks again and again whether a module hangs for longer than `hang_timeout_secs`.
-    pub(crate) async fn watch_liveness(&self, app: &App) {
+    pub(crate) async fn watch_liveness(&self, reconciler: &Reconciler) {
         let Some(bound) = self.settings.hang_timeout else {
             return;
         };
         let mut known = BTreeSet::new();
         loop {
             tokio::time::sleep(LIVENESS).await;
-            let stuck = app.backends().stuck_for(bound);
+            let stuck = reconciler.backends().stuck_for(bound);
             if stuck.is_empty() && known.is_empty() {
                 continue;
             }
             // Readiness may be of before.
-            self.look(app).await;
+            self.look(reconciler).await;
             let is_alive = stuck.is_empty() || self.works.load(Ordering::Relaxed);
             for (backend, time) in &stuck {
                 if known.insert(backend.clone()) {
@@ -153,17 +153,17 @@ impl Health {
     }
 
     /// Looks at the key managers again and again.
-    pub(crate) async fn watch(&self, app: &App) {
+    pub(crate) async fn watch(&self, reconciler: &Reconciler) {
         loop {
-            self.look(app).await;
+            self.look(reconciler).await;
             tokio::time::sleep(self.settings.interval).await;
         }
     }
 
     /// Asks all key managers at once.
-    pub(crate) async fn look(&self, app: &App) {
+    pub(crate) async fn look(&self, reconciler: &Reconciler) {
         let mut asked = JoinSet::new();
-        let backends = app.served_backends();
+        let backends = reconciler.served_backends();
         let count = backends.len();
         for (name, backend) in backends {
             let patience = self.settings.interval.min(Duration::from_secs(2));
@@ -181,7 +181,7 @@ impl Health {
         }
         // One that panicked has not answered, and does not work.
         let all_answered = answers.len() == count;
-        app.metrics.set_backends_up(&answers);
+        reconciler.metrics.set_backends_up(&answers);
         let works = match self.settings.ready_when {
             ReadyWhen::Any => answers.iter().any(|(_, works)| *works),
             ReadyWhen::All => all_answered && answers.iter().all(|(_, works)| *works),

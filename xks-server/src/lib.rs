@@ -24,7 +24,7 @@
 //! server     command line, exit status                                  reading  settings as a model, for the fuzzer
 //! settings   the settings file: our format, or the sample proxy's       demo     what it serves without
 //! life       from the settings to the end                               summary  its lines at the start
-//! app        what is in force: key stores, backends                     reload   replaces it
+//! reconciler the one owner of what is in force                          reload   reads the settings again
 //! certificates  those in force for each listener
 //! source     key stores of other sources than the settings file         expiry   when certificates end
 //! backend    a kind of backend          registry  those that are known  kinds    those that come with the server
@@ -38,7 +38,6 @@
 #![forbid(unsafe_code)]
 
 mod api;
-mod app;
 mod auxiliary;
 pub mod backend;
 mod backends;
@@ -62,6 +61,7 @@ mod ports;
 mod process;
 mod program;
 mod reading;
+mod reconciler;
 mod registry;
 mod reload;
 mod server;

@@ -19,7 +19,6 @@ use xks_core::text::ErrorChain;
 
 use crate::{
     WRONG_SETTINGS,
-    app::App,
     backends::{BackendError, Backends},
     certificates::{Certificates, Prepared},
     comparing,
@@ -31,6 +30,7 @@ use crate::{
     ports::{Ports, Stop},
     print,
     process::{self, Connections},
+    reconciler::Reconciler,
     reload::{Files, Hangup, Reload},
     server::{Server, report},
     service_manager,
@@ -137,13 +137,19 @@ async fn live(
     let Some(opened) = open(settings, &mut stop).await? else {
         return Ok(());
     };
-    let app = Arc::new(App::new(settings, opened, certificates, Arc::clone(&metrics), server)?);
+    let reconciler = Arc::new(Reconciler::new(
+        settings,
+        opened,
+        certificates,
+        Arc::clone(&metrics),
+        server,
+    )?);
     for (name, run) in &server.key_store_sources {
         let (run, source) = (
             Arc::clone(run),
             KeyStoreSource {
                 name,
-                app: Arc::clone(&app),
+                reconciler: Arc::clone(&reconciler),
             },
         );
         let thread = thread::Builder::new().name(format!("xks-{name}"));
@@ -151,30 +157,37 @@ async fn live(
             .spawn(move || run(source))
             .with_context(|| format!("cannot start a thread for {name}"))?;
     }
-    *backends = Some(app.backends());
-    metrics.look_at(&app);
-    comparing::at_start(&app).await;
-    health.look(&app).await;
+    *backends = Some(reconciler.backends());
+    metrics.look_at(&reconciler);
+    comparing::at_start(&reconciler).await;
+    health.look(&reconciler).await;
     let origin = match &started {
         Started::By(file) => Origin::File(file.path),
         Started::AsDemo(demo) => Origin::Demo(demo),
     };
     let is_demo = matches!(started, Started::AsDemo(_));
-    let text = summary::summary(server.program, settings, origin, ports.addresses(), &app.backends()).await;
+    let text = summary::summary(
+        server.program,
+        settings,
+        origin,
+        ports.addresses(),
+        &reconciler.backends(),
+    )
+    .await;
     if let Started::By(File { path, seen }) = started {
         let reload = Reload::new(path, server.formats.clone(), seen, settings, hangup);
-        let app = Arc::clone(&app);
-        tokio::spawn(async move { reload.run(&app).await });
+        let reconciler = Arc::clone(&reconciler);
+        tokio::spawn(async move { reload.run(&reconciler).await });
     }
-    let (watching, watched) = (Arc::clone(&health), Arc::clone(&app));
+    let (watching, watched) = (Arc::clone(&health), Arc::clone(&reconciler));
     tokio::spawn(async move { watching.watch(&watched).await });
-    let expiring = Arc::clone(&app);
+    let expiring = Arc::clone(&reconciler);
     tokio::spawn(async move { expiry::watch(&expiring).await });
-    let (watching, watched) = (Arc::clone(&health), Arc::clone(&app));
+    let (watching, watched) = (Arc::clone(&health), Arc::clone(&reconciler));
     tokio::spawn(async move { watching.watch_liveness(&watched).await });
     let alive = Arc::clone(&health);
     tokio::spawn(async move { service_manager::keep_alive(&alive).await });
-    let compared = Arc::clone(&app);
+    let compared = Arc::clone(&reconciler);
     tokio::spawn(async move { comparing::watch(&compared).await });
     let ready = || {
         service_manager::ready();
@@ -201,8 +214,8 @@ async fn live(
             tracing::warn!("ready, but the summary cannot be printed: cannot start a thread: {error}");
         }
     };
-    let served = ports.run(&app, &health, &mut stop, ready).await;
-    *backends = Some(app.backends());
+    let served = ports.run(&reconciler, &health, &mut stop, ready).await;
+    *backends = Some(reconciler.backends());
     served
 }
 

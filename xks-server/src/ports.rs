@@ -16,7 +16,6 @@ use xks_http::XksService;
 
 use crate::{
     api::Api,
-    app::App,
     auxiliary,
     certificates::Certificates,
     connection::{Http, Patience, Phase},
@@ -25,6 +24,7 @@ use crate::{
     metrics::Metrics,
     port::Port,
     process::Connections,
+    reconciler::Reconciler,
     service_manager,
     settings::{ServerSettings, Settings},
     workers::Workers,
@@ -94,7 +94,7 @@ impl Ports {
     /// it serves.
     pub(crate) async fn run(
         self,
-        app: &Arc<App>,
+        reconciler: &Arc<Reconciler>,
         health: &Arc<Health>,
         stop: &mut Stop,
         ready: impl FnOnce(),
@@ -105,11 +105,11 @@ impl Ports {
             stall: settings.stall_timeout,
             idle: settings.idle_timeout,
         };
-        let service = XksService::new(Arc::clone(&app.proxy))
+        let service = XksService::new(Arc::clone(&reconciler.proxy))
             .budget(settings.budget)
             .max_body_bytes(settings.max_body_bytes)
             .max_unfinished_bytes(XksService::DEFAULT_MAX_UNFINISHED_BYTES.max(4 * settings.max_body_bytes));
-        let metrics = Arc::clone(&app.metrics);
+        let metrics = Arc::clone(&reconciler.metrics);
         let api = Arc::new(Api {
             service,
             health: Arc::clone(health),
@@ -118,7 +118,7 @@ impl Ports {
         let http = Http::new(patience, phase.subscribe());
         let port = Arc::new(Port::new(
             http,
-            Arc::clone(&app.certificates.greetings().api),
+            Arc::clone(&reconciler.certificates.greetings().api),
             api,
             Arc::clone(&metrics),
         ));

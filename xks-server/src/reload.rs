@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use crate::{
-    app::{App, NotReplaced},
+    reconciler::{NotReplaced, Reconciler},
     service_manager,
     settings::{self, Fixed, Formats, Settings, Severity},
     summary,
@@ -85,7 +85,7 @@ impl Reload {
 
     /// Reloads whenever there is a reason, without end. A reload that waits for a key manager holds up no
     /// later one.
-    pub(crate) async fn run(mut self, app: &Arc<App>) {
+    pub(crate) async fn run(mut self, reconciler: &Arc<Reconciler>) {
         // A file that is just being written changes between two looks: only one that has come to rest counts.
         let mut unrest = None;
         loop {
@@ -104,13 +104,13 @@ impl Reload {
             tokio::select! {
                 _ = self.hangup.0.recv() => {}
                 Some(ended) = self.running.join_next_with_id() => {
-                    if self.has_ended(app, ended) {
-                        self.reload(app).await;
+                    if self.has_ended(reconciler, ended) {
+                        self.reload(reconciler).await;
                     }
                     continue;
                 }
                 () = given_up => {
-                    self.give_up(app);
+                    self.give_up(reconciler);
                     continue;
                 }
                 () = look => {
@@ -126,12 +126,12 @@ impl Reload {
                 }
             }
             unrest = None;
-            self.reload(app).await;
+            self.reload(reconciler).await;
         }
     }
 
     /// Reads the settings, and begins to put them in force, which ends all changes that are under way.
-    async fn reload(&mut self, app: &Arc<App>) {
+    async fn reload(&mut self, reconciler: &Arc<Reconciler>) {
         service_manager::reloading();
         // What changes from here on, while it is being read or while a token hangs, is seen as changed
         // afterwards.
@@ -147,13 +147,13 @@ impl Reload {
         };
         self.files = files;
         let Some((settings, named)) = read else {
-            app.metrics.count_reload(false);
+            reconciler.metrics.count_reload(false);
             self.say_ready();
             return;
         };
-        let (app, turn) = (Arc::clone(app), app.next_turn());
+        let (reconciler, turn) = (Arc::clone(reconciler), reconciler.next_turn());
         let change = self.running.spawn_blocking(move || Change {
-            result: app.replace(&settings, turn),
+            result: reconciler.replace(&settings, turn),
             settings,
             named,
         });
@@ -162,7 +162,7 @@ impl Reload {
     }
 
     /// Says what came of a change, and returns whether the settings should be read again.
-    fn has_ended(&mut self, app: &Arc<App>, ended: Result<(task::Id, Change), JoinError>) -> bool {
+    fn has_ended(&mut self, reconciler: &Arc<Reconciler>, ended: Result<(task::Id, Change), JoinError>) -> bool {
         let (id, change) = match ended {
             Ok((id, change)) => (id, Ok(change)),
             Err(error) => (error.id(), Err(error)),
@@ -173,7 +173,8 @@ impl Reload {
         }
         self.latest = None;
         self.say_ready();
-        app.metrics
+        reconciler
+            .metrics
             .count_reload(matches!(&change, Ok(Change { result: Ok(()), .. })));
         match change {
             Ok(Change {
@@ -187,7 +188,7 @@ impl Reload {
                 tracing::info!(key_stores = settings.key_stores.len(), "settings reloaded");
                 self.files.keep(&named);
                 self.watch = settings.watch;
-                let backends = app.backends();
+                let backends = reconciler.backends();
                 tokio::spawn(async move { summary::warn_of_unusable_keys(&settings, &backends).await });
             }
             Ok(Change { result: Err(error), .. }) => {
@@ -208,15 +209,15 @@ impl Reload {
     }
 
     /// So that it does not take effect when it is no longer expected.
-    fn give_up(&mut self, app: &App) {
+    fn give_up(&mut self, reconciler: &Reconciler) {
         self.latest = None;
-        app.next_turn();
+        reconciler.next_turn();
         tracing::error!(
             "settings not reloaded completely, changes that need no new key manager are in force: one did not open \
              within {} s; remove it or restore its former settings, or send SIGHUP to try again",
             PATIENCE.as_secs()
         );
-        app.metrics.count_reload(false);
+        reconciler.metrics.count_reload(false);
         self.say_ready();
     }
 

@@ -8,7 +8,7 @@ use xks_core::{
     key_store::{KeyStoreError, UriPathPrefix},
 };
 
-use crate::app::App;
+use crate::reconciler::Reconciler;
 
 /// Adds and removes key stores of one source while the server runs, beside those of the settings file.
 ///
@@ -17,7 +17,7 @@ use crate::app::App;
 #[derive(Clone)]
 pub struct KeyStoreSource {
     pub(crate) name: &'static str,
-    pub(crate) app: Arc<App>,
+    pub(crate) reconciler: Arc<Reconciler>,
 }
 
 /// The error of a source's key store that is not in force.
@@ -48,7 +48,7 @@ impl KeyStoreSource {
     /// [`SourceError::KeyStore`] when an access key id has another secret elsewhere. Nothing has changed
     /// then.
     pub fn insert(&self, key_store: impl Into<Arc<KeyStore>>) -> Result<Option<Arc<KeyStore>>, SourceError> {
-        self.app.insert(self.name, key_store.into())
+        self.reconciler.insert(self.name, key_store.into())
     }
 
     /// Removes and returns this source's key store with that prefix, if there is one.
@@ -58,7 +58,7 @@ impl KeyStoreSource {
     /// # Errors
     /// [`SourceError::PrefixTaken`] when the key store there is another source's, or the settings file's.
     pub fn remove(&self, prefix: &UriPathPrefix) -> Result<Option<Arc<KeyStore>>, SourceError> {
-        self.app.remove(self.name, prefix)
+        self.reconciler.remove(self.name, prefix)
     }
 }
 

@@ -11,11 +11,11 @@ use prometheus_client::{
 };
 
 use super::{MetricSource, samples::Samples};
-use crate::app::App;
+use crate::reconciler::Reconciler;
 
 /// The sources that are read with each scrape.
 pub(super) struct Looked {
-    pub(super) app: Arc<ArcSwapOption<App>>,
+    pub(super) reconciler: Arc<ArcSwapOption<Reconciler>>,
     pub(super) lost_lines: Arc<dyn Fn() -> u64 + Send + Sync>,
     pub(super) sources: Vec<Arc<MetricSource>>,
 }
@@ -31,10 +31,10 @@ impl Collector for Looked {
         let lost = ConstCounter::new((self.lost_lines)());
         let help = "Log lines that were lost";
         lost.encode(encoder.encode_descriptor("log_lines_lost", help, None, lost.metric_type())?)?;
-        let Some(app) = self.app.load_full() else {
+        let Some(reconciler) = self.reconciler.load_full() else {
             return Ok(());
         };
-        if let Some(expires) = app.certificates.in_force().map(|tls| tls.expires).min() {
+        if let Some(expires) = reconciler.certificates.in_force().map(|tls| tls.expires).min() {
             let left = match expires.duration_since(SystemTime::now()) {
                 Ok(left) => left.as_secs_f64(),
                 Err(since) => -since.duration().as_secs_f64(),
@@ -49,7 +49,7 @@ impl Collector for Looked {
             )?)?;
         }
         let mut samples = Samples::default();
-        for (name, backend) in app.backends().iter() {
+        for (name, backend) in reconciler.backends().iter() {
             backend.measure(name, &mut samples);
         }
         self.sources.iter().for_each(|source| source(&mut samples));

@@ -23,7 +23,7 @@ use xks_core::audit::{AuditRecord, AuditSink, Outcome, TracingAudit};
 pub(crate) use self::format::Format;
 use self::looked::Looked;
 pub use self::samples::Samples;
-use crate::app::App;
+use crate::reconciler::Reconciler;
 
 /// Seconds. KMS gives up at 0.25.
 // TRN-8
@@ -47,7 +47,7 @@ pub(crate) struct Metrics {
     pub(crate) connections_refused: Counter,
     handshake_failures: Family<ReasonLabels, Counter>,
     reloads: Family<ResultLabels, Counter>,
-    app: Arc<ArcSwapOption<App>>,
+    reconciler: Arc<ArcSwapOption<Reconciler>>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -95,7 +95,7 @@ impl Metrics {
     /// `lost_lines` counts lines of the log that could not be written.
     pub(crate) fn new(lost_lines: Arc<dyn Fn() -> u64 + Send + Sync>, sources: Vec<Arc<MetricSource>>) -> Self {
         let mut registry = Registry::with_prefix("xks");
-        let app = Arc::new(ArcSwapOption::empty());
+        let reconciler = Arc::new(ArcSwapOption::empty());
         let metrics = Self {
             requests: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(LATENCIES)),
@@ -107,7 +107,7 @@ impl Metrics {
             connections_refused: Counter::default(),
             handshake_failures: Family::default(),
             reloads: Family::default(),
-            app: Arc::clone(&app),
+            reconciler: Arc::clone(&reconciler),
             registry: Registry::default(),
         };
         // An alert on a rise does not see the first of what begins to be there with 1.
@@ -153,7 +153,7 @@ impl Metrics {
         );
         registry.register("reloads", "Reloads of the settings, by result", metrics.reloads.clone());
         registry.register_collector(Box::new(Looked {
-            app,
+            reconciler,
             lost_lines,
             sources,
         }));
@@ -161,8 +161,8 @@ impl Metrics {
     }
 
     /// Sets the state whose key managers and certificates are read.
-    pub(crate) fn look_at(&self, app: &Arc<App>) {
-        self.app.store(Some(Arc::clone(app)));
+    pub(crate) fn look_at(&self, reconciler: &Arc<Reconciler>) {
+        self.reconciler.store(Some(Arc::clone(reconciler)));
     }
 
     /// Of each key manager that is served now, and of no other.

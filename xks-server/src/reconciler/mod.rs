@@ -1,8 +1,11 @@
 //! The state in force: key stores, key managers, certificates. All of it can be replaced while requests are
 //! served; a request, and a connection, goes on with what it began with.
 
+mod in_force;
+
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
+    iter,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -10,17 +13,16 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use arc_swap::ArcSwap;
 use thiserror::Error;
-use xks_core::{KeyBackend, KeyId, KeyStore, KeyStores, Proxy, backend::Limits, key_store::UriPathPrefix};
+use xks_core::{KeyBackend, KeyId, KeyStore, KeyStores, Proxy, key_store::UriPathPrefix};
 
+use self::in_force::InForce;
 use crate::{
     backend::OpenBackend,
     backends::Backends,
     certificates::{Certificates, Prepared},
-    described::Described,
-    limits::{Limited, Traffic},
     metrics::{Metrics, Records},
     registry::ConfiguredBackend,
     server::Server,
@@ -28,13 +30,12 @@ use crate::{
     source::SourceError,
 };
 
-/// The source of key stores that a reload changes.
-const SETTINGS_FILE: &str = "the settings file";
-
 /// Beside the budget of a request: until a key manager that is no longer served is closed.
 const GRACE: Duration = Duration::from_secs(1);
 
-pub(crate) struct App {
+/// Owns what is in force, and changes it: for the settings file by reloads, for other sources of key stores
+/// one by one.
+pub(crate) struct Reconciler {
     pub(crate) proxy: Arc<Proxy>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) certificates: Certificates,
@@ -53,29 +54,6 @@ pub(crate) struct App {
 
 /// A backend, with the keys that key stores name of it.
 type WithKeys = (Arc<dyn OpenBackend>, Arc<[KeyId]>);
-
-/// What the key stores in force were made of.
-struct InForce {
-    key_stores: Vec<KeyStoreSettings>,
-    traffic: HashMap<UriPathPrefix, Arc<Traffic>>,
-    /// The prefixes of other sources than the settings file, and which source has each.
-    others: HashMap<UriPathPrefix, &'static str>,
-}
-
-impl InForce {
-    /// Refuses a prefix that is another source's.
-    fn check_owner(&self, source: &'static str, prefix: &UriPathPrefix) -> Result<(), SourceError> {
-        let is_in_file = self.key_stores.iter().any(|store| store.prefix == *prefix);
-        let owner = self.others.get(prefix).copied().or(is_in_file.then_some(SETTINGS_FILE));
-        match owner.filter(|owner| *owner != source) {
-            Some(owner) => Err(SourceError::PrefixTaken {
-                prefix: prefix.clone(),
-                owner,
-            }),
-            None => Ok(()),
-        }
-    }
-}
 
 /// Why settings are not in force, or not whole.
 #[derive(Debug, Error)]
@@ -98,7 +76,7 @@ impl NotReplaced {
 #[error("[backends.{0}]: an earlier attempt is still opening the token")]
 struct StillOpening(String);
 
-impl App {
+impl Reconciler {
     pub(crate) fn new(
         settings: &Settings,
         backends: Backends,
@@ -106,9 +84,10 @@ impl App {
         metrics: Arc<Metrics>,
         server: &Server,
     ) -> anyhow::Result<Self> {
-        let mut traffic = HashMap::new();
-        let key_stores = key_stores(&settings.key_stores, &backends, &mut traffic)?;
-        let proxy = Proxy::builder(KeyStores::new(key_stores)?)
+        let key_stores = KeyStores::new(iter::empty::<KeyStore>())?;
+        let mut in_force = InForce::default();
+        in_force.change(&key_stores, &settings.key_stores, &backends, &backends)?;
+        let proxy = Proxy::builder(key_stores)
             .vendor(server.program.name)
             // HLT-6
             .model(server.program.to_string())
@@ -120,11 +99,7 @@ impl App {
             certificates,
             backends: ArcSwap::from_pointee(backends),
             served: ArcSwap::from_pointee(served(&settings.key_stores)),
-            in_force: Mutex::new(InForce {
-                key_stores: settings.key_stores.clone(),
-                traffic,
-                others: HashMap::new(),
-            }),
+            in_force: Mutex::new(in_force),
             opening: Mutex::default(),
             turn: AtomicU64::new(0),
             budget: settings.server.budget,
@@ -156,7 +131,7 @@ impl App {
         let is_to_be_opened = |new: &ConfiguredBackend| new.may_block() && !former.keeps(&new.name, &settings.backends);
         let has_to_wait = settings.backends.iter().any(is_to_be_opened);
         if has_to_wait {
-            let meanwhile = |old: &[KeyStoreSettings]| meanwhile(settings, old, &former);
+            let meanwhile = |in_force: &InForce| meanwhile(settings, in_force, &former);
             self.put_in_force(meanwhile, &certificates, &former, turn)
                 .map_err(not_replaced(false))?;
         }
@@ -164,7 +139,7 @@ impl App {
             .open(&settings.backends, &former)
             .map_err(not_replaced(has_to_wait))?;
         let backends = Arc::new(backends);
-        let whole = |_: &[KeyStoreSettings]| settings.key_stores.clone();
+        let whole = |_: &InForce| settings.key_stores.clone();
         if let Err(error) = self.put_in_force(whole, &certificates, &backends, turn) {
             backends.close_all_but(Some(&former));
             return Err(not_replaced(has_to_wait)(error));
@@ -176,35 +151,18 @@ impl App {
     /// Puts key stores in force, which are made of those that are, and of these backends; or changes nothing.
     fn put_in_force(
         &self,
-        key_stores_after: impl FnOnce(&[KeyStoreSettings]) -> Vec<KeyStoreSettings>,
+        key_stores_after: impl FnOnce(&InForce) -> Vec<KeyStoreSettings>,
         certificates: &Prepared,
         backends: &Arc<Backends>,
         turn: u64,
     ) -> anyhow::Result<()> {
         let mut in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
         ensure!(!self.is_late(turn), "superseded by a later change");
-        let settings = key_stores_after(&in_force.key_stores);
-        let mut traffic = in_force.traffic.clone();
-        let key_stores = key_stores(&settings, backends, &mut traffic)?;
-        for store in &settings {
-            in_force.check_owner(SETTINGS_FILE, &store.prefix)?;
-        }
-        let all = self.proxy.key_stores().snapshot();
-        let others = all.iter().filter(|store| in_force.others.contains_key(store.prefix()));
-        let others = others.cloned();
-        self.proxy
-            .key_stores()
-            .replace(others.chain(key_stores.into_iter().map(Arc::new)))?;
-        for old in &in_force.key_stores {
-            if !settings.iter().any(|new| new.prefix == old.prefix) {
-                tracing::warn!(key_store = old.prefix.as_str(), "no longer served");
-            }
-        }
+        let settings = key_stores_after(&in_force);
+        in_force.change(self.proxy.key_stores(), &settings, &self.backends.load(), backends)?;
         self.certificates.put_in_force(certificates);
         self.served.store(Arc::new(served(&settings)));
         self.backends.store(Arc::clone(backends));
-        in_force.key_stores = settings;
-        in_force.traffic = traffic;
         Ok(())
     }
 
@@ -215,11 +173,7 @@ impl App {
         key_store: Arc<KeyStore>,
     ) -> Result<Option<Arc<KeyStore>>, SourceError> {
         let mut in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
-        let prefix = key_store.prefix().clone();
-        in_force.check_owner(source, &prefix)?;
-        let former = self.proxy.key_stores().insert(key_store)?;
-        in_force.others.insert(prefix, source);
-        Ok(former)
+        in_force.insert(self.proxy.key_stores(), source, key_store)
     }
 
     /// Takes a key store of another source out of force.
@@ -229,9 +183,7 @@ impl App {
         prefix: &UriPathPrefix,
     ) -> Result<Option<Arc<KeyStore>>, SourceError> {
         let mut in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
-        in_force.check_owner(source, prefix)?;
-        in_force.others.remove(prefix);
-        Ok(self.proxy.key_stores().remove(prefix.as_str()))
+        in_force.remove(self.proxy.key_stores(), source, prefix)
     }
 
     fn open(&self, settings: &[ConfiguredBackend], former: &Backends) -> anyhow::Result<Backends> {
@@ -281,12 +233,12 @@ impl App {
 /// The key stores of new settings as far as they need no key manager but those that are open. One that is to
 /// be served from another one stays with the former, and with those of its keys that it is to keep; one that
 /// is new has to wait.
-fn meanwhile(settings: &Settings, in_force: &[KeyStoreSettings], open: &Backends) -> Vec<KeyStoreSettings> {
+fn meanwhile(settings: &Settings, in_force: &InForce, open: &Backends) -> Vec<KeyStoreSettings> {
     let meanwhile = |new: &KeyStoreSettings| {
         if open.keeps(&new.backend, &settings.backends) {
             return Some(new.clone());
         }
-        let old = in_force.iter().find(|old| old.prefix == new.prefix)?;
+        let old = in_force.of_file(&new.prefix)?;
         Some(new.clone().with_the_backend_of(old))
     };
     settings.key_stores.iter().filter_map(meanwhile).collect()
@@ -304,56 +256,5 @@ fn served(settings: &[KeyStoreSettings]) -> BTreeMap<String, Arc<[KeyId]>> {
         .collect()
 }
 
-fn key_stores(
-    settings: &[KeyStoreSettings],
-    backends: &Backends,
-    traffic: &mut HashMap<UriPathPrefix, Arc<Traffic>>,
-) -> anyhow::Result<Vec<KeyStore>> {
-    traffic.retain(|prefix, _| settings.iter().any(|store| store.prefix == *prefix));
-    let build = |store: &KeyStoreSettings| key_store(store, backends, traffic);
-    settings.iter().map(build).collect()
-}
-
-fn key_store(
-    settings: &KeyStoreSettings,
-    backends: &Backends,
-    traffic: &mut HashMap<UriPathPrefix, Arc<Traffic>>,
-) -> anyhow::Result<KeyStore> {
-    let name = &settings.backend;
-    let inner = backends
-        .get(name)
-        .with_context(|| format!("[backends.{name}] does not exist"))?;
-    let mut backend: Arc<dyn KeyBackend> = Arc::new(Described {
-        inner,
-        name: (!backends.is_fleet(name)).then(|| name.as_str().into()),
-        metadata: settings.ciphertext_metadata,
-        limits: Some(settings.limits).filter(|limits| *limits != Limits::default()),
-    });
-    if !settings.traffic.is_limit() {
-        traffic.remove(&settings.prefix);
-    } else {
-        let known = traffic
-            .get(&settings.prefix)
-            .filter(|known| known.limits() == settings.traffic);
-        let limited = known.map_or_else(|| Arc::new(Traffic::new(settings.traffic)), Arc::clone);
-        traffic.insert(settings.prefix.clone(), Arc::clone(&limited));
-        backend = Arc::new(Limited::new(backend, limited));
-    }
-    let mut builder = KeyStore::builder(settings.prefix.clone(), backend)
-        .limits(settings.limits)
-        .aad_framing(settings.aad_framing);
-    for region in &settings.regions {
-        builder = builder.region(region.as_str());
-    }
-    for credential in &settings.credentials {
-        builder = builder.credential(credential.credential.clone());
-    }
-    builder = match &settings.keys {
-        Some(keys) => builder.keys(keys.iter().cloned()),
-        None => builder.all_keys_of_backend(),
-    };
-    if let Some(authorizer) = settings.authorization.authorizer()? {
-        builder = builder.authorizer(authorizer);
-    }
-    Ok(builder.build()?)
-}
+#[cfg(test)]
+mod tests;

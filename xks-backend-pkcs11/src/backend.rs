@@ -27,12 +27,11 @@ use crate::{
     error::OpenError,
     gcm,
     health::{self, RequestKind},
-    inline::Sessions,
     module,
-    pool::{Load, Pool, Size},
     raw::Cryptoki,
     session::SessionSlot,
     supervisor::Life,
+    threads::{Load, Pool, Sessions, Size},
     token::Token,
 };
 

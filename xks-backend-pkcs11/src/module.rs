@@ -21,11 +21,11 @@ use thiserror::Error;
 use crate::{
     config::SlotSelector,
     error::{CallError, LoadError, OpenError},
-    gate::{Drained, Entry, Gate},
     identity::Identity,
     logins::Logins,
-    notifier::Notifier,
     raw::{CodeNames, Cryptoki, Locking},
+    threads::Notifier,
+    threads::{Drained, Entry, Gate},
 };
 
 /// All modules of the process, by where their function lists are: one library may have many names. None is

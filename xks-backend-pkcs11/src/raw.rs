@@ -32,10 +32,10 @@ use xks_core::Zeroizing;
 use crate::{
     attribute::{Attribute, AttributeValue, Wanted},
     error::{CallError, LibraryError, LoadError},
-    gate::Drained,
     handles::HandleClock,
     making::{Apart, Making},
     return_code::{Phase, ReturnCode},
+    threads::Drained,
     token_info::TokenInfo,
     turns::Turns,
 };

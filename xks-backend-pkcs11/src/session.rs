@@ -8,11 +8,13 @@
 use std::sync::Arc;
 
 use cryptoki_sys as ck;
+use xks_core::{BackendError, backend::BackendErrorKind};
 
 use crate::{
     error::CallError,
     keys::Held,
     module::{Access, Module},
+    threads::{Refusal, Refused, Slot},
 };
 
 /// An open session.
@@ -130,6 +132,21 @@ impl SessionSlot {
         if let Some(session) = session.filter(|session| session.generation == access.generation()) {
             self.module.close_session(access, session.handle);
         }
+    }
+}
+
+impl Slot for SessionSlot {
+    type Error = BackendError;
+}
+
+impl From<Refused> for BackendError {
+    fn from(Refused { refusal, detail }: Refused) -> Self {
+        let kind = match refusal {
+            Refusal::Throttled => BackendErrorKind::Throttled,
+            Refusal::Unavailable => BackendErrorKind::Unavailable,
+            Refusal::Timeout => BackendErrorKind::Timeout,
+        };
+        Self::new(kind, detail)
     }
 }
 

@@ -23,10 +23,10 @@ use crate::{
     logins::Login,
     manage::Wrappings,
     module::{Access, Module},
-    notifier::Notifier,
     pin::Pin,
     request::Suspects,
     return_code::Remedy,
+    threads::Notifier,
     token_info::TokenInfo,
     track_record::TrackRecord,
 };

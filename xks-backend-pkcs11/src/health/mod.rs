@@ -30,7 +30,7 @@ pub(crate) use self::{
     outcomes::{Outcomes, RequestKind},
     standstill::Supervision,
 };
-use crate::{pool::Load, token::Token};
+use crate::{threads::Load, token::Token};
 
 // HLT-3: what is older is not told any more.
 const OLDEST: Duration = Duration::from_secs(60);

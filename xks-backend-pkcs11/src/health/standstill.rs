@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::pool::Load;
+use crate::threads::Load;
 
 /// The supervisor's calls of the module.
 #[derive(Debug, Default)]

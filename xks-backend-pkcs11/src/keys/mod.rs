@@ -31,8 +31,8 @@ use crate::{
     config::{KeyLookup, KeyName},
     error::CallError,
     handles::HandleScope,
-    notifier::Notifier,
     return_code::{Phase, ReturnCode},
+    threads::Notifier,
 };
 
 /// Why there is no key.

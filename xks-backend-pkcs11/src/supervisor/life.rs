@@ -21,7 +21,7 @@ use crate::{
     config::Config,
     error::OpenError,
     module::{Load, Module},
-    notifier::Notifier,
+    threads::Notifier,
     token::Token,
 };
 

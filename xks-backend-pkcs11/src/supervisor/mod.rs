@@ -29,8 +29,8 @@ pub(crate) use self::{life::Life, owner::is_test_key};
 use crate::{
     error::{CallError, OpenError},
     health::Checkup,
-    notifier::Wake,
     session::SessionSlot,
+    threads::Wake,
     token::Token,
 };
 

@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use super::*;
-use crate::{attribute::Wanted, error::LoadError, gate::Gate, raw::Locking, return_code::ReturnCode};
+use crate::{attribute::Wanted, error::LoadError, raw::Locking, return_code::ReturnCode, threads::Gate};
 
 /// A `C_GetFunctionList` that gives out the list at `$list`, and answers `$code`.
 macro_rules! giving {

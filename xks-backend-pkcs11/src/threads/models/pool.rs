@@ -12,10 +12,12 @@ use std::{
 };
 
 use shuttle::{future::block_on, thread};
-use xks_core::backend::BackendErrorKind;
 
 use super::by_shuttle::{Condvar, Mutex, check, now, pass};
-use crate::pool::{GRAIN, Load, Pool, STANDSTILL, Size};
+use crate::threads::{
+    Load, Pool, Refusal, Size,
+    pool::{GRAIN, STANDSTILL},
+};
 
 const DEADLINE: Duration = Duration::from_millis(100);
 /// Long enough for no time to be left.
@@ -79,14 +81,14 @@ impl Hold {
     }
 }
 
-type Caller<T> = thread::JoinHandle<Result<T, BackendErrorKind>>;
+type Caller<T> = thread::JoinHandle<Result<T, Refusal>>;
 
 fn call_until<T: Send + 'static>(
     pool: &Arc<Pool<usize>>,
     work: impl FnOnce(Instant) -> T + Send + 'static,
 ) -> Caller<T> {
     let pool = Arc::clone(pool);
-    thread::spawn(move || block_on(pool.run(|_, deadline| Ok(work(deadline)))).map_err(|error| error.kind()))
+    thread::spawn(move || block_on(pool.run(|_, deadline| Ok(work(deadline)))).map_err(|error| error.refusal))
 }
 
 fn call<T: Send + 'static>(pool: &Arc<Pool<usize>>, work: impl FnOnce() -> T + Send + 'static) -> Caller<T> {
@@ -164,7 +166,7 @@ fn a_call_that_hangs_is_answered_at_its_deadline() {
         let deadline = hold.deadline();
         // Its time is over then, and no more passes until its caller has been answered.
         pass(deadline.saturating_duration_since(now()) + GRAIN);
-        assert_eq!(hung.join().unwrap(), Err(BackendErrorKind::Timeout));
+        assert_eq!(hung.join().unwrap(), Err(Refusal::Timeout));
         pass(DEADLINE);
         assert_eq!(call(&pool, || 7).join().unwrap(), Ok(7));
         hold.let_go();
@@ -192,7 +194,7 @@ fn a_call_with_less_time_is_answered_at_its_own_deadline() {
                     hold.hang(deadline);
                     Ok(())
                 });
-                block_on(call).map_err(|error| error.kind())
+                block_on(call).map_err(|error| error.refusal)
             })
         };
         while pool.load().queued + pool.load().running == 0 {
@@ -200,7 +202,7 @@ fn a_call_with_less_time_is_answered_at_its_own_deadline() {
         }
         // Its time is over, and that of no other would be.
         pass(short + GRAIN);
-        assert_eq!(hung.join().unwrap(), Err(BackendErrorKind::Timeout));
+        assert_eq!(hung.join().unwrap(), Err(Refusal::Timeout));
         hold.let_go();
         assert_eq!(pool.stop_within(END), 0);
     });
@@ -257,9 +259,9 @@ fn a_job_whose_time_was_over_in_the_queue_is_not_done() {
             let hold = hold.clone();
             thread::spawn(move || hold.let_go())
         };
-        assert_eq!(late.join().unwrap(), Err(BackendErrorKind::Timeout));
+        assert_eq!(late.join().unwrap(), Err(Refusal::Timeout));
         // It may have returned before it was noticed that its time was over.
-        assert!(matches!(hung.join().unwrap(), Ok(()) | Err(BackendErrorKind::Timeout)));
+        assert!(matches!(hung.join().unwrap(), Ok(()) | Err(Refusal::Timeout)));
         release.join().unwrap();
         assert_eq!(pool.stop_within(END), 0);
         assert!(!done.load(Relaxed));
@@ -279,9 +281,7 @@ fn no_more_wait_than_may() {
         assert!(pool.load().queued <= 1);
         hold.let_go();
         let outcomes = callers.into_iter().map(|caller| caller.join().unwrap());
-        let refused = outcomes
-            .filter(|outcome| *outcome == Err(BackendErrorKind::Throttled))
-            .count();
+        let refused = outcomes.filter(|outcome| *outcome == Err(Refusal::Throttled)).count();
         assert_eq!(refused, 2);
         assert_eq!(hung.join().unwrap(), Ok(()));
         assert_eq!(pool.stop_within(END), 0);
@@ -301,10 +301,7 @@ fn an_end_forgets_no_caller() {
         assert_eq!(pool.stop_within(END), 0);
         other.join().unwrap();
         for caller in callers {
-            assert!(matches!(
-                caller.join().unwrap(),
-                Ok(()) | Err(BackendErrorKind::Unavailable)
-            ));
+            assert!(matches!(caller.join().unwrap(), Ok(()) | Err(Refusal::Unavailable)));
         }
     });
 }
@@ -341,16 +338,13 @@ fn threads_that_return_serve_again() {
         let hung = hanging(&pool, &hold);
         hold.deadline();
         pass(DEADLINE + DEADLINE / 10);
-        assert_eq!(hung.join().unwrap(), Err(BackendErrorKind::Timeout));
+        assert_eq!(hung.join().unwrap(), Err(Refusal::Timeout));
         let release = {
             let hold = hold.clone();
             thread::spawn(move || hold.let_go())
         };
         let meanwhile = call(&pool, || 7).join().unwrap();
-        assert!(
-            matches!(meanwhile, Ok(7) | Err(BackendErrorKind::Unavailable)),
-            "{meanwhile:?}"
-        );
+        assert!(matches!(meanwhile, Ok(7) | Err(Refusal::Unavailable)), "{meanwhile:?}");
         release.join().unwrap();
         let mut attempts = 0;
         while call(&pool, || 7).join().unwrap() != Ok(7) {

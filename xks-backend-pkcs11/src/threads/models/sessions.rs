@@ -10,10 +10,9 @@ use std::{
 };
 
 use shuttle::thread;
-use xks_core::backend::BackendErrorKind;
 
 use super::by_shuttle::{check, pass};
-use crate::inline::Sessions;
+use crate::threads::{Refusal, Sessions};
 
 const DEADLINE: Duration = Duration::from_millis(100);
 const END: Duration = Duration::from_secs(10);
@@ -23,7 +22,7 @@ fn sessions(number: usize, queue_length: usize) -> Arc<Sessions<usize>> {
     Arc::new(Sessions::new(0..number, |_| true, queue_length, DEADLINE))
 }
 
-type Caller = thread::JoinHandle<Result<usize, BackendErrorKind>>;
+type Caller = thread::JoinHandle<Result<usize, Refusal>>;
 
 /// Takes a session for a while; no other caller has it then.
 fn call(sessions: &Arc<Sessions<usize>>, users: &Arc<[AtomicUsize; 2]>) -> Caller {
@@ -36,7 +35,7 @@ fn call(sessions: &Arc<Sessions<usize>>, users: &Arc<[AtomicUsize; 2]>) -> Calle
             user.fetch_sub(1, Relaxed);
             Ok(*slot)
         };
-        sessions.run(work).map_err(|error| error.kind())
+        sessions.run(work).map_err(|error| error.refusal)
     })
 }
 
@@ -61,7 +60,7 @@ fn no_more_wait_than_may() {
             let waiting: Vec<_> = (0..3)
                 .map(|_| {
                     let sessions = Arc::clone(&sessions);
-                    thread::spawn(move || sessions.run(|_, _| Ok(())).map_err(|error| error.kind()))
+                    thread::spawn(move || sessions.run(|_, _| Ok(())).map_err(|error| error.refusal))
                 })
                 .collect();
             while sessions.load().refused < 2 {
@@ -73,7 +72,7 @@ fn no_more_wait_than_may() {
         let outcomes: Vec<_> = waiting.into_iter().map(|caller| caller.join().unwrap()).collect();
         let served = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
         assert_eq!(served, 1);
-        assert!(outcomes.contains(&Err(BackendErrorKind::Throttled)));
+        assert!(outcomes.contains(&Err(Refusal::Throttled)));
     });
 }
 
@@ -85,7 +84,7 @@ fn no_session_is_lost_to_one_who_waits_no_longer() {
         let callers: Vec<_> = (0..3).map(|_| call(&sessions, &users)).collect();
         let clock = thread::spawn(|| pass(DEADLINE));
         for caller in callers {
-            assert!(matches!(caller.join().unwrap(), Ok(0) | Err(BackendErrorKind::Timeout)));
+            assert!(matches!(caller.join().unwrap(), Ok(0) | Err(Refusal::Timeout)));
         }
         clock.join().unwrap();
         assert_eq!(sessions.load().sessions, 1);
@@ -107,10 +106,7 @@ fn an_end_waits_for_all_and_for_nothing_else() {
         assert_eq!(sessions.stop_within(END), 0);
         assert_eq!(other.join().unwrap(), 0);
         for caller in callers {
-            assert!(matches!(
-                caller.join().unwrap(),
-                Ok(0) | Err(BackendErrorKind::Unavailable)
-            ));
+            assert!(matches!(caller.join().unwrap(), Ok(0) | Err(Refusal::Unavailable)));
         }
     });
 }
@@ -123,13 +119,13 @@ fn an_end_refuses_those_who_wait() {
         let outcome = sessions.run(|_, _| {
             let waiter = {
                 let sessions = Arc::clone(&sessions);
-                thread::spawn(move || sessions.run(|_, _| Ok(())).map_err(|error| error.kind()))
+                thread::spawn(move || sessions.run(|_, _| Ok(())).map_err(|error| error.refusal))
             };
             while sessions.load().queued == 0 {
                 thread::yield_now();
             }
             assert_eq!(sessions.stop_within(Duration::ZERO), 1);
-            assert_eq!(waiter.join().unwrap(), Err(BackendErrorKind::Unavailable));
+            assert_eq!(waiter.join().unwrap(), Err(Refusal::Unavailable));
             Ok(())
         });
         outcome.unwrap();

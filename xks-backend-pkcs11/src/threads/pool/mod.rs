@@ -19,27 +19,26 @@ use std::{
 };
 
 use futures_channel::oneshot;
-use xks_core::{BackendError, backend::BackendErrorKind};
 
 use self::{
     job::{Job, Reply, Waiter},
     pace::Pace,
     worker::Worker,
 };
-use crate::{
-    config::LONGEST,
+use super::{
+    Load, Refusal, Refused, Slot,
     notifier::Notifier,
     sync::{Condvar, Mutex, MutexGuard, now, thread},
 };
 
 /// How exactly deadlines are kept when many are close together.
-pub(crate) const GRAIN: Duration = Duration::from_millis(1);
+pub(super) const GRAIN: Duration = Duration::from_millis(1);
 
 /// How long a job waits for one of the threads that are at work, if none of them takes any.
-pub(crate) const STANDSTILL: Duration = Duration::from_millis(5);
+pub(super) const STANDSTILL: Duration = Duration::from_millis(5);
 
-/// How long a thread rests whose session slot is not fit for a request.
-pub(crate) const REST: Duration = Duration::from_secs(1);
+/// How long a pool that could not be started waits for the threads that it has.
+const UNSTARTED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Why a job was not done in time.
 const NO_SESSION: &str = "no session was free within the deadline";
@@ -102,34 +101,6 @@ struct State<P> {
     timed_out: u64,
 }
 
-/// What a pool is doing.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Load {
-    /// Session slots that are fit for a request.
-    pub(crate) sessions: usize,
-    pub(crate) queued: usize,
-    pub(crate) running: usize,
-    pub(crate) abandoned: usize,
-    pub(crate) is_stuck: bool,
-    pub(crate) refused: u64,
-    pub(crate) timed_out: u64,
-    /// When a job was last done in time.
-    pub(crate) done: Option<Instant>,
-    /// When a job was last done, in time or not.
-    pub(crate) returned: Option<Instant>,
-    /// When the oldest and the newest of the calls that are under way began.
-    pub(crate) oldest: Option<Instant>,
-    pub(crate) newest: Option<Instant>,
-}
-
-impl Load {
-    /// One more call is under way.
-    pub(crate) fn add_call(&mut self, since: Instant) {
-        self.oldest = Some(self.oldest.map_or(since, |oldest| oldest.min(since)));
-        self.newest = self.newest.max(Some(since));
-    }
-}
-
 /// The measures of a pool.
 pub(crate) struct Size {
     pub(crate) threads: usize,
@@ -140,7 +111,7 @@ pub(crate) struct Size {
     pub(crate) processors: usize,
 }
 
-impl<P: 'static> Pool<P> {
+impl<P: Slot> Pool<P> {
     /// Starts the threads.
     pub(crate) fn start(
         name: &str,
@@ -188,19 +159,19 @@ impl<P: 'static> Pool<P> {
                 pool.shared.start("clock", None, Shared::keep_deadlines, state)
             });
         if started.is_err() {
-            pool.stop_within(LONGEST);
+            pool.stop_within(UNSTARTED);
             pool.join();
         }
         started.map(|()| pool)
     }
 
-    /// Has work done on one of the threads, within the deadline of requests. The error is `Throttled` when
-    /// the queue is full, `Unavailable` when no thread is left or the pool is stopped, and `Timeout` when the
-    /// deadline comes first.
+    /// Has work done on one of the threads, within the deadline of requests. It is refused as `Throttled`
+    /// when the queue is full, `Unavailable` when no thread is left or the pool is stopped, and `Timeout`
+    /// when the deadline comes first.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut P, Instant) -> Result<T, BackendError> + Send + 'static,
-    ) -> Result<T, BackendError> {
+        work: impl FnOnce(&mut P, Instant) -> Result<T, P::Error> + Send + 'static,
+    ) -> Result<T, P::Error> {
         self.run_within(self.shared.deadline, work).await
     }
 
@@ -208,8 +179,8 @@ impl<P: 'static> Pool<P> {
     pub(crate) async fn run_within<T: Send + 'static>(
         &self,
         patience: Duration,
-        work: impl FnOnce(&mut P, Instant) -> Result<T, BackendError> + Send + 'static,
-    ) -> Result<T, BackendError> {
+        work: impl FnOnce(&mut P, Instant) -> Result<T, P::Error> + Send + 'static,
+    ) -> Result<T, P::Error> {
         let came = now();
         let deadline = came + patience;
         let (to, answer) = oneshot::channel();
@@ -226,8 +197,8 @@ impl<P: 'static> Pool<P> {
                 reply.send(work(slot, deadline));
             }),
         })?;
-        let gone = || BackendError::new(BackendErrorKind::Unavailable, "the thread of the request has ended");
-        answer.await.map_err(|_| gone())?
+        let gone = Refusal::Unavailable.because("the thread of the request has ended");
+        answer.await.map_err(|_| gone)?
     }
 
     pub(crate) fn load(&self) -> Load {
@@ -346,29 +317,29 @@ impl<P> State<P> {
 }
 
 impl<P: 'static> Shared<P> {
-    fn enqueue(&self, job: Job<P>) -> Result<(), BackendError> {
-        let refuse = |kind, detail| Err(BackendError::new(kind, detail));
+    fn enqueue(&self, job: Job<P>) -> Result<(), Refused> {
+        let refuse = |refusal: Refusal, detail| Err(refusal.because(detail));
         let mut state = self.state();
         if state.is_stopped {
-            return refuse(BackendErrorKind::Unavailable, "the backend is shut down");
+            return refuse(Refusal::Unavailable, "the backend is shut down");
         }
         // The queue may be as long as it likes for those who are about to be served.
         if state.queue.len() >= self.queue_length.saturating_add(state.about_to_serve()) {
             state.refused += 1;
-            return refuse(BackendErrorKind::Throttled, "the queue for the token is full");
+            return refuse(Refusal::Throttled, "the queue for the token is full");
         }
         let hangs = |worker: &&Arc<Worker>| worker.call().abandoned.is_some();
         if state.resting > 0 && state.resting + state.workers.iter().filter(hangs).count() >= state.workers.len() {
             state.refused += 1;
             return refuse(
-                BackendErrorKind::Throttled,
+                Refusal::Throttled,
                 "other applications use all sessions that the token allows",
             );
         }
         // Looked at only when something waits: no thread takes jobs then, or all are busy.
         if state.about_to_serve() == 0 && state.is_stuck() {
             return refuse(
-                BackendErrorKind::Unavailable,
+                Refusal::Unavailable,
                 "every call into the PKCS#11 module hangs: no more calls are made until one returns",
             );
         }
@@ -451,4 +422,5 @@ impl<P> Drop for ThreadEnds<'_, P> {
 }
 
 #[cfg(test)]
+#[cfg(not(any(model = "loom", model = "shuttle")))] // which have no tokio
 mod tests;

@@ -6,9 +6,8 @@ use std::{
 };
 
 use futures_channel::oneshot;
-use xks_core::{BackendError, backend::BackendErrorKind};
 
-use crate::sync::Mutex;
+use super::super::{Refusal, Refused, sync::Mutex};
 
 /// A request for a thread, and who waits for it.
 pub(super) struct Job<P> {
@@ -38,19 +37,19 @@ pub(super) trait Waiter: Send + Sync {
 }
 
 /// The place that an answer goes to, once.
-pub(super) struct Reply<T> {
+pub(super) struct Reply<T, E> {
     pub(super) deadline: Instant,
-    pub(super) to: Mutex<Option<oneshot::Sender<Result<T, BackendError>>>>,
+    pub(super) to: Mutex<Option<oneshot::Sender<Result<T, E>>>>,
 }
 
-impl<T> Reply<T> {
-    pub(super) fn send(&self, answer: Result<T, BackendError>) -> bool {
+impl<T, E> Reply<T, E> {
+    pub(super) fn send(&self, answer: Result<T, E>) -> bool {
         let to = self.to.lock().unwrap_or_else(PoisonError::into_inner).take();
         to.is_some_and(|to| to.send(answer).is_ok())
     }
 }
 
-impl<T: Send> Waiter for Reply<T> {
+impl<T: Send, E: From<Refused> + Send> Waiter for Reply<T, E> {
     fn deadline(&self) -> Instant {
         self.deadline
     }
@@ -61,6 +60,6 @@ impl<T: Send> Waiter for Reply<T> {
     }
 
     fn give_up(&self, waiting_for: &'static str) -> bool {
-        self.send(Err(BackendError::new(BackendErrorKind::Timeout, waiting_for)))
+        self.send(Err(Refusal::Timeout.because(waiting_for).into()))
     }
 }

@@ -18,7 +18,7 @@ mod real {
 pub(crate) use self::real::*;
 
 #[cfg(all(test, model = "loom"))]
-pub(crate) use crate::models::by_loom::*;
+pub(crate) use super::models::by_loom::*;
 
 #[cfg(all(test, model = "shuttle"))]
-pub(crate) use crate::models::by_shuttle::*;
+pub(crate) use super::models::by_shuttle::*;

@@ -6,7 +6,7 @@ use super::{
     GRAIN, NO_SESSION, Shared, State,
     worker::{Replaced, Worker},
 };
-use crate::{notifier::Wake, sync::now};
+use crate::threads::{notifier::Wake, sync::now};
 
 impl<P: 'static> Shared<P> {
     /// The life of the deadline thread. A job that has less time than others calls it when it comes.

@@ -2,7 +2,7 @@
 
 use std::{sync::PoisonError, time::Instant};
 
-use crate::sync::{Condvar, Mutex, MutexGuard, now};
+use super::sync::{Condvar, Mutex, MutexGuard, now};
 
 #[derive(Debug, Default)]
 pub(crate) struct Notifier {

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use crate::sync::{
+use super::sync::{
     atomic::{AtomicU64, Ordering},
     now, thread,
 };

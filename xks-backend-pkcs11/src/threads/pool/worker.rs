@@ -12,10 +12,11 @@ use std::{
 };
 
 use super::{
-    REST, Shared, State,
+    super::REST,
+    Shared, State,
     job::{Waiter, Work},
 };
-use crate::sync::{
+use crate::threads::sync::{
     Condvar, Mutex, MutexGuard,
     atomic::{AtomicBool, Ordering},
     now, thread,

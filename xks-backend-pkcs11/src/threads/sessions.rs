@@ -5,10 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use xks_core::{BackendError, backend::BackendErrorKind};
-
-use crate::{
-    pool::{Load, REST},
+use super::{
+    Load, REST, Refusal, Refused, Slot,
     sync::{Condvar, Mutex, MutexGuard, now},
 };
 
@@ -50,7 +48,7 @@ impl Call {
     }
 }
 
-impl<P> Sessions<P> {
+impl<P: Slot> Sessions<P> {
     pub(crate) fn new(
         places: impl Iterator<Item = P>,
         prepare: impl Fn(&mut P) -> bool + Send + Sync + 'static,
@@ -77,10 +75,7 @@ impl<P> Sessions<P> {
 
     /// Does work on this thread, within the deadline of requests. When all sessions are taken it waits for
     /// one, unless too many wait already.
-    pub(crate) fn run<T>(
-        &self,
-        work: impl FnOnce(&mut P, Instant) -> Result<T, BackendError>,
-    ) -> Result<T, BackendError> {
+    pub(crate) fn run<T>(&self, work: impl FnOnce(&mut P, Instant) -> Result<T, P::Error>) -> Result<T, P::Error> {
         self.run_within(self.deadline, work)
     }
 
@@ -88,8 +83,8 @@ impl<P> Sessions<P> {
     pub(crate) fn run_within<T>(
         &self,
         patience: Duration,
-        work: impl FnOnce(&mut P, Instant) -> Result<T, BackendError>,
-    ) -> Result<T, BackendError> {
+        work: impl FnOnce(&mut P, Instant) -> Result<T, P::Error>,
+    ) -> Result<T, P::Error> {
         let deadline = now() + patience;
         loop {
             let (slot, call) = self.take(deadline, patience)?;
@@ -100,7 +95,7 @@ impl<P> Sessions<P> {
                 is_fit: true,
             };
             let Some(slot) = &mut taken.slot else {
-                return Err(BackendErrorKind::Other.into());
+                return Err(Refusal::Unavailable.because("no session was taken").into());
             };
             taken.is_fit = (self.prepare)(slot);
             if taken.is_fit {
@@ -109,15 +104,12 @@ impl<P> Sessions<P> {
         }
     }
 
-    fn take(&self, deadline: Instant, patience: Duration) -> Result<(P, Call), BackendError> {
+    fn take(&self, deadline: Instant, patience: Duration) -> Result<(P, Call), Refused> {
         let mut state = self.state();
         let mut has_waited = false;
         loop {
             if state.is_stopped {
-                return Err(BackendError::new(
-                    BackendErrorKind::Unavailable,
-                    "the backend is shut down",
-                ));
+                return Err(Refusal::Unavailable.because("the backend is shut down"));
             }
             state.wake_rested();
             if let Some(slot) = state.free.pop() {
@@ -127,25 +119,16 @@ impl<P> Sessions<P> {
             }
             if state.taken.is_empty() {
                 state.refused += 1;
-                return Err(BackendError::new(
-                    BackendErrorKind::Throttled,
-                    "other applications use all sessions that the token allows",
-                ));
+                return Err(Refusal::Throttled.because("other applications use all sessions that the token allows"));
             }
             if !has_waited && state.waiting >= self.queue_length {
                 state.refused += 1;
-                return Err(BackendError::new(
-                    BackendErrorKind::Throttled,
-                    "the queue for the token is full",
-                ));
+                return Err(Refusal::Throttled.because("the queue for the token is full"));
             }
             let patience = deadline.saturating_duration_since(now());
             if patience.is_zero() {
                 state.timed_out += 1;
-                return Err(BackendError::new(
-                    BackendErrorKind::Timeout,
-                    "no session was free within the deadline",
-                ));
+                return Err(Refusal::Timeout.because("no session was free within the deadline"));
             }
             has_waited = true;
             state.waiting += 1;
@@ -207,7 +190,9 @@ impl<P> Sessions<P> {
             state.free.extend(free);
         }
     }
+}
 
+impl<P> Sessions<P> {
     fn state(&self) -> MutexGuard<'_, State<P>> {
         // Nothing panics while this is locked.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -276,8 +261,8 @@ mod tests {
         Sessions::new(0..number, fit, queue_length, Duration::from_millis(200))
     }
 
-    fn kind<T>(outcome: Result<T, BackendError>) -> BackendErrorKind {
-        outcome.map(|_| ()).unwrap_err().kind()
+    fn kind<T>(outcome: Result<T, Refused>) -> Refusal {
+        outcome.map(|_| ()).unwrap_err().refusal
     }
 
     #[test]
@@ -290,7 +275,7 @@ mod tests {
                 while sessions.load().queued == 0 {
                     thread::yield_now();
                 }
-                assert_eq!(kind(sessions.run(|_, _| Ok(()))), BackendErrorKind::Throttled);
+                assert_eq!(kind(sessions.run(|_, _| Ok(()))), Refusal::Throttled);
                 Ok(())
             });
             outer.unwrap();
@@ -304,18 +289,18 @@ mod tests {
     fn who_waits_too_long_is_told_so() {
         let sessions = sessions(1, 1, |_| true);
         let inner = sessions.run(|_, _| Ok(kind(sessions.run(|_, _| Ok(())))));
-        assert_eq!(inner.unwrap(), BackendErrorKind::Timeout);
+        assert_eq!(inner.unwrap(), Refusal::Timeout);
         assert_eq!(sessions.load().timed_out, 1);
     }
 
     #[test]
     fn a_session_comes_back_from_a_panic() {
         let sessions = sessions(1, 0, |_| true);
-        let work = || sessions.run(|_, _| -> Result<(), BackendError> { panic!("on purpose") });
+        let work = || sessions.run(|_, _| -> Result<(), Refused> { panic!("on purpose") });
         assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err());
         assert_eq!(sessions.run(|slot, _| Ok(*slot)).unwrap(), 0);
         assert_eq!(sessions.stop_within(Duration::ZERO), 0);
-        assert_eq!(kind(sessions.run(|_, _| Ok(()))), BackendErrorKind::Unavailable);
+        assert_eq!(kind(sessions.run(|_, _| Ok(()))), Refusal::Unavailable);
     }
 
     #[test]
@@ -325,7 +310,7 @@ mod tests {
             assert_eq!(some.run(|slot, _| Ok(*slot)).unwrap(), 0);
         }
         let none = sessions(3, 0, |_| false);
-        assert_eq!(kind(none.run(|_, _| Ok(()))), BackendErrorKind::Throttled);
+        assert_eq!(kind(none.run(|_, _| Ok(()))), Refusal::Throttled);
         assert_eq!(none.stop_within(Duration::ZERO), 0);
     }
 }

@@ -27,7 +27,7 @@ fn patient_pool(threads: usize, queue_length: usize, max_abandoned: usize, deadl
     Arc::new(Pool::start("test", move || places.fetch_add(1, Ordering::Relaxed), |_| true, &size).unwrap())
 }
 
-type Hung = (mpsc::Sender<()>, tokio::task::JoinHandle<Result<(), BackendError>>);
+type Hung = (mpsc::Sender<()>, tokio::task::JoinHandle<Result<(), Refused>>);
 
 /// Holds a thread until the sender is dropped.
 fn hang(pool: &Arc<Pool<usize>>) -> Hung {
@@ -49,8 +49,8 @@ fn hang_within(pool: &Arc<Pool<usize>>, patience: Duration) -> Hung {
     (release, call)
 }
 
-fn kind<T>(outcome: Result<T, BackendError>) -> BackendErrorKind {
-    outcome.map(|_| ()).unwrap_err().kind()
+fn kind<T>(outcome: Result<T, Refused>) -> Refusal {
+    outcome.map(|_| ()).unwrap_err().refusal
 }
 
 #[track_caller]
@@ -62,7 +62,7 @@ fn wait_for(pool: &Pool<usize>, what: impl Fn(&Load) -> bool) {
     }
 }
 
-async fn number(pool: &Pool<usize>) -> Result<usize, BackendError> {
+async fn number(pool: &Pool<usize>) -> Result<usize, Refused> {
     pool.run(|slot, _| Ok(*slot)).await
 }
 
@@ -72,7 +72,7 @@ async fn a_hung_call_is_abandoned_and_its_thread_replaced() {
     let pool = pool(1, 8, 1);
     assert_eq!(number(&pool).await.unwrap(), 0);
     let (release, call) = hang(&pool);
-    assert_eq!(kind(call.await.unwrap()), BackendErrorKind::Timeout);
+    assert_eq!(kind(call.await.unwrap()), Refusal::Timeout);
     wait_for(&pool, |load| load.abandoned == 1);
     assert_eq!(number(&pool).await.unwrap(), 1, "another thread has another slot");
     drop(release);
@@ -96,7 +96,7 @@ async fn a_job_may_take_longer_than_others() {
     wait_for(&pool, |load| load.queued == 1);
     // Behind one that is not late when these are.
     for _ in 0..3 {
-        assert_eq!(kind(number(&pool).await), BackendErrorKind::Timeout);
+        assert_eq!(kind(number(&pool).await), Refusal::Timeout);
     }
     let load = pool.load();
     assert_eq!((load.abandoned, load.queued, load.running), (0, 1, 1));
@@ -115,12 +115,12 @@ async fn a_job_may_have_less_time_than_others() {
     number(&pool).await.unwrap();
     let (release, call) = hang(&pool);
     let late = pool.run_within(DEADLINE, |slot, _| Ok(*slot));
-    assert_eq!(kind(late.await), BackendErrorKind::Timeout);
+    assert_eq!(kind(late.await), Refusal::Timeout);
     assert_eq!(pool.load().abandoned, 0);
     drop(release);
     call.await.unwrap().unwrap();
     let (release, call) = hang_within(&pool, DEADLINE);
-    assert_eq!(kind(call.await.unwrap()), BackendErrorKind::Timeout);
+    assert_eq!(kind(call.await.unwrap()), Refusal::Timeout);
     wait_for(&pool, |load| load.abandoned == 1);
     assert_eq!(number(&pool).await.unwrap(), 1, "another thread is there");
     drop(release);
@@ -138,7 +138,7 @@ async fn when_all_threads_hang_requests_fail_at_once() {
     call.await.unwrap().unwrap_err();
     wait_for(&pool, |load| load.is_stuck);
     let start = Instant::now();
-    assert_eq!(kind(number(&pool).await), BackendErrorKind::Unavailable);
+    assert_eq!(kind(number(&pool).await), Refusal::Unavailable);
     assert!(start.elapsed() < DEADLINE);
     // The second thread goes on as soon as its call returns.
     drop(second);
@@ -159,9 +159,9 @@ async fn a_full_queue_refuses_at_once_and_what_waits_too_long_is_not_done() {
         tokio::spawn(async move { pool.run(work).await })
     };
     wait_for(&pool, |load| load.queued == 1);
-    assert_eq!(kind(number(&pool).await), BackendErrorKind::Throttled);
-    assert_eq!(kind(waiting.await.unwrap()), BackendErrorKind::Timeout);
-    assert_eq!(kind(hung.await.unwrap()), BackendErrorKind::Timeout);
+    assert_eq!(kind(number(&pool).await), Refusal::Throttled);
+    assert_eq!(kind(waiting.await.unwrap()), Refusal::Timeout);
+    assert_eq!(kind(hung.await.unwrap()), Refusal::Timeout);
     drop(release);
     wait_for(&pool, |load| load.running == 0);
     number(&pool).await.unwrap();
@@ -191,10 +191,8 @@ async fn what_no_caller_waits_for_is_not_done() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_ends_its_request_alone() {
     let pool = patient_pool(1, 8, 0, Duration::from_secs(60)); // a backtrace takes its time
-    let outcome = pool
-        .run(|_, _| -> Result<(), BackendError> { panic!("on purpose") })
-        .await;
-    assert_eq!(kind(outcome), BackendErrorKind::Unavailable);
+    let outcome = pool.run(|_, _| -> Result<(), Refused> { panic!("on purpose") }).await;
+    assert_eq!(kind(outcome), Refusal::Unavailable);
     assert_eq!(number(&pool).await.unwrap(), 1, "the slot is a new one");
     assert_eq!(pool.stop_within(Duration::from_secs(10)), 0);
 }
@@ -209,8 +207,8 @@ async fn a_stopped_pool_refuses_and_forgets_no_caller() {
     };
     wait_for(&pool, |load| load.queued == 1);
     assert_ne!(pool.stop_within(Duration::ZERO), 0, "a thread hangs");
-    assert_eq!(kind(waiting.await.unwrap()), BackendErrorKind::Unavailable);
-    assert_eq!(kind(number(&pool).await), BackendErrorKind::Unavailable);
+    assert_eq!(kind(waiting.await.unwrap()), Refusal::Unavailable);
+    assert_eq!(kind(number(&pool).await), Refusal::Unavailable);
     drop(release);
     assert_eq!(pool.stop_within(Duration::from_secs(10)), 0);
 }

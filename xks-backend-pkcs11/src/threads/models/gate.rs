@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use loom::{cell::UnsafeCell, sync::Arc, thread};
 
-use crate::gate::Gate;
+use crate::threads::Gate;
 
 const PATIENCE: Duration = Duration::from_secs(1);
 

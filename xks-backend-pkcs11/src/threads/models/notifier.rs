@@ -5,7 +5,7 @@ use std::time::Duration;
 use loom::{sync::Arc, thread};
 
 use super::by_loom::now;
-use crate::notifier::{Notifier, Wake};
+use crate::threads::{Notifier, Wake};
 
 const PATIENCE: Duration = Duration::from_secs(1);
 

@@ -104,7 +104,7 @@ pub fn serve_if_asked() {
             Ok(size) => serve(constant(size)).await,
             Err(_) => {
                 let key_stores = KeyStores::new([key_store()]).expect("one key store");
-                let service = XksService::new(Proxy::new(key_stores)).budget(Duration::from_millis(200));
+                let service = XksService::new(Proxy::new(key_stores)).timeout(Duration::from_millis(200));
                 serve(TowerToHyperService::new(service)).await;
             }
         }

@@ -70,12 +70,12 @@
 //! takes a method, a path, headers and a body.
 //!
 //! # Time
-//! Without more, a request takes as long as its key manager does. `XksService::budget`, of the feature
+//! Without more, a request takes as long as its key manager does. `XksService::timeout`, of the feature
 //! `timeout`, sets a limit; KMS itself gives up after 250 ms, so set one:
 //! ```
 //! # #[cfg(feature = "timeout")]
 //! # fn doc(proxy: xks_core::Proxy) -> xks_http::XksService {
-//! xks_http::XksService::new(proxy).budget(std::time::Duration::from_millis(200))
+//! xks_http::XksService::new(proxy).timeout(std::time::Duration::from_millis(200))
 //! # }
 //! ```
 //!
@@ -117,7 +117,7 @@
 //! * The audit log needs a `tracing` subscriber here too; what it prints goes to CloudWatch.
 //!
 //! # Features
-//! * `timeout`: `XksService::budget`, a time limit for each request, kept with tokio's timer. The service
+//! * `timeout`: `XksService::timeout`, a time limit for each request, kept with tokio's timer. The service
 //!   then runs within a tokio runtime.
 
 #![forbid(unsafe_code)]

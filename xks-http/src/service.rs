@@ -27,7 +27,7 @@ pub struct XksService {
     max_body_bytes: usize,
     memory: Arc<Memory>,
     #[cfg(feature = "timeout")]
-    budget: Option<std::time::Duration>,
+    timeout: Option<std::time::Duration>,
 }
 
 impl XksService {
@@ -46,7 +46,7 @@ impl XksService {
             max_body_bytes: Self::DEFAULT_MAX_BODY_BYTES,
             memory: Arc::new(Memory::new(Self::DEFAULT_MAX_UNFINISHED_BYTES)),
             #[cfg(feature = "timeout")]
-            budget: None,
+            timeout: None,
         }
     }
 
@@ -81,8 +81,8 @@ impl XksService {
     // TRN-8
     #[cfg(feature = "timeout")]
     #[must_use]
-    pub const fn budget(mut self, budget: std::time::Duration) -> Self {
-        self.budget = Some(budget);
+    pub const fn timeout(mut self, timeout: std::time::Duration) -> Self {
+        self.timeout = Some(timeout);
         self
     }
 
@@ -182,10 +182,10 @@ impl XksService {
         convert::response(self.proxy.refuse(&request, name, reason), false)
     }
 
-    /// When a request is given up; none without a budget, or with one that no clock can hold.
+    /// When a request is given up; none without a timeout, or with one that no clock can hold.
     #[cfg(feature = "timeout")]
     fn deadline(&self, received: Instant) -> Option<Instant> {
-        received.checked_add(self.budget?)
+        received.checked_add(self.timeout?)
     }
 
     #[cfg(not(feature = "timeout"))]

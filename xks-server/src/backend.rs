@@ -132,22 +132,22 @@ pub trait OpenBackend: KeyBackend {
 /// What the rest of the settings says when a backend's table is read.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadContext {
-    pub(crate) budget: Duration,
+    pub(crate) timeout: Duration,
     pub(crate) tables_of_kind: usize,
 }
 
 impl ReadContext {
     /// Returns the time that a request has as a whole (`server.budget_ms`).
     #[must_use]
-    pub const fn request_budget(&self) -> Duration {
-        self.budget
+    pub const fn request_timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// Returns the deadline for a backend's call unless one is set: shorter than the request's, since the
     /// backend knows better than the server why it took so long.
     #[must_use]
     pub fn default_deadline(&self) -> Duration {
-        self.budget * 9 / 10
+        self.timeout * 9 / 10
     }
 
     /// Returns the number of `[backends.NAME]` tables of this kind.

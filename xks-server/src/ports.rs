@@ -106,7 +106,7 @@ impl Ports {
             idle: settings.idle_timeout,
         };
         let service = XksService::new(Arc::clone(&reconciler.proxy))
-            .budget(settings.budget)
+            .timeout(settings.timeout)
             .max_body_bytes(settings.max_body_bytes)
             .max_unfinished_bytes(XksService::DEFAULT_MAX_UNFINISHED_BYTES.max(4 * settings.max_body_bytes));
         let metrics = Arc::clone(&reconciler.metrics);

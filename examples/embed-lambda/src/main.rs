@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         .credential(Credential::new("BETWEEN2TENAND3TENCHARACTERS", needed("XKS_SECRET")?)?)
         .keys(["my-key".parse()?])
         .build()?;
-    let xks = XksService::new(Proxy::new(KeyStores::new([key_store])?)).budget(Duration::from_millis(200));
+    let xks = XksService::new(Proxy::new(KeyStores::new([key_store])?)).timeout(Duration::from_millis(200));
 
     lambda_http::run(xks).await
 }

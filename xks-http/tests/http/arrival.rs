@@ -152,7 +152,7 @@ fn an_empty_answer_can_be_made() {
 #[tokio::test]
 async fn time_in_front_of_the_service_counts() {
     let (service, records) = service_over(soft_backend());
-    let service = service.budget(Duration::from_secs(60));
+    let service = service.timeout(Duration::from_secs(60));
     let waited = |seconds| {
         let mut request = health();
         let received = Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();

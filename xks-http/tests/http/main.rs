@@ -370,17 +370,17 @@ impl hyper::body::Body for Never {
     }
 }
 
-/// TRN-8: when the budget is spent, a slow backend is a dependency time-out and a slow client is a bad
+/// TRN-8: when the time is up, a slow backend is a dependency time-out and a slow client is a bad
 /// request.
 #[cfg(feature = "timeout")]
 #[tokio::test]
-async fn requests_keep_to_their_budget() {
+async fn requests_keep_to_their_timeout() {
     let request = signed(Version::HTTP_11, "h", &path("health"), health_body().as_bytes());
-    let endless = service().budget(Duration::MAX);
+    let endless = service().timeout(Duration::MAX);
     assert_eq!(read(endless.handle(request).await).await.0, 200);
 
     let (service, outcomes) = service_over(Arc::new(Hangs));
-    let service = service.budget(Duration::from_millis(50));
+    let service = service.timeout(Duration::from_millis(50));
     let request = signed(Version::HTTP_11, "h", &path("health"), health_body().as_bytes());
     let (status, answer) = read(service.handle(request).await).await;
     assert_eq!(

@@ -1,7 +1,7 @@
 //! One connection: HTTP/1.1 or HTTP/2, for as long as its client behaves.
 //!
 //! A client may be idle for long; it may not begin something and leave it unfinished: the head of a request,
-//! or the taking of an answer. The body of a request is within the request's own budget.
+//! or the taking of an answer. The body of a request is within the request's own timeout.
 //!
 //! hyper's own limit for the head of a request runs on idle connections too, and would end them; KMS keeps
 //! connections open.

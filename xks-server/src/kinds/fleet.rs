@@ -33,7 +33,7 @@ impl FleetSettings {
         let budget = table
             .milliseconds("budget_ms", 1..=DAY_MS)
             .unwrap_or(Fleet::DEFAULT_BUDGET);
-        if budget > context.request_budget() {
+        if budget > context.request_timeout() {
             table.warn("`budget_ms` of the fleet must not exceed `server.budget_ms`");
         }
         if attempt > budget {

@@ -30,7 +30,7 @@ use crate::{
     source::SourceError,
 };
 
-/// Beside the budget of a request: until a key manager that is no longer served is closed.
+/// Beside the timeout of a request: until a key manager that is no longer served is closed.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Owns what is in force, and changes it: for the settings file by reloads, for other sources of key stores
@@ -49,7 +49,7 @@ pub(crate) struct Reconciler {
     opening: Mutex<Vec<ConfiguredBackend>>,
     /// Counts changes, so that one that was given up does not come after another.
     turn: AtomicU64,
-    budget: Duration,
+    timeout: Duration,
 }
 
 /// A backend, with the keys that key stores name of it.
@@ -102,7 +102,7 @@ impl Reconciler {
             in_force: Mutex::new(in_force),
             opening: Mutex::default(),
             turn: AtomicU64::new(0),
-            budget: settings.server.budget,
+            timeout: settings.server.timeout,
         })
     }
 
@@ -144,7 +144,7 @@ impl Reconciler {
             backends.close_all_but(Some(&former));
             return Err(not_replaced(has_to_wait)(error));
         }
-        former.retire(backends, self.budget + GRACE);
+        former.retire(backends, self.timeout + GRACE);
         Ok(())
     }
 

@@ -120,7 +120,7 @@ pub(crate) struct ServerSettings {
     pub(crate) tcp_keepalive: Option<TcpKeepalive>,
     pub(crate) max_connections: usize,
     pub(crate) max_body_bytes: usize,
-    pub(crate) budget: Duration,
+    pub(crate) timeout: Duration,
     pub(crate) header_timeout: Duration,
     pub(crate) stall_timeout: Duration,
     pub(crate) idle_timeout: Duration,
@@ -130,7 +130,7 @@ pub(crate) struct ServerSettings {
 
 impl ServerSettings {
     // TRN-8: of the 250 ms that KMS waits.
-    pub(crate) const BUDGET: Duration = Duration::from_millis(200);
+    pub(crate) const TIMEOUT: Duration = Duration::from_millis(200);
 
     pub(crate) const fn new(listen: SocketAddr) -> Self {
         Self {
@@ -138,7 +138,7 @@ impl ServerSettings {
             tcp_keepalive: None,
             max_connections: 10_000,
             max_body_bytes: xks_http::XksService::DEFAULT_MAX_BODY_BYTES,
-            budget: Self::BUDGET,
+            timeout: Self::TIMEOUT,
             header_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(300),

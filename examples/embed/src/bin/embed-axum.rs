@@ -24,7 +24,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         )?)
         .keys(["my-key".parse()?])
         .build()?;
-    let xks = XksService::new(Proxy::new(KeyStores::new([key_store])?)).budget(Duration::from_millis(200));
+    let xks = XksService::new(Proxy::new(KeyStores::new([key_store])?)).timeout(Duration::from_millis(200));
 
     // As the fallback, so that axum leaves the path as the client signed it.
     let app = Router::new()

@@ -30,7 +30,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .keys(["my-key".parse()?])
         .build()?;
     let xks = TowerToHyperService::new(
-        XksService::new(Proxy::new(KeyStores::new([key_store])?)).budget(Duration::from_millis(200)),
+        XksService::new(Proxy::new(KeyStores::new([key_store])?)).timeout(Duration::from_millis(200)),
     );
 
     let listener = TcpListener::bind("127.0.0.1:8002").await?;

@@ -44,7 +44,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .credential(Credential::new("BETWEEN2TENAND3TENCHARACTERS", needed("XKS_SECRET")?)?)
         .keys(["my-key".parse()?])
         .build()?;
-    let xks = XksService::new(Proxy::new(KeyStores::new([key_store])?)).budget(Duration::from_millis(200));
+    let xks = XksService::new(Proxy::new(KeyStores::new([key_store])?)).timeout(Duration::from_millis(200));
 
     let chain = CertificateDer::pem_file_iter(needed("XKS_CHAIN")?)?.collect::<Result<Vec<_>, _>>()?;
     let key = PrivateKeyDer::from_pem_file(needed("XKS_KEY")?)?;

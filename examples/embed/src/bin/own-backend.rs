@@ -103,8 +103,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     .credential(Credential::new("BETWEEN2TENAND3TENCHARACTERS", secret)?)
     .all_keys_of_backend()
     .build()?;
-    let app = axum::Router::new()
-        .fallback_service(XksService::new(Proxy::new(KeyStores::new([key_store])?)).budget(Duration::from_millis(200)));
+    let app = axum::Router::new().fallback_service(
+        XksService::new(Proxy::new(KeyStores::new([key_store])?)).timeout(Duration::from_millis(200)),
+    );
     axum::serve(tokio::net::TcpListener::bind("127.0.0.1:8003").await?, app).await?;
     Ok(())
 }

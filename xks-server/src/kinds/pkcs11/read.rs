@@ -72,7 +72,7 @@ impl Pkcs11Settings {
         }
         let lookups = [("label", KeyLookup::Label), ("id", KeyLookup::Id)];
         let deadline = table.milliseconds("deadline_ms", 1..=DAY_MS);
-        if deadline.is_some_and(|deadline| deadline > context.request_budget()) {
+        if deadline.is_some_and(|deadline| deadline > context.request_timeout()) {
             table.error("`deadline_ms` must not exceed `server.budget_ms`");
         }
         if table.flag("inline") == Some(true) {

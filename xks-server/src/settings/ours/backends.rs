@@ -77,7 +77,7 @@ pub(super) fn missing(name: &str) -> String {
     }
 }
 
-pub(super) fn backends(root: &mut Table<'_, '_>, kinds: &Kinds, budget: Duration) -> Backends {
+pub(super) fn backends(root: &mut Table<'_, '_>, kinds: &Kinds, timeout: Duration) -> Backends {
     let table = root.table("backends");
     let tables = root
         .needed("backends", table)
@@ -89,7 +89,13 @@ pub(super) fn backends(root: &mut Table<'_, '_>, kinds: &Kinds, budget: Duration
         .words()
         .map(|kind| {
             let tables_of_kind = tables_of(kind);
-            (kind, ReadContext { budget, tables_of_kind })
+            (
+                kind,
+                ReadContext {
+                    timeout,
+                    tables_of_kind,
+                },
+            )
         })
         .collect();
     let source = root.source;

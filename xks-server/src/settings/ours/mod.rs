@@ -29,7 +29,7 @@ pub(super) fn settings(mut root: Table<'_, '_>, kinds: &Kinds) -> Option<Setting
         let watch = table.seconds("watch_secs", 0..=DAY).unwrap_or(DEFAULT_WATCH);
         (!watch.is_zero()).then_some(watch)
     });
-    let budget = server.as_ref().map_or(ServerSettings::BUDGET, |server| server.budget);
+    let timeout = server.as_ref().map_or(ServerSettings::TIMEOUT, |server| server.timeout);
     if let Some(server) = &server {
         let all = [
             ("server", Some(server.listen)),
@@ -52,7 +52,7 @@ pub(super) fn settings(mut root: Table<'_, '_>, kinds: &Kinds) -> Option<Setting
             }
         }
     }
-    let backends = backends::backends(&mut root, kinds, budget);
+    let backends = backends::backends(&mut root, kinds, timeout);
     let key_stores = key_stores::key_stores(&mut root, &backends);
     Some(Settings {
         environment,

@@ -16,13 +16,13 @@ pub(super) fn server(mut table: Table<'_, '_>) -> Option<ServerSettings> {
     let listen = table.address("listen");
     let listen = table.needed("listen", listen);
     let standard = ServerSettings::new(SocketAddr::from(([127, 0, 0, 1], 0)));
-    let budget = table.number_item::<u64>("budget_ms", 1..=DAY_MS);
+    let timeout = table.number_item::<u64>("budget_ms", 1..=DAY_MS);
     // TRN-8
-    if let Some(Item { value, span }) = budget.as_ref().filter(|budget| budget.value >= 250) {
+    if let Some(Item { value, span }) = timeout.as_ref().filter(|timeout| timeout.value >= 250) {
         let doubt = format!("`budget_ms = {value}`: KMS times out after 250 ms; the default is 200");
         table.source.warn(span.clone(), doubt);
     }
-    let budget = budget.map_or(standard.budget, |budget| Duration::from_millis(budget.value));
+    let timeout = timeout.map_or(standard.timeout, |timeout| Duration::from_millis(timeout.value));
     let keepalive = table.table("tcp_keepalive").and_then(|mut table| {
         let idle = table.seconds("idle_secs", KEEPALIVE_SECS);
         let interval = table.seconds("interval_secs", KEEPALIVE_SECS);
@@ -41,7 +41,7 @@ pub(super) fn server(mut table: Table<'_, '_>) -> Option<ServerSettings> {
         max_body_bytes: table
             .number("max_body_bytes", 1024..=16_777_216)
             .unwrap_or(standard.max_body_bytes),
-        budget,
+        timeout,
         header_timeout: table
             .seconds("header_timeout_secs", 1..=DAY)
             .unwrap_or(standard.header_timeout),

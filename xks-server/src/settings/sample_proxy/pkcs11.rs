@@ -136,7 +136,7 @@ pub(super) fn pkcs11_settings(
         key_lookup: KeyLookup::Label,
         sessions,
         queue: None,
-        deadline: ServerSettings::BUDGET * 9 / 10,
+        deadline: ServerSettings::TIMEOUT * 9 / 10,
         key_refresh: kinds::KEY_REFRESH,
         test_key: TestKeySetting::Session,
     })

@@ -8,31 +8,39 @@
 //! use std::sync::Arc;
 //!
 //! use xks_backend_soft::{SoftBackend, SoftKey};
+//! use xks_core::KeyId;
 //! use xks_server::{
 //!     Server,
 //!     backend::{BackendSettings, OpenBackend, OpenError, Opening, ReadContext},
 //!     settings::Table,
 //! };
 //!
-//! /// `kind = "acme"`: its one key is new at each start.
+//! /// `kind = "acme"`: its keys are new at each start.
 //! #[derive(PartialEq)]
 //! struct Acme {
-//!     key: String,
+//!     keys: Vec<KeyId>,
+//!     name: String,
 //! }
 //!
 //! impl Acme {
 //!     fn read(table: &mut Table<'_, '_>, _: &ReadContext) -> Option<Self> {
-//!         let key = table.text("key");
-//!         let key = table.needed("key", key)?; // "`key` is missing in [backends.NAME]"
-//!         Some(Self { key: key.value })
+//!         // Every key is taken before the first `?`: those that are left would be reported as unknown.
+//!         let keys = table.parsed_list("keys"); // each error with its line
+//!         let name = table.text("name");
+//!         let keys = table.needed("keys", keys)?; // "`keys` is missing in [backends.NAME]"
+//!         Some(Self {
+//!             keys: keys.into_iter().map(|key| key.value).collect(),
+//!             name: name.map_or_else(|| "acme".to_owned(), |name| name.value),
+//!         })
 //!     }
 //! }
 //!
 //! impl BackendSettings for Acme {
 //!     fn open(&self, _: &Opening<'_>) -> Result<Arc<dyn OpenBackend>, OpenError> {
-//!         let backend = SoftBackend::new();
-//!         let key = self.key.parse().map_err(OpenError::permanent)?;
-//!         backend.insert(key, SoftKey::generate().map_err(OpenError::temporary)?);
+//!         let backend = SoftBackend::new().with_id(self.name.clone());
+//!         for key in &self.keys {
+//!             backend.insert(key.clone(), SoftKey::generate().map_err(OpenError::temporary)?);
+//!         }
 //!         Ok(Arc::new(backend))
 //!     }
 //! }
@@ -129,7 +137,7 @@ pub trait OpenBackend: KeyBackend {
     }
 }
 
-/// What the rest of the settings says when a backend's table is read.
+/// The rest of the settings, for the reader of a backend's table.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadContext {
     pub(crate) timeout: Duration,
@@ -157,7 +165,7 @@ impl ReadContext {
     }
 }
 
-/// What a backend may know while it is opened.
+/// The context of an opening: other open backends that a backend may use.
 #[derive(Clone, Copy)]
 pub struct Opening<'a> {
     pub(crate) is_member: bool,
@@ -186,7 +194,7 @@ impl fmt::Debug for Opening<'_> {
     }
 }
 
-/// Why a backend cannot be opened. Displayed as its source.
+/// The error of a backend that cannot be opened. Displayed as its source.
 #[derive(Debug)]
 pub struct OpenError {
     kind: OpenErrorKind,

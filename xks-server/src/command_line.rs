@@ -10,10 +10,6 @@ use crate::program::Program;
 /// The variable that names the settings file, if the command line does not.
 pub(crate) const SETTINGS_VARIABLE: &str = "XKS_PROXY_SETTINGS_TOML";
 
-/// An AWS KMS external key store proxy. Without a settings file it serves a demo on loopback.
-///
-/// The environment variable XKS_PROXY_SETTINGS_TOML may also name the file. It is in this program's own
-/// format, or in that of AWS's sample proxy.
 #[derive(Debug, Parser)]
 #[command(version = "")]
 pub(crate) struct CommandLine {
@@ -30,9 +26,28 @@ pub(crate) struct CommandLine {
 }
 
 impl CommandLine {
-    /// Ends the process where the arguments are wrong, or ask for help or the version.
-    pub(crate) fn of(program: Program, arguments: impl Iterator<Item = OsString>) -> Self {
-        let command = Self::command().name(program.name).version(program.version);
+    /// Ends the process where the arguments are wrong, or ask for help or the version. The help is that of a
+    /// server which has a demo, or reads settings of AWS's sample proxy, or does not.
+    pub(crate) fn of(
+        program: Program,
+        has_demo: bool,
+        reads_sample_proxys: bool,
+        arguments: impl Iterator<Item = OsString>,
+    ) -> Self {
+        let mut about = "An AWS KMS external key store proxy.".to_owned();
+        if has_demo {
+            about.push_str(" Without a settings file it serves a demo on loopback.");
+        }
+        let mut long_about = format!("{about}\n\nThe environment variable {SETTINGS_VARIABLE} may also name the file.");
+        if reads_sample_proxys {
+            long_about.push_str(" It is in this program's own format, or in that of AWS's sample proxy.");
+        }
+        let command = Self::command()
+            .name(program.name)
+            .version(program.version)
+            .about(about)
+            .long_about(long_about)
+            .mut_subcommand("convert", |convert| convert.hide(!reads_sample_proxys));
         let read = command.clone().get_matches_from(arguments);
         Self::from_arg_matches(&read).unwrap_or_else(|error| error.format(&mut command.clone()).exit())
     }
@@ -42,7 +57,7 @@ impl CommandLine {
 pub(crate) enum Command {
     /// Checks a settings file and reports all problems, without starting the server
     Check {
-        /// The settings file, in either format
+        /// The settings file
         file: PathBuf,
     },
     /// Converts the settings of AWS's sample proxy to this program's format, and prints them with their

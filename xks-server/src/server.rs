@@ -119,7 +119,8 @@ impl Server {
     /// again under the same process id where the settings have an `[environment]`. Call it first in `main`.
     #[must_use]
     pub fn main(self) -> ExitCode {
-        let command_line = CommandLine::of(self.program, env::args_os());
+        let reads_sample_proxys = self.formats.sample_proxy.is_some();
+        let command_line = CommandLine::of(self.program, self.demo.is_some(), reads_sample_proxys, env::args_os());
         self.exit(self.obey(command_line))
     }
 
@@ -187,6 +188,9 @@ impl Server {
     }
 
     fn convert(&self, file: &Path) -> anyhow::Result<ExitCode> {
+        if self.formats.sample_proxy.is_none() {
+            return Err(anyhow!("this program does not read the settings of AWS's sample proxy"));
+        }
         let loaded = self.load(file)?;
         report(&loaded)?;
         let Some(settings) = &loaded.settings else {

@@ -34,8 +34,8 @@ pub struct Item<T> {
     pub(crate) span: Range<usize>,
 }
 
-/// A table, from which each key is taken once. When it is dropped, the keys that are left are unknown, and
-/// reported.
+/// A table, from which each key is taken once. When it is dropped, the keys that are left are reported as
+/// unknown: take every key before the first return.
 ///
 /// Methods that take a key return `None` where it is not there, or is wrong, which is reported with its line.
 pub struct Table<'s, 'i> {

@@ -1,7 +1,7 @@
 //! Messages about mistakes in the vendor's table: as those about the server's own, all at once, each with
 //! its line.
 
-use crate::site::{Site, text};
+use crate::site::{Site, program, text};
 
 /// The settings with this table of the backend, whose first line is line 4; and what `check` says, without
 /// the path.
@@ -86,4 +86,22 @@ fn a_fleet_can_be_made_of_the_vendors_backend() {
         "{vault}[backends.all]\nkind = \"fleet\"\nmembers = [\"vault\"]"
     ));
     assert_eq!((code, &*said), (Some(0), "0 errors, 0 warnings\n"));
+}
+
+/// The help names neither a demo nor the sample proxy's settings: this server has none, and reads none.
+#[test]
+fn the_help_is_that_of_this_server() {
+    let output = program().arg("--help").output().unwrap();
+    let help = text(&output.stdout);
+    assert!(help.contains("check") && help.contains("new-credential"), "{help}");
+    for word in ["demo", "sample", "convert"] {
+        assert!(!help.contains(word), "{word}: {help}");
+    }
+    let output = program().args(["convert", "settings.toml"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert_eq!(
+        said,
+        "acme-proxy: this program does not read the settings of AWS's sample proxy\n"
+    );
 }

@@ -274,10 +274,10 @@ impl KeyBackend for SoftBackend {
         request: &mut EncryptRequest<'_>,
     ) -> Result<VerifiedEncryption, BackendError> {
         self.with(id, |key| {
-            let trial = Verification::begin(encrypt(id, key, request)?);
-            let (encrypted, aad) = (trial.encrypted(), trial.encrypted().bound_aad());
+            let verification = Verification::begin(encrypt(id, key, request)?);
+            let (encrypted, aad) = (verification.encrypted(), verification.encrypted().bound_aad());
             let decrypted = decrypt(key, encrypted.iv(), aad, encrypted.ciphertext(), encrypted.tag());
-            trial.end(decrypted, request.plaintext())
+            verification.end(decrypted, request.plaintext())
         })
     }
 

@@ -154,11 +154,11 @@ async fn records_say_who_served() {
     assert_eq!(asked(&audit), ["hsm-b: KeyNotFound", "hsm-a: KeyNotFound"]);
 
     // The verification is a request of its own, and checks that the members have the same key.
-    let with_trial = encrypt_body(b"x", None, true);
-    client.encrypt("usable", &with_trial).await;
+    let verified = encrypt_body(b"x", None, true);
+    client.encrypt("usable", &verified).await;
     assert_eq!(asked(&audit), ["hsm-a: answered", "hsm-b: verification answered"]);
     hsms[1].becomes(CANNOT_TRY);
-    client.encrypt("usable", &with_trial).await;
+    client.encrypt("usable", &verified).await;
     assert_eq!(
         asked(&audit),
         [

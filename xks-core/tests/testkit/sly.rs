@@ -238,10 +238,10 @@ impl KeyBackend for Sly {
             request.bind_aad(None),
         );
         let is_other = self.is(Flaw::TriesSomethingElse);
-        let trial = Verification::begin(self.encrypt(id, if is_other { &mut other } else { request }).await?);
-        let decryption = DecryptRequest::new(request.request_metadata().clone(), copy(trial.encrypted()));
+        let verification = Verification::begin(self.encrypt(id, if is_other { &mut other } else { request }).await?);
+        let decryption = DecryptRequest::new(request.request_metadata().clone(), copy(verification.encrypted()));
         let decrypted = self.decrypt(id, &decryption).await;
-        trial.end(decrypted, if is_other { b"" } else { request.plaintext() })
+        verification.end(decrypted, if is_other { b"" } else { request.plaintext() })
     }
 
     async fn decrypt(&self, id: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {

@@ -237,12 +237,12 @@ pub(super) fn keys_are_kept_apart(fixture: &Fixture) -> Checked {
     )
 }
 
-pub(super) fn trial_decryptions_are_decryptions(fixture: &Fixture) -> Checked {
+pub(super) fn verifications_are_decryptions(fixture: &Fixture) -> Checked {
     let (key, mut request) = (fixture.key(&fixture.usable)?, request(b"plaintext", usual_aad()?));
     let encrypted = fixture.encrypt_request(&mut request)?;
-    let trial = |encrypted| {
-        let trial = DecryptRequest::verification(&request, encrypted);
-        let outcome = fixture.wait(fixture.backend.decrypt(&key, &trial));
+    let verify = |encrypted| {
+        let request = DecryptRequest::verification(&request, encrypted);
+        let outcome = fixture.wait(fixture.backend.decrypt(&key, &request));
         outcome.ok_or_else(not_run)
     };
     for (altered, what) in [
@@ -253,16 +253,16 @@ pub(super) fn trial_decryptions_are_decryptions(fixture: &Fixture) -> Checked {
         (Altered(&encrypted).tag([0; 16].into()), "tag"),
         (Altered(&encrypted).aad(aad(AadFraming::Spec, None)?), "AAD"),
     ] {
-        let what = format!("the trial decryption with a wrong {what}");
-        must_refuse(trial(altered)?, BackendErrorKind::InvalidCiphertext, &what)?;
+        let what = format!("the verification with a wrong {what}");
+        must_refuse(verify(altered)?, BackendErrorKind::InvalidCiphertext, &what)?;
     }
-    let is_right = trial(encrypted)?.is_ok_and(|plaintext| *plaintext == b"plaintext");
+    let is_right = verify(encrypted)?.is_ok_and(|plaintext| *plaintext == b"plaintext");
     require(is_right, || {
-        "the trial decryption of what was encrypted does not give its plaintext".into()
+        "the verification of what was encrypted does not give its plaintext".into()
     })
 }
 
-pub(super) fn tried_encryptions_are_encryptions(fixture: &Fixture) -> Checked {
+pub(super) fn verified_encryptions_are_encryptions(fixture: &Fixture) -> Checked {
     let mut ivs = Vec::new();
     for (length, framing, raw) in [
         (0, AadFraming::Spec, None),
@@ -272,20 +272,20 @@ pub(super) fn tried_encryptions_are_encryptions(fixture: &Fixture) -> Checked {
     ] {
         let (key, plaintext) = (fixture.key(&fixture.usable)?, text(length));
         let mut request = request(&plaintext, aad(framing, raw.as_deref())?);
-        let tried = fixture.wait(fixture.backend.encrypt_verified(&key, &mut request));
-        let proven = tried.ok_or_else(not_run)?.map_err(|error| {
+        let outcome = fixture.wait(fixture.backend.encrypt_verified(&key, &mut request));
+        let verified = outcome.ok_or_else(not_run)?.map_err(|error| {
             broken(format!(
-                "an encryption of {length} bytes with its trial failed: {}",
+                "an encryption of {length} bytes with its verification failed: {}",
                 said(&error)
             ))
         })?;
-        let encrypted = proven.encrypted();
+        let encrypted = verified.encrypted();
         request.check(encrypted).map_err(broken)?;
         let right = *Verification::begin(copy(encrypted)).integrity_value();
-        require(right == *proven.integrity_value(), || {
+        require(right == *verified.integrity_value(), || {
             "the ciphertext data integrity value is not that of the ciphertext".into()
         })?;
-        fixture.must_decrypt(encrypted, &plaintext, "what was encrypted with its trial")?;
+        fixture.must_decrypt(encrypted, &plaintext, "what was encrypted with its verification")?;
         ivs.push(*encrypted.iv());
         // The same request again, as when another key manager failed.
         let again = fixture.encrypt_request(&mut request)?;

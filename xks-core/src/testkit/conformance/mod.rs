@@ -159,9 +159,9 @@ macro_rules! __xks_contracts {
                 "answer `InvalidCiphertext` for the tag, IV or ciphertext of another encryption")
             (keys_are_kept_apart, "DEC-3",
                 "answer `InvalidCiphertext` for what was encrypted under another key")
-            (trial_decryptions_are_decryptions, "ENC-10",
-                "do in a trial decryption what it does in any other: that shows whether KMS can decrypt later")
-            (tried_encryptions_are_encryptions, "ENC-6, ENC-9, ENC-10",
+            (verifications_are_decryptions, "ENC-10",
+                "do in a verification what it does in any decryption: that shows whether KMS can decrypt later")
+            (verified_encryptions_are_encryptions, "ENC-6, ENC-9, ENC-10",
                 "encrypt the request's plaintext with its AAD in `encrypt_verified` too, with an IV of its own")
             (what_is_invalid_says_no_more, "DEC-3",
                 "say the same of every invalid ciphertext: `BackendError::invalid_ciphertext`, with no source")
@@ -276,8 +276,10 @@ pub fn require<F: Tested>(name: &str, fixture: impl FnOnce() -> F, left_out: Opt
     match contract.check(&Arc::new(fixture())) {
         Ok(()) => {}
         Err(Problem::NotTried(what)) if left_out.is_some() => panic!(
-            "{}: not tried, the fixture has no {what}\nGive it one, or write `all but {name}`.",
-            contract.requirements
+            "{}: not tried, the fixture has no {what}\nAdd it to the fixture; where the {} cannot have one, write \
+             `all but {name}`.",
+            contract.requirements,
+            F::WHAT
         ),
         // Past the test harness, which keeps the output of a test that passes to itself.
         Err(Problem::NotTried(what)) => {

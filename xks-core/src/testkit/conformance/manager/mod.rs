@@ -16,9 +16,22 @@
 //! # }
 //! ```
 //!
-//! Each contract becomes a test of its own, as with [`conformance!`](crate::conformance), and with `all` or
-//! `all but` those that cannot be tried fail. What a manager [cannot do](crate::manage::Capabilities) is not
-//! tried.
+//! Each contract becomes a test of its own, as with [`conformance!`](crate::conformance). What a manager
+//! [cannot do](crate::manage::Capabilities), or the fixture has no hook for, is not tried; with `all` it
+//! fails, unless it is left out by name:
+//!
+//! ```
+//! # mod doc {
+//! # use xks_core::testkit::conformance::manager::Fixture;
+//! # fn fixture() -> Fixture { panic!() }
+//! // A manager of keys that never leave it, and that compute no CMACs.
+//! xks_core::manager_conformance!(
+//!     fixture(),
+//!     all but cmacs_are_of_the_material, nothing_tells_key_material, only_extractable_keys_are_wrapped,
+//!     wrapped_keys_are_the_keys, wrappings_differ
+//! );
+//! # }
+//! ```
 
 mod calls;
 mod creation;

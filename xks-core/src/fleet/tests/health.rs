@@ -23,11 +23,9 @@ fn entry(id: &str, model: &str, status: HealthStatus) -> (String, String, Health
 async fn each_member_has_an_entry() {
     let members = puppets([Does::Work, Does::Fail(Kind::Unavailable), Does::Hang, Does::Panic]);
     let fleet = fleet(&members).budget(Duration::from_millis(30)).build().unwrap();
-    let started = Instant::now();
     let unknown = |id| entry(id, "unknown", Unavailable);
     let a = entry("a", "model of a", Active);
     assert_eq!(entries(&fleet).await, [a, unknown("b"), unknown("c"), unknown("d")]);
-    assert!(started.elapsed() < Duration::from_millis(500));
     use BreakerState::{Closed, Open};
     assert_eq!(
         breakers(&fleet),

@@ -85,20 +85,71 @@ impl Server {
         self
     }
 
-    /// Adds a sink of audit records, beside the log.
+    /// Adds a sink of audit records, beside the log. It is called for each request, on the thread that
+    /// answers it, so it must not wait.
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    ///
+    /// use xks_core::audit::{AuditRecord, AuditSink};
+    /// use xks_server::Server;
+    ///
+    /// #[derive(Default)]
+    /// struct Refused(AtomicU64);
+    ///
+    /// impl AuditSink for Refused {
+    ///     fn record(&self, record: &AuditRecord<'_>) {
+    ///         if record.outcome.error_name().is_some() {
+    ///             self.0.fetch_add(1, Ordering::Relaxed);
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let server = Server::new("acme-proxy", "1.0.0").audit(Refused::default());
+    /// ```
     pub fn audit(mut self, sink: impl AuditSink) -> Self {
         self.audit_sinks.push(Arc::new(sink));
         self
     }
 
-    /// Adds a source of metrics: called whenever `/metrics` is asked for, so it must not wait.
+    /// Adds a source of metrics: called whenever `/metrics` is asked for, so it must not wait. What is known
+    /// of an open backend comes from [`OpenBackend::measure`](crate::backend::OpenBackend::measure) instead.
+    ///
+    /// ```
+    /// use xks_server::Server;
+    ///
+    /// let server = Server::new("acme-proxy", "1.0.0")
+    ///     // Read as `xks_acme_tenants 7`.
+    ///     .metrics(|samples| samples.gauge("acme_tenants", "Tenants of the vault", &[], 7.0));
+    /// ```
     pub fn metrics(mut self, source: impl Fn(&mut Samples) + Send + Sync + 'static) -> Self {
         self.metric_sources.push(Arc::new(source));
         self
     }
 
     /// Adds a source of key stores beside the settings file: `run` is called once, on a thread of its own,
-    /// when the backends are open. `name` stands in errors.
+    /// when the backends are open. `name` stands in errors. What `run` keeps of its
+    /// [`KeyStoreSource`] works for as long as the server runs.
+    ///
+    /// ```
+    /// use std::sync::{Arc, Mutex, mpsc};
+    ///
+    /// use xks_core::KeyStore;
+    /// use xks_server::Server;
+    ///
+    /// // Whoever administers tenants sends their key stores.
+    /// let (tenants, added) = mpsc::channel::<Arc<KeyStore>>();
+    /// let added = Mutex::new(added);
+    /// let server = Server::new("acme-proxy", "1.0.0").key_stores("tenants", move |source| {
+    ///     let Ok(added) = added.lock() else { return };
+    ///     for key_store in added.iter() {
+    ///         if let Err(error) = source.insert(key_store) {
+    ///             eprintln!("not served: {error}");
+    ///         }
+    ///     }
+    /// });
+    /// # drop((tenants, server));
+    /// ```
     pub fn key_stores(mut self, name: &'static str, run: impl Fn(KeyStoreSource) + Send + Sync + 'static) -> Self {
         self.key_store_sources.push((name, Arc::new(run)));
         self

@@ -97,6 +97,7 @@ impl<A: Answers> Port<A> {
             }
         };
         let stream = tokio::select! {
+            biased; // what has come before the end is taken
             stream = handshake => stream,
             () = self.http.end_of_handshake() => Err(io::ErrorKind::TimedOut.into()),
         };

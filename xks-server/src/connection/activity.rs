@@ -34,6 +34,8 @@ pub(super) struct Activity {
     /// Bytes came that belong to no request yet; 0 for none.
     head_began: AtomicU64,
     in_flight: AtomicU32,
+    /// A request has come.
+    has_asked: AtomicBool,
     /// Bytes that came under HTTP/1.1, without those of requests that have ended: the beginning of another
     /// head.
     unclaimed: AtomicUsize,
@@ -74,6 +76,7 @@ impl Activity {
             rested: AtomicU64::new(now),
             head_began: AtomicU64::new(0),
             in_flight: AtomicU32::new(0),
+            has_asked: AtomicBool::new(false),
             unclaimed: AtomicUsize::new(0),
             untaken: AtomicU32::new(0),
             took: AtomicU64::new(now),
@@ -122,6 +125,10 @@ impl Activity {
         if self.is_blocked.load(Ordering::Relaxed) {
             self.wrote(false);
         }
+    }
+
+    pub(super) fn has_asked(&self) -> bool {
+        self.has_asked.load(Ordering::Relaxed)
     }
 
     /// Waits until patience has an end.
@@ -193,6 +200,7 @@ pub(super) struct Running {
 impl Running {
     pub(super) fn start<B>(activity: &Arc<Activity>, request: &Request<B>) -> Self {
         activity.in_flight.fetch_add(1, Ordering::Relaxed);
+        activity.has_asked.store(true, Ordering::Relaxed);
         activity.head_began.store(0, Ordering::Relaxed);
         let is_http2 = activity.is_http2.load(Ordering::Relaxed);
         Self {

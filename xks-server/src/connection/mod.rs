@@ -38,6 +38,10 @@ use self::{
 /// The time for which a connection has to be quiet before it is closed under HTTP/1.1 at the server's end.
 const QUIET: Duration = Duration::from_millis(500);
 
+/// The time for which one has to be quiet whose client has not asked yet, and after which a handshake ends. A
+/// client that was let in may be slow, and has no answer that tells it to go elsewhere.
+const FIRST_WORDS: Duration = Duration::from_secs(5);
+
 /// The time for which one has to be quiet whose client knows that it ends.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -137,7 +141,7 @@ impl Http {
             () = tokio::time::sleep(self.patience.header) => {}
             () = async {
                 Phase::Stopping.reached(&mut phase).await;
-                tokio::time::sleep(QUIET).await;
+                tokio::time::sleep(FIRST_WORDS).await;
             } => {}
         }
     }
@@ -161,6 +165,7 @@ impl Http {
             Some(protocol) => protocol,
             None => {
                 let protocol = tokio::select! {
+                    biased; // what has come before the end is taken
                     protocol = stream.protocol() => protocol.ok(),
                     () = self.time_to_go(Protocol::Http1, &activity) => None,
                     _ = activity.out_of_patience(&self.patience) => None,
@@ -201,7 +206,7 @@ impl Http {
     ///
     /// HTTP/2 can say so without losing a request, and does as soon as the server is leaving. HTTP/1.1 says
     /// it with an answer; a connection without one is closed only when its client has been quiet for a while,
-    /// since what it may be sending right now would be lost.
+    /// and longer if it has not asked yet, since what it may be sending right now would be lost.
     async fn time_to_go(&self, protocol: Protocol, activity: &Activity) {
         let mut phase = self.phase.clone();
         match protocol {
@@ -209,7 +214,8 @@ impl Http {
             Protocol::Http2 => Phase::Stopping.reached(&mut phase).await,
             Protocol::Http1 => {
                 Phase::Stopping.reached(&mut phase).await;
-                activity.quiet(QUIET).await;
+                let quiet = if activity.has_asked() { QUIET } else { FIRST_WORDS };
+                activity.quiet(quiet).await;
             }
         }
     }
@@ -230,6 +236,7 @@ impl Http {
     ) -> Option<Malformed> {
         let mut connection = pin!(connection);
         let ended = tokio::select! {
+            biased; // a request that has come before the end is taken
             ended = &mut connection => Some(ended),
             () = self.time_to_go(protocol, activity) => None,
             verdict = activity.out_of_patience(&self.patience) => match verdict {

@@ -22,7 +22,10 @@ async fn stopped_under_load(settings: &Settings, target: impl FnOnce(&Server) ->
     let load = Load::start(target(&server), usual_signer(), 32, &styles);
     load.more(64).await;
     server.process.signal(Signal::TERM);
-    load.more(32).await; // still served
+    block_in_place(|| server.process.log.wait_for("still serving"));
+    // The first that is right may have been answered before; the second says that the connection ends.
+    load.more_of_each(2).await;
+    server.process.signal(Signal::TERM); // which ends the delay
     let (status, log) = block_in_place(|| server.process.wait());
     assert!(status.success(), "{status}: {log}");
     assert!(!log.contains("with open connections"), "requests were cut off: {log}");
@@ -33,7 +36,7 @@ async fn stopped_under_load(settings: &Settings, target: impl FnOnce(&Server) ->
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_under_load_loses_nothing() {
-    let settings = Settings::new().server("budget_ms = 30000\ndrain_delay_secs = 2\ndrain_timeout_secs = 60");
+    let settings = Settings::new().server("budget_ms = 30000\ndrain_delay_secs = 3600\ndrain_timeout_secs = 60");
     stopped_under_load(&settings, Server::target).await;
 }
 
@@ -42,7 +45,7 @@ async fn sigterm_under_load_loses_nothing_over_tls() {
     let site = Site::new(&Leaf::SERVER);
     let mut settings = site.settings();
     settings.server =
-        "listen = \"127.0.0.1:0\"\nbudget_ms = 30000\ndrain_delay_secs = 2\ndrain_timeout_secs = 60\n".into();
+        "listen = \"127.0.0.1:0\"\nbudget_ms = 30000\ndrain_delay_secs = 3600\ndrain_timeout_secs = 60\n".into();
     stopped_under_load(&settings, |server| {
         Target::plain(server.address(), PREFIX).with_tls(site.client())
     })
@@ -118,6 +121,40 @@ async fn a_request_in_flight_is_answered() {
         let (status, log) = server.process.wait();
         assert!(status.success(), "{status}: {log}");
     });
+}
+
+/// A client that connected before the end and is slow, as on a busy machine, still makes its handshake and
+/// its first request.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_has_just_come_is_answered() {
+    let site = Site::new(&Leaf::SERVER);
+    let (over_tls, plain) = (site.settings(), Settings::new());
+    for (settings, is_tls) in [(over_tls, true), (plain, false)] {
+        let server = Server::start(&settings);
+        let target = match is_tls {
+            true => Target::plain(server.address(), PREFIX).with_tls(site.client()),
+            false => server.target(),
+        };
+        let stream = tokio::net::TcpStream::connect(server.address()).await.unwrap();
+        server.process.signal(Signal::TERM);
+        block_in_place(|| {
+            wait_until("the listener is closed", || {
+                std::net::TcpStream::connect(server.address()).is_err()
+            });
+        });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let mut connection = Connection::over(stream, &target, Http::One).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let answer = connection.post(&usual_signer(), "health", &body(&json!({}))).await;
+        let answer = answer.unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(answer.headers["connection"], "close");
+        let (status, log) = block_in_place(|| server.process.wait());
+        assert!(
+            status.success() && !log.contains("with open connections"),
+            "{status}: {log}"
+        );
+    }
 }
 
 /// One that does not end is waited for as long as the settings say, and no longer.

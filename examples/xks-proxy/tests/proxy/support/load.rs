@@ -16,7 +16,7 @@ use tokio::{net::TcpStream, task::JoinSet};
 use super::{Answer, Connection, Failure, Http, Signer, Target, ciphertext, encode, plaintext};
 
 /// No client works longer than this, whatever happens.
-const LONGEST: Duration = Duration::from_secs(120);
+const LONGEST: Duration = Duration::from_secs(600);
 
 /// How a client uses its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +79,8 @@ struct Common {
     key: String,
     signer: Mutex<Signer>,
     has_to_stop: AtomicBool,
-    right: AtomicU64,
+    /// Of each client.
+    right: Vec<AtomicU64>,
     start: Instant,
 }
 
@@ -95,7 +96,7 @@ impl Load {
             key: key.to_owned(),
             signer: Mutex::new(signer),
             has_to_stop: AtomicBool::new(false),
-            right: AtomicU64::new(0),
+            right: (0..clients).map(|_| AtomicU64::new(0)).collect(),
             start: Instant::now(),
         });
         let clients = (0..clients).zip(styles.iter().cycle()).map(|(number, style)| {
@@ -121,9 +122,29 @@ impl Load {
 
     /// Waits until this many more plaintexts have come back.
     pub(crate) async fn more(&self, wanted: u64) {
-        let right = || self.common.right.load(Ordering::Relaxed);
-        let enough = right() + wanted;
-        while right() < enough {
+        let enough = self.right().iter().sum::<u64>() + wanted;
+        self.wait_until(|right| right.iter().sum::<u64>() >= enough).await;
+    }
+
+    /// Waits until this many more plaintexts have come back to each client.
+    pub(crate) async fn more_of_each(&self, wanted: u64) {
+        let before = self.right();
+        self.wait_until(|right| {
+            right
+                .iter()
+                .zip(&before)
+                .all(|(right, before)| *right >= before + wanted)
+        })
+        .await;
+    }
+
+    fn right(&self) -> Vec<u64> {
+        let right = self.common.right.iter();
+        right.map(|right| right.load(Ordering::Relaxed)).collect()
+    }
+
+    async fn wait_until(&self, holds: impl Fn(&[u64]) -> bool) {
+        while !holds(&self.right()) {
             assert!(self.common.start.elapsed() < LONGEST, "the clients are stuck");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -162,7 +183,7 @@ impl Client {
             };
             if decrypted["plaintext"] == encode(text.as_bytes()) {
                 self.tally.right += 1;
-                self.common.right.fetch_add(1, Ordering::Relaxed);
+                self.common.right[self.number].fetch_add(1, Ordering::Relaxed);
             } else {
                 self.tally.wrong += 1;
             }

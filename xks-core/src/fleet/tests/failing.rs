@@ -123,8 +123,7 @@ async fn a_member_that_came_back_is_probed_by_one_request() {
     let members = puppets([Does::Fail(Kind::Unavailable), Does::Work]);
     let back_off = Duration::from_millis(30);
     let fleet = fleet(&members)
-        .attempt(Duration::from_secs(5))
-        .budget(Duration::from_secs(10))
+        .attempt(LONG)
         .failures_to_open(NonZeroU16::MIN)
         .back_off(back_off, back_off)
         .build()
@@ -209,12 +208,14 @@ async fn the_budget_holds() {
 /// Without a timer, too, no member is asked once the budget is spent, and one that hangs is found out.
 #[tokio::test]
 async fn time_counts_without_a_timer() {
+    let attempt = Duration::from_secs(1);
     let members = puppets([Does::Hang, Does::Work]);
     let fleet = Fleet::builder()
         .member("a", Arc::clone(&members[0]) as _)
         .member("b", Arc::clone(&members[1]) as _)
-        .attempt(Duration::from_millis(200))
-        .budget(Duration::from_secs(1))
+        .attempt(attempt)
+        .budget(LONG)
+        .back_off(LONG, LONG)
         .failures_to_open(NonZeroU16::MIN)
         .build()
         .unwrap();
@@ -229,11 +230,7 @@ async fn time_counts_without_a_timer() {
         "that was somebody else's haste"
     );
     ask(&fleet).await.unwrap();
-    assert!(
-        tokio::time::timeout(Duration::from_millis(210), ask(&fleet))
-            .await
-            .is_err()
-    );
+    assert!(tokio::time::timeout(2 * attempt, ask(&fleet)).await.is_err());
     assert_eq!(breakers(&fleet), [BreakerState::Open, BreakerState::Closed]);
 
     let [a, b] = puppets([Does::TimeOut(Duration::from_millis(30)), Does::Work]);

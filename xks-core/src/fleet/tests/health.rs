@@ -57,7 +57,7 @@ async fn a_fleet_without_a_working_member_is_not_usable() {
 #[tokio::test]
 async fn health_brings_members_back() {
     let members = puppets([Does::Fail(Kind::Unavailable), Does::Work]);
-    let back_off = Duration::from_millis(30);
+    let back_off = Duration::from_secs(1);
     let fleet = fleet(&members).back_off(back_off, back_off).build().unwrap();
     fleet.health().await.unwrap();
     members[0].shall(Does::Work);

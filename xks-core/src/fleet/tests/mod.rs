@@ -38,6 +38,9 @@ struct Puppet {
 
 const KEY: u8 = 0x5a;
 
+/// Longer than any test takes, however busy the machine is.
+const LONG: Duration = Duration::from_secs(600);
+
 impl Puppet {
     fn new(name: &'static str, does: Does) -> Arc<Self> {
         let member = EkmStatus::new(
@@ -117,10 +120,11 @@ impl KeyBackend for Puppet {
     }
 }
 
-/// Members `a`, `b`, `c`, ... with these states, and a timer.
+/// Members `a`, `b`, `c`, ... with these states, and a timer. Of all times only an attempt is short.
 fn fleet(members: &[Arc<Puppet>]) -> FleetBuilder {
     let add = |fleet: FleetBuilder, member: &Arc<Puppet>| fleet.member(member.name, Arc::clone(member) as _);
-    members.iter().fold(Fleet::builder(), add).timer(tokio::time::sleep)
+    let fleet = members.iter().fold(Fleet::builder(), add);
+    fleet.timer(tokio::time::sleep).budget(LONG).back_off(LONG, LONG)
 }
 
 fn puppets<const N: usize>(does: [Does; N]) -> [Arc<Puppet>; N] {

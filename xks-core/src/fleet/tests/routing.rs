@@ -26,7 +26,9 @@ const ANY: Aim = Aim {
 fn five() -> Fleet {
     let all = puppets([const { Does::Work }; 5]);
     let add = |fleet: FleetBuilder, member: &Arc<Puppet>| fleet.standby_member(member.name, Arc::clone(member) as _);
-    all[3..].iter().fold(fleet(&all[..3]), add).build().unwrap()
+    let back_off = Duration::from_secs(1);
+    let primaries = fleet(&all[..3]).back_off(back_off, back_off);
+    all[3..].iter().fold(primaries, add).build().unwrap()
 }
 
 /// All members, in the order in which one request would ask them.

@@ -15,9 +15,11 @@ use xks_core::{
     KeyId,
     aad::AadFraming,
     api::{ErrorName, KeyOperation, Operation, UnknownName},
-    backend::{HealthStatus, KeySpec, KeyStatus, KeyUsage},
+    backend::{BackendErrorKind, HealthStatus, KeySpec, KeyStatus, KeyUsage},
+    context::{AttemptOutcome, Phase},
+    fleet::{BreakerState, DisagreementKind},
     key_store::{AccessKeyId, UriPathPrefix},
-    manage::{CreationToken, WrappingAlgorithm},
+    manage::{CreationToken, ManageErrorKind, WrappingAlgorithm},
 };
 
 /// It is printed and read as `text`, with and without `serde`.
@@ -77,6 +79,32 @@ fn enums_are_written_by_their_names() {
     are_written(&ErrorName::ALL, &ErrorName::ALL.map(ErrorName::as_str));
     let algorithms = ["RSA_AES_KEY_WRAP_SHA_256", "RSAES_OAEP_SHA_256", "RSAES_OAEP_SHA_1"];
     are_written(&WrappingAlgorithm::ALL, &algorithms);
+    are_written(&BreakerState::ALL, &["closed", "half_open", "open"]);
+    are_written(&DisagreementKind::ALL, &["other_key", "missing", "disabled"]);
+    are_written(&Phase::ALL, &["operation", "verification"]);
+    // Its names are those of its variants.
+    are_written(
+        &BackendErrorKind::ALL,
+        &BackendErrorKind::ALL
+            .map(|kind| format!("{kind:?}"))
+            .each_ref()
+            .map(String::as_str),
+    );
+    are_written(
+        &ManageErrorKind::ALL,
+        &ManageErrorKind::ALL
+            .map(|kind| format!("{kind:?}"))
+            .each_ref()
+            .map(String::as_str),
+    );
+}
+
+#[test]
+fn an_outcome_of_an_attempt_is_written_by_its_name() {
+    let failed = BackendErrorKind::ALL.map(AttemptOutcome::Failed);
+    let all = [&[AttemptOutcome::Answered, AttemptOutcome::Abandoned], &failed[..]].concat();
+    let names = BackendErrorKind::ALL.map(BackendErrorKind::as_str);
+    are_written(&all, &[&["answered", "abandoned"], &names[..]].concat());
 }
 
 #[test]

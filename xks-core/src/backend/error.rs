@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
+use crate::names::named_enum;
+
 /// The kind of failure that a [`KeyBackend`](crate::KeyBackend) met; each is mapped to one
 /// [`ErrorName`](crate::api::ErrorName).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,24 +31,22 @@ pub enum BackendErrorKind {
     Other,
 }
 
-impl BackendErrorKind {
-    /// Returns the name in logs and serialized records, such as `KeyNotFound`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::KeyNotFound => "KeyNotFound",
-            Self::KeyDisabled => "KeyDisabled",
-            Self::KeyUsage => "KeyUsage",
-            Self::InvalidCiphertext => "InvalidCiphertext",
-            Self::AccessDenied => "AccessDenied",
-            Self::Unsupported => "Unsupported",
-            Self::Throttled => "Throttled",
-            Self::Timeout => "Timeout",
-            Self::Unavailable => "Unavailable",
-            Self::Other => "Other",
-        }
-    }
+// Their names in logs and serialized records.
+named_enum! {
+    BackendErrorKind, "a kind of backend error",
+    KeyNotFound => "KeyNotFound",
+    KeyDisabled => "KeyDisabled",
+    KeyUsage => "KeyUsage",
+    InvalidCiphertext => "InvalidCiphertext",
+    AccessDenied => "AccessDenied",
+    Unsupported => "Unsupported",
+    Throttled => "Throttled",
+    Timeout => "Timeout",
+    Unavailable => "Unavailable",
+    Other => "Other",
+}
 
+impl BackendErrorKind {
     /// The text of an error without words of its own.
     const fn words(self) -> &'static str {
         match self {

@@ -4,10 +4,15 @@
 use std::{
     borrow::Cow,
     fmt, mem,
+    str::FromStr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::backend::{BackendError, BackendErrorKind};
+use crate::{
+    api::UnknownName,
+    backend::{BackendError, BackendErrorKind},
+    names::{named_enum, serde_as_text},
+};
 
 /// One key manager's turn with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,15 +125,11 @@ pub enum Phase {
     Verification,
 }
 
-impl Phase {
-    /// Returns the name in logs and serialized records: `operation` or `verification`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Operation => "operation",
-            Self::Verification => "verification",
-        }
-    }
+// Their names in logs and serialized records.
+named_enum! {
+    Phase, "a phase of a request",
+    Operation => "operation",
+    Verification => "verification",
 }
 
 /// How an [`Attempt`] ended.
@@ -152,6 +153,40 @@ impl fmt::Display for AttemptOutcome {
         }
     }
 }
+
+/// All outcomes: the last ten are those of a failure.
+const OUTCOMES: [&str; BackendErrorKind::ALL.len() + 2] = [
+    "answered",
+    "abandoned",
+    "KeyNotFound",
+    "KeyDisabled",
+    "KeyUsage",
+    "InvalidCiphertext",
+    "AccessDenied",
+    "Unsupported",
+    "Throttled",
+    "Timeout",
+    "Unavailable",
+    "Other",
+];
+
+impl FromStr for AttemptOutcome {
+    type Err = UnknownName;
+
+    /// Reads what `Display` writes: `answered`, `abandoned` or the name of a [`BackendErrorKind`].
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
+        match text {
+            "answered" => Ok(Self::Answered),
+            "abandoned" => Ok(Self::Abandoned),
+            kind => match kind.parse() {
+                Ok(kind) => Ok(Self::Failed(kind)),
+                Err(_) => Err(UnknownName::new("an outcome of an attempt", &OUTCOMES)),
+            },
+        }
+    }
+}
+
+serde_as_text! { AttemptOutcome }
 
 /// What the backends of one request recorded. It outlives the request's future, so that it is there when that
 /// is dropped or panics. It allocates nothing until an attempt begins.

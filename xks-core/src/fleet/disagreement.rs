@@ -4,7 +4,7 @@
 //! on the member that was within reach.
 
 use super::{Fleet, set::Set, standing::Standing};
-use crate::KeyId;
+use crate::{KeyId, names::named_enum};
 
 /// A key of which one member of a [`Fleet`] is not as the others are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,20 +30,15 @@ pub enum DisagreementKind {
     Disabled,
 }
 
+// Their names in logs and metrics.
+named_enum! {
+    DisagreementKind, "a kind of disagreement",
+    OtherKey => "other_key",
+    Missing => "missing",
+    Disabled => "disabled",
+}
+
 impl DisagreementKind {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::OtherKey, Self::Missing, Self::Disabled];
-
-    /// Its name in logs and metrics: `other_key`, `missing`, `disabled`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::OtherKey => "other_key",
-            Self::Missing => "missing",
-            Self::Disabled => "disabled",
-        }
-    }
-
     const fn members(self, standing: &Standing) -> Set {
         let set = match self {
             Self::OtherKey => standing.differs,

@@ -52,6 +52,7 @@ use crate::{
         BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, KeyMetadata, Limits,
     },
     context::{RequestContext, begin_attempt},
+    names::named_enum,
     panics::{Panicked, catch_panic},
 };
 
@@ -408,6 +409,14 @@ pub enum BreakerState {
     Open,
     /// It has rested for long enough: the next request is its probe, or one is with it as such.
     HalfOpen,
+}
+
+// Their names in metrics.
+named_enum! {
+    BreakerState, "a breaker state",
+    Closed => "closed",
+    HalfOpen => "half_open",
+    Open => "open",
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
-use crate::{BackendError, backend::BackendErrorKind};
+use crate::{BackendError, backend::BackendErrorKind, names::named_enum};
 
 /// The kind of failure that a [`KeyManager`](super::KeyManager) met.
 ///
@@ -37,6 +37,44 @@ pub enum ManageErrorKind {
     Unavailable,
     /// Anything else.
     Other,
+}
+
+named_enum! {
+    ManageErrorKind, "a kind of management error",
+    KeyNotFound => "KeyNotFound",
+    KeyDisabled => "KeyDisabled",
+    KeyUsage => "KeyUsage",
+    NotExtractable => "NotExtractable",
+    LabelTaken => "LabelTaken",
+    TokenTaken => "TokenTaken",
+    Unsupported => "Unsupported",
+    AccessDenied => "AccessDenied",
+    Full => "Full",
+    Throttled => "Throttled",
+    Timeout => "Timeout",
+    Unavailable => "Unavailable",
+    Other => "Other",
+}
+
+impl ManageErrorKind {
+    /// What an error without words of its own says.
+    const fn words(self) -> &'static str {
+        match self {
+            Self::KeyNotFound => "the key manager has no such key",
+            Self::KeyDisabled => "the key is disabled",
+            Self::KeyUsage => "the key does not permit this operation",
+            Self::NotExtractable => "the key was not created extractable",
+            Self::LabelTaken => "another key has this label",
+            Self::TokenTaken => "another key was created with this token",
+            Self::Unsupported => "the key manager does not support this",
+            Self::AccessDenied => "the key manager denies access",
+            Self::Full => "the key manager has no room for another key",
+            Self::Throttled => "the key manager is busy",
+            Self::Timeout => "the key manager did not answer before the deadline",
+            Self::Unavailable => "the key manager is not available",
+            Self::Other => "the key manager failed",
+        }
+    }
 }
 
 /// The error of a [`KeyManager`](super::KeyManager): a kind for the caller, words and a
@@ -111,31 +149,11 @@ impl From<BackendError> for ManageError {
     }
 }
 
-impl fmt::Display for ManageErrorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::KeyNotFound => "the key manager has no such key",
-            Self::KeyDisabled => "the key is disabled",
-            Self::KeyUsage => "the key does not permit this operation",
-            Self::NotExtractable => "the key was not created extractable",
-            Self::LabelTaken => "another key has this label",
-            Self::TokenTaken => "another key was created with this token",
-            Self::Unsupported => "the key manager does not support this",
-            Self::AccessDenied => "the key manager denies access",
-            Self::Full => "the key manager has no room for another key",
-            Self::Throttled => "the key manager is busy",
-            Self::Timeout => "the key manager did not answer before the deadline",
-            Self::Unavailable => "the key manager is not available",
-            Self::Other => "the key manager failed",
-        })
-    }
-}
-
 impl fmt::Display for ManageError {
     /// The error's own words; those of its kind where it has none.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.detail.is_empty() {
-            self.kind.fmt(f)
+            f.write_str(self.kind.words())
         } else {
             f.write_str(&self.detail)
         }

@@ -82,17 +82,13 @@ impl OpenBackend for Fleet {
         let odd = self.disagreements();
         for member in self.members() {
             let labels = [("backend", name), ("member", member.id)];
-            for (state, breaker) in [
-                ("closed", BreakerState::Closed),
-                ("half_open", BreakerState::HalfOpen),
-                ("open", BreakerState::Open),
-            ] {
+            for state in BreakerState::ALL {
                 let [backend, member_id] = labels;
                 samples.gauge(
                     "fleet_member_breaker",
                     "Whether a fleet member's circuit breaker is in this state: 1 or 0",
-                    &[backend, member_id, ("state", state)],
-                    f64::from(u8::from(member.breaker == breaker)),
+                    &[backend, member_id, ("state", state.as_str())],
+                    f64::from(u8::from(member.breaker == state)),
                 );
             }
             samples.gauge(

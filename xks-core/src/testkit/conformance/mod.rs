@@ -75,6 +75,25 @@ impl<F> Clone for Contract<F> {
 
 impl<F> Copy for Contract<F> {}
 
+impl<F> Contract<F> {
+    /// A contract of another trait, for a kit of its own.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn new(
+        name: &'static str,
+        requirements: &'static str,
+        rule: &'static str,
+        check: fn(&F) -> Result<(), Problem>,
+    ) -> Self {
+        Self {
+            name,
+            requirements,
+            rule,
+            check,
+        }
+    }
+}
+
 /// A fixture that contracts are checked on.
 #[doc(hidden)]
 pub trait Tested: Send + Sync + Sized + 'static {

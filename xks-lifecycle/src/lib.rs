@@ -1,0 +1,65 @@
+//! Managed keys for AWS KMS External Key Store (XKS) proxies: what is kept of them, where, and what a command
+//! may change.
+//!
+//! ```text
+//! command ──▶ key_state::decide(key, command, now) ──▶ Change
+//!                                                        │
+//!             Repository::commit(snapshot, Changes) ◀────┘
+//!               check       references have their targets
+//!               seal        secrets, under the data key, for their table, row and column
+//!               code        of each row, and of all rows with the revision
+//!             Store::commit(rows, expected revision) ──▶ SQLite, memory
+//! ```
+//!
+//! # Where to look
+//! | to | see |
+//! |---|---|
+//! | know what is kept | [`Tenant`], [`KeySet`], [`Key`], [`KeyVersion`], [`ExternalKeyStore`], [`KeyStoreCredential`], [`Event`] |
+//! | open, load and change the state | [`Repository`], [`Snapshot`], [`Changes`] |
+//! | know what a command does, and what AWS KMS sees of a key | [`key_state`] |
+//! | know what a reader or a writer of the database can do | [`seal`] |
+//! | keep the state elsewhere | [`store::Store`], `store_conformance!` |
+//!
+//! # What is not authenticated
+//! Counts and other [claims](store::Claim), and events: who can write the database can change them. Who puts
+//! a whole older copy of the database in its place is noticed by a process that has seen a later revision,
+//! and by nobody else.
+//!
+//! # Features
+//! * `sqlite`: `store::SqliteStore`. Takes a C compiler.
+//! * `serde`: `Serialize` for what is no secret, `Deserialize` for ids.
+//! * `testkit`: conformance tests for stores. Not for production.
+
+#![forbid(unsafe_code)]
+
+mod change_error;
+mod field;
+mod id;
+pub mod key_state;
+mod nouns;
+mod record;
+mod repository;
+pub mod seal;
+mod snapshot;
+pub mod store;
+#[cfg(feature = "testkit")]
+pub mod testkit;
+mod time;
+
+#[doc(hidden)]
+#[cfg(feature = "testkit")]
+pub use xks_core;
+
+pub use self::{
+    change_error::ChangeError,
+    field::{Description, FieldError, FieldProblem, Name, UnknownName},
+    id::{KeySetId, KeyStoreId, RandomError, ScheduleId, TenantId, VersionId, generate_key_id},
+    nouns::{
+        Event, EventText, ExternalKeyStore, Key, KeySet, KeySource, KeyStoreCredential, KeyVersion, KeyVersionId,
+        KmsKeyArn, LifetimeDays, Material, Minima, Outcome, Regions, Rotation, Tenant, VersionState, WaitingDays,
+    },
+    record::{RowError, RowProblem},
+    repository::{Repository, RepositoryError},
+    snapshot::{Changes, Entry, Managed, Object, Removable, Snapshot},
+    time::Timestamp,
+};

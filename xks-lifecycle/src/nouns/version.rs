@@ -1,0 +1,277 @@
+//! A version of a key: what a ciphertext names, and what encrypts and decrypts.
+
+use std::{fmt, str::FromStr};
+
+use xks_core::{KeyId, Zeroizing, backend::CiphertextMetadata, manage::CreationToken};
+
+use crate::{
+    FieldError, FieldProblem, Timestamp, VersionId,
+    field::{named, named_enum},
+    record::{CellReader, CellWriter, Record, RowProblem},
+    snapshot::Object,
+    store::Table,
+};
+
+/// Names a version among all keys: written as the external key id, a slash, and the version's id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub struct KeyVersionId {
+    /// Of which key.
+    pub key: KeyId,
+    /// Which of its versions.
+    pub version: VersionId,
+}
+
+impl KeyVersionId {
+    /// A version of a key.
+    #[must_use]
+    pub const fn new(key: KeyId, version: VersionId) -> Self {
+        Self { key, version }
+    }
+}
+
+impl fmt::Display for KeyVersionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.key, self.version)
+    }
+}
+
+impl FromStr for KeyVersionId {
+    type Err = FieldError;
+
+    fn from_str(text: &str) -> Result<Self, FieldError> {
+        let missing = || FieldError::new("version", FieldProblem::Missing);
+        let (key, version) = text.split_once('/').ok_or_else(missing)?;
+        let key = key.parse().map_err(|error| FieldError::illegal("key", &error))?;
+        Ok(Self::new(key, version.parse()?))
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for KeyVersionId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A version of a key. Of a destroyed one its ids remain, so that they are known and never given again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct KeyVersion {
+    /// Its id.
+    pub id: KeyVersionId,
+    /// 1 for the first version of the key, and so on.
+    pub number: u32,
+    /// What it may do.
+    pub state: VersionState,
+    /// When it was made.
+    pub created: Timestamp,
+    /// What encrypts and decrypts.
+    pub material: Material,
+    /// How many encryptions were made before it came under management.
+    pub earlier_encryptions: u64,
+    /// The constant ciphertext metadata of what was encrypted before it came under management.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub legacy_metadata: Option<CiphertextMetadata>,
+}
+
+/// What a version may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum VersionState {
+    /// It is being made.
+    Pending,
+    /// Every node can decrypt with it.
+    Published,
+    /// It encrypts and decrypts: at most one version of a key.
+    Current,
+    /// It decrypts what it encrypted before.
+    DecryptOnly,
+    /// It does nothing, and can be restored.
+    Revoked,
+    /// It is gone.
+    Destroyed,
+}
+
+named_enum! {
+    VersionState,
+    Pending => "pending",
+    Published => "published",
+    Current => "current",
+    DecryptOnly => "decrypt-only",
+    Revoked => "revoked",
+    Destroyed => "destroyed",
+}
+
+/// What encrypts and decrypts for a version. Key material is stored sealed, never printed, and wiped when it
+/// is dropped.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Material {
+    /// A key of the backend.
+    Backend {
+        /// The id under which the backend knows it; none until it is made.
+        key: Option<KeyId>,
+        /// By which its creation is repeated; none if it was there before.
+        token: Option<CreationToken>,
+    },
+    /// A key of this store.
+    Vault(Zeroizing<[u8; 32]>),
+    /// Destroyed.
+    Gone,
+}
+
+impl Material {
+    const KIND: &'static str = "backend, vault, gone";
+
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::Backend { .. } => "backend",
+            Self::Vault(_) => "vault",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+impl fmt::Debug for Material {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Backend { key, token } => f
+                .debug_struct("Backend")
+                .field("key", key)
+                .field("token", token)
+                .finish(),
+            Self::Vault(_) => f.write_str("Vault"),
+            Self::Gone => f.write_str("Gone"),
+        }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for Material {
+    /// Says where the material is, and for a backend under which id.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeMap as _;
+
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("kind", self.kind())?;
+        if let Self::Backend { key: Some(key), .. } = self {
+            map.serialize_entry("key", key)?;
+        }
+        map.end()
+    }
+}
+
+impl KeyVersion {
+    /// A version that is being made.
+    ///
+    /// # Errors
+    /// Of the field `number`: versions are counted from 1.
+    pub fn new(id: KeyVersionId, number: u32, material: Material, created: Timestamp) -> Result<Self, FieldError> {
+        if number == 0 {
+            let (min, max) = (1, u32::MAX.into());
+            return Err(FieldError::new("number", FieldProblem::Range { min, max }));
+        }
+        Ok(Self {
+            id,
+            number,
+            state: VersionState::Pending,
+            created,
+            material,
+            earlier_encryptions: 0,
+            legacy_metadata: None,
+        })
+    }
+
+    /// Returns the id under which the backend knows it, if a backend has it.
+    #[must_use]
+    pub const fn backend_key(&self) -> Option<&KeyId> {
+        match &self.material {
+            Material::Backend { key, .. } => key.as_ref(),
+            Material::Vault(_) | Material::Gone => None,
+        }
+    }
+
+    /// The version without what it was: a tombstone.
+    #[must_use]
+    pub fn destroyed(&self) -> Self {
+        Self {
+            state: VersionState::Destroyed,
+            material: Material::Gone,
+            ..self.clone()
+        }
+    }
+}
+
+impl Record for KeyVersion {
+    type Id = KeyVersionId;
+    const TABLE: Table = Table::Versions;
+
+    fn id(&self) -> KeyVersionId {
+        self.id.clone()
+    }
+
+    fn references(&self) -> Vec<(&'static str, Object)> {
+        vec![("key", Object::new(Table::Keys, &self.id.key))]
+    }
+
+    fn contradicts(&self, former: &Self) -> Option<&'static str> {
+        let is_gone = former.state == VersionState::Destroyed;
+        let is_other = [
+            ("number", self.number != former.number),
+            ("state", is_gone && self.state != former.state),
+            ("material", is_gone && self.material != former.material),
+        ];
+        is_other
+            .into_iter()
+            .find_map(|(field, is_other)| is_other.then_some(field))
+    }
+
+    fn write(&self, cells: &mut CellWriter<'_>) {
+        let (key, token, vault) = match &self.material {
+            Material::Backend { key, token } => (key.as_ref(), token.as_ref(), None),
+            Material::Vault(material) => (None, None, Some(&material[..])),
+            Material::Gone => (None, None, None),
+        };
+        cells.number("number", self.number.into());
+        cells.text("state", &self.state);
+        cells.number("created", self.created.seconds());
+        cells.text("material_kind", &self.material.kind());
+        cells.optional("backend_key", key);
+        cells.optional("token", token);
+        cells.secret("material", vault);
+        cells.number("earlier_encryptions", self.earlier_encryptions);
+        cells.optional_bytes(
+            "legacy_metadata",
+            self.legacy_metadata.as_ref().map(CiphertextMetadata::as_bytes),
+        );
+    }
+
+    fn read(id: KeyVersionId, cells: &mut CellReader<'_>) -> Result<Self, RowProblem> {
+        let number = cells.small_number("number")?;
+        let state = named("state", cells.text("state")?, VersionState::NAMES)?;
+        let created = cells.time("created")?;
+        let kind = cells.text("material_kind")?;
+        let (key, token) = (cells.optional_parsed("backend_key")?, cells.optional_parsed("token")?);
+        let material = match (kind, cells.optional_secret("material")?) {
+            ("backend", None) => Material::Backend { key, token },
+            ("vault", Some(bytes)) => Material::Vault(Zeroizing::new(
+                <[u8; 32]>::try_from(&bytes[..]).map_err(|error| FieldError::illegal("material", &error))?,
+            )),
+            ("gone", None) => Material::Gone,
+            ("vault", None) => return Err(FieldError::new("material", FieldProblem::Missing).into()),
+            ("backend" | "gone", Some(_)) => return Err(FieldError::new("material", FieldProblem::Unexpected).into()),
+            _ => return Err(FieldError::new("material_kind", FieldProblem::Unknown(Material::KIND)).into()),
+        };
+        let mut version = Self::new(id, number, material, created)?;
+        version.state = state;
+        version.earlier_encryptions = cells.number("earlier_encryptions")?;
+        version.legacy_metadata = cells
+            .optional_bytes("legacy_metadata")?
+            .map(CiphertextMetadata::try_from)
+            .transpose()
+            .map_err(|error| FieldError::illegal("legacy_metadata", &error))?;
+        Ok(version)
+    }
+}

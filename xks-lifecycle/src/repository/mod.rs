@@ -1,0 +1,442 @@
+//! The store with its data key: loads the state, and changes it.
+
+mod error;
+
+use std::{
+    fmt,
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+pub use self::error::RepositoryError;
+use crate::{
+    ChangeError, Changes, Event, KeyVersionId, Snapshot, Timestamp,
+    record::{RowError, RowProblem, decode},
+    seal::{DataKey, Root, Wrapped},
+    snapshot::read,
+    store::{ChangeSet, Claim, ClaimKind, Head, Loaded, Revision, Row, RowSink, Scope, Store, StoreError, Swap, Table},
+};
+
+/// A [`Store`] that was opened with a [`Root`].
+///
+/// It authenticates each row that it loads, and all of them together: see [`seal`](crate::seal).
+///
+/// ```
+/// use std::{sync::Arc, time::SystemTime};
+/// use xks_lifecycle::{Changes, Repository, Tenant, TenantId, seal::Root, store::MemoryStore};
+///
+/// # pollster::block_on(async {
+/// # let directory = std::env::temp_dir().join(format!("xks-lifecycle-repository-{}", std::process::id()));
+/// # std::fs::create_dir_all(&directory)?;
+/// let path = directory.join("root");
+/// Root::create_file(&path)?;
+/// let (store, root) = (Arc::new(MemoryStore::new()), Root::file("recovery", &path)?);
+///
+/// let now = SystemTime::now().into();
+/// let (repository, mut snapshot) = Repository::create(store, &[root], now).await?;
+/// let tenant = Tenant::new(TenantId::generate()?, "payroll")?;
+/// let id = tenant.id;
+/// repository.commit(&mut snapshot, Changes::new().insert(tenant)).await?;
+/// assert_eq!(snapshot.tenant(id).unwrap().name.as_str(), "payroll");
+/// # std::fs::remove_dir_all(&directory)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Repository {
+    store: Arc<dyn Store>,
+    key: Arc<DataKey>,
+}
+
+/// Loads what a closure collects.
+async fn collect<T: Default + Send + 'static>(
+    store: &dyn Store,
+    scope: Scope,
+    take: impl Fn(&mut T, Loaded<'_>) + Send + 'static,
+) -> Result<(T, Head), StoreError> {
+    let collected = Arc::new(Mutex::new(T::default()));
+    let sink: RowSink = {
+        let collected = Arc::clone(&collected);
+        Box::new(move |loaded| take(&mut collected.lock().unwrap_or_else(PoisonError::into_inner), loaded))
+    };
+    let head = store.load(scope, sink).await?;
+    let collected = std::mem::take(&mut *collected.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok((collected, head))
+}
+
+#[derive(Default)]
+struct Loading {
+    snapshot: Snapshot,
+    errors: Vec<RowError>,
+}
+
+/// A change of a row, as the store recorded it.
+struct Recorded {
+    table: Table,
+    id: Box<str>,
+    revision: Revision,
+    is_removed: bool,
+    row: Option<Row<'static>>,
+}
+
+impl Repository {
+    /// Makes the state of an empty store: a data key, wrapped under each of these roots.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Exists`], [`RepositoryError::RootRequired`], or that of a root or of the store.
+    pub async fn create(
+        store: Arc<dyn Store>,
+        roots: &[Root],
+        now: Timestamp,
+    ) -> Result<(Self, Snapshot), RepositoryError> {
+        if roots.is_empty() {
+            return Err(RepositoryError::RootRequired);
+        }
+        let (_, head) = collect::<()>(&*store, Scope::Table(Table::Roots), |(), _| {}).await?;
+        if head.revision != Revision::ZERO {
+            return Err(RepositoryError::Exists(head.revision));
+        }
+        let key = Arc::new(DataKey::generate()?);
+        let repository = Self { store, key };
+        let mut changes = Changes::new();
+        for root in roots {
+            changes = changes.put_root(repository.wrap(root, now).await?);
+        }
+        let mut snapshot = Snapshot::default();
+        repository.commit(&mut snapshot, changes).await?;
+        Ok((repository, snapshot))
+    }
+
+    /// Opens a store with the first of these roots that can, and loads its state.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Empty`], [`RepositoryError::NoRoot`], and those of [`load`](Self::load).
+    pub async fn open(store: Arc<dyn Store>, roots: &[Root]) -> Result<(Self, Snapshot), RepositoryError> {
+        let take = |wrapped: &mut Vec<Result<Wrapped, RowError>>, loaded: Loaded<'_>| {
+            if let Loaded::Row(row) = loaded {
+                let error = |problem| RowError::new(row.table, &row.id, problem);
+                wrapped.push(decode(None, &row).map_err(error));
+            }
+        };
+        let (wrapped, head) = collect(&*store, Scope::Table(Table::Roots), take).await?;
+        if head.revision == Revision::ZERO {
+            return Err(RepositoryError::Empty);
+        }
+        let (mut known, mut failed) = (Vec::new(), Vec::new());
+        for wrapped in wrapped {
+            match wrapped {
+                Ok(wrapped) => known.push(wrapped),
+                Err(error) => failed.push(error.to_string()),
+            }
+        }
+        for root in roots {
+            let Some(wrapped) = known.iter().find(|wrapped| wrapped.name.as_str() == root.name()) else {
+                failed.push(format!("`{}` is not among its roots", root.name()));
+                continue;
+            };
+            match root.unwrap(wrapped).await {
+                Ok(key) => {
+                    let key = Arc::new(DataKey::new(key));
+                    let repository = Self { store, key };
+                    let snapshot = repository.load().await?;
+                    return Ok((repository, snapshot));
+                }
+                Err(error) => failed.push(format!("`{}`: {error}", root.name())),
+            }
+        }
+        let known = known.iter().map(|wrapped| wrapped.name.to_string()).collect();
+        Err(RepositoryError::NoRoot { failed, known })
+    }
+
+    /// Loads the whole state and authenticates it.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Rows`] or [`RepositoryError::Head`] when it is not authentic; those of the store.
+    pub async fn load(&self) -> Result<Snapshot, RepositoryError> {
+        loop {
+            let key = Arc::clone(&self.key);
+            let take = move |loading: &mut Loading, loaded: Loaded<'_>| {
+                if let Loaded::Row(row) = loaded
+                    && let Err(error) = loading.snapshot.take(&key, &row)
+                {
+                    loading.errors.push(error);
+                }
+            };
+            let (Loading { mut snapshot, errors }, head) = collect(&*self.store, Scope::Everything, take).await?;
+            if !errors.is_empty() {
+                return Err(RepositoryError::Rows(errors));
+            }
+            if self.key.is_head(&head, snapshot.sum()) {
+                snapshot.set_head(head);
+                return Ok(snapshot);
+            }
+            // Which row it is, the list of changes says.
+            let (changes, now) = self.changes(Revision::ZERO).await?;
+            if now != head {
+                continue; // somebody has committed in between
+            }
+            let errors = differences(&snapshot, &changes);
+            return Err(if errors.is_empty() {
+                RepositoryError::Head(head.revision)
+            } else {
+                RepositoryError::Rows(errors)
+            });
+        }
+    }
+
+    async fn changes(&self, after: Revision) -> Result<(Vec<Recorded>, Head), StoreError> {
+        let take = |changes: &mut Vec<Recorded>, loaded: Loaded<'_>| {
+            if let Loaded::Change {
+                table,
+                id,
+                revision,
+                is_removed,
+                row,
+            } = loaded
+            {
+                changes.push(Recorded {
+                    table,
+                    id: id.into(),
+                    revision,
+                    is_removed,
+                    row: row.map(Row::into_owned),
+                });
+            }
+        };
+        collect(&*self.store, Scope::Since(after), take).await
+    }
+
+    /// Brings a snapshot to the latest revision, by what changed since its own. Returns whether anything did.
+    /// A snapshot stays as it is when this fails.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load); [`RepositoryError::WentBack`] when the store is at an earlier revision;
+    /// [`RepositoryError::Forked`] when it is at one that does not follow from what was seen;
+    /// a history that has overwritten all that was different is as good as the one that was seen.
+    pub async fn refresh(&self, snapshot: &mut Snapshot) -> Result<bool, RepositoryError> {
+        let (changes, head) = self.changes(snapshot.revision()).await?;
+        let (known, found) = (snapshot.revision(), head.revision);
+        if found < known {
+            return Err(RepositoryError::WentBack { known, found });
+        }
+        if found == known && head == *snapshot.head() {
+            return Ok(false);
+        }
+        let mut errors = Vec::new();
+        let mut total = snapshot.sum();
+        let mut updates = Vec::with_capacity(changes.len());
+        for change in changes {
+            if let Some(former) = snapshot.sum_of(change.table, &change.id) {
+                total.toggle(former);
+            }
+            let read = |row: &Row<'_>| read(&self.key, row).map(|(item, sum)| (item, row.revision, sum));
+            match change.row.as_ref().map(read).transpose() {
+                Ok(now) => {
+                    if let Some((.., sum)) = &now {
+                        total.toggle(*sum);
+                    }
+                    updates.push((change, now));
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(RepositoryError::Rows(errors));
+        }
+        if !self.key.is_head(&head, total) {
+            // What changed and the head were read together. So a row is wrong, which this names; or all of it
+            // is authentic, and does not follow from what was seen before.
+            let found = self.load().await?.revision();
+            return Err(RepositoryError::Forked { known, found });
+        }
+        for (change, now) in updates {
+            match now {
+                Some((item, revision, sum)) => snapshot.put(item, revision, sum),
+                None => snapshot.remove(change.table, &change.id),
+            }
+        }
+        snapshot.set_head(head);
+        Ok(true)
+    }
+
+    /// Commits changes that were decided on this snapshot, and makes them in the snapshot too.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when the store is at another revision than the snapshot: refresh it and
+    /// decide again. [`RepositoryError::Change`] when the changes contradict the state. The snapshot stays as
+    /// it is; after [`StoreError::Unavailable`] refresh it to see whether the changes were made.
+    pub async fn commit(&self, snapshot: &mut Snapshot, changes: Changes) -> Result<Revision, RepositoryError> {
+        snapshot.check(&changes)?;
+        let revision = snapshot.revision().next();
+        let mut set = ChangeSet::new(snapshot.revision(), [0; 32]);
+        let mut sums = Vec::with_capacity(changes.items().len());
+        let mut total = snapshot.sum();
+        for item in changes.items() {
+            let (row, sum) = item.encode(&self.key, revision)?;
+            total.toggle(sum);
+            sums.push(sum);
+            set.rows.push(row);
+        }
+        set.removed = changes
+            .removed
+            .iter()
+            .map(|object| (object.0, object.1.clone()))
+            .collect();
+        let replaced = set.rows.iter().map(|row| (row.table, &*row.id));
+        let removed = set.removed.iter().map(|(table, id)| (*table, &**id));
+        for (table, id) in replaced.chain(removed) {
+            if let Some(former) = snapshot.sum_of(table, id) {
+                total.toggle(former);
+            }
+        }
+        let head = self.key.head(revision, total);
+        set.code = head.code;
+        set.events.clone_from(&changes.events);
+        self.store.commit(set).await?;
+        for object in &changes.removed {
+            snapshot.remove(object.0, &object.1);
+        }
+        for (item, sum) in changes.into_items().zip(sums) {
+            snapshot.put(item, revision, sum);
+        }
+        snapshot.set_head(head);
+        Ok(revision)
+    }
+
+    async fn wrap(&self, root: &Root, now: Timestamp) -> Result<Wrapped, RepositoryError> {
+        root.wrap(self.key.expose(), now)
+            .await
+            .map_err(|error| RepositoryError::Root {
+                name: root.name().to_owned(),
+                error,
+            })
+    }
+
+    /// Wraps the data key under one more root, or anew under a root of that name. No other row is touched.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Root`], and those of [`commit`](Self::commit).
+    pub async fn put_root(
+        &self,
+        snapshot: &mut Snapshot,
+        root: &Root,
+        event: Event,
+    ) -> Result<Revision, RepositoryError> {
+        let wrapped = self.wrap(root, event.time).await?;
+        self.commit(snapshot, Changes::new().put_root(wrapped).event(event))
+            .await
+    }
+
+    /// Removes a root. Who has it, and a copy of the database from before, can still open that copy.
+    ///
+    /// # Errors
+    /// [`ChangeError::LastRoot`], and those of [`commit`](Self::commit).
+    pub async fn remove_root(
+        &self,
+        snapshot: &mut Snapshot,
+        name: &str,
+        event: Event,
+    ) -> Result<Revision, RepositoryError> {
+        if snapshot.roots().eq([name]) {
+            return Err(ChangeError::LastRoot(name.to_owned()).into());
+        }
+        self.commit(snapshot, Changes::new().remove_root(name).event(event))
+            .await
+    }
+
+    /// Waits until the store is at a later revision than this one, and returns which.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn follow(&self, after: Revision) -> Result<Revision, StoreError> {
+        self.store.follow(after).await
+    }
+
+    /// Reserves `count` encryptions of a version, before the first of them is made, and returns their
+    /// numbers. A process that ends wastes what it has not used of them. The revision stays.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Exhausted`] when fewer than `count` of `limit` are left; those of the store.
+    pub async fn reserve(&self, version: &KeyVersionId, count: u64, limit: u64) -> Result<Range<u64>, RepositoryError> {
+        let exhausted = || RepositoryError::Exhausted {
+            version: version.clone(),
+            limit,
+        };
+        let mut seen = Claim::new(ClaimKind::Count, &version.to_string(), "", 0, "");
+        let mut is_there = false;
+        loop {
+            let start = seen.counter;
+            let end = start
+                .checked_add(count)
+                .filter(|end| *end <= limit)
+                .ok_or_else(exhausted)?;
+            let next = seen.with_counter(end);
+            let swap = if is_there {
+                Swap::Replace {
+                    seen: seen.clone(),
+                    next,
+                }
+            } else {
+                Swap::Insert(next)
+            };
+            let swapped = self.store.swap(swap).await?;
+            if swapped.is_done {
+                return Ok(start..end);
+            }
+            match swapped.claim {
+                Some(claim) => (seen, is_there) = (claim, true),
+                None => (seen, is_there) = (seen.with_counter(0), false),
+            }
+        }
+    }
+
+    /// Records events that change no state: of commands that were refused or failed.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn record(&self, events: Vec<Event>) -> Result<(), StoreError> {
+        self.store.record(events).await
+    }
+
+    /// Returns at most `limit` events after the event of this number, oldest first, each with its number.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn events(&self, after: u64, limit: usize) -> Result<Vec<(u64, Event)>, StoreError> {
+        self.store.events(after, limit).await
+    }
+}
+
+/// What is wrong with a row, beside its code, by what was recorded of it.
+fn problem_of(change: &Recorded) -> Option<RowProblem> {
+    let recorded = change.revision.get();
+    match (&change.row, change.is_removed) {
+        (Some(_), true) => Some(RowProblem::Unexpected),
+        (None, false) => Some(RowProblem::Missing(recorded)),
+        (Some(row), false) if row.revision != change.revision => Some(RowProblem::PutBack {
+            found: row.revision.get(),
+            recorded,
+        }),
+        (Some(_), false) | (None, true) => None,
+    }
+}
+
+/// The rows that are not as the list of changes has them.
+fn differences(snapshot: &Snapshot, changes: &[Recorded]) -> Vec<RowError> {
+    let of_changes = changes.iter().filter_map(|change| {
+        let problem = problem_of(change)?;
+        Some(RowError::new(change.table, &change.id, problem))
+    });
+    let known: std::collections::HashSet<_> = changes.iter().map(|change| (change.table, &*change.id)).collect();
+    let unknown = snapshot
+        .rows()
+        .filter(|(table, id)| !known.contains(&(*table, id.as_str())));
+    let unknown = unknown.map(|(table, id)| RowError::new(table, &id, RowProblem::Unexpected));
+    of_changes.chain(unknown).collect()
+}
+
+impl fmt::Debug for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Repository").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,499 @@
+//! The state at one revision, as nouns; and what is to be changed.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    fmt,
+    str::FromStr as _,
+};
+
+use xks_core::{KeyId, key_store::AccessKeyId};
+
+use crate::{
+    ChangeError, Event, ExternalKeyStore, Key, KeySet, KeySetId, KeyStoreCredential, KeyStoreId, KeyVersion,
+    KeyVersionId, Tenant, TenantId,
+    record::{Record, RowError, RowProblem, decode, encode},
+    seal::{DataKey, RootId, SealError, Sum, Wrapped},
+    store::{Head, Revision, Row, Table},
+};
+
+/// A record, and the revision that changed it last.
+#[derive(Clone, Debug)]
+pub struct Entry<T> {
+    value: T,
+    revision: Revision,
+    sum: Sum,
+}
+
+impl<T> Entry<T> {
+    /// Returns the revision that changed it last: who changes it later says by this what he saw.
+    #[must_use]
+    pub const fn revision(&self) -> Revision {
+        self.revision
+    }
+}
+
+impl<T> std::ops::Deref for Entry<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+/// Lists the records once: the variant of [`Item`], the type, its map.
+macro_rules! items {
+    ($($(#[$meta:meta])* $variant:ident($record:ty, $id:ty) in $map:ident,)+) => {
+        /// The state at one revision. Every row of it was authenticated.
+        #[derive(Clone, Default)]
+        pub struct Snapshot {
+            head: Head,
+            sum: Sum,
+            $(pub(crate) $map: BTreeMap<$id, Entry<$record>>,)+
+        }
+
+        /// A record of any kind.
+        #[derive(Clone, Debug)]
+        pub(crate) enum Item {
+            $($variant($record),)+
+        }
+
+        impl Item {
+            fn object(&self) -> Object {
+                match self {
+                    $(Self::$variant(record) => object(record),)+
+                }
+            }
+
+            /// What it refers to: by which field, which row.
+            fn references(&self) -> Vec<(&'static str, Object)> {
+                match self {
+                    $(Self::$variant(record) => record.references(),)+
+                }
+            }
+
+            /// The field in which it differs from what it is in the snapshot, and may not.
+            fn contradicts(&self, snapshot: &Snapshot) -> Option<&'static str> {
+                match self {
+                    $(Self::$variant(record) => record.contradicts(snapshot.$map.get(&record.id())?),)+
+                }
+            }
+
+            pub(crate) fn encode(&self, key: &DataKey, revision: Revision) -> Result<(Row<'static>, Sum), SealError> {
+                match self {
+                    $(Self::$variant(record) => encode(key, record, revision),)+
+                }
+            }
+
+            fn decode(key: &DataKey, row: &Row<'_>) -> Result<Self, RowProblem> {
+                $(if row.table == <$record as Record>::TABLE {
+                    return decode(Some(key), row).map(Self::$variant);
+                })+
+                Err(RowProblem::Unexpected)
+            }
+        }
+
+        impl Snapshot {
+            /// Puts a record in the place of the one with its id.
+            pub(crate) fn put(&mut self, item: Item, revision: Revision, sum: Sum) {
+                self.sum.toggle(sum);
+                let former = match item {
+                    $(Item::$variant(value) => {
+                        let entry = Entry { revision, sum, value };
+                        self.$map.insert(entry.value.id(), entry).map(|former| former.sum)
+                    })+
+                };
+                self.take_out(former);
+            }
+
+            /// Takes a row out.
+            pub(crate) fn remove(&mut self, table: Table, id: &str) {
+                let mut former = None;
+                $(if table == <$record as Record>::TABLE {
+                    former = <$id>::from_str(id).ok().and_then(|id| self.$map.remove(&id)).map(|former| former.sum);
+                })+
+                self.take_out(former);
+            }
+
+            /// Returns the revision that changed a row last, if it is there.
+            pub(crate) fn revision_of(&self, table: Table, id: &str) -> Option<Revision> {
+                $(if table == <$record as Record>::TABLE {
+                    return self.$map.get(&<$id>::from_str(id).ok()?).map(Entry::revision);
+                })+
+                None
+            }
+
+            /// All references: from which row to which.
+            fn references(&self) -> impl Iterator<Item = (Object, Object)> {
+                std::iter::empty()$(.chain(self.$map.values().flat_map(|entry| {
+                    let targets = entry.value.references().into_iter();
+                    targets.map(|(_, target)| (object(&entry.value), target))
+                })))+
+            }
+
+            /// Returns the part that a row has in the sum.
+            pub(crate) fn sum_of(&self, table: Table, id: &str) -> Option<Sum> {
+                $(if table == <$record as Record>::TABLE {
+                    return self.$map.get(&<$id>::from_str(id).ok()?).map(|entry| entry.sum);
+                })+
+                None
+            }
+
+            /// All rows that are there.
+            pub(crate) fn rows(&self) -> impl Iterator<Item = (Table, String)> {
+                std::iter::empty()$(.chain(self.$map.keys().map(|id| (<$record as Record>::TABLE, id.to_string()))))+
+            }
+        }
+
+        $(impl From<$record> for Item {
+            fn from(record: $record) -> Self {
+                Self::$variant(record)
+            }
+        })+
+    };
+}
+
+items! {
+    Root(Wrapped, RootId) in roots,
+    Tenant(Tenant, TenantId) in tenants,
+    KeyStore(ExternalKeyStore, KeyStoreId) in key_stores,
+    Credential(KeyStoreCredential, AccessKeyId) in credentials,
+    KeySet(KeySet, KeySetId) in key_sets,
+    Key(Key, KeyId) in keys,
+    Version(KeyVersion, KeyVersionId) in versions,
+}
+
+impl Snapshot {
+    /// Returns the revision.
+    #[must_use]
+    pub const fn revision(&self) -> Revision {
+        self.head.revision
+    }
+
+    pub(crate) const fn head(&self) -> &Head {
+        &self.head
+    }
+
+    pub(crate) fn set_head(&mut self, head: Head) {
+        self.head = head;
+    }
+
+    pub(crate) const fn sum(&self) -> Sum {
+        self.sum
+    }
+
+    fn take_out(&mut self, former: Option<Sum>) {
+        if let Some(former) = former {
+            self.sum.toggle(former);
+        }
+    }
+
+    /// Authenticates a row, and takes in what it holds.
+    pub(crate) fn take(&mut self, key: &DataKey, row: &Row<'_>) -> Result<(), RowError> {
+        let (item, sum) = read(key, row)?;
+        self.put(item, row.revision, sum);
+        Ok(())
+    }
+
+    /// Returns a tenant.
+    #[must_use]
+    pub fn tenant(&self, id: TenantId) -> Option<&Entry<Tenant>> {
+        self.tenants.get(&id)
+    }
+
+    /// Returns all tenants, in the order of their ids.
+    pub fn tenants(&self) -> impl ExactSizeIterator<Item = &Entry<Tenant>> {
+        self.tenants.values()
+    }
+
+    /// Returns a key set.
+    #[must_use]
+    pub fn key_set(&self, id: KeySetId) -> Option<&Entry<KeySet>> {
+        self.key_sets.get(&id)
+    }
+
+    /// Returns all key sets, in the order of their ids.
+    pub fn key_sets(&self) -> impl ExactSizeIterator<Item = &Entry<KeySet>> {
+        self.key_sets.values()
+    }
+
+    /// Returns an external key store.
+    #[must_use]
+    pub fn key_store(&self, id: KeyStoreId) -> Option<&Entry<ExternalKeyStore>> {
+        self.key_stores.get(&id)
+    }
+
+    /// Returns all external key stores, in the order of their ids.
+    pub fn key_stores(&self) -> impl ExactSizeIterator<Item = &Entry<ExternalKeyStore>> {
+        self.key_stores.values()
+    }
+
+    /// Returns a credential.
+    #[must_use]
+    pub fn credential(&self, id: &AccessKeyId) -> Option<&Entry<KeyStoreCredential>> {
+        self.credentials.get(id)
+    }
+
+    /// Returns all credentials, in the order of their ids.
+    pub fn credentials(&self) -> impl ExactSizeIterator<Item = &Entry<KeyStoreCredential>> {
+        self.credentials.values()
+    }
+
+    /// Returns a key.
+    #[must_use]
+    pub fn key(&self, id: &KeyId) -> Option<&Entry<Key>> {
+        self.keys.get(id)
+    }
+
+    /// Returns all keys, in the order of their ids.
+    pub fn keys(&self) -> impl ExactSizeIterator<Item = &Entry<Key>> {
+        self.keys.values()
+    }
+
+    /// Returns the versions of a key, in the order of their ids.
+    pub fn versions<'s>(&'s self, key: &'s KeyId) -> impl Iterator<Item = &'s Entry<KeyVersion>> {
+        let first = KeyVersionId::new(key.clone(), crate::VersionId::from_bytes([0; 4]));
+        let of_key = move |(id, _): &(&KeyVersionId, &Entry<KeyVersion>)| id.key == *key;
+        self.versions.range(first..).take_while(of_key).map(|(_, entry)| entry)
+    }
+
+    /// Returns the names of the roots that open the store.
+    pub fn roots(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.roots.keys().map(|id| id.0.as_str())
+    }
+
+    /// Returns what uses the key of a backend that has this id: a version of a managed key, or a root. Such a
+    /// key may be served by nothing else.
+    #[must_use]
+    pub fn user_of_backend_key(&self, key: &KeyId) -> Option<Object> {
+        self.backend_keys().find_map(|(used, by)| (used == key).then(by))
+    }
+
+    /// All keys of backends that are in use, each with what uses it.
+    fn backend_keys(&self) -> impl Iterator<Item = (&KeyId, impl Fn() -> Object)> {
+        type User<'s> = Result<&'s Entry<Wrapped>, &'s Entry<KeyVersion>>;
+        let roots = self
+            .roots
+            .values()
+            .filter_map(|root| Some((root.backend_key.as_ref()?, Ok(root))));
+        let versions = self
+            .versions
+            .values()
+            .filter_map(|version| Some((version.backend_key()?, Err(version))));
+        roots.chain(versions).map(|(key, user): (_, User<'_>)| {
+            let by = move || match user {
+                Ok(root) => object(&root.value),
+                Err(version) => object(&version.value),
+            };
+            (key, by)
+        })
+    }
+
+    /// Checks that no key of a backend comes under management twice.
+    fn check_backend_keys(&self, changes: &Changes) -> Result<(), ChangeError> {
+        let mut new: HashMap<&KeyId, Object> = HashMap::new();
+        for item in changes.items() {
+            let key = match item {
+                Item::Version(version) => version.backend_key(),
+                Item::Root(root) => root.backend_key.as_ref(),
+                _ => None,
+            };
+            let Some(key) = key else { continue };
+            if let Some(by) = new.insert(key, item.object()) {
+                return Err(ChangeError::BackendKeyTaken { key: key.clone(), by });
+            }
+        }
+        if new.is_empty() {
+            return Ok(());
+        }
+        // One pass over all, since there may be many on both sides.
+        for (key, by) in self.backend_keys() {
+            if let Some(user) = new.get(key)
+                && *user != by()
+            {
+                let (key, by) = (key.clone(), by());
+                return Err(ChangeError::BackendKeyTaken { key, by });
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that the changes leave a state in which every reference has its target, and no key of a backend
+    /// is used twice.
+    pub(crate) fn check(&self, changes: &Changes) -> Result<(), ChangeError> {
+        let put: HashSet<_> = changes.items().map(Item::object).collect();
+        let removed: HashSet<_> = changes.removed.iter().collect();
+        let is_there = |object: &Object| self.revision_of(object.0, &object.1).is_some();
+        let will_be_there = |object: &Object| put.contains(object) || is_there(object) && !removed.contains(object);
+        self.check_backend_keys(changes)?;
+        let mut seen = HashSet::new();
+        for (how, item) in &changes.puts {
+            let object = item.object();
+            match how {
+                Put::Insert if is_there(&object) => return Err(ChangeError::Exists(object)),
+                Put::Update if !is_there(&object) => return Err(ChangeError::Unknown(object)),
+                _ if removed.contains(&object) || !seen.insert(object.clone()) => {
+                    return Err(ChangeError::Twice(object));
+                }
+                _ => {}
+            }
+            if let Some(field) = item.contradicts(self) {
+                return Err(ChangeError::Final { object, field });
+            }
+            let lost = item.references().into_iter().find(|(_, target)| !will_be_there(target));
+            if let Some((field, target)) = lost {
+                return Err(ChangeError::Dangling { object, field, target });
+            }
+        }
+        for object in &changes.removed {
+            if !is_there(object) {
+                return Err(ChangeError::Unknown(object.clone()));
+            }
+            if !seen.insert(object.clone()) {
+                return Err(ChangeError::Twice(object.clone()));
+            }
+            // What is put was checked above.
+            let stays = |user: &Object| !removed.contains(user) && !put.contains(user);
+            let by = self.references().find(|(user, target)| target == object && stays(user));
+            if let Some((by, object)) = by {
+                return Err(ChangeError::InUse { object, by });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Authenticates a row, and returns what it holds and its part of the sum.
+pub(crate) fn read(key: &DataKey, row: &Row<'_>) -> Result<(Item, Sum), RowError> {
+    let error = |problem| RowError::new(row.table, &row.id, problem);
+    let sum = key.verify(row).ok_or_else(|| error(RowProblem::Edited))?;
+    Ok((Item::decode(key, row).map_err(error)?, sum))
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("revision", &self.head.revision)
+            .finish_non_exhaustive()
+    }
+}
+
+fn object<R: Record>(record: &R) -> Object {
+    Object::new(R::TABLE, &record.id())
+}
+
+/// A row, as messages call it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_structs, reason = "a table and an id name a row")]
+pub struct Object(pub Table, pub Box<str>);
+
+impl Object {
+    pub(crate) fn new(table: Table, id: &dyn fmt::Display) -> Self {
+        Self(table, id.to_string().into())
+    }
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.0.as_str().replace('_', "-"), self.1)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Put {
+    Insert,
+    Update,
+    Either,
+}
+
+/// What one commit changes. Keys, versions and credentials are never removed, so that no id is given twice.
+#[derive(Clone, Debug, Default)]
+#[must_use = "changes do nothing until they are committed"]
+pub struct Changes {
+    puts: Vec<(Put, Item)>,
+    pub(crate) removed: Vec<Object>,
+    pub(crate) events: Vec<Event>,
+}
+
+/// What is kept under management: a record of any kind.
+#[derive(Clone, Debug)]
+pub struct Managed(Item);
+
+/// The id of what can be removed again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removable(Object);
+
+macro_rules! from {
+    ($($record:ty),+ ; $($id:ty => $table:ident),+) => {
+        $(impl From<$record> for Managed {
+            fn from(record: $record) -> Self {
+                Self(record.into())
+            }
+        })+
+        $(impl From<$id> for Removable {
+            fn from(id: $id) -> Self {
+                Self(Object::new(Table::$table, &id))
+            }
+        })+
+    };
+}
+
+from! {
+    Tenant, ExternalKeyStore, KeyStoreCredential, KeySet, Key, KeyVersion;
+    TenantId => Tenants, KeyStoreId => KeyStores, KeySetId => KeySets
+}
+
+impl Changes {
+    /// No changes.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a record whose id must be new.
+    pub fn insert(mut self, record: impl Into<Managed>) -> Self {
+        self.puts.push((Put::Insert, record.into().0));
+        self
+    }
+
+    /// Puts a record in the place of the one with its id.
+    pub fn update(mut self, record: impl Into<Managed>) -> Self {
+        self.puts.push((Put::Update, record.into().0));
+        self
+    }
+
+    /// Makes what a command [decided](crate::key_state::decide) to change.
+    pub fn apply(self, change: crate::key_state::Change) -> Self {
+        let crate::key_state::Change { key, versions } = change;
+        let changes = key.into_iter().fold(self, Self::update);
+        versions.into_iter().fold(changes, Self::update)
+    }
+
+    /// Removes what has this id and is not used.
+    pub fn remove(mut self, id: impl Into<Removable>) -> Self {
+        self.removed.push(id.into().0);
+        self
+    }
+
+    /// Appends an event, which gets the revision.
+    pub fn event(mut self, event: Event) -> Self {
+        self.events.push(event);
+        self
+    }
+
+    pub(crate) fn put_root(mut self, root: Wrapped) -> Self {
+        self.puts.push((Put::Either, root.into()));
+        self
+    }
+
+    pub(crate) fn remove_root(mut self, name: &str) -> Self {
+        self.removed.push(Object::new(Table::Roots, &name));
+        self
+    }
+
+    pub(crate) fn items(&self) -> impl ExactSizeIterator<Item = &Item> {
+        self.puts.iter().map(|(_, item)| item)
+    }
+
+    pub(crate) fn into_items(self) -> impl Iterator<Item = Item> {
+        self.puts.into_iter().map(|(_, item)| item)
+    }
+}

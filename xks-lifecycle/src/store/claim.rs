@@ -1,0 +1,119 @@
+//! Claims: rows outside of the revision, which change by compare and swap.
+//!
+//! Counts of encryptions, the leases of nodes, and who does a job or keeps a schedule are claims. Each has an
+//! owner and a counter, and whoever writes one names both as he last saw them: the condition stands in the
+//! write itself, so that a claim which somebody took over meanwhile is not written by its former owner.
+
+use super::Revision;
+use crate::field::named_enum;
+
+/// What a claim is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum ClaimKind {
+    /// Encryptions that were reserved of a version.
+    Count,
+    /// The lease of a node.
+    Node,
+    /// Who keeps a schedule, or does a job.
+    Job,
+}
+
+named_enum! {
+    ClaimKind,
+    Count => "count",
+    Node => "node",
+    Job => "job",
+}
+
+/// A claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Claim {
+    /// What it is about.
+    pub kind: ClaimKind,
+    /// Which one.
+    pub id: Box<str>,
+    /// Whose it is: of a node its incarnation.
+    pub owner: Box<str>,
+    /// Incremented with each renewal, or what was reserved.
+    pub counter: u64,
+    /// What else its user keeps there.
+    pub body: Box<str>,
+}
+
+impl Claim {
+    /// A claim.
+    #[must_use]
+    pub fn new(kind: ClaimKind, id: &str, owner: &str, counter: u64, body: &str) -> Self {
+        Self {
+            kind,
+            id: id.into(),
+            owner: owner.into(),
+            counter,
+            body: body.into(),
+        }
+    }
+
+    /// The same claim with another counter.
+    #[must_use]
+    pub fn with_counter(&self, counter: u64) -> Self {
+        Self {
+            counter,
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn is_as_seen(&self, seen: &Self) -> bool {
+        (&self.owner, self.counter) == (&seen.owner, seen.counter)
+    }
+}
+
+/// One change of one claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "there are three ways to change a row")]
+pub enum Swap {
+    /// Inserts a claim, if there is none of its kind and id.
+    Insert(Claim),
+    /// Replaces a claim, if owner and counter are as they were seen. Kind and id are those that were seen.
+    Replace {
+        /// As it was seen.
+        seen: Claim,
+        /// As it shall be.
+        next: Claim,
+    },
+    /// Deletes a claim, if owner and counter are as they were seen.
+    Delete(Claim),
+}
+
+impl Swap {
+    /// Kind and id of the claim.
+    pub(crate) fn place(&self) -> (ClaimKind, &str) {
+        let (Self::Insert(claim) | Self::Replace { seen: claim, .. } | Self::Delete(claim)) = self;
+        (claim.kind, &claim.id)
+    }
+}
+
+/// What came of a [`Swap`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Swapped {
+    /// Whether the claim was as seen, and was changed.
+    pub is_done: bool,
+    /// The claim as it is now.
+    pub claim: Option<Claim>,
+    /// The revision of the store at that moment.
+    pub revision: Revision,
+}
+
+impl Swapped {
+    /// The outcome of a swap.
+    #[must_use]
+    pub const fn new(is_done: bool, claim: Option<Claim>, revision: Revision) -> Self {
+        Self {
+            is_done,
+            claim,
+            revision,
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What can be wrong with a store.
+
+use std::{error::Error as StdError, path::PathBuf};
+
+use thiserror::Error;
+
+use super::Revision;
+
+/// Why a store cannot be opened, read or changed. It shows no row.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Somebody else has committed meanwhile. Load what changed, decide again.
+    #[error("the state has changed: it is at revision {head}, and the change was made for revision {expected}")]
+    Conflict {
+        /// The revision that the change was made for.
+        expected: Revision,
+        /// The revision that the store is at.
+        head: Revision,
+    },
+    /// Another process has the database, or another store of this one.
+    #[error("{path:?} is in use by {holder}: a database belongs to one process; stop that one, or use its socket")]
+    InUse {
+        /// The database.
+        path: PathBuf,
+        /// What is known of the other process.
+        holder: String,
+    },
+    /// The SQLite that this program was linked with has a known defect.
+    #[error("SQLite {found} is too old: 3.51.3 or later is required, since earlier ones can lose commits")]
+    OldSqlite {
+        /// The version that was found.
+        found: &'static str,
+    },
+    /// A later version of this program has used the database.
+    #[error("the database has schema version {found}, and this program knows {known}: use a newer program")]
+    NewerSchema {
+        /// The version of the database.
+        found: u32,
+        /// The latest version that this program knows.
+        known: u32,
+    },
+    /// The database is of another program.
+    #[error("{path:?} is a database of another program; name another file")]
+    Foreign {
+        /// The database.
+        path: PathBuf,
+    },
+    /// There is no room on the disk, or the database has reached its greatest size.
+    #[error("no room for the change: {0}; make room on the disk of the database")]
+    Full(String),
+    /// The database, its directory or its file system is read-only.
+    #[error("the database is read-only: {0}; make file and directory writable for this process")]
+    ReadOnly(String),
+    /// The database is damaged.
+    #[error("the database is damaged: {0}; restore a backup")]
+    Damaged(String),
+    /// The store failed otherwise, or cannot be reached.
+    #[error("{detail}: {source}")]
+    Unavailable {
+        /// What was being done.
+        detail: String,
+        /// Why it failed.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+}
+
+impl StoreError {
+    /// A store that failed while `detail` was being done, because of `source`.
+    pub fn unavailable(detail: impl Into<String>, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::Unavailable {
+            detail: detail.into(),
+            source: source.into(),
+        }
+    }
+
+    /// Returns whether the change may have been made although the call failed.
+    #[must_use]
+    pub const fn is_unknown(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+}

@@ -1,0 +1,62 @@
+//! The schema of the database, as the migrations from each version to the next.
+
+use rusqlite::Transaction;
+
+use super::{StoreError, error::Failure};
+
+/// `application_id` of SQLite: says that a database is of this crate ("XKSL").
+pub(super) const APPLICATION: i32 = 0x584b_534c;
+
+/// What brings a database from the version of its place in this list to the next one.
+///
+/// A migration is never changed once it was published. It expands: it adds tables, and columns at the end
+/// that may be empty. What the version before it needs goes with the migration after the next, when no
+/// program of that version serves the database any more.
+const MIGRATIONS: &[&str] = &[include_str!("migration_1.sql")];
+
+/// The schema version that this program knows.
+pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
+
+/// Brings the database to [`VERSION`].
+pub(super) fn migrate(transaction: &Transaction<'_>) -> Result<(), Failure> {
+    let found: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let known = VERSION;
+    if found > known {
+        return Err(StoreError::NewerSchema { found, known }.into());
+    }
+    for migration in MIGRATIONS.iter().skip(found as usize) {
+        transaction.execute_batch(migration)?;
+    }
+    transaction.pragma_update(None, "user_version", known)?;
+    transaction.pragma_update(None, "application_id", APPLICATION)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::*;
+    use crate::store::Table;
+
+    #[test]
+    fn the_schema_has_the_columns_of_every_table() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        let transaction = connection.transaction().unwrap();
+        assert!(migrate(&transaction).is_ok());
+        for table in Table::ALL {
+            let mut statement = transaction
+                .prepare("SELECT name FROM pragma_table_info(?1) ORDER BY cid")
+                .unwrap();
+            let names = statement
+                .query_map([table.as_str()], |row| row.get::<_, String>(0))
+                .unwrap();
+            let names: Vec<_> = names.map(Result::unwrap).collect();
+            assert_eq!(
+                names,
+                [&["id", "revision", "code"], table.columns()].concat(),
+                "{table}"
+            );
+        }
+    }
+}

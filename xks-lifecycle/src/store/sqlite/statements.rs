@@ -1,0 +1,288 @@
+//! The statements: each function is one transaction.
+
+use std::borrow::Cow;
+
+use rusqlite::{
+    Connection, OptionalExtension as _, Row as SqlRow, Statement, ToSql, Transaction, TransactionBehavior, params,
+    params_from_iter,
+    types::{ToSqlOutput, Value, ValueRef},
+};
+
+use super::{ChangeSet, Claim, ClaimKind, Head, Revision, RowSink, Scope, StoreError, Swap, Swapped, error::Failure};
+use crate::{
+    Event, EventText, FieldError, Outcome, Timestamp,
+    field::named,
+    store::{Cell, Loaded, Row, Table},
+};
+
+/// The revision that the transaction sees.
+pub(super) fn head(transaction: &Transaction<'_>) -> Result<Head, Failure> {
+    let (revision, code) = transaction.query_row("SELECT revision, code FROM head", [], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?))
+    })?;
+    // A code of another length is no code.
+    let code = code.try_into().unwrap_or_default();
+    Ok(Head::new(Revision::new(revision.cast_unsigned()), code))
+}
+
+pub(super) fn load(connection: &mut Connection, scope: Scope, mut sink: RowSink) -> Result<Head, Failure> {
+    let transaction = connection.transaction()?;
+    let head = head(&transaction)?; // begins to read: what follows is of this revision
+    match scope {
+        Scope::Everything => {
+            for table in Table::ALL {
+                load_table(&transaction, table, &mut sink)?;
+            }
+        }
+        Scope::Table(table) => load_table(&transaction, table, &mut sink)?,
+        Scope::Since(after) => load_changes(&transaction, after, &mut sink)?,
+    }
+    Ok(head)
+}
+
+fn select(table: Table) -> String {
+    format!("SELECT id, revision, code, {} FROM {table}", table.columns().join(", "))
+}
+
+fn load_table(transaction: &Transaction<'_>, table: Table, sink: &mut RowSink) -> Result<(), Failure> {
+    let mut statement = transaction.prepare(&select(table))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        sink(Loaded::Row(row_of(table, row)?));
+    }
+    Ok(())
+}
+
+fn load_changes(transaction: &Transaction<'_>, after: Revision, sink: &mut RowSink) -> Result<(), Failure> {
+    let sql = "SELECT row_id, revision, is_removed FROM changes INDEXED BY changes_by_revision
+               WHERE revision > ?1 AND table_name = ?2";
+    let mut changes = transaction.prepare(sql)?;
+    for table in Table::ALL {
+        let mut one: Statement<'_> = transaction.prepare(&format!("{} WHERE id = ?1", select(table)))?;
+        let mut changes = changes.query(params![after.get().cast_signed(), table.as_str()])?;
+        while let Some(change) = changes.next()? {
+            let id: String = change.get(0)?;
+            let mut found = one.query([&id])?;
+            sink(Loaded::Change {
+                table,
+                id: &id,
+                revision: Revision::new(change.get::<_, i64>(1)?.cast_unsigned()),
+                is_removed: change.get(2)?,
+                row: found.next()?.map(|row| row_of(table, row)).transpose()?,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A row as it is. Whatever somebody else has written there is handed on, so that the row is found by its
+/// code and named.
+fn row_of<'r>(table: Table, row: &'r SqlRow<'_>) -> Result<Row<'r>, Failure> {
+    let id = match cell_of(row.get_ref(0)?) {
+        Cell::Text(id) => id,
+        other => format!("{other:?}").into(),
+    };
+    let revision = row.get_ref(1)?.as_i64().unwrap_or_default();
+    let code = row
+        .get_ref(2)?
+        .as_bytes()
+        .unwrap_or_default()
+        .try_into()
+        .unwrap_or_default();
+    let cells = (3..3 + table.columns().len())
+        .map(|column| Ok(cell_of(row.get_ref(column)?)))
+        .collect::<Result<_, rusqlite::Error>>()?;
+    Ok(Row::new(
+        table,
+        id,
+        Revision::new(revision.cast_unsigned()),
+        code,
+        cells,
+    ))
+}
+
+fn cell_of(value: ValueRef<'_>) -> Cell<'_> {
+    match value {
+        ValueRef::Null => Cell::Null,
+        ValueRef::Integer(number) => Cell::Integer(number),
+        ValueRef::Real(number) => Cell::Text(number.to_string().into()),
+        ValueRef::Text(text) => str::from_utf8(text).map_or(Cell::Bytes(text.into()), |text| Cell::Text(text.into())),
+        ValueRef::Blob(bytes) => Cell::Bytes(bytes.into()),
+    }
+}
+
+/// A cell as a parameter of a statement.
+struct Bound<'c>(&'c Cell<'c>);
+
+impl ToSql for Bound<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self.0 {
+            Cell::Null => ToSqlOutput::Owned(Value::Null),
+            Cell::Integer(number) => ToSqlOutput::Owned(Value::Integer(*number)),
+            Cell::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
+            Cell::Bytes(bytes) => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
+        })
+    }
+}
+
+pub(super) fn commit(connection: &mut Connection, changes: &ChangeSet) -> Result<Head, Failure> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let (expected, found) = (changes.expected, head(&transaction)?.revision);
+    if expected != found {
+        return Err(StoreError::Conflict { expected, head: found }.into());
+    }
+    let next = changes.head();
+    let number = next.revision.get().cast_signed();
+    let mut changed = transaction.prepare("INSERT OR REPLACE INTO changes VALUES (?1, ?2, ?3, ?4)")?;
+    for table in Table::ALL {
+        let mut rows = changes.rows.iter().filter(|row| row.table == table).peekable();
+        if rows.peek().is_none() {
+            continue;
+        }
+        let columns = table.columns();
+        let places: Vec<_> = (1..=3 + columns.len()).map(|place| format!("?{place}")).collect();
+        let mut put = transaction.prepare(&format!(
+            "INSERT OR REPLACE INTO {table} (id, revision, code, {}) VALUES ({})",
+            columns.join(", "),
+            places.join(", ")
+        ))?;
+        for row in rows {
+            let first = [
+                Cell::Text(Cow::Borrowed(&row.id)),
+                Cell::Integer(row.revision.get().cast_signed()),
+                Cell::Bytes(Cow::Borrowed(&row.code)),
+            ];
+            put.execute(params_from_iter(first.iter().chain(&row.cells).map(Bound)))?;
+            changed.execute(params![table.as_str(), row.id, number, false])?;
+        }
+    }
+    for (table, id) in &changes.removed {
+        transaction.execute(&format!("DELETE FROM {table} WHERE id = ?1"), [id])?;
+        changed.execute(params![table.as_str(), id, number, true])?;
+    }
+    drop(changed);
+    append(&transaction, &changes.events, Some(next.revision))?;
+    transaction.execute("UPDATE head SET revision = ?1, code = ?2", params![number, next.code])?;
+    transaction.commit()?;
+    Ok(next)
+}
+
+fn append(transaction: &Transaction<'_>, events: &[Event], revision: Option<Revision>) -> Result<(), Failure> {
+    let sql = "INSERT INTO events (time, actor, command, object, outcome, revision, reason, state_before, state_after)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    let mut statement = transaction.prepare(sql)?;
+    let text = |text: &Option<EventText>| text.as_ref().map(ToString::to_string);
+    for event in events {
+        statement.execute(params![
+            event.time.seconds().cast_signed(),
+            event.actor.as_str(),
+            event.command.as_str(),
+            event.object.as_str(),
+            event.outcome.as_str(),
+            revision.or(event.revision).map(|revision| revision.get().cast_signed()),
+            text(&event.reason),
+            text(&event.before),
+            text(&event.after),
+        ])?;
+    }
+    Ok(())
+}
+
+pub(super) fn record(connection: &mut Connection, events: &[Event]) -> Result<(), Failure> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    append(&transaction, events, None)?;
+    Ok(transaction.commit()?)
+}
+
+pub(super) fn events(connection: &Connection, after: u64, limit: usize) -> Result<Vec<(u64, Event)>, Failure> {
+    let sql = "SELECT number, time, actor, command, object, outcome, revision, reason, state_before, state_after
+               FROM events WHERE number > ?1 ORDER BY number LIMIT ?2";
+    let mut statement = connection.prepare(sql)?;
+    let (after, limit) = (i64::try_from(after), i64::try_from(limit));
+    let mut rows = statement.query(params![after.unwrap_or(i64::MAX), limit.unwrap_or(i64::MAX)])?;
+    let mut events = Vec::new();
+    while let Some(row) = rows.next()? {
+        let number = row.get::<_, i64>(0)?.cast_unsigned();
+        let event = event_of(row)?.map_err(|error| StoreError::Damaged(format!("event {number}: {error}")))?;
+        events.push((number, event));
+    }
+    Ok(events)
+}
+
+fn event_of(row: &SqlRow<'_>) -> Result<Result<Event, FieldError>, rusqlite::Error> {
+    let text = |column| row.get::<_, String>(column);
+    let optional = |column| row.get::<_, Option<String>>(column);
+    let (time, outcome) = (row.get::<_, i64>(1)?.cast_unsigned(), text(5)?);
+    let (actor, command, object) = (text(2)?, text(3)?, text(4)?);
+    let revision = row.get::<_, Option<i64>>(6)?;
+    let (reason, before, after) = (optional(7)?, optional(8)?, optional(9)?);
+    let read = || {
+        let outcome: Outcome = named("outcome", &outcome, Outcome::NAMES)?;
+        let time = Timestamp::from_seconds("time", time)?;
+        let text = |field, text: Option<String>| text.map(|text| EventText::new(field, text)).transpose();
+        Ok(Event {
+            revision: revision.map(|revision| Revision::new(revision.cast_unsigned())),
+            reason: text("reason", reason)?,
+            before: text("before", before)?,
+            after: text("after", after)?,
+            ..Event::new(time, &actor, &command, &object, outcome)?
+        })
+    };
+    Ok(read())
+}
+
+pub(super) fn swap(connection: &mut Connection, swap: &Swap) -> Result<Swapped, Failure> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let (kind, id) = swap.place();
+    let kind = kind.as_str();
+    let counter = |claim: &Claim| claim.counter.cast_signed();
+    let changed = match swap {
+        Swap::Insert(claim) => transaction.execute(
+            "INSERT INTO claims (kind, id, owner, counter, body) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
+            params![kind, id, claim.owner, counter(claim), claim.body],
+        ),
+        Swap::Replace { seen, next } => transaction.execute(
+            "UPDATE claims SET owner = ?5, counter = ?6, body = ?7
+             WHERE kind = ?1 AND id = ?2 AND owner = ?3 AND counter = ?4",
+            params![
+                kind,
+                id,
+                seen.owner,
+                counter(seen),
+                next.owner,
+                counter(next),
+                next.body
+            ],
+        ),
+        Swap::Delete(seen) => transaction.execute(
+            "DELETE FROM claims WHERE kind = ?1 AND id = ?2 AND owner = ?3 AND counter = ?4",
+            params![kind, id, seen.owner, counter(seen)],
+        ),
+    }?;
+    let sql = "SELECT kind, id, owner, counter, body FROM claims WHERE kind = ?1 AND id = ?2";
+    let claim = transaction
+        .query_row(sql, params![kind, id], |row| claim_of(swap.place().0, row))
+        .optional()?;
+    let revision = head(&transaction)?.revision;
+    transaction.commit()?;
+    Ok(Swapped::new(changed == 1, claim, revision))
+}
+
+pub(super) fn claims(connection: &mut Connection, kind: ClaimKind) -> Result<(Vec<Claim>, Revision), Failure> {
+    let transaction = connection.transaction()?;
+    let revision = head(&transaction)?.revision;
+    let sql = "SELECT kind, id, owner, counter, body FROM claims WHERE kind = ?1 ORDER BY id";
+    let mut statement = transaction.prepare(sql)?;
+    let claims = statement.query_map([kind.as_str()], |row| claim_of(kind, row))?;
+    Ok((claims.collect::<Result<_, _>>()?, revision))
+}
+
+fn claim_of(kind: ClaimKind, row: &SqlRow<'_>) -> Result<Claim, rusqlite::Error> {
+    Ok(Claim {
+        kind,
+        id: row.get(1)?,
+        owner: row.get(2)?,
+        counter: row.get::<_, i64>(3)?.cast_unsigned(),
+        body: row.get(4)?,
+    })
+}

@@ -1,0 +1,143 @@
+//! Contracts about claims: compare and swap, outside of the revision.
+
+use std::thread;
+
+use super::fixture::{Checked, Fixture, broken, must_be, put};
+use crate::store::{Claim, ClaimKind, Revision, Swap, Swapped};
+
+fn swap(fixture: &Fixture, swap: Swap) -> Result<Swapped, super::Problem> {
+    let store = fixture.store();
+    fixture.must("to swap a claim", store.swap(swap))
+}
+
+pub(super) fn claims_change_as_seen(fixture: &Fixture) -> Checked {
+    let first = Claim::new(ClaimKind::Node, "node-1", "incarnation-1", 1, "revision 7");
+    let other_kind = Claim::new(ClaimKind::Job, "node-1", "x", 1, "");
+    let is = |what: &str, outcome: Swapped, is_done: bool, claim: Option<&Claim>| {
+        must_be(what, &(outcome.is_done, outcome.claim), &(is_done, claim.cloned()))
+    };
+    is(
+        "to insert",
+        swap(fixture, Swap::Insert(first.clone()))?,
+        true,
+        Some(&first),
+    )?;
+    is(
+        "to insert of another kind",
+        swap(fixture, Swap::Insert(other_kind.clone()))?,
+        true,
+        Some(&other_kind),
+    )?;
+    let second = Claim::new(ClaimKind::Node, "node-1", "incarnation-2", u64::MAX, "");
+    is(
+        "to insert again",
+        swap(fixture, Swap::Insert(second.clone()))?,
+        false,
+        Some(&first),
+    )?;
+    let replace = |seen: &Claim, next: &Claim| {
+        let (seen, next) = (seen.clone(), next.clone());
+        swap(fixture, Swap::Replace { seen, next })
+    };
+    let of_other = Claim::new(ClaimKind::Node, "node-1", "incarnation-2", 1, "revision 7");
+    let of_before = first.with_counter(0);
+    for seen in [&of_other, &of_before] {
+        is(
+            "to replace what has changed",
+            replace(seen, &second)?,
+            false,
+            Some(&first),
+        )?;
+        is(
+            "to delete what has changed",
+            swap(fixture, Swap::Delete(seen.clone()))?,
+            false,
+            Some(&first),
+        )?;
+    }
+    let same_but_body = Claim::new(ClaimKind::Node, "node-1", "incarnation-1", 1, "another body");
+    is("to replace", replace(&same_but_body, &second)?, true, Some(&second))?;
+    is(
+        "to replace what is past",
+        replace(&first, &first)?,
+        false,
+        Some(&second),
+    )?;
+    is("to delete", swap(fixture, Swap::Delete(second.clone()))?, true, None)?;
+    is(
+        "to delete again",
+        swap(fixture, Swap::Delete(second.clone()))?,
+        false,
+        None,
+    )?;
+    is("to replace what is not there", replace(&second, &first)?, false, None)
+}
+
+pub(super) fn claims_change_one_by_one(fixture: &Fixture) -> Checked {
+    const THREADS: u64 = 4;
+    const TIMES: u64 = 25;
+    let zero = Claim::new(ClaimKind::Count, "version", "", 0, "");
+    swap(fixture, Swap::Insert(zero.clone()))?;
+    let add = || {
+        let mut seen = zero.clone();
+        for _ in 0..TIMES {
+            loop {
+                let next = seen.with_counter(seen.counter + 1);
+                let swapped = swap(fixture, Swap::Replace { seen, next })?;
+                seen = swapped.claim.ok_or_else(|| broken("the claim is gone"))?;
+                if swapped.is_done {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(add)).collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(broken("a swap panicked"))))
+    })?;
+    let store = fixture.store();
+    let (claims, _) = fixture.must("to list claims", store.claims(ClaimKind::Count))?;
+    must_be("the count", &claims, &vec![zero.with_counter(THREADS * TIMES)])
+}
+
+pub(super) fn claims_are_listed(fixture: &Fixture) -> Checked {
+    let claim = |kind, id: &str| Claim::new(kind, id, "owner", 3, "");
+    for id in ["b", "a", "c"] {
+        swap(fixture, Swap::Insert(claim(ClaimKind::Job, id)))?;
+    }
+    swap(fixture, Swap::Insert(claim(ClaimKind::Node, "d")))?;
+    let store = fixture.store();
+    let (claims, _) = fixture.must("to list claims", store.claims(ClaimKind::Job))?;
+    let expected: Vec<_> = ["a", "b", "c"]
+        .into_iter()
+        .map(|id| claim(ClaimKind::Job, id))
+        .collect();
+    must_be("the claims", &claims, &expected)
+}
+
+pub(super) fn claims_do_not_move_the_revision(fixture: &Fixture) -> Checked {
+    fixture.commit(put(Revision::ZERO, &[("a", "one")]))?;
+    let claim = Claim::new(ClaimKind::Node, "node", "owner", 1, "");
+    let revision = Revision::new(1);
+    let next = claim.with_counter(2);
+    for change in [
+        Swap::Insert(claim.clone()),
+        Swap::Replace {
+            seen: claim,
+            next: next.clone(),
+        },
+        Swap::Delete(next),
+    ] {
+        must_be("the revision of the swap", &swap(fixture, change)?.revision, &revision)?;
+        must_be("the revision", &fixture.revision()?, &revision)?;
+    }
+    let store = fixture.store();
+    must_be(
+        "the revision of the list",
+        &fixture.must("to list claims", store.claims(ClaimKind::Node))?.1,
+        &revision,
+    )
+}

@@ -1,0 +1,191 @@
+//! The file of a store: who owns it, and what is not opened.
+
+use std::{
+    env, fs,
+    io::{BufRead as _, BufReader},
+    os::unix::fs::{PermissionsExt as _, symlink},
+    process::{Command, Stdio},
+    sync::Arc,
+};
+
+use pollster::block_on;
+use rusqlite::Connection;
+use xks_lifecycle::{
+    Changes,
+    store::{ClaimKind, SqliteStore, Store as _, StoreError},
+};
+
+use crate::support::{TempDir, fill, shown};
+
+const HOLD: &str = "XKS_LIFECYCLE_HOLD";
+
+/// Not a test but the other process of one: holds a database until it is killed.
+#[test]
+fn another_process() {
+    let Ok(path) = env::var(HOLD) else { return };
+    let directory = std::path::Path::new(&path);
+    let store = Arc::new(SqliteStore::open(&directory.join("state.db")).unwrap());
+    let root = xks_lifecycle::seal::Root::file("first", &directory.join("first")).unwrap();
+    let (_repository, ..) = fill(store, &[root]);
+    println!("held");
+    loop {
+        std::thread::park();
+    }
+}
+
+/// The second process is told which one has the database; and what that one committed is there when it was
+/// killed.
+#[test]
+fn one_process_owns_the_file() {
+    let directory = TempDir::new();
+    directory.root("first");
+    let mut other = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "sqlite::another_process", "--nocapture"])
+        .env(HOLD, directory.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(other.stdout.take().unwrap()).lines();
+    let is_held = lines.map_while(Result::ok).any(|line| line.contains("held"));
+    let outcome = SqliteStore::open(&directory.database());
+    other.kill().unwrap(); // SIGKILL
+    other.wait().unwrap();
+    assert!(is_held);
+    let error = outcome.unwrap_err();
+    let expected = format!(
+        "{:?} is in use by process {} (",
+        fs::canonicalize(directory.database()).unwrap(),
+        other.id()
+    );
+    assert!(matches!(error, StoreError::InUse { .. }));
+    assert!(error.to_string().starts_with(&expected), "{error}");
+    let (_, snapshot) = directory.open().unwrap();
+    assert!(shown(&snapshot).contains("Salaries 2027"));
+}
+
+#[test]
+fn one_store_of_a_process_owns_the_file_whatever_it_is_called() {
+    let directory = TempDir::new();
+    let store = SqliteStore::open(&directory.database()).unwrap();
+    let link = directory.path().join("link.db");
+    symlink(directory.database(), &link).unwrap();
+    for path in [directory.database(), directory.path().join("./state.db"), link] {
+        let error = SqliteStore::open(&path).unwrap_err();
+        let expected = format!("is in use by process {} (", std::process::id());
+        assert!(error.to_string().contains(&expected), "{error}");
+    }
+    assert!(
+        block_on(store.claims(ClaimKind::Node)).unwrap().0.is_empty(),
+        "it works as before"
+    );
+    drop(store);
+    SqliteStore::open(&directory.database()).unwrap();
+}
+
+#[test]
+fn the_files_are_of_their_owner() {
+    let directory = TempDir::new();
+    let (_repository, ..) = fill(
+        Arc::new(SqliteStore::open(&directory.database()).unwrap()),
+        &[directory.root("first")],
+    );
+    let mut files = 0;
+    for file in fs::read_dir(directory.path()).unwrap() {
+        let file = file.unwrap();
+        assert_eq!(
+            file.metadata().unwrap().permissions().mode() & 0o777,
+            0o600,
+            "{:?}",
+            file.path()
+        );
+        files += 1;
+    }
+    assert!(files >= 4, "database, log, shared memory, lock, root: {files}");
+}
+
+#[test]
+fn a_newer_schema_is_refused() {
+    let directory = TempDir::new();
+    drop(SqliteStore::open(&directory.database()).unwrap());
+    let newer = SqliteStore::SCHEMA + 1;
+    Connection::open(directory.database())
+        .unwrap()
+        .pragma_update(None, "user_version", newer)
+        .unwrap();
+    let error = SqliteStore::open(&directory.database()).unwrap_err();
+    let known = SqliteStore::SCHEMA;
+    assert!(
+        matches!(error, StoreError::NewerSchema { found, known: of } if (found, of) == (newer, known)),
+        "{error}"
+    );
+}
+
+#[test]
+fn files_of_others_are_refused_and_left_alone() {
+    let directory = TempDir::new();
+    let path = directory.path().join("other.db");
+    Connection::open(&path)
+        .unwrap()
+        .execute("CREATE TABLE other (a)", [])
+        .unwrap();
+    let text = directory.path().join("notes.txt");
+    fs::write(
+        &text,
+        "no database at all, and longer than the header of one: ".repeat(10),
+    )
+    .unwrap();
+    let application = directory.path().join("application.db");
+    Connection::open(&application)
+        .unwrap()
+        .pragma_update(None, "application_id", 7)
+        .unwrap();
+    for path in [path, text, application] {
+        let before = fs::read(&path).unwrap();
+        let error = SqliteStore::open(&path).unwrap_err();
+        assert!(
+            matches!(&error, StoreError::Foreign { path: of } if of.file_name() == path.file_name()),
+            "{error}"
+        );
+        assert_eq!(fs::read(&path).unwrap(), before);
+    }
+    let none = directory.path().join("none").join("state.db");
+    assert!(matches!(SqliteStore::open(&none), Err(StoreError::Unavailable { .. })));
+    assert!(matches!(
+        SqliteStore::open(directory.path()),
+        Err(StoreError::Unavailable { .. })
+    ));
+}
+
+/// What another program reads meanwhile delays no commit.
+#[test]
+fn a_reader_delays_no_commit() {
+    let directory = TempDir::new();
+    let store = Arc::new(SqliteStore::open(&directory.database()).unwrap());
+    let (repository, mut snapshot, filled) = fill(store, &[directory.root("first")]);
+    let reader = Connection::open(directory.database()).unwrap();
+    let names = "SELECT count(*) FROM keys WHERE name = 'Salaries 2027'";
+    reader.execute_batch("BEGIN").unwrap();
+    assert_eq!(reader.query_row(names, [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+    let key = (**snapshot.key(&filled.key).unwrap()).clone();
+    block_on(repository.commit(&mut snapshot, Changes::new().update(key))).unwrap();
+    assert_eq!(reader.query_row(names, [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+}
+
+/// A damaged file is an error that says so.
+#[test]
+fn a_damaged_file_is_said() {
+    let directory = TempDir::new();
+    let (repository, ..) = fill(
+        Arc::new(SqliteStore::open(&directory.database()).unwrap()),
+        &[directory.root("first")],
+    );
+    drop(repository);
+    let mut content = fs::read(directory.database()).unwrap();
+    content[4096..].fill(0xff);
+    fs::write(directory.database(), content).unwrap();
+    let outcome = SqliteStore::open(&directory.database()).and_then(|store| {
+        let sink = Box::new(|_: xks_lifecycle::store::Loaded<'_>| {});
+        block_on(store.load(xks_lifecycle::store::Scope::Everything, sink))
+    });
+    assert!(matches!(outcome, Err(StoreError::Damaged(_))), "{outcome:?}");
+}

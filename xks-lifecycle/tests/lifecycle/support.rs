@@ -1,0 +1,167 @@
+//! A directory, a root, and a state that has everything.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use pollster::block_on;
+use xks_core::{Credential, Zeroizing, key_store::SecretAccessKey, manage::CreationToken};
+use xks_lifecycle::{
+    Changes, Event, ExternalKeyStore, Key, KeySet, KeySetId, KeySource, KeyStoreCredential, KeyStoreId, KeyVersion,
+    KeyVersionId, Material, Name, Outcome, Regions, Repository, Snapshot, Tenant, TenantId, Timestamp, VersionId,
+    VersionState,
+    key_state::StoredState,
+    seal::Root,
+    store::{SqliteStore, Store},
+};
+
+/// A directory that is removed in the end.
+pub(crate) struct TempDir(PathBuf);
+
+impl TempDir {
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("xks-lifecycle-{}-{number}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.0.join("state.db")
+    }
+
+    /// A root in a file of the directory.
+    pub(crate) fn root(&self, name: &str) -> Root {
+        let path = self.0.join(name);
+        if !path.exists() {
+            Root::create_file(&path).unwrap();
+        }
+        Root::file(name, &path).unwrap()
+    }
+
+    pub(crate) fn open(&self) -> Result<(Repository, Snapshot), xks_lifecycle::RepositoryError> {
+        let store = Arc::new(SqliteStore::open(&self.database()).unwrap());
+        block_on(Repository::open(store, &[self.root("first")]))
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+pub(crate) fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_seconds("time", seconds).unwrap()
+}
+
+pub(crate) const SECRET: &str = "PleaseReplaceThisWithSomeSecretOfLength43To64";
+pub(crate) const MATERIAL: [u8; 32] = *b"XqWvZkJyHgFtRmNbCpDsLaKeUiOwEzT7";
+/// The encryptions that the filled state has reserved.
+pub(crate) const COUNT: u64 = 1 << 20;
+
+/// What a filled state has.
+pub(crate) struct Filled {
+    pub(crate) tenant: TenantId,
+    pub(crate) key_set: KeySetId,
+    pub(crate) key_store: KeyStoreId,
+    pub(crate) key: xks_core::KeyId,
+    pub(crate) vault: KeyVersionId,
+}
+
+pub(crate) fn event(command: &str, object: &str) -> Event {
+    Event::new(at(1_800_000_000), "alice", command, object, Outcome::Done).unwrap()
+}
+
+/// Makes a state with one of everything.
+pub(crate) fn fill(store: Arc<dyn Store>, roots: &[Root]) -> (Repository, Snapshot, Filled) {
+    let now = at(1_800_000_000);
+    let (repository, mut snapshot) = block_on(Repository::create(store, roots, now)).unwrap();
+    let tenant = Tenant::new(TenantId::generate().unwrap(), "Payroll").unwrap();
+    let regions = Regions::new(["eu-central-1", "us-east-1"]).unwrap();
+    let key_store = KeyStoreId::generate().unwrap();
+    let prefix = "/payroll".parse().unwrap();
+    let key_store = ExternalKeyStore::new(key_store, tenant.id, "Payroll", prefix, regions).unwrap();
+    let credential = Credential::new("BETWEEN2TENAND3TENCHARACTERS", SECRET.to_owned()).unwrap();
+    let secret = SecretAccessKey::new(SECRET.to_owned()).unwrap();
+    let credential = KeyStoreCredential::new(key_store.id, credential.access_key_id().clone(), secret, now);
+    let mut key_set = KeySet::new(KeySetId::generate().unwrap(), tenant.id, "Salaries", KeySource::Vault).unwrap();
+    key_set.key_store = Some(key_store.id);
+    key_set.backend = Some(Name::new("backend", "hsm").unwrap());
+    let mut key = Key::new("key-of-salaries".parse().unwrap(), key_set.id, "Salaries 2027").unwrap();
+    key.state = StoredState::Enabled;
+    key.expires = Some(now.plus_days(365));
+    key.kms_key = Some("arn:aws:kms:eu-central-1:111122223333:key/1234".parse().unwrap());
+    let vault = KeyVersionId::new(key.id.clone(), VersionId::from_bytes([0, 0, 0, 2]));
+    let material = Material::Vault(Zeroizing::new(MATERIAL));
+    let mut vault_version = KeyVersion::new(vault.clone(), 2, material, now).unwrap();
+    vault_version.state = VersionState::Current;
+    let hsm = KeyVersionId::new(key.id.clone(), VersionId::from_bytes([0, 0, 0, 1]));
+    let material = Material::Backend {
+        key: Some("label-in-the-hsm".parse().unwrap()),
+        token: Some(CreationToken::from([3; 16])),
+    };
+    let mut hsm_version = KeyVersion::new(hsm, 1, material, now).unwrap();
+    hsm_version.state = VersionState::DecryptOnly;
+    hsm_version.earlier_encryptions = 1 << 31;
+    hsm_version.legacy_metadata = Some(b"version=1".as_slice().try_into().unwrap());
+    let filled = Filled {
+        tenant: tenant.id,
+        key_set: key_set.id,
+        key_store: key_store.id,
+        key: key.id.clone(),
+        vault: vault.clone(),
+    };
+    let changes = Changes::new()
+        .insert(tenant)
+        .insert(key_store)
+        .insert(credential)
+        .insert(key_set)
+        .insert(key)
+        .insert(vault_version)
+        .insert(hsm_version)
+        .event(event("create", "keys/key-of-salaries"));
+    block_on(repository.commit(&mut snapshot, changes)).unwrap();
+    assert_eq!(block_on(repository.reserve(&vault, COUNT, 1 << 32)).unwrap(), 0..COUNT);
+    (repository, snapshot, filled)
+}
+
+/// All that a snapshot holds, as text; without secrets, but whether they are these.
+pub(crate) fn shown(snapshot: &Snapshot) -> String {
+    use std::fmt::Write as _;
+
+    let mut text = format!("{:?}\n", snapshot.revision());
+    for tenant in snapshot.tenants() {
+        writeln!(text, "{:?} {:?}", tenant.revision(), **tenant).unwrap();
+    }
+    for key_store in snapshot.key_stores() {
+        writeln!(text, "{:?} {:?}", key_store.revision(), **key_store).unwrap();
+    }
+    for credential in snapshot.credentials() {
+        let is_same = credential.secret.expose() == SECRET;
+        writeln!(text, "{:?} {:?} {is_same}", credential.revision(), **credential).unwrap();
+    }
+    for key_set in snapshot.key_sets() {
+        writeln!(text, "{:?} {:?}", key_set.revision(), **key_set).unwrap();
+    }
+    for key in snapshot.keys() {
+        writeln!(text, "{:?} {:?}", key.revision(), **key).unwrap();
+        for version in snapshot.versions(&key.id) {
+            let is_same = matches!(&version.material, Material::Vault(material) if **material == MATERIAL);
+            writeln!(text, "{:?} {:?} {is_same}", version.revision(), **version).unwrap();
+        }
+    }
+    writeln!(text, "{:?}", snapshot.roots().collect::<Vec<_>>()).unwrap();
+    text
+}

@@ -27,6 +27,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Program(PathBuf);
 
 impl Program {
+    /// Another build of it, where it lies.
+    #[must_use]
+    pub const fn at(path: PathBuf) -> Self {
+        Self(path)
+    }
+
     /// Builds it, which takes no time where it is built already.
     ///
     /// # Errors

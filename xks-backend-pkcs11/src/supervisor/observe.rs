@@ -4,7 +4,7 @@
 //! A token whose test fails is down, so that others serve its requests. But when it is an operation that
 //! fails, and requests of some kind are answered, those would be refused too: decryptions, where the token
 //! makes no random numbers. Such a token stays connected, is DEGRADED at best, and is reinitialized now and
-//! then.
+//! then. One that may encrypt wrongly is down.
 
 use std::{
     sync::Arc,

@@ -182,9 +182,16 @@ fn of_a_token() {
             });
             let encrypted = run(encrypt(&*scene.backend, KEYS[0], b"plaintext")).unwrap();
             shim.flip(function, When::always());
+            let asked = || run(decrypt(&*scene.backend, KEYS[0], &encrypted));
+            // What is still decrypted is no reason to go on: what is encrypted would be lost.
+            wait_until("it is out of service", || asked().is_err());
             scene.wait_for_health(HealthStatus::Unavailable);
-            let outcome = run(decrypt(&*scene.backend, KEYS[0], &encrypted));
-            assert_fails(outcome, BackendErrorKind::Unavailable);
+            for _ in 0..50 {
+                assert_fails(asked(), BackendErrorKind::Unavailable);
+                let outcome = run(encrypt(&*scene.backend, KEYS[0], b"plaintext"));
+                assert_fails(outcome, BackendErrorKind::Unavailable);
+                std::thread::sleep(Duration::from_millis(2));
+            }
             shim.clear();
             scene.wait_for_health(HealthStatus::Active);
             wait_until("the right plaintext", || {

@@ -21,9 +21,8 @@
 //! | keep the state elsewhere | [`store::Store`], `store_conformance!` |
 //!
 //! # What is not authenticated
-//! Counts and other [claims](store::Claim), and events: who can write the database can change them. Who puts
-//! a whole older copy of the database in its place is noticed by a process that has seen a later revision,
-//! and by nobody else.
+//! Counts and other [claims](store::Claim), and events: a writer of the database can change them. A whole
+//! older copy of the database in its place is noticed only by a process that has seen a later revision.
 //!
 //! # Features
 //! * `sqlite`: `store::SqliteStore`. Takes a C compiler.

@@ -18,7 +18,7 @@ use crate::{
     port::{Answers, Client, Port},
 };
 
-/// Whoever asks for health asks at once, and not for long.
+/// A client that asks for health asks at once, and not for long.
 const PATIENCE: Patience = Patience {
     header: Duration::from_secs(5),
     stall: Duration::from_secs(5),

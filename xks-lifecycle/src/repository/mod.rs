@@ -312,7 +312,7 @@ impl Repository {
             })
     }
 
-    /// Wraps the data key under one more root, or anew under a root of that name. No other row is touched.
+    /// Wraps the data key under one more root, or again under a root of that name. No other row is touched.
     ///
     /// # Errors
     /// [`RepositoryError::Root`], and those of [`commit`](Self::commit).

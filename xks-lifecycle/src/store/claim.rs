@@ -1,7 +1,7 @@
 //! Claims: rows outside of the revision, which change by compare and swap.
 //!
 //! Counts of encryptions, the leases of nodes, and who does a job or keeps a schedule are claims. Each has an
-//! owner and a counter, and whoever writes one names both as he last saw them: the condition stands in the
+//! owner and a counter, and a writer names both as it last saw them: the condition stands in the
 //! write itself, so that a claim which somebody took over meanwhile is not written by its former owner.
 
 use super::Revision;

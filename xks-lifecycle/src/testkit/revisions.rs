@@ -130,7 +130,8 @@ pub(super) fn followers_are_told(fixture: &Fixture) -> Checked {
             }
             if !committed {
                 committed = commit.as_mut().poll(context).is_ready();
-                // A commit that ended on this very poll may have told nobody yet who is polled after it.
+                // A commit that ended on this very poll may not have woken a follower that is polled after
+                // it.
                 if committed {
                     context.waker().wake_by_ref();
                 }

@@ -65,7 +65,7 @@ fn every_broken_store_is_caught() {
 
 fn assert_is_caught(defect: &str, expected: &str, fixture: Fixture) {
     let contract = CONTRACTS.iter().find(|contract| contract.name == expected).unwrap();
-    // One of them waits for ever, and is caught by that.
+    // One of them never returns, and is caught by that.
     let patience = Duration::from_secs(if defect == "NeverTells" { 1 } else { 60 });
     match contract.check(&Arc::new(fixture.patience(patience))) {
         Err(Problem::Broken(how)) => println!("{defect}\n    {expected}: {how}"),

@@ -46,7 +46,7 @@ fn health_and_metrics_have_tls_of_the_api_or_their_own() {
     assert_eq!(get(&metrics.replace("/metrics", "/ping"), &own_root, &[]), 404);
 }
 
-/// Whoever scrapes metrics may be asked for a certificate, which is none of KMS's.
+/// A scraper of metrics may be asked for a certificate, which is none of KMS's.
 #[test]
 fn metrics_ask_for_client_certificates() {
     let scrapers = Authority::root("Root of scrapers");

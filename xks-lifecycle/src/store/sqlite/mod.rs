@@ -133,7 +133,8 @@ impl SqliteStore {
 impl Drop for SqliteStore {
     fn drop(&mut self) {
         drop(self.jobs.take());
-        // The file can be opened again when this returns. A panic of the thread was seen by whoever waited.
+        // The file can be opened again when this returns. A panic of the thread was seen by the caller that
+        // waited.
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -226,7 +227,7 @@ impl Store for SqliteStore {
 
     async fn commit(&self, changes: ChangeSet) -> Result<(), StoreError> {
         let notifier = Arc::clone(&self.notifier);
-        // Whoever follows is told even if nobody waits for the commit any more.
+        // Followers are woken even if the caller no longer waits for the commit.
         self.run(move |connection| {
             let head = statements::commit(connection, &changes)?;
             notifier.announce(head.revision);

@@ -2,7 +2,7 @@
 //! may change.
 //!
 //! ```text
-//! command ──▶ key_state::decide(key, command, now) ──▶ Change
+//! Commands ──▶ key_state::decide(key, command, now) ──▶ Change
 //!                                                        │
 //!             Repository::commit(snapshot, Changes) ◀────┘
 //!               check       references have their targets
@@ -16,6 +16,7 @@
 //! |---|---|
 //! | know what is kept | [`Tenant`], [`KeySet`], [`Key`], [`KeyVersion`], [`ExternalKeyStore`], [`KeyStoreCredential`], [`Event`] |
 //! | open, load and change the state | [`Repository`], [`Snapshot`], [`Changes`] |
+//! | make and change keys, as the server's administration does | [`commands::Commands`] |
 //! | know what a command does, and what AWS KMS sees of a key | [`key_state`] |
 //! | know what a reader or a writer of the database can do | [`seal`] |
 //! | keep the state elsewhere | [`store::Store`], `store_conformance!` |
@@ -26,12 +27,12 @@
 //!
 //! # Features
 //! * `sqlite`: `store::SqliteStore`. Takes a C compiler.
-//! * `serde`: `Serialize` for what is no secret, `Deserialize` for ids.
 //! * `testkit`: conformance tests for stores. Not for production.
 
 #![forbid(unsafe_code)]
 
 mod change_error;
+pub mod commands;
 mod field;
 mod id;
 pub mod key_state;
@@ -51,6 +52,7 @@ pub use xks_core;
 
 pub use self::{
     change_error::ChangeError,
+    commands::CommandError,
     field::{Description, FieldError, FieldProblem, Name, UnknownName},
     id::{KeySetId, KeyStoreId, RandomError, ScheduleId, TenantId, VersionId, generate_key_id},
     nouns::{

@@ -422,6 +422,12 @@ pub struct Managed(Item);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removable(Object);
 
+impl Removable {
+    pub(crate) const fn object(&self) -> &Object {
+        &self.0
+    }
+}
+
 macro_rules! from {
     ($($record:ty),+ ; $($id:ty => $table:ident),+) => {
         $(impl From<$record> for Managed {

@@ -84,7 +84,6 @@ impl fmt::Display for Timestamp {
     }
 }
 
-#[cfg(feature = "serde")]
 impl serde::Serialize for Timestamp {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)

@@ -14,8 +14,8 @@ pub use self::{
 };
 
 /// The state of a key as the last command left it. It is stored; the expiry is not part of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum StoredState {
     /// It was made, and serves nothing yet.

@@ -15,8 +15,7 @@ use crate::{
 };
 
 /// A credential of an external key store. Its secret is stored sealed and never printed.
-#[derive(Clone, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct KeyStoreCredential {
     /// Its id, unique over all key stores.
@@ -24,7 +23,7 @@ pub struct KeyStoreCredential {
     /// Of which key store.
     pub key_store: KeyStoreId,
     /// The secret.
-    #[cfg_attr(feature = "serde", serde(skip))]
+    #[serde(skip)]
     pub secret: SecretAccessKey,
     /// When it was made.
     pub created: Timestamp,

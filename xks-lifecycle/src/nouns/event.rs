@@ -5,8 +5,7 @@ use std::fmt;
 use crate::{FieldError, FieldProblem, Timestamp, field::named_enum, store::Revision};
 
 /// What somebody did, or tried to do. Events are appended and never changed; they hold no secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Event {
     /// When.
@@ -33,6 +32,8 @@ pub struct Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
+    /// Begun: it takes several steps, and another event says how it ended.
+    Begun,
     /// Done.
     Done,
     /// Refused, and nothing was changed.
@@ -43,14 +44,14 @@ pub enum Outcome {
 
 named_enum! {
     Outcome,
+    Begun => "begun",
     Done => "done",
     Refused => "refused",
     Failed => "failed",
 }
 
 /// A text of an event: 1 to 65 536 bytes without NUL.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct EventText(Box<str>);
 
 impl EventText {
@@ -70,6 +71,21 @@ impl EventText {
             return Err(FieldError::new(field, FieldProblem::Control)); // PostgreSQL keeps none
         }
         Ok(Self(text.into()))
+    }
+
+    /// As much of a text of the program's own as fits.
+    pub(crate) fn cut(text: &str) -> Self {
+        let text = text.replace('\0', " ");
+        let mut ends = (0..=Self::MAX.min(text.len())).rev();
+        let end = ends.find(|end| text.is_char_boundary(*end)).unwrap_or_default();
+        let text = text.get(..end).filter(|text| !text.is_empty()).unwrap_or("-");
+        Self(text.into())
+    }
+
+    /// The JSON of what an event shows; nothing if it is too long.
+    pub(crate) fn json(value: &impl serde::Serialize) -> Option<Self> {
+        let json = serde_json::to_string(value).ok()?;
+        (json.len() <= Self::MAX).then(|| Self(json.into()))
     }
 
     /// Returns the text.

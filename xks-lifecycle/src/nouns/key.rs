@@ -13,8 +13,7 @@ use crate::{
 };
 
 /// A managed key. Its [versions](crate::KeyVersion) are records of their own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Key {
     /// The external key id, unique over the endpoint, never given twice.
@@ -94,7 +93,6 @@ impl FromStr for Rotation {
     }
 }
 
-#[cfg(feature = "serde")]
 impl serde::Serialize for Rotation {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -102,8 +100,7 @@ impl serde::Serialize for Rotation {
 }
 
 /// The least numbers of versions that may encrypt, that may decrypt, and that are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Minima {
     encrypt: u32,
     decrypt: u32,
@@ -161,8 +158,7 @@ impl Minima {
 }
 
 /// The ARN of a KMS key: `arn:`, and at most 2048 characters without white space.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 pub struct KmsKeyArn(Box<str>);
 
 impl KmsKeyArn {

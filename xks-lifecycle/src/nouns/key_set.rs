@@ -9,8 +9,7 @@ use crate::{
 };
 
 /// A set of keys with one source, one policy, and possibly an external key store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct KeySet {
     /// Its id.
@@ -64,8 +63,7 @@ named_enum! {
 macro_rules! days {
     ($(#[$meta:meta])* $name:ident, $field:literal, $min:literal, $max:literal) => {
         $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
         pub struct $name(u32);
 
         impl $name {

@@ -13,8 +13,7 @@ use crate::{
 
 /// An external key store under management. Its credentials are [records of their
 /// own](crate::KeyStoreCredential).
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct ExternalKeyStore {
     /// Its id.
@@ -32,8 +31,7 @@ pub struct ExternalKeyStore {
 }
 
 /// The AWS Regions whose KMS may call: at least one, each once.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Regions(Box<[Box<str>]>);
 
 impl Regions {

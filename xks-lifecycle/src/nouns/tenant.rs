@@ -7,8 +7,7 @@ use crate::{
 };
 
 /// A tenant. The guides of other products call it a vault.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Tenant {
     /// Its id.

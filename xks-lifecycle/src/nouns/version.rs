@@ -47,7 +47,6 @@ impl FromStr for KeyVersionId {
     }
 }
 
-#[cfg(feature = "serde")]
 impl serde::Serialize for KeyVersionId {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -55,8 +54,7 @@ impl serde::Serialize for KeyVersionId {
 }
 
 /// A version of a key. Of a destroyed one its ids remain, so that they are known and never given again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct KeyVersion {
     /// Its id.
@@ -72,7 +70,7 @@ pub struct KeyVersion {
     /// How many encryptions were made before it came under management.
     pub earlier_encryptions: u64,
     /// The constant ciphertext metadata of what was encrypted before it came under management.
-    #[cfg_attr(feature = "serde", serde(skip))]
+    #[serde(skip)]
     pub legacy_metadata: Option<CiphertextMetadata>,
 }
 
@@ -148,7 +146,6 @@ impl fmt::Debug for Material {
     }
 }
 
-#[cfg(feature = "serde")]
 impl serde::Serialize for Material {
     /// Says where the material is, and for a backend under which id.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -193,9 +190,24 @@ impl KeyVersion {
         }
     }
 
-    /// The version without what it was: a tombstone.
+    /// The version as a tombstone. Sealed material is gone with this; a key of a backend is named until it is
+    /// [gone](Self::without_material) there too, so that it is neither forgotten nor served elsewhere.
     #[must_use]
     pub fn destroyed(&self) -> Self {
+        let material = match &self.material {
+            Material::Backend { .. } => self.material.clone(),
+            Material::Vault(_) | Material::Gone => Material::Gone,
+        };
+        Self {
+            state: VersionState::Destroyed,
+            material,
+            ..self.clone()
+        }
+    }
+
+    /// The tombstone of a version whose material is gone.
+    #[must_use]
+    pub fn without_material(&self) -> Self {
         Self {
             state: VersionState::Destroyed,
             material: Material::Gone,
@@ -221,7 +233,10 @@ impl Record for KeyVersion {
         let is_other = [
             ("number", self.number != former.number),
             ("state", is_gone && self.state != former.state),
-            ("material", is_gone && self.material != former.material),
+            (
+                "material",
+                is_gone && self.material != former.material && self.material != Material::Gone,
+            ),
         ];
         is_other
             .into_iter()

@@ -12,7 +12,7 @@ pub use self::error::RepositoryError;
 use crate::{
     ChangeError, Changes, Event, KeyVersionId, Snapshot, Timestamp,
     record::{RowError, RowProblem, decode},
-    seal::{DataKey, Root, Wrapped},
+    seal::{DataKey, Root, Sum, Wrapped},
     snapshot::read,
     store::{ChangeSet, Claim, ClaimKind, Head, Loaded, Revision, Row, RowSink, Scope, Store, StoreError, Swap, Table},
 };
@@ -77,6 +77,51 @@ struct Recorded {
     revision: Revision,
     is_removed: bool,
     row: Option<Row<'static>>,
+}
+
+/// What changed after a revision, and the head that it leads to.
+pub(crate) struct Since {
+    changes: Vec<Recorded>,
+    head: Head,
+}
+
+/// Where a snapshot stands after [`Repository::advance`].
+pub(crate) enum Advance {
+    /// At the revision that it was at.
+    Same,
+    /// At a later one.
+    Done,
+    /// Where it was: what was read does not follow from it.
+    Forked {
+        /// The revision of the snapshot.
+        known: Revision,
+    },
+}
+
+/// Changes that are sealed for one revision.
+pub(crate) struct Prepared {
+    set: ChangeSet,
+    changes: Changes,
+    sums: Vec<Sum>,
+}
+
+impl Prepared {
+    /// Makes the changes, once they are written, in a snapshot that is at the revision before them. One that
+    /// was brought to their revision or a later one has them already.
+    pub(crate) fn apply(self, snapshot: &mut Snapshot) -> Revision {
+        let head = self.set.head();
+        if snapshot.revision() != self.set.expected {
+            return head.revision;
+        }
+        for object in &self.changes.removed {
+            snapshot.remove(object.0, &object.1);
+        }
+        for (item, sum) in self.changes.into_items().zip(self.sums) {
+            snapshot.put(item, head.revision, sum);
+        }
+        snapshot.set_head(head);
+        head.revision
+    }
 }
 
 impl Repository {
@@ -214,13 +259,30 @@ impl Repository {
     /// [`RepositoryError::Forked`] when it is at one that does not follow from what was seen;
     /// a history that has overwritten all that was different is as good as the one that was seen.
     pub async fn refresh(&self, snapshot: &mut Snapshot) -> Result<bool, RepositoryError> {
-        let (changes, head) = self.changes(snapshot.revision()).await?;
+        let since = self.since(snapshot.revision()).await?;
+        match self.advance(snapshot, since)? {
+            Advance::Same => Ok(false),
+            Advance::Done => Ok(true),
+            Advance::Forked { known } => Err(self.forked(known).await),
+        }
+    }
+
+    /// Reads what changed after a revision. With [`advance`](Self::advance) it is [`refresh`](Self::refresh),
+    /// for a snapshot that is locked for no longer than it changes.
+    pub(crate) async fn since(&self, revision: Revision) -> Result<Since, StoreError> {
+        let (changes, head) = self.changes(revision).await?;
+        Ok(Since { changes, head })
+    }
+
+    /// Brings a snapshot to the revision at which was read what changed since its own.
+    pub(crate) fn advance(&self, snapshot: &mut Snapshot, since: Since) -> Result<Advance, RepositoryError> {
+        let Since { changes, head } = since;
         let (known, found) = (snapshot.revision(), head.revision);
         if found < known {
             return Err(RepositoryError::WentBack { known, found });
         }
         if found == known && head == *snapshot.head() {
-            return Ok(false);
+            return Ok(Advance::Same);
         }
         let mut errors = Vec::new();
         let mut total = snapshot.sum();
@@ -244,10 +306,7 @@ impl Repository {
             return Err(RepositoryError::Rows(errors));
         }
         if !self.key.is_head(&head, total) {
-            // What changed and the head were read together. So a row is wrong, which this names; or all of it
-            // is authentic, and does not follow from what was seen before.
-            let found = self.load().await?.revision();
-            return Err(RepositoryError::Forked { known, found });
+            return Ok(Advance::Forked { known });
         }
         for (change, now) in updates {
             match now {
@@ -256,7 +315,19 @@ impl Repository {
             }
         }
         snapshot.set_head(head);
-        Ok(true)
+        Ok(Advance::Done)
+    }
+
+    /// Says why what changed and the head, which were read together, do not fit what was seen: a row is
+    /// wrong, which this names; or all of it is authentic, and does not follow from what was seen before.
+    pub(crate) async fn forked(&self, known: Revision) -> RepositoryError {
+        match self.load().await {
+            Ok(snapshot) => RepositoryError::Forked {
+                known,
+                found: snapshot.revision(),
+            },
+            Err(error) => error,
+        }
     }
 
     /// Commits changes that were decided on this snapshot, and makes them in the snapshot too.
@@ -266,6 +337,14 @@ impl Repository {
     /// decide again. [`RepositoryError::Change`] when the changes contradict the state. The snapshot stays as
     /// it is; after [`StoreError::Unavailable`] refresh it to see whether the changes were made.
     pub async fn commit(&self, snapshot: &mut Snapshot, changes: Changes) -> Result<Revision, RepositoryError> {
+        let prepared = self.prepare(snapshot, changes)?;
+        self.write(&prepared).await?;
+        Ok(prepared.apply(snapshot))
+    }
+
+    /// Seals what a snapshot at this revision lets be changed. With [`write`](Self::write) and
+    /// [`Prepared::apply`] it is [`commit`](Self::commit), for a snapshot that is not locked meanwhile.
+    pub(crate) fn prepare(&self, snapshot: &Snapshot, changes: Changes) -> Result<Prepared, RepositoryError> {
         snapshot.check(&changes)?;
         let revision = snapshot.revision().next();
         let mut set = ChangeSet::new(snapshot.revision(), [0; 32]);
@@ -289,18 +368,13 @@ impl Repository {
                 total.toggle(former);
             }
         }
-        let head = self.key.head(revision, total);
-        set.code = head.code;
+        set.code = self.key.head(revision, total).code;
         set.events.clone_from(&changes.events);
-        self.store.commit(set).await?;
-        for object in &changes.removed {
-            snapshot.remove(object.0, &object.1);
-        }
-        for (item, sum) in changes.into_items().zip(sums) {
-            snapshot.put(item, revision, sum);
-        }
-        snapshot.set_head(head);
-        Ok(revision)
+        Ok(Prepared { set, changes, sums })
+    }
+
+    pub(crate) async fn write(&self, prepared: &Prepared) -> Result<(), StoreError> {
+        self.store.commit(prepared.set.clone()).await
     }
 
     async fn wrap(&self, root: &Root, now: Timestamp) -> Result<Wrapped, RepositoryError> {
@@ -388,6 +462,20 @@ impl Repository {
                 None => (seen, is_there) = (seen.with_counter(0), false),
             }
         }
+    }
+
+    /// Returns how many encryptions of a version were [reserved](Self::reserve).
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn reserved(&self, version: &KeyVersionId) -> Result<u64, StoreError> {
+        // Put in the place of itself, a claim stays as it is; and one that is not there is not made.
+        let seen = Claim::new(ClaimKind::Count, &version.to_string(), "", 0, "");
+        let swap = Swap::Replace {
+            next: seen.clone(),
+            seen,
+        };
+        Ok(self.store.swap(swap).await?.claim.map_or(0, |claim| claim.counter))
     }
 
     /// Records events that change no state: of commands that were refused or failed.

@@ -38,7 +38,6 @@ impl fmt::Display for Revision {
     }
 }
 
-#[cfg(feature = "serde")]
 impl serde::Serialize for Revision {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_u64(self.0)

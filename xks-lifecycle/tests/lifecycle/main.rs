@@ -10,6 +10,7 @@
 )]
 
 mod broken;
+mod commands;
 mod migrations;
 mod model;
 mod mutants;

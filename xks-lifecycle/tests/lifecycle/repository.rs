@@ -167,10 +167,12 @@ fn a_key_of_a_backend_is_managed_once() {
     let both = Changes::new().insert(version(3, &other)).insert(version(4, &other));
     assert!(block_on(repository.commit(&mut snapshot, both)).is_err());
     assert!(snapshot.user_of_backend_key(&other).is_none());
-    // A version keeps its own, and gives it up when it is destroyed.
+    // A version keeps its own, and gives it up when it is destroyed and gone in the HSM.
     let own = (**snapshot.versions(&filled.key).next().unwrap()).clone();
     block_on(repository.commit(&mut snapshot, Changes::new().update(own.clone()))).unwrap();
     block_on(repository.commit(&mut snapshot, Changes::new().update(own.destroyed()))).unwrap();
+    assert_eq!(snapshot.user_of_backend_key(&label).unwrap().to_string(), first);
+    block_on(repository.commit(&mut snapshot, Changes::new().update(own.without_material()))).unwrap();
     block_on(repository.commit(&mut snapshot, Changes::new().insert(version(3, &label)))).unwrap();
 }
 

@@ -1,0 +1,378 @@
+//! The commands of administration: what the server's command line, its socket and its HTTP API call.
+//!
+//! ```text
+//! command ──▶ check ──▶ key manager ──▶ commit at a revision ──▶ the next request sees it ──▶ answer
+//! ```
+//!
+//! # Rules
+//! * **Decisions are pure**: what a command changes is [decided](crate::key_state) on the state as it is, and
+//!   decided again when somebody else has committed meanwhile.
+//! * **Two commands at once** on one object: one wins. The other gets [`CommandError::Changed`], with what is
+//!   other now, unless it finds nothing left to do.
+//! * **No orphans**: before a key is made in a key manager, the state has its version with the token of its
+//!   creation; before one is destroyed there, the state has its tombstone. What a process leaves half done,
+//!   because it or the key manager was gone, [`Commands::recover`] finishes or removes.
+//! * **Every command is an event**, with who, what, before and after; those that were refused or failed too.
+//! * No lock is held while a key manager or the store is waited for.
+//!
+//! # Cancellation
+//! A future may be dropped at any time. What the command has begun is finished by `recover`, or by the same
+//! command again.
+
+mod actor;
+mod backends;
+mod create;
+mod error;
+mod key;
+mod material;
+mod noun;
+mod recover;
+mod verify;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    ops::Range,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+pub(crate) use self::backends::ManagedBackend;
+pub use self::{
+    actor::Actor,
+    backends::{Backends, Deployment},
+    create::{Adopt, Adopted, AdoptionWarning, CreateKey},
+    error::CommandError,
+    key::KeyEntry,
+    noun::Administered,
+    recover::Recovered,
+};
+use crate::{
+    Changes, Event, EventText, KeyVersionId, Object, Outcome, Repository, Snapshot, Timestamp,
+    repository::Advance,
+    store::{Revision, StoreError},
+};
+
+/// How long a key manager may take by default to make or to destroy one key.
+const MANAGER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How many encryptions with random IVs of 96 bits one key may make (NIST SP 800-38D, section 8.3).
+const MAX_ENCRYPTIONS: u64 = 1 << 32;
+
+/// Gives commands on a state, and knows its latest revision.
+///
+/// ```
+/// use std::{sync::Arc, time::SystemTime};
+/// use xks_backend_soft::SoftBackend;
+/// use xks_lifecycle::{
+///     KeySet, KeySetId, KeySource, Name, Repository, Tenant, TenantId,
+///     commands::{Actor, Backends, Commands, CreateKey, Deployment},
+///     key_state::KeyCommand, seal::Root, store::MemoryStore,
+/// };
+///
+/// # pollster::block_on(async {
+/// # let directory = std::env::temp_dir().join(format!("xks-lifecycle-commands-{}", std::process::id()));
+/// # std::fs::create_dir_all(&directory)?;
+/// # let path = directory.join("root");
+/// # Root::create_file(&path)?;
+/// # let root = Root::file("recovery", &path)?;
+/// let store = Arc::new(MemoryStore::new());
+/// let (repository, snapshot) = Repository::create(store, &[root], SystemTime::now().into()).await?;
+/// let hsm = Arc::new(SoftBackend::new());
+/// let backends = Backends::new().with(Name::new("name", "hsm")?, hsm.clone(), hsm);
+/// let commands = Commands::new(repository, snapshot, backends, Deployment::new("prod")?);
+///
+/// let alice = Actor::new("alice")?;
+/// let tenant = Tenant::new(TenantId::generate()?, "payroll")?;
+/// let set = KeySet::new(KeySetId::generate()?, tenant.id, "salaries", KeySource::Hsm)?;
+/// let set_id = set.id;
+/// commands.create(&alice, tenant).await?;
+/// commands.create(&alice, set).await?;
+///
+/// let made = commands.create_key(&alice, CreateKey::new(set_id, "2027")?).await?;
+/// let disabled = commands.change_key(&alice, &made.key.id, Some(made.revision), KeyCommand::Disable).await?;
+/// assert_eq!(disabled.state.as_str(), "disabled");
+/// # std::fs::remove_dir_all(&directory)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Commands {
+    repository: Repository,
+    backends: Backends,
+    deployment: Deployment,
+    manager_timeout: Duration,
+    now: Box<dyn Fn() -> Timestamp + Send + Sync>,
+    snapshot: Mutex<Snapshot>,
+}
+
+/// A command that is under way, as its events show it.
+struct Call<'c> {
+    actor: &'c Actor,
+    command: &'static str,
+    object: String,
+}
+
+impl Call<'_> {
+    fn event(&self, time: Timestamp, outcome: Outcome) -> Event {
+        Event {
+            time,
+            actor: self.actor.text().clone(),
+            command: EventText::cut(self.command),
+            object: EventText::cut(&self.object),
+            outcome,
+            revision: None,
+            reason: None,
+            before: None,
+            after: None,
+        }
+    }
+}
+
+/// What a command decided on the state of one revision: what to commit, and what to answer when that is done.
+struct Decided<T> {
+    changes: Option<Changes>,
+    answer: T,
+}
+
+impl<T> Decided<T> {
+    const fn change(changes: Changes, answer: T) -> Self {
+        Self {
+            changes: Some(changes),
+            answer,
+        }
+    }
+
+    const fn nothing(answer: T) -> Self {
+        Self { changes: None, answer }
+    }
+}
+
+impl Commands {
+    /// Commands on a state that was opened. Keys are made in these backends, and labelled with the
+    /// deployment's name. Call [`recover`](Self::recover) before the first command.
+    #[must_use]
+    pub fn new(repository: Repository, snapshot: Snapshot, backends: Backends, deployment: Deployment) -> Self {
+        Self {
+            repository,
+            backends,
+            deployment,
+            manager_timeout: MANAGER_TIMEOUT,
+            now: Box::new(|| SystemTime::now().into()),
+            snapshot: Mutex::new(snapshot),
+        }
+    }
+
+    /// Sets how long a key manager may take to make or to destroy one key: 60 seconds by default.
+    #[must_use]
+    pub fn with_manager_timeout(self, manager_timeout: Duration) -> Self {
+        Self {
+            manager_timeout,
+            ..self
+        }
+    }
+
+    /// Sets where the time comes from: by default the system's clock.
+    #[must_use]
+    pub fn with_clock(self, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        let now = Box::new(now);
+        Self { now, ..self }
+    }
+
+    /// Returns the time, as commands see it.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        (self.now)()
+    }
+
+    /// Returns the revision that this knows.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.lock().revision()
+    }
+
+    /// Reads something in the state.
+    pub fn read<T>(&self, read: impl FnOnce(&Snapshot) -> T) -> T {
+        read(&self.lock())
+    }
+
+    /// Nothing that is done under the lock can be left halfway, so a panic of another thread has broken
+    /// nothing.
+    fn lock(&self) -> MutexGuard<'_, Snapshot> {
+        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in what others have committed. Returns whether there was anything.
+    ///
+    /// # Errors
+    /// Those of [`Repository::refresh`].
+    pub async fn refresh(&self) -> Result<bool, CommandError> {
+        loop {
+            let known = self.revision();
+            let since = self.repository.since(known).await?;
+            let advanced = {
+                let mut snapshot = self.lock();
+                if snapshot.revision() != known {
+                    continue; // another command has committed, or refreshed
+                }
+                self.repository.advance(&mut snapshot, since)?
+            };
+            return match advanced {
+                Advance::Same => Ok(false),
+                Advance::Done => Ok(true),
+                Advance::Forked { known } => Err(self.repository.forked(known).await.into()),
+            };
+        }
+    }
+
+    /// Commits what `decide` says of the latest revision. It decides again when somebody else has committed
+    /// meanwhile.
+    async fn commit<T: Send>(
+        &self,
+        mut decide: impl FnMut(&Snapshot, Timestamp) -> Result<Decided<T>, CommandError> + Send,
+    ) -> Result<T, CommandError> {
+        self.refresh().await?;
+        loop {
+            let now = self.now();
+            let (prepared, answer) = {
+                let snapshot = self.lock();
+                let Decided { changes, answer } = decide(&snapshot, now)?;
+                let Some(changes) = changes else { return Ok(answer) };
+                (self.repository.prepare(&snapshot, changes)?, answer)
+            };
+            match self.repository.write(&prepared).await {
+                Ok(()) => {
+                    prepared.apply(&mut self.lock());
+                    return Ok(answer);
+                }
+                Err(StoreError::Conflict { .. }) => drop(self.refresh().await?),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Waits for a command, and records that it was refused or has failed.
+    async fn recorded<T>(
+        &self,
+        call: &Call<'_>,
+        work: impl Future<Output = Result<T, CommandError>>,
+    ) -> Result<T, CommandError> {
+        let error = match work.await {
+            Ok(answer) => return Ok(answer),
+            Err(error @ CommandError::DoneUnrecorded(_)) => return Err(error),
+            Err(error) => error,
+        };
+        let event = Event {
+            reason: Some(EventText::cut(&error.with_causes())),
+            ..call.event(self.now(), error.outcome())
+        };
+        match self.repository.record(vec![event]).await {
+            Ok(()) => Err(error),
+            Err(store) => {
+                let error = Box::new(error);
+                Err(CommandError::NotRecorded { error, store })
+            }
+        }
+    }
+
+    /// Records that a command found everything as it wants it.
+    async fn record_nothing(&self, call: &Call<'_>) -> Result<(), CommandError> {
+        let event = call.event(self.now(), Outcome::Done);
+        let recorded = self.repository.record(vec![event]).await;
+        recorded.map_err(CommandError::DoneUnrecorded)
+    }
+
+    /// Reserves `count` encryptions of a version, before the first of them is made, and returns their
+    /// numbers: at most 2^32, since IVs are random.
+    ///
+    /// # Errors
+    /// Those of [`Repository::reserve`].
+    pub async fn reserve(&self, version: &KeyVersionId, count: u64) -> Result<Range<u64>, CommandError> {
+        Ok(self.repository.reserve(version, count, MAX_ENCRYPTIONS).await?)
+    }
+
+    /// Returns at most `limit` events after the event of this number, oldest first, each with its number.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn events(&self, after: u64, limit: usize) -> Result<Vec<(u64, Event)>, CommandError> {
+        Ok(self.repository.events(after, limit).await?)
+    }
+}
+
+/// What was seen of an object when a command was given, or began.
+struct Seen {
+    object: Object,
+    /// What the caller has seen.
+    given: Option<Revision>,
+    /// What the command has found first: the revision, and the fields as JSON.
+    first: Option<(Revision, serde_json::Value)>,
+}
+
+impl Seen {
+    const fn new(object: Object, given: Option<Revision>) -> Self {
+        Self {
+            object,
+            given,
+            first: None,
+        }
+    }
+
+    /// Checks that nobody has changed the object since it was seen. `has_work` says whether the command would
+    /// change anything: if not, it does not matter who did it.
+    fn check(
+        &mut self,
+        found: Revision,
+        shown: impl FnOnce() -> serde_json::Value,
+        has_work: bool,
+    ) -> Result<(), CommandError> {
+        let changed = |seen, fields| CommandError::Changed {
+            object: self.object.clone(),
+            seen,
+            found,
+            fields,
+        };
+        match (&self.first, self.given) {
+            (None, Some(given)) if given != found => Err(changed(given, Vec::new())),
+            (None, _) => {
+                self.first = Some((found, shown()));
+                Ok(())
+            }
+            (Some((first, before)), _) if *first != found && has_work => {
+                Err(changed(*first, differences(before, &shown())))
+            }
+            (Some(_), _) => Ok(()),
+        }
+    }
+}
+
+/// The fields in which two objects of JSON differ.
+fn differences(before: &serde_json::Value, after: &serde_json::Value) -> Vec<String> {
+    let fields = |value: &serde_json::Value| -> BTreeMap<String, serde_json::Value> {
+        let object = value.as_object().cloned().unwrap_or_default();
+        object.into_iter().collect()
+    };
+    let (before, after) = (fields(before), fields(after));
+    let names = before
+        .keys()
+        .chain(after.keys().filter(|name| !before.contains_key(*name)));
+    names
+        .filter(|name| before.get(*name) != after.get(*name))
+        .cloned()
+        .collect()
+}
+
+/// The JSON of a record, which always has one.
+fn shown(record: &impl serde::Serialize) -> serde_json::Value {
+    serde_json::to_value(record).unwrap_or_default()
+}
+
+impl fmt::Debug for Commands {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Commands")
+            .field("revision", &self.revision())
+            .field("backends", &self.backends)
+            .field("deployment", &self.deployment)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,175 @@
+//! Tenants, key sets and external key stores: made, changed and removed as they are.
+
+use serde::Serialize;
+
+use super::{Actor, Call, Commands, Decided, Seen, shown};
+use crate::{
+    Changes, CommandError, Entry, Event, EventText, ExternalKeyStore, KeySet, KeySetId, KeySource, KeyStoreId, Managed,
+    Object, Outcome, Removable, Snapshot, Tenant, TenantId,
+    store::{Revision, Table},
+};
+
+/// What is made, changed and removed as a whole: a [`Tenant`], a [`KeySet`], an [`ExternalKeyStore`].
+#[expect(private_bounds, reason = "only for types of this crate")]
+pub trait Administered: Sealed + Serialize + Into<Managed> + Clone + PartialEq + Send + Sync + 'static {
+    /// By what it is called.
+    type Id: Copy + Into<Removable> + Send + Sync;
+}
+
+trait Sealed: Sized {
+    fn object(&self) -> Object;
+    fn find<'s>(snapshot: &'s Snapshot, object: &Object) -> Option<&'s Entry<Self>>;
+    /// Checks what only the server knows.
+    fn check(&self, _commands: &Commands) -> Result<(), CommandError> {
+        Ok(())
+    }
+}
+
+macro_rules! administered {
+    ($($record:ty, $id:ty, $table:ident, $one:ident, { $($check:tt)* })+) => {
+        $(impl Administered for $record {
+            type Id = $id;
+        }
+
+        impl Sealed for $record {
+            fn object(&self) -> Object {
+                Object::new(Table::$table, &self.id)
+            }
+
+            fn find<'s>(snapshot: &'s Snapshot, object: &Object) -> Option<&'s Entry<Self>> {
+                snapshot.$one(object.1.parse().ok()?)
+            }
+
+            $($check)*
+        })+
+    };
+}
+
+administered! {
+    Tenant, TenantId, Tenants, tenant, {}
+    ExternalKeyStore, KeyStoreId, KeyStores, key_store, {}
+    KeySet, KeySetId, KeySets, key_set, {
+        fn check(&self, commands: &Commands) -> Result<(), CommandError> {
+            if self.source != KeySource::Vault {
+                commands.backends.of(self)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+impl Commands {
+    /// Makes a tenant, a key set or an external key store. Returns the revision.
+    ///
+    /// # Errors
+    /// [`CommandError`]: its id is taken, it refers to what is not there, or a key set's backend is unknown.
+    pub async fn create<T: Administered>(&self, actor: &Actor, record: T) -> Result<Revision, CommandError> {
+        let object = record.object();
+        let call = Call {
+            actor,
+            command: "create",
+            object: object.to_string(),
+        };
+        let work = async {
+            record.check(self)?;
+            self.commit(|snapshot, now| {
+                let event = Event {
+                    after: EventText::json(&record),
+                    ..call.event(now, Outcome::Done)
+                };
+                let changes = Changes::new().insert(record.clone()).event(event);
+                Ok(Decided::change(changes, snapshot.revision().next()))
+            })
+            .await
+        };
+        self.recorded(&call, work).await
+    }
+
+    /// Puts a tenant, a key set or an external key store in the place of the one with its id. `seen` is the
+    /// revision at which the caller has seen that. Returns the revision of it now.
+    ///
+    /// # Errors
+    /// [`CommandError`]: it was changed since, or a field that cannot be changed is another.
+    pub async fn update<T: Administered>(
+        &self,
+        actor: &Actor,
+        record: T,
+        seen: Option<Revision>,
+    ) -> Result<Revision, CommandError> {
+        let object = record.object();
+        let call = Call {
+            actor,
+            command: "update",
+            object: object.to_string(),
+        };
+        let work = async {
+            record.check(self)?;
+            let mut seen = Seen::new(object.clone(), seen);
+            let answer = self
+                .commit(|snapshot, now| {
+                    let found = T::find(snapshot, &object).ok_or_else(|| CommandError::Unknown(object.clone()))?;
+                    let has_work = **found != record;
+                    seen.check(found.revision(), || shown(&**found), has_work)?;
+                    if !has_work {
+                        return Ok(Decided::nothing((found.revision(), false)));
+                    }
+                    let event = Event {
+                        before: EventText::json(&**found),
+                        after: EventText::json(&record),
+                        ..call.event(now, Outcome::Done)
+                    };
+                    let changes = Changes::new().update(record.clone()).event(event);
+                    Ok(Decided::change(changes, (snapshot.revision().next(), true)))
+                })
+                .await?;
+            self.unless_changed(&call, answer).await
+        };
+        self.recorded(&call, work).await
+    }
+
+    /// Removes a tenant, a key set or an external key store that nothing refers to. Returns the revision.
+    ///
+    /// # Errors
+    /// [`CommandError`]: it is not there, was changed since, or is in use, by what.
+    pub async fn remove<T: Administered>(
+        &self,
+        actor: &Actor,
+        id: T::Id,
+        seen: Option<Revision>,
+    ) -> Result<Revision, CommandError> {
+        let removable: Removable = id.into();
+        let object = removable.object().clone();
+        let call = Call {
+            actor,
+            command: "remove",
+            object: object.to_string(),
+        };
+        let work = async {
+            let mut seen = Seen::new(object.clone(), seen);
+            self.commit(|snapshot, now| {
+                let found = T::find(snapshot, &object).ok_or_else(|| CommandError::Unknown(object.clone()))?;
+                seen.check(found.revision(), || shown(&**found), true)?;
+                let event = Event {
+                    before: EventText::json(&**found),
+                    ..call.event(now, Outcome::Done)
+                };
+                let changes = Changes::new().remove(id).event(event);
+                Ok(Decided::change(changes, snapshot.revision().next()))
+            })
+            .await
+        };
+        self.recorded(&call, work).await
+    }
+
+    /// Records that nothing was to be done, if so.
+    pub(super) async fn unless_changed<T>(
+        &self,
+        call: &Call<'_>,
+        (answer, is_changed): (T, bool),
+    ) -> Result<T, CommandError> {
+        if !is_changed {
+            self.record_nothing(call).await?;
+        }
+        Ok(answer)
+    }
+}

@@ -1,0 +1,32 @@
+//! Whether a key set's backend can be reached.
+
+use xks_core::backend::Health;
+
+use super::{Actor, Call, Commands};
+use crate::{CommandError, KeySetId, Object, store::Table};
+
+impl Commands {
+    /// Asks the backend of a key set for its health: it encrypts and decrypts with a test key of its own.
+    ///
+    /// # Errors
+    /// [`CommandError`]: the key set has no backend, or that does not work.
+    pub async fn verify_backend(&self, actor: &Actor, id: KeySetId) -> Result<Health, CommandError> {
+        let object = Object::new(Table::KeySets, &id);
+        let call = Call {
+            actor,
+            command: "verify-backend",
+            object: object.to_string(),
+        };
+        let work = async {
+            let set = self.read(|snapshot| snapshot.key_set(id).map(|set| (**set).clone()));
+            let backend = self.backends.of(&set.ok_or(CommandError::Unknown(object))?)?;
+            let health = backend.keys.health().await.map_err(|source| CommandError::Backend {
+                backend: backend.name.to_string(),
+                action: "it does not work",
+                source,
+            })?;
+            self.unless_changed(&call, (health, false)).await
+        };
+        self.recorded(&call, work).await
+    }
+}

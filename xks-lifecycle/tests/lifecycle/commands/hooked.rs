@@ -1,0 +1,66 @@
+//! A store in memory that records no events while it is told so, and does something before a commit.
+
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, Ordering},
+};
+
+use xks_core::async_trait;
+use xks_lifecycle::{
+    Event,
+    store::{
+        ChangeSet, Claim, ClaimKind, Head, MemoryStore, Revision, RowSink, Scope, Store, StoreError, Swap, Swapped,
+    },
+};
+
+#[derive(Default)]
+pub(crate) struct Hooked {
+    inner: MemoryStore,
+    pub(crate) is_deaf: AtomicBool,
+    before_commit: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Hooked {
+    /// What happens between the next decision and its commit.
+    pub(crate) fn before_commit(&self, hook: impl FnOnce() + Send + 'static) {
+        *self.before_commit.lock().unwrap() = Some(Box::new(hook));
+    }
+}
+
+#[async_trait]
+impl Store for Hooked {
+    async fn load(&self, scope: Scope, sink: RowSink) -> Result<Head, StoreError> {
+        self.inner.load(scope, sink).await
+    }
+
+    async fn commit(&self, changes: ChangeSet) -> Result<(), StoreError> {
+        let hook = self.before_commit.lock().unwrap().take();
+        if let Some(hook) = hook {
+            hook();
+        }
+        self.inner.commit(changes).await
+    }
+
+    async fn follow(&self, after: Revision) -> Result<Revision, StoreError> {
+        self.inner.follow(after).await
+    }
+
+    async fn swap(&self, swap: Swap) -> Result<Swapped, StoreError> {
+        self.inner.swap(swap).await
+    }
+
+    async fn claims(&self, kind: ClaimKind) -> Result<(Vec<Claim>, Revision), StoreError> {
+        self.inner.claims(kind).await
+    }
+
+    async fn record(&self, events: Vec<Event>) -> Result<(), StoreError> {
+        if self.is_deaf.load(Ordering::Relaxed) {
+            return Err(StoreError::Full("the test".to_owned()));
+        }
+        self.inner.record(events).await
+    }
+
+    async fn events(&self, after: u64, limit: usize) -> Result<Vec<(u64, Event)>, StoreError> {
+        self.inner.events(after, limit).await
+    }
+}

@@ -1,0 +1,9 @@
+//! Commands over the real store and a real key manager, which fails where a test wants it.
+
+mod adoption;
+mod conflicts;
+mod creation;
+mod events;
+mod hooked;
+mod removal;
+pub(crate) mod world;

@@ -17,9 +17,9 @@ use std::{sync::Arc, time::Duration};
 
 use criterion::{Criterion, criterion_group};
 use xks_benches::{
-    DATA_KEY, KEY, LARGEST, NoAudit, PREFIX, REGION, Signed, Size, answer, credential,
+    DATA_KEY, KEY, LARGEST, NoAudit, PREFIX, Signed, Size, answer, credential,
     measure::{consume, in_turn},
-    now, ready,
+    now, ready, region,
 };
 use xks_core::{
     BackendError, KeyBackend, KeyId, KeyStore, KeyStores, Proxy, Request, Zeroizing, async_trait,
@@ -60,7 +60,7 @@ impl KeyBackend for Idle {
 
 fn proxy(health: HealthStatus) -> Proxy {
     let key_store = KeyStore::builder(PREFIX.parse().unwrap(), Arc::new(Idle(health)))
-        .region(REGION)
+        .region(region())
         .credential(credential())
         .keys([KEY.parse().unwrap()])
         .build()
@@ -86,7 +86,7 @@ impl Unreadable {
         ];
         Self {
             path: signed.path.clone(),
-            headers: Signer::new(credential(), REGION).sign("POST", &signed.path, &headers, &body, now()),
+            headers: Signer::new(credential(), region()).sign("POST", &signed.path, &headers, &body, now()),
             body,
         }
     }

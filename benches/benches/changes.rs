@@ -13,8 +13,9 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use xks_backend_soft::SoftBackend;
 use xks_benches::{
-    REGION, Row, credential,
+    Row, credential,
     measure::{consume, in_turn, is_wanted, ratio},
+    region,
 };
 use xks_core::{KeyBackend, KeyId, KeyStore, KeyStores, key_store::UriPathPrefix};
 
@@ -63,7 +64,7 @@ fn spread(count: usize) -> impl FnMut() -> usize {
 
 fn store(prefix: &UriPathPrefix, backend: &Arc<dyn KeyBackend>, keys: impl IntoIterator<Item = KeyId>) -> KeyStore {
     let builder = KeyStore::builder(prefix.clone(), Arc::clone(backend))
-        .region(REGION)
+        .region(region())
         .credential(credential());
     builder.keys(keys).build().unwrap()
 }
@@ -102,7 +103,7 @@ fn stores(backend: &Arc<dyn KeyBackend>, counts: [usize; 3]) -> ([Duration; 3], 
     let each = counts.map(|count| {
         let prefixes: Vec<UriPathPrefix> = (0..count).map(|number| format!("/{number}").parse().unwrap()).collect();
         let of_prefix = |prefix: &UriPathPrefix| {
-            let builder = KeyStore::builder(prefix.clone(), Arc::clone(backend)).region(REGION);
+            let builder = KeyStore::builder(prefix.clone(), Arc::clone(backend)).region(region());
             let builder = builder.credentials(shared.credentials().iter().cloned());
             builder.all_keys_of_backend().build().unwrap()
         };

@@ -61,6 +61,7 @@ use xks_core::{
     api::RequestMetadata,
     audit::{AuditRecord, AuditSink},
     backend::EncryptRequest,
+    key_store::Region,
     sigv4::{Claim, Rejection, Verified},
     testkit::Signer,
 };
@@ -116,6 +117,12 @@ pub fn credential() -> Credential {
     Credential::new(ACCESS_KEY_ID, SECRET_ACCESS_KEY.to_owned()).expect("a legal credential")
 }
 
+/// The Region that requests are signed for, as a key store and a signer take it.
+#[must_use]
+pub fn region() -> Region {
+    REGION.parse().expect("a legal Region")
+}
+
 /// What a future gives that waits for nothing.
 pub fn ready<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
@@ -157,7 +164,7 @@ pub fn key_store() -> KeyStore {
 #[must_use]
 pub fn key_store_over(backend: impl KeyBackend) -> KeyStore {
     KeyStore::builder(PREFIX.parse().expect("a legal prefix"), Arc::new(backend))
-        .region(REGION)
+        .region(region())
         .credential(credential())
         .all_keys_of_backend()
         .build()
@@ -226,7 +233,7 @@ impl Signed {
 
     fn signed(mut self) -> Self {
         let headers = [("host", HOST), ("content-type", "application/json")];
-        let signer = Signer::new(credential(), REGION);
+        let signer = Signer::new(credential(), region());
         self.headers = signer.sign("POST", &self.path, &headers, self.body.as_bytes(), now());
         self
     }

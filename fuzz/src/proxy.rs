@@ -91,7 +91,7 @@ static PROXY: LazyLock<Proxy> = LazyLock::new(|| {
         let mut store = KeyStore::builder(tenant.prefix.parse().expect("the prefix is legal"), backend.clone())
             .keys(["key-1", "encrypts", "decrypts", "disabled"].map(id));
         for region in tenant.regions {
-            store = store.region(*region);
+            store = store.region(region.parse().expect("the Region is legal"));
         }
         for (id, secret) in tenant.credentials {
             store = store.credential(Credential::new(id, (*secret).to_owned()).expect("the credential is legal"));

@@ -42,7 +42,7 @@ pub(crate) fn context(subject: &Subject<'_>, extra: &ExtraFields) -> Result<Cont
         (vpc, metadata.aws_source_vpc()),
         (vpce, metadata.aws_source_vpce()),
         (region, Some(subject.region())),
-        (signing_region, Some(subject.signing_region)),
+        (signing_region, Some(subject.context.signing_region().as_str())),
     ];
     let built_in = built_in
         .into_iter()

@@ -47,7 +47,7 @@ impl Types {
     }
 
     fn key_store(&self, subject: &Subject<'_>) -> EntityUid {
-        uid(&self.key_store, subject.key_store.as_str())
+        uid(&self.key_store, subject.context.key_store().as_str())
     }
 
     /// Why a key or a key store cannot be called so, if it cannot.

@@ -42,7 +42,7 @@
 //! let authorizer = CedarAuthorizer::new(policies)?;
 //!
 //! let key_store = KeyStore::builder("/example/tenant-a".parse()?, Arc::new(SoftBackend::new()))
-//!     .region("eu-central-1")
+//!     .region("eu-central-1".parse()?)
 //!     .credential(Credential::new("AAAAAAAAAAAAAAAAAAAA", "s".repeat(43))?)
 //!     .all_keys_of_backend()
 //!     .authorizer(authorizer)
@@ -144,16 +144,23 @@
 //! what. With `xks.cedarschema`, Cedar's command line (`cedar validate`) and editors check the same text.
 //! ```
 //! use xks_authorizer_cedar::CedarAuthorizer;
-//! use xks_core::{api::{JsonError, KeyOperation, RequestMetadata}, authorize::{Decision, Subject}};
+//! use xks_core::{
+//!     Request,
+//!     api::{JsonError, KeyOperation, RequestMetadata},
+//!     authorize::{Decision, Subject},
+//!     context::RequestContext,
+//! };
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let authorizer = CedarAuthorizer::new(
 //!     r#"@id("ec2") permit (principal == Xks::Principal::"ec2.amazonaws.com", action, resource);"#,
 //! )?;
-//! let (key_store, key) = ("/example/tenant-a".parse()?, "payroll".parse()?);
+//! let (request, key_store, key) = (Request::new("POST", "/", b""), "/example/tenant-a".parse()?, "payroll".parse()?);
+//! let (access_key_id, region) = ("BETWEEN2TENAND3TENCHARACTERS".parse()?, "eu-central-1".parse()?);
+//! let context = RequestContext::new(&request, &key_store, &access_key_id, &region);
 //! let ask = |metadata: &str| -> Result<Decision, JsonError> {
 //!     let metadata = RequestMetadata::from_json(metadata)?;
-//!     let subject = Subject::new(&key_store, &key, KeyOperation::Encrypt, "eu-central-1", &metadata);
+//!     let subject = Subject::new(&context, &key, KeyOperation::Encrypt, &metadata);
 //!     Ok(authorizer.decide(&subject))
 //! };
 //!

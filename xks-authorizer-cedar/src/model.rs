@@ -5,7 +5,8 @@ use xks_core::{
     KeyId,
     api::{KeyOperation, RequestMetadata},
     authorize::Subject,
-    key_store::UriPathPrefix,
+    context::RequestContext,
+    key_store::{AccessKeyId, Region, UriPathPrefix},
     text::ErrorChain,
 };
 
@@ -124,7 +125,11 @@ pub(crate) fn with_sample<T>(
     with: impl FnOnce(&Subject<'_>) -> T,
 ) -> Result<T, String> {
     let metadata = RequestMetadata::from_json(metadata).map_err(|error| error.to_string())?;
-    let key_store = UriPathPrefix::new("/sample").map_err(|error| error.to_string())?;
     let key = KeyId::new("sample").map_err(|error| error.to_string())?;
-    Ok(with(&Subject::new(&key_store, &key, operation, "us-east-1", &metadata)))
+    let key_store = UriPathPrefix::new("/sample").map_err(|error| error.to_string())?;
+    let id = AccessKeyId::new("SAMPLESAMPLESAMPLESAMPLE").map_err(|error| error.to_string())?;
+    let region = Region::new("us-east-1").map_err(|error| error.to_string())?;
+    let request = xks_core::Request::new("POST", "/", b"");
+    let context = RequestContext::new(&request, &key_store, &id, &region);
+    Ok(with(&Subject::new(&context, &key, operation, &metadata)))
 }

@@ -17,7 +17,7 @@
 //! let backend = Arc::new(Pkcs11Backend::open(config)?); // it is tested now: a wrong configuration ends here
 //!
 //! let key_store = KeyStore::builder("/example/tenant-a".parse()?, backend.clone())
-//!     .region("eu-central-1")
+//!     .region("eu-central-1".parse()?)
 //!     .credential(Credential::new("AAAAAAAAAAAAAAAAAAAA", "s".repeat(43))?)
 //!     .keys(["xks-keyset-1".parse()?]) // the key's CKA_LABEL
 //!     .build()?;

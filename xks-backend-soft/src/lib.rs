@@ -26,7 +26,7 @@
 //!
 //! // What KMS reaches under one prefix, with one credential.
 //! let key_store = KeyStore::builder("/example/tenant-a".parse()?, backend.clone())
-//!     .region("eu-central-1")
+//!     .region("eu-central-1".parse()?)
 //!     .credential(Credential::new("AAAAAAAAAAAAAAAAAAAA", "s".repeat(43))?)
 //!     .keys([demo.clone(), payroll.clone()])
 //!     .build()?;

@@ -16,7 +16,7 @@
 //!
 //!     let backend = Arc::new(SoftBackend::new().with_key("my-key".parse()?, SoftKey::generate()?));
 //!     let key_store = KeyStore::builder("/my-key-store".parse()?, backend)
-//!         .region("eu-central-1")
+//!         .region("eu-central-1".parse()?)
 //!         .credential(Credential::new("BETWEEN2TENAND3TENCHARACTERS", "s".repeat(43))?)
 //!         .keys(["my-key".parse()?])
 //!         .build()?;

@@ -259,12 +259,7 @@ impl<'c, 'a, E: Future<Output = ()>> Call<'c, 'a, E> {
             .key_store
             .key(id)
             .ok_or_else(|| Error::from(ErrorName::KeyNotFound).because("the key does not belong to this key store"))?;
-        let (prefix, region) = (self.key_store.prefix(), self.verified.region());
-        let subject = Subject {
-            access_key_id: Some(self.verified.access_key_id()),
-            context: Some(self.context),
-            ..Subject::new(prefix, &key, operation, region, request_metadata)
-        };
+        let subject = Subject::new(self.context, &key, operation, request_metadata);
         let decision = self.key_store.authorizer().authorize(&subject); // AUZ-1
         match self.deadline.reply("the authorizer", decision).await? {
             Decision::Allow { policy } => *decided_by = policy,

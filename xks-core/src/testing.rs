@@ -7,7 +7,7 @@ use crate::{
     backend::{
         BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, KeyMetadata,
     },
-    key_store::KeyStoreBuilder,
+    key_store::{KeyStoreBuilder, Region},
 };
 
 pub(crate) const ACCESS_KEY_ID: &str = "BETWEEN2TENAND3TENCHARACTERS";
@@ -38,9 +38,13 @@ pub(crate) fn credential() -> Credential {
     Credential::new(ACCESS_KEY_ID, SECRET_ACCESS_KEY.to_owned()).unwrap()
 }
 
+pub(crate) fn region(name: &str) -> Region {
+    Region::new(name).unwrap()
+}
+
 /// A key store with everything but a credential.
 pub(crate) fn key_store(prefix: &str) -> KeyStoreBuilder {
     KeyStore::builder(prefix.parse().unwrap(), Arc::new(NoBackend))
-        .region("us-east-1")
+        .region(region("us-east-1"))
         .all_keys_of_backend()
 }

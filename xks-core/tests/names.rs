@@ -18,7 +18,7 @@ use xks_core::{
     backend::{BackendErrorKind, HealthStatus, KeySpec, KeyStatus, KeyUsage},
     context::{AttemptOutcome, Phase},
     fleet::{BreakerState, DisagreementKind},
-    key_store::{AccessKeyId, UriPathPrefix},
+    key_store::{AccessKeyId, Region, UriPathPrefix},
     manage::{CreationToken, ManageErrorKind, WrappingAlgorithm},
 };
 
@@ -134,10 +134,12 @@ fn ids_are_checked_however_they_are_read() {
         &AccessKeyId::new("BETWEEN2TENAND3TENCHARACTERS").unwrap(),
         "BETWEEN2TENAND3TENCHARACTERS",
     );
+    is_written(&Region::new("eu-central-1").unwrap(), "eu-central-1");
     is_written(&CreationToken::from([0xa5; 16]), &"a5".repeat(16));
     assert!(serde_json::from_str::<KeyId>("\"a/b\"").is_err());
     assert!(serde_json::from_str::<CreationToken>("\"a5\"").is_err());
     assert!(serde_json::from_str::<UriPathPrefix>("\"/a/\"").is_err());
     assert!(serde_json::from_str::<AccessKeyId>("\"short\"").is_err());
+    assert!(serde_json::from_str::<Region>("\"Frankfurt\"").is_err());
     assert!(serde_json::from_str::<KeyId>("1").is_err());
 }

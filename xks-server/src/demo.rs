@@ -8,7 +8,12 @@ use std::{
     time::Duration,
 };
 
-use xks_core::{KeyId, aad::AadFraming, backend::Limits, key_store::UriPathPrefix};
+use xks_core::{
+    KeyId,
+    aad::AadFraming,
+    backend::Limits,
+    key_store::{Region, UriPathPrefix},
+};
 
 use crate::{
     backend::{BackendSettings, OpenBackend, OpenError, Opening},
@@ -72,7 +77,7 @@ impl Demo {
             backends: vec![ConfiguredBackend::new(BACKEND, BACKEND, self.clone())],
             key_stores: vec![KeyStoreSettings {
                 prefix: UriPathPrefix::new("/demo-key-store")?,
-                regions: vec!["us-east-1".to_owned()],
+                regions: vec![Region::new("us-east-1")?],
                 backend: BACKEND.to_owned(),
                 keys: Some(self.keys.iter().map(|(id, _)| id.clone()).collect()),
                 credentials: vec![CredentialSettings {

@@ -12,6 +12,7 @@ use xks_core::{
     aad::AadFraming,
     api::RequestMetadata,
     backend::{GetKeyMetadataRequest, KeyMetadata, KeyUsage},
+    key_store::Region,
 };
 
 use crate::{
@@ -144,7 +145,8 @@ async fn key_store(
         let _ = writeln!(out, "  {name:<18} {value}");
     };
     fact("URI path prefix", store.prefix.as_str());
-    fact("Region", &store.regions.join(", "));
+    let regions: Vec<_> = store.regions.iter().map(Region::as_str).collect();
+    fact("Region", &regions.join(", "));
     fact("served from", &store.backend);
     for CredentialSettings { credential, origin } in &store.credentials {
         fact("access key id", credential.access_key_id().as_str());

@@ -24,7 +24,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let key = SoftKey::new(KeyVersion::new(1, KeyMaterial::from_file(needed("XKS_KEY_FILE")?)?)?);
     let backend = Arc::new(SoftBackend::new().with_key("my-key".parse()?, key));
     let key_store = KeyStore::builder(needed("XKS_URI_PATH_PREFIX")?.parse()?, backend)
-        .region("us-east-1")
+        .region("us-east-1".parse()?)
         .credential(Credential::new("BETWEEN2TENAND3TENCHARACTERS", needed("XKS_SECRET")?)?)
         .keys(["my-key".parse()?])
         .build()?;

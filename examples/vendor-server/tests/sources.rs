@@ -69,7 +69,7 @@ fn settings(ports: [u16; 2], prefixes: &[&str]) -> String {
 /// A key store of a source of the program's own.
 fn key_store(prefix: &str, secret: &str) -> KeyStore {
     KeyStore::builder(prefix.parse().unwrap(), Arc::new(SoftBackend::new()))
-        .region("us-east-1")
+        .region("us-east-1".parse().unwrap())
         .credential(Credential::new(ACCESS_KEY_ID, secret.to_owned()).unwrap())
         .all_keys_of_backend()
         .build()

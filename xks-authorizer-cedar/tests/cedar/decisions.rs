@@ -3,12 +3,12 @@
 use serde_json::json;
 use xks_authorizer_cedar::CedarAuthorizer;
 use xks_core::{
-    api::{KeyOperation, RequestMetadata},
-    authorize::{Authorizer as _, Decision, Subject},
+    api::KeyOperation,
+    authorize::{Authorizer as _, Decision},
     dependency::Reply,
 };
 
-use crate::support::{UNMATCHED, ask, bare, decide, logged, metadata};
+use crate::support::{UNMATCHED, ask, asked, bare, decide, logged, metadata};
 
 /// AUZ-1: what nothing permits is denied, and what is forbidden is denied whatever permits it.
 #[test]
@@ -118,16 +118,15 @@ fn debug_tells_the_names() {
 #[test]
 fn an_authorizer_allocates_nothing_beside_the_decision() {
     let authorizer = CedarAuthorizer::new("@id(\"b\") permit (principal, action, resource);").unwrap();
-    let (key_store, key) = ("/store".parse().unwrap(), "key-1".parse().unwrap());
-    let text = metadata().to_string();
-    let metadata = RequestMetadata::from_json(&text).unwrap();
-    let subject = Subject::new(&key_store, &key, KeyOperation::Encrypt, "us-east-1", &metadata);
-    let alone = allocation_counter::measure(|| assert_eq!(authorizer.decide(&subject), Decision::allow_by("b")));
-    let replied = allocation_counter::measure(|| {
-        let Reply::Now(decision) = authorizer.authorize(&subject) else {
-            panic!("it decides at once");
-        };
-        assert_eq!(decision, Decision::allow_by("b"));
+    let (alone, replied) = asked("/store", KeyOperation::Encrypt, &metadata().to_string(), |subject| {
+        let alone = allocation_counter::measure(|| assert_eq!(authorizer.decide(subject), Decision::allow_by("b")));
+        let replied = allocation_counter::measure(|| {
+            let Reply::Now(decision) = authorizer.authorize(subject) else {
+                panic!("it decides at once");
+            };
+            assert_eq!(decision, Decision::allow_by("b"));
+        });
+        (alone, replied)
     });
     assert_eq!(replied.count_total, alone.count_total);
 }

@@ -2,12 +2,9 @@
 
 use serde_json::{Value, json};
 use xks_authorizer_cedar::{CedarAuthorizer, SCHEMA};
-use xks_core::{
-    api::{KeyOperation, RequestMetadata},
-    authorize::{Decision, Subject},
-};
+use xks_core::{api::KeyOperation, authorize::Decision};
 
-use crate::support::{ask, ask_of, decide, logged, metadata, with};
+use crate::support::{ask, ask_of, asked, decide, logged, metadata, with};
 
 /// The built-in schema with a type more, and with these fields.
 fn schema() -> String {
@@ -119,16 +116,15 @@ fn a_field_that_is_there_twice_denies() {
         .schema(&schema())
         .build()
         .unwrap();
-    let (key_store, key) = ("/store".parse().unwrap(), "key-1".parse().unwrap());
     for (extra, is_allowed) in [
         (r#""level": 1"#, true),
         (r#""level": 1, "level": 2"#, false),
         (r#""other": 1, "other": 2"#, true),
     ] {
         let json = format!(r#"{{"awsPrincipalArn": "a", "kmsOperation": "b", "kmsRequestId": "c", {extra}}}"#);
-        let metadata = RequestMetadata::from_json(&json).unwrap();
-        let subject = Subject::new(&key_store, &key, KeyOperation::Decrypt, "us-east-1", &metadata);
-        let decision = authorizer.decide(&subject);
+        let decision = asked("/store", KeyOperation::Decrypt, &json, |subject| {
+            authorizer.decide(subject)
+        });
         assert_eq!(matches!(decision, Decision::Allow { .. }), is_allowed, "{extra}");
     }
 }

@@ -60,7 +60,7 @@ impl Client {
             .with_key("payroll".parse().unwrap(), SoftKey::generate().unwrap())
             .with_key("backup".parse().unwrap(), SoftKey::generate().unwrap());
         let key_store = KeyStore::builder("/tenant".parse().unwrap(), Arc::new(backend))
-            .region(REGION)
+            .region(REGION.parse().unwrap())
             .credential(Credential::new(ACCESS_KEY_ID, SECRET_ACCESS_KEY.to_owned()).unwrap())
             .all_keys_of_backend()
             .authorizer(Counted {

@@ -9,9 +9,12 @@ use serde_json::{Value, json};
 use tracing_subscriber::fmt::MakeWriter;
 use xks_authorizer_cedar::CedarAuthorizer;
 use xks_core::{
+    Request,
     api::{KeyOperation, RequestMetadata},
     authorize::{Decision, Subject},
+    context::RequestContext,
 };
+use xks_test_client::{ACCESS_KEY_ID, REGION};
 
 pub(crate) const ALICE: &str = "arn:aws:iam::111122223333:user/Alice";
 pub(crate) const UNMATCHED: &str = "no policy allows it";
@@ -46,10 +49,23 @@ pub(crate) fn ask_of(
     operation: KeyOperation,
     metadata: &Value,
 ) -> Decision {
-    let (key_store, key) = (key_store.parse().unwrap(), "key-1".parse().unwrap());
-    let metadata = metadata.to_string();
-    let metadata = RequestMetadata::from_json(&metadata).unwrap();
-    authorizer.decide(&Subject::new(&key_store, &key, operation, "us-east-1", &metadata))
+    asked(key_store, operation, &metadata.to_string(), |subject| {
+        authorizer.decide(subject)
+    })
+}
+
+/// Does something with a request for `key-1`.
+pub(crate) fn asked<T>(
+    key_store: &str,
+    operation: KeyOperation,
+    metadata: &str,
+    with: impl FnOnce(&Subject<'_>) -> T,
+) -> T {
+    let (request, key_store) = (Request::new("POST", "/", b""), key_store.parse().unwrap());
+    let (id, region) = (ACCESS_KEY_ID.parse().unwrap(), REGION.parse().unwrap());
+    let context = RequestContext::new(&request, &key_store, &id, &region);
+    let metadata = RequestMetadata::from_json(metadata).unwrap();
+    with(&Subject::new(&context, &"key-1".parse().unwrap(), operation, &metadata))
 }
 
 /// To encrypt with `key-1` of `/store`.

@@ -11,7 +11,7 @@ use tracing::Level;
 use super::{Attempt, AttemptOutcome, AuditRecord, AuditSink, MemberPath, Outcome};
 use crate::{
     api::{ErrorName, Operation, RequestMetadata},
-    key_store::{AccessKeyId, UriPathPrefix},
+    key_store::{AccessKeyId, Region, UriPathPrefix},
 };
 
 /// The default sink: one [`tracing`] event for each request, with the target `xks::audit`; an answered
@@ -67,7 +67,7 @@ impl AuditSink for TracingAudit {
                     source_vpce = said!(aws_source_vpce),
                     extra = record.request_metadata.and_then(extra).as_deref().map(clipped),
                     access_key_id = record.access_key_id.map(AccessKeyId::as_str),
-                    signing_region = record.signing_region,
+                    signing_region = record.signing_region.map(Region::as_str),
                     claimed_access_key_id = record.claimed_access_key_id,
                     claimed_signing_region = record.claimed_signing_region,
                     client = record.client_address.as_ref().map(display),

@@ -12,7 +12,7 @@ pub use self::{events::TracingAudit, owned::OwnedAuditRecord};
 pub use crate::context::{Attempt, AttemptOutcome, MemberPath, Phase};
 use crate::{
     api::{ErrorName, Operation, RequestMetadata},
-    key_store::{AccessKeyId, UriPathPrefix},
+    key_store::{AccessKeyId, Region, UriPathPrefix},
 };
 
 /// Where audit records go: a log, a metric, a queue.
@@ -54,7 +54,7 @@ pub struct AuditRecord<'a> {
     /// The credential that signed, once the signature was verified.
     pub access_key_id: Option<&'a AccessKeyId>,
     /// The Region that the request was signed for, once the signature was verified.
-    pub signing_region: Option<&'a str>,
+    pub signing_region: Option<&'a Region>,
     /// The access key id that a request names of which no signature was verified, as on a 401: any
     /// client may have sent it. It has the alphabet and the length of one.
     pub claimed_access_key_id: Option<&'a str>,

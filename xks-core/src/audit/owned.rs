@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use super::{Attempt, AuditRecord, Outcome};
 use crate::{
     api::{ErrorName, Operation, RequestMetadata},
-    key_store::{AccessKeyId, UriPathPrefix},
+    key_store::{AccessKeyId, Region, UriPathPrefix},
 };
 
 /// An [`AuditRecord`] that outlives its request, for a sink that passes it on: to a channel, a queue, another
@@ -33,7 +33,7 @@ pub struct OwnedAuditRecord {
     key_store: Option<UriPathPrefix>,
     key: Option<String>,
     access_key_id: Option<AccessKeyId>,
-    signing_region: Option<String>,
+    signing_region: Option<Region>,
     claimed_access_key_id: Option<String>,
     claimed_signing_region: Option<String>,
     client_address: Option<SocketAddr>,
@@ -70,7 +70,7 @@ impl OwnedAuditRecord {
             key_store: self.key_store.as_ref(),
             key: self.key.as_deref(),
             access_key_id: self.access_key_id.as_ref(),
-            signing_region: self.signing_region.as_deref(),
+            signing_region: self.signing_region.as_ref(),
             claimed_access_key_id: self.claimed_access_key_id.as_deref(),
             claimed_signing_region: self.claimed_signing_region.as_deref(),
             client_address: self.client_address,
@@ -110,7 +110,7 @@ impl From<AuditRecord<'_>> for OwnedAuditRecord {
             key_store: record.key_store.cloned(),
             key: text(record.key),
             access_key_id: record.access_key_id.cloned(),
-            signing_region: text(record.signing_region),
+            signing_region: record.signing_region.cloned(),
             claimed_access_key_id: text(record.claimed_access_key_id),
             claimed_signing_region: text(record.claimed_signing_region),
             client_address: record.client_address,

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use super::{Attempt, AuditRecord, OwnedAuditRecord};
 use crate::{
     api::{ErrorName, Operation},
-    key_store::{AccessKeyId, UriPathPrefix},
+    key_store::{AccessKeyId, Region, UriPathPrefix},
 };
 
 #[derive(Serialize)]
@@ -91,7 +91,7 @@ impl Serialize for AuditRecord<'_> {
             source_vpce: metadata.and_then(|metadata| metadata.aws_source_vpce()),
             extra: metadata.into_iter().flat_map(|metadata| metadata.extra()).collect(),
             access_key_id: self.access_key_id.map(AccessKeyId::as_str),
-            signing_region: self.signing_region,
+            signing_region: self.signing_region.map(Region::as_str),
             claimed_access_key_id: self.claimed_access_key_id,
             claimed_signing_region: self.claimed_signing_region,
             client: self.client_address,

@@ -11,7 +11,6 @@ use crate::{
     api::{KeyOperation, RequestMetadata},
     context::RequestContext,
     dependency::Reply,
-    key_store::{AccessKeyId, UriPathPrefix},
 };
 
 /// Decides about each operation on a key, after authentication and before the key manager is asked.
@@ -105,42 +104,51 @@ pub struct Subject<'a> {
     pub key: &'a KeyId,
     /// The operation on the key.
     pub operation: KeyOperation,
-    /// The key store it belongs to.
-    pub key_store: &'a UriPathPrefix,
-    /// The access key id of the credential that the request was signed with; none in a subject that
-    /// [`new`](Self::new) made, unless it is set.
-    pub access_key_id: Option<&'a AccessKeyId>,
-    /// The Region that the request was signed for.
-    pub signing_region: &'a str,
     /// All that KMS says about the call, unknown fields among it. Specification: Appendix B.
     // MD-5
     pub request_metadata: &'a RequestMetadata<'a>,
-    /// The credential, the connection and the time of the request; none where a test made the subject
-    /// without.
-    pub context: Option<&'a RequestContext<'a>>,
+    /// The key store, the credential, the Region, the connection and the time of the request.
+    pub context: &'a RequestContext<'a>,
 }
 
 impl<'a> Subject<'a> {
-    /// Creates a subject, as the pipeline makes it: for tests of authorizers. The principal is that of the
+    /// Creates a subject, as the pipeline does, and tests of authorizers. The principal is that of the
     /// metadata.
+    ///
+    /// ```
+    /// use xks_core::{
+    ///     Request,
+    ///     api::{KeyOperation, RequestMetadata},
+    ///     authorize::Subject,
+    ///     context::RequestContext,
+    /// };
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (request, key_store) = (Request::new("POST", "/", b""), "/example/tenant-a".parse()?);
+    /// let (access_key_id, region) = ("BETWEEN2TENAND3TENCHARACTERS".parse()?, "eu-central-1".parse()?);
+    /// let context = RequestContext::new(&request, &key_store, &access_key_id, &region);
+    ///
+    /// let metadata = RequestMetadata::from_json(r#"{"awsPrincipalArn": "ec2.amazonaws.com"}"#)?;
+    /// let key = "payroll".parse()?;
+    /// let subject = Subject::new(&context, &key, KeyOperation::Encrypt, &metadata);
+    /// assert_eq!(subject.principal, "ec2.amazonaws.com");
+    /// assert_eq!(subject.context.key_store().as_str(), "/example/tenant-a");
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn new(
-        key_store: &'a UriPathPrefix,
+        context: &'a RequestContext<'a>,
         key: &'a KeyId,
         operation: KeyOperation,
-        signing_region: &'a str,
         request_metadata: &'a RequestMetadata<'a>,
     ) -> Self {
-        let principal = request_metadata.aws_principal_arn().unwrap_or_default();
         Self {
-            principal,
+            principal: request_metadata.aws_principal_arn().unwrap_or_default(),
             key,
             operation,
-            key_store,
-            access_key_id: None,
-            signing_region,
             request_metadata,
-            context: None,
+            context,
         }
     }
 
@@ -157,7 +165,7 @@ impl<'a> Subject<'a> {
         self.request_metadata
             .kms_key_arn()
             .and_then(|arn| arn_part(arn, 3))
-            .unwrap_or(self.signing_region)
+            .unwrap_or(self.context.signing_region().as_str())
     }
 }
 

@@ -281,7 +281,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{KeyId, api::RequestMetadata, key_store::UriPathPrefix};
+    use crate::{
+        Request,
+        api::RequestMetadata,
+        context::RequestContext,
+        testing::{ACCESS_KEY_ID, region},
+    };
 
     fn matches(pattern: &str, text: &str) -> bool {
         Pattern(pattern.into()).matches(text)
@@ -352,10 +357,24 @@ mod tests {
         "kmsViaService": "s3"
     }"#;
 
+    /// Makes a subject, signed for a Region, and does something with it.
+    fn asked<T>(
+        signed: &str,
+        operation: KeyOperation,
+        metadata: &RequestMetadata<'_>,
+        with: impl FnOnce(&Subject<'_>) -> T,
+    ) -> T {
+        let (request, key_store) = (Request::new("POST", "/", b""), "/store".parse().unwrap());
+        let (id, region) = (ACCESS_KEY_ID.parse().unwrap(), region(signed));
+        let context = RequestContext::new(&request, &key_store, &id, &region);
+        with(&Subject::new(&context, &"key-1".parse().unwrap(), operation, metadata))
+    }
+
     fn decide(rules: impl IntoIterator<Item = Rule>, metadata: &str, operation: KeyOperation) -> Decision {
-        let (store, key) = (UriPathPrefix::new("/store").unwrap(), KeyId::new("key-1").unwrap());
         let metadata = RequestMetadata::from_json(metadata).unwrap();
-        Rules::new(rules).decide(&Subject::new(&store, &key, operation, "us-east-1", &metadata))
+        asked("us-east-1", operation, &metadata, |subject| {
+            Rules::new(rules).decide(subject)
+        })
     }
 
     fn is_allowed(rule: Rule, metadata: &str) -> bool {
@@ -420,7 +439,6 @@ mod tests {
     /// MD-6: what only looks like an ARN has no account and no Region.
     #[test]
     fn only_arns_have_parts() {
-        let (store, key) = (UriPathPrefix::new("/store").unwrap(), KeyId::new("key-1").unwrap());
         for (arn, account, region) in [
             (
                 "arn:aws:kms:eu-west-1:111122223333:key/a:b",
@@ -436,8 +454,9 @@ mod tests {
         ] {
             let json = format!(r#"{{"awsPrincipalArn":"{arn}","kmsKeyArn":"{arn}"}}"#);
             let metadata = RequestMetadata::from_json(&json).unwrap();
-            let subject = Subject::new(&store, &key, KeyOperation::Encrypt, "signed", &metadata);
-            assert_eq!((subject.account(), subject.region()), (account, region), "{arn}");
+            asked("signed", KeyOperation::Encrypt, &metadata, |subject| {
+                assert_eq!((subject.account(), subject.region()), (account, region), "{arn}");
+            });
         }
     }
 

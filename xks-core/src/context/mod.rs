@@ -9,7 +9,7 @@ pub(crate) use self::attempts::AttemptLog;
 pub use self::attempts::{Attempt, AttemptOutcome, MemberPath, OngoingAttempt, Phase};
 use crate::{
     Request,
-    key_store::{AccessKeyId, UriPathPrefix},
+    key_store::{AccessKeyId, Region, UriPathPrefix},
 };
 
 /// The context of an authenticated request. It travels with each call of a
@@ -29,7 +29,7 @@ pub struct RequestContext<'a> {
     request: &'a Request<'a>,
     key_store: &'a UriPathPrefix,
     access_key_id: &'a AccessKeyId,
-    signing_region: &'a str,
+    signing_region: &'a Region,
     attempts: Option<&'a AttemptLog>,
 }
 
@@ -41,7 +41,7 @@ impl<'a> RequestContext<'a> {
         request: &'a Request<'a>,
         key_store: &'a UriPathPrefix,
         access_key_id: &'a AccessKeyId,
-        signing_region: &'a str,
+        signing_region: &'a Region,
     ) -> Self {
         Self {
             request,
@@ -74,7 +74,7 @@ impl<'a> RequestContext<'a> {
 
     /// Returns the Region that the request was signed for: that of the calling KMS.
     #[must_use]
-    pub const fn signing_region(&self) -> &'a str {
+    pub const fn signing_region(&self) -> &'a Region {
         self.signing_region
     }
 

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, fmt, sync::Arc};
 
 use super::{
-    AccessKeyId, Credential, KeyStore, KeyStoreError, KeyStoreProblem, UriPathPrefix,
+    AccessKeyId, Credential, KeyStore, KeyStoreError, KeyStoreProblem, Region, UriPathPrefix,
     credentials::{CredentialSource, Credentials},
     keys::KeySet,
 };
@@ -24,7 +24,7 @@ use crate::{
 pub struct KeyStoreBuilder {
     pub(super) prefix: UriPathPrefix,
     pub(super) backend: Arc<dyn KeyBackend>,
-    pub(super) regions: Vec<Box<str>>,
+    pub(super) regions: Vec<Region>,
     pub(super) credentials: CredentialSource,
     pub(super) keys: Option<KeySet>,
     pub(super) authorizer: Arc<dyn Authorizer>,
@@ -56,13 +56,13 @@ impl KeyStoreBuilder {
 
     /// Adds an AWS Region whose KMS may call, such as `eu-central-1`: at least one, more than one if more
     /// call.
-    pub fn region(self, region: impl Into<Box<str>>) -> Self {
+    pub fn region(self, region: Region) -> Self {
         self.regions([region])
     }
 
     /// Adds several Regions; one that is there already is not added twice.
-    pub fn regions<R: Into<Box<str>>>(mut self, regions: impl IntoIterator<Item = R>) -> Self {
-        for region in regions.into_iter().map(Into::into) {
+    pub fn regions(mut self, regions: impl IntoIterator<Item = Region>) -> Self {
+        for region in regions {
             if !self.regions.contains(&region) {
                 self.regions.push(region);
             }
@@ -71,8 +71,8 @@ impl KeyStoreBuilder {
     }
 
     /// Takes a Region away.
-    pub fn without_region(mut self, region: &str) -> Self {
-        self.regions.retain(|known| **known != *region);
+    pub fn without_region(mut self, region: &Region) -> Self {
+        self.regions.retain(|known| known != region);
         self
     }
 
@@ -209,9 +209,6 @@ impl KeyStoreBuilder {
         if regions.is_empty() {
             return Err(error(KeyStoreProblem::NoRegion));
         }
-        if let Some(region) = regions.iter().find(|region| !is_region(region)) {
-            return Err(error(KeyStoreProblem::NotARegion(region.clone())));
-        }
         if matches!(&credentials, CredentialSource::Listed(listed) if listed.is_empty()) {
             return Err(error(KeyStoreProblem::NoCredential));
         }
@@ -245,9 +242,4 @@ impl fmt::Debug for KeyStoreBuilder {
             .field("prefix", &self.prefix)
             .finish_non_exhaustive()
     }
-}
-
-fn is_region(text: &str) -> bool {
-    let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=64).contains(&text.len()) && text.bytes().all(legal)
 }

@@ -22,9 +22,6 @@ pub enum KeyStoreProblem {
     /// No Region was named.
     #[error("`regions` must name at least one AWS Region")]
     NoRegion,
-    /// Something that no AWS Region is called.
-    #[error("`{0}` is not an AWS Region, such as eu-central-1")]
-    NotARegion(Box<str>),
     /// No credential was given.
     #[error("at least one credential is required")]
     NoCredential,

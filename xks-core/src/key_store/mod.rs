@@ -7,19 +7,21 @@ mod credentials;
 mod error;
 mod keys;
 mod prefix;
+mod region;
 mod set;
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
-pub(crate) use self::credential::check_access_key_id;
 pub use self::{
     builder::KeyStoreBuilder,
     credential::{AccessKeyId, Credential, CredentialError, SecretAccessKey},
     credentials::Credentials,
     error::{KeyStoreError, KeyStoreProblem},
     prefix::{UriPathPrefix, UriPathPrefixError},
+    region::{Region, RegionError},
     set::{KeyStoreSet, KeyStores},
 };
+pub(crate) use self::{credential::check_access_key_id, region::check_region};
 use self::{credentials::CredentialSource, keys::KeySet};
 pub use crate::key_id::KeyIdError;
 use crate::{KeyBackend, KeyId, aad::AadFraming, authorize::Authorizer, backend::Limits, dependency::Reply};
@@ -33,7 +35,7 @@ use crate::{KeyBackend, KeyId, aad::AadFraming, authorize::Authorizer, backend::
 ///
 /// # fn doc(backend: Arc<dyn KeyBackend>) -> Result<KeyStore, Box<dyn std::error::Error>> {
 /// let key_store = KeyStore::builder("/example/tenant-a".parse()?, backend)
-///     .region("eu-central-1")
+///     .region("eu-central-1".parse()?)
 ///     .credential(Credential::new("AAAAAAAAAAAAAAAAAAAA", "s".repeat(43))?)
 ///     .keys(["xks-keyset-1".parse()?])
 ///     .build()?;
@@ -44,7 +46,7 @@ use crate::{KeyBackend, KeyId, aad::AadFraming, authorize::Authorizer, backend::
 pub struct KeyStore {
     prefix: UriPathPrefix,
     backend: Arc<dyn KeyBackend>,
-    regions: Vec<Box<str>>,
+    regions: Vec<Region>,
     credentials: CredentialSource,
     keys: KeySet,
     authorizer: Arc<dyn Authorizer>,
@@ -91,8 +93,9 @@ impl KeyStore {
     }
 
     /// Returns the AWS Regions whose KMS may call.
-    pub fn regions(&self) -> impl Iterator<Item = &str> {
-        self.regions.iter().map(|region| &**region)
+    #[must_use]
+    pub fn regions(&self) -> &[Region] {
+        &self.regions
     }
 
     /// Returns the credentials that KMS may sign with, where they are listed; none where they come from a
@@ -176,8 +179,9 @@ impl KeyStore {
         listed.find(|credential| credential.access_key_id() == access_key_id)
     }
 
-    pub(crate) fn serves_region(&self, region: &str) -> bool {
-        self.regions().any(|served| served == region)
+    /// The Region of that name, if its KMS may call.
+    pub(crate) fn region(&self, name: &str) -> Option<&Region> {
+        self.regions.iter().find(|region| region.as_str() == name)
     }
 }
 

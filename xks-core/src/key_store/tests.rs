@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     authorize::Rules,
-    testing::{credential, key_store},
+    testing::{credential, key_store, region},
 };
 
 fn store(prefix: &str, id: char) -> KeyStore {
@@ -18,17 +18,13 @@ fn a_key_store_lacks_nothing() {
         KeyStoreProblem::NoRegion
     );
     assert_eq!(
-        problem(builder().region("r").all_keys_of_backend()),
+        problem(builder().region(region("r")).all_keys_of_backend()),
         KeyStoreProblem::NoCredential
     );
     assert_eq!(
-        problem(builder().region("r").credential(credential())),
+        problem(builder().region(region("r")).credential(credential())),
         KeyStoreProblem::NoKeys
     );
-    for region in ["", "EU", "eu central", &"r".repeat(65)] {
-        let builder = builder().region(region).credential(credential()).all_keys_of_backend();
-        assert_eq!(problem(builder), KeyStoreProblem::NotARegion(region.into()));
-    }
     let error = builder().build().unwrap_err().to_string();
     assert_eq!(error, "key store `/a`: `regions` must name at least one AWS Region");
 }
@@ -36,7 +32,7 @@ fn a_key_store_lacks_nothing() {
 /// URI-4: a key store knows its own keys and no others.
 #[test]
 fn keys_belong_to_their_key_store() {
-    let builder = || KeyStore::builder("/a".parse().unwrap(), Arc::new(crate::testing::NoBackend)).region("r");
+    let builder = || KeyStore::builder("/a".parse().unwrap(), Arc::new(crate::testing::NoBackend)).region(region("r"));
     let key = |id: &str| KeyId::new(id).unwrap();
     let some = builder()
         .credential(credential())
@@ -120,7 +116,7 @@ fn an_access_key_id_may_name_another_secret_once_nobody_has_the_former() {
 fn a_key_store_can_be_taken_apart() {
     let limits = Limits::default().with_plaintext(5000).with_aad(9000);
     let built = key_store("/a")
-        .regions(["eu-west-1", "us-east-1"])
+        .regions(["eu-west-1", "us-east-1"].map(region))
         .credentials([credential(), Credential::new("B".repeat(20), "s".repeat(43)).unwrap()])
         .keys(["one", "two"].map(|id| KeyId::new(id).unwrap()))
         .authorizer(Rules::new([]))
@@ -132,7 +128,7 @@ fn a_key_store_can_be_taken_apart() {
     let again = built.to_builder().build().unwrap();
     for store in [&built, &again] {
         assert_eq!(store.prefix().as_str(), "/a");
-        assert_eq!(store.regions().collect::<Vec<_>>(), ["us-east-1", "eu-west-1"]);
+        assert_eq!(store.regions(), ["us-east-1", "eu-west-1"].map(region));
         assert_eq!(store.credentials()[1].access_key_id().as_str(), "B".repeat(20));
         let mut keys: Vec<_> = store.keys().unwrap().map(KeyId::as_str).collect();
         keys.sort_unstable();
@@ -148,18 +144,22 @@ fn a_key_store_can_be_taken_apart() {
     let other = again
         .to_builder()
         .backend(Arc::new(crate::testing::NoBackend))
-        .without_region("us-east-1")
+        .without_region(&region("us-east-1"))
         .without_credential(credential().access_key_id())
         .without_keys([&"one".parse().unwrap()])
         .blocked(false)
         .build()
         .unwrap();
     assert!(!Arc::ptr_eq(other.backend(), built.backend()));
-    assert_eq!(other.regions().collect::<Vec<_>>(), ["eu-west-1"]);
+    assert_eq!(other.regions(), [region("eu-west-1")]);
     assert_eq!(other.credentials().len(), 1);
     assert!(!other.has_key(&"one".parse().unwrap()) && other.has_key(&"two".parse().unwrap()));
     assert!(!other.is_blocked() && again.is_blocked());
-    let none = other.to_builder().without_region("eu-west-1").build().unwrap_err();
+    let none = other
+        .to_builder()
+        .without_region(&region("eu-west-1"))
+        .build()
+        .unwrap_err();
     assert_eq!(none.problem, KeyStoreProblem::NoRegion);
 }
 
@@ -180,7 +180,7 @@ fn one_key_store_is_changed_or_none() {
         "key store `/c`: there is no key store of this prefix"
     );
     let error = key_stores
-        .update(&prefix("/a"), |store| store.without_region("us-east-1"))
+        .update(&prefix("/a"), |store| store.without_region(&region("us-east-1")))
         .unwrap_err();
     assert_eq!(error.problem, KeyStoreProblem::NoRegion);
     let refused: Result<(), _> = key_stores.change(|set| {

@@ -18,7 +18,10 @@ use thiserror::Error;
 pub(crate) use self::signing_key::DERIVATIONS;
 use self::{authorization::Authorization, canonical::HexDigest, signing_key::SigningKey};
 pub(crate) use self::{authorization::ClaimedSigner, signing_key::SigningKeys};
-use crate::{Credential, KeyStore, Request, key_store::AccessKeyId};
+use crate::{
+    Credential, KeyStore, Request,
+    key_store::{AccessKeyId, Region},
+};
 
 /// The only algorithm.
 // SIG-1
@@ -37,7 +40,7 @@ const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
 #[derive(Clone, Debug)]
 pub struct Verified<'a> {
     credential: Credential,
-    region: &'a str,
+    region: Region,
     body: VerifiedBody<'a>,
 }
 
@@ -50,8 +53,8 @@ impl<'a> Verified<'a> {
 
     /// Returns the AWS Region that the request was signed for: that of the calling KMS.
     #[must_use]
-    pub const fn region(&self) -> &'a str {
-        self.region
+    pub const fn region(&self) -> &Region {
+        &self.region
     }
 
     /// For tests of what comes after.
@@ -59,7 +62,7 @@ impl<'a> Verified<'a> {
     pub(crate) fn unchecked(body: &'a [u8]) -> Self {
         Self {
             credential: crate::testing::credential(),
-            region: "us-east-1",
+            region: crate::testing::region("us-east-1"),
             body: VerifiedBody(body),
         }
     }
@@ -188,10 +191,7 @@ impl<'r, 'a> Claim<'r, 'a> {
             return Err(Rejection::UnknownAccessKeyId);
         }
         let scope = authorization.scope;
-        let region = scope.region;
-        if !store.serves_region(region) {
-            return Err(Rejection::WrongRegion);
-        }
+        let region = store.region(scope.region).ok_or(Rejection::WrongRegion)?;
 
         let timestamp = only(request, "x-amz-date")?.ok_or(Rejection::MalformedDate)?;
         let signed_at = date::parse(timestamp).ok_or(Rejection::MalformedDate)?;
@@ -242,7 +242,7 @@ impl<'r, 'a> Claim<'r, 'a> {
         credential.was_used(now);
         Ok(Verified {
             credential,
-            region,
+            region: region.clone(),
             body: VerifiedBody(body),
         })
     }

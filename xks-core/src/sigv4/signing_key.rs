@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::{SERVICE, TERMINATOR};
-use crate::key_store::SecretAccessKey;
+use crate::key_store::{Region, SecretAccessKey};
 
 type HmacSha256 = Hmac<Sha256>;
 
@@ -29,11 +29,11 @@ pub(crate) struct SigningKey(HmacSha256);
 impl SigningKey {
     /// `HMAC(HMAC(HMAC(HMAC("AWS4" + secret, date), region), service), "aws4_request")`
     // SIG-4
-    pub(super) fn derive(secret: &SecretAccessKey, date: &str, region: &str) -> Self {
+    pub(super) fn derive(secret: &SecretAccessKey, date: &str, region: &Region) -> Self {
         #[cfg(test)]
         DERIVATIONS.with(|count| count.set(count.get() + 1));
         let start = Zeroizing::new([b"AWS4", secret.expose().as_bytes()].concat());
-        [date, region, SERVICE, TERMINATOR]
+        [date, region.as_str(), SERVICE, TERMINATOR]
             .iter()
             .fold(Self::new(&start), |key, part| {
                 Self::new(&*Zeroizing::new(key.sign(&[part.as_bytes()])))
@@ -79,23 +79,23 @@ pub(crate) struct SigningKeys(ArcSwap<Vec<CachedKey>>);
 #[derive(Clone, Debug)]
 struct CachedKey {
     date: Arc<str>,
-    region: Arc<str>,
+    region: Region,
     key: Arc<SigningKey>,
 }
 
 impl SigningKeys {
-    pub(super) fn get(&self, date: &str, region: &str) -> Option<Arc<SigningKey>> {
+    pub(super) fn get(&self, date: &str, region: &Region) -> Option<Arc<SigningKey>> {
         let keys = self.0.load();
         let found = keys
             .iter()
-            .find(|cached| &*cached.date == date && &*cached.region == region);
+            .find(|cached| &*cached.date == date && cached.region == *region);
         found.map(|cached| Arc::clone(&cached.key))
     }
 
-    pub(super) fn remember(&self, date: &str, region: &str, key: Arc<SigningKey>) {
+    pub(super) fn remember(&self, date: &str, region: &Region, key: Arc<SigningKey>) {
         self.put_first(&CachedKey {
             date: date.into(),
-            region: region.into(),
+            region: region.clone(),
             key,
         });
     }
@@ -121,6 +121,7 @@ impl SigningKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::region;
 
     fn secret() -> SecretAccessKey {
         SecretAccessKey::new("s".repeat(43)).unwrap()
@@ -154,28 +155,29 @@ mod tests {
     #[test]
     fn the_cache_keeps_two_keys_of_each_region_apart() {
         let keys = SigningKeys::default();
-        assert!(keys.get("20260101", "a").is_none());
+        let (a, b) = (region("a"), region("b"));
+        assert!(keys.get("20260101", &a).is_none());
         for day in 10..30 {
-            for region in ["a", "b"] {
+            for region in [&a, &b] {
                 let date = format!("202601{day}");
                 keys.remember(&date, region, SigningKey::derive(&secret(), &date, region).into());
             }
         }
-        keys.remember("20260129", "a", SigningKey::derive(&secret(), "20260129", "a").into());
+        keys.remember("20260129", &a, SigningKey::derive(&secret(), "20260129", &a).into());
         assert_eq!(keys.0.load().len(), 4);
         let sign = |date, region| keys.get(date, region).map(|key| key.sign(&[b"text"]));
         assert_eq!(
-            sign("20260129", "a"),
-            Some(SigningKey::derive(&secret(), "20260129", "a").sign(&[b"text"]))
+            sign("20260129", &a),
+            Some(SigningKey::derive(&secret(), "20260129", &a).sign(&[b"text"]))
         );
-        assert_ne!(sign("20260129", "a"), sign("20260129", "b"));
-        assert_ne!(sign("20260129", "a"), sign("20260128", "a"));
-        assert_eq!(sign("20260127", "a"), None);
+        assert_ne!(sign("20260129", &a), sign("20260129", &b));
+        assert_ne!(sign("20260129", &a), sign("20260128", &a));
+        assert_eq!(sign("20260127", &a), None);
 
         let other = SigningKeys::default();
-        other.remember("20260130", "a", SigningKey::derive(&secret(), "20260130", "a").into());
+        other.remember("20260130", &a, SigningKey::derive(&secret(), "20260130", &a).into());
         other.take_over(&keys);
         assert_eq!(other.0.load().len(), 4, "the newer two days of each Region");
-        assert!(other.get("20260129", "a").is_some() && other.get("20260128", "b").is_some());
+        assert!(other.get("20260129", &a).is_some() && other.get("20260128", &b).is_some());
     }
 }

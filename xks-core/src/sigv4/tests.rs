@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     KeyStores,
     dependency::Reply,
-    key_store::{KeyStoreBuilder, KeyStoreSet, UriPathPrefix},
+    key_store::{KeyStoreBuilder, KeyStoreSet, Region, UriPathPrefix},
     testing,
 };
 
@@ -81,12 +81,12 @@ impl Sent {
 
     fn verify_by(&self, store: &KeyStore, now: SystemTime) -> Result<(), Rejection> {
         let region = self.verify_in(store, now)?;
-        assert_eq!(region, "us-east-1");
+        assert_eq!(region, testing::region("us-east-1"));
         Ok(())
     }
 
     /// Returns the Region that it was signed for.
-    fn verify_in(&self, store: &KeyStore, now: SystemTime) -> Result<String, Rejection> {
+    fn verify_in(&self, store: &KeyStore, now: SystemTime) -> Result<Region, Rejection> {
         let headers = self
             .headers
             .iter()
@@ -94,7 +94,7 @@ impl Sent {
         let request = Request::new(&self.method, &self.path, &self.body).headers(headers);
         verify(&request, store, now).map(|verified| {
             assert_eq!(verified.body(), self.body);
-            verified.region().to_owned()
+            verified.region().clone()
         })
     }
 }
@@ -347,7 +347,10 @@ fn only_verified_requests_fill_the_cache() {
     assert!(Sent::signed_by(&forged, &[]).verify_by(&store, now()).is_err());
     let cached = || {
         let credential = &store.credentials()[0];
-        credential.signing_keys().get("20260528", "us-east-1").is_some()
+        credential
+            .signing_keys()
+            .get("20260528", &testing::region("us-east-1"))
+            .is_some()
     };
     assert!(!cached());
     assert!(Sent::good().verify_by(&store, now()).is_ok());
@@ -361,7 +364,7 @@ fn changes_that_keep_a_credential_keep_its_signing_keys() {
     let credential = |letter: char| Credential::new(letter.to_string().repeat(20), "s".repeat(43)).unwrap();
     let builder = |prefix: &str| {
         testing::key_store(prefix)
-            .region("eu-west-1")
+            .region(testing::region("eu-west-1"))
             .credential(credential('A'))
     };
     let prefix: UriPathPrefix = "/a".parse().unwrap();
@@ -388,12 +391,13 @@ fn changes_that_keep_a_credential_keep_its_signing_keys() {
     assert_eq!(used("/a"), Some(now()));
 
     let key = || "new".parse().unwrap();
+    let frankfurt = || testing::region("eu-central-1");
     let changes: [&dyn Fn(KeyStoreBuilder) -> KeyStoreBuilder; 5] = [
         &|store| store.credential(credential('B')),
         &|store| store.without_credential(credential('B').access_key_id()),
         &|store| store.keys([key()]),
         &|store| store.without_keys([&key()]).blocked(true),
-        &|store| store.region("eu-central-1").without_region("eu-central-1"),
+        &|store| store.region(frankfurt()).without_region(&frankfurt()),
     ];
     for change in changes {
         key_stores.update(&prefix, change).unwrap();

@@ -6,7 +6,10 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Map, Value, json};
 
 use super::Signer;
-use crate::{Credential, Proxy, Request, key_store::UriPathPrefix};
+use crate::{
+    Credential, Proxy, Request,
+    key_store::{Region, UriPathPrefix},
+};
 
 /// Calls the key store of a [`Proxy`] as KMS does, without a server between them.
 ///
@@ -20,12 +23,12 @@ use crate::{Credential, Proxy, Request, key_store::UriPathPrefix};
 /// let credential = Credential::new("BETWEEN2TENAND3TENCHARACTERS", secret.to_owned())?;
 /// let backend = SoftBackend::new().with_key("my-key".parse()?, SoftKey::generate()?);
 /// let key_store = KeyStore::builder("/example".parse()?, Arc::new(backend))
-///     .region("eu-central-1")
+///     .region("eu-central-1".parse()?)
 ///     .credential(credential.clone())
 ///     .all_keys_of_backend();
 /// let proxy = Proxy::new(KeyStores::new([key_store.build()?])?);
 ///
-/// let client = Client::new(&proxy, "/example".parse()?, credential, "eu-central-1");
+/// let client = Client::new(&proxy, "/example".parse()?, credential, "eu-central-1".parse()?);
 /// let encrypted = client.encrypt("my-key", b"plaintext", Some(b"aad")).await;
 /// let decrypted = client.decrypt("my-key", &encrypted.json, Some(b"aad")).await;
 /// assert_eq!(decrypted.bytes("plaintext").as_deref(), Some(&b"plaintext"[..]));
@@ -69,7 +72,8 @@ impl Answer {
 impl<'p> Client<'p> {
     /// Creates a client of the key store with this prefix.
     #[must_use]
-    pub fn new(proxy: &'p Proxy, prefix: UriPathPrefix, credential: Credential, region: &str) -> Self {
+    pub fn new(proxy: &'p Proxy, prefix: UriPathPrefix, credential: Credential, region: Region) -> Self {
+        let key = format!("arn:aws:kms:{region}:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab");
         Self {
             proxy,
             prefix,
@@ -77,7 +81,7 @@ impl<'p> Client<'p> {
             clock: SystemTime::now,
             request_metadata: json!({
                 "awsPrincipalArn": "arn:aws:iam::123456789012:user/Alice",
-                "kmsKeyArn": format!("arn:aws:kms:{region}:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"),
+                "kmsKeyArn": key,
                 "kmsOperation": "Encrypt",
                 "kmsRequestId": "4112f4d6-db54-4af4-ae30-c55a22a8dfae",
             }),

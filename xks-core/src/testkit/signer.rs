@@ -9,7 +9,7 @@ use std::{
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 
-use crate::{Credential, Zeroizing, text::Hex};
+use crate::{Credential, Zeroizing, key_store::Region, text::Hex};
 
 /// Signs requests as KMS does.
 ///
@@ -18,26 +18,26 @@ use crate::{Credential, Zeroizing, text::Hex};
 /// use xks_core::{Credential, testkit::Signer};
 ///
 /// let secret = "PleaseReplaceThisWithSomeSecretOfLength43To64".to_owned();
-/// let signer = Signer::new(Credential::new("BETWEEN2TENAND3TENCHARACTERS", secret)?, "eu-central-1");
+/// let signer = Signer::new(Credential::new("BETWEEN2TENAND3TENCHARACTERS", secret)?, "eu-central-1".parse()?);
 /// let (path, body) = ("/example/kms/xks/v1/health", br#"{"requestMetadata":{}}"#);
 /// let headers = signer.sign("POST", path, &[("host", "xks.example.com")], body, SystemTime::now());
 /// assert_eq!(headers.len(), 3); // host, x-amz-date, authorization
-/// # Ok::<(), xks_core::key_store::CredentialError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
 pub struct Signer {
     credential: Credential,
-    region: String,
+    region: Region,
     service: String,
 }
 
 impl Signer {
     /// Signs with this credential for this Region.
     #[must_use]
-    pub fn new(credential: Credential, region: &str) -> Self {
+    pub fn new(credential: Credential, region: Region) -> Self {
         Self {
             credential,
-            region: region.to_owned(),
+            region,
             service: "kms-xks-proxy".to_owned(),
         }
     }
@@ -87,7 +87,7 @@ impl Signer {
         );
         let secret = self.credential.secret_access_key().expose();
         let start = Zeroizing::new(format!("AWS4{secret}").into_bytes());
-        let parts = [day, &self.region, &self.service, "aws4_request"];
+        let parts = [day, self.region.as_str(), &self.service, "aws4_request"];
         let key = parts.iter().fold(start, |key, part| hmac(&key, part));
         let signature = Hex(&hmac(&key, &to_sign)).to_string();
         let id = self.credential.access_key_id().as_str();

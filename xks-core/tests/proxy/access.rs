@@ -124,7 +124,7 @@ async fn credentials_rotate_without_a_restart() {
     client.proxy.key_stores().replace([both]).unwrap();
     assert!(works(&mut client, &old).await && works(&mut client, &new).await);
     let only_new = xks_core::KeyStore::builder("/tenant".parse().unwrap(), backend)
-        .region("us-east-1")
+        .region("us-east-1".parse().unwrap())
         .credential(second())
         .all_keys_of_backend()
         .build()
@@ -138,7 +138,7 @@ async fn credentials_rotate_without_a_restart() {
 async fn tenants_are_apart() {
     let tenant = |prefix: &str, letter: char, key: &str| {
         xks_core::KeyStore::builder(prefix.parse().unwrap(), soft_backend())
-            .region("us-east-1")
+            .region("us-east-1".parse().unwrap())
             .credential(Credential::new(letter.to_string().repeat(20), letter.to_string().repeat(43)).unwrap())
             .keys([support::id(key)])
             .build()

@@ -83,7 +83,7 @@ struct LooksToo(Seen, Instant);
 
 impl Authorizer for LooksToo {
     fn authorize<'a>(&'a self, subject: &'a Subject<'a>) -> Reply<'a, Decision> {
-        look(&self.0, "authorize", subject.context, self.1);
+        look(&self.0, "authorize", Some(subject.context), self.1);
         Reply::Now(Decision::allow())
     }
 }
@@ -139,8 +139,9 @@ async fn a_test_makes_a_context_of_its_own() {
     let deadline = Instant::now();
     let backend = Looks(soft_backend(), Arc::clone(&seen), deadline);
     let (key_store, id): (UriPathPrefix, AccessKeyId) = ("/a".parse().unwrap(), ACCESS_KEY_ID.parse().unwrap());
+    let region = "eu-central-1".parse().unwrap();
     let http = Request::new("POST", "/", b"").deadline(deadline).trace_id("t");
-    let context = RequestContext::new(&http, &key_store, &id, "eu-central-1");
+    let context = RequestContext::new(&http, &key_store, &id, &region);
     let request = GetKeyMetadataRequest::new(xks_core::api::RequestMetadata::default());
     assert!(request.context().is_none());
     let request = request.with_context(&context);

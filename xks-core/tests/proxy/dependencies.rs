@@ -90,14 +90,14 @@ impl Authorizer for Engine {
     fn authorize<'a>(&'a self, subject: &'a Subject<'a>) -> Reply<'a, Decision> {
         let Subject {
             key,
-            access_key_id,
             operation,
+            context,
             ..
         } = subject;
         self.asked
             .lock()
             .unwrap()
-            .push(format!("{} {operation} {key}", access_key_id.unwrap()));
+            .push(format!("{} {operation} {key}", context.access_key_id()));
         Reply::later(self.does.with(self.decision.clone()))
     }
 }

@@ -95,7 +95,7 @@ async fn a_predicate_tells_the_keys_of_tenants_apart() {
     let tenant = |prefix: &str, first: &'static str| {
         let belongs = move |key: &KeyId| key.as_str().starts_with(first);
         KeyStore::builder(prefix.parse().unwrap(), Arc::clone(&backend) as _)
-            .region(REGION)
+            .region(REGION.parse().unwrap())
             .credential(Credential::new(ACCESS_KEY_ID, SECRET_ACCESS_KEY.to_owned()).unwrap())
             .keys_where(belongs)
             .build()

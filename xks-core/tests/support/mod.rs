@@ -54,7 +54,7 @@ pub(crate) fn soft_backend() -> Arc<SoftBackend> {
 /// know.
 pub(crate) fn key_store(backend: Arc<dyn KeyBackend>) -> KeyStoreBuilder {
     KeyStore::builder("/tenant".parse().unwrap(), backend)
-        .region(REGION)
+        .region(REGION.parse().unwrap())
         .credential(Credential::new(ACCESS_KEY_ID, SECRET_ACCESS_KEY.to_owned()).unwrap())
         .keys(
             [

@@ -24,7 +24,7 @@ fn proxy_over(backend: Arc<dyn KeyBackend>) -> (Proxy, Faults) {
     let backend = FailingBackend::around(backend);
     let faults = backend.faults();
     let key_store = KeyStore::builder("/example".parse().unwrap(), Arc::new(backend))
-        .region("eu-central-1")
+        .region("eu-central-1".parse().unwrap())
         .credential(credential())
         .all_keys_of_backend();
     (
@@ -34,7 +34,12 @@ fn proxy_over(backend: Arc<dyn KeyBackend>) -> (Proxy, Faults) {
 }
 
 fn client(proxy: &Proxy) -> Client<'_> {
-    Client::new(proxy, "/example".parse().unwrap(), credential(), "eu-central-1")
+    Client::new(
+        proxy,
+        "/example".parse().unwrap(),
+        credential(),
+        "eu-central-1".parse().unwrap(),
+    )
 }
 
 #[tokio::test]

@@ -8,7 +8,10 @@ use xks_test_client as aws;
 
 fn signers() -> (Signer, aws::Signer) {
     let credential = Credential::new(aws::ACCESS_KEY_ID, aws::SECRET_ACCESS_KEY.to_owned()).unwrap();
-    (Signer::new(credential, aws::REGION), aws::Signer::at(UNIX_EPOCH))
+    (
+        Signer::new(credential, aws::REGION.parse().unwrap()),
+        aws::Signer::at(UNIX_EPOCH),
+    )
 }
 
 proptest! {

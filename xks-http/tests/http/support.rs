@@ -52,7 +52,7 @@ impl AuditSink for Records {
 
 pub(crate) fn service_over(backend: Arc<dyn KeyBackend>) -> (XksService, Records) {
     let key_store = KeyStore::builder("/tenant".parse().unwrap(), backend)
-        .region(REGION)
+        .region(REGION.parse().unwrap())
         .credential(Credential::new(ACCESS_KEY_ID, SECRET_ACCESS_KEY.to_owned()).unwrap())
         .all_keys_of_backend()
         .build()

@@ -163,11 +163,9 @@ fn key_store(
         backend = Arc::new(Limited::new(backend, Arc::clone(traffic)));
     }
     let mut builder = KeyStore::builder(settings.prefix.clone(), backend)
+        .regions(settings.regions.iter().cloned())
         .limits(settings.limits)
         .aad_framing(settings.aad_framing);
-    for region in &settings.regions {
-        builder = builder.region(region.as_str());
-    }
     for credential in &settings.credentials {
         builder = builder.credential(credential.credential.clone());
     }

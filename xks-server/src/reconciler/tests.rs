@@ -80,7 +80,7 @@ fn a_change_touches_only_what_it_changes() {
         &[("/a", "one", SECRET), ("/b", "one", SECRET), ("/c", "two", SECRET)],
     ));
     let of_tenant = KeyStore::builder("/tenant".parse().unwrap(), Arc::new(SoftBackend::new()))
-        .region("us-east-1")
+        .region("us-east-1".parse().unwrap())
         .credential(Credential::new("ANOTHER2TENAND3TENCHARACTERS", SECRET.to_owned()).unwrap())
         .all_keys_of_backend();
     reconciler
@@ -129,7 +129,7 @@ fn a_shared_credential_is_replaced_at_once() {
     // One alone cannot have it: nothing changes.
     let wrong = settings(&backends, &[("/b", "one", SECRET)]);
     let taken = KeyStore::builder("/tenant".parse().unwrap(), Arc::new(SoftBackend::new()))
-        .region("us-east-1")
+        .region("us-east-1".parse().unwrap())
         .credential(Credential::new("BETWEEN2TENAND3TENCHARACTERS", OTHER_SECRET.to_owned()).unwrap())
         .all_keys_of_backend();
     reconciler.insert("tenants", Arc::new(taken.build().unwrap())).unwrap();

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, path::Path};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use xks_backend_pkcs11::{AppendedIv, IvSource, Quirks};
-use xks_core::{Zeroizing, aad::AadFraming, backend::Limits};
+use xks_core::{Zeroizing, aad::AadFraming, backend::Limits, key_store::Region};
 
 use super::{CredentialSettings, HealthSettings, KeyStoreSettings, LogOutput, LogSettings, Rotation, Settings};
 use crate::kinds::Pkcs11Settings;
@@ -115,7 +115,7 @@ fn key_store(out: &mut String, store: &KeyStoreSettings) -> std::fmt::Result {
         "\n[[key_stores]]\nuri_path_prefix = {}",
         quoted(store.prefix.as_str())
     )?;
-    writeln!(out, "regions = {}", list(store.regions.iter().map(String::as_str)))?;
+    writeln!(out, "regions = {}", list(store.regions.iter().map(Region::as_str)))?;
     writeln!(
         out,
         "keys = {}",

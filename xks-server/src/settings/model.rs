@@ -10,7 +10,7 @@ use xks_core::{
     aad::AadFraming,
     authorize::{Authorizer, Rule, Rules},
     backend::{CiphertextMetadata, Limits},
-    key_store::UriPathPrefix,
+    key_store::{Region, UriPathPrefix},
 };
 
 use super::{Secret, SecretOrigin};
@@ -295,7 +295,7 @@ pub(crate) enum Rotation {
 #[derive(Clone, PartialEq)]
 pub(crate) struct KeyStoreSettings {
     pub(crate) prefix: UriPathPrefix,
-    pub(crate) regions: Vec<String>,
+    pub(crate) regions: Vec<Region>,
     pub(crate) backend: String,
     /// None for all of the backend.
     pub(crate) keys: Option<Vec<KeyId>>,

@@ -10,7 +10,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use xks_core::{
     Credential, KeyId, Zeroizing,
     backend::{CiphertextMetadata, Limits},
-    key_store::{AccessKeyId, UriPathPrefix},
+    key_store::{AccessKeyId, Region, UriPathPrefix},
 };
 
 use super::{
@@ -250,11 +250,12 @@ impl Unique {
     }
 }
 
-/// Whether it can be a Region's name; the list of Regions changes too often to be kept here.
-pub(super) fn check_region(source: &Source<'_>, region: &Item<String>) {
-    let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if !(1..=64).contains(&region.value.len()) || !region.value.bytes().all(legal) {
+/// Reads a Region; the list of Regions changes too often to be kept here.
+pub(super) fn region(source: &Source<'_>, region: Item<String>) -> Option<Region> {
+    let parsed = region.value.parse().ok();
+    if parsed.is_none() {
         let wrong = format!("{} is not an AWS Region, such as eu-central-1", shown(&region.value));
-        source.error(region.span.clone(), wrong);
+        source.error(region.span, wrong);
     }
+    parsed
 }

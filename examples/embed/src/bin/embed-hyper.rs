@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let backend = Arc::new(SoftBackend::new().with_key("my-key".parse()?, SoftKey::generate()?));
     let key_store = KeyStore::builder("/my-key-store".parse()?, backend)
-        .region("us-east-1")
+        .region("us-east-1".parse()?)
         .credential(Credential::new(
             "BETWEEN2TENAND3TENCHARACTERS",
             std::env::var("XKS_SECRET").map_err(|_| "put 43 to 64 characters of A-Z a-z 0-9 + / = into XKS_SECRET")?,

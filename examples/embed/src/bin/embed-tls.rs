@@ -40,7 +40,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let needed = |name: &str| env::var(name).map_err(|_| format!("set the environment variable {name}"));
     let backend = Arc::new(SoftBackend::new().with_key("my-key".parse()?, SoftKey::generate()?));
     let key_store = KeyStore::builder("/my-key-store".parse()?, backend)
-        .region("us-east-1")
+        .region("us-east-1".parse()?)
         .credential(Credential::new("BETWEEN2TENAND3TENCHARACTERS", needed("XKS_SECRET")?)?)
         .keys(["my-key".parse()?])
         .build()?;

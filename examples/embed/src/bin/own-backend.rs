@@ -99,7 +99,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         "/my-key-store".parse()?,
         Arc::new(OneKey(Aes256Gcm::new((&*key).into()))),
     )
-    .region("us-east-1")
+    .region("us-east-1".parse()?)
     .credential(Credential::new("BETWEEN2TENAND3TENCHARACTERS", secret)?)
     .all_keys_of_backend()
     .build()?;

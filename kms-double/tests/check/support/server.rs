@@ -119,7 +119,7 @@ pub(crate) fn software_keys() -> SoftBackend {
 
 fn proxy(backend: Arc<dyn KeyBackend>) -> Proxy {
     let key_store = KeyStore::builder(PREFIX.parse().unwrap(), backend)
-        .region(REGION)
+        .region(REGION.parse().unwrap())
         .credential(Credential::new(ACCESS_KEY_ID, SECRET.to_owned()).unwrap())
         .all_keys_of_backend()
         .build()

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::settings::{
     CredentialSettings, KeyStoreSettings, TrafficLimits,
-    shared::{self, Unique, check_region, ciphertext_metadata, warn_of_small_limits},
+    shared::{self, Unique, ciphertext_metadata, warn_of_small_limits},
     table::{Item, Table},
 };
 
@@ -57,7 +57,8 @@ fn key_store(mut table: Table<'_, '_>, backends: &Backends, unique: &mut Unique)
         table.error("`regions` must name at least one AWS Region");
     }
     let regions = table.needed("regions", regions).unwrap_or_default();
-    regions.iter().for_each(|region| check_region(source, region));
+    let regions = regions.into_iter().filter_map(|region| shared::region(source, region));
+    let regions: Vec<_> = regions.collect();
     let backend = backend_of(&mut table, backends);
     let keys = table.parsed_list::<KeyId>("keys");
     let all_keys = table.flag("all_keys").unwrap_or(false);
@@ -108,7 +109,6 @@ fn key_store(mut table: Table<'_, '_>, backends: &Backends, unique: &mut Unique)
     let keys = keys
         .filter(|_| !all_keys)
         .map(|keys| keys.into_iter().map(|key| key.value).collect::<Vec<_>>());
-    let regions: Vec<_> = regions.into_iter().map(|region| region.value).collect();
     let scope = Scope {
         keys: keys.as_deref(),
         regions: &regions,

@@ -1,13 +1,14 @@
 //! Patterns of rules that can match nothing. A rule that denies, and never applies, lets in whom it should
 //! keep out.
 
-use xks_core::KeyId;
+use xks_core::{KeyId, key_store::Region};
 
 /// The requests that a key store's rules decide about.
 pub(super) struct Scope<'s> {
     /// None for all keys of its backend.
     pub(super) keys: Option<&'s [KeyId]>,
-    pub(super) regions: &'s [String],
+    /// Empty where what is listed is not understood.
+    pub(super) regions: &'s [Region],
 }
 
 /// Returns why a pattern can match no request; none if it may.
@@ -34,7 +35,7 @@ pub(super) fn why_never(condition: &str, pattern: &str, scope: &Scope<'_>) -> Op
         "kms_key_arns" if head.text.contains(":alias/") => "AWS KMS sends key ARNs, never aliases",
         "kms_key_arns" => return head.why_no_arn(),
         "regions" if !head.text.bytes().all(is_of_a_region) => "a Region looks like eu-central-1",
-        "regions" if !scope.regions.iter().any(|region| head.matches(region)) => {
+        "regions" if !scope.regions.is_empty() && !head.matches_one(scope.regions) => {
             "none of the key store's `regions` matches"
         }
         "vpcs" if !head.goes_with("vpc-") => "a VPC's id begins with vpc-",
@@ -73,6 +74,10 @@ impl<'p> Head<'p> {
             true => value == self.text,
             false => value.starts_with(self.text),
         }
+    }
+
+    fn matches_one(self, regions: &[Region]) -> bool {
+        regions.iter().any(|region| self.matches(region.as_str()))
     }
 
     /// Whether a text that begins so may match.

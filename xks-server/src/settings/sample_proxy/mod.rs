@@ -18,7 +18,7 @@ use xks_core::{
     KeyId, Zeroizing,
     aad::AadFraming,
     backend::{CiphertextMetadata, Limits},
-    key_store::{AccessKeyId, UriPathPrefix},
+    key_store::{AccessKeyId, Region, UriPathPrefix},
 };
 
 use self::pkcs11::{LOGGED_MODULE, hsm_capabilities, logger_environment, pkcs11_settings};
@@ -26,9 +26,7 @@ use super::{
     AuditLevel, Authorization, HealthSettings, KeyStoreSettings, Listeners, LogFile, LogFormat, LogOutput, LogSettings,
     Rotation, SecretOrigin, ServerSettings, Settings, TcpKeepalive, TlsSettings, TrafficLimits, ours,
     secrecy::shown,
-    shared::{
-        self, KEEPALIVE_RETRIES, KEEPALIVE_SECS, Unique, check_region, ciphertext_metadata, warn_of_small_limits,
-    },
+    shared::{self, KEEPALIVE_RETRIES, KEEPALIVE_SECS, Unique, ciphertext_metadata, warn_of_small_limits},
     source::Source,
     table::{Item, Table},
 };
@@ -130,7 +128,7 @@ struct Server {
     server: ServerSettings,
     /// Where `/ping` is asked for.
     ping: Option<SocketAddr>,
-    region: String,
+    region: Region,
     ciphertext_metadata: Option<CiphertextMetadata>,
 }
 
@@ -154,9 +152,7 @@ fn server_settings(mut table: Table<'_, '_>) -> Option<Server> {
     let ping_port = table.number("port_http_ping", 0..=65_535).unwrap_or(80);
     let region = table.text("region");
     let region = table.needed("region", region);
-    if let Some(region) = &region {
-        check_region(source, region);
-    }
+    let region = region.and_then(|region| shared::region(source, region));
     if let Some(service) = table.text("service").filter(|service| service.value != "kms-xks-proxy") {
         source.error(
             service.span,
@@ -187,7 +183,7 @@ fn server_settings(mut table: Table<'_, '_>) -> Option<Server> {
             ..ServerSettings::new(SocketAddr::new(ip, port))
         },
         ping: Some(SocketAddr::new(ip, ping_port)),
-        region: region?.value,
+        region: region?,
         ciphertext_metadata,
     })
 }

@@ -12,10 +12,6 @@ mod nearly;
 mod proxy;
 mod targets;
 
-/// What a PKCS#11 module says: lengths, numbers, texts, lists, return codes, all as the input has it. What
-/// comes out must keep the rules all the same; [`wild`](xks_backend_pkcs11::fake::wild) has them.
-pub use xks_backend_pkcs11::fake::wild as pkcs11_attributes;
-
 pub use self::{
     judge::Verdict,
     targets::{
@@ -23,6 +19,7 @@ pub use self::{
         bodies::{decrypt_body, encrypt_body, health_body, metadata_body},
         differential::differential,
         exchanges::{authorization, handle, route},
+        pkcs11_attributes::pkcs11_attributes,
         settings::{Outcome, settings},
         text_types::text_types,
     },

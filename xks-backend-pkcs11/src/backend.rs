@@ -27,8 +27,6 @@ use crate::{
     error::OpenError,
     gcm,
     health::{self, RequestKind},
-    module,
-    raw::Cryptoki,
     session::SessionSlot,
     supervisor::Life,
     threads::{Load, Pool, Sessions, Size},
@@ -101,7 +99,7 @@ impl Pkcs11Backend {
     /// # Errors
     /// [`OpenError`]: nothing is left running then.
     pub fn open(config: Config) -> Result<Self, OpenError> {
-        Self::start(Cryptoki::load, config, |_| false)
+        Self::start(config, |_| false)
     }
 
     /// As [`open`](Self::open), but a token that does not work at the moment is waited for in the background,
@@ -112,16 +110,12 @@ impl Pkcs11Backend {
     /// What no waiting fixes: a library that is no module, a refused PIN, a token without AES-GCM, a failed
     /// self-test.
     pub fn open_when_ready(config: Config) -> Result<Self, OpenError> {
-        Self::start(Cryptoki::load, config, OpenError::may_pass)
+        Self::start(config, OpenError::may_pass)
     }
 
-    pub(crate) fn start(
-        load: module::Load,
-        config: Config,
-        is_tolerable: impl Fn(&OpenError) -> bool + Send + 'static,
-    ) -> Result<Self, OpenError> {
+    fn start(config: Config, is_tolerable: impl Fn(&OpenError) -> bool + Send + 'static) -> Result<Self, OpenError> {
         config.check()?;
-        let (life, token) = Life::begin(load, config, is_tolerable)?;
+        let (life, token) = Life::begin(config, is_tolerable)?;
         match Calls::start(&token) {
             Ok(calls) => {
                 if let Calls::OnThreads(pool) = &calls {

@@ -1,10 +1,21 @@
 //! What a backend is opened with, as typed values.
 
-use std::{collections::HashMap, fmt, path::PathBuf, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use xks_core::{KeyId, text::Hex};
 
-use crate::{attribute::AttributeValue, error::OpenError, pin::Pin, quirks::Quirks};
+use crate::{
+    attribute::AttributeValue,
+    error::{LoadError, OpenError},
+    pin::Pin,
+    quirks::Quirks,
+    raw::{Cryptoki, LinkedModule},
+};
 
 /// How a backend finds and uses its token. [`Config::new`] has defaults for all but the module's path.
 ///
@@ -21,7 +32,7 @@ use crate::{attribute::AttributeValue, error::OpenError, pin::Pin, quirks::Quirk
 /// ```
 #[derive(Clone, Debug)]
 pub struct Config {
-    pub(crate) module: PathBuf,
+    pub(crate) module: ModuleSource,
     pub(crate) parameters: Option<String>,
     pub(crate) slot: SlotSelector,
     pub(crate) token_may_change: bool,
@@ -49,9 +60,19 @@ impl Config {
     /// at each method.
     #[must_use]
     pub fn new(module: impl Into<PathBuf>) -> Self {
+        Self::of(ModuleSource::Library(module.into()))
+    }
+
+    /// As [`new`](Self::new), for a module that is linked into the program.
+    #[must_use]
+    pub fn linked(module: LinkedModule) -> Self {
+        Self::of(ModuleSource::Linked(module))
+    }
+
+    fn of(module: ModuleSource) -> Self {
         let sessions = 30;
         Self {
-            module: module.into(),
+            module,
             parameters: None,
             slot: SlotSelector::First,
             token_may_change: false,
@@ -282,6 +303,32 @@ impl Config {
             ));
         }
         Ok(())
+    }
+}
+
+/// Where the functions of a module come from.
+#[derive(Clone, Debug)]
+pub(crate) enum ModuleSource {
+    Library(PathBuf),
+    Linked(LinkedModule),
+}
+
+impl ModuleSource {
+    /// The path of a library, the name of a linked module.
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::Library(path) => path,
+            Self::Linked(module) => Path::new(module.name()),
+        }
+    }
+
+    /// Loads the module, for as long as the process lives. The address is that of its function list: a module
+    /// has one, however often and by whatever names it is loaded.
+    pub(crate) fn load(&self) -> Result<(Cryptoki, usize), LoadError> {
+        match self {
+            Self::Library(path) => Cryptoki::load(path),
+            Self::Linked(module) => Cryptoki::link(module),
+        }
     }
 }
 

@@ -88,23 +88,24 @@
 //! test as well while nothing returns.
 //!
 //! # The process
-//! A module is loaded once, and never unloaded. Several backends may share one. It is called by a backend's
+//! A module is loaded once, and never unloaded; it may be [linked](Config::linked) into the program instead.
+//! Several backends may share one. It is called by a backend's
 //! own threads, which have ended before it is finalized, unless [`Dispatch::Inline`] says otherwise. It is
 //! told at its initialization that it may use the system's locks; one that does not take that is called by
 //! one thread at a time. Do not fork after a backend was opened. Environment variables that a module reads
 //! are to be set before the process starts.
 
-// Unsafe code is in `raw.rs` alone, and in the fake module of the tests.
+// `raw/mod.rs` alone has unsafe code.
 #![deny(unsafe_code)]
 
 mod attribute;
 mod backend;
 mod config;
 mod error;
-#[cfg(any(test, feature = "fake"))]
-#[doc(hidden)]
-pub mod fake;
 mod fingerprint;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod gcm;
 mod handles;
 mod health;
@@ -134,5 +135,6 @@ pub use self::{
     manage::SigningKey,
     pin::{Pin, PinError},
     quirks::{AppendedIv, IvSource, Quirks, SessionMode, UnknownVendor},
+    raw::{GetFunctionList, LinkedModule},
     return_code::{Phase, Remedy, ReturnCode},
 };

@@ -19,8 +19,8 @@ use cryptoki_sys as ck;
 use thiserror::Error;
 
 use crate::{
-    config::SlotSelector,
-    error::{CallError, LoadError, OpenError},
+    config::{ModuleSource, SlotSelector},
+    error::{CallError, OpenError},
     identity::Identity,
     logins::Logins,
     raw::{CodeNames, Cryptoki, Locking},
@@ -96,19 +96,15 @@ pub(crate) enum NotReinitialized {
     Call(#[from] CallError),
 }
 
-/// What loads a library: [`Cryptoki::load`], but for tests.
-pub(crate) type Load = fn(&Path) -> Result<(Cryptoki, usize), LoadError>;
-
 impl Module {
-    /// The module in a library, for a backend with this notifier. To be followed by
+    /// The module from a source, for a backend with this notifier. To be followed by
     /// [`release`](Self::release).
     pub(crate) fn acquire(
-        load: Load,
-        path: &Path,
+        source: &ModuleSource,
         parameters: Option<&str>,
         notifier: &Arc<Notifier>,
     ) -> Result<Arc<Self>, OpenError> {
-        let module = Self::loaded(load, path, parameters)?;
+        let module = Self::loaded(source, parameters)?;
         module.state().users.push(User {
             notifier: Arc::clone(notifier),
             renew_threads: None,
@@ -143,25 +139,24 @@ impl Module {
         Ok(())
     }
 
-    fn loaded(load: Load, path: &Path, parameters: Option<&str>) -> Result<Arc<Self>, OpenError> {
+    fn loaded(source: &ModuleSource, parameters: Option<&str>) -> Result<Arc<Self>, OpenError> {
         let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
         let modules = modules.get_or_insert_default();
-        let (cryptoki, address) = load(path).map_err(|source| OpenError::Load {
-            path: path.to_owned(),
-            source,
-        })?;
+        let path = source.path().to_owned();
+        let (cryptoki, address) = match source.load() {
+            Ok(loaded) => loaded,
+            Err(source) => return Err(OpenError::Load { path, source }),
+        };
         if let Some(module) = modules.get(&address) {
             let same = module.parameters.map(CStr::to_bytes) == parameters.map(str::as_bytes);
-            return same
-                .then(|| Arc::clone(module))
-                .ok_or_else(|| OpenError::Parameters { path: path.to_owned() });
+            return same.then(|| Arc::clone(module)).ok_or(OpenError::Parameters { path });
         }
         let parameters = parameters
             .map(CString::new)
             .transpose()
             .map_err(|_| OpenError::Config("`module_parameters` holds a NUL byte"))?;
         let module = Arc::new(Self {
-            path: path.to_owned(),
+            path,
             parameters: parameters.map(|text| &*Box::leak(text.into_boxed_c_str())),
             cryptoki,
             gate: Gate::closed(),

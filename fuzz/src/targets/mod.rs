@@ -4,5 +4,6 @@ pub mod base64;
 pub mod bodies;
 pub mod differential;
 pub mod exchanges;
+pub mod pkcs11_attributes;
 pub mod settings;
 pub mod text_types;

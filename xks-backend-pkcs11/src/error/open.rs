@@ -16,7 +16,7 @@ pub enum OpenError {
     #[error("the PKCS#11 module {} cannot be used", path.display())]
     #[non_exhaustive]
     Load {
-        /// The library's path, as configured.
+        /// The library's path, as configured, or the linked module's name.
         path: PathBuf,
         /// Why.
         source: LoadError,
@@ -26,14 +26,14 @@ pub enum OpenError {
              for all of its tokens", path.display())]
     #[non_exhaustive]
     Parameters {
-        /// The library's path, as configured.
+        /// The library's path, as configured, or the linked module's name.
         path: PathBuf,
     },
     /// The module does not let itself be initialized.
     #[error("the PKCS#11 module {} cannot be initialized{}", module.display(), initialize_advice(source))]
     #[non_exhaustive]
     Initialize {
-        /// The library's path, as configured.
+        /// The library's path, as configured, or the linked module's name.
         module: PathBuf,
         /// What `C_Initialize` answered.
         source: CallError,

@@ -38,7 +38,7 @@ impl Supervisor {
         let token = Arc::clone(&self.token);
         let initialized = token.module.ensure_initialized();
         initialized.map_err(|source| OpenError::Initialize {
-            module: token.config.module.clone(),
+            module: token.config.module.path().to_owned(),
             source,
         })?;
         let access = token.module.enter().ok_or(OpenError::NotInitialized)?;
@@ -55,7 +55,7 @@ impl Supervisor {
             && error.code().0 == ck::CKR_MECHANISM_INVALID
         {
             return Err(OpenError::NoAesGcm {
-                is_behind_p11_kit: is_behind_p11_kit(&token.config.module, &access, &info),
+                is_behind_p11_kit: is_behind_p11_kit(token.config.module.path(), &access, &info),
                 token: info.label,
             });
         }

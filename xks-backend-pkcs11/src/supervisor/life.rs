@@ -17,13 +17,7 @@ use std::{
 };
 
 use super::Supervisor;
-use crate::{
-    config::Config,
-    error::OpenError,
-    module::{Load, Module},
-    threads::Notifier,
-    token::Token,
-};
+use crate::{config::Config, error::OpenError, module::Module, threads::Notifier, token::Token};
 
 /// How long the module may take to be finalized after a failed start.
 const LAST_CALLS: Duration = Duration::from_secs(2);
@@ -53,13 +47,12 @@ impl Life {
     /// Loads the module and connects the token. It is looked after from then on, until its notifier is
     /// stopped.
     pub(crate) fn begin(
-        load: Load,
         config: Config,
         is_tolerable: impl Fn(&OpenError) -> bool + Send + 'static,
     ) -> Result<(Self, Arc<Token>), OpenError> {
         let notifier = Arc::<Notifier>::default();
-        let (path, parameters, user) = (config.module.clone(), config.parameters.clone(), Arc::clone(&notifier));
-        let acquire = move || Module::acquire(load, &path, parameters.as_deref(), &user);
+        let (source, parameters, user) = (config.module.clone(), config.parameters.clone(), Arc::clone(&notifier));
+        let acquire = move || Module::acquire(&source, parameters.as_deref(), &user);
         let thread = spawn("load", acquire).map_err(OpenError::Thread)?;
         let module = thread.join().unwrap_or_else(|panic| resume_unwind(panic))?;
         module.name_codes(config.quirks.code_names());

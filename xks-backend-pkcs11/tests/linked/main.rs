@@ -1,35 +1,42 @@
-//! The whole backend on a module that answers as the standard says: its threads, its sessions and its end.
+//! The whole backend on a module that is linked into the program: its threads, its sessions and its end. It
+//! runs in memory checkers, too.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
-use std::{future::Future, sync::Arc, thread, time::Duration};
+use std::{
+    ffi::{c_ulong, c_void},
+    future::Future,
+    path::Path,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
+use xks_backend_pkcs11::{
+    Config, Dispatch, GetFunctionList, KeyLookup, LinkedModule, LoadError, OpenError, Pin, Pkcs11Backend,
+};
 use xks_core::{
     BackendError, KeyBackend, KeyId, Zeroizing,
     aad::{AadFraming, BoundAad},
     api::RequestMetadata,
     backend::{BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted},
 };
-
-use super::{super::honest, *};
-use crate::{
-    backend::Pkcs11Backend,
-    config::{Config, Dispatch, KeyLookup},
-    error::OpenError,
-    pin::Pin,
-};
+use xks_pkcs11_fixture::fake::{self, honest};
 
 /// Memory checkers are slow.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+#[expect(unsafe_code, reason = "a linked module vouches for its functions")]
+fn linked(name: &str, get_function_list: GetFunctionList) -> LinkedModule {
+    // SAFETY: the functions of these tests do as the standard says, and stay as long as the process.
+    unsafe { LinkedModule::new(name, get_function_list) }
+}
+
 fn config() -> Config {
-    Config::new("fake")
-        .pin(Pin::new(std::str::from_utf8(honest::PIN).unwrap()))
+    Config::linked(linked("fake", fake::get_function_list))
+        .pin(Pin::new(honest::PIN))
         .sessions(3)
         .deadline(PATIENCE)
         .latency_bound(PATIENCE)
-}
-
-fn open(config: Config) -> Result<Pkcs11Backend, OpenError> {
-    Pkcs11Backend::start(|_| list::cryptoki(), config, |_| false)
 }
 
 fn run<T>(future: impl Future<Output = T>) -> T {
@@ -60,14 +67,14 @@ fn round_trip(backend: &dyn KeyBackend, key: &KeyId, plaintext: &[u8]) {
     assert_eq!(outcome.unwrap_err().kind(), BackendErrorKind::InvalidCiphertext);
 }
 
-/// Several backends over one module, by many threads at once; each has ended when its time comes, and none of
-/// them has called the module before or after, or ended it with a call inside.
+/// Many threads use several backends of one module. Each backend ends by its shutdown; none calls the module
+/// before or after its time, or finalizes it during a call.
 #[test]
 fn backends_share_a_module_and_leave_it_in_order() {
     let rounds = if cfg!(miri) { 2 } else { 20 };
     for round in 0..2 {
-        let by_label = open(config()).unwrap();
-        let by_id = open(config().dispatch(Dispatch::Inline).key_lookup(KeyLookup::Id)).unwrap();
+        let by_label = Pkcs11Backend::open(config()).unwrap();
+        let by_id = Pkcs11Backend::open(config().dispatch(Dispatch::Inline).key_lookup(KeyLookup::Id)).unwrap();
         let requests = [(by_label, "key"), (by_id, "ab01")].map(|(backend, key)| {
             let (backend, key) = (Arc::new(backend), key.parse::<KeyId>().unwrap());
             let threads: Vec<_> = (0..2)
@@ -92,4 +99,23 @@ fn backends_share_a_module_and_leave_it_in_order() {
         }
         assert_eq!(honest::violations(), 0, "round {round}");
     }
+}
+
+/// A module is the same under any name.
+#[test]
+fn errors_name_the_linked_module() {
+    extern "C" fn no_list(_list: *mut *mut c_void) -> c_ulong {
+        0
+    }
+    let error = Pkcs11Backend::open(Config::linked(linked("acme", no_list))).unwrap_err();
+    assert!(error.to_string().contains(" acme "), "{error}");
+    assert!(matches!(
+        error,
+        OpenError::Load { path, source: LoadError::NoFunctionList, .. } if path == Path::new("acme")
+    ));
+    let first = Pkcs11Backend::open(config()).unwrap();
+    let other = Config::linked(linked("other", fake::get_function_list)).module_parameters("x");
+    let error = Pkcs11Backend::open(other).unwrap_err();
+    assert!(matches!(error, OpenError::Parameters { path, .. } if path == Path::new("other")));
+    assert!(first.shutdown(PATIENCE));
 }

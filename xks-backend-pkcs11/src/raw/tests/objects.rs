@@ -1,10 +1,8 @@
 //! Searches, attributes and the making of keys.
 
-use super::{
-    super::call::{Asked, Given},
-    *,
-};
-use crate::attribute::{Attribute, AttributeValue, Wanted};
+use xks_pkcs11_fixture::fake::{Asked, Given};
+
+use super::*;
 
 const TEMPLATE: [Attribute<'static>; 3] = [
     Attribute::Number(ck::CKA_CLASS, ck::CKO_SECRET_KEY),
@@ -133,7 +131,7 @@ fn tell_all(mut asked: Asked<'_>) {
         ck::CKA_VALUE_LEN => 32_u64.to_ne_bytes().to_vec(),
         _ => vec![0xff],
     };
-    assert_eq!(asked.tell(&value), ck::CKR_OK);
+    assert_eq!(asked.answer(&value), ck::CKR_OK);
 }
 
 #[test]

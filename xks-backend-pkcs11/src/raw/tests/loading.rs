@@ -1,21 +1,20 @@
 //! The function list: where it is, which version it has, and what it lacks.
-#![expect(unsafe_code, reason = "a list is given out by a function of C")]
 
 use std::sync::LazyLock;
 
 use super::*;
-use crate::{attribute::Wanted, error::LoadError, raw::Locking, return_code::ReturnCode, threads::Gate};
+use crate::threads::Gate;
 
 /// A `C_GetFunctionList` that gives out the list at `$list`, and answers `$code`.
 macro_rules! giving {
     ($list:expr, $code:expr) => {{
-        unsafe extern "C" fn get_list(list: *mut *mut ck::CK_FUNCTION_LIST) -> ck::CK_RV {
+        unsafe extern "C" fn get_list(list: *mut *mut c_void) -> c_ulong {
             // SAFETY: the caller has a place for a pointer there.
             unsafe { list.write($list.cast_mut().cast()) };
             $code
         }
         // SAFETY: the list is a list of its version, and stays where it is.
-        unsafe { Cryptoki::of(get_list) }
+        Cryptoki::link(&unsafe { LinkedModule::new("list", get_list) })
     }};
 }
 
@@ -39,10 +38,10 @@ const fn of_version(major: u8, minor: u8) -> ck::CK_VERSION {
 
 #[test]
 fn without_a_list_there_is_no_module() {
-    let none = giving!(std::ptr::null::<ck::CK_FUNCTION_LIST>(), ck::CKR_OK);
+    let none = giving!(ptr::null::<ck::CK_FUNCTION_LIST>(), ck::CKR_OK);
     assert!(matches!(none, Err(LoadError::NoFunctionList)));
     // What a failing call has left behind is not looked at.
-    let refused = giving!(std::ptr::dangling::<ck::CK_FUNCTION_LIST>(), ck::CKR_GENERAL_ERROR);
+    let refused = giving!(ptr::dangling::<ck::CK_FUNCTION_LIST>(), ck::CKR_GENERAL_ERROR);
     let Err(LoadError::Call(error)) = refused else {
         panic!("it was loaded");
     };
@@ -75,12 +74,12 @@ fn versions_that_are_too_old_are_told_by_their_first_bytes_alone() {
 fn later_versions_begin_with_the_same_functions() {
     static TWO: LazyLock<ck::CK_FUNCTION_LIST> = LazyLock::new(|| ck::CK_FUNCTION_LIST {
         version: of_version(2, 1),
-        ..list::list()
+        ..fake::list()
     });
     static THREE: LazyLock<Newer> = LazyLock::new(|| Newer {
         list: ck::CK_FUNCTION_LIST {
             version: of_version(3, 1),
-            ..list::list()
+            ..fake::list()
         },
         more: [0; 24],
     });
@@ -88,9 +87,9 @@ fn later_versions_begin_with_the_same_functions() {
     for loaded in [
         giving!(&raw const *TWO, ck::CKR_OK),
         giving!(&raw const *THREE, ck::CKR_OK),
-        list::cryptoki(),
+        Cryptoki::link(&linked()),
     ] {
-        let _answering = list::answer_by(|call| match call {
+        let _answering = fake::answer_by(|call| match call {
             Call::OpenSession { session, .. } => {
                 *session = 5;
                 ck::CKR_OK

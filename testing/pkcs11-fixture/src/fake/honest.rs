@@ -1,6 +1,6 @@
 //! A token that answers as the standard says: one slot, one AES key, and a mask and a checksum in place of
-//! AES-GCM. Its state is a few numbers that order no accesses, so that a race of the caller's
-//! stays one.
+//! AES-GCM. Its state is a few relaxed atomics, which synchronize nothing: a data race of the caller's
+//! remains visible to whatever looks for races.
 
 use std::{
     cell::RefCell,
@@ -11,10 +11,12 @@ use cryptoki_sys as ck;
 
 use super::call::{Asked, Call, Direction, Gcm, ulong};
 
-pub(crate) const PIN: &[u8] = b"1234";
-/// The label of the key, and its `CKA_ID`.
-pub(crate) const LABEL: &[u8] = b"key";
-pub(crate) const ID: &[u8] = &[0xab, 0x01];
+/// The user's PIN.
+pub const PIN: &str = "1234";
+/// The `CKA_LABEL` of the key.
+pub const LABEL: &str = "key";
+/// The `CKA_ID` of the key.
+pub const ID: &[u8] = &[0xab, 0x01];
 
 const SLOT: ck::CK_SLOT_ID = 7;
 const KEY: ck::CK_OBJECT_HANDLE = 1;
@@ -24,22 +26,21 @@ const WRAPPED: usize = 256;
 
 static IS_INITIALIZED: AtomicBool = AtomicBool::new(false);
 static IS_LOGGED_IN: AtomicBool = AtomicBool::new(false);
-/// The handles that were given out last; those of session keys begin after those of the token's.
+/// The handles given out last; those of session keys follow that of the token's key.
 static LAST_SESSION: AtomicU64 = AtomicU64::new(0);
 static LAST_KEY: AtomicU64 = AtomicU64::new(KEY);
 static RANDOM: AtomicU64 = AtomicU64::new(0);
-/// Calls that are in the module.
+/// How many calls are in the module.
 static INSIDE: AtomicU64 = AtomicU64::new(0);
-/// What was done that must not be: a call while the module was not initialized, or a finalization with a call
-/// inside.
+/// How many calls broke the standard: made before the initialization, or a finalization during another call.
 static VIOLATIONS: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    /// What the search of this thread is about to give.
+    /// The results of this thread's search that were not yet returned.
     static FOUND: RefCell<Vec<ck::CK_OBJECT_HANDLE>> = const { RefCell::new(Vec::new()) };
 }
 
-pub(crate) fn answer(call: Call<'_>) -> ck::CK_RV {
+pub(super) fn answer(call: Call<'_>) -> ck::CK_RV {
     let others = INSIDE.fetch_add(1, Relaxed);
     let is_out_of_turn = match call {
         Call::Initialize { .. } => false,
@@ -49,17 +50,18 @@ pub(crate) fn answer(call: Call<'_>) -> ck::CK_RV {
     if is_out_of_turn {
         VIOLATIONS.fetch_add(1, Relaxed);
     }
-    let code = obey(call);
+    let code = execute(call);
     INSIDE.fetch_sub(1, Relaxed);
     code
 }
 
-#[cfg(test)]
-pub(crate) fn violations() -> u64 {
+/// Returns how many calls of the process broke the standard: calls while the module was not initialized, and
+/// finalizations during other calls.
+pub fn violations() -> u64 {
     VIOLATIONS.load(Relaxed)
 }
 
-fn obey(call: Call<'_>) -> ck::CK_RV {
+fn execute(call: Call<'_>) -> ck::CK_RV {
     match call {
         Call::Initialize { flags, .. } => {
             if flags & ck::CKF_OS_LOCKING_OK == 0 {
@@ -86,7 +88,7 @@ fn obey(call: Call<'_>) -> ck::CK_RV {
         Call::OpenSession { session, .. } => *session = LAST_SESSION.fetch_add(1, Relaxed) + 1,
         Call::CloseSession { .. } | Call::FindObjectsFinal { .. } | Call::DestroyObject { .. } => {}
         Call::Login { pin, .. } => {
-            if pin != Some(PIN) {
+            if pin != Some(PIN.as_bytes()) {
                 return ck::CKR_PIN_INCORRECT;
             }
             if IS_LOGGED_IN.swap(true, Relaxed) {
@@ -113,7 +115,7 @@ fn obey(call: Call<'_>) -> ck::CK_RV {
                 *place = next;
             }
         }
-        Call::GetAttributeValue { object, template, .. } => return tell(object, template),
+        Call::GetAttributeValue { object, template, .. } => return attributes(object, template),
         Call::GenerateKey { key, .. } | Call::CreateObject { object: key, .. } => *key = new_key(),
         Call::GenerateKeyPair { public, private, .. } => (*public, *private) = (new_key(), new_key()),
         Call::GenerateRandom { bytes, .. } => {
@@ -185,11 +187,11 @@ fn token_info() -> ck::CK_TOKEN_INFO {
     info
 }
 
-fn tell(object: ck::CK_OBJECT_HANDLE, template: Vec<Asked<'_>>) -> ck::CK_RV {
+fn attributes(object: ck::CK_OBJECT_HANDLE, template: Vec<Asked<'_>>) -> ck::CK_RV {
     let mut code = ck::CKR_OK;
     for mut asked in template {
         let told = match value(object, asked.kind) {
-            Some(value) => asked.tell(&value),
+            Some(value) => asked.answer(&value),
             None => {
                 *asked.length = ck::CK_UNAVAILABLE_INFORMATION;
                 ck::CKR_ATTRIBUTE_TYPE_INVALID
@@ -210,7 +212,7 @@ fn value(object: ck::CK_OBJECT_HANDLE, kind: ck::CK_ATTRIBUTE_TYPE) -> Option<Ve
         ck::CKA_KEY_TYPE => number(ck::CKK_AES),
         ck::CKA_VALUE_LEN => number(32),
         ck::CKA_TOKEN => vec![u8::from(is_on_token)],
-        ck::CKA_LABEL if is_on_token => LABEL.to_vec(),
+        ck::CKA_LABEL if is_on_token => LABEL.as_bytes().to_vec(),
         ck::CKA_ID if is_on_token => ID.to_vec(),
         ck::CKA_ENCRYPT | ck::CKA_DECRYPT => vec![ck::CK_TRUE],
         ck::CKA_SIGN | ck::CKA_VERIFY | ck::CKA_WRAP | ck::CKA_UNWRAP | ck::CKA_DERIVE => vec![ck::CK_FALSE],

@@ -1,5 +1,4 @@
 //! The functions that make objects, sign, and wrap keys.
-#![expect(unsafe_code, reason = "a module is a library in C")]
 
 use std::ptr;
 

@@ -1,18 +1,21 @@
-//! A call of the module, in safe types: what it was given, and the places for what it answers. All lengths
-//! are those that the caller has said; an answer may lie about its own.
+//! A call of the module in safe types: its arguments, and the memory for its results. All lengths are those
+//! that the caller stated; an answer may state wrong ones.
 
 use std::ffi::CStr;
 
 use cryptoki_sys as ck;
 
-pub(crate) enum Call<'a> {
+/// A call, with the arguments of the function of that name.
+#[allow(missing_docs, reason = "the arguments are those of the standard")]
+#[allow(missing_debug_implementations, reason = "it lives for a call")]
+pub enum Call<'a> {
     Initialize {
         flags: ck::CK_FLAGS,
         reserved: Option<&'a CStr>,
     },
     Finalize,
     GetSlotList {
-        /// None: only their number is asked for.
+        /// None: the caller asks for their number alone.
         slots: Option<&'a mut [ck::CK_SLOT_ID]>,
         count: &'a mut ck::CK_ULONG,
     },
@@ -95,7 +98,7 @@ pub(crate) enum Call<'a> {
     Cipher {
         direction: Direction,
         session: ck::CK_SESSION_HANDLE,
-        /// What the call that began the operation was given, read again.
+        /// The argument of the call that began the operation, read again.
         gcm: Gcm<'a>,
         input: &'a [u8],
         output: &'a mut [u8],
@@ -108,7 +111,7 @@ pub(crate) enum Call<'a> {
     },
     Sign {
         session: ck::CK_SESSION_HANDLE,
-        /// What the call that began the operation was given, read again.
+        /// The argument of the call that began the operation, read again.
         mechanism: ck::CK_MECHANISM_TYPE,
         data: &'a [u8],
         signature: &'a mut [u8],
@@ -124,67 +127,84 @@ pub(crate) enum Call<'a> {
     },
 }
 
-/// The mechanism of a wrapping.
+/// The mechanism of `C_WrapKey`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Wrapping {
-    pub(crate) mechanism: ck::CK_MECHANISM_TYPE,
-    /// The bits of the AES key that is made for it, if one is.
-    pub(crate) aes_bits: Option<ck::CK_ULONG>,
-    pub(crate) hash: ck::CK_MECHANISM_TYPE,
-    pub(crate) mask: ck::CK_RSA_PKCS_MGF_TYPE,
+pub struct Wrapping {
+    /// Its type.
+    pub mechanism: ck::CK_MECHANISM_TYPE,
+    /// The bits of the temporary AES key, for `CKM_RSA_AES_KEY_WRAP`.
+    pub aes_bits: Option<ck::CK_ULONG>,
+    /// The hash of OAEP.
+    pub hash: ck::CK_MECHANISM_TYPE,
+    /// The mask generation function of OAEP.
+    pub mask: ck::CK_RSA_PKCS_MGF_TYPE,
     /// The bytes of the label of OAEP.
-    pub(crate) label: ck::CK_ULONG,
+    pub label: ck::CK_ULONG,
 }
 
+/// What a cipher does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Direction {
+pub enum Direction {
+    /// `C_EncryptInit`, `C_Encrypt`
     Encrypt,
+    /// `C_DecryptInit`, `C_Decrypt`
     Decrypt,
 }
 
 /// An attribute of a template that is only read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Given<'a> {
-    pub(crate) kind: ck::CK_ATTRIBUTE_TYPE,
-    pub(crate) value: &'a [u8],
+pub struct Given<'a> {
+    /// Its type.
+    pub kind: ck::CK_ATTRIBUTE_TYPE,
+    /// Its value.
+    pub value: &'a [u8],
 }
 
-/// An attribute that is asked for.
-pub(crate) struct Asked<'a> {
-    pub(crate) kind: ck::CK_ATTRIBUTE_TYPE,
-    /// The length alone is asked for.
-    pub(crate) is_query: bool,
-    pub(crate) room: &'a mut [u8],
-    pub(crate) length: &'a mut ck::CK_ULONG,
+/// An attribute that the caller asks for.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    /// Its type.
+    pub kind: ck::CK_ATTRIBUTE_TYPE,
+    /// The caller asks for the length alone.
+    pub is_query: bool,
+    /// The memory for the value.
+    pub room: &'a mut [u8],
+    /// The length: that of the memory, until the module answers.
+    pub length: &'a mut ck::CK_ULONG,
 }
 
 impl Asked<'_> {
     /// Answers as the standard says.
-    pub(crate) fn tell(&mut self, value: &[u8]) -> ck::CK_RV {
+    pub fn answer(&mut self, value: &[u8]) -> ck::CK_RV {
         if self.is_query {
             *self.length = ulong(value.len());
             return ck::CKR_OK;
         }
-        let Some(place) = self.room.get_mut(..value.len()) else {
+        let Some(room) = self.room.get_mut(..value.len()) else {
             *self.length = ck::CK_UNAVAILABLE_INFORMATION;
             return ck::CKR_BUFFER_TOO_SMALL;
         };
-        place.copy_from_slice(value);
+        room.copy_from_slice(value);
         *self.length = ulong(value.len());
         ck::CKR_OK
     }
 }
 
 /// The mechanism of an encryption or decryption.
-pub(crate) struct Gcm<'a> {
-    pub(crate) mechanism: ck::CK_MECHANISM_TYPE,
-    /// None where there is no place for one.
-    pub(crate) iv: Option<&'a mut [u8]>,
-    pub(crate) iv_bits: ck::CK_ULONG,
-    pub(crate) aad: &'a [u8],
-    pub(crate) tag_bits: ck::CK_ULONG,
+#[derive(Debug)]
+pub struct Gcm<'a> {
+    /// Its type.
+    pub mechanism: ck::CK_MECHANISM_TYPE,
+    /// The IV, which the module may write; none if the pointer is null.
+    pub iv: Option<&'a mut [u8]>,
+    /// `ulIvBits`
+    pub iv_bits: ck::CK_ULONG,
+    /// The AAD.
+    pub aad: &'a [u8],
+    /// `ulTagBits`
+    pub tag_bits: ck::CK_ULONG,
 }
 
-pub(crate) fn ulong(number: usize) -> ck::CK_ULONG {
+pub(super) fn ulong(number: usize) -> ck::CK_ULONG {
     ck::CK_ULONG::try_from(number).unwrap_or(ck::CK_ULONG::MAX)
 }

@@ -1,10 +1,6 @@
 //! Signatures, and keys that leave the module wrapped.
 
-use super::{super::call, *};
-use crate::{
-    raw::{MOST_WRAPPED, Wrapping},
-    return_code::ReturnCode,
-};
+use super::*;
 
 /// What a signature is made of when the module writes these bytes, and says that they are so many.
 fn sign(most: usize, writes: usize, says: ck::CK_ULONG) -> Vec<u8> {
@@ -58,7 +54,7 @@ fn a_signature_that_fails_says_in_which_half() {
 }
 
 /// What is wrapped when the module says that it is so long; the mechanism is this.
-fn wrap(wrapping: Wrapping, expected: call::Wrapping, says: ck::CK_ULONG) -> Vec<u8> {
+fn wrap(wrapping: Wrapping, expected: fake::Wrapping, says: ck::CK_ULONG) -> Vec<u8> {
     let (cryptoki, _answering) = module(move |call| {
         let Call::WrapKey {
             session: 4,
@@ -82,19 +78,19 @@ fn wrap(wrapping: Wrapping, expected: call::Wrapping, says: ck::CK_ULONG) -> Vec
 
 #[test]
 fn a_key_is_wrapped_as_asked() {
-    let sha1 = call::Wrapping {
+    let sha1 = fake::Wrapping {
         mechanism: ck::CKM_RSA_PKCS_OAEP,
         aes_bits: None,
         hash: ck::CKM_SHA_1,
         mask: ck::CKG_MGF1_SHA1,
         label: 0,
     };
-    let sha256 = call::Wrapping {
+    let sha256 = fake::Wrapping {
         hash: ck::CKM_SHA256,
         mask: ck::CKG_MGF1_SHA256,
         ..sha1
     };
-    let with_aes = call::Wrapping {
+    let with_aes = fake::Wrapping {
         mechanism: ck::CKM_RSA_AES_KEY_WRAP,
         aes_bits: Some(256),
         ..sha256

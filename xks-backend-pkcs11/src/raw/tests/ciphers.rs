@@ -1,10 +1,9 @@
 //! Encryption and decryption: what the module gets, for how long, and what is made of its output.
 
-use super::{super::call::Direction, *};
+use super::*;
 use crate::{
     gcm::{self, AttemptError, Ivs, Sealed},
     quirks::{AppendedIv, IvSource},
-    raw::{Gcm, SLACK},
     session::Session,
 };
 

@@ -1,13 +1,12 @@
 //! The function list of the fake: each function makes a [`Call`] of its arguments and has it answered.
 //!
-//! Before that it [touches](super::memory) the memory that it was given: so a buffer that is shorter than
-//! said, not initialized, or no longer there is noticed by whatever watches the memory.
-#![expect(unsafe_code, reason = "a module is a library in C")]
+//! Before that it [touches](super::memory) the memory of its arguments: a memory checker then notices a
+//! buffer that is shorter than stated, uninitialized or freed.
 
 use std::{
     any::Any,
     cell::{Cell, RefCell},
-    ffi::{CStr, c_void},
+    ffi::{CStr, c_ulong, c_void},
     panic::{self, AssertUnwindSafe},
     ptr, slice,
     sync::LazyLock,
@@ -22,36 +21,31 @@ use super::{
     making::{create_object, generate_key, generate_key_pair, sign, sign_init, wrap_key},
     memory::{given, given_template, place, room, size},
 };
-use crate::{error::LoadError, raw::Cryptoki};
 
 static LIST: LazyLock<ck::CK_FUNCTION_LIST> = LazyLock::new(list);
 
 type Answer = Box<dyn FnMut(Call<'_>) -> ck::CK_RV>;
 
 thread_local! {
-    /// Who answers the calls of this thread; none: the honest token.
+    /// Answers the calls of this thread; without one, the honest token does.
     static ANSWER: RefCell<Option<Answer>> = const { RefCell::new(None) };
-    /// What an answer has panicked with. It cannot unwind through a function of C.
+    /// The panic of an answer. It must not unwind through a function of C.
     static PANIC: RefCell<Option<Box<dyn Any + Send>>> = const { RefCell::new(None) };
-    /// The mechanism of the operation that is active, as it was given. The two halves are called by one
-    /// thread.
+    /// The mechanism of the active operation, at its caller's address. One thread calls both halves.
     pub(super) static ACTIVE: Cell<*mut ck::CK_MECHANISM> = const { Cell::new(ptr::null_mut()) };
 }
 
-/// The fake as a loaded module.
-pub(crate) fn cryptoki() -> Result<(Cryptoki, usize), LoadError> {
-    // SAFETY: the functions below do as the standard says, and are there as long as the process.
-    unsafe { Cryptoki::of(get_function_list) }
-}
-
-/// Has the calls of this thread answered by `answer`, until what is returned is dropped. If it panics, the
-/// call fails, and the panic goes on then.
-pub(crate) fn answer_by(answer: impl FnMut(Call<'_>) -> ck::CK_RV + 'static) -> Answering {
+/// Has `answer` answer the calls of this thread until the returned guard is dropped; the honest token answers
+/// all others. If `answer` panics, the call fails, and dropping the guard resumes the panic.
+pub fn answer_by(answer: impl FnMut(Call<'_>) -> ck::CK_RV + 'static) -> Answering {
     ANSWER.set(Some(Box::new(answer)));
     Answering
 }
 
-pub(crate) struct Answering;
+/// The guard of [`answer_by`].
+#[derive(Debug)]
+#[must_use = "dropping it ends the answers"]
+pub struct Answering;
 
 impl Drop for Answering {
     fn drop(&mut self) {
@@ -77,13 +71,12 @@ pub(super) fn answer(call: Call<'_>) -> ck::CK_RV {
     })
 }
 
-/// All that the backend calls. The others are missing.
-pub(crate) fn list() -> ck::CK_FUNCTION_LIST {
+/// Returns a list of the functions that the backend calls. The others are missing.
+pub fn list() -> ck::CK_FUNCTION_LIST {
     ck::CK_FUNCTION_LIST {
         version: ck::CK_VERSION { major: 2, minor: 40 },
         C_Initialize: Some(initialize),
         C_Finalize: Some(finalize),
-        C_GetFunctionList: Some(get_function_list),
         C_GetSlotList: Some(get_slot_list),
         C_GetTokenInfo: Some(get_token_info),
         C_GetMechanismInfo: Some(get_mechanism_info),
@@ -111,9 +104,13 @@ pub(crate) fn list() -> ck::CK_FUNCTION_LIST {
     }
 }
 
-unsafe extern "C" fn get_function_list(list: *mut *mut ck::CK_FUNCTION_LIST) -> ck::CK_RV {
+/// The fake's `C_GetFunctionList`.
+///
+/// # Safety
+/// `list` can be written to.
+pub unsafe extern "C" fn get_function_list(list: *mut *mut c_void) -> c_ulong {
     // SAFETY: the caller has a place for a pointer there.
-    unsafe { list.write(ptr::from_ref(&*LIST).cast_mut()) };
+    unsafe { list.write(ptr::from_ref(&*LIST).cast_mut().cast()) };
     ck::CKR_OK
 }
 

@@ -1,6 +1,5 @@
-//! The memory that callers hand over: every byte that may be read is read, and every place that may be
-//! written to is written to, with what is there.
-#![expect(unsafe_code, reason = "a module is a library in C")]
+//! The memory of a call's arguments: reads every byte that a module may read, and writes every byte that a
+//! module may write, with its own value.
 
 use std::{hint, ptr, slice};
 
@@ -42,7 +41,7 @@ pub(super) unsafe fn room<'a, T: Copy>(at: *mut T, length: ck::CK_ULONG) -> &'a 
     room
 }
 
-/// Has the way that is taken depend on each byte: valgrind says only then that one was never written.
+/// Branches on the value of each byte: only then does valgrind report one that was never written.
 fn look_at(bytes: &[u8]) {
     if bytes.iter().fold(0_u8, |sum, byte| sum.rotate_left(1) ^ byte) == hint::black_box(0x5a) {
         be_elsewhere();

@@ -1,4 +1,4 @@
-//! The one room with `unsafe`: the functions of a PKCS#11 module, as safe functions.
+//! The one file with `unsafe`: the functions of a PKCS#11 module, as safe functions.
 //!
 //! The module is loaded once and never unloaded, since one that owns threads may not survive it. Every
 //! pointer that is handed over points into memory that lives until the call has returned; for the two halves
@@ -15,8 +15,11 @@
 //! session, even if its handle belongs to another session by then.
 #![expect(unsafe_code, reason = "a module is a library in C")]
 
+#[cfg(test)]
+mod tests;
+
 use std::{
-    ffi::CStr,
+    ffi::{CStr, c_ulong, c_void},
     mem,
     path::Path,
     ptr,
@@ -40,10 +43,49 @@ use crate::{
     turns::Turns,
 };
 
-pub(crate) type Result<T = ()> = std::result::Result<T, CallError>;
+pub(crate) type Result<T = (), E = CallError> = std::result::Result<T, E>;
 
-/// The function by which a module gives out all others.
-pub(crate) type GetFunctionList = unsafe extern "C" fn(*mut *mut ck::CK_FUNCTION_LIST) -> ck::CK_RV;
+/// The type of `C_GetFunctionList`: writes a pointer to the function list to its argument, and returns a
+/// return code. It names no crate of bindings, so that any declaration will do:
+///
+/// ```no_run
+/// use std::ffi::{c_ulong, c_void};
+///
+/// unsafe extern "C" {
+///     fn C_GetFunctionList(list: *mut *mut c_void) -> c_ulong;
+/// }
+/// let function: xks_backend_pkcs11::GetFunctionList = C_GetFunctionList;
+/// # let _ = function;
+/// ```
+pub type GetFunctionList = unsafe extern "C" fn(*mut *mut c_void) -> c_ulong;
+
+/// A PKCS#11 module that is linked into the program, for [`Config::linked`](crate::Config::linked): a program
+/// that is linked statically cannot load a library.
+#[derive(Clone, Debug)]
+pub struct LinkedModule {
+    name: String,
+    get_function_list: GetFunctionList,
+}
+
+impl LinkedModule {
+    /// Returns the module with this `C_GetFunctionList`. Errors and logs call it `name`, where they have the
+    /// path of a library otherwise.
+    ///
+    /// # Safety
+    /// `get_function_list` and all functions of the list that it returns behave as PKCS#11 says, and can be
+    /// called until the process has ended.
+    #[must_use]
+    pub unsafe fn new(name: impl Into<String>, get_function_list: GetFunctionList) -> Self {
+        Self {
+            name: name.into(),
+            get_function_list,
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+}
 
 /// What output buffers have beyond what they need by the standard: a tag and the IV that some HSMs append.
 pub(crate) const SLACK: usize = 16 + 16 + 32;
@@ -115,16 +157,15 @@ fn outcome(function: &'static str, phase: Phase, names: Option<&CodeNames>, code
 }
 
 impl Cryptoki {
-    /// Loads a module, for as long as the process lives. The address is that of its function list: a library
-    /// has one, however often and by whatever names it is loaded.
-    pub(crate) fn load(path: &Path) -> std::result::Result<(Self, usize), LoadError> {
+    /// Loads a library; see [`ModuleSource::load`](crate::config::ModuleSource::load).
+    pub(crate) fn load(path: &Path) -> Result<(Self, usize), LoadError> {
         // SAFETY: loading runs the library's initializers. The configuration that names a library trusts it
         // with the keys.
         let library =
             unsafe { libloading::Library::new(path) }.map_err(|error| LoadError::Library(LibraryError(error)))?;
         let library = mem::ManuallyDrop::new(library);
         // SAFETY: this is the signature that the standard gives to this name.
-        let symbol = unsafe { library.get::<ck::CK_C_GetFunctionList>(b"C_GetFunctionList\0") };
+        let symbol = unsafe { library.get::<Option<GetFunctionList>>(b"C_GetFunctionList\0") };
         let get_list = symbol
             .ok()
             .and_then(|get_list| *get_list)
@@ -133,14 +174,20 @@ impl Cryptoki {
         unsafe { Self::of(get_list) }
     }
 
+    /// Takes the functions of a linked module.
+    pub(crate) fn link(module: &LinkedModule) -> Result<(Self, usize), LoadError> {
+        // SAFETY: `LinkedModule::new` demands the same.
+        unsafe { Self::of(module.get_function_list) }
+    }
+
     /// The module whose `C_GetFunctionList` this is.
     ///
     /// # Safety
     /// The function and those of its list do as the standard says of them, and stay where they are.
-    pub(crate) unsafe fn of(get_list: GetFunctionList) -> std::result::Result<(Self, usize), LoadError> {
-        let mut list = ptr::null_mut();
+    unsafe fn of(get_list: GetFunctionList) -> Result<(Self, usize), LoadError> {
+        let mut list = ptr::null_mut::<ck::CK_FUNCTION_LIST>();
         // SAFETY: the argument is a place for a pointer, which lives until the call has returned.
-        let code = unsafe { get_list(&raw mut list) };
+        let code = unsafe { get_list((&raw mut list).cast()) };
         outcome("C_GetFunctionList", Phase::Module, None, code).map_err(LoadError::Call)?;
         if list.is_null() {
             return Err(LoadError::NoFunctionList);

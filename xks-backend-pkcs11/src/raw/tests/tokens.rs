@@ -1,7 +1,6 @@
 //! Slots, tokens, sessions and the login.
 
 use super::*;
-use crate::raw::{Locking, MOST_SLOTS};
 
 #[test]
 fn initialization_is_with_the_systems_locks_and_the_parameters() {

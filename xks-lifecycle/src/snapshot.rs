@@ -468,9 +468,14 @@ impl Changes {
 
     /// Makes what a command [decided](crate::key_state::decide) to change.
     pub fn apply(self, change: crate::key_state::Change) -> Self {
-        let crate::key_state::Change { key, versions } = change;
+        let crate::key_state::Change {
+            key,
+            versions,
+            new_versions,
+        } = change;
         let changes = key.into_iter().fold(self, Self::update);
-        versions.into_iter().fold(changes, Self::update)
+        let changes = versions.into_iter().fold(changes, Self::update);
+        new_versions.into_iter().fold(changes, Self::insert)
     }
 
     /// Removes what has this id and is not used.

@@ -3,14 +3,13 @@
 use xks_core::{KeyId, backend::CiphertextMetadata};
 
 use super::{
-    Actor, Call, Commands, Decided, KeyEntry, ManagedBackend,
+    Actor, Call, Commands, Decided, KeyEntry,
     material::{backend_material, check_fit, vault_material},
 };
 use crate::{
-    Changes, CommandError, Description, FieldError, FieldProblem, Key, KeySet, KeySetId, KeySource, KeyVersion,
-    KeyVersionId, Material, Name, Object, Outcome, Rotation, Snapshot, Timestamp, VersionId, VersionState,
-    generate_key_id,
-    key_state::{Change, KeyContext, StoredState},
+    Changes, CommandError, Description, FieldError, FieldProblem, Key, KeySetId, KeySource, KeyVersion, KeyVersionId,
+    Material, Name, Object, Outcome, Rotation, Snapshot, Timestamp, VersionId, VersionState, generate_key_id,
+    key_state::{Change, StoredState},
     store::Table,
 };
 
@@ -138,7 +137,8 @@ impl New {
         let Self { key, version } = self;
         let change = Change {
             key: Some(key.clone()),
-            versions: vec![version.clone()],
+            new_versions: vec![version.clone()],
+            ..Change::default()
         };
         let event = call.change(now, outcome, None, &change);
         let entry = KeyEntry {
@@ -165,7 +165,7 @@ impl Commands {
     }
 
     async fn create_by(&self, call: &Call<'_>, id: &KeyId, spec: &CreateKey) -> Result<KeyEntry, CommandError> {
-        let set = self.key_set_of(spec)?;
+        let set = self.key_set(spec.key_set)?;
         let material = match set.source {
             KeySource::Vault => vault_material()?,
             KeySource::Hsm => backend_material()?,
@@ -184,51 +184,15 @@ impl Commands {
                 })
                 .await;
         }
-        let backend = self.backends.of(&set)?;
-        self.commit(|snapshot, now| {
-            let new = New::decide(snapshot, spec, id, version.clone(), now)?;
-            Ok(new.commit(call, snapshot, now, Outcome::Begun))
-        })
-        .await?;
-        let made = match self.make(backend, &version).await {
-            Err(error) if !error.is_unknown() => {
-                self.abandon(call.actor, id).await?;
-                return Err(error);
-            }
-            made => made?,
-        };
-        self.make_ready(call, backend, &version, &made, spec.is_active).await
-    }
-
-    /// Takes the first version of a key into use, which its key manager has made.
-    pub(super) async fn make_ready(
-        &self,
-        call: &Call<'_>,
-        backend: &ManagedBackend,
-        version: &KeyVersion,
-        made: &KeyId,
-        is_active: bool,
-    ) -> Result<KeyEntry, CommandError> {
-        self.read_back(backend, version, made).await?;
-        let ready = |context: &KeyContext<'_>, _| Ok(made_ready(context, &version.id, made, is_active));
-        self.decide_key(call, &version.id.key, None, Outcome::Done, ready).await
-    }
-
-    /// Leaves no more than a tombstone of a key whose key manager does not make it.
-    async fn abandon(&self, actor: &Actor, id: &KeyId) -> Result<(), CommandError> {
-        let call = Call::key(actor, "abandon", id);
-        let abandon = |context: &KeyContext<'_>, _| {
-            let gone = context.versions.iter().map(|version| version.without_material());
-            Ok(Change {
-                key: Some(Key {
-                    state: StoredState::Destroyed,
-                    ..context.key.clone()
-                }),
-                versions: gone.collect(),
+        self.backends.of(&set)?;
+        let entry = self
+            .commit(|snapshot, now| {
+                let new = New::decide(snapshot, spec, id, version.clone(), now)?;
+                Ok(new.commit(call, snapshot, now, Outcome::Begun))
             })
-        };
-        self.decide_key(&call, id, None, Outcome::Done, abandon).await?;
-        Ok(())
+            .await?;
+        let made = self.make_new(call, &entry, &version).await?;
+        self.take_into_use(call, &entry, &version, made, spec.is_active).await
     }
 
     /// Takes a key of a backend under management: it is served only by this from now on.
@@ -239,7 +203,7 @@ impl Commands {
         let id = &adopt.backend_key;
         let call = Call::key(actor, "adopt", id);
         let work = async {
-            let set = self.key_set_of(&adopt.key)?;
+            let set = self.key_set(adopt.key.key_set)?;
             if set.source != KeySource::Adopted {
                 let rule = format!("its source is `{}`, not `adopted`", set.source);
                 return Err(FieldError::new("key_set", FieldProblem::Illegal(rule)).into());
@@ -270,29 +234,4 @@ impl Commands {
         };
         self.recorded(&call, work).await
     }
-
-    fn key_set_of(&self, spec: &CreateKey) -> Result<KeySet, CommandError> {
-        let set = self.read(|snapshot| snapshot.key_set(spec.key_set).map(|set| (**set).clone()));
-        set.ok_or_else(|| CommandError::Unknown(Object::new(Table::KeySets, &spec.key_set)))
-    }
-}
-
-/// What makes a key ready whose first version the key manager has made.
-fn made_ready(context: &KeyContext<'_>, version: &KeyVersionId, made: &KeyId, is_active: bool) -> Change {
-    let ready = |known: &KeyVersion| {
-        let mut ready = known.clone();
-        if let Material::Backend { key, .. } = &mut ready.material {
-            *key = Some(made.clone());
-        }
-        ready.state = VersionState::Current;
-        ready
-    };
-    let pending = context.versions.iter().filter(|known| known.id == *version);
-    let versions = pending.filter(|known| known.state == VersionState::Pending);
-    let versions: Vec<_> = versions.map(|version| ready(version)).collect();
-    let key = (is_active && !versions.is_empty() && context.key.state == StoredState::PreActive).then(|| Key {
-        state: StoredState::Enabled,
-        ..context.key.clone()
-    });
-    Change { key, versions }
 }

@@ -47,11 +47,11 @@ impl KeyEntry {
             self.key = key.clone();
         }
         for changed in &change.versions {
-            match self.versions.iter_mut().find(|version| version.id == changed.id) {
-                Some(version) => version.clone_from(changed),
-                None => self.versions.push(changed.clone()),
+            if let Some(version) = self.versions.iter_mut().find(|version| version.id == changed.id) {
+                version.clone_from(changed);
             }
         }
+        self.versions.extend_from_slice(&change.new_versions);
         self.state = self.key.state_at(now);
         self.revision = revision;
         self
@@ -123,7 +123,10 @@ impl Call<'_> {
                 before.map(|entry| &entry.key).filter(|_| change.key.is_some()),
                 change.versions.iter().filter_map(former).collect(),
             ),
-            after: text(change.key.as_ref(), change.versions.iter().collect()),
+            after: text(
+                change.key.as_ref(),
+                change.versions.iter().chain(&change.new_versions).collect(),
+            ),
             ..self.event(time, outcome)
         }
     }

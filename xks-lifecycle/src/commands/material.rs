@@ -3,16 +3,19 @@
 use std::time::Instant;
 
 use xks_core::{
-    KeyId, Zeroizing,
-    backend::KeyUsage,
+    BackendError, KeyId, Zeroizing,
+    aad::{AadFraming, BoundAad},
+    api::RequestMetadata,
+    backend::{BackendErrorKind, EncryptRequest, KeyUsage},
     manage::{KeyDescription, ManageError, ManageErrorKind, NewKey},
 };
 
-use super::{Call, Commands, KeyEntry, ManagedBackend, backends, key::object};
+use super::{Call, Commands, KeyEntry, ManagedBackend, backends};
 use crate::{
-    CommandError, KeyVersion, Material, Outcome,
+    CommandError, KeySet, KeySetId, KeyVersion, Material, Object, Outcome,
     id::fill_random,
     key_state::{Change, KeyContext},
+    store::Table,
 };
 
 impl ManagedBackend {
@@ -56,17 +59,36 @@ pub(super) fn check_fit(described: &KeyDescription) -> Result<(), CommandError> 
     }
 }
 
+/// Encrypts and decrypts with a key that nothing was encrypted with yet.
+async fn known_answer(backend: &ManagedBackend, key: &KeyId) -> Result<(), CommandError> {
+    let failed = |source: BackendError| CommandError::Backend {
+        backend: backend.name.to_string(),
+        action: "a new key does not serve",
+        source,
+    };
+    let aad = BoundAad::new(AadFraming::Spec, Some(b"xks-lifecycle known-answer test"), None);
+    let aad = aad.map_err(|error| failed(BackendError::from(BackendErrorKind::Other).with_source(error)))?;
+    let plaintext = Zeroizing::new(b"not a secret".to_vec());
+    let mut request = EncryptRequest::new(RequestMetadata::default(), plaintext, aad);
+    let verified = backend.keys.encrypt_verified(key, &mut request).await;
+    verified.map_err(failed)?;
+    Ok(())
+}
+
 impl Commands {
     pub(super) fn deadline(&self) -> Instant {
         let now = Instant::now();
         now.checked_add(self.manager_timeout).unwrap_or(now)
     }
 
+    pub(super) fn key_set(&self, id: KeySetId) -> Result<KeySet, CommandError> {
+        let set = self.read(|snapshot| snapshot.key_set(id).map(|set| (**set).clone()));
+        set.ok_or_else(|| CommandError::Unknown(Object::new(Table::KeySets, &id)))
+    }
+
     /// The backend that has a key's versions.
     pub(super) fn backend_of(&self, entry: &KeyEntry) -> Result<&ManagedBackend, CommandError> {
-        let set = self.read(|snapshot| snapshot.key_set(entry.key.key_set).map(|set| (**set).clone()));
-        let set = set.ok_or_else(|| CommandError::Unknown(object(&entry.key.id)))?;
-        Ok(self.backends.of(&set)?)
+        Ok(self.backends.of(&self.key_set(entry.key.key_set)?)?)
     }
 
     /// Makes the key of a version that the state has with its token, or finds the one that an earlier call
@@ -86,7 +108,7 @@ impl Commands {
         created.map_err(|error| backend.failed("a key could not be made", error))
     }
 
-    /// Checks that a key which was made is the one that was asked for.
+    /// Checks that a key which was made is the one that was asked for, and that the backend serves it.
     pub(super) async fn read_back(
         &self,
         backend: &ManagedBackend,
@@ -103,7 +125,7 @@ impl Commands {
         let problem = match described.is_extractable {
             _ if is_other => "was made with another creation token",
             true => "is extractable, though it was made not to be",
-            false => return Ok(()),
+            false => return known_answer(backend, made).await,
         };
         let key = made.as_str().into();
         Err(CommandError::Unfit { key, problem })

@@ -28,6 +28,7 @@ mod material;
 mod noun;
 mod recover;
 mod verify;
+mod version;
 
 use std::{
     collections::BTreeMap,

@@ -51,9 +51,7 @@ impl Commands {
                 return Ok(());
             }
             let entry = self.key(key)?;
-            let backend = self.backend_of(&entry)?;
-            let made = self.make(backend, version).await?;
-            self.make_ready(&call, backend, version, &made, false).await?;
+            self.finish_version(&call, &entry, version).await?;
             Ok(())
         };
         self.recorded(&call, work).await

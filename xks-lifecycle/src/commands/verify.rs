@@ -11,15 +11,13 @@ impl Commands {
     /// # Errors
     /// [`CommandError`]: the key set has no backend, or that does not work.
     pub async fn verify_backend(&self, actor: &Actor, id: KeySetId) -> Result<Health, CommandError> {
-        let object = Object::new(Table::KeySets, &id);
         let call = Call {
             actor,
             command: "verify-backend",
-            object: object.to_string(),
+            object: Object::new(Table::KeySets, &id).to_string(),
         };
         let work = async {
-            let set = self.read(|snapshot| snapshot.key_set(id).map(|set| (**set).clone()));
-            let backend = self.backends.of(&set.ok_or(CommandError::Unknown(object))?)?;
+            let backend = self.backends.of(&self.key_set(id)?)?;
             let health = backend.keys.health().await.map_err(|source| CommandError::Backend {
                 backend: backend.name.to_string(),
                 action: "it does not work",

@@ -4,7 +4,8 @@ use thiserror::Error;
 
 use super::{KeyState, StoredState};
 use crate::{
-    Description, FieldError, FieldProblem, Key, KeySet, KeyVersion, Name, Timestamp, VersionState, WaitingDays,
+    Description, FieldError, FieldProblem, Key, KeySet, KeyVersion, Minima, Name, Timestamp, VersionId, VersionState,
+    WaitingDays,
 };
 
 /// A command on one key.
@@ -28,6 +29,8 @@ pub enum KeyCommand {
         /// What it is for.
         description: Description,
     },
+    /// Sets which of its versions may encrypt, may decrypt and are kept, by their least numbers.
+    SetMinima(Minima),
     /// Stops a key at once, and lets it be destroyed after a time: the key set's, or longer.
     ScheduleDeletion(Option<WaitingDays>),
     /// Takes that back. The key is disabled then; enabling it is a command of its own.
@@ -50,6 +53,7 @@ impl KeyCommand {
             Self::Deactivate => "deactivate",
             Self::SetExpiry(_) => "set-expiry",
             Self::Rename { .. } => "rename",
+            Self::SetMinima(_) => "set-minima",
             Self::ScheduleDeletion(_) => "schedule-deletion",
             Self::CancelDeletion => "cancel-deletion",
             Self::Destroy { .. } => "destroy",
@@ -67,7 +71,8 @@ pub struct KeyContext<'s> {
     pub key_set: &'s KeySet,
     /// All of its versions, those that were destroyed too.
     pub versions: Vec<&'s KeyVersion>,
-    /// How many encryptions were made with it, or may have been, since it came under management.
+    /// How many encryptions were made since it came under management, or may have been: with it, or with the
+    /// version that a command is about.
     pub encryptions: u64,
 }
 
@@ -108,18 +113,21 @@ pub struct Change {
     pub key: Option<Key>,
     /// Versions as they shall be.
     pub versions: Vec<KeyVersion>,
+    /// Versions that there were not before.
+    pub new_versions: Vec<KeyVersion>,
 }
 
 impl Change {
-    const NOTHING: Self = Self {
+    pub(super) const NOTHING: Self = Self {
         key: None,
         versions: Vec::new(),
+        new_versions: Vec::new(),
     };
 
     /// Returns whether it changes nothing.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.key.is_none() && self.versions.is_empty()
+        self.key.is_none() && self.versions.is_empty() && self.new_versions.is_empty()
     }
 }
 
@@ -150,6 +158,44 @@ pub enum Refused {
     /// The key has expired.
     #[error("the key has expired on {0}: set a later expiry first")]
     Expired(Timestamp),
+    /// A version is in a state in which the command means nothing.
+    #[error("`{command}` cannot be applied to version {number}, which is {state}")]
+    Version {
+        /// The command.
+        command: &'static str,
+        /// The version's number.
+        number: u32,
+        /// Its state.
+        state: VersionState,
+    },
+    /// The key has no such version.
+    #[error("the key has no version {0}")]
+    UnknownVersion(VersionId),
+    /// The key manager has not made the version's key yet.
+    #[error("version {0} is not made yet")]
+    NotMade(u32),
+    /// The command is not for the version that encrypts.
+    #[error("version {0} is the one that encrypts: promote another one first")]
+    CurrentVersion(u32),
+    /// A version is being made already.
+    #[error("version {0} is being made already: finish it, or destroy it")]
+    Unfinished(u32),
+    /// The version's number is below the minimum.
+    #[error("version {number} is below the least that may encrypt ({min_encrypt})")]
+    BelowMinimum {
+        /// The version's number.
+        number: u32,
+        /// The minimum.
+        min_encrypt: u32,
+    },
+    /// The version is kept.
+    #[error("version {number} is kept: revoke it, or raise `min_kept` ({min_kept}) above it first")]
+    Kept {
+        /// The version's number.
+        number: u32,
+        /// The minimum.
+        min_kept: u32,
+    },
     /// No version of the key encrypts.
     #[error("the key has no current version: promote one first")]
     NoVersion,
@@ -218,6 +264,9 @@ pub fn decide(context: &KeyContext<'_>, command: &KeyCommand, now: Timestamp) ->
                 expires => Ok(with_expiry(key, *expires)),
             }
         }
+        (KeyCommand::SetMinima(minima), StoredState::PreActive | StoredState::Enabled | StoredState::Disabled) => {
+            set_minima(context, *minima)
+        }
         (KeyCommand::Rename { .. }, StoredState::Destroyed) => refuse(),
         (KeyCommand::Rename { name, description }, _) if (name, description) == (&key.name, &key.description) => {
             Ok(Change::NOTHING)
@@ -258,6 +307,26 @@ fn enable(context: &KeyContext<'_>, now: Timestamp) -> Result<Change, Refused> {
     Ok(with_state(key, StoredState::Enabled))
 }
 
+/// The version that encrypts goes on.
+fn set_minima(context: &KeyContext<'_>, minima: Minima) -> Result<Change, Refused> {
+    if minima == context.key.minima {
+        return Ok(Change::NOTHING);
+    }
+    let current = context
+        .versions
+        .iter()
+        .find(|version| version.state == VersionState::Current);
+    let greatest = current.map_or(1, |version| version.number);
+    if minima.encrypt() > greatest {
+        let (min, max) = (1, greatest.into());
+        return Err(FieldError::new("min_encrypt", FieldProblem::Range { min, max }).into());
+    }
+    Ok(changed(Key {
+        minima,
+        ..context.key.clone()
+    }))
+}
+
 fn schedule_deletion(context: &KeyContext<'_>, days: Option<WaitingDays>, now: Timestamp) -> Result<Change, Refused> {
     let least = context.key_set.waiting;
     let days = days.unwrap_or(least);
@@ -270,20 +339,33 @@ fn schedule_deletion(context: &KeyContext<'_>, days: Option<WaitingDays>, now: T
 }
 
 fn destroy(context: &KeyContext<'_>, typed_name: Option<&str>) -> Result<Change, Refused> {
-    if let Some(need) = context.need() {
-        if context.key_set.needs_two {
-            return Err(Refused::TwoPeople(need));
-        }
-        match typed_name {
-            None => return Err(Refused::Needed(need)),
-            Some(name) if name != context.key.name.as_str() => return Err(Refused::TypedName),
-            Some(_) => {}
-        }
-    }
+    check_need(context, context.need(), typed_name)?;
+    let left = context
+        .versions
+        .iter()
+        .filter(|version| version.state != VersionState::Destroyed);
     Ok(Change {
-        versions: context.versions.iter().map(|version| version.destroyed()).collect(),
+        versions: left.map(|version| version.destroyed()).collect(),
         ..with_state(context.key, StoredState::Destroyed)
     })
+}
+
+/// Checks that what somebody may need is destroyed by its typed name, and by two people if the key set says
+/// so.
+pub(super) fn check_need(
+    context: &KeyContext<'_>,
+    need: Option<Need>,
+    typed_name: Option<&str>,
+) -> Result<(), Refused> {
+    let Some(need) = need else { return Ok(()) };
+    if context.key_set.needs_two {
+        return Err(Refused::TwoPeople(need));
+    }
+    match typed_name {
+        None => Err(Refused::Needed(need)),
+        Some(name) if name != context.key.name.as_str() => Err(Refused::TypedName),
+        Some(_) => Ok(()),
+    }
 }
 
 fn changed(key: Key) -> Change {

@@ -2,14 +2,17 @@
 //! is known and of the time.
 
 mod decide;
+mod version;
 mod view;
 
 use std::fmt;
 
 use crate::{FieldError, FieldProblem, Key, Timestamp, field::named_enum};
 
+pub(crate) use self::version::{Step, decide_all};
 pub use self::{
     decide::{Change, KeyCommand, KeyContext, Need, Refused, decide},
+    version::{VersionCommand, add_version, decide_version},
     view::{Conditions, KmsView, Standing, view},
 };
 

@@ -19,6 +19,7 @@ mod roots;
 mod sqlite;
 mod support;
 mod tampering;
+mod version_model;
 
 use std::sync::Arc;
 

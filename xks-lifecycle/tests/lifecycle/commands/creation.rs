@@ -171,28 +171,51 @@ fn a_key_that_its_key_manager_refuses_leaves_a_tombstone() {
 #[test]
 fn a_key_that_was_made_otherwise_serves_nothing() {
     let world = World::new();
+    let create = || {
+        block_on(
+            world
+                .commands
+                .create_key(alice(), CreateKey::new(world.hsm, "Name").unwrap()),
+        )
+    };
+    world.manager.is_idle.store(true, Ordering::Relaxed);
+    let error = create().unwrap_err();
+    assert!(
+        error.to_string().starts_with("backend `hsm`: a new key does not serve"),
+        "{error}"
+    );
+    world.manager.is_idle.store(false, Ordering::Relaxed);
+    let [idle] = &world.commands.keys(None, None, 10)[..] else {
+        panic!()
+    };
+    assert_eq!(
+        (idle.state, idle.versions[0].state),
+        (KeyState::PreActive, VersionState::Pending)
+    );
+    doom(&world, &idle.key.id);
+    assert!(world.manager.labels().is_empty());
+
     world.manager.is_loose.store(true, Ordering::Relaxed);
-    let created = world
-        .commands
-        .create_key(alice(), CreateKey::new(world.hsm, "Name").unwrap());
-    let error = block_on(created).unwrap_err();
+    let error = create().unwrap_err();
     assert!(
         error
             .to_string()
             .ends_with("is extractable, though it was made not to be"),
         "{error}"
     );
-    let [entry] = &world.commands.keys(None, None, 10)[..] else {
-        panic!()
-    };
+    let all = world.commands.keys(None, None, 10);
+    let entry = all.iter().find(|entry| entry.key.id != idle.key.id).unwrap();
     assert_eq!(entry.versions[0].state, VersionState::Pending);
     let recovered = block_on(world.commands.recover(alice())).unwrap();
     assert_eq!(recovered.failed.len(), 1);
-    let id = &entry.key.id;
+    doom(&world, &entry.key.id);
+    assert!(world.manager.labels().is_empty());
+}
+
+fn doom(world: &World, id: &xks_core::KeyId) {
     world.change(id, KeyCommand::ScheduleDeletion(None)).unwrap();
     world.wait(7);
     world.change(id, KeyCommand::Destroy { typed_name: None }).unwrap();
-    assert!(world.manager.labels().is_empty());
 }
 
 #[test]

@@ -6,4 +6,6 @@ mod creation;
 mod events;
 mod hooked;
 mod removal;
+mod rotation;
+mod softhsm;
 pub(crate) mod world;

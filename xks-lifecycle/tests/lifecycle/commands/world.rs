@@ -17,9 +17,9 @@ use xks_core::{
     manage::{Capabilities, KeyDescription, KeyManager, KeyPage, ManageError, ManageErrorKind, NewKey},
 };
 use xks_lifecycle::{
-    Event, KeySet, KeySetId, KeySource, Name, Repository, Tenant, TenantId, WaitingDays,
+    Event, KeySet, KeySetId, KeySource, KeyVersionId, Name, Repository, Tenant, TenantId, WaitingDays,
     commands::{Actor, Backends, Commands, CreateKey, Deployment, KeyEntry},
-    key_state::KeyCommand,
+    key_state::{KeyCommand, VersionCommand},
     seal::Root,
     store::{MemoryStore, Store},
 };
@@ -44,6 +44,8 @@ pub(crate) struct Manager {
     faults: Mutex<Vec<Fault>>,
     /// Whether it makes keys that can be wrapped, though it was asked for others.
     pub(crate) is_loose: AtomicBool,
+    /// Whether it makes keys that do not serve.
+    pub(crate) is_idle: AtomicBool,
 }
 
 impl Manager {
@@ -53,6 +55,7 @@ impl Manager {
             soft,
             faults: Mutex::default(),
             is_loose: AtomicBool::new(false),
+            is_idle: AtomicBool::new(false),
         })
     }
 
@@ -85,7 +88,11 @@ impl KeyManager for Manager {
     }
 
     async fn create_key(&self, key: &NewKey, deadline: Instant) -> Result<KeyId, ManageError> {
-        self.call(self.soft.create_key(key, deadline)).await
+        let id = self.call(self.soft.create_key(key, deadline)).await?;
+        if self.is_idle.load(Ordering::Relaxed) {
+            self.soft.set_status(&id, KeyStatus::Disabled).unwrap();
+        }
+        Ok(id)
     }
 
     async fn keys(&self, after: Option<&KeyId>, limit: NonZeroUsize, by: Instant) -> Result<KeyPage, ManageError> {
@@ -183,6 +190,18 @@ impl World {
 
     pub(crate) fn change(&self, id: &KeyId, command: KeyCommand) -> Result<KeyEntry, xks_lifecycle::CommandError> {
         block_on(self.commands.change_key(alice(), id, None, command))
+    }
+
+    pub(crate) fn rotate(&self, id: &KeyId) -> Result<KeyEntry, xks_lifecycle::CommandError> {
+        block_on(self.commands.rotate(alice(), id, None))
+    }
+
+    pub(crate) fn change_version(
+        &self,
+        id: &KeyVersionId,
+        command: VersionCommand,
+    ) -> Result<KeyEntry, xks_lifecycle::CommandError> {
+        block_on(self.commands.change_version(alice(), id, None, command))
     }
 
     /// A key whose waiting time is over.

@@ -1,0 +1,237 @@
+//! Commands on versions: rotation, and the end of single versions.
+
+use xks_core::KeyId;
+
+use super::{
+    Actor, Call, Commands, KeyEntry,
+    key::object,
+    material::{backend_material, vault_material},
+};
+use crate::{
+    CommandError, KeySource, KeyVersion, KeyVersionId, Material, Outcome, VersionId, VersionState,
+    key_state::{KeyCommand, KeyContext, Step, VersionCommand, add_version, decide_all, decide_version},
+    store::Revision,
+};
+
+impl Commands {
+    /// Rotates a key: makes a version, publishes it, and promotes it. What was encrypted before stays
+    /// readable.
+    ///
+    /// A rotation that was begun and not ended is ended, instead of beginning another one: so the command can
+    /// be repeated when it has failed.
+    ///
+    /// # Errors
+    /// [`CommandError`]. If the key manager refuses, a tombstone of the version is left.
+    pub async fn rotate(&self, actor: &Actor, id: &KeyId, seen: Option<Revision>) -> Result<KeyEntry, CommandError> {
+        let call = Call::key(actor, "rotate", id);
+        let work = async {
+            let version = self.published(&call, id, seen).await?;
+            let promote = |context: &KeyContext<'_>, now| {
+                let command = VersionCommand::Promote;
+                Ok(decide_version(context, version.version, &command, now)?)
+            };
+            self.decide_key(&call, id, None, Outcome::Done, promote).await
+        };
+        self.recorded(&call, work).await
+    }
+
+    /// Makes a version of a key and publishes it: it decrypts, and encrypts when it is promoted.
+    ///
+    /// # Errors
+    /// As [`rotate`](Self::rotate).
+    pub async fn add_version(
+        &self,
+        actor: &Actor,
+        id: &KeyId,
+        seen: Option<Revision>,
+    ) -> Result<KeyEntry, CommandError> {
+        let call = Call::key(actor, "add-version", id);
+        let work = async {
+            self.published(&call, id, seen).await?;
+            self.record_nothing(&call).await?;
+            self.key(id)
+        };
+        self.recorded(&call, work).await
+    }
+
+    /// Gives a [command](VersionCommand) on a version: `Promote`, `Revoke`, `Restore` or `Destroy`. `seen` is
+    /// the revision at which the caller has seen the key.
+    ///
+    /// # Errors
+    /// [`CommandError`]; for `Destroy` as for that of a [key](Self::change_key).
+    pub async fn change_version(
+        &self,
+        actor: &Actor,
+        id: &KeyVersionId,
+        seen: Option<Revision>,
+        command: VersionCommand,
+    ) -> Result<KeyEntry, CommandError> {
+        let call = Call::key(actor, command.name(), &id.key);
+        let work = async {
+            let mut encryptions = 0;
+            if let VersionCommand::Destroy { .. } = command {
+                self.check_destroys(&id.key)?;
+                encryptions = self.repository.reserved(id).await?;
+            }
+            let decide = |context: &KeyContext<'_>, now| {
+                let context = KeyContext {
+                    encryptions,
+                    ..context.clone()
+                };
+                Ok(decide_version(&context, id.version, &command, now)?)
+            };
+            let entry = self.decide_key(&call, &id.key, seen, Outcome::Done, decide).await?;
+            if let VersionCommand::Destroy { .. } = command {
+                return self.remove_material(&call, &id.key).await;
+            }
+            Ok(entry)
+        };
+        self.recorded(&call, work).await
+    }
+
+    /// A version that is newer than the one which encrypts, and published: one that was there, or a new one.
+    async fn published(
+        &self,
+        call: &Call<'_>,
+        id: &KeyId,
+        seen: Option<Revision>,
+    ) -> Result<KeyVersionId, CommandError> {
+        self.refresh().await?;
+        let entry = self.key(id)?;
+        let (entry, version, is_new) = match unfinished(&entry).cloned() {
+            Some(version) => (entry, version, false),
+            None => {
+                let entry = self.begin(call, entry, seen).await?;
+                let unknown = || CommandError::Unknown(object(id));
+                let version = unfinished(&entry).cloned().ok_or_else(unknown)?;
+                (entry, version, true)
+            }
+        };
+        if version.state == VersionState::Pending {
+            let backend_key = if is_new {
+                self.make_new(call, &entry, &version).await?
+            } else {
+                self.make_in_backend(&entry, &version).await?
+            };
+            self.read_back_of(&entry, &version, backend_key.as_ref()).await?;
+            let command = VersionCommand::Publish { backend_key };
+            let publish =
+                |context: &KeyContext<'_>, now| Ok(decide_version(context, version.id.version, &command, now)?);
+            self.decide_key(call, id, None, Outcome::Begun, publish).await?;
+        }
+        Ok(version.id)
+    }
+
+    /// Commits a new version, which is pending.
+    async fn begin(&self, call: &Call<'_>, entry: KeyEntry, seen: Option<Revision>) -> Result<KeyEntry, CommandError> {
+        let id = &entry.key.id;
+        let material = match self.key_set(entry.key.key_set)?.source {
+            KeySource::Vault => vault_material()?,
+            KeySource::Hsm | KeySource::Adopted => {
+                self.backend_of(&entry)?;
+                backend_material()?
+            }
+        };
+        let version = VersionId::generate()?;
+        let add = |context: &KeyContext<'_>, now| Ok(add_version(context, version, material.clone(), now)?);
+        self.decide_key(call, id, seen, Outcome::Begun, add).await
+    }
+
+    /// Makes the key of a version that this command has begun with. Where the key manager refuses, there is
+    /// nothing of it, and a tombstone is left. Of a version that an earlier command has begun with, a refusal
+    /// would not say that.
+    pub(super) async fn make_new(
+        &self,
+        call: &Call<'_>,
+        entry: &KeyEntry,
+        version: &KeyVersion,
+    ) -> Result<Option<KeyId>, CommandError> {
+        match self.make_in_backend(entry, version).await {
+            Err(error) if !error.is_unknown() => {
+                let command = VersionCommand::Abandon;
+                let call = Call::key(call.actor, command.name(), &entry.key.id);
+                let abandon =
+                    |context: &KeyContext<'_>, now| Ok(decide_version(context, version.id.version, &command, now)?);
+                self.decide_key(&call, &entry.key.id, None, Outcome::Done, abandon)
+                    .await?;
+                Err(error)
+            }
+            made => made,
+        }
+    }
+
+    async fn make_in_backend(&self, entry: &KeyEntry, version: &KeyVersion) -> Result<Option<KeyId>, CommandError> {
+        if let Material::Vault(_) = version.material {
+            return Ok(None);
+        }
+        self.make(self.backend_of(entry)?, version).await.map(Some)
+    }
+
+    async fn read_back_of(
+        &self,
+        entry: &KeyEntry,
+        version: &KeyVersion,
+        backend_key: Option<&KeyId>,
+    ) -> Result<(), CommandError> {
+        match backend_key {
+            Some(made) => self.read_back(self.backend_of(entry)?, version, made).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Ends what an earlier command has begun with a pending version.
+    pub(super) async fn finish_version(
+        &self,
+        call: &Call<'_>,
+        entry: &KeyEntry,
+        version: &KeyVersion,
+    ) -> Result<KeyEntry, CommandError> {
+        let made = self.make_in_backend(entry, version).await?;
+        self.take_into_use(call, entry, version, made, false).await
+    }
+
+    /// Publishes a version that is made. Of a key that has none which encrypts, it does, and the key serves
+    /// if it shall.
+    pub(super) async fn take_into_use(
+        &self,
+        call: &Call<'_>,
+        entry: &KeyEntry,
+        version: &KeyVersion,
+        backend_key: Option<KeyId>,
+        is_active: bool,
+    ) -> Result<KeyEntry, CommandError> {
+        self.read_back_of(entry, version, backend_key.as_ref()).await?;
+        let id = version.id.version;
+        let publish = VersionCommand::Publish { backend_key };
+        let take = |context: &KeyContext<'_>, now| {
+            let mut steps = vec![Step::Version(id, publish.clone())];
+            if !context
+                .versions
+                .iter()
+                .any(|known| known.state == VersionState::Current)
+            {
+                steps.push(Step::Version(id, VersionCommand::Promote));
+            }
+            if is_active {
+                steps.push(Step::Key(KeyCommand::Activate));
+            }
+            Ok(decide_all(context, &steps, now)?)
+        };
+        self.decide_key(call, &entry.key.id, None, Outcome::Done, take).await
+    }
+}
+
+/// The version that a rotation has begun with: pending, or published and newer than the one that encrypts.
+fn unfinished(entry: &KeyEntry) -> Option<&KeyVersion> {
+    let current = entry
+        .versions
+        .iter()
+        .find(|version| version.state == VersionState::Current);
+    let current = current.map_or(0, |version| version.number);
+    let pending = entry
+        .versions
+        .iter()
+        .find(|version| version.state == VersionState::Pending);
+    let is_next = |version: &&KeyVersion| version.state == VersionState::Published && version.number > current;
+    pending.or_else(|| entry.versions.iter().rfind(is_next))
+}

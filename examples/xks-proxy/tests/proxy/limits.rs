@@ -35,7 +35,7 @@ async fn a_rate_is_kept() {
         .unwrap();
     let other = signer(OTHER_ACCESS_KEY_ID, OTHER_SECRET);
     let (start, mut served, mut throttled) = (Instant::now(), 0, 0);
-    for number in 0..30 {
+    while throttled < 20 {
         let answer = first
             .post(&usual_signer(), "keys/usable/encrypt", &plaintext(b"x"))
             .await
@@ -43,7 +43,7 @@ async fn a_rate_is_kept() {
         match answer.error() {
             (200, "") => served += 1,
             (429, "ThrottlingException") => {
-                assert!(number >= 3, "the burst is served");
+                assert!(served >= 3, "the burst is served");
                 assert_eq!(answer.headers["content-type"], "application/json");
                 throttled += 1;
             }
@@ -56,16 +56,13 @@ async fn a_rate_is_kept() {
             .await
             .unwrap();
         assert_eq!(answer.status, 200, "another key store has its own");
+        let most = 3 + start.elapsed().as_secs() + 1;
+        assert!(served <= most, "{served} served, {most} at most");
     }
-    let most = 3 + start.elapsed().as_secs() + 1;
-    assert!(
-        served <= most && throttled >= 30 - most,
-        "{served} served, {throttled} throttled, {most} at most"
-    );
     assert_eq!(tokio::task::block_in_place(|| server.readiness()), 200);
     let metrics = tokio::task::block_in_place(|| server.metrics());
     let throttled_there = metrics.sum("xks_requests_total", &[("outcome", "ThrottlingException")]);
-    assert_eq!(throttled_there, throttled as f64);
+    assert_eq!(throttled_there, f64::from(throttled));
 
     // And it recovers.
     let curl = server.curl();

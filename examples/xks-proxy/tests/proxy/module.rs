@@ -201,11 +201,13 @@ fn the_watchdog_hears_nothing_more() {
         fed(); // the server blocks when its messages are not read
         liveness(&server).0 == 503
     });
-    // What was on its way.
-    std::thread::sleep(Duration::from_millis(300));
     fed();
-    std::thread::sleep(Duration::from_secs(1));
-    assert_eq!(fed(), 0);
+    std::thread::sleep(Duration::from_secs(1)); // ten times as long as from one message to the next
+    let late = fed();
+    assert!(
+        late <= 1,
+        "{late} messages after liveness ended; one may have been on its way"
+    );
     shim.release();
     wait_until("it is fed again", || fed() > 0);
 }

@@ -1,6 +1,12 @@
 //! With a PKCS#11 module: the keys of a SoftHSM2 token.
 
-use std::thread;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
 
 use aes_gcm::{
     Aes256Gcm, KeyInit as _,
@@ -9,7 +15,7 @@ use aes_gcm::{
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use crate::support::{Server, Settings, Token, body, decode, encode, ended, error, plaintext, quoted};
+use crate::support::{Server, Settings, Token, body, decode, encode, ended, error, plaintext, quoted, wait_until};
 
 /// ENC-9, DEC-3, GKM-1, GKM-4, HLT-1, HLT-6, TRN-11: all four operations, also with a setting that is not
 /// heeded any more.
@@ -299,21 +305,25 @@ fn it_stops_in_good_order_while_busy() {
     let server = token.serve(&token.settings(""));
     let clients = [0; 3].map(|_| {
         let mut curl = server.curl().process("keys/known/encrypt", &plaintext(b"x"));
-        thread::spawn(move || {
-            let mut answered = 0;
+        let answered = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&answered);
+        let client = thread::spawn(move || {
             while curl.output().unwrap().status.success() {
-                answered += 1;
+                count.fetch_add(1, Ordering::Relaxed);
             }
-            answered
-        })
+        });
+        (client, answered)
     });
-    thread::sleep(std::time::Duration::from_millis(300));
+    wait_until("every client is answered", || {
+        clients.iter().all(|(_, answered)| answered.load(Ordering::Relaxed) > 1)
+    });
     let (status, log) = server.stop();
     assert!(status.success(), "{status}: {log}");
     assert!(
         log.contains("token closed") && !log.contains("with open connections"),
         "{log}"
     );
-    let answered: i32 = clients.into_iter().map(|client| client.join().unwrap()).sum();
-    assert!(answered > 0);
+    for (client, _) in clients {
+        client.join().unwrap();
+    }
 }

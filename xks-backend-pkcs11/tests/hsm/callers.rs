@@ -20,7 +20,8 @@ fn make_key(hsm: &SoftHsm) -> Shim {
     Shim::load()
 }
 
-/// No thread that has called is left, and none was when the module was last finalized, so many times.
+/// Asserts that the module was finalized so many times, and that no thread that had called it existed then or
+/// exists now.
 #[track_caller]
 fn assert_none_left(shim: &Shim, finalized: u64) {
     let counters = shim.counters();
@@ -96,7 +97,7 @@ fn none_is_left_when_the_module_is_initialized_again() {
     });
 }
 
-/// Threads that were given up and replaced are waited for as well.
+/// Abandoned threads are waited for, too.
 #[test]
 fn none_is_left_after_a_hang() {
     own_process("callers::none_is_left_after_a_hang", |hsm| {
@@ -120,7 +121,7 @@ fn none_is_left_after_a_hang() {
     });
 }
 
-/// A call that never returns is not waited for: the module is left as it is.
+/// A call that never returns is not waited for: the module is not finalized.
 #[test]
 fn a_module_with_a_call_in_it_is_not_finalized() {
     own_process("callers::a_module_with_a_call_in_it_is_not_finalized", |hsm| {

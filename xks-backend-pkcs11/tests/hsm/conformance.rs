@@ -13,7 +13,7 @@ use crate::{
     support::{self, CEILING, PIN, TOKEN, open},
 };
 
-/// As much time as a busy machine may want: what is tried here has nothing to do with deadlines.
+/// Long enough for a busy machine: these tests are not about deadlines.
 const LEISURE: Duration = Duration::from_secs(10);
 
 fn config(module: &Path) -> Config {

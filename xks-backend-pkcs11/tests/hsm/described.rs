@@ -1,4 +1,4 @@
-//! What the log says of a token's keys.
+//! The log lines about a token's keys.
 
 use std::time::Duration;
 

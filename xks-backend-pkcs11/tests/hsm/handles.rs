@@ -188,8 +188,8 @@ fn handles_of_one_session() {
     });
 }
 
-/// That handles are good in one session alone is not believed for good: when it is so no longer, or never
-/// was, sessions make no searches of their own.
+/// Handles that are valid only in one session are noticed, and forgotten again: when they no longer are, or
+/// never were, sessions make no searches of their own.
 #[test]
 fn handles_that_are_good_in_all_sessions_after_all() {
     own_process("handles::handles_that_are_good_in_all_sessions_after_all", |hsm| {

@@ -11,8 +11,8 @@ use crate::{
     support::{PIN, TOKEN, config, open, round_trip, run, wait_until},
 };
 
-/// A module that takes no leave to use the system's locks, or no arguments at all, is initialized as the
-/// standard allows, and never called by two threads at once then, also after it was initialized again.
+/// A module that rejects `CKF_OS_LOCKING_OK`, or all arguments, is initialized as the standard allows. Then
+/// no two threads call it at once, also after a reinitialization.
 #[test]
 fn a_module_without_locks_is_called_by_one_thread_at_a_time() {
     let test = "initializing::a_module_without_locks_is_called_by_one_thread_at_a_time";
@@ -49,8 +49,8 @@ fn a_module_without_locks_is_called_by_one_thread_at_a_time() {
     });
 }
 
-/// NSS and its like get their text, by which form of arguments ever; a null pointer, which has no place for
-/// it, is not tried.
+/// Modules such as NSS get their parameters with either form of arguments; a null pointer, which cannot carry
+/// them, is not tried.
 #[test]
 fn parameters_reach_the_module() {
     own_process("initializing::parameters_reach_the_module", |hsm| {
@@ -71,7 +71,7 @@ fn parameters_reach_the_module() {
     });
 }
 
-/// What `C_Initialize` answers leads to where to look, and to whether it is worth while to try again.
+/// The error of `C_Initialize` says where to look, and decides whether a retry makes sense.
 #[test]
 fn failures_lead_to_their_causes() {
     own_process("initializing::failures_lead_to_their_causes", |hsm| {
@@ -94,7 +94,7 @@ fn failures_lead_to_their_causes() {
             assert_eq!(error.is_permanent(), is_permanent, "{error}");
             shim.clear();
         }
-        // What may pass is waited for.
+        // An error that may pass is retried.
         shim.fail(Function::C_Initialize, CKR_GENERAL_ERROR, When::times(20));
         let backend = Pkcs11Backend::open_when_ready(config(shim.path())).unwrap();
         wait_until("it works", || backend.status().problem.is_none());

@@ -1,4 +1,4 @@
-//! Failures that a test with a key of its own does not see.
+//! Failures that a known-answer test with a session key does not see.
 
 use std::fs;
 
@@ -33,8 +33,8 @@ fn a_token_that_is_moved_away() {
     });
 }
 
-/// HLT-1: the test succeeds and no request does. Health does not say that all is well, and what a new
-/// initialization fixes is fixed.
+/// HLT-1: the known-answer test succeeds and no request does. Health is not ACTIVE, and the module is
+/// reinitialized, which fixes it.
 #[test]
 fn requests_fail_and_the_test_does_not() {
     own_process("lost::requests_fail_and_the_test_does_not", |hsm| {

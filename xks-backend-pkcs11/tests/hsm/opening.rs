@@ -76,7 +76,7 @@ fn tokens_are_told_apart() {
             panic!("{error:?}")
         };
 
-        // Each of them says its serial number, by which it can be found.
+        // Each is listed with its serial number, by which it can be selected.
         let main = present.iter().find(|token| token.contains("\"main\"")).unwrap();
         let serial = main.split("serial number ").nth(1).unwrap().trim_end_matches(')');
         let backend = open(by(SlotSelector::Serial(serial.into())));
@@ -130,12 +130,12 @@ fn what_cannot_be_is_not_opened() {
             let error = fails(config);
             assert!(matches!(error, OpenError::Config(_)), "{error:?}");
         }
-        // As long as it likes, in the end.
+        // No minimum and no maximum.
         assert!(open(config().sessions(1).queue_length(0).max_abandoned(0)).shutdown(long));
     });
 }
 
-/// A library is one module, whatever it is called: it is finalized when no backend uses it any more.
+/// A library is one module under any path: it is finalized when its last backend has ended.
 #[test]
 fn a_library_may_have_two_names() {
     own_process("opening::a_library_may_have_two_names", |hsm| {
@@ -143,7 +143,7 @@ fn a_library_may_have_two_names() {
         hsm.key(TOKEN, &KeyTemplate::aes256("here"));
         let other_name = hsm.folder().join("other-name.so");
         let library = softhsm_path().canonicalize().unwrap();
-        // A second name of the same file, as good as it can be had.
+        // A second path of the same file.
         fs::hard_link(&library, &other_name)
             .or_else(|_| std::os::unix::fs::symlink(&library, &other_name))
             .unwrap();
@@ -154,7 +154,7 @@ fn a_library_may_have_two_names() {
     });
 }
 
-/// The PIN from wherever it is, and never in a text.
+/// The PIN comes from each of its sources, and is in no text.
 #[test]
 fn pins_come_from_files_and_the_environment() {
     let test = "opening::pins_come_from_files_and_the_environment";
@@ -220,7 +220,7 @@ fn a_token_that_wants_a_login_gets_one_unless_it_was_said_that_there_is_none() {
             assert!(text.contains("requires a login") && text.contains("no PIN"), "{text}");
         }
         drop(backend);
-        // Another component of this process has logged in: that does as well.
+        // Another component of this process has logged in, which suffices.
         let logged_in = open(config(&softhsm_path()));
         let backend = open(without());
         run(round_trip(&backend, "private", b"plaintext")).unwrap();
@@ -248,7 +248,7 @@ fn p11_kit_is_named_where_it_may_be_the_cause() {
     });
 }
 
-/// What can be no PIN of the token is not tried: it would cost one of a few attempts.
+/// A PIN whose length the token does not accept is not sent: it would cost one of a few attempts.
 #[test]
 fn a_pin_that_cannot_be_is_not_tried() {
     own_process("opening::a_pin_that_cannot_be_is_not_tried", |hsm| {
@@ -293,8 +293,8 @@ fn a_token_may_ask_for_its_pin_itself() {
     });
 }
 
-/// ENC-6: a module that is configured to make its own IVs and does not would encrypt under an IV of zeros.
-/// The self-test is where that ends.
+/// ENC-6: a module that should generate its IVs and does not would encrypt under an IV of zeros. The
+/// self-test finds that.
 #[test]
 fn wrong_quirks_are_found_out() {
     own_process("opening::wrong_quirks_are_found_out", |hsm| {
@@ -363,7 +363,7 @@ fn a_token_can_be_waited_for() {
             wait_until("the token works", || backend.status().health == HealthStatus::Active);
             run(round_trip(&backend, "here", b"plaintext")).unwrap();
         }
-        // What no waiting fixes is not waited for.
+        // An error that no waiting fixes is returned at once.
         let absent = Pkcs11Backend::open_when_ready(config(Path::new("/nowhere/libabsent.so")));
         assert!(matches!(absent, Err(OpenError::Load { .. })));
         let wrong = Pkcs11Backend::open_when_ready(config(shim.path()).quirks(Quirks::NSHIELD));

@@ -1,4 +1,4 @@
-//! What the tests share: backends with short times, and calls of them.
+//! Backends with short times, and calls of them.
 
 use std::{
     path::Path,
@@ -14,7 +14,7 @@ pub(crate) use calls::*;
 
 pub(crate) const TOKEN: &str = "main";
 pub(crate) const PIN: &str = "1234";
-/// What no wait takes, however busy the machine is.
+/// Longer than any wait takes, however busy the machine is.
 pub(crate) const CEILING: Duration = Duration::from_secs(60);
 
 /// A backend's configuration for the token `main`, with times that suit a test.

@@ -1,4 +1,4 @@
-//! The key that a token is tested with (HLT-1): it does not decide over service, and none is left behind.
+//! The test key of a token (HLT-1): service does not depend on it, and none is left behind.
 
 use std::time::Duration;
 
@@ -51,8 +51,8 @@ fn wait_for_tests(shim: &Shim, more: u64) {
     wait_until("tests of the token", || tests(shim) >= before + 2 * more);
 }
 
-/// HLT-1: a token that makes no session key is served, whatever it says, and its health is that of what can
-/// be tested. When it fails it is seen to fail, and it comes back.
+/// HLT-1: a token that makes no session key is served, whatever its return code, and its health follows what
+/// can be tested. A failure is noticed, and the token recovers.
 #[test]
 fn a_token_that_makes_none_is_served() {
     own_process("test_key::a_token_that_makes_none_is_served", |hsm| {
@@ -73,7 +73,7 @@ fn a_token_that_makes_none_is_served() {
             works();
             wait_for_tests(&shim, 3);
             works();
-            // What goes wrong with the token is seen all the same.
+            // Failures of the token are noticed all the same.
             shim.sticky_storm(CKR_DEVICE_ERROR);
             wait_until("the token fails", || {
                 backend.status().health == HealthStatus::Unavailable

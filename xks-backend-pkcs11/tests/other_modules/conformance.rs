@@ -61,7 +61,7 @@ fn kryoptic_on_read_only_sessions() {
     );
 }
 
-/// craton makes no session keys on read-only sessions, and serves the others.
+/// craton makes no session keys on read-only sessions; it serves the other keys.
 #[test]
 #[ignore = "needs scripts/modules"]
 fn craton_on_read_only_sessions() {

@@ -124,7 +124,7 @@ fn keys_come_and_go(backend: &dyn KeyBackend, encrypts_first: bool, delete: &dyn
     });
 }
 
-/// Waits for a key that was not there: that is believed for a second.
+/// Waits for a key that was absent: that is remembered for a second.
 async fn comes(backend: &dyn KeyBackend, key: &str) {
     let start = Instant::now();
     while let outcome @ Err(_) = round_trip(backend, key, b"plaintext").await {

@@ -1,4 +1,4 @@
-//! Key administration on each module: what it can do is found out, and what it can do is right.
+//! Key administration on each module: its capabilities are found, and what it can do is right.
 
 use std::{
     num::NonZeroUsize,

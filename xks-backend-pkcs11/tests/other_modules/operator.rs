@@ -74,7 +74,7 @@ impl Operator {
     }
 }
 
-/// What a process that was started for it does.
+/// Performs the task of a process that was started for it.
 pub(crate) fn perform(token: &Token, task: &str) {
     let words: Vec<_> = task.split_whitespace().collect();
     match *words {

@@ -20,7 +20,7 @@ pub(crate) const WRONG_PIN: &str = "nobody's pin 3";
 
 /// The folder; set in all processes but the one that `cargo test` starts.
 const FOLDER: &str = "XKS_OTHER_MODULES_FOLDER";
-/// What a process is to do that was started to do something to the token.
+/// The task of a process that was started to change the token.
 const TASK: &str = "XKS_OTHER_MODULES_TASK";
 
 /// A token with the keys of the conformance checks.

@@ -58,7 +58,7 @@ pub(crate) fn copy(of: &Encrypted) -> Encrypted {
     Encrypted::new(of.ciphertext().to_vec(), *of.iv(), *of.tag(), of.bound_aad().clone())
 }
 
-/// Encrypts and decrypts; panics when what comes back is not what went in.
+/// Encrypts and decrypts; panics if the plaintexts differ.
 pub(crate) async fn round_trip(backend: &dyn KeyBackend, key: &str, plaintext: &[u8]) -> Result<(), BackendError> {
     let encrypted = encrypt(backend, key, plaintext).await?;
     let decrypted = decrypt(backend, key, &encrypted).await?;

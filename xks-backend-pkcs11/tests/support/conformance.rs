@@ -1,6 +1,6 @@
-//! What must hold on every module and with every vendor's quirks: the contract of `KeyBackend`, and what is
-//! particular to PKCS#11. The keys are there already: `known`, whose value the test knows, `second`, and
-//! `encrypts` and `decrypts`, which may do only that.
+//! The checks for every module and every vendor's quirks: the contract of `KeyBackend`, and what is
+//! particular to PKCS#11. The token has four keys: `known`, whose value the test knows, `second`, and
+//! `encrypts` and `decrypts`, which permit only that.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::support::{encrypt, run};
 /// The value of the key `known`.
 pub(crate) const VALUE: [u8; 32] = *b"what every test of this may know";
 
-/// All that must hold; the backend is shut down at the end.
+/// Runs all checks, then shuts the backend down.
 pub(crate) fn check(backend: Pkcs11Backend, quirks: Quirks) {
     let backend = Arc::new(backend);
     let fixture = Fixture::new(Arc::clone(&backend) as _, "known")
@@ -40,8 +40,7 @@ pub(crate) fn check(backend: Pkcs11Backend, quirks: Quirks) {
             None => {}
         }
     }
-    // A token cannot disable a key, and takes part in no restart here. Outages are tried where the shim can
-    // make them.
+    // A token cannot disable a key, and is not restarted here. The tests of the shim have the outages.
     let expected = [
         "ciphertexts_outlive_a_restart",
         "ivs_do_not_begin_anew",

@@ -1,4 +1,4 @@
-//! What must hold of key administration on every module: the contract of `KeyManager`.
+//! The checks of key administration for every module: the contract of `KeyManager`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,10 +7,10 @@ use xks_core::testkit::conformance::{self, Problem, manager::Fixture};
 
 use crate::support::open;
 
-/// What no token can do that disables no keys.
+/// The checks that need keys that can be disabled: tokens have none.
 const OF_A_STATUS: [&str; 2] = ["a_status_is_set", "disabled_keys_do_nothing"];
 
-/// All that must hold on a token. It is not tried what the module cannot do beside that.
+/// Runs all checks that apply to a token, except those of what the module cannot do.
 pub(crate) fn check(config: &Config, short_ivs_only: bool, cannot: &[&str]) {
     let both = |backend: Arc<Pkcs11Backend>| (Arc::clone(&backend) as _, backend as _);
     let (manager, backend) = both(Arc::new(open(config.clone())));

@@ -55,8 +55,8 @@ fn that_clients_send() {
     });
 }
 
-/// The same while the session goes, at any one call that is made for it; those included that tell whether the
-/// ciphertext or the token is to blame.
+/// The same while the session is lost at any one call for it, including those that tell whether the
+/// ciphertext or the token is at fault.
 #[test]
 fn that_clients_send_as_a_session_goes() {
     own_process("faults::bits::that_clients_send_as_a_session_goes", |hsm| {
@@ -70,7 +70,7 @@ fn that_clients_send_as_a_session_goes() {
             for after in 0.. {
                 let before = shim.counters().injected;
                 shim.fail(function, CKR_SESSION_HANDLE_INVALID, When::once().after(after));
-                // Another one each time: one that is known to be bad takes no calls but its own.
+                // Another one each time: one that is known to be invalid takes no calls but its own.
                 let changed = change(&encrypted, bits.next().unwrap());
                 let outcome = run(decrypt(backend, KEYS[0], &changed));
                 shim.clear();
@@ -169,8 +169,8 @@ fn of_an_encryption() {
     });
 }
 
-/// A token that computes wrongly is taken out of service at its next test, whichever way it does, and comes
-/// back when it has come to itself. At the start it is not taken into service at all.
+/// A token that computes wrongly, in either direction, is taken out of service at its next known-answer test,
+/// and returns when it computes correctly. A backend is not opened on it.
 #[test]
 fn of_a_token() {
     own_process("faults::bits::of_a_token", |hsm| {

@@ -1,4 +1,4 @@
-//! Sessions that are closed, and users that are logged out, behind the backend's back.
+//! Sessions that another component closes, and users that it logs out.
 
 use std::{thread::sleep, time::Duration};
 
@@ -59,8 +59,8 @@ fn the_oldest_sessions() {
     });
 }
 
-/// Sessions are closed again and again, faster than requests end: some may fail, so that KMS tries again, and
-/// none in a way that says more. The last one fixes everything.
+/// Sessions are closed repeatedly, faster than requests end: some requests fail with an error that KMS
+/// retries, and none with another. Afterwards all succeed.
 #[test]
 fn again_and_again() {
     own_process("faults::closed::again_and_again", |hsm| {
@@ -90,8 +90,8 @@ fn again_and_again() {
     });
 }
 
-/// The user is logged out behind the back, and all handles of keys are void: every request logs in and
-/// searches again if need be, and none fails.
+/// Another component logs the user out, and all key handles become invalid: requests log in and search again
+/// if needed, and none fails.
 #[test]
 fn logged_out() {
     own_process("faults::closed::logged_out", |hsm| {

@@ -76,7 +76,7 @@ pub(super) const CODES: [CK_RV; 69] = [
     CK_RV::MAX,
 ];
 
-/// Those that tell of a device or a module that does not work.
+/// The codes of a failing device or module.
 pub(super) const STORMS: [(CK_RV, &str); 7] = [
     (CKR_DEVICE_ERROR, "CKR_DEVICE_ERROR"),
     (CKR_GENERAL_ERROR, "CKR_GENERAL_ERROR"),
@@ -87,7 +87,7 @@ pub(super) const STORMS: [(CK_RV, &str); 7] = [
     (CKR_ARGUMENTS_BAD, "CKR_ARGUMENTS_BAD"),
 ];
 
-/// What another session, another login or another search fixes.
+/// The codes that another session, login or search fixes.
 pub(super) const fn is_of_a_session(code: CK_RV) -> bool {
     matches!(
         code,
@@ -101,7 +101,7 @@ pub(super) const fn is_of_a_session(code: CK_RV) -> bool {
     )
 }
 
-/// What may be gone at the next attempt.
+/// The codes of failures that may have passed at the next attempt.
 pub(super) const fn is_of_the_device(code: CK_RV) -> bool {
     matches!(
         code,
@@ -116,7 +116,7 @@ pub(super) const fn is_of_the_device(code: CK_RV) -> bool {
     )
 }
 
-/// What says without doubt that a ciphertext, or its IV, is none.
+/// The codes that confirm that a ciphertext or its IV is invalid.
 pub(super) const fn blames_the_ciphertext(function: Function, code: CK_RV) -> bool {
     match function {
         Function::C_Decrypt => matches!(
@@ -132,7 +132,7 @@ pub(super) const fn blames_the_ciphertext(function: Function, code: CK_RV) -> bo
     }
 }
 
-/// What says that the PIN is not taken.
+/// The codes of a rejected PIN.
 pub(super) const fn is_refusal(code: CK_RV) -> bool {
     matches!(
         code,

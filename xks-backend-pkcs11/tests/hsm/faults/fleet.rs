@@ -23,7 +23,7 @@ use crate::{
     support::{CEILING, PIN, open, run, vendor_config, wait_until},
 };
 
-/// What a request has with each of the two. KMS waits for 250 ms, of which each would have 80; but no busy
+/// The time of an attempt with each member. KMS waits for 250 ms, of which each would have 80; but no busy
 /// machine should make a request fail here.
 const DEADLINE: Duration = Duration::from_millis(2500);
 const ATTEMPT: Duration = Duration::from_secs(2);

@@ -1,5 +1,5 @@
-//! More requests than a token can serve, fewer sessions than were asked for, and HSMs that say that they have
-//! too much to do: the answer is that KMS may come again, and never that something is broken.
+//! More requests than a token can serve, fewer sessions than configured, and overloaded HSMs: KMS is told to
+//! retry, and never that something is broken.
 
 use std::{
     sync::Arc,
@@ -77,8 +77,8 @@ fn the_time() {
     });
 }
 
-/// A token that gives fewer sessions than were asked for, and does not say so before, is used with those:
-/// a request that waits a little is served.
+/// A token that opens fewer sessions than configured, without announcing a limit, is used with those:
+/// requests wait and are served.
 #[test]
 fn sessions_that_are_not_told_of() {
     own_process("faults::full::sessions_that_are_not_told_of", |hsm| {
@@ -134,8 +134,8 @@ fn sessions_that_are_told_of() {
     });
 }
 
-/// All sessions that the token gives are in use when the user is logged out behind the back: that is fixed
-/// without a new start of the module.
+/// All sessions of the token are in use when another component logs the user out: the backend recovers
+/// without reinitializing the module.
 #[test]
 fn a_logout_at_the_limit() {
     own_process("faults::full::a_logout_at_the_limit", |hsm| {
@@ -159,8 +159,8 @@ fn a_logout_at_the_limit() {
     });
 }
 
-/// An HSM that has too much to do is no broken one: its codes for it, which mean something else elsewhere,
-/// are answered `Throttled`, its sessions are kept, and its health is what it was.
+/// An overloaded HSM is not a broken one: its codes for that, which mean something else elsewhere, are
+/// answered `Throttled`, its sessions are kept, and its health is the same.
 #[test]
 fn the_hsm_itself() {
     own_process("faults::full::the_hsm_itself", |hsm| {
@@ -218,8 +218,8 @@ fn no_time_for_another_search() {
     });
 }
 
-/// 200 encryptions at once: how each failed, if it did, and how long it took. A token of two sessions is
-/// served, told of or not, and comes back; one of a single session says what is wrong.
+/// 200 encryptions at once: how each failed, if it did, and how long it took. A token of two sessions works,
+/// whether it announces the limit or not, and recovers; one of a single session reports what is wrong.
 #[test]
 fn a_token_of_few_sessions() {
     own_process("faults::full::a_token_of_few_sessions", |hsm| {
@@ -290,7 +290,7 @@ fn count(outcomes: &[(Option<Kind>, Duration)], wanted: Option<Kind>) -> usize {
     outcomes.iter().filter(|(kind, _)| *kind == wanted).count()
 }
 
-/// A vendor that no quirks are built in for says what its own codes mean, and what it calls them.
+/// Quirks of an unknown vendor say what its own codes mean, and their names.
 #[test]
 fn codes_of_a_vendors_own() {
     const BUSY: ReturnCode = ReturnCode::new(CKR_VENDOR_DEFINED + 0x101);

@@ -1,4 +1,4 @@
-//! Health follows what becomes of requests within their deadline, for each kind of them (HLT-1).
+//! Health follows the results of requests, for each kind of request (HLT-1).
 
 use std::time::{Duration, Instant};
 
@@ -18,11 +18,11 @@ use super::{BOTH, KEYS, Scene, make_keys};
 use crate::support::{aad, assert_fails, copy, decrypt, encrypt, id, run, wait_until};
 
 const DEADLINE: Duration = Duration::from_millis(200);
-/// The longest that there is between two tests.
+/// The longest interval between two known-answer tests.
 const INTERVAL: Duration = Duration::from_secs(30);
 
 impl Scene {
-    /// One with a short deadline, tested often, in which only the deadline makes health worse.
+    /// A backend with a short deadline, tested often; only the deadline makes its health worse.
     fn in_time(shim: &Shim, dispatch: Dispatch) -> Self {
         Self::again(shim, Profile::SoftHsm, |config| {
             config
@@ -52,8 +52,8 @@ async fn encrypt_verified(backend: &dyn KeyBackend) {
     assert!(outcome.is_ok() || outcome.is_err_and(|error| error.kind() == Kind::Timeout));
 }
 
-/// HLT-1: what takes longer than its deadline is not served, kind by kind, and is shown as such, without any
-/// request; when it is fast again, health is what it was.
+/// HLT-1: a kind of operation that takes longer than the deadline is reported as not served, without any
+/// request; when it is fast again, health is as before.
 #[test]
 fn a_slow_token() {
     own_process("faults::honest::a_slow_token", |hsm| {
@@ -82,7 +82,7 @@ fn a_slow_token() {
     });
 }
 
-/// HLT-1: no request is served, since the token gives them no session: health says so, with requests and
+/// HLT-1: the token has no sessions for requests, so none is served: health says so, with requests and
 /// without.
 #[test]
 fn no_session_to_be_had() {
@@ -90,7 +90,8 @@ fn no_session_to_be_had() {
         make_keys(hsm);
         let shim = Shim::load();
         for dispatch in BOTH {
-            // Those that keep the login alive, serve tests, and show for a moment whether there are more.
+            // The keep-alive session, the health session, and one that shows for a moment whether there are
+            // more.
             shim.fail(Function::C_OpenSession, CKR_SESSION_COUNT, When::always().after(4));
             let scene = Scene::in_time(&shim, dispatch);
             for _ in 0..3 {
@@ -118,8 +119,8 @@ fn decryption_comes_back(scene: Scene, encrypted: &Encrypted) {
     scene.end();
 }
 
-/// HLT-1: the test succeeds, and requests of one kind are late all the same, one after the other: this kind
-/// is not served. The first one that is in time says that it is.
+/// HLT-1: the known-answer test succeeds, but all requests of one kind are late: this kind counts as not
+/// served until one is in time.
 #[test]
 fn requests_that_are_late() {
     own_process("faults::honest::requests_that_are_late", |hsm| {
@@ -145,8 +146,8 @@ fn requests_that_are_late() {
     });
 }
 
-/// HLT-1: an operation fails, with whatever code: the token is tested at once, not when the next test is due.
-/// Requests that do without the operation are served on, however long it lasts.
+/// HLT-1: an operation fails, with any code: the token is tested at once, not when the next test is due.
+/// Requests that do not need the operation are still served.
 #[test]
 fn an_operation_that_fails() {
     own_process("faults::honest::an_operation_that_fails", |hsm| {
@@ -214,7 +215,7 @@ fn an_operation_that_fails() {
     });
 }
 
-/// HLT-1: the test succeeds, and no request of one kind does: health says so until one does.
+/// HLT-1: the known-answer test succeeds, but no request of one kind does: health says so until one succeeds.
 #[test]
 fn requests_that_fail() {
     own_process("faults::honest::requests_that_fail", |hsm| {
@@ -241,8 +242,8 @@ fn requests_that_fail() {
     });
 }
 
-/// HLT-1: an HSM with too much to do is no broken one; when it refuses all requests for seconds, it serves
-/// none.
+/// HLT-1: an overloaded HSM is not a broken one; when it rejects all requests for seconds, it counts as not
+/// serving.
 #[test]
 fn requests_that_are_refused() {
     own_process("faults::honest::requests_that_are_refused", |hsm| {
@@ -272,8 +273,8 @@ fn requests_that_are_refused() {
     });
 }
 
-/// Nothing returns from the module: for how long is known, until something does. A slow module is another
-/// matter.
+/// No call returns from the module: the status says for how long, until one returns. A slow module does not
+/// count.
 #[test]
 fn nothing_returns() {
     own_process("faults::honest::nothing_returns", |hsm| {
@@ -306,8 +307,8 @@ fn nothing_returns() {
     });
 }
 
-/// The same where a call hangs, and all others fail: the module cannot be initialized again, which nothing
-/// else would fix.
+/// The same where a call hangs and all others fail: only a reinitialization would help, and the hung call
+/// prevents it.
 #[test]
 fn one_does_not_return_and_all_fail() {
     own_process("faults::honest::one_does_not_return_and_all_fail", |hsm| {

@@ -32,7 +32,7 @@ fn one_call() {
             if function == Function::C_OpenSession {
                 scene.shim.close_sessions();
             } else {
-                // Whatever the supervisor looks at after the round before: the hang is meant for a request.
+                // The supervisor's calls after the previous round: the hang is meant for a request.
                 wait_for_silence(&scene.shim, Duration::from_millis(300));
             }
             scene.shim.hang(function, When::once());
@@ -155,8 +155,8 @@ fn several_calls() {
     });
 }
 
-/// Everything hangs, and there is one request now and then: health does not wait until all sessions are lost.
-/// While others are served, it is another matter.
+/// Everything hangs, and requests are rare: health does not wait until all sessions are lost. While other
+/// requests are served, the token stays DEGRADED.
 #[test]
 fn all_calls_of_few() {
     own_process("faults::hung::all_calls_of_few", |hsm| {

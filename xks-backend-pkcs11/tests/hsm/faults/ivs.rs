@@ -1,4 +1,4 @@
-//! IVs that are zero, or that come again (ENC-6): nothing encrypted under such a one is ever given out.
+//! IVs that are zero or repeated (ENC-6): no ciphertext under such an IV is returned.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -9,8 +9,7 @@ use xks_pkcs11_fixture::{Function, IvFault, Profile, Shim, own_process};
 use super::{BOTH, KEYS, Scene, make_keys};
 use crate::support::{assert_fails, config, decrypt, encrypt, run, vendor_config, wait_until};
 
-/// A token whose IVs are zero, or all the same, is not opened, and opening does not wait for it to become
-/// better.
+/// A token whose IVs are zero, or all the same, is not opened, nor waited for.
 #[test]
 fn at_the_start() {
     own_process("faults::ivs::at_the_start", |hsm| {

@@ -65,8 +65,8 @@ fn replaced_by_another() {
     });
 }
 
-/// ENC-11: what a key may do is switched off and on by another process. Off is noticed by the very next
-/// request, on within a second, and what it still may do it does all the time.
+/// ENC-11: another process switches a key's permissions off and on. Off takes effect with the next request,
+/// on within a second; other permissions are not affected.
 #[test]
 fn forbidden_and_permitted() {
     own_process("faults::keys::forbidden_and_permitted", |hsm| {
@@ -147,8 +147,8 @@ fn renamed() {
     });
 }
 
-/// A second key gets the name of one that is in use: nothing is ever encrypted or decrypted with it. Who
-/// looks for the name again learns that there are two, until one of them is gone.
+/// A second key gets the name of one that is in use: it never encrypts or decrypts. A new search for the name
+/// reports that there are two, until one of them is gone.
 #[test]
 fn a_second_one_of_the_name() {
     own_process("faults::keys::a_second_one_of_the_name", |hsm| {

@@ -1,4 +1,4 @@
-//! Modules that lack what a request can do without.
+//! Modules that lack a function that requests can do without.
 
 use std::time::{Duration, Instant};
 
@@ -9,8 +9,7 @@ use xks_pkcs11_fixture::{Counters, Function, KeyTemplate, Only, Profile, Shim, W
 use super::{KEYS, Scene, make_keys};
 use crate::support::{TOKEN, assert_fails, encrypt, round_trip, run, vendor_config, wait_until};
 
-/// On a module on which each call of a function fails with this code, keys are found and used, and health is
-/// as good.
+/// Where each call of a function fails with this code, keys are found and used, and health is the same.
 fn is_served_without(function: Function, code: CK_RV, finalized: u64) {
     let shim = Shim::load();
     shim.fail(function, code, When::always());
@@ -31,8 +30,8 @@ fn is_served_without(function: Function, code: CK_RV, finalized: u64) {
     shim.reset();
 }
 
-/// A session whose search cannot be ended is good for nothing else: searches get sessions of their own. So it
-/// is from the start, and so it is when it happens while requests are served.
+/// A session whose search cannot be ended cannot be used for anything else: searches get sessions of their
+/// own, from the start and when it begins while requests are served.
 #[test]
 fn an_end_of_searches() {
     own_process("faults::lacking::an_end_of_searches", |hsm| {
@@ -63,8 +62,8 @@ fn an_end_of_searches() {
     });
 }
 
-/// Where no session can be asked for its state, `C_Login` says who is logged in; a forgotten PIN is still
-/// said.
+/// Where the state of a session cannot be read, `C_Login` tells who is logged in; a missing PIN is still
+/// reported.
 #[test]
 fn states_of_sessions() {
     own_process("faults::lacking::states_of_sessions", |hsm| {
@@ -129,7 +128,7 @@ fn what_keys_are() {
     });
 }
 
-/// HLT-1: a key that is refused for reasons of its own says nothing of the others.
+/// HLT-1: a key that the token rejects for the key's own reasons does not count against other keys.
 #[test]
 fn a_key_of_two() {
     own_process("faults::lacking::a_key_of_two", |hsm| {
@@ -153,7 +152,7 @@ fn a_key_of_two() {
     });
 }
 
-/// A session that knows nothing of a login that there is, for good, is replaced.
+/// A session that never learns of the login is replaced.
 #[test]
 fn the_login_in_old_sessions() {
     own_process("faults::lacking::the_login_in_old_sessions", |hsm| {

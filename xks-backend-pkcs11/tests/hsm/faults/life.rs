@@ -1,4 +1,4 @@
-//! How backends begin and end, in the midst of traffic and of failures.
+//! Opening and shutdown of backends, during traffic and failures.
 
 use std::{
     sync::Arc,
@@ -16,10 +16,10 @@ use xks_pkcs11_fixture::{
 use super::{BOTH, GRACE, KEYS, Scene, beginnings, make_keys};
 use crate::support::{CEILING, assert_fails, config, encrypt, round_trip, run, vendor_config, wait_until};
 
-/// What ails a token.
+/// A failure of a token.
 type Fault = fn(&Shim);
 
-/// Backends come and go: nothing is left of any of them.
+/// Backends are opened and dropped: nothing is left of any of them.
 #[test]
 fn again_and_again() {
     own_process("faults::life::again_and_again", |hsm| {
@@ -169,7 +169,7 @@ fn opened_while_faulty() {
     });
 }
 
-/// A token that does not work at the start is waited for, whatever ails it: requests are answered
+/// A token that does not work at the start is waited for, whatever its failure: requests are answered
 /// `Unavailable` until it works.
 #[test]
 fn opened_before_the_token_is_ready() {

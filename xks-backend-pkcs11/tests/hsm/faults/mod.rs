@@ -1,5 +1,5 @@
-//! The fault campaign: what goes wrong in a module, in a token, or in what others do to them, while there is
-//! traffic. In each of them: no lost or wrong answer, no crash, no session or thread left behind.
+//! The fault campaign: failures of a module, of a token, and by other components, during traffic. In each: no
+//! lost or wrong answer, no crash, no session or thread left behind.
 #![allow(
     clippy::print_stdout,
     reason = "how long and how often, for the reader of a failed run"
@@ -53,7 +53,7 @@ const SESSIONS: u64 = 4;
 pub(crate) const KEYS: [&str; 3] = ["known", "second", "third"];
 pub(crate) const BOTH: [Dispatch; 2] = [Dispatch::Inline, Dispatch::Threads];
 
-/// A backend on a shim, and what there was before it.
+/// A backend on a shim, and the process's state before it.
 pub(crate) struct Scene {
     pub(crate) shim: Shim,
     pub(crate) backend: Arc<Pkcs11Backend>,
@@ -80,7 +80,7 @@ impl Scene {
         }
     }
 
-    /// For scenes in which the module itself breaks rules.
+    /// For tests in which the module itself breaks rules.
     pub(crate) fn without_rules(mut self) -> Self {
         self.violations_are_checked = false;
         self

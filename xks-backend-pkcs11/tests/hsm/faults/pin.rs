@@ -42,13 +42,13 @@ fn wrong_at_the_start() {
                 }
             }
         }
-        // With the right one all is well.
+        // The right PIN works.
         Scene::again(&shim, Profile::SoftHsm, |config| config).end();
     });
 }
 
-/// The token takes the PIN no more, and logs the user out: of all requests and of all attempts to recover,
-/// one alone is refused, and every caller learns why.
+/// The token no longer accepts the PIN, and logs the user out: only one of all requests and recovery attempts
+/// sends the PIN, and every caller learns why.
 #[test]
 fn refused_after_a_logout() {
     own_process("faults::pin::refused_after_a_logout", |hsm| refused(hsm, Shim::log_out));

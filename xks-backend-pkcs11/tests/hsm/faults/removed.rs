@@ -7,8 +7,8 @@ use xks_pkcs11_fixture::{KeyTemplate, Profile, Shim, own_process, sys::*};
 use super::{BOTH, DEADLINE, KEYS, Scene, make_keys, traffic::Traffic};
 use crate::support::{CEILING, PIN};
 
-/// While the token is out, requests fail at once, and in no way that says something of a key. It is found
-/// again when it is back, whatever its old sessions answered meanwhile.
+/// While the token is out, requests fail at once, and with no error about a key. It is found again when it is
+/// back, whatever its old sessions answered meanwhile.
 #[test]
 fn and_back() {
     own_process("faults::removed::and_back", |hsm| {
@@ -49,8 +49,8 @@ fn and_back() {
     });
 }
 
-/// One token of a module is taken out: a backend on another token goes on as if nothing were, for the module
-/// is not reinitialized as long as one of its tokens works.
+/// One token of a module is taken out: a backend on another token is not affected, since the module is not
+/// reinitialized while one of its tokens works.
 #[test]
 fn one_of_two() {
     own_process("faults::removed::one_of_two", |hsm| {

@@ -97,7 +97,7 @@ fn in_the_module_of_another() {
         assert_eq!((counters.initialized, counters.finalized), (1, 0));
         assert!(other.get_slots_with_token().is_ok(), "it goes on");
 
-        // It leaves: the module is the backend's from then on.
+        // It finalizes the module, which is the backend's from then on.
         let scene = Scene::again(&shim, Profile::SoftHsm, |config| config);
         let traffic = scene.traffic(4);
         traffic.wait_for_successes(20);

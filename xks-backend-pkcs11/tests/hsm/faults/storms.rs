@@ -33,8 +33,8 @@ fn that_a_new_start_ends() {
     });
 }
 
-/// During a storm requests fail at once, so that another HSM may serve them, and in no way that says
-/// something of a key or of a ciphertext. After it a right answer comes, and all that follow are right.
+/// During a storm requests fail at once, so that another HSM may serve them, and with no error about a key or
+/// a ciphertext. After it the first answer and all others are right.
 fn weather(hsm: &SoftHsm, begin: impl Fn(&Shim, CK_RV), must_calm: bool, must_reinitialize: bool) {
     make_keys(hsm);
     let shim = Shim::load();
@@ -97,8 +97,7 @@ fn with_no_slots_at_first() {
     });
 }
 
-/// Storms that come and go faster than anybody can look: a ciphertext is never taken for a bad one because of
-/// them.
+/// Storms that come and go faster than any test: no ciphertext is called invalid because of them.
 #[test]
 fn that_are_short() {
     own_process("faults::storms::that_are_short", |hsm| {
@@ -159,8 +158,8 @@ fn that_strike_one_and_the_same() {
     });
 }
 
-/// What fails for requests goes well for the test of the token: that is noticed all the same, the module is
-/// reinitialized, but not again and again, and when it is over requests are served soon.
+/// Requests fail while the known-answer test succeeds: the module is reinitialized, but not repeatedly, and
+/// when the failure has passed requests are soon served.
 #[test]
 fn that_spare_the_test() {
     own_process("faults::storms::that_spare_the_test", |hsm| {
@@ -196,8 +195,8 @@ fn that_spare_the_test() {
     });
 }
 
-/// One `CKR_DEVICE_ERROR` alone, in any call, fails no request and is no reason to begin again; nor are a
-/// few, when the token works as soon as it is tested.
+/// A single `CKR_DEVICE_ERROR` in any call fails no request and causes no reinitialization; nor do a few, if
+/// the token passes its test.
 #[test]
 fn of_a_single_cloud() {
     own_process("faults::storms::of_a_single_cloud", |hsm| {

@@ -1,4 +1,4 @@
-//! Calls that do not return when the token is to be brought back, and when the backend is to end.
+//! Calls that do not return during recovery and during shutdown.
 
 use std::{
     sync::Arc,
@@ -15,8 +15,8 @@ use crate::support::wait_until;
 /// So long that few requests are late because a machine is busy.
 const DEADLINE: Duration = Duration::from_secs(1);
 
-/// A call by which the token is brought back hangs: requests fail at once, status and health are answered at
-/// once, and when the call returns the token comes back.
+/// A call of the recovery hangs: requests fail at once, status and health are answered at once, and the token
+/// recovers when the call returns.
 #[test]
 fn on_the_way_back() {
     own_process("faults::stuck::on_the_way_back", |hsm| {
@@ -94,8 +94,7 @@ fn in_a_storm() {
     });
 }
 
-/// The module itself hangs, in its end or in its new start, while the backend is shut down: that takes no
-/// longer than it may, and says so.
+/// `C_Finalize` or `C_Initialize` hangs during a shutdown: it ends in time, and reports that.
 #[test]
 fn at_the_shutdown_of_a_module_that_hangs() {
     own_process("faults::stuck::at_the_shutdown_of_a_module_that_hangs", |hsm| {
@@ -134,8 +133,7 @@ fn at_the_shutdown_of_a_module_that_hangs() {
     });
 }
 
-/// A call hangs while the backend is shut down: that takes no longer than it may, says so, and leaves the
-/// module alone.
+/// A call hangs during a shutdown: it ends in time, reports that, and does not finalize the module.
 #[test]
 fn at_the_shutdown() {
     own_process("faults::stuck::at_the_shutdown", |hsm| {

@@ -1,4 +1,4 @@
-//! Decryptions that fail with a code that does not tell whether it was the ciphertext or the device.
+//! Decryptions that fail with a code that does not tell whether the ciphertext or the device is at fault.
 
 use std::{
     ops::Range,
@@ -101,8 +101,8 @@ fn with_any_code() {
     });
 }
 
-/// One bad ciphertext without end is called invalid each time, and causes no calls beside its own once it is
-/// known.
+/// One invalid ciphertext, sent repeatedly, is called invalid each time, and causes no calls beside its own
+/// once it is confirmed.
 #[test]
 fn of_one_ciphertext_without_end() {
     own_process("faults::suspects::of_one_ciphertext_without_end", |hsm| {
@@ -127,9 +127,9 @@ fn of_one_ciphertext_without_end() {
     });
 }
 
-/// Bad ciphertexts without end, each another one, cause no more calls beside their own than ten thousand in a
-/// second, and as many at first. One after the other all are invalid; when they come faster than calls are
-/// left, it is not known of some.
+/// Invalid ciphertexts, each another one, cause at most ten thousand calls in a second beside their own, and
+/// as many at first. One after the other, each is called invalid; when they come faster than calls are left,
+/// some stay suspects.
 #[test]
 fn of_many_ciphertexts_without_end() {
     own_process("faults::suspects::of_many_ciphertexts_without_end", |hsm| {

@@ -1,5 +1,5 @@
-//! Any code from any function that a request may call, once: the request ends with the right answer or with
-//! an error that is true, and the next one succeeds.
+//! Any return code, once, from any function that a request may call: the request ends with the right answer
+//! or an applicable error, and the next one succeeds.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ fn cloudhsm() {
     own_process("faults::sweep::cloudhsm", |hsm| sweep(hsm, Profile::CloudHsm));
 }
 
-/// What a request does when the fault strikes.
+/// The request that the fault hits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     /// It encrypts with a key that is known.
@@ -60,7 +60,7 @@ const STEPS: [(Function, Step); 15] = [
     (Function::C_Login, Step::LogIn),
 ];
 
-/// A request on its way through the fault.
+/// A request and the fault that hits it.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     function: Function,
@@ -68,7 +68,7 @@ struct Case {
     code: CK_RV,
     /// Whether the operation stays active on the session.
     active: bool,
-    /// How many calls of the function go well before.
+    /// How many calls of the function succeed before.
     after: u64,
 }
 
@@ -181,7 +181,7 @@ impl Case {
         }
     }
 
-    /// Whether the token is tested after it, for which the next fault is not meant.
+    /// Whether a known-answer test follows, which the next fault must not hit.
     fn has_token_tested(&self) -> bool {
         let is_of_the_mechanism = matches!(self.code, CKR_MECHANISM_INVALID | CKR_MECHANISM_PARAM_INVALID);
         self.step == Step::LogIn || is_of_the_mechanism && matches!(self.step, Step::Encrypt | Step::Decrypt)
@@ -228,7 +228,7 @@ impl Case {
                     || self.code == CKR_TOKEN_RESOURCE_EXCEEDED
                     || (self.function == C_OpenSession && self.code == CKR_SESSION_COUNT)
             }
-            // Each remedy is tried once for a request, and these have two in need of it.
+            // A request tries each remedy once, and these would need one twice.
             Kind::Unavailable => {
                 !is_recoverable
                     || self.function == C_Login

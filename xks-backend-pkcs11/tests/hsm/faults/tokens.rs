@@ -1,4 +1,4 @@
-//! Tokens that are not to be seen, that come back, and that others take the place of.
+//! Tokens that are not listed, that return, and that others replace.
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -39,7 +39,7 @@ fn one_that_is_not_to_be_seen_for_a_moment() {
             let traffic = scene.traffic(6);
             traffic.wait_for_successes(20);
             let before = shim.counters();
-            // More looks would be believed.
+            // More tests would confirm that it is gone.
             let few = 6;
             shim.fail(Function::C_GetTokenInfo, code, When::times(few));
             shim.empty_slot_list(When::times(few));
@@ -63,7 +63,7 @@ fn one_that_is_not_to_be_seen_for_a_moment() {
     });
 }
 
-/// HLT-1: one that stays away is believed to be, although its sessions go on.
+/// HLT-1: a token that stays away counts as absent, although its sessions still work.
 #[test]
 fn one_that_is_not_to_be_seen_any_more() {
     own_process("faults::tokens::one_that_is_not_to_be_seen_any_more", |hsm| {
@@ -142,7 +142,7 @@ fn one_of_two_that_is_back_unseen() {
             assert_eq!(tally.failed(), 0, "{tally:?}");
             others.assert_only(&[BackendErrorKind::Unavailable]);
             assert!(shim.counters().initialized > before);
-            // Not again and again.
+            // Once only.
             assert!(shim.counters().initialized <= before + 3, "{:?}", shim.counters());
             other.end_beside();
             scene.end();
@@ -222,7 +222,7 @@ fn another_with_the_same_label() {
                 let error = Pkcs11Backend::open(config()).unwrap_err();
                 assert!(matches!(error, OpenError::AnotherToken { .. }), "{error:?}");
                 assert_eq!(shim.counters().logins(), 1, "the PIN was sent to another token");
-                // But by leave.
+                // Unless the configuration allows it.
                 drop(open(config().token_may_change(true)));
                 if field == TokenField::Serial {
                     drop(open(config().slot(SlotSelector::Serial("another".into()))));

@@ -1,5 +1,4 @@
-//! Requests without end, as KMS sends them: what comes back is compared with what went in, and every failure
-//! is counted.
+//! Continuous requests, as KMS sends them: plaintexts are compared, and every failure is counted.
 
 use std::{
     ops::Range,
@@ -32,12 +31,12 @@ pub(crate) struct Traffic {
     tally: Arc<Mutex<Tally>>,
 }
 
-/// What became of the requests.
+/// The results of the requests.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) ok: u64,
-    /// Each kind of failure: how often, how long such requests took at the most and together, and the first
-    /// one's words.
+    /// Each kind of failure: its count, the longest and the total time of such requests, and the first one's
+    /// text.
     pub(crate) failures: Vec<Failures>,
     /// The request that took longest.
     pub(crate) slowest: Duration,
@@ -98,7 +97,7 @@ impl Traffic {
         crate::support::wait_until("requests that fail", || self.so_far().failed() >= before + more);
     }
 
-    /// Waits until no request is under way any more that is now.
+    /// Waits until all requests that are running now have ended.
     #[track_caller]
     pub(crate) fn wait_for_everyone(&self) {
         let count = || self.rounds.iter().map(|rounds| rounds.load(Ordering::SeqCst));

@@ -23,8 +23,7 @@ const CODES: [CK_RV; 5] = [
     CKR_VENDOR_DEFINED,
 ];
 
-/// Whatever call fails, and whether it has done its work or not: what is repeated comes to its end, and there
-/// is one key, and then none.
+/// Any call fails, with or without effect: repetitions succeed, and there is one key, and then none.
 #[test]
 fn a_call_that_fails() {
     own_process("manage::broken::a_call_that_fails", |hsm| {

@@ -133,7 +133,8 @@ fn the_life_of_a_key() {
     });
 }
 
-/// A key is made once for a token, by whomever and however often; labels and tokens of others are not taken.
+/// A key is made once for a creation token, by any backend and however often; labels and creation tokens of
+/// other keys are rejected.
 #[test]
 fn what_is_made_again_is_the_same() {
     own_process("manage::what_is_made_again_is_the_same", |hsm| {
@@ -200,7 +201,7 @@ fn usages_are_as_asked() {
     });
 }
 
-/// What a token can do is found out before it is promised.
+/// The capabilities are tested before they are reported.
 #[test]
 fn capabilities() {
     own_process("manage::capabilities", |hsm| {

@@ -58,7 +58,7 @@ fn heads_of_a_log() {
     });
 }
 
-/// Whatever call fails, and whether it has done its work or not: there is one pair in the end.
+/// Any call fails, with or without effect: there is one pair in the end.
 #[test]
 fn a_call_that_fails() {
     own_process("manage::signed::a_call_that_fails", |hsm| {

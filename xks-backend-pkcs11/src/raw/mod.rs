@@ -15,6 +15,7 @@
 //! session, even if its handle belongs to another session by then.
 #![expect(unsafe_code, reason = "a module is a library in C")]
 
+mod mechanism;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,8 @@ use std::{
 use cryptoki_sys as ck;
 use xks_core::Zeroizing;
 
+pub(crate) use self::mechanism::{Gcm, Wrapping};
+use self::mechanism::{with_parameters, without_parameters};
 use crate::{
     attribute::{Attribute, AttributeValue, Wanted},
     error::{CallError, LibraryError, LoadError},
@@ -95,8 +98,6 @@ pub(crate) const MOST_SLOTS: usize = 4096;
 pub(crate) const MOST_WRAPPED: usize = 2048 + SLACK;
 /// How many objects are asked for in one call.
 const MOST_AT_ONCE: usize = 1024;
-/// The bits of a tag.
-const TAG_BITS: ck::CK_ULONG = 128;
 
 /// A loaded module.
 pub(crate) struct Cryptoki {
@@ -776,91 +777,6 @@ impl Cryptoki {
         }?;
         wrapped.truncate(to_usize(length));
         Ok(wrapped)
-    }
-}
-
-/// What AES-GCM takes beside key and data.
-pub(crate) struct Gcm<'a> {
-    /// Empty where the module appends one of its own.
-    pub(crate) iv: &'a mut [u8],
-    /// The bits of the IV; for Luna, those of the IV that it is to make.
-    pub(crate) iv_bits: usize,
-    pub(crate) aad: &'a [u8],
-}
-
-impl Gcm<'_> {
-    /// Some modules look at the length, some at the bits.
-    fn parameters(self) -> ck::CK_GCM_PARAMS {
-        ck::CK_GCM_PARAMS {
-            pIv: if self.iv.is_empty() {
-                ptr::null_mut()
-            } else {
-                self.iv.as_mut_ptr()
-            },
-            ulIvLen: to_ulong(self.iv.len()),
-            ulIvBits: to_ulong(self.iv_bits),
-            pAAD: self.aad.as_ptr().cast_mut(),
-            ulAADLen: to_ulong(self.aad.len()),
-            ulTagBits: TAG_BITS,
-        }
-    }
-}
-
-/// How a key is wrapped under an RSA key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wrapping {
-    RsaOaepSha1,
-    RsaOaepSha256,
-    /// An AES-256 key that is made for it wraps the key, and is wrapped by RSA-OAEP itself.
-    RsaAesSha256,
-}
-
-impl Wrapping {
-    pub(crate) const fn mechanism(self) -> ck::CK_MECHANISM_TYPE {
-        match self {
-            Self::RsaOaepSha1 | Self::RsaOaepSha256 => ck::CKM_RSA_PKCS_OAEP,
-            Self::RsaAesSha256 => ck::CKM_RSA_AES_KEY_WRAP,
-        }
-    }
-
-    /// The bytes that a wrapped AES-256 key has beside those of the modulus.
-    pub(crate) const fn added(self) -> usize {
-        match self {
-            Self::RsaOaepSha1 | Self::RsaOaepSha256 => 0,
-            Self::RsaAesSha256 => 40,
-        }
-    }
-
-    /// Hash and MGF1 are of the same kind, and there is no label.
-    fn oaep(self) -> ck::CK_RSA_PKCS_OAEP_PARAMS {
-        let (hash, mask) = match self {
-            Self::RsaOaepSha1 => (ck::CKM_SHA_1, ck::CKG_MGF1_SHA1),
-            Self::RsaOaepSha256 | Self::RsaAesSha256 => (ck::CKM_SHA256, ck::CKG_MGF1_SHA256),
-        };
-        ck::CK_RSA_PKCS_OAEP_PARAMS {
-            hashAlg: hash,
-            mgf: mask,
-            source: ck::CKZ_DATA_SPECIFIED,
-            pSourceData: ptr::null_mut(),
-            ulSourceDataLen: 0,
-        }
-    }
-}
-
-fn without_parameters(mechanism: ck::CK_MECHANISM_TYPE) -> ck::CK_MECHANISM {
-    ck::CK_MECHANISM {
-        mechanism,
-        pParameter: ptr::null_mut(),
-        ulParameterLen: 0,
-    }
-}
-
-/// It points to the parameters, which have to outlive it.
-fn with_parameters<P>(mechanism: ck::CK_MECHANISM_TYPE, parameters: &mut P) -> ck::CK_MECHANISM {
-    ck::CK_MECHANISM {
-        mechanism,
-        pParameter: (&raw mut *parameters).cast(),
-        ulParameterLen: to_ulong(size_of::<P>()),
     }
 }
 

@@ -63,11 +63,11 @@ impl Token {
         aad: BoundAad,
         plaintext: &[u8],
     ) -> Result<VerifiedEncryption, BackendError> {
-        let trial = Verification::begin(self.encrypt(session_slot, id, deadline, aad, plaintext)?);
-        let (encrypted, aad) = (trial.encrypted(), trial.encrypted().bound_aad());
+        let verification = Verification::begin(self.encrypt(session_slot, id, deadline, aad, plaintext)?);
+        let (encrypted, aad) = (verification.encrypted(), verification.encrypted().bound_aad());
         let both = gcm::with_tag(encrypted.ciphertext(), encrypted.tag());
         let decrypted = self.decrypt(session_slot, id, deadline, encrypted.iv(), aad.as_bytes(), &both);
-        trial.end(decrypted, plaintext)
+        verification.end(decrypted, plaintext)
     }
 
     /// Decrypts a ciphertext that is followed by its tag.

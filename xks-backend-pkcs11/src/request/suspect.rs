@@ -8,7 +8,7 @@
 //!    test key if that one may not encrypt), and decrypted. If that fails, so does the device.
 //! 3. The same with another tag has to be refused, and with the same code: any other code than that for wrong
 //!    tags is the device's.
-//! 4. The first two in turn, until the ciphertext is invalid beyond doubt.
+//! 4. The first two in turn, until the ciphertext is confirmed as invalid.
 //!
 //! A device that fails makes the request `Unavailable`, so that KMS or a fleet tries again. The calls are
 //! counted, and slow ones for as many as a fast module would have made meanwhile. When more bad ciphertexts

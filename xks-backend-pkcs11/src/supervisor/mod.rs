@@ -49,8 +49,8 @@ pub(crate) struct Supervisor {
     test_key: Option<KeyInUse>,
     /// Why there is none, if it is known.
     no_test_key: Option<NoTestKey>,
-    /// What was last said of that.
-    said_of_test_key: Option<NoTestKey>,
+    /// The reason that was logged last.
+    reported_no_test_key: Option<NoTestKey>,
     /// Who makes test keys here.
     owner: Owner,
     /// The module may keep session objects.
@@ -89,7 +89,7 @@ impl Supervisor {
             test_key: None,
             known_keys: Known::default(),
             no_test_key: None,
-            said_of_test_key: None,
+            reported_no_test_key: None,
             owner: Owner::new(),
             may_keep_objects: true,
             gives_few_sessions: false,

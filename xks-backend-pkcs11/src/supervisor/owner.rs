@@ -19,17 +19,23 @@ pub(super) struct Owner {
     backend: u32,
 }
 
-/// A process, as another one on the same machine can look for it.
+/// A process, as another one of its surroundings can look for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Process {
-    /// The machine since it was booted; random bytes where the system does not tell.
-    boot: [u8; 16],
-    /// The namespace that the process id is of.
-    namespace: u64,
-    user: u32,
+    surroundings: Surroundings,
     id: u32,
     /// When it started, in the system's ticks.
     started: u64,
+}
+
+/// The processes that can be seen from one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Surroundings {
+    /// The machine since it was booted; random bytes where the system does not tell.
+    boot: [u8; 16],
+    /// The namespace of process ids.
+    namespace: u64,
+    user: u32,
 }
 
 static OWN: LazyLock<Process> = LazyLock::new(|| Process::own().unwrap_or_else(Process::unknown));
@@ -44,20 +50,18 @@ impl Owner {
         }
     }
 
-    /// What stands in the `CKA_ID` of this owner's keys.
+    /// The `CKA_ID` of this owner's keys.
     pub(super) fn to_id(self) -> Vec<u8> {
         let Process {
-            boot,
-            namespace,
-            user,
+            surroundings,
             id,
             started,
         } = self.process;
         [
             &MARK[..],
-            &boot,
-            &namespace.to_be_bytes(),
-            &user.to_be_bytes(),
+            &surroundings.boot,
+            &surroundings.namespace.to_be_bytes(),
+            &surroundings.user.to_be_bytes(),
             &id.to_be_bytes(),
             &started.to_be_bytes(),
             &self.backend.to_be_bytes(),
@@ -65,7 +69,7 @@ impl Owner {
         .concat()
     }
 
-    /// Whose test key has this `CKA_ID`; none if it is no test key's.
+    /// The owner of the test key with this `CKA_ID`; none if it is not a test key's.
     pub(super) fn of_id(id: &[u8]) -> Option<Self> {
         let rest = id.strip_prefix(MARK)?;
         let (boot, rest) = rest.split_first_chunk()?;
@@ -75,9 +79,11 @@ impl Owner {
         let (started, rest) = rest.split_first_chunk()?;
         Some(Self {
             process: Process {
-                boot: *boot,
-                namespace: u64::from_be_bytes(*namespace),
-                user: u32::from_be_bytes(*user),
+                surroundings: Surroundings {
+                    boot: *boot,
+                    namespace: u64::from_be_bytes(*namespace),
+                    user: u32::from_be_bytes(*user),
+                },
                 id: u32::from_be_bytes(*process),
                 started: u64::from_be_bytes(*started),
             },
@@ -92,18 +98,12 @@ impl Owner {
     /// Whether the process has certainly ended, or certainly runs; none where that cannot be known from here:
     /// another machine, another container, another user.
     pub(super) fn has_ended(self) -> Option<bool> {
-        let Process {
-            boot,
-            namespace,
-            user,
-            id,
-            started,
-        } = self.process;
-        ((boot, namespace, user) == (OWN.boot, OWN.namespace, OWN.user)).then(|| start_of(id) != Some(started))
+        let process = self.process;
+        (process.surroundings == OWN.surroundings).then(|| start_of(process.id) != Some(process.started))
     }
 }
 
-/// Whether a key with this `CKA_ID` is one that tokens are tested with.
+/// Whether a key with this `CKA_ID` is a test key.
 pub(crate) fn is_test_key(id: &[u8]) -> bool {
     Owner::of_id(id).is_some()
 }
@@ -116,9 +116,11 @@ impl Process {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
         let boot = u128::from_str_radix(&boot.trim().replace('-', ""), 16).ok()?;
         Some(Self {
-            boot: boot.to_be_bytes(),
-            namespace: fs::metadata("/proc/self/ns/pid").ok()?.ino(),
-            user: fs::metadata("/proc/self").ok()?.uid(),
+            surroundings: Surroundings {
+                boot: boot.to_be_bytes(),
+                namespace: fs::metadata("/proc/self/ns/pid").ok()?.ino(),
+                user: fs::metadata("/proc/self").ok()?.uid(),
+            },
             id: process::id(),
             started: start_of(process::id())?,
         })
@@ -136,9 +138,11 @@ impl Process {
         // differ.
         let _ = getrandom::fill(&mut boot);
         Self {
-            boot,
-            namespace: 0,
-            user: 0,
+            surroundings: Surroundings {
+                boot,
+                namespace: 0,
+                user: 0,
+            },
             id: process::id(),
             started: 0,
         }
@@ -195,9 +199,9 @@ mod tests {
         assert_eq!(with(|process| process.started += 1).has_ended(), Some(true));
         assert_eq!(with(|process| process.id = u32::MAX).has_ended(), Some(true));
         for elsewhere in [
-            with(|process| process.boot[0] ^= 1),
-            with(|process| process.namespace += 1),
-            with(|process| process.user += 1),
+            with(|process| process.surroundings.boot[0] ^= 1),
+            with(|process| process.surroundings.namespace += 1),
+            with(|process| process.surroundings.user += 1),
         ] {
             assert_eq!(elsewhere.has_ended(), None);
             assert!(!elsewhere.is_this_process());

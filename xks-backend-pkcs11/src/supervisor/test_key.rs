@@ -219,19 +219,19 @@ impl Supervisor {
         });
     }
 
-    /// Takes the token to be tested without a key from now on, and says so once.
+    /// Tests the token without a key from now on, and logs each new reason once.
     fn go_without(&mut self, none: NoTestKey) {
         let token = self.token.name();
-        let is_news = self.said_of_test_key.as_ref() != Some(&none);
+        let is_new = self.reported_no_test_key.as_ref() != Some(&none);
         match &none {
-            NoTestKey::Refused(error) if is_news => tracing::warn!(
+            NoTestKey::Refused(error) if is_new => tracing::warn!(
                 token,
                 cause = %error,
                 "the token does not generate session keys, so there is no known-answer test; health follows the \
                  token's other answers and the requests. To test encryption before the first request, create an \
                  AES-256 key for tests only and name it in `test_key`"
             ),
-            NoTestKey::Unfit(problem) if is_news => tracing::warn!(
+            NoTestKey::Unfit(problem) if is_new => tracing::warn!(
                 token,
                 problem,
                 "the test key is no longer usable: requests are served, and health is at most DEGRADED; correct \
@@ -239,7 +239,7 @@ impl Supervisor {
             ),
             _ => {}
         }
-        self.said_of_test_key = Some(none.clone());
+        self.reported_no_test_key = Some(none.clone());
         self.no_test_key = Some(none);
     }
 

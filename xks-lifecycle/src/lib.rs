@@ -27,15 +27,26 @@
 //!
 //! # Features
 //! * `sqlite`: `store::SqliteStore`. Takes a C compiler.
+//! * `kill-points`: tests can end the process at each step of a command. Not for production.
 //! * `testkit`: conformance tests for stores. Not for production.
 
 #![forbid(unsafe_code)]
+
+/// Says that a command has come to this step, for tests that end the process there.
+macro_rules! kill_point {
+    ($point:ident) => {
+        #[cfg(feature = "kill-points")]
+        crate::kill_point::reach(crate::kill_point::KillPoint::$point);
+    };
+}
 
 mod change_error;
 pub mod commands;
 mod field;
 mod id;
 pub mod key_state;
+#[cfg(feature = "kill-points")]
+pub mod kill_point;
 mod nouns;
 mod record;
 mod repository;

@@ -72,6 +72,7 @@ async fn known_answer(backend: &ManagedBackend, key: &KeyId) -> Result<(), Comma
     let mut request = EncryptRequest::new(RequestMetadata::default(), plaintext, aad);
     let verified = backend.keys.encrypt_verified(key, &mut request).await;
     verified.map_err(failed)?;
+    kill_point!(ReadBack);
     Ok(())
 }
 
@@ -104,7 +105,9 @@ impl Commands {
             }
         };
         let new = NewKey::for_xks(token, backends::label(&self.deployment, version)?);
+        kill_point!(Making);
         let created = backend.manager.create_key(&new, self.deadline()).await;
+        kill_point!(Made);
         created.map_err(|error| backend.failed("a key could not be made", error))
     }
 
@@ -176,7 +179,10 @@ impl Commands {
             }
             Material::Backend { .. } | Material::Vault(_) | Material::Gone => return Ok(()),
         };
-        match backend.manager.destroy_key(&key, self.deadline()).await {
+        kill_point!(Destroying);
+        let destroyed = backend.manager.destroy_key(&key, self.deadline()).await;
+        kill_point!(Destroyed);
+        match destroyed {
             Err(error) if error.kind() != ManageErrorKind::KeyNotFound => {
                 Err(backend.failed("a key could not be destroyed", error))
             }

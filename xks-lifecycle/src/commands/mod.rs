@@ -241,8 +241,10 @@ impl Commands {
                 let Some(changes) = changes else { return Ok(answer) };
                 (self.repository.prepare(&snapshot, changes)?, answer)
             };
+            kill_point!(Decided);
             match self.repository.write(&prepared).await {
                 Ok(()) => {
+                    kill_point!(Written);
                     prepared.apply(&mut self.lock());
                     return Ok(answer);
                 }
@@ -267,7 +269,7 @@ impl Commands {
             reason: Some(EventText::cut(&error.with_causes())),
             ..call.event(self.now(), error.outcome())
         };
-        match self.repository.record(vec![event]).await {
+        match self.record(event).await {
             Ok(()) => Err(error),
             Err(store) => {
                 let error = Box::new(error);
@@ -279,8 +281,14 @@ impl Commands {
     /// Records that a command found everything as it wants it.
     async fn record_nothing(&self, call: &Call<'_>) -> Result<(), CommandError> {
         let event = call.event(self.now(), Outcome::Done);
-        let recorded = self.repository.record(vec![event]).await;
-        recorded.map_err(CommandError::DoneUnrecorded)
+        self.record(event).await.map_err(CommandError::DoneUnrecorded)
+    }
+
+    async fn record(&self, event: Event) -> Result<(), StoreError> {
+        kill_point!(Recording);
+        self.repository.record(vec![event]).await?;
+        kill_point!(Recorded);
+        Ok(())
     }
 
     /// Reserves `count` encryptions of a version, before the first of them is made, and returns their

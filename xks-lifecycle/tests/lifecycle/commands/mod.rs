@@ -7,5 +7,4 @@ mod events;
 mod hooked;
 mod removal;
 mod rotation;
-mod softhsm;
 pub(crate) mod world;

@@ -154,6 +154,9 @@ fn a_version_is_revoked_restored_and_destroyed() {
     );
     let minima = KeyCommand::SetMinima(Minima::new(2, 2, 2).unwrap());
     world.change(id, minima).unwrap();
+    let error = world.change_version(first, VersionCommand::Promote).unwrap_err();
+    let message = "version 1 is below the least that may encrypt (2)";
+    assert_eq!(error.to_string(), message);
     let error = destroy(None).unwrap_err();
     assert!(error.to_string().contains("up to 3 ciphertexts"), "{error}");
     assert_eq!(world.manager.labels().len(), 2);

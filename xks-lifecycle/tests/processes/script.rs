@@ -1,0 +1,328 @@
+//! All commands, one after the other, on a state in files, so that any process can go on where another has
+//! ended.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use pollster::block_on;
+use xks_backend_soft::SoftBackend;
+use xks_core::manage::{KeyManager, NewKey};
+use xks_lifecycle::{
+    CommandError, KeySet, KeySetId, KeySource, Minima, Name, Outcome, Repository, RepositoryError, Tenant, TenantId,
+    VersionState, WaitingDays,
+    commands::{Actor, Adopt, Backends, Commands, CreateKey, Deployment, KeyEntry},
+    key_state::{KeyCommand, KeyState, VersionCommand},
+    seal::Root,
+    store::SqliteStore,
+};
+
+use crate::{DAY, START, alice, support::at};
+
+/// A key that others have made.
+const ADOPTED: &str = "adopted-key";
+
+pub(crate) struct Site {
+    commands: Commands,
+    hsm: Arc<SoftBackend>,
+    clock: Arc<AtomicU64>,
+    progress: PathBuf,
+}
+
+type Step = (&'static str, fn(&Site));
+
+/// What is done: steps that are named, in this order.
+const STEPS: &[Step] = &[
+    ("make a tenant", |site| site.tenant("Tenant")),
+    ("make a key set for the HSM", |site| site.key_set(KeySource::Hsm)),
+    ("make a key set of sealed keys", |site| site.key_set(KeySource::Vault)),
+    ("make a key set of adopted keys", |site| {
+        site.key_set(KeySource::Adopted);
+    }),
+    ("verify the HSM", |site| {
+        let set = site.set(KeySource::Hsm);
+        block_on(site.commands.verify_backend(alice(), set)).unwrap();
+    }),
+    ("make a key in the HSM", |site| {
+        site.create(KeySource::Hsm, "in the HSM");
+    }),
+    ("make a sealed key", |site| site.create(KeySource::Vault, "sealed")),
+    ("adopt a key", Site::adopt),
+    ("rotate the key in the HSM", |site| site.rotate("in the HSM", 2)),
+    ("rotate the sealed key", |site| site.rotate("sealed", 2)),
+    ("rotate the adopted key", |site| site.rotate("adopted", 2)),
+    ("add a version", Site::add_version),
+    ("promote it", |site| site.version("sealed", 3, VersionCommand::Promote)),
+    ("revoke a version", |site| {
+        site.version("sealed", 1, VersionCommand::Revoke);
+    }),
+    ("restore it", |site| site.version("sealed", 1, VersionCommand::Restore)),
+    ("revoke another", |site| {
+        site.version("sealed", 2, VersionCommand::Revoke);
+    }),
+    ("destroy it", |site| {
+        site.version("sealed", 2, VersionCommand::Destroy { typed_name: None });
+    }),
+    ("set minima", |site| {
+        let minima = KeyCommand::SetMinima(Minima::new(2, 2, 2).unwrap());
+        site.change("in the HSM", minima);
+    }),
+    ("destroy a version in the HSM", |site| {
+        site.version("in the HSM", 1, VersionCommand::Destroy { typed_name: None });
+    }),
+    ("disable", |site| site.change("sealed", KeyCommand::Disable)),
+    ("enable", |site| site.change("sealed", KeyCommand::Enable)),
+    ("schedule a deletion", |site| site.schedule("sealed")),
+    ("cancel it", |site| site.change("sealed", KeyCommand::CancelDeletion)),
+    ("schedule the deletion of the key in the HSM", |site| {
+        site.schedule("in the HSM");
+    }),
+    ("destroy it too early", |site| {
+        let id = site.key("in the HSM").key.id;
+        let destroy = KeyCommand::Destroy { typed_name: None };
+        let refused = block_on(site.commands.change_key(alice(), &id, None, destroy)).unwrap_err();
+        assert_eq!(refused.outcome(), Outcome::Refused, "{refused}");
+    }),
+    ("destroy it in time", |site| {
+        site.clock.store(START + 8 * DAY, Ordering::Relaxed);
+        site.change("in the HSM", KeyCommand::Destroy { typed_name: None });
+    }),
+    ("make another tenant", |site| site.tenant("Other")),
+    ("remove it", |site| {
+        let Some(id) = site.tenant_called("Other") else { return };
+        block_on(site.commands.remove::<Tenant>(alice(), id, None)).unwrap();
+    }),
+];
+
+impl Site {
+    pub(crate) fn open(directory: &Path) -> Self {
+        let root = directory.join("root");
+        if !root.exists() {
+            Root::create_file(&root).unwrap();
+        }
+        let root = Root::file("first", &root).unwrap();
+        let roots = std::slice::from_ref(&root);
+        let store = Arc::new(SqliteStore::open(&directory.join("state.db")).unwrap());
+        let (repository, snapshot) = match block_on(Repository::open(Arc::clone(&store) as _, roots)) {
+            Err(RepositoryError::Empty) => block_on(Repository::create(store, roots, at(START))).unwrap(),
+            opened => opened.unwrap(),
+        };
+        let hsm = Arc::new(SoftBackend::new().with_directory(directory.join("keys")).unwrap());
+        let adopted = NewKey::for_xks([9; 16].into(), ADOPTED.parse().unwrap());
+        block_on(hsm.create_key(&adopted, Instant::now() + Duration::from_secs(60))).unwrap();
+        let name = Name::new("name", "hsm").unwrap();
+        let backends = Backends::new().with(name, Arc::clone(&hsm) as _, Arc::clone(&hsm) as _);
+        let clock = Arc::new(AtomicU64::new(START));
+        let now = Arc::clone(&clock);
+        let commands = Commands::new(repository, snapshot, backends, Deployment::new("test").unwrap())
+            .with_clock(move || at(now.load(Ordering::Relaxed)));
+        Self {
+            commands,
+            hsm,
+            clock,
+            progress: directory.join("progress"),
+        }
+    }
+
+    pub(crate) fn recover(&mut self) {
+        let recovered = block_on(self.commands.recover(&Actor::new("start").unwrap())).unwrap();
+        assert!(recovered.failed.is_empty(), "{recovered:?}");
+    }
+
+    /// The names of the steps that are done.
+    pub(crate) fn done(&self) -> Vec<String> {
+        let text = fs::read_to_string(&self.progress).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Goes on with the first step that is not known to be done: given again if it is.
+    pub(crate) fn finish(&mut self) {
+        let mut done = self.done();
+        for (name, step) in STEPS.iter().skip(done.len()) {
+            step(self);
+            done.push((*name).to_owned());
+            fs::write(&self.progress, done.join("\n")).unwrap();
+        }
+    }
+
+    /// Checks that state and key manager have the same keys, each once, and that nothing is left to be ended.
+    pub(crate) fn check(&self) {
+        let mut expected = vec![ADOPTED.to_owned()];
+        let keys = self.commands.keys(None, None, usize::MAX);
+        for entry in &keys {
+            for version in &entry.versions {
+                assert_ne!(version.state, VersionState::Pending, "{entry:?}");
+                if version.state == VersionState::Destroyed {
+                    assert_eq!(version.material, xks_lifecycle::Material::Gone);
+                }
+                expected.extend(version.backend_key().map(ToString::to_string));
+            }
+            let current = entry
+                .versions
+                .iter()
+                .filter(|version| version.state == VersionState::Current);
+            let is_gone = entry.state == KeyState::Destroyed;
+            assert_eq!(current.count(), usize::from(!is_gone), "{entry:?}");
+        }
+        expected.sort_unstable();
+        expected.dedup();
+        let found: Vec<_> = self.hsm.key_ids().iter().map(ToString::to_string).collect();
+        assert_eq!(found, expected);
+        let mut names: Vec<_> = keys.iter().map(|entry| entry.key.name.as_str()).collect();
+        names.sort_unstable();
+        assert!(names.is_sorted_by(|a, b| a < b), "a key was made twice: {names:?}");
+        self.check_events();
+    }
+
+    /// What an event says that was begun has another one that says how it has ended.
+    fn check_events(&self) {
+        let mut begun = BTreeMap::new();
+        for (number, event) in block_on(self.commands.events(0, usize::MAX)).unwrap() {
+            match event.outcome {
+                Outcome::Begun => drop(begun.insert(event.object.to_string(), number)),
+                Outcome::Done => drop(begun.remove(event.object.as_str())),
+                _ => {}
+            }
+        }
+        // A rotation whose version is published waits for the next command.
+        for object in begun.keys() {
+            let id = object.strip_prefix("keys/").unwrap().parse().unwrap();
+            let entry = self.commands.key(&id).unwrap();
+            let is_published = |version: &xks_lifecycle::KeyVersion| version.state == VersionState::Published;
+            assert!(entry.versions.iter().any(is_published), "{object} was begun: {entry:?}");
+        }
+    }
+
+    /// What there is, but for ids and revisions.
+    pub(crate) fn summary(&self) -> Vec<String> {
+        let keys = self.commands.keys(None, None, usize::MAX);
+        let mut lines: Vec<_> = keys
+            .iter()
+            .map(|entry| {
+                let versions: Vec<_> = entry
+                    .versions
+                    .iter()
+                    .map(|version| {
+                        format!(
+                            "{} {} {:?}",
+                            version.number,
+                            version.state,
+                            version.backend_key().is_some()
+                        )
+                    })
+                    .collect();
+                format!("{} {} {:?} {versions:?}", entry.key.name, entry.state, entry.key.minima)
+            })
+            .collect();
+        lines.sort_unstable();
+        self.commands.read(|snapshot| {
+            let tenants = snapshot.tenants().map(|tenant| tenant.name.to_string());
+            let sets = snapshot.key_sets().map(|set| set.name.to_string());
+            let mut names: Vec<_> = tenants.chain(sets).collect();
+            names.sort_unstable();
+            lines.extend(names);
+        });
+        lines
+    }
+
+    fn tenant_called(&self, name: &str) -> Option<TenantId> {
+        let is_called = |tenant: &&xks_lifecycle::Entry<Tenant>| tenant.name.as_str() == name;
+        self.commands
+            .read(|snapshot| snapshot.tenants().find(is_called).map(|tenant| tenant.id))
+    }
+
+    fn tenant(&self, name: &str) {
+        if self.tenant_called(name).is_none() {
+            let tenant = Tenant::new(TenantId::generate().unwrap(), name).unwrap();
+            block_on(self.commands.create(alice(), tenant)).unwrap();
+        }
+    }
+
+    fn find_set(&self, source: KeySource) -> Option<KeySetId> {
+        let sets =
+            |snapshot: &xks_lifecycle::Snapshot| snapshot.key_sets().find(|set| set.source == source).map(|set| set.id);
+        self.commands.read(sets)
+    }
+
+    fn set(&self, source: KeySource) -> KeySetId {
+        self.find_set(source).unwrap()
+    }
+
+    fn key_set(&self, source: KeySource) {
+        if self.find_set(source).is_none() {
+            let tenant = self.tenant_called("Tenant").unwrap();
+            let mut set = KeySet::new(KeySetId::generate().unwrap(), tenant, source.as_str(), source).unwrap();
+            set.waiting = WaitingDays::new(7).unwrap();
+            block_on(self.commands.create(alice(), set)).unwrap();
+        }
+    }
+
+    fn find(&self, name: &str) -> Option<KeyEntry> {
+        let keys = self.commands.keys(None, None, usize::MAX);
+        keys.into_iter().find(|entry| entry.key.name.as_str() == name)
+    }
+
+    fn key(&self, name: &str) -> KeyEntry {
+        self.find(name).unwrap()
+    }
+
+    fn create(&self, source: KeySource, name: &str) {
+        match self.find(name) {
+            None => {
+                let spec = CreateKey::new(self.set(source), name).unwrap();
+                block_on(self.commands.create_key(alice(), spec)).unwrap();
+            }
+            // The start of the process has finished it.
+            Some(entry) if entry.state == KeyState::PreActive => self.change(name, KeyCommand::Activate),
+            Some(_) => {}
+        }
+    }
+
+    fn adopt(&self) {
+        let spec = CreateKey::new(self.set(KeySource::Adopted), "adopted").unwrap();
+        match block_on(self.commands.adopt(alice(), Adopt::new(spec, ADOPTED.parse().unwrap()))) {
+            Err(CommandError::Repository(RepositoryError::Change(_))) => assert!(self.find("adopted").is_some()),
+            outcome => drop(outcome.unwrap()),
+        }
+    }
+
+    /// Rotates until the version of this number encrypts.
+    fn rotate(&self, name: &str, number: u32) {
+        let entry = self.key(name);
+        let current = entry
+            .versions
+            .iter()
+            .find(|version| version.state == VersionState::Current);
+        if current.unwrap().number < number {
+            block_on(self.commands.rotate(alice(), &entry.key.id, None)).unwrap();
+        }
+    }
+
+    fn add_version(&self) {
+        let entry = self.key("sealed");
+        block_on(self.commands.add_version(alice(), &entry.key.id, None)).unwrap();
+    }
+
+    fn version(&self, name: &str, number: u32, command: VersionCommand) {
+        let entry = self.key(name);
+        let version = entry.versions.iter().find(|version| version.number == number).unwrap();
+        block_on(self.commands.change_version(alice(), &version.id, None, command)).unwrap();
+    }
+
+    fn change(&self, name: &str, command: KeyCommand) {
+        block_on(self.commands.change_key(alice(), &self.key(name).key.id, None, command)).unwrap();
+    }
+
+    fn schedule(&self, name: &str) {
+        if self.key(name).state != KeyState::PendingDeletion {
+            self.change(name, KeyCommand::ScheduleDeletion(None));
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Keys in an HSM, from their creation to their end: SoftHSM2, with the state in SQLite.
+
+use std::{sync::Arc, time::Duration};
+
+use pollster::block_on;
+use xks_backend_pkcs11::{Config, Pin, Pkcs11Backend, Quirks, SlotSelector};
+use xks_lifecycle::{
+    KeySet, KeySetId, KeySource, Minima, Name, Repository, Tenant, TenantId, VersionState, WaitingDays,
+    commands::{Backends, Commands, CreateKey, Deployment},
+    key_state::{KeyCommand, KeyState, VersionCommand},
+    store::SqliteStore,
+};
+use xks_pkcs11_fixture::{Permission, own_process, softhsm_path};
+
+use crate::{
+    DAY, alice,
+    support::{TempDir, at},
+};
+
+const PIN: &str = "1234";
+
+#[test]
+fn a_key_is_made_rotated_and_destroyed_in_an_hsm() {
+    own_process("softhsm::a_key_is_made_rotated_and_destroyed_in_an_hsm", |hsm| {
+        hsm.token("main", PIN);
+        let config = Config::new(softhsm_path())
+            .slot(SlotSelector::TokenLabel("main".into()))
+            .pin(Pin::new(PIN))
+            .quirks(Quirks::SOFTHSM)
+            .deadline(Duration::from_secs(30));
+        let backend = Arc::new(Pkcs11Backend::open(config).unwrap());
+        let directory = TempDir::new();
+        let store = Arc::new(SqliteStore::open(&directory.database()).unwrap());
+        let root = directory.root("first");
+        let (repository, snapshot) = block_on(Repository::create(store, &[root], at(0))).unwrap();
+        let backends = Backends::new().with(Name::new("name", "hsm").unwrap(), backend.clone(), backend);
+        let clock = Arc::new(std::sync::atomic::AtomicU64::new(0));
+        let now = Arc::clone(&clock);
+        let commands = Commands::new(repository, snapshot, backends, Deployment::new("prod").unwrap())
+            .with_clock(move || at(now.load(std::sync::atomic::Ordering::Relaxed)));
+
+        let tenant = Tenant::new(TenantId::generate().unwrap(), "Tenant").unwrap();
+        let mut set = KeySet::new(KeySetId::generate().unwrap(), tenant.id, "Set", KeySource::Hsm).unwrap();
+        set.waiting = WaitingDays::new(7).unwrap();
+        let spec = CreateKey::new(set.id, "Name").unwrap();
+        block_on(commands.create(alice(), tenant)).unwrap();
+        block_on(commands.create(alice(), set.clone())).unwrap();
+        block_on(commands.verify_backend(alice(), set.id)).unwrap();
+
+        let created = block_on(commands.create_key(alice(), spec)).unwrap();
+        assert_eq!(created.state, KeyState::Enabled);
+        let id = &created.key.id;
+        let [key] = &hsm.keys("main")[..] else {
+            panic!("one key")
+        };
+        assert_eq!(key.label, format!("prod.{id}.{}", created.versions[0].id.version));
+        assert!(key.private);
+        assert!(key.permissions.contains(&Permission::Encrypt) && key.permissions.contains(&Permission::Decrypt));
+        let rotated = block_on(commands.rotate(alice(), id, Some(created.revision))).unwrap();
+        assert_eq!(rotated.versions[1].state, VersionState::Current);
+        assert_eq!(hsm.keys("main").len(), 2);
+
+        let minima = KeyCommand::SetMinima(Minima::new(2, 2, 2).unwrap());
+        block_on(commands.change_key(alice(), id, None, minima)).unwrap();
+        let destroy = VersionCommand::Destroy { typed_name: None };
+        block_on(commands.change_version(alice(), &created.versions[0].id, None, destroy)).unwrap();
+        assert_eq!(hsm.keys("main").len(), 1);
+        block_on(commands.change_key(alice(), id, None, KeyCommand::ScheduleDeletion(None))).unwrap();
+        clock.store(8 * DAY, std::sync::atomic::Ordering::Relaxed);
+        let destroy = KeyCommand::Destroy { typed_name: None };
+        let destroyed = block_on(commands.change_key(alice(), id, None, destroy)).unwrap();
+        assert_eq!(destroyed.state, KeyState::Destroyed);
+        assert!(hsm.keys("main").is_empty());
+    });
+}

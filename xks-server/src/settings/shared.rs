@@ -100,7 +100,7 @@ pub(super) fn tls(
         .material()
         .map_err(|problems| say(|source, span, text| source.error(span, text), &problems))
         .ok()?;
-    say(|source, span, text| source.warn(span, text), &material.doubts);
+    say(|source, span, text| source.warn(span, text), &material.warnings);
     Some(settings)
 }
 
@@ -202,16 +202,16 @@ impl Unique {
             }
             if prefix.value.is_too_short_for_console() {
                 // URI-1
-                let doubt = "the AWS console requires a URI path prefix of 9 characters or more, or none";
-                source.warn(prefix.span.clone(), doubt);
+                let warning = "the AWS console requires a URI path prefix of 9 characters or more, or none";
+                source.warn(prefix.span.clone(), warning);
             }
             let lower = prefix.value.as_str().to_ascii_lowercase();
             if lower.ends_with("/kms/xks") || lower.contains("/kms/xks/v") {
-                let doubt = format!(
+                let warning = format!(
                     "`uri_path_prefix` must not include /kms/xks/v1: with this prefix KMS would have to call {}",
                     prefix.value.xks_proxy_uri_path()
                 );
-                source.warn(prefix.span.clone(), doubt);
+                source.warn(prefix.span.clone(), warning);
             }
         }
         let before = self.credentials.len();
@@ -222,9 +222,9 @@ impl Unique {
             if let Some((place, known)) = self.credentials.iter().enumerate().find(same) {
                 let has_same_secret = known.secret_access_key().expose() == credential.secret_access_key().expose();
                 if place < before && has_same_secret {
-                    let doubt =
+                    let warning =
                         format!("another key store has the same credential {id}: its secret gives access to both");
-                    source.warn(span.clone(), doubt);
+                    source.warn(span.clone(), warning);
                 } else {
                     let wrong = format!(
                         "the access key id {id} is used twice: it must have one secret, and be listed once per key \

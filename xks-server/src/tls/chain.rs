@@ -84,7 +84,7 @@ pub(super) struct Inspected {
     /// Of each certificate, the server's own first.
     pub(super) endings: Vec<Ending>,
     /// Reasons for which a client may refuse it.
-    pub(super) doubts: Vec<Fault>,
+    pub(super) warnings: Vec<Fault>,
 }
 
 /// A certificate, and the line that it begins in.
@@ -95,19 +95,19 @@ type Parsed<'c> = (usize, X509Certificate<'c>);
 /// # Errors
 /// The server's own certificate is of a version that no client takes.
 pub(super) fn inspect(chain: &[Listed], now: SystemTime) -> Result<Inspected, Fault> {
-    let (mut parsed, mut doubts) = (Vec::<Parsed<'_>>::new(), Vec::new());
+    let (mut parsed, mut warnings) = (Vec::<Parsed<'_>>::new(), Vec::new());
     for (place, listed) in chain.iter().enumerate() {
         let mut before = chain.iter().take(place);
         match before.find(|before| before.der == listed.der) {
             Some(Listed { line, .. }) => {
-                let doubt = format!("the same certificate as in line {line}: remove it");
-                doubts.push(Fault::new(listed.line, doubt));
+                let warning = format!("the same certificate as in line {line}: remove it");
+                warnings.push(Fault::new(listed.line, warning));
             }
             None => parsed.extend(listed.parsed().map(|certificate| (listed.line, certificate))),
         }
     }
     if let Some(own) = parsed.first() {
-        doubts.extend(inspect_own(own)?);
+        warnings.extend(inspect_own(own)?);
     }
     for (place, (line, lower)) in parsed.iter().enumerate() {
         let mut others = parsed.iter().enumerate().filter(|(other, _)| *other != place);
@@ -115,15 +115,15 @@ pub(super) fn inspect(chain: &[Listed], now: SystemTime) -> Result<Inspected, Fa
         if let Some((_, (line, upper))) = issuer
             && !may_issue(upper)
         {
-            let doubt = format!(
+            let warning = format!(
                 "clients reject certificates issued by {}: it is not a certificate authority (basicConstraints \
                  CA:TRUE, and keyCertSign if it has a keyUsage)",
                 upper.subject()
             );
-            doubts.push(Fault::new(*line, doubt));
+            warnings.push(Fault::new(*line, warning));
         }
         let name = lower.issuer();
-        let doubt = match (issuer, parsed.get(place + 1)) {
+        let warning = match (issuer, parsed.get(place + 1)) {
             (_, Some((_, next))) if is_issued_by(lower, next) => continue,
             (Some((_, (at, _))), Some(_)) => {
                 format!("the chain is out of order: the issuer of this certificate must follow it, but is in line {at}")
@@ -142,11 +142,11 @@ pub(super) fn inspect(chain: &[Listed], now: SystemTime) -> Result<Inspected, Fa
                  root that all clients trust"
             ),
         };
-        doubts.push(Fault::new(*line, doubt));
+        warnings.push(Fault::new(*line, warning));
     }
     Ok(Inspected {
-        endings: look_at_dates(&parsed, now, &mut doubts),
-        doubts,
+        endings: look_at_dates(&parsed, now, &mut warnings),
+        warnings,
     })
 }
 
@@ -160,21 +160,21 @@ fn inspect_own((line, own): &Parsed<'_>) -> Result<Vec<Fault>, Fault> {
         );
         return Err(Fault::new(*line, wrong));
     }
-    let mut doubts = Vec::new();
+    let mut warnings = Vec::new();
     let names = own.subject_alternative_name().ok().flatten();
     let is_dns = |name: &GeneralName<'_>| matches!(name, GeneralName::DNSName(_));
     match names {
-        None => doubts.push("the certificate names no host: it has no subject alternative name"),
+        None => warnings.push("the certificate names no host: it has no subject alternative name"),
         Some(names) if !names.value.general_names.iter().any(is_dns) => {
-            doubts.push("the certificate names no host: its subject alternative name has no DNS name");
+            warnings.push("the certificate names no host: its subject alternative name has no DNS name");
         }
         Some(_) => {}
     }
     let uses = own.extended_key_usage().ok().flatten();
     if uses.is_some_and(|uses| !uses.value.server_auth && !uses.value.any) {
-        doubts.push("not a server certificate: its extendedKeyUsage lacks serverAuth");
+        warnings.push("not a server certificate: its extendedKeyUsage lacks serverAuth");
     }
-    Ok(doubts.into_iter().map(|doubt| Fault::new(*line, doubt)).collect())
+    Ok(warnings.into_iter().map(|warning| Fault::new(*line, warning)).collect())
 }
 
 /// Whether clients take what it has issued; of a root they have their own opinion.
@@ -193,34 +193,34 @@ pub(super) fn inspect_roots(roots: &[Listed], now: SystemTime) -> Inspected {
         .iter()
         .filter_map(|listed| Some((listed.line, listed.parsed()?)))
         .collect();
-    let mut doubts = Vec::new();
+    let mut warnings = Vec::new();
     for (line, root) in &parsed {
         let is_authority = match root.basic_constraints() {
             Ok(Some(constraints)) => constraints.value.ca,
             _ => root.version() == X509Version::V1 && is_issued_by(root, root),
         };
         if !is_authority {
-            let doubt = format!(
+            let warning = format!(
                 "{} is not a certificate authority: it cannot issue client certificates",
                 root.subject()
             );
-            doubts.push(Fault::new(*line, doubt));
+            warnings.push(Fault::new(*line, warning));
         }
     }
     Inspected {
-        endings: look_at_dates(&parsed, now, &mut doubts),
-        doubts,
+        endings: look_at_dates(&parsed, now, &mut warnings),
+        warnings,
     }
 }
 
-fn look_at_dates(parsed: &[Parsed<'_>], now: SystemTime, doubts: &mut Vec<Fault>) -> Vec<Ending> {
+fn look_at_dates(parsed: &[Parsed<'_>], now: SystemTime, warnings: &mut Vec<Fault>) -> Vec<Ending> {
     let look = |(line, certificate): &Parsed<'_>| {
         let ending = Ending::of(certificate);
-        doubts.extend(ending.stage(now).map(|stage| Fault::new(*line, ending.text(stage))));
+        warnings.extend(ending.stage(now).map(|stage| Fault::new(*line, ending.text(stage))));
         let begins = certificate.validity().not_before;
         if time(begins.timestamp()) > now {
-            let doubt = format!("the certificate of {:?} is not valid before {begins}", ending.name);
-            doubts.push(Fault::new(*line, doubt));
+            let warning = format!("the certificate of {:?} is not valid before {begins}", ending.name);
+            warnings.push(Fault::new(*line, warning));
         }
         ending
     };

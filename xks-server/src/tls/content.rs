@@ -88,7 +88,7 @@ fn is_certificate(der: &[u8]) -> bool {
 pub(super) fn private_key(file: &[u8]) -> Result<(PrivateKeyDer<'static>, Vec<Fault>), Vec<Fault>> {
     let (blocks, mut faults) = pem::read(file);
     let others = labels(&blocks);
-    let (mut found, mut doubts) = (None, Vec::new());
+    let (mut found, mut warnings) = (None, Vec::new());
     for Block { label, line, content } in blocks {
         let key: PrivateKeyDer<'static> = match &*label {
             "PRIVATE KEY" => PrivatePkcs8KeyDer::from(content.to_vec()).into(),
@@ -120,7 +120,7 @@ pub(super) fn private_key(file: &[u8]) -> Result<(PrivateKeyDer<'static>, Vec<Fa
         if found.is_none() {
             found = Some(key);
         } else {
-            doubts.push(Fault::new(
+            warnings.push(Fault::new(
                 line,
                 "a second private key is ignored: the first one is used",
             ));
@@ -128,7 +128,7 @@ pub(super) fn private_key(file: &[u8]) -> Result<(PrivateKeyDer<'static>, Vec<Fa
     }
     match found {
         _ if !faults.is_empty() => Err(faults),
-        Some(key) => Ok((key, doubts)),
+        Some(key) => Ok((key, warnings)),
         None => {
             let wrong = format!("no private key in PEM (PKCS#8, PKCS#1 or SEC1){others}");
             Err(vec![Fault::new(1, wrong)])

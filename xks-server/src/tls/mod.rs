@@ -26,7 +26,7 @@ pub(crate) struct TlsMaterial {
     /// When each certificate ends that is shown or believed.
     pub(crate) endings: Vec<Ending>,
     /// Reasons for which a client may refuse them.
-    pub(crate) doubts: Vec<TlsProblem>,
+    pub(crate) warnings: Vec<TlsProblem>,
     clients: Option<Arc<NamedClients>>,
 }
 
@@ -78,7 +78,7 @@ impl TlsMaterial {
             client.map(|(roots, _)| content::certificates(roots).map_err(|faults| ClientRoots.problems(faults)));
         let roots = roots.transpose();
         // All that is wrong at once.
-        let (chain, (key, doubts_of_key), roots) = match (chain, key, roots) {
+        let (chain, (key, warnings_of_key), roots) = match (chain, key, roots) {
             (Ok(chain), Ok(key), Ok(roots)) => (chain, key, roots),
             (chain, key, roots) => {
                 let problems = [chain.err(), key.err(), roots.err()];
@@ -89,8 +89,8 @@ impl TlsMaterial {
         let Some(expires) = inspected.endings.first().map(|own| own.ends) else {
             return Err(vec![CertificateChain.problem("no certificate in this file")]);
         };
-        let mut doubts = CertificateChain.problems(inspected.doubts);
-        doubts.extend(PrivateKey.problems(doubts_of_key));
+        let mut warnings = CertificateChain.problems(inspected.warnings);
+        warnings.extend(PrivateKey.problems(warnings_of_key));
         let mut endings = inspected.endings;
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -99,7 +99,7 @@ impl TlsMaterial {
         let (builder, clients) = match (&roots, client) {
             (Some(roots), Some((_, names))) => {
                 let inspected = chain::inspect_roots(roots, now);
-                doubts.extend(ClientRoots.problems(inspected.doubts));
+                warnings.extend(ClientRoots.problems(inspected.warnings));
                 endings.extend(inspected.endings);
                 let verifier = NamedClients::new(roots, names, Arc::clone(&provider));
                 let verifier = verifier.map_err(|faults| ClientRoots.problems(faults))?;
@@ -116,7 +116,7 @@ impl TlsMaterial {
         let mut config = config.map_err(|error| {
             let unservable = unservable(&error, &chain, key, &provider);
             // Another key of the file may be the one.
-            let of_key = doubts.iter().filter(|doubt| doubt.part == PrivateKey);
+            let of_key = warnings.iter().filter(|warning| warning.part == PrivateKey);
             iter::once(unservable).chain(of_key.cloned()).collect::<Vec<_>>()
         })?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -129,7 +129,7 @@ impl TlsMaterial {
             config: Arc::new(config),
             expires,
             endings,
-            doubts,
+            warnings,
             clients,
         })
     }

@@ -340,7 +340,7 @@ fn a_secrets_file_says_what_does_not_belong_there() {
 
 /// URI-2: what stands behind the prefix anyway is probably not meant to stand there twice.
 #[test]
-fn a_prefix_with_the_path_of_the_api_is_a_doubt() {
+fn a_prefix_with_the_path_of_the_api_gets_a_warning() {
     let checked = |prefix: &str| {
         check(&with_stores(&key_store(
             prefix,
@@ -366,7 +366,7 @@ fn a_prefix_with_the_path_of_the_api_is_a_doubt() {
 
 /// Rules that only deny leave nothing to be allowed.
 #[test]
-fn rules_that_allow_nothing_are_a_doubt() {
+fn rules_that_allow_nothing_get_a_warning() {
     let rule = "[[key_stores.rules]]\ndeny = \"some\"\nvpcs = [\"vpc-1234\"]\n".to_owned();
     let settings = |rules: &str| with_stores(&key_store(PREFIX, "all_keys = true", &[usual_credential() + rules]));
     let (code, printed) = check(&settings(&rule));
@@ -378,7 +378,7 @@ fn rules_that_allow_nothing_are_a_doubt() {
 
 /// A rule that can match nothing lets in whom it should deny. One that may match is no matter.
 #[test]
-fn a_rule_that_never_applies_is_a_doubt() {
+fn a_rule_that_never_applies_gets_a_warning() {
     let rule = |rule: &str, condition: &str| {
         let rules = "[[key_stores.rules]]\nallow = \"all\"\n";
         let rules = format!("{rules}[[key_stores.rules]]\n{rule} = \"some\"\n{condition}\n");
@@ -446,7 +446,7 @@ fn a_rule_that_never_applies_is_a_doubt() {
 
 /// ENC-7: what one of two key stores encrypts, the other one decrypts only with the same framing.
 #[test]
-fn a_key_of_two_framings_is_a_doubt() {
+fn a_key_of_two_framings_gets_a_warning() {
     let stores = |first: &str, second: &str| {
         let first = key_store(PREFIX, first, &[usual_credential()]);
         let second = key_store("/example/tenant-b", second, &[usual_credential()]);

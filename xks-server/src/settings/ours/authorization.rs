@@ -10,8 +10,8 @@ pub(super) fn authorization(table: &mut Table<'_, '_>, scope: &Scope<'_>) -> Opt
     let has_rules = table.has("rules");
     let rules = table.tables("rules");
     if let Some(first) = rules.first().filter(|_| !rules.iter().any(|rule| rule.has("allow"))) {
-        let doubt = "no rule allows anything: every request is denied";
-        first.source.warn(first.span.clone(), doubt);
+        let warning = "no rule allows anything: every request is denied";
+        first.source.warn(first.span.clone(), warning);
     }
     let rules: Vec<_> = rules.into_iter().map(|table| rule(table, scope)).collect();
     let cedar = table.table("cedar");
@@ -62,11 +62,11 @@ fn rule(mut table: Table<'_, '_>, scope: &Scope<'_>) -> Option<Rule> {
         for pattern in patterns {
             if let Some(why) = why_never(key, &pattern.value, scope) {
                 let effect = if denies { "denies" } else { "allows" };
-                let doubt = format!(
+                let warning = format!(
                     "`{key}`: {} matches nothing, so the rule {effect} nothing: {why}",
                     shown(&pattern.value)
                 );
-                table.source.warn(pattern.span.clone(), doubt);
+                table.source.warn(pattern.span.clone(), warning);
             }
             rule = rule.map(|rule| condition(rule, &pattern.value));
         }

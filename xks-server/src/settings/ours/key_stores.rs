@@ -35,12 +35,12 @@ pub(super) fn key_stores(root: &mut Table<'_, '_>, backends: &Backends) -> Vec<K
         };
         for other in stores.iter().filter(|other| other.aad_framing != store.aad_framing) {
             if let Some(key) = backends.common_key(&store, other) {
-                let doubt = format!(
+                let warning = format!(
                     "{key} also belongs to the key store {:?} with another `aad_framing`: neither can decrypt the \
                      other's ciphertexts",
                     other.prefix.as_str()
                 );
-                source.warn(span.clone(), doubt);
+                source.warn(span.clone(), warning);
             }
         }
         stores.push(store);

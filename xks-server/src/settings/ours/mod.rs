@@ -88,8 +88,8 @@ fn environment(table: Table<'_, '_>) -> BTreeMap<String, String> {
                 format!("{name:?}: not a name of an environment variable, or its value contains a NUL character"),
             );
         } else if process::inherited(name).is_some_and(|inherited| inherited != value.value) {
-            let doubt = format!("{name} overrides the value in the process's environment");
-            source.warn(value.span.clone(), doubt);
+            let warning = format!("{name} overrides the value in the process's environment");
+            source.warn(value.span.clone(), warning);
         }
         is_legal
     });

@@ -107,8 +107,8 @@ fn cut<T: TryFrom<u64>>(table: &mut Table<'_, '_>, key: &'static str, range: Ran
     let (least, most) = range.into_inner();
     let Item { value, span } = table.number_item::<u64>(key, least..=i64::MAX.unsigned_abs())?;
     if value > most {
-        let doubt = format!("`{key} = {value}` exceeds the maximum: using {most}");
-        table.source.warn(span, doubt);
+        let warning = format!("`{key} = {value}` exceeds the maximum: using {most}");
+        table.source.warn(span, warning);
     }
     T::try_from(value.min(most)).ok()
 }
@@ -117,8 +117,8 @@ fn cut<T: TryFrom<u64>>(table: &mut Table<'_, '_>, key: &'static str, range: Ran
 fn unless_zero(table: &mut Table<'_, '_>, key: &'static str, most: u64) -> Option<u64> {
     let number = cut(table, key, 0..=most)?;
     if number == 0 {
-        let doubt = format!("`{key} = 0` is ignored, as in the sample proxy: the operating system requires 1 or more");
-        table.source.warn(table.span.clone(), doubt);
+        let warning = format!("`{key} = 0` is ignored, as in the sample proxy: the operating system requires 1 or more");
+        table.source.warn(table.span.clone(), warning);
     }
     (number > 0).then_some(number)
 }
@@ -340,11 +340,11 @@ fn key_ids(source: &Source<'_>, texts: Vec<Item<String>>) -> Vec<Item<KeyId>> {
     let parse = |text: Item<String>| match text.value.parse() {
         Ok(value) => Some(Item { value, span: text.span }),
         Err(error) => {
-            let doubt = format!(
+            let warning = format!(
                 "`xks_key_id_set`: {} is ignored, KMS cannot request it: {error}",
                 shown(&text.value)
             );
-            source.warn(text.span, doubt);
+            source.warn(text.span, warning);
             None
         }
     };
@@ -363,8 +363,8 @@ fn key_store(
     let secret = table.text("sigv4_secret_access_key");
     let is_empty = |item: &Option<Item<String>>| item.as_ref().is_none_or(|item| item.value.is_empty());
     if is_empty(&id) && is_empty(&secret) {
-        let doubt = "an external key store without a credential is ignored";
-        source.warn(table.span.clone(), doubt);
+        let warning = "an external key store without a credential is ignored";
+        source.warn(table.span.clone(), warning);
         table.forget();
         return None;
     }

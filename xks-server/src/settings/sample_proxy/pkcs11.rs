@@ -33,11 +33,11 @@ pub(super) fn logger_environment(mut table: Table<'_, '_>) -> Vec<(String, Strin
         }
         match process::inherited(key) {
             Some(inherited) if inherited != value => {
-                let doubt = format!(
+                let warning = format!(
                     "the environment variable {key} = {} overrides this setting",
                     shown(&inherited)
                 );
-                source.warn(span, doubt);
+                source.warn(span, warning);
                 Some((key.to_owned(), inherited))
             }
             _ => Some((key.to_owned(), value)),
@@ -114,15 +114,15 @@ pub(super) fn pkcs11_settings(
     });
     let pin = pin.map(|pin| kinds::pin(source, "user_pin", &pin));
     if !table.is_present("user_pin") {
-        let doubt = "no `user_pin`: no login, and a token that requires one is rejected at startup";
-        source.warn(table.span.clone(), doubt);
+        let warning = "no `user_pin`: no login, and a token that requires one is rejected at startup";
+        source.warn(table.span.clone(), warning);
     }
     // What only the sample proxy's own pool of sessions has a use for.
     table.number::<u64>("session_pool_timeout_milli", 0..=u64::MAX);
     table.number::<u64>("context_read_timeout_milli", 0..=u64::MAX);
     if table.flag("session_eager_close") == Some(true) {
-        let doubt = "`session_eager_close` is ignored: sessions are kept open, and replaced when they fail";
-        source.warn(table.span.clone(), doubt);
+        let warning = "`session_eager_close` is ignored: sessions are kept open, and replaced when they fail";
+        source.warn(table.span.clone(), warning);
     }
     let module = module?;
     Some(Pkcs11Settings {

@@ -117,7 +117,8 @@ fn cut<T: TryFrom<u64>>(table: &mut Table<'_, '_>, key: &'static str, range: Ran
 fn unless_zero(table: &mut Table<'_, '_>, key: &'static str, most: u64) -> Option<u64> {
     let number = cut(table, key, 0..=most)?;
     if number == 0 {
-        let warning = format!("`{key} = 0` is ignored, as in the sample proxy: the operating system requires 1 or more");
+        let warning =
+            format!("`{key} = 0` is ignored, as in the sample proxy: the operating system requires 1 or more");
         table.source.warn(table.span.clone(), warning);
     }
     (number > 0).then_some(number)

@@ -17,7 +17,8 @@ use crate::{
     raw::{Cryptoki, LinkedModule},
 };
 
-/// How a backend finds and uses its token. [`Config::new`] has defaults for all but the module's path.
+/// Configures how a backend finds and uses its token. [`Config::new`] has defaults for all but the module's
+/// path.
 ///
 /// ```
 /// use std::time::Duration;
@@ -56,14 +57,14 @@ pub struct Config {
 }
 
 impl Config {
-    /// The token in the first slot of the module in this library, without a PIN, with everything else as said
-    /// at each method.
+    /// Returns the configuration of the token in the first slot of the module in this library, without a PIN.
+    /// Each method says its default.
     #[must_use]
     pub fn new(module: impl Into<PathBuf>) -> Self {
         Self::of(ModuleSource::Library(module.into()))
     }
 
-    /// As [`new`](Self::new), for a module that is linked into the program.
+    /// Returns the same for a module that is linked into the program.
     #[must_use]
     pub fn linked(module: LinkedModule) -> Self {
         Self::of(ModuleSource::Linked(module))
@@ -95,38 +96,37 @@ impl Config {
         }
     }
 
-    /// Text that the module wants at initialization (`pReserved`), such as NSS does. None by default. It is
-    /// kept for as long as the process lives, so it is no place for a secret.
+    /// Sets the text that the module wants at initialization (`pReserved`), as NSS does. None by default. It
+    /// is kept until the process ends, so it must not hold a secret.
     #[must_use]
     pub fn module_parameters(mut self, parameters: impl Into<String>) -> Self {
         self.parameters = Some(parameters.into());
         self
     }
 
-    /// Which token it is. By default the one in the first slot that has one.
+    /// Selects the token. By default the one in the first slot that has one.
     #[must_use]
     pub fn slot(mut self, slot: SlotSelector) -> Self {
         self.slot = slot;
         self
     }
 
-    /// Takes whatever token is [the one asked for](Self::slot) when it has to be found again, also when its
-    /// serial number, manufacturer or model is another than before. By default such a token is refused
-    /// ([`OpenError::AnotherToken`]) for as long as the process lives, since it need not have the same keys;
-    /// one that is asked for by its [serial number](SlotSelector::Serial) needs neither.
+    /// Sets whether the [selected](Self::slot) token, when it has to be found again, may have another serial
+    /// number, manufacturer or model than before. By default such a token is rejected
+    /// ([`OpenError::AnotherToken`]) until the process ends, since it need not have the same keys; one that
+    /// is selected by its [serial number](SlotSelector::Serial) is not compared.
     #[must_use]
     pub fn token_may_change(mut self, may: bool) -> Self {
         self.token_may_change = may;
         self
     }
 
-    /// The user's PIN. By default there is none, and a token that wants a login is refused
-    /// ([`OpenError::LoginRequired`]). Where all keys are public, or another component logs in, say
+    /// Sets the user's PIN. By default there is none, and a token that requires a login is rejected
+    /// ([`OpenError::LoginRequired`]). Where all keys are public, or another component logs in, pass
     /// [`Pin::None`].
     ///
-    /// A token knows one login for all of a process: where another backend or component has logged in, a
-    /// wrong PIN here goes unnoticed until the module has to be reinitialized, and no PIN does as well as
-    /// a right one.
+    /// A token has one login for the whole process: where another backend or component has logged in, a wrong
+    /// PIN here goes unnoticed until the module has to be reinitialized, and no PIN is needed.
     #[must_use]
     pub fn pin(mut self, pin: Pin) -> Self {
         self.pin = pin;
@@ -134,15 +134,14 @@ impl Config {
         self
     }
 
-    /// What the vendor's modules do differently. By default nothing.
+    /// Sets what the vendor's modules do differently. By default [nothing](Quirks::STANDARD).
     #[must_use]
     pub fn quirks(mut self, quirks: Quirks) -> Self {
         self.quirks = quirks;
         self
     }
 
-    /// What the token is called in health and logs. By default its serial number in health, its label in
-    /// logs.
+    /// Names the token for health and logs. By default its serial number in health, its label in logs.
     #[must_use]
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
@@ -162,27 +161,27 @@ impl Config {
         self
     }
 
-    /// How many requests may wait for a session; any further is `Throttled` at once. By default eight for
-    /// each session. With fewer than one for each, a request may be refused while a session is just becoming
-    /// free.
+    /// Sets how many requests may wait for a session; any further is `Throttled` at once. By default eight
+    /// for each session. With fewer than one for each, a request may be rejected while a session is just
+    /// becoming free.
     #[must_use]
     pub fn queue_length(mut self, requests: usize) -> Self {
         self.queue = requests;
         self
     }
 
-    /// How long a request may take, from its arrival here to its answer: then it is answered `Timeout`, also
-    /// when the module has not returned. By default 200 ms, of the 250 ms that KMS waits; less, where a
-    /// [`Fleet`](xks_core::fleet::Fleet) shall have time to ask another member.
+    /// Sets how long a request may take, from its arrival here to its answer: then it is answered `Timeout`,
+    /// also when the module has not returned. By default 200 ms, of the 250 ms that KMS waits; choose less
+    /// where a [`Fleet`](xks_core::fleet::Fleet) should have time to ask another member.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// How many calls that have not returned within the deadline are abandoned, each with its thread and
-    /// its session, for which there are new ones then. With so many hung, requests are answered `Unavailable`
-    /// at once as soon as all threads hang. By default as many as sessions.
+    /// Sets how many calls that have not returned within the deadline may be abandoned, each with its thread
+    /// and its session, which are replaced. Beyond that, requests are answered `Unavailable` at once as soon
+    /// as all threads hang. By default as many as sessions.
     #[must_use]
     pub fn max_abandoned(mut self, calls: usize) -> Self {
         self.max_abandoned = calls;
@@ -196,7 +195,7 @@ impl Config {
         self
     }
 
-    /// What an external key id names. By default a label.
+    /// Sets what an external key id names. By default a label.
     #[must_use]
     pub fn key_lookup(mut self, lookup: KeyLookup) -> Self {
         self.key_lookup = lookup;
@@ -211,26 +210,26 @@ impl Config {
         self
     }
 
-    /// How often a key that is in use is looked at again: whether it is still there and still the same, and
-    /// what it may be used for. By default every 30 seconds. A key that the module itself refuses is noticed
-    /// at once. New keys are looked for as often, or less often where that takes long; a second key of a name
-    /// is named in the log then, and the one that is in use goes on to serve.
+    /// Sets how often a key in use is read again: whether it still exists and is the same, and what it
+    /// permits. By default every 30 seconds. A key that the module itself rejects is noticed at once. New
+    /// keys are searched for as often, or less often where that takes long; the log then names a second key
+    /// of a name, and the one in use goes on to serve.
     #[must_use]
     pub fn key_refresh(mut self, interval: Duration) -> Self {
         self.key_refresh = interval;
         self
     }
 
-    /// The key that the token is tested with, at the start and for health. By default one that is made for
-    /// it.
+    /// Sets the key of the known-answer tests, at the start and for health. By default a [session
+    /// key](TestKey::Session).
     #[must_use]
     pub fn test_key(mut self, test_key: TestKey) -> Self {
         self.test_key = test_key;
         self
     }
 
-    /// How often the token is tested: at least every 30 seconds, since health is never older than 60;
-    /// a backend with a longer interval is not opened ([`OpenError::Config`]). By default every 10 seconds.
+    /// Sets the interval between known-answer tests: at most 30 seconds, since health is never older than 60;
+    /// a backend with a longer interval is not opened ([`OpenError::Config`]). By default 10 seconds.
     /// Specification: GetHealthStatus.
     // HLT-3
     #[must_use]
@@ -239,16 +238,16 @@ impl Config {
         self
     }
 
-    /// How long an encryption may take before health is DEGRADED. By default 100 ms. Requests that do not end
-    /// within the [deadline](Self::deadline) count for themselves: health is UNAVAILABLE when none does, of
-    /// whatever kind.
+    /// Sets how long an encryption may take before health is DEGRADED. By default 100 ms. Requests that miss
+    /// the [deadline](Self::deadline) count separately: health is UNAVAILABLE when all requests of a kind
+    /// miss it.
     #[must_use]
     pub fn latency_bound(mut self, bound: Duration) -> Self {
         self.latency_bound = bound;
         self
     }
 
-    /// How long to wait between two attempts to recover a failed token. By default 500 ms.
+    /// Sets how long to wait between two attempts to recover a failed token. By default 500 ms.
     #[must_use]
     pub fn recovery_interval(mut self, interval: Duration) -> Self {
         self.recovery_interval = interval;

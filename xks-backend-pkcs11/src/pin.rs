@@ -28,15 +28,15 @@ pub enum Pin {
 }
 
 impl Pin {
-    /// This PIN; [`Pin::Empty`] if the text is empty.
+    /// Returns this PIN; [`Pin::Empty`] if the text is empty.
     #[must_use]
     pub fn new(pin: impl Into<String>) -> Self {
         let pin = Zeroizing::new(pin.into());
         if pin.is_empty() { Self::Empty } else { Self::Set(pin) }
     }
 
-    /// The PIN in a file: all of it but a byte order mark at its beginning and line breaks at its end. What
-    /// is [odd](Self::warnings) about it is logged.
+    /// Reads the PIN from a file, without a byte order mark at its beginning and line breaks at its end. Logs
+    /// [warnings](Self::warnings).
     ///
     /// # Errors
     /// [`PinError::File`], also when it is not a regular file, or holds no UTF-8, what [can be no
@@ -56,7 +56,7 @@ impl Pin {
         Ok(pin)
     }
 
-    /// The PIN in an environment variable. What is [odd](Self::warnings) about it is logged.
+    /// Reads the PIN from an environment variable. Logs [warnings](Self::warnings).
     ///
     /// # Errors
     /// [`PinError::Environment`] when it is not set, or holds no UTF-8.
@@ -68,8 +68,8 @@ impl Pin {
         Ok(pin)
     }
 
-    /// Says why a text can be no PIN, if so: to try it would cost one of the attempts that a token allows. A
-    /// backend with such a PIN is not opened.
+    /// Returns why a text cannot be a PIN, if so: trying it would cost one of the attempts that a token
+    /// allows. A backend with such a PIN is not opened.
     #[must_use]
     pub fn fault(text: &str) -> Option<&'static str> {
         if text.contains('\0') {
@@ -81,8 +81,8 @@ impl Pin {
         }
     }
 
-    /// Says what is odd about the text of a PIN: what may be meant, and most often is an editor's or a
-    /// shell's doing.
+    /// Returns what is odd about the text of a PIN: it may be meant, but most often an editor or a shell has
+    /// caused it.
     #[must_use]
     pub fn warnings(text: &str) -> Vec<&'static str> {
         let is_invisible = |c: char| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}');

@@ -64,7 +64,7 @@ impl IvSource {
     }
 }
 
-/// What kind of sessions are opened.
+/// Returns what kind of sessions are opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SessionMode {
@@ -188,25 +188,25 @@ impl Quirks {
         }
     }
 
-    /// The name by which they are configured: `standard`, `softhsm`, `nshield`, `luna` or `cloudhsm`.
+    /// Returns the name by which they are configured: `standard`, `softhsm`, `nshield`, `luna` or `cloudhsm`.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Whose HSMs these are; none where the token itself has to be asked.
+    /// Returns the vendor of the HSMs; none where the token itself has to be asked.
     #[must_use]
     pub const fn vendor(&self) -> Option<&'static str> {
         self.vendor
     }
 
-    /// Where the IV of an encryption comes from.
+    /// Returns where the IV of an encryption comes from.
     #[must_use]
     pub const fn iv_source(&self) -> IvSource {
         self.iv_source
     }
 
-    /// The same quirks with another source of IVs.
+    /// Returns the same quirks with another source of IVs.
     #[must_use]
     pub const fn with_iv_source(self, iv_source: IvSource) -> Self {
         Self { iv_source, ..self }
@@ -218,13 +218,13 @@ impl Quirks {
         self.session_mode
     }
 
-    /// The same quirks with another kind of sessions.
+    /// Returns the same quirks with another kind of sessions.
     #[must_use]
     pub const fn with_session_mode(self, session_mode: SessionMode) -> Self {
         Self { session_mode, ..self }
     }
 
-    /// The same quirks with a return code of `C_Decrypt` that certainly means a wrong tag.
+    /// Returns the same quirks with a return code of `C_Decrypt` that certainly means a wrong tag.
     ///
     /// Without this, a code that has another meaning in the standard is looked into by decrypting again, and
     /// by encrypting and decrypting with the same key; that costs some forty calls for each ciphertext that
@@ -237,8 +237,8 @@ impl Quirks {
         }
     }
 
-    /// The same quirks with return codes that mean a full queue, and the phases in which they do: requests
-    /// are `Throttled` then. Replaces those of before.
+    /// Returns the same quirks with return codes that mean a full queue, and the phases in which they do:
+    /// requests are `Throttled` then. Replaces the previous codes.
     #[must_use]
     pub const fn with_throttled(self, codes: &'static [(Phase, ReturnCode)]) -> Self {
         Self {
@@ -247,8 +247,8 @@ impl Quirks {
         }
     }
 
-    /// The same quirks with PINs of the form `user:password`, whose length says nothing of whether the token
-    /// takes them.
+    /// Returns the same quirks with PINs of the form `user:password`, to which the token's limits of PIN
+    /// lengths do not apply.
     #[must_use]
     pub const fn with_user_in_pin(self) -> Self {
         Self {
@@ -257,8 +257,8 @@ impl Quirks {
         }
     }
 
-    /// The same quirks with the vendor's names of its own return codes, which messages show. The backend that
-    /// loads a module names its codes for all.
+    /// Returns the same quirks with the vendor's names of its own return codes, which messages show. The
+    /// backend that loads a module names its codes for all backends.
     #[must_use]
     pub const fn with_code_names(self, names: &'static [(ReturnCode, &'static str)]) -> Self {
         Self {

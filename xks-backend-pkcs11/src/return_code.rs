@@ -70,8 +70,8 @@ pub enum Remedy {
 }
 
 impl Remedy {
-    /// The kind to fail with when the remedy allows no other attempt, when there is no time for one, or when
-    /// it has failed as well; none if there is nothing to fail with.
+    /// Returns the kind of error when the remedy allows no other attempt, when there is no time for one, or
+    /// when it has failed as well; none if it is no error.
     #[must_use]
     pub const fn kind(self) -> Option<BackendErrorKind> {
         match self {
@@ -119,10 +119,10 @@ impl ReturnCode {
         self.0 as u64
     }
 
-    /// What is to be done when a module returns this code in this phase.
+    /// Returns what to do when a module returns this code in this phase.
     ///
-    /// The table knows no vendor. A vendor's own meaning of a code, such as `CKR_FUNCTION_FAILED` for a full
-    /// queue, is asked first.
+    /// The table knows no vendor. [`Quirks`](crate::Quirks) with a vendor's own meaning of a code, such as
+    /// `CKR_FUNCTION_FAILED` for a full queue, take precedence.
     #[must_use]
     pub const fn remedy(self, phase: Phase) -> Remedy {
         use Phase::{Attributes, Decrypt, DecryptInit, EncryptInit, Login, OpenSession, SignInit};

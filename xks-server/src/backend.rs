@@ -145,7 +145,7 @@ pub struct ReadContext {
 }
 
 impl ReadContext {
-    /// Returns the time that a request has as a whole (`server.budget_ms`).
+    /// Returns the time that a request has as a whole (`server.timeout_ms`).
     #[must_use]
     pub const fn request_timeout(&self) -> Duration {
         self.timeout

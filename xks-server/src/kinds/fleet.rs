@@ -7,7 +7,7 @@ use xks_core::fleet::{BreakerState, DisagreementKind, Fleet};
 use crate::{
     backend::{BackendSettings, OpenBackend, OpenError, Opening, ReadContext},
     metrics::Samples,
-    settings::{DAY_MS, Item, Table},
+    settings::{DAY_MS, Item, TIMEOUT_MS, Table},
 };
 
 /// A fleet: `members` that share the load, and `standby` members for when all of those fail.
@@ -16,7 +16,7 @@ pub struct FleetSettings {
     members: Vec<String>,
     standby: Vec<String>,
     attempt: Duration,
-    budget: Duration,
+    timeout: Duration,
 }
 
 impl FleetSettings {
@@ -30,14 +30,15 @@ impl FleetSettings {
         let attempt = table
             .milliseconds("attempt_ms", 1..=DAY_MS)
             .unwrap_or(Fleet::DEFAULT_ATTEMPT);
-        let budget = table
-            .milliseconds("budget_ms", 1..=DAY_MS)
-            .unwrap_or(Fleet::DEFAULT_BUDGET);
-        if budget > context.request_timeout() {
-            table.warn("`budget_ms` of the fleet must not exceed `server.budget_ms`");
+        let timeout = table.number_of_either(TIMEOUT_MS, 1..=DAY_MS);
+        let timeout = timeout.map_or(Fleet::DEFAULT_BUDGET, |(_, timeout)| {
+            Duration::from_millis(timeout.value)
+        });
+        if timeout > context.request_timeout() {
+            table.warn("`timeout_ms` of the fleet must not exceed `server.timeout_ms`");
         }
-        if attempt > budget {
-            table.warn("`attempt_ms` exceeds `budget_ms`: there is no time for a second member");
+        if attempt > timeout {
+            table.warn("`attempt_ms` exceeds `timeout_ms`: there is no time for a second member");
         }
         let members = table.needed("members", members)?;
         if members.is_empty() {
@@ -47,7 +48,7 @@ impl FleetSettings {
             members,
             standby,
             attempt,
-            budget,
+            timeout,
         })
     }
 }
@@ -58,7 +59,7 @@ impl BackendSettings for FleetSettings {
         let mut fleet = Fleet::builder()
             .timer(tokio::time::sleep)
             .attempt(self.attempt)
-            .budget(self.budget);
+            .budget(self.timeout);
         for (name, backend) in self.members.iter().filter_map(member) {
             fleet = fleet.member(name, backend);
         }

@@ -27,6 +27,7 @@ pub(crate) use self::{
     secrecy::shown,
     secret::SecretOrigin,
     source::{BYTE_ORDER_MARK, Problem, Severity, Source},
+    table::TIMEOUT_MS,
 };
 pub use self::{
     secret::Secret,

@@ -25,6 +25,9 @@ use super::{
 /// Settings that name a file with a secret in it.
 const FILES_OF_SECRETS: [&str; 2] = ["private_key", "tls_key_pem"];
 
+/// The time of a request, or of a fleet for one; and its name in settings files of before.
+pub(crate) const TIMEOUT_MS: [&str; 2] = ["timeout_ms", "budget_ms"];
+
 /// A value, and where it stands.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -131,6 +134,22 @@ impl<'s, 'i> Table<'s, 'i> {
             let number = u64::from_str_radix(number.as_str(), number.radix()).ok()?;
             range.contains(&number).then(|| T::try_from(number).ok()).flatten()
         })
+    }
+
+    /// Takes a whole number under either of two names, and returns the name. Both at once are an error.
+    pub(crate) fn number_of_either<T: TryFrom<u64>>(
+        &mut self,
+        [name, alias]: [&'static str; 2],
+        range: RangeInclusive<u64>,
+    ) -> Option<(&'static str, Item<T>)> {
+        let (value, other) = (self.number_item(name, range.clone()), self.number_item(alias, range));
+        if self.is_present(name) && self.is_present(alias) {
+            self.error(format!(
+                "`{name}` and `{alias}` are two names of one setting: remove `{alias}`"
+            ));
+        }
+        let value = value.map(|value| (name, value));
+        value.or_else(|| other.map(|other| (alias, other)))
     }
 
     /// Takes a time in milliseconds within the range.

@@ -20,21 +20,40 @@ fn a_good_file_passes() {
     assert_eq!(check(&settings), (Some(0), "0 errors, 0 warnings\n".to_owned()));
 }
 
-/// TRN-8: a budget that KMS does not wait for is a warning, and no error.
+/// TRN-8: a timeout that KMS does not wait for is a warning, and no error; under its former name too.
 #[test]
 fn a_doubt_is_a_warning_with_its_line() {
-    let settings = Settings::new().server("budget_ms = 250");
-    let (code, printed) = check(&settings);
-    let problems = problems(&settings, &printed);
-    assert_eq!((code, problems.len()), (Some(0), 1), "{printed}");
-    assert!(
-        problems[0].contains(": warning: `budget_ms = 250`: KMS times out after 250 ms"),
-        "{printed}"
-    );
-    let text = fs::read_to_string(settings.path()).unwrap();
-    let line = 1 + text.lines().position(|line| line == "budget_ms = 250").unwrap();
-    assert!(problems[0].starts_with(&format!("{line}: ")), "{printed}");
-    assert!(printed.ends_with("\n0 errors, 1 warning\n"), "{printed}");
+    for name in ["timeout_ms", "budget_ms"] {
+        let setting = format!("{name} = 250");
+        let settings = Settings::new().server(&setting);
+        let (code, printed) = check(&settings);
+        let problems = problems(&settings, &printed);
+        assert_eq!((code, problems.len()), (Some(0), 1), "{printed}");
+        let said = format!(": warning: `{setting}`: KMS times out after 250 ms");
+        assert!(problems[0].contains(&said), "{printed}");
+        let text = fs::read_to_string(settings.path()).unwrap();
+        let line = 1 + text.lines().position(|line| line == setting).unwrap();
+        assert!(problems[0].starts_with(&format!("{line}: ")), "{printed}");
+        assert!(printed.ends_with("\n0 errors, 1 warning\n"), "{printed}");
+    }
+}
+
+/// The timeouts of the server and of a fleet have a former name, and only one of the two may be there.
+#[test]
+fn a_timeout_has_one_of_two_names() {
+    let fleet = |timeout: &str| format!("[backends.both]\nkind = \"fleet\"\nmembers = [\"keys\"]\n{timeout}\n");
+    for name in ["timeout_ms", "budget_ms"] {
+        let (code, printed) = check(&Settings::new().tables(&fleet(&format!("attempt_ms = 9\n{name} = 8"))));
+        assert_eq!(code, Some(0), "{printed}");
+        assert!(printed.contains("`attempt_ms` exceeds `timeout_ms`"), "{printed}");
+    }
+    let both = "timeout_ms = 100\nbudget_ms = 100";
+    for settings in [Settings::new().server(both), Settings::new().tables(&fleet(both))] {
+        let (code, printed) = check(&settings);
+        assert_eq!(code, Some(78), "{printed}");
+        let said = ": error: `timeout_ms` and `budget_ms` are two names of one setting: remove `budget_ms`\n";
+        assert!(printed.contains(said), "{printed}");
+    }
 }
 
 /// Listeners that take each other's port are named.

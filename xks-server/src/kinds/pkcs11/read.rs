@@ -73,7 +73,7 @@ impl Pkcs11Settings {
         let lookups = [("label", KeyLookup::Label), ("id", KeyLookup::Id)];
         let deadline = table.milliseconds("deadline_ms", 1..=DAY_MS);
         if deadline.is_some_and(|deadline| deadline > context.request_timeout()) {
-            table.error("`deadline_ms` must not exceed `server.budget_ms`");
+            table.error("`deadline_ms` must not exceed `server.timeout_ms`");
         }
         if table.flag("inline") == Some(true) {
             // A module that hangs would keep the server's own threads.

@@ -9,20 +9,20 @@ use crate::settings::{
     AuditLevel, HealthSettings, LogFile, LogFormat, LogOutput, LogSettings, ReadyWhen, Rotation, ServerSettings,
     TcpKeepalive, TlsSettings,
     shared::{self, KEEPALIVE_RETRIES, KEEPALIVE_SECS},
-    table::{FlagOrTable, Item, Table},
+    table::{FlagOrTable, Item, TIMEOUT_MS, Table},
 };
 
 pub(super) fn server(mut table: Table<'_, '_>) -> Option<ServerSettings> {
     let listen = table.address("listen");
     let listen = table.needed("listen", listen);
     let standard = ServerSettings::new(SocketAddr::from(([127, 0, 0, 1], 0)));
-    let timeout = table.number_item::<u64>("budget_ms", 1..=DAY_MS);
+    let timeout = table.number_of_either::<u64>(TIMEOUT_MS, 1..=DAY_MS);
     // TRN-8
-    if let Some(Item { value, span }) = timeout.as_ref().filter(|timeout| timeout.value >= 250) {
-        let doubt = format!("`budget_ms = {value}`: KMS times out after 250 ms; the default is 200");
+    if let Some((name, Item { value, span })) = timeout.as_ref().filter(|(_, timeout)| timeout.value >= 250) {
+        let doubt = format!("`{name} = {value}`: KMS times out after 250 ms; the default is 200");
         table.source.warn(span.clone(), doubt);
     }
-    let timeout = timeout.map_or(standard.timeout, |timeout| Duration::from_millis(timeout.value));
+    let timeout = timeout.map_or(standard.timeout, |(_, timeout)| Duration::from_millis(timeout.value));
     let keepalive = table.table("tcp_keepalive").and_then(|mut table| {
         let idle = table.seconds("idle_secs", KEEPALIVE_SECS);
         let interval = table.seconds("interval_secs", KEEPALIVE_SECS);

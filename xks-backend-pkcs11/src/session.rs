@@ -137,6 +137,10 @@ impl SessionSlot {
 
 impl Slot for SessionSlot {
     type Error = BackendError;
+
+    fn is_ready(&self) -> bool {
+        !self.is_empty()
+    }
 }
 
 impl From<Refused> for BackendError {

@@ -29,6 +29,9 @@ const REST: Duration = Duration::from_secs(1);
 pub(crate) trait Slot: 'static {
     /// What work with it fails with.
     type Error: From<Refused> + Send + 'static;
+
+    /// Whether it is fit for a request without being prepared.
+    fn is_ready(&self) -> bool;
 }
 
 /// Work that was not done.
@@ -85,4 +88,8 @@ impl Load {
 #[cfg(test)]
 impl Slot for usize {
     type Error = Refused;
+
+    fn is_ready(&self) -> bool {
+        *self == 0 // so that tests see both
+    }
 }

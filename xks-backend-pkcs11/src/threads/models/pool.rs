@@ -240,6 +240,28 @@ fn jobs_that_are_held_back_are_done() {
     });
 }
 
+/// A caller has its answer soon, also when the call behind it hangs.
+#[test]
+fn no_answer_waits_behind_a_call_that_hangs() {
+    check(WAYS, || {
+        let (pool, hold, done) = (pool(1, 8, 0), Hold::default(), Arc::new(AtomicBool::new(false)));
+        let quick = {
+            let done = Arc::clone(&done);
+            call(&pool, move || done.store(true, Relaxed))
+        };
+        let hung = hanging(&pool, &hold);
+        hold.deadline();
+        if !done.load(Relaxed) {
+            hold.let_go(); // it came first
+        }
+        pass(STANDSTILL + GRAIN);
+        assert_eq!(quick.join().unwrap(), Ok(()));
+        hold.let_go();
+        assert_eq!(hung.join().unwrap(), Ok(()));
+        assert_eq!(pool.stop_within(END), 0);
+    });
+}
+
 /// A job that was answered while it waited, and one whose caller has gone, never reaches the module.
 #[test]
 fn a_job_whose_time_was_over_in_the_queue_is_not_done() {

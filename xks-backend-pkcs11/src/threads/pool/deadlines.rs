@@ -6,9 +6,9 @@ use super::{
     GRAIN, NO_SESSION, Shared, State,
     worker::{Replaced, Worker},
 };
-use crate::threads::{notifier::Wake, sync::now};
+use crate::threads::{Slot, notifier::Wake, sync::now};
 
-impl<P: 'static> Shared<P> {
+impl<P: Slot> Shared<P> {
     /// The life of the deadline thread. A job that has less time than others calls it when it comes.
     pub(super) fn keep_deadlines(self: &Arc<Self>) {
         // Requests may have come before this thread.
@@ -20,6 +20,9 @@ impl<P: 'static> Shared<P> {
 
     /// Does what is due, and says when to look again.
     fn look(self: &Arc<Self>, now: Instant) -> Instant {
+        if self.state().answered.overdue_at().is_some_and(|at| at <= now) {
+            self.wake_answered();
+        }
         // In one go: a job that comes in between would be compared with a look that is over.
         let mut state = self.state();
         let late = self.answer_late(&mut state, now);

@@ -6,6 +6,7 @@
 //! calls it, so that deadlines are kept. The supervisor tests, refreshes and recovers. A job is always within
 //! the deadline thread's sight: it moves from the queue to a worker in one step.
 
+mod answered;
 mod deadlines;
 mod job;
 mod pace;
@@ -18,17 +19,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_channel::oneshot;
-
 use self::{
-    job::{Job, Reply, Waiter},
+    answered::Answered,
+    job::{Caller, Job, Waiter, reply},
     pace::Pace,
     worker::Worker,
 };
 use super::{
     Load, Refusal, Refused, Slot,
     notifier::Notifier,
-    sync::{Condvar, Mutex, MutexGuard, now, thread},
+    sync::{
+        Condvar, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+        now, thread,
+    },
 };
 
 /// How exactly deadlines are kept when many are close together.
@@ -58,6 +62,8 @@ struct Shared<P: 'static> {
     max_abandoned: usize,
     processors: usize,
     state: Mutex<State<P>>,
+    /// Whether a caller that leaves has others to wake.
+    has_answered: AtomicBool,
     /// The pool is to stop, or a session slot may be fit again.
     rest_ends: Condvar,
     /// A thread has ended.
@@ -80,6 +86,7 @@ struct State<P> {
     /// Threads that are at a job, but for those that are abandoned.
     busy: usize,
     pace: Pace,
+    answered: Answered,
     /// When a thread last took a job.
     taken: Instant,
     /// When a job was last done in time.
@@ -134,6 +141,7 @@ impl<P: Slot> Pool<P> {
                 is_one_called: false,
                 busy: 0,
                 pace: Pace::default(),
+                answered: Answered::default(),
                 taken: now(),
                 done: None,
                 returned: None,
@@ -146,6 +154,7 @@ impl<P: Slot> Pool<P> {
                 refused: 0,
                 timed_out: 0,
             }),
+            has_answered: AtomicBool::new(false),
             rest_ends: Condvar::new(),
             thread_ended: Condvar::new(),
             joining: Mutex::new(()),
@@ -183,22 +192,15 @@ impl<P: Slot> Pool<P> {
     ) -> Result<T, P::Error> {
         let came = now();
         let deadline = came + patience;
-        let (to, answer) = oneshot::channel();
-        let reply = Arc::new(Reply {
-            deadline,
-            to: Mutex::new(Some(to)),
-        });
-        let waiter = Arc::clone(&reply);
+        let (promise, waiter, answer) = reply(deadline);
+        let _leaving = Leaving(&self.shared);
         self.shared.enqueue(Job {
             came,
             patience,
             waiter,
-            work: Box::new(move |slot| {
-                reply.send(work(slot, deadline));
-            }),
+            work: Box::new(move |slot| promise.keep(work(slot, deadline))),
         })?;
-        let gone = Refusal::Unavailable.because("the thread of the request has ended");
-        answer.await.map_err(|_| gone)?
+        answer.await
     }
 
     pub(crate) fn load(&self) -> Load {
@@ -271,6 +273,7 @@ impl<P: Slot> Pool<P> {
             state.is_stopped = true;
             (std::mem::take(&mut state.queue), std::mem::take(&mut state.idle))
         };
+        self.shared.wake_answered();
         idle.iter().for_each(|worker| worker.called.notify_one());
         self.shared.rest_ends.notify_all();
         self.shared.notifier.stop();
@@ -302,11 +305,23 @@ impl<P> State<P> {
         worker
     }
 
-    /// Until when a job that was held back waits, and may have to be seen to.
+    /// Until when a job that was held back waits, or a caller that is to be woken, and may have to be seen
+    /// to.
     fn held_back_until(&self) -> Option<Instant> {
-        let first = self.queue.front()?;
         let is_held_back = !self.is_one_called && !self.idle.is_empty();
-        is_held_back.then(|| self.taken.max(first.came) + STANDSTILL)
+        let first = self.queue.front().filter(|_| is_held_back);
+        let job = first.map(|first| self.taken.max(first.came) + STANDSTILL);
+        job.into_iter().chain(self.answered.overdue_at()).min()
+    }
+
+    /// Has the deadline thread look as early as something may have to be seen to; says whether that is
+    /// earlier than it would, and it has to hear of it.
+    fn has_look_earlier(&mut self) -> bool {
+        let due = self.held_back_until().filter(|due| *due < self.next_look);
+        if let Some(due) = due {
+            self.next_look = due;
+        }
+        due.is_some()
     }
 
     /// Whether every thread hangs, and none is left to take its place.
@@ -316,7 +331,7 @@ impl<P> State<P> {
     }
 }
 
-impl<P: 'static> Shared<P> {
+impl<P: Slot> Shared<P> {
     fn enqueue(&self, job: Job<P>) -> Result<(), Refused> {
         let refuse = |refusal: Refusal, detail| Err(refusal.because(detail));
         let mut state = self.state();
@@ -357,21 +372,41 @@ impl<P: 'static> Shared<P> {
         Ok(())
     }
 
-    /// Wakes the thread that is to come for the first job; the deadline thread sees to one that is held back,
-    /// and hears of it if it would look too late.
+    /// Wakes the thread that is to come for the first job; the deadline thread sees to what is held back, and
+    /// hears of it if it would look too late.
     fn call(&self, mut state: MutexGuard<'_, State<P>>, now: Instant) {
         let called = state.call(now, self.processors);
-        let is_due = state.held_back_until().filter(|due| *due < state.next_look);
-        if let Some(due) = is_due {
-            state.next_look = due;
-        }
+        let is_due = state.has_look_earlier();
         drop(state);
         if let Some(worker) = called {
             worker.called.notify_one();
         }
-        if is_due.is_some() {
+        if is_due {
             self.notifier.notify();
         }
+    }
+
+    /// Wakes one of those who have their answers, which wakes the others.
+    fn call_answered(&self, mut state: MutexGuard<'_, State<P>>) {
+        let note = |has_answered| self.has_answered.store(has_answered, Ordering::SeqCst);
+        let caller = state.answered.call(note);
+        let is_due = state.has_look_earlier();
+        drop(state);
+        if let Some(caller) = caller {
+            caller.wake();
+        }
+        if is_due {
+            self.notifier.notify();
+        }
+    }
+
+    /// Wakes all of them.
+    fn wake_answered(&self) {
+        let mut state = self.state();
+        self.has_answered.store(false, Ordering::SeqCst);
+        let callers = state.answered.take();
+        drop(state);
+        callers.into_iter().for_each(Caller::wake);
     }
 
     fn start(
@@ -399,10 +434,23 @@ impl<P: 'static> Shared<P> {
             }
         }
     }
+}
 
+impl<P> Shared<P> {
     fn state(&self) -> MutexGuard<'_, State<P>> {
         // Nothing panics while this is locked.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A caller: as it leaves, with an answer or without, it wakes the others that have theirs.
+struct Leaving<'a, P: Slot>(&'a Shared<P>);
+
+impl<P: Slot> Drop for Leaving<'_, P> {
+    fn drop(&mut self) {
+        if self.0.has_answered.load(Ordering::SeqCst) {
+            self.0.wake_answered();
+        }
     }
 }
 

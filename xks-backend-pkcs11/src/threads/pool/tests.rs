@@ -213,6 +213,32 @@ async fn a_stopped_pool_refuses_and_forgets_no_caller() {
     assert_eq!(pool.stop_within(Duration::from_secs(10)), 0);
 }
 
+/// A caller that has its answer is woken while the next call hangs.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_answer_waits_behind_a_call_that_hangs() {
+    let pool = patient_pool(1, 8, 0, Duration::from_secs(600));
+    let (release, first) = hang(&pool);
+    let quick = {
+        let pool = Arc::clone(&pool);
+        tokio::spawn(async move { number(&pool).await })
+    };
+    wait_for(&pool, |load| load.queued == 1);
+    let (release_next, held) = mpsc::channel::<()>();
+    let next = {
+        let pool = Arc::clone(&pool);
+        let work = move |_: &mut usize, _| Ok(held.recv().is_err());
+        tokio::spawn(async move { pool.run(work).await })
+    };
+    wait_for(&pool, |load| load.queued == 2);
+    drop(release);
+    first.await.unwrap().unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(60), quick).await;
+    assert_eq!(answer.expect("its answer is there").unwrap().unwrap(), 0);
+    drop(release_next);
+    assert!(next.await.unwrap().unwrap());
+    assert_eq!(pool.stop_within(Duration::from_secs(10)), 0);
+}
+
 /// A quick module is not asked by more threads than there are processors; one that stands still, by all of
 /// them.
 #[tokio::test(flavor = "multi_thread")]

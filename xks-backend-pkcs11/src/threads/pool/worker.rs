@@ -12,9 +12,9 @@ use std::{
 };
 
 use super::{
-    super::REST,
+    super::{REST, Slot},
     Shared, State,
-    job::{Waiter, Work},
+    job::{Caller, Waiter, Work},
 };
 use crate::threads::sync::{
     Condvar, Mutex, MutexGuard,
@@ -62,10 +62,11 @@ pub(super) enum Replaced {
 }
 
 /// What became of something that a worker did.
-#[derive(Clone, Copy)]
 struct Done {
     at: Instant,
     took: Duration,
+    /// The caller that has its answer now.
+    caller: Option<Caller>,
     /// It took so long that the thread was given up.
     abandoned: Option<Replaced>,
 }
@@ -88,14 +89,15 @@ impl Worker {
     }
 
     /// Does what it has begun.
-    fn does(&self, work: impl FnOnce()) -> Done {
-        work();
+    fn does(&self, work: impl FnOnce() -> Option<Caller>) -> Done {
+        let caller = work();
         let mut call = self.call();
         let since = call.running.take().map(|running| running.since);
         let at = now();
         Done {
             at,
             took: since.map_or(Duration::ZERO, |since| at.saturating_duration_since(since)),
+            caller,
             abandoned: call.abandoned.take(),
         }
     }
@@ -121,9 +123,18 @@ impl<P> State<P> {
 
     /// Notes a job that is done.
     fn is_through(&mut self, done: Option<Done>) {
-        if let Some(Done { at, took, abandoned }) = done {
+        if let Some(Done {
+            at,
+            took,
+            caller,
+            abandoned,
+        }) = done
+        {
             self.pace.note(took);
             self.returned = Some(at);
+            if let Some(caller) = caller {
+                self.answered.add(caller, at);
+            }
             if abandoned.is_none() {
                 self.busy -= 1;
                 self.done = Some(at);
@@ -132,7 +143,7 @@ impl<P> State<P> {
     }
 }
 
-impl<P: 'static> Shared<P> {
+impl<P: Slot> Shared<P> {
     pub(super) fn start_worker(shared: &Arc<Self>, state: &mut State<P>) -> io::Result<()> {
         let worker = Arc::new(Worker::default());
         state.workers.push(Arc::clone(&worker));
@@ -157,30 +168,40 @@ impl<P: 'static> Shared<P> {
         let mut done = None;
         let mut was_fit = true;
         while !worker.is_retired() {
-            let mut is_fit = true;
-            worker.begins(self.deadline, None);
-            if worker.does(|| is_fit = (self.prepare)(&mut slot)).is_replaced() {
-                break;
-            }
-            if is_fit != was_fit {
-                self.state().note_fit(is_fit);
-                was_fit = is_fit;
-            }
-            if !is_fit {
-                self.state().is_through(done.take());
-                self.rest();
-                if self.state().is_stopped {
+            if !was_fit || !slot.is_ready() {
+                let mut is_fit = true;
+                self.is_through(done.take());
+                worker.begins(self.deadline, None);
+                let prepared = worker.does(|| {
+                    is_fit = (self.prepare)(&mut slot);
+                    None
+                });
+                if prepared.is_replaced() {
                     break;
                 }
-                continue;
+                if is_fit != was_fit {
+                    self.state().note_fit(is_fit);
+                    was_fit = is_fit;
+                }
+                if !is_fit {
+                    self.rest();
+                    if self.state().is_stopped {
+                        break;
+                    }
+                    continue;
+                }
             }
             let Some(work) = self.next_job(worker, done.take()) else {
                 break;
             };
             // The answer of a job that panics is that its thread has ended; the thread itself goes on.
             let mut has_panicked = false;
-            let attempt = || has_panicked = catch_unwind(AssertUnwindSafe(|| work(&mut slot))).is_err();
-            let outcome = worker.does(attempt);
+            let outcome = worker.does(|| {
+                catch_unwind(AssertUnwindSafe(|| work(&mut slot))).unwrap_or_else(|_| {
+                    has_panicked = true;
+                    None
+                })
+            });
             let is_replaced = outcome.is_replaced();
             done = Some(outcome);
             if has_panicked {
@@ -191,7 +212,7 @@ impl<P: 'static> Shared<P> {
                 break;
             }
         }
-        self.state().is_through(done);
+        self.is_through(done);
         if !was_fit {
             self.state().note_fit(true);
         }
@@ -199,9 +220,18 @@ impl<P: 'static> Shared<P> {
         self.state().workers.retain(|other| !Arc::ptr_eq(other, worker));
     }
 
+    /// Notes a job that is done, before anything else is begun.
+    fn is_through(&self, done: Option<Done>) {
+        if done.is_some() {
+            self.state().is_through(done);
+            self.wake_answered();
+        }
+    }
+
     /// The next job that a caller waits for; none when there are to be no more. It leaves the queue and
     /// becomes the worker's in one step, so that the deadline thread always sees it.
     fn next_job(&self, worker: &Arc<Worker>, done: Option<Done>) -> Option<Work<P>> {
+        let last = done.as_ref().map_or(Duration::ZERO, |done| done.took);
         let mut state = self.state();
         state.is_through(done);
         if state.pace.is_quick() && state.queue.len() > self.queue_length / 2 {
@@ -214,7 +244,16 @@ impl<P: 'static> Shared<P> {
             if worker.is_retired() {
                 // It may be the one that was called.
                 self.call(state, now());
+                self.wake_answered();
                 return None;
+            }
+            if state.answered.are_to_go(!state.queue.is_empty(), last, now) {
+                // It comes for the jobs that they bring: no other needs to.
+                state.busy += 1;
+                self.call_answered(state);
+                state = self.state();
+                state.busy -= 1;
+                continue;
             }
             while let Some(job) = state.queue.pop_front() {
                 let now = now();
@@ -227,6 +266,9 @@ impl<P: 'static> Shared<P> {
                     self.call(state, now);
                     return Some(job.work);
                 }
+            }
+            if state.answered.are_to_go(false, last, now) {
+                continue; // nothing was left to do
             }
             if state.is_stopped {
                 return None;

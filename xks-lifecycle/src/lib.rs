@@ -18,6 +18,7 @@
 //! | open, load and change the state | [`Repository`], [`Snapshot`], [`Changes`] |
 //! | make and change keys, as the server's administration does | [`commands::Commands`] |
 //! | know what a command does, and what AWS KMS sees of a key | [`key_state`] |
+//! | serve keys | [`view::View`] |
 //! | know what a reader or a writer of the database can do | [`seal`] |
 //! | keep the state elsewhere | [`store::Store`], `store_conformance!` |
 //!
@@ -56,6 +57,7 @@ pub mod store;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 mod time;
+pub mod view;
 
 #[doc(hidden)]
 #[cfg(feature = "testkit")]

@@ -58,7 +58,7 @@ macro_rules! items {
         }
 
         impl Item {
-            fn object(&self) -> Object {
+            pub(crate) fn object(&self) -> Object {
                 match self {
                     $(Self::$variant(record) => object(record),)+
                 }

@@ -36,6 +36,12 @@ impl Backends {
         self
     }
 
+    /// The number of a key set's backend, in the order of their names.
+    pub(crate) fn number_of(&self, set: &KeySet) -> Option<usize> {
+        let backend = self.of(set).ok()?;
+        self.0.values().position(|known| known.name == backend.name)
+    }
+
     /// The backend of a key set: that which it names, or the only one.
     pub(crate) fn of(&self, set: &KeySet) -> Result<&ManagedBackend, FieldError> {
         let known = || self.0.keys().map(|name| &**name).collect::<Vec<_>>().join(", ");

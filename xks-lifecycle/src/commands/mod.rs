@@ -34,7 +34,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     ops::Range,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -52,6 +52,7 @@ use crate::{
     Changes, Event, EventText, KeyVersionId, Object, Outcome, Repository, Snapshot, Timestamp,
     repository::Advance,
     store::{Revision, StoreError},
+    view::View,
 };
 
 /// How long a key manager may take by default to make or to destroy one key.
@@ -105,6 +106,8 @@ pub struct Commands {
     manager_timeout: Duration,
     now: Box<dyn Fn() -> Timestamp + Send + Sync>,
     snapshot: Mutex<Snapshot>,
+    /// Is changed while the snapshot is locked.
+    view: Arc<View>,
 }
 
 /// A command that is under way, as its events show it.
@@ -154,8 +157,10 @@ impl Commands {
     /// deployment's name. Call [`recover`](Self::recover) before the first command.
     #[must_use]
     pub fn new(repository: Repository, snapshot: Snapshot, backends: Backends, deployment: Deployment) -> Self {
+        let view = Arc::new(View::new(backends.clone(), &snapshot));
         Self {
             repository,
+            view,
             backends,
             deployment,
             manager_timeout: MANAGER_TIMEOUT,
@@ -192,6 +197,12 @@ impl Commands {
         self.lock().revision()
     }
 
+    /// Returns the keys as requests see them. A command that has returned is in it.
+    #[must_use]
+    pub const fn view(&self) -> &Arc<View> {
+        &self.view
+    }
+
     /// Reads something in the state.
     pub fn read<T>(&self, read: impl FnOnce(&Snapshot) -> T) -> T {
         read(&self.lock())
@@ -216,11 +227,15 @@ impl Commands {
                 if snapshot.revision() != known {
                     continue; // another command has committed, or refreshed
                 }
-                self.repository.advance(&mut snapshot, since)?
+                let advanced = self.repository.advance(&mut snapshot, since)?;
+                if let Advance::Done(touched) = &advanced {
+                    self.view.update(&snapshot, touched);
+                }
+                advanced
             };
             return match advanced {
                 Advance::Same => Ok(false),
-                Advance::Done => Ok(true),
+                Advance::Done(_) => Ok(true),
                 Advance::Forked { known } => Err(self.repository.forked(known).await.into()),
             };
         }
@@ -245,7 +260,10 @@ impl Commands {
             match self.repository.write(&prepared).await {
                 Ok(()) => {
                     kill_point!(Written);
-                    prepared.apply(&mut self.lock());
+                    let touched = prepared.touched();
+                    let mut snapshot = self.lock();
+                    prepared.apply(&mut snapshot);
+                    self.view.update(&snapshot, &touched);
                     return Ok(answer);
                 }
                 Err(StoreError::Conflict { .. }) => drop(self.refresh().await?),

@@ -64,6 +64,16 @@ named_enum! {
     Destroyed => "destroyed",
 }
 
+impl KeyState {
+    /// The state of a key that has expired, or has not, whose state is this one without its expiry.
+    pub(crate) const fn expired(self, is_expired: bool) -> Self {
+        match self {
+            Self::Enabled if is_expired => Self::Deactivated,
+            state => state,
+        }
+    }
+}
+
 impl StoredState {
     const NAMES: &'static str = "pre-active, enabled, disabled, pending-deletion, destroyed";
 
@@ -73,7 +83,8 @@ impl StoredState {
         self.without_expiry().as_str()
     }
 
-    const fn without_expiry(self) -> KeyState {
+    /// The state, if the key does not expire.
+    pub(crate) const fn without_expiry(self) -> KeyState {
         match self {
             Self::PreActive => KeyState::PreActive,
             Self::Enabled => KeyState::Enabled,
@@ -121,10 +132,7 @@ impl Key {
     /// mean that it decrypts, and nothing that a clock does may open a key that a person has closed.
     #[must_use]
     pub fn state_at(&self, now: Timestamp) -> KeyState {
-        match self.state {
-            StoredState::Enabled if self.is_expired(now) => KeyState::Deactivated,
-            state => state.without_expiry(),
-        }
+        self.state.without_expiry().expired(self.is_expired(now))
     }
 
     /// Returns whether its expiry has come.

@@ -3,7 +3,9 @@
 use xks_core::KeyId;
 
 use super::{Change, KeyCommand, KeyContext, Need, Refused, StoredState, decide, decide::check_need};
-use crate::{FieldError, FieldProblem, Key, KeyVersion, KeyVersionId, Material, Timestamp, VersionId, VersionState};
+use crate::{
+    FieldError, FieldProblem, Key, KeyVersion, KeyVersionId, Material, Timestamp, VersionId, VersionState, view::Tag,
+};
 
 /// A command on one version of a key.
 ///
@@ -70,7 +72,13 @@ pub fn add_version(
     if let Some(pending) = pending {
         return Err(Refused::Unfinished(pending.number));
     }
-    if context.versions.iter().any(|version| version.id.version == id) {
+    // A tag of new ciphertexts must not look like the constant metadata of earlier ones.
+    let looks_legacy = |version: &&KeyVersion| {
+        let legacy = version.legacy_metadata.as_ref();
+        legacy.is_some_and(|legacy| Tag::of(id).begins(legacy))
+    };
+    let mut versions = context.versions.iter();
+    if versions.any(|version| version.id.version == id || looks_legacy(version)) {
         let rule = "a version of the key has, or had, this id".to_owned();
         return Err(FieldError::new("version", FieldProblem::Illegal(rule)).into());
     }

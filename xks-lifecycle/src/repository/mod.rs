@@ -10,11 +10,12 @@ use std::{
 
 pub use self::error::RepositoryError;
 use crate::{
-    ChangeError, Changes, Event, KeyVersionId, Snapshot, Timestamp,
+    ChangeError, Changes, Event, KeyVersionId, Object, Snapshot, Timestamp,
     record::{RowError, RowProblem, decode},
     seal::{DataKey, Root, Sum, Wrapped},
     snapshot::read,
     store::{ChangeSet, Claim, ClaimKind, Head, Loaded, Revision, Row, RowSink, Scope, Store, StoreError, Swap, Table},
+    view::Touched,
 };
 
 /// A [`Store`] that was opened with a [`Root`].
@@ -89,8 +90,8 @@ pub(crate) struct Since {
 pub(crate) enum Advance {
     /// At the revision that it was at.
     Same,
-    /// At a later one.
-    Done,
+    /// At a later one, to which this led.
+    Done(Touched),
     /// Where it was: what was read does not follow from it.
     Forked {
         /// The revision of the snapshot.
@@ -106,6 +107,16 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
+    /// What the changes touch.
+    pub(crate) fn touched(&self) -> Touched {
+        let mut touched = Touched::default();
+        let items = self.changes.items().map(crate::snapshot::Item::object);
+        items
+            .chain(self.changes.removed.iter().cloned())
+            .for_each(|object| touched.add(&object));
+        touched
+    }
+
     /// Makes the changes, once they are written, in a snapshot that is at the revision before them. One that
     /// was brought to their revision or a later one has them already.
     pub(crate) fn apply(self, snapshot: &mut Snapshot) -> Revision {
@@ -262,7 +273,7 @@ impl Repository {
         let since = self.since(snapshot.revision()).await?;
         match self.advance(snapshot, since)? {
             Advance::Same => Ok(false),
-            Advance::Done => Ok(true),
+            Advance::Done(_) => Ok(true),
             Advance::Forked { known } => Err(self.forked(known).await),
         }
     }
@@ -308,14 +319,16 @@ impl Repository {
         if !self.key.is_head(&head, total) {
             return Ok(Advance::Forked { known });
         }
+        let mut touched = Touched::default();
         for (change, now) in updates {
             match now {
                 Some((item, revision, sum)) => snapshot.put(item, revision, sum),
                 None => snapshot.remove(change.table, &change.id),
             }
+            touched.add(&Object(change.table, change.id));
         }
         snapshot.set_head(head);
-        Ok(Advance::Done)
+        Ok(Advance::Done(touched))
     }
 
     /// Says why what changed and the head, which were read together, do not fit what was seen: a row is

@@ -20,6 +20,7 @@ mod sqlite;
 mod support;
 mod tampering;
 mod version_model;
+mod view;
 
 use std::sync::Arc;
 

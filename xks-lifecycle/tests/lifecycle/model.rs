@@ -8,7 +8,7 @@ use xks_core::{KeyId, Zeroizing, backend::KeyStatus};
 use xks_lifecycle::{
     Changes, Event, Key, KeySet, KeySetId, KeySource, KeyVersion, KeyVersionId, Material, Name, Outcome, Repository,
     Snapshot, Tenant, TenantId, Timestamp, VersionId, VersionState, WaitingDays,
-    key_state::{Conditions, KeyCommand, KeyContext, KeyState, Refused, decide, view},
+    key_state::{Conditions, KeyCommand, KeyContext, KeyState, Refused, add_version, decide, view},
     seal::Root,
     store::{MemoryStore, SqliteStore, Store},
 };
@@ -391,6 +391,27 @@ fn a_key_without_a_current_version_is_not_enabled() {
     assert_eq!(renamed.name.as_str(), "Other");
     let context = KeyContext::new(&renamed, &set, [], 0);
     assert!(decide(&context, &rename, day(0)).unwrap().is_empty());
+}
+
+/// What a new version encrypts is told from what was encrypted before the key was managed.
+#[test]
+fn a_version_whose_tag_looks_like_the_earlier_constant_is_not_added() {
+    let set = KeySet::new(
+        KeySetId::generate().unwrap(),
+        TenantId::generate().unwrap(),
+        "Set",
+        KeySource::Adopted,
+    )
+    .unwrap();
+    let key = Key::new("key".parse().unwrap(), set.id, "Name").unwrap();
+    let id = KeyVersionId::new(key.id.clone(), VersionId::from_bytes([1; 4]));
+    let mut version = KeyVersion::new(id, 1, Material::Gone, day(0)).unwrap();
+    version.state = VersionState::Current;
+    version.legacy_metadata = Some([0x81, 1, 2, 3, 4, b'v', b'1'].as_slice().try_into().unwrap());
+    let context = KeyContext::new(&key, &set, [&version], 0);
+    let add = |id: [u8; 4]| add_version(&context, VersionId::from_bytes(id), Material::Gone, day(0));
+    assert_eq!(kind(&add([1, 2, 3, 4]).unwrap_err()), "version");
+    assert_eq!(add([1, 2, 3, 5]).unwrap().new_versions[0].number, 2);
 }
 
 /// A KMS key that uses a key is a reason not to destroy it, as are encryptions from before it was managed.

@@ -175,9 +175,13 @@ impl World {
 
     /// Another process on the same state, as of a later start or on another node.
     pub(crate) fn another(&self) -> Commands {
-        let opened = Repository::open(Arc::clone(&self.store), std::slice::from_ref(&self.root));
-        let (repository, snapshot) = block_on(opened).unwrap();
+        let (repository, snapshot) = self.repository();
         commands(repository, snapshot, &self.manager, &self.clock)
+    }
+
+    pub(crate) fn repository(&self) -> (Repository, xks_lifecycle::Snapshot) {
+        let opened = Repository::open(Arc::clone(&self.store), std::slice::from_ref(&self.root));
+        block_on(opened).unwrap()
     }
 
     pub(crate) fn wait(&self, days: u64) {

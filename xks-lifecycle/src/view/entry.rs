@@ -1,0 +1,200 @@
+//! What is known of a key to serve it: as little as that takes, since there may be a million of them.
+
+use xks_core::{
+    KeyId,
+    backend::{BackendErrorKind, CiphertextMetadata, KeyStatus, KeyUsage},
+};
+
+use super::{Served, SetView, Tag};
+use crate::{
+    KeyVersion, Material, Snapshot, Timestamp, VersionId, VersionState,
+    key_state::{Conditions, KeyState, KmsView, Standing, view},
+};
+
+/// A key.
+#[derive(Clone)]
+pub(super) struct KeyView {
+    pub(super) id: KeyId,
+    versions: Box<[VersionView]>,
+    /// [`NEVER`] if it does not expire.
+    expires: u64,
+    /// The place of its key set.
+    pub(super) set: u32,
+    /// Without the expiry.
+    state: KeyState,
+    /// A bit for each usage.
+    usages: u8,
+}
+
+const NEVER: u64 = u64::MAX;
+
+/// A version of a key; one that was destroyed too, so that it is known.
+#[derive(Clone)]
+struct VersionView {
+    id: VersionId,
+    standing: Standing,
+    is_current: bool,
+    /// Whether it has encrypted before it came under management.
+    is_adopted: bool,
+    backend_key: Option<KeyId>,
+    legacy_metadata: Option<Box<CiphertextMetadata>>,
+}
+
+impl VersionView {
+    fn new(version: &KeyVersion, standing: Standing) -> Self {
+        // It is known by the version's ids, which a vault may use as its own.
+        let of_vault = || format!("{}.{}", version.id.key, version.id.version).parse().ok();
+        Self {
+            id: version.id.version,
+            standing,
+            is_current: version.state == VersionState::Current,
+            is_adopted: version.earlier_encryptions > 0 || version.legacy_metadata.is_some(),
+            backend_key: match &version.material {
+                Material::Backend { key, .. } => key.clone(),
+                Material::Vault(_) => of_vault(),
+                Material::Gone => None,
+            },
+            legacy_metadata: version.legacy_metadata.map(Box::new),
+        }
+    }
+
+    /// Whether this version has made ciphertexts with this metadata before it came under management.
+    fn is_legacy(&self, metadata: Option<&CiphertextMetadata>) -> bool {
+        self.is_adopted && self.legacy_metadata.as_deref() == metadata
+    }
+}
+
+const fn bit(usage: KeyUsage) -> u8 {
+    match usage {
+        KeyUsage::Encrypt => 1,
+        KeyUsage::Decrypt => 2,
+        _ => 0, // nothing that KMS asks for
+    }
+}
+
+impl KeyView {
+    /// What a snapshot has of a key.
+    pub(super) fn new(snapshot: &Snapshot, id: &KeyId, set: u32) -> Option<Self> {
+        let key = snapshot.key(id)?;
+        let versions = snapshot.versions(id);
+        let versions = versions.map(|version| VersionView::new(version, Standing::of(version, key.minima)));
+        Some(Self {
+            id: key.id.clone(),
+            versions: versions.collect(),
+            expires: key.expires.map_or(NEVER, Timestamp::seconds),
+            set,
+            state: key.state.without_expiry(),
+            usages: key.usages.iter().fold(0, |bits, usage| bits | bit(*usage)),
+        })
+    }
+
+    fn kms_view(&self, set: SetView, standing: Standing, now: Timestamp) -> KmsView {
+        let expires = (self.expires != NEVER).then_some(self.expires);
+        let is_expired = expires.is_some_and(|expires| expires <= now.seconds());
+        let conditions = Conditions {
+            is_blocked: set.is_blocked,
+            standing,
+            ..Conditions::new(self.state.expired(is_expired), set.keeps_decryption)
+        };
+        view(&conditions)
+    }
+
+    fn permits(&self, usage: KeyUsage) -> Result<(), BackendErrorKind> {
+        if self.usages & bit(usage) == 0 {
+            return Err(BackendErrorKind::KeyUsage);
+        }
+        Ok(())
+    }
+
+    fn served(set: SetView, version: &VersionView, tag: Tag) -> Result<Served, BackendErrorKind> {
+        // A version that is served has one; another would not come here.
+        let key = version.backend_key.clone().ok_or(BackendErrorKind::Unavailable)?;
+        Ok(Served {
+            place: set.place.ok_or(BackendErrorKind::Unavailable)?,
+            key,
+            version: version.id,
+            tag,
+        })
+    }
+
+    fn current(&self) -> Option<&VersionView> {
+        self.versions.iter().find(|version| version.is_current)
+    }
+
+    pub(super) fn status(&self, set: SetView, now: Timestamp) -> Result<KeyStatus, BackendErrorKind> {
+        let standing = self.current().map_or(Standing::Nothing, |version| version.standing);
+        self.kms_view(set, standing, now).status
+    }
+
+    pub(super) fn usages(&self) -> impl Iterator<Item = KeyUsage> {
+        let all = [KeyUsage::Encrypt, KeyUsage::Decrypt];
+        all.into_iter().filter(|usage| self.permits(*usage).is_ok())
+    }
+
+    pub(super) fn to_encrypt(&self, set: SetView, now: Timestamp) -> Result<Served, BackendErrorKind> {
+        let current = self.current();
+        let standing = current.map_or(Standing::Nothing, |version| version.standing);
+        self.kms_view(set, standing, now).encrypt?;
+        self.permits(KeyUsage::Encrypt)?;
+        let current = current.ok_or(BackendErrorKind::KeyDisabled)?;
+        Self::served(set, current, Tag::of(current.id))
+    }
+
+    pub(super) fn to_decrypt(
+        &self,
+        set: SetView,
+        metadata: Option<&CiphertextMetadata>,
+        now: Timestamp,
+    ) -> Result<Served, BackendErrorKind> {
+        let named = self.named(metadata);
+        // What the key may not do is said before it is said that the ciphertext is not its own.
+        let standing = named.map_or(Standing::Decrypt, |(version, _)| version.standing);
+        self.kms_view(set, standing, now).decrypt?;
+        self.permits(KeyUsage::Decrypt)?;
+        let (version, tag) = named.ok_or(BackendErrorKind::InvalidCiphertext)?;
+        Self::served(set, version, tag)
+    }
+
+    /// The version that a ciphertext names, and what of its metadata is the tag. A constant from before the
+    /// key was managed comes first: it may look like a tag.
+    fn named(&self, metadata: Option<&CiphertextMetadata>) -> Option<(&VersionView, Tag)> {
+        let legacy = self.versions.iter().find(|version| version.is_legacy(metadata));
+        if let Some(version) = legacy {
+            return Some((version, Tag::NONE));
+        }
+        let id = Tag::read(metadata?)?;
+        let version = self.versions.iter().find(|version| version.id == id)?;
+        Some((version, Tag::of(id)))
+    }
+}
+
+#[cfg(test)]
+impl KeyView {
+    pub(super) fn for_test(id: KeyId, set: u32) -> Self {
+        Self {
+            id,
+            versions: Box::new([]),
+            expires: NEVER,
+            set,
+            state: KeyState::Enabled,
+            usages: 3,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A key of an HSM with one version, an id of 24 characters, and a label of deployment, key and version.
+    #[test]
+    fn a_key_takes_at_most_300_bytes() {
+        // An allocation has 8 bytes of its own, and is a multiple of 16.
+        let allocated = |bytes: usize| (bytes + 8).next_multiple_of(16);
+        let shared = |text: usize| allocated(2 * size_of::<usize>() + text);
+        let (id, label) = (shared(24), shared("production".len() + 1 + 24 + 1 + 8));
+        let entry = size_of::<(u32, KeyView)>();
+        let total = entry + allocated(size_of::<VersionView>()) + id + label;
+        assert!(total <= 300, "{total}: {entry}, {id}, {label}");
+    }
+}

@@ -1,0 +1,269 @@
+//! The keys as requests see them: one snapshot behind an atomic pointer.
+//!
+//! A request loads the pointer and finds its key by the external key id: it takes no lock, waits for nothing,
+//! and allocates nothing. A change makes a new snapshot, which shares with the one before all but the small
+//! part that has the key.
+
+mod entry;
+mod shards;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
+
+use arc_swap::ArcSwap;
+use xks_core::{
+    KeyId,
+    backend::{BackendErrorKind, CiphertextMetadata, KeyStatus, KeyUsage},
+};
+
+use self::{entry::KeyView, shards::Shards};
+use crate::{
+    KeySet, KeySetId, KeySource, Object, Snapshot, Timestamp, VersionId,
+    commands::Backends,
+    store::{Revision, Table},
+};
+
+/// The keys at the latest revision, as requests see them.
+pub struct View {
+    backends: Backends,
+    state: ArcSwap<State>,
+}
+
+#[derive(Clone, Default)]
+struct State {
+    revision: Revision,
+    sets: Arc<Sets>,
+    keys: Shards,
+}
+
+/// The key sets, each at a place of its own, which keys name.
+#[derive(Clone, Default)]
+struct Sets {
+    places: BTreeMap<KeySetId, u32>,
+    views: Vec<SetView>,
+}
+
+/// What is known of a key set.
+#[derive(Clone, Copy)]
+struct SetView {
+    /// None when the server has no such backend.
+    place: Option<Place>,
+    keeps_decryption: bool,
+    is_blocked: bool,
+}
+
+/// Where the material of a key is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "there are two kinds of material")]
+pub enum Place {
+    /// In the backend with this number, in the order of their names.
+    Backend(usize),
+    /// In memory.
+    Vault,
+}
+
+/// The version that serves a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Served {
+    /// Where its material is.
+    pub place: Place,
+    /// By which id it is known there.
+    pub key: KeyId,
+    /// Its id.
+    pub version: VersionId,
+    /// What the ciphertext's metadata begins with.
+    pub tag: Tag,
+}
+
+/// What the metadata of a ciphertext begins with: a format byte, and the id of the version that made it. What
+/// was encrypted before its key was managed has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tag(Option<[u8; Self::LENGTH]>);
+
+impl Tag {
+    /// No text in UTF-8 begins with it, as metadata of backends are.
+    const FORMAT: u8 = 0x81;
+    /// How many bytes a tag has.
+    pub const LENGTH: usize = 5;
+    const NONE: Self = Self(None);
+
+    /// The tag of a version.
+    pub(crate) const fn of(version: VersionId) -> Self {
+        let [a, b, c, d] = version.to_bytes();
+        Self(Some([Self::FORMAT, a, b, c, d]))
+    }
+
+    /// The version that the tag of a ciphertext names.
+    fn read(metadata: &CiphertextMetadata) -> Option<VersionId> {
+        match metadata.as_bytes() {
+            [Self::FORMAT, a, b, c, d, ..] => Some(VersionId::from_bytes([*a, *b, *c, *d])),
+            _ => None,
+        }
+    }
+
+    /// Whether metadata begins with it.
+    pub(crate) fn begins(&self, metadata: &CiphertextMetadata) -> bool {
+        metadata.as_bytes().starts_with(self.as_bytes())
+    }
+
+    /// Returns the bytes; none for what was encrypted before its key was managed.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_ref().map_or(&[], |bytes| &bytes[..])
+    }
+}
+
+/// What changes have touched: the keys that are to be read again, and whether key sets are.
+#[derive(Debug, Default)]
+pub(crate) struct Touched {
+    keys: BTreeSet<KeyId>,
+    has_sets: bool,
+}
+
+impl Touched {
+    pub(crate) fn add(&mut self, object: &Object) {
+        let id = match object.0 {
+            Table::Keys => &*object.1,
+            Table::Versions => object.1.split_once('/').map_or("", |(key, _)| key),
+            Table::KeySets | Table::KeyStores => {
+                self.has_sets = true;
+                return;
+            }
+            Table::Roots | Table::Tenants | Table::Credentials => return,
+        };
+        self.keys.extend(id.parse::<KeyId>().ok());
+    }
+}
+
+impl View {
+    /// The keys of a snapshot, whose key sets are in these backends.
+    pub(crate) fn new(backends: Backends, snapshot: &Snapshot) -> Self {
+        let view = Self {
+            backends,
+            state: ArcSwap::default(),
+        };
+        let keys = snapshot.keys().map(|key| key.id.clone()).collect();
+        view.update(snapshot, &Touched { keys, has_sets: true });
+        view
+    }
+
+    /// Takes in what has changed in a snapshot. Updates come one after the other.
+    pub(crate) fn update(&self, snapshot: &Snapshot, touched: &Touched) {
+        let mut next = State::clone(&self.state.load());
+        next.revision = snapshot.revision();
+        if touched.has_sets {
+            let sets = Arc::make_mut(&mut next.sets);
+            for set in snapshot.key_sets() {
+                sets.put(set.id, self.set_view(set, snapshot));
+            }
+        }
+        let place = |id: &KeyId| {
+            let set = snapshot.key(id)?.key_set;
+            next.sets.places.get(&set).copied()
+        };
+        let keys = touched.keys.iter();
+        next.keys
+            .put(keys.filter_map(|id| KeyView::new(snapshot, id, place(id)?)));
+        self.state.store(Arc::new(next));
+    }
+
+    fn set_view(&self, set: &KeySet, snapshot: &Snapshot) -> SetView {
+        let key_store = set.key_store.and_then(|id| snapshot.key_store(id));
+        SetView {
+            place: match set.source {
+                KeySource::Vault => Some(Place::Vault),
+                KeySource::Hsm | KeySource::Adopted => self.backends.number_of(set).map(Place::Backend),
+            },
+            keeps_decryption: set.keeps_decryption,
+            is_blocked: key_store.is_some_and(|key_store| key_store.is_blocked),
+        }
+    }
+
+    /// Returns the revision.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.state.load().revision
+    }
+
+    /// Returns the number of keys, those that were destroyed too.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.state.load().keys.len()
+    }
+
+    /// Returns whether there are no keys.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn with<T>(
+        &self,
+        id: &KeyId,
+        look: impl FnOnce(&KeyView, SetView) -> Result<T, BackendErrorKind>,
+    ) -> Result<T, BackendErrorKind> {
+        let state = self.state.load();
+        let key = state.keys.get(id.as_str()).ok_or(BackendErrorKind::KeyNotFound)?;
+        let set = state.sets.views.get(key.set as usize).copied();
+        look(key, set.ok_or(BackendErrorKind::Unavailable)?)
+    }
+
+    /// Returns what KMS learns of a key: its usages, and whether it is enabled.
+    ///
+    /// # Errors
+    /// What the key's [state](crate::key_state::view) says.
+    pub fn status(&self, id: &KeyId, now: Timestamp) -> Result<(KeyStatus, Vec<KeyUsage>), BackendErrorKind> {
+        self.with(id, |key, set| Ok((key.status(set, now)?, key.usages().collect())))
+    }
+
+    /// Returns the version that encrypts.
+    ///
+    /// # Errors
+    /// What the key's [state](crate::key_state::view) says; `KeyUsage` when the key may not encrypt.
+    pub fn to_encrypt(&self, id: &KeyId, now: Timestamp) -> Result<Served, BackendErrorKind> {
+        self.with(id, |key, set| key.to_encrypt(set, now))
+    }
+
+    /// Returns the version that decrypts a ciphertext with this metadata.
+    ///
+    /// # Errors
+    /// What the key's [state](crate::key_state::view) says; `KeyUsage` when the key may not decrypt;
+    /// `InvalidCiphertext` when no version of the key has made it.
+    pub fn to_decrypt(
+        &self,
+        id: &KeyId,
+        metadata: Option<&CiphertextMetadata>,
+        now: Timestamp,
+    ) -> Result<Served, BackendErrorKind> {
+        self.with(id, |key, set| key.to_decrypt(set, metadata, now))
+    }
+}
+
+impl Sets {
+    fn put(&mut self, id: KeySetId, view: SetView) {
+        let place = self
+            .places
+            .get(&id)
+            .and_then(|place| self.views.get_mut(*place as usize));
+        match place {
+            Some(known) => *known = view,
+            None => {
+                self.places.insert(id, self.views.len() as u32); // no snapshot has more
+                self.views.push(view);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("View")
+            .field("revision", &self.revision())
+            .field("keys", &self.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -181,6 +181,12 @@ impl SoftKey {
         self.older.iter().chain(iter::once(&self.newest))
     }
 
+    /// The length of the longest metadata of its versions.
+    pub(crate) fn metadata_length(&self) -> usize {
+        let lengths = self.versions().map(|version| version.metadata().as_bytes().len());
+        lengths.max().unwrap_or_default()
+    }
+
     // ENC-11, DEC-4: whether it is enabled comes first, then what it may be used for.
     pub(crate) fn check(&self, usage: KeyUsage) -> Result<(), BackendError> {
         if self.metadata.status() == KeyStatus::Disabled {

@@ -3,7 +3,10 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use arc_swap::{ArcSwap, Guard};
@@ -20,6 +23,9 @@ pub(crate) struct Keyring {
     keys: ArcSwap<Keys>,
     /// Changes wait for each other, so that none is lost.
     changing: Mutex<()>,
+    /// The length of the longest metadata of all keys that were there so far: kept, since to look through a
+    /// million keys takes long.
+    metadata_length: AtomicUsize,
 }
 
 impl Keyring {
@@ -36,6 +42,7 @@ impl Keyring {
                 Some(earlier) => key.counting_on(earlier),
                 None => key,
             };
+            self.note(&key);
             keys.insert(id, Arc::new(key))
         })
     }
@@ -53,8 +60,19 @@ impl Keyring {
         self.change(|keys| {
             let key = keys.get_mut(id).ok_or_else(|| SoftKeyError::UnknownKey(id.clone()))?;
             *key = Arc::new(update(SoftKey::clone(key))?);
+            self.note(key);
             Ok(Arc::clone(key))
         })
+    }
+
+    /// The most bytes of metadata of a ciphertext: at least those of a version 1, which any new key has.
+    pub(crate) fn metadata_length(&self) -> usize {
+        let longest = self.metadata_length.load(Ordering::Relaxed);
+        longest.max("key_version=1".len())
+    }
+
+    fn note(&self, key: &SoftKey) {
+        self.metadata_length.fetch_max(key.metadata_length(), Ordering::Relaxed);
     }
 
     /// Changes the keys as a whole. Other changes wait for their turn.

@@ -312,6 +312,11 @@ impl KeyBackend for SoftBackend {
             ),
         ))
     }
+
+    /// The length of the longest `key_version=N` that the backend has had.
+    fn metadata_length(&self) -> usize {
+        self.keyring.metadata_length()
+    }
 }
 
 /// Under the key's newest version.

@@ -50,6 +50,10 @@ impl KeyBackend for Unusual {
     fn limits(&self) -> Limits {
         Limits::default().with_plaintext(17).with_aad(19)
     }
+
+    fn metadata_length(&self) -> usize {
+        11
+    }
 }
 
 /// Changes nothing.
@@ -77,8 +81,8 @@ async fn seen(backend: &dyn KeyBackend) -> String {
     let ciphertext = Encrypted::new(vec![5], [6; 12].into(), [7; 16].into(), aad);
     let decrypted = backend.decrypt(&key, &DecryptRequest::new(who, ciphertext)).await;
     let decrypted = decrypted.map(|plaintext| plaintext.to_vec());
-    let (health, limits) = (backend.health().await, backend.limits());
-    format!("{metadata:?} {encrypted:?} {verified:?} {integrity_value:?} {decrypted:?} {health:?} {limits:?}")
+    let (health, limits, length) = (backend.health().await, backend.limits(), backend.metadata_length());
+    format!("{metadata:?} {encrypted:?} {verified:?} {integrity_value:?} {decrypted:?} {health:?} {limits:?} {length}")
 }
 
 #[tokio::test]
@@ -89,7 +93,7 @@ async fn a_layer_that_does_nothing_is_not_noticed() {
         "does not encrypt",
         "[6, 6, 6",
         "unusual",
-        "plaintext: 17, aad: 19",
+        "plaintext: 17, aad: 19 } 11",
     ] {
         assert!(bare.contains(part), "{bare}");
     }

@@ -85,4 +85,30 @@ impl Layered for Described {
     fn limits(&self) -> Limits {
         self.limits.unwrap_or_else(|| self.inner().limits())
     }
+
+    fn metadata_length(&self) -> usize {
+        let default = self.metadata.as_ref().map_or(0, |metadata| metadata.as_bytes().len());
+        default.max(self.inner().metadata_length())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// ENC-7: metadata of the settings is for a key manager that has none, so the longer one counts.
+    #[test]
+    fn the_longer_metadata_counts() {
+        let inner: Arc<dyn KeyBackend> = Arc::new(xks_backend_soft::SoftBackend::new());
+        let own = inner.metadata_length();
+        for (metadata, expected) in [(None, own), (Some(&[7; 5][..]), own), (Some(&[7; 20]), 20)] {
+            let described = Described {
+                inner: Arc::clone(&inner),
+                name: None,
+                metadata: metadata.map(|metadata| metadata.try_into().unwrap()),
+                limits: None,
+            };
+            assert_eq!(KeyBackend::metadata_length(&described), expected);
+        }
+    }
 }

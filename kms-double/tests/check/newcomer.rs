@@ -72,6 +72,10 @@ impl KeyBackend for Newcomer {
     async fn health(&self) -> Result<Health, BackendError> {
         self.reached()?.health().await
     }
+
+    fn metadata_length(&self) -> usize {
+        self.key_manager.metadata_length()
+    }
 }
 
 fn backend() -> Arc<Newcomer> {

@@ -1,6 +1,6 @@
 //! `Decrypt` (section 6 of the specification).
 
-use std::{fmt, iter};
+use std::{borrow::Cow, fmt, iter};
 
 use zeroize::Zeroizing;
 
@@ -23,7 +23,7 @@ use crate::{
 #[derive(Clone)]
 pub struct DecryptRequest<'a> {
     request_metadata: RequestMetadata<'a>,
-    ciphertext: Vec<u8>,
+    ciphertext: Cow<'a, [u8]>,
     iv: Iv,
     tag: Tag,
     aad: BoundAad,
@@ -32,18 +32,25 @@ pub struct DecryptRequest<'a> {
 }
 
 impl<'a> DecryptRequest<'a> {
-    /// Creates a request for the plaintext of what `encrypted` holds: for tests of backends.
+    /// Creates a request for the plaintext of what `encrypted` holds, with all of its ciphertext metadata, as
+    /// when KMS sends it: for tests of backends.
     #[must_use]
     pub fn new(request_metadata: RequestMetadata<'a>, encrypted: Encrypted) -> Self {
+        Self::seen_from(0, request_metadata, encrypted)
+    }
+
+    /// As one sees it whose request has parts of so many bytes.
+    fn seen_from(parts: usize, request_metadata: RequestMetadata<'a>, encrypted: Encrypted) -> Self {
         let Encrypted {
             ciphertext,
             iv,
             tag,
-            aad,
+            mut aad,
         } = encrypted;
+        aad.see_from(parts);
         Self {
             request_metadata,
-            ciphertext,
+            ciphertext: Cow::Owned(ciphertext),
             iv,
             tag,
             aad,
@@ -61,18 +68,41 @@ impl<'a> DecryptRequest<'a> {
         Self {
             is_verification: true,
             context: request.context(),
-            ..Self::new(request.request_metadata().clone(), encrypted)
+            ..Self::seen_from(request.parts_length(), request.request_metadata().clone(), encrypted)
         }
     }
 
     /// Gives back what [`verification`](Self::verification) took: the very bytes that were decrypted.
     pub(crate) fn into_encrypted(self) -> Encrypted {
         Encrypted {
-            ciphertext: self.ciphertext,
+            ciphertext: self.ciphertext.into_owned(),
             iv: self.iv,
             tag: self.tag,
             aad: self.aad,
         }
+    }
+
+    /// Takes a layer's part, the first `length` bytes, off the ciphertext metadata: returns it with the
+    /// request for the inner backend, which has the rest. Nothing if there are fewer bytes: then
+    /// [`EncryptRequest::tag`] did not make this ciphertext.
+    ///
+    /// What is authenticated is still the whole, so a part that was changed does not decrypt. To look before
+    /// taking, as for ciphertexts that are older than the layer, see [`BoundAad::metadata`]. Copies no
+    /// ciphertext. Specification: Decrypt.
+    // DEC-3
+    #[must_use]
+    pub fn untag(&self, length: usize) -> Option<(&[u8], DecryptRequest<'_>)> {
+        let (part, aad) = self.aad.untag(length)?;
+        let request = DecryptRequest {
+            request_metadata: self.request_metadata.clone(),
+            ciphertext: Cow::Borrowed(&self.ciphertext),
+            iv: self.iv,
+            tag: self.tag,
+            aad,
+            is_verification: self.is_verification,
+            context: self.context,
+        };
+        Some((part, request))
     }
 
     /// Returns whether this verifies an encryption that is about to be returned, and KMS did not ask for it:
@@ -175,7 +205,7 @@ impl<'t, 'a> DecryptBody<'t, 'a> {
         aad.set_sent_metadata(self.metadata);
         Ok(DecryptRequest {
             request_metadata: self.request_metadata.clone(),
-            ciphertext: self.ciphertext,
+            ciphertext: Cow::Owned(self.ciphertext),
             iv: self.iv,
             tag: self.tag,
             aad,

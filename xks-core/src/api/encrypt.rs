@@ -5,13 +5,16 @@
 //! can go to another thread, and verification uses the same bytes. A second attempt on another HSM binds the
 //! AAD again at no cost.
 
-use std::fmt;
+use std::{
+    fmt,
+    ops::{Deref, DerefMut},
+};
 
 use zeroize::Zeroizing;
 
 use super::{RequestMetadata, Text, base64, base64_object, parse, require_aes_gcm, required};
 use crate::{
-    aad::{AadFraming, BoundAad, RawAad},
+    aad::{AadFraming, BoundAad, Parts, RawAad},
     api::{ErrorName, KeyOperation, Operation},
     backend::{CiphertextMetadata, Encrypted, Limits},
     context::{RequestContext, in_context},
@@ -25,18 +28,20 @@ pub struct EncryptRequest<'a> {
     plaintext: Zeroizing<Vec<u8>>,
     aad: BoundAad,
     default_metadata: Option<CiphertextMetadata>,
+    parts: Parts,
     context: Option<&'a RequestContext<'a>>,
 }
 
 impl<'a> EncryptRequest<'a> {
     /// Creates a request, as the pipeline makes it out of a body: for tests of backends.
     #[must_use]
-    pub const fn new(request_metadata: RequestMetadata<'a>, plaintext: Zeroizing<Vec<u8>>, aad: BoundAad) -> Self {
+    pub fn new(request_metadata: RequestMetadata<'a>, plaintext: Zeroizing<Vec<u8>>, aad: BoundAad) -> Self {
         Self {
             request_metadata,
             plaintext,
             aad,
             default_metadata: None,
+            parts: Parts::default(),
             context: None,
         }
     }
@@ -61,7 +66,7 @@ impl<'a> EncryptRequest<'a> {
     // ENC-7
     #[must_use]
     pub fn bind_aad(&mut self, metadata: Option<CiphertextMetadata>) -> BoundAad {
-        self.aad.set_metadata(metadata.or(self.default_metadata));
+        self.aad.set_metadata(&self.parts, metadata.or(self.default_metadata));
         self.aad.clone()
     }
 
@@ -69,6 +74,74 @@ impl<'a> EncryptRequest<'a> {
     /// around another one, which calls this before it hands the request on.
     pub const fn set_default_metadata(&mut self, metadata: CiphertextMetadata) {
         self.default_metadata = Some(metadata);
+    }
+
+    /// Puts a layer's own bytes into the ciphertext metadata, for as long as the returned request is held: in
+    /// front of the backend's, and behind those of the layers further out. They are authenticated, and KMS
+    /// sends them back on decrypt, where the layer [takes them off](crate::backend::DecryptRequest::untag).
+    /// The backend sees nothing of them.
+    ///
+    /// All parts together have 20 bytes. The layer adds its own to
+    /// [`metadata_length`](crate::KeyBackend::metadata_length), so that a key store with more is not built;
+    /// if there are more all the same, the ciphertext is not returned. Specification: Encrypt.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use xks_core::{
+    ///     BackendError, KeyBackend, KeyId, Zeroizing, async_trait,
+    ///     backend::{DecryptRequest, EncryptRequest, Encrypted, Layered, VerifiedEncryption},
+    /// };
+    ///
+    /// /// Tags what it encrypts. What has no tag is older than this layer, and another key decrypts it.
+    /// struct Successor {
+    ///     inner: Arc<dyn KeyBackend>,
+    ///     older: KeyId,
+    /// }
+    ///
+    /// const TAG: &[u8] = &[0x81]; // no metadata of the older key begins so
+    ///
+    /// #[async_trait]
+    /// impl Layered for Successor {
+    ///     type Inner = dyn KeyBackend;
+    ///
+    ///     fn inner(&self) -> &dyn KeyBackend {
+    ///         &*self.inner
+    ///     }
+    ///
+    ///     async fn encrypt(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
+    ///         self.inner().encrypt(key, &mut request.tag(TAG)).await
+    ///     }
+    ///
+    ///     async fn encrypt_verified(
+    ///         &self,
+    ///         key: &KeyId,
+    ///         request: &mut EncryptRequest<'_>,
+    ///     ) -> Result<VerifiedEncryption, BackendError> {
+    ///         self.inner().encrypt_verified(key, &mut request.tag(TAG)).await
+    ///     }
+    ///
+    ///     async fn decrypt(&self, key: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
+    ///         match request.untag(TAG.len()) {
+    ///             Some((TAG, request)) => self.inner().decrypt(key, &request).await,
+    ///             _ => self.inner().decrypt(&self.older, request).await,
+    ///         }
+    ///     }
+    ///
+    ///     fn metadata_length(&self) -> usize {
+    ///         TAG.len() + self.inner().metadata_length()
+    ///     }
+    /// }
+    /// ```
+    // ENC-7
+    pub fn tag(&mut self, part: &[u8]) -> TaggedRequest<'_, 'a> {
+        let outer = self.parts.length();
+        self.parts.push(part);
+        TaggedRequest { request: self, outer }
+    }
+
+    /// The length of the parts that the layers so far have put in.
+    pub(crate) const fn parts_length(&self) -> usize {
+        self.parts.length()
     }
 
     /// Whether what was encrypted was authenticated with this request's AAD, is of the right length, and can
@@ -81,10 +154,37 @@ impl<'a> EncryptRequest<'a> {
         if !encrypted.aad.is_of_the_same_request(&self.aad) {
             return Err("the backend authenticated the AAD of another request");
         }
-        if !encrypted.aad.is_readable_again() {
-            return Err("the backend's ciphertext metadata begins with the mark of the migrating framing");
-        }
-        Ok(())
+        encrypted.aad.check()
+    }
+}
+
+/// A request to encrypt with a layer's part in its ciphertext metadata: see [`EncryptRequest::tag`]. It is
+/// used like the request itself, which is without the part again when this is dropped.
+#[must_use = "the part is taken off again when this is dropped"]
+#[derive(Debug)]
+pub struct TaggedRequest<'r, 'a> {
+    request: &'r mut EncryptRequest<'a>,
+    /// The length of the parts further out.
+    outer: usize,
+}
+
+impl<'a> Deref for TaggedRequest<'_, 'a> {
+    type Target = EncryptRequest<'a>;
+
+    fn deref(&self) -> &EncryptRequest<'a> {
+        self.request
+    }
+}
+
+impl<'a> DerefMut for TaggedRequest<'_, 'a> {
+    fn deref_mut(&mut self) -> &mut EncryptRequest<'a> {
+        self.request
+    }
+}
+
+impl Drop for TaggedRequest<'_, '_> {
+    fn drop(&mut self) {
+        self.request.parts.truncate(self.outer);
     }
 }
 
@@ -147,6 +247,7 @@ impl<'t, 'a> EncryptBody<'t, 'a> {
             plaintext: self.plaintext,
             aad,
             default_metadata: None,
+            parts: Parts::default(),
             context: None,
         })
     }

@@ -91,6 +91,8 @@ macro_rules! methods {
 /// * What `&mut EncryptRequest` lets a layer set, such as the [default
 ///   metadata](EncryptRequest::set_default_metadata), is set again whenever the request is handed to another
 ///   backend.
+/// * A layer that has to recognize its ciphertexts [tags](EncryptRequest::tag) them, in both methods that
+///   encrypt, and adds its part to [`metadata_length`](Self::metadata_length).
 /// * A layer that renames keys gives the inner backend's name to each method that has a key.
 /// * [`limits`](Self::limits) are at most those of the inner backend, unless the layer knows better what that
 ///   takes.
@@ -144,6 +146,11 @@ pub trait Layered: Send + Sync + 'static {
     fn limits(&self) -> Limits {
         self.inner().limits()
     }
+
+    /// Forwards to [`KeyBackend::metadata_length`] of the [inner](Self::inner) backend.
+    fn metadata_length(&self) -> usize {
+        self.inner().metadata_length()
+    }
 }
 
 // The lint: a new method of `KeyBackend` that has a body of its own must be handed on, too.
@@ -154,6 +161,10 @@ impl<L: Layered + ?Sized> KeyBackend for L {
     fn limits(&self) -> Limits {
         Layered::limits(self)
     }
+
+    fn metadata_length(&self) -> usize {
+        Layered::metadata_length(self)
+    }
 }
 
 /// Not by [`Layered`], so that a method of an `Arc<dyn KeyBackend>` is that of one trait.
@@ -163,5 +174,9 @@ impl<T: KeyBackend + ?Sized> KeyBackend for Arc<T> {
 
     fn limits(&self) -> Limits {
         (**self).limits()
+    }
+
+    fn metadata_length(&self) -> usize {
+        (**self).metadata_length()
     }
 }

@@ -17,7 +17,7 @@ pub use self::{
 use crate::KeyId;
 pub use crate::api::{
     decrypt::DecryptRequest,
-    encrypt::EncryptRequest,
+    encrypt::{EncryptRequest, TaggedRequest},
     health::{EkmStatus, Health, HealthStatus},
     key_metadata::{GetKeyMetadataRequest, KeyMetadata, KeySpec, KeyStatus, KeyUsage},
 };
@@ -43,6 +43,7 @@ pub use crate::api::{
 ///   another key made. Where the ciphertext is invalid too, that error or `InvalidCiphertext`: either may be
 ///   found out first;
 /// * report usage and status as they are at this moment, and keep to them;
+/// * say in [`metadata_length`](Self::metadata_length) how much ciphertext metadata you bind, if you do;
 /// * take a key id as it is, to the case of its letters;
 /// * serve calls from many threads and tasks at once, and give each its own answer;
 /// * decrypt with the key itself, and not from a cache, when an encryption is verified, see
@@ -158,6 +159,17 @@ pub trait KeyBackend: Send + Sync + 'static {
     // ENC-2, ENC-3
     fn limits(&self) -> Limits {
         Limits::default()
+    }
+
+    /// Returns the most bytes of ciphertext metadata that this backend's ciphertexts have, by default none:
+    /// at most 20. A layer adds its [part](EncryptRequest::tag) to what the inner backend says; one that sets
+    /// [default metadata](EncryptRequest::set_default_metadata) says the greater of both.
+    ///
+    /// A key store is not [built](crate::key_store::KeyStoreBuilder::build) when this and the mark of its
+    /// framing exceed 20. Specification: Encrypt.
+    // ENC-7
+    fn metadata_length(&self) -> usize {
+        0
     }
 }
 

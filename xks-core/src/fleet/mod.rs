@@ -373,6 +373,11 @@ impl KeyBackend for Fleet {
         let limits = self.members.iter().map(|member| member.backend.limits());
         limits.reduce(Limits::min).unwrap_or_default()
     }
+
+    fn metadata_length(&self) -> usize {
+        let lengths = self.members.iter().map(|member| member.backend.metadata_length());
+        lengths.max().unwrap_or_default()
+    }
 }
 
 impl fmt::Debug for Fleet {

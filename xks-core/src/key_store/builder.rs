@@ -11,7 +11,7 @@ use crate::{
     KeyBackend, KeyId,
     aad::AadFraming,
     authorize::{AllowAll, Authorizer},
-    backend::Limits,
+    backend::{CiphertextMetadata, Limits},
     persistent_map::PersistentMap,
 };
 
@@ -222,6 +222,13 @@ impl KeyStoreBuilder {
             return Err(error(KeyStoreProblem::AccessKeyIdTaken(id.clone()))); // SIG-6
         }
         let keys = keys.ok_or_else(|| error(KeyStoreProblem::NoKeys))?;
+        let metadata = backend.metadata_length();
+        if metadata > CiphertextMetadata::MAX_LENGTH - aad_framing.metadata_length() {
+            return Err(error(KeyStoreProblem::MetadataTooLong {
+                backend: metadata,
+                framing: aad_framing,
+            })); // ENC-7, ENC-8
+        }
         Ok(KeyStore {
             prefix,
             backend,

@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use super::{AccessKeyId, UriPathPrefix};
+use crate::{aad::AadFraming, backend::CiphertextMetadata};
 
 /// The error of a key store that cannot be built, or of a set that cannot be served.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -38,4 +39,18 @@ pub enum KeyStoreProblem {
     // SIG-6
     #[error("the access key id {0} is used twice: it must have one secret, and be listed once per key store")]
     AccessKeyIdTaken(AccessKeyId),
+    /// The ciphertext metadata may become longer than KMS stores. Specification: Encrypt.
+    // ENC-7, ENC-8
+    #[error(
+        "its ciphertext metadata may have {} bytes, {backend} from its backend and {} from `aad_framing = \"{framing}\"`: \
+         KMS stores at most {}; shorten the backend's, such as the numbers of key versions, or choose another framing",
+        .backend + .framing.metadata_length(), .framing.metadata_length(), CiphertextMetadata::MAX_LENGTH
+    )]
+    MetadataTooLong {
+        /// The most bytes that the backend may bind, with the layers around it:
+        /// [`KeyBackend::metadata_length`](crate::KeyBackend::metadata_length).
+        backend: usize,
+        /// The framing, whose mark may take some, too.
+        framing: AadFraming,
+    },
 }

@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     BackendError, KeyBackend, KeyId, Zeroizing,
-    aad::{AadFraming, BoundAad},
+    aad::{AadFraming, BoundAad, Parts},
     async_trait,
     backend::{
         BackendErrorKind, DecryptRequest, EkmStatus, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health,
@@ -377,7 +377,7 @@ fn spoil_encrypted(encrypted: Encrypted, fault: Fault) -> Encrypted {
             iv = Iv::try_from(&*bytes).unwrap_or(iv); // it is as long as before
         }
         Fault::AppendTag => ciphertext.extend_from_slice(tag.as_bytes()),
-        Fault::DropMetadata => aad.set_metadata(None),
+        Fault::DropMetadata => aad.set_metadata(&Parts::default(), None),
         Fault::OtherAad => {
             let other = BoundAad::new(AadFraming::Spec, Some(b"of another request"), aad.metadata().copied());
             aad = other.unwrap_or(aad); // it is short

@@ -20,5 +20,6 @@ mod fleet;
 mod key_stores;
 mod migrating;
 mod operations;
+mod parts;
 #[path = "../support/mod.rs"]
 mod support;

@@ -78,6 +78,16 @@ pub(crate) enum Defect {
     DecryptsOnce,
     AnswersFromACache,
     Panics,
+    SaysNothingOfItsMetadata,
+    SaysTooMuchOfItsMetadata,
+    ReadsMetadataFromTheFrame,
+}
+
+const OWN_METADATA: &[u8] = b"version 1";
+
+/// Whether these bytes and no others are the metadata in what is authenticated.
+fn is_framed(authenticated: &[u8], metadata: &[u8]) -> bool {
+    authenticated.ends_with(&[&[metadata.len() as u8], metadata].concat())
 }
 
 /// IV, ciphertext and tag.
@@ -281,7 +291,11 @@ impl KeyBackend for Broken {
             }
             _ => error,
         })?;
-        let mut aad = request.bind_aad(None);
+        let own = match self.defect {
+            Defect::SaysNothingOfItsMetadata | Defect::ReadsMetadataFromTheFrame => Some(OWN_METADATA),
+            _ => None,
+        };
+        let mut aad = request.bind_aad(own.map(|own| own.try_into().unwrap()));
         if self.refuses(request, &aad) {
             return Err(BackendErrorKind::Unsupported.into());
         }
@@ -323,6 +337,9 @@ impl KeyBackend for Broken {
             *request.tag().as_bytes(),
         );
         if self.is(Defect::RefusesMetadata) && aad.metadata().is_some() {
+            return Err(BackendError::invalid_ciphertext());
+        }
+        if self.is(Defect::ReadsMetadataFromTheFrame) && !is_framed(aad.as_bytes(), OWN_METADATA) {
             return Err(BackendError::invalid_ciphertext());
         }
         if self.is(Defect::DecryptsOnce) && !self.seen.lock().unwrap().insert([&iv[..], &tag].concat()) {
@@ -392,6 +409,14 @@ impl KeyBackend for Broken {
         match self.defect {
             Defect::SmallLimits => Limits::default().with_aad(4096),
             _ => Limits::default(),
+        }
+    }
+
+    fn metadata_length(&self) -> usize {
+        match self.defect {
+            Defect::ReadsMetadataFromTheFrame => OWN_METADATA.len(),
+            Defect::SaysTooMuchOfItsMetadata => 21,
+            _ => 0,
         }
     }
 }

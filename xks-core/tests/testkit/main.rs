@@ -16,4 +16,5 @@ mod good;
 mod mutants;
 mod signing;
 mod sly;
+mod tagging;
 mod weak;

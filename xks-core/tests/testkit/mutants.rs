@@ -85,6 +85,9 @@ const MUTANTS: &[(Defect, &str)] = &[
     (Defect::DecryptsOnce, "an_answer_can_be_decrypted_again"),
     (Defect::AnswersFromACache, "a_request_can_be_encrypted_again"),
     (Defect::Panics, "round_trips"),
+    (Defect::SaysNothingOfItsMetadata, "metadata_is_as_long_as_said"),
+    (Defect::SaysTooMuchOfItsMetadata, "metadata_is_as_long_as_said"),
+    (Defect::ReadsMetadataFromTheFrame, "parts_of_layers_are_kept"),
 ];
 
 /// Each by the contract that is there for it.

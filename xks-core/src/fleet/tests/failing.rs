@@ -63,10 +63,10 @@ async fn failures_move_on_and_answers_do_not() {
 async fn the_aad_is_bound_anew_for_each_member() {
     let ([a, _], fleet) = beside_one_that_works(Does::Fail(Kind::Unavailable));
     let mut request = encryption(b"text");
-    let encrypted = fleet.encrypt(&key(), &mut request).await.unwrap();
+    let encrypted = fleet.encrypt(&key(), &mut request.tag(b"part")).await.unwrap();
     assert_eq!(a.calls(), 1);
     assert_eq!(encrypted.bound_aad().metadata().unwrap().as_bytes(), b"b");
-    assert_eq!(encrypted.bound_aad().as_bytes(), b"\0\x03aad\x01b");
+    assert_eq!(encrypted.bound_aad().as_bytes(), b"\0\x03aad\x05partb");
     assert_eq!(request.check(&encrypted), Ok(()));
 }
 

@@ -118,6 +118,13 @@ impl KeyBackend for Puppet {
             _ => least.with_plaintext(least.plaintext + 1),
         }
     }
+
+    fn metadata_length(&self) -> usize {
+        match self.name {
+            "b" => 7,
+            _ => 1,
+        }
+    }
 }
 
 /// Members `a`, `b`, `c`, ... with these states, and a timer. Of all times only an attempt is short.

@@ -121,3 +121,10 @@ fn the_smallest_limits_hold() {
     let fleet = fleet(&puppets([Does::Work, Does::Work])).build().unwrap();
     assert_eq!(fleet.limits(), Limits::default());
 }
+
+/// ENC-7: any member may make the next ciphertext.
+#[test]
+fn the_longest_metadata_counts() {
+    let fleet = fleet(&puppets([Does::Work, Does::Work, Does::Work])).build().unwrap();
+    assert_eq!(fleet.metadata_length(), 7);
+}

@@ -40,6 +40,7 @@ mod ivs;
 mod keys;
 #[cfg(feature = "testkit-manage")]
 pub mod manager;
+mod parts;
 mod secrets;
 mod tools;
 
@@ -158,6 +159,10 @@ macro_rules! __xks_contracts {
                 "encrypt with AES-256-GCM, a tag of 16 bytes, and authenticate exactly `BoundAad::as_bytes`")
             (default_metadata_is_used, "ENC-7",
                 "call `bind_aad`, so that a layer around the backend can set the ciphertext metadata")
+            (metadata_is_as_long_as_said, "ENC-7",
+                "bind no more ciphertext metadata than `metadata_length` says, which is at most 20 bytes")
+            (parts_of_layers_are_kept, "DEC-3, ENC-7",
+                "authenticate what a layer around it tags, and look at its own metadata alone")
             (a_request_can_be_encrypted_again, "ENC-6",
                 "take the same request twice, as when another key manager failed, with another IV")
             (an_answer_can_be_decrypted_again, "DEC-1",
@@ -242,7 +247,7 @@ pub const CONTRACTS: &[Contract] = __xks_contracts! { [table] };
 
 /// The checks, by the names of their contracts.
 mod checks {
-    pub(super) use super::{calls::*, changes::*, ciphertexts::*, health::*, ivs::*, keys::*, secrets::*};
+    pub(super) use super::{calls::*, changes::*, ciphertexts::*, health::*, ivs::*, keys::*, parts::*, secrets::*};
 }
 
 /// Holds a backend against its contract: a test for each rule of [`KeyBackend`](crate::KeyBackend), from one

@@ -65,11 +65,10 @@ impl Fixture {
         aad: BoundAad,
     ) -> Result<Result<Encrypted, BackendError>, Problem> {
         let (key, mut request) = (self.key(key)?, request(plaintext, aad));
-        let outcome = self.wait(backend.encrypt(&key, &mut request)).ok_or_else(not_run)?;
-        if let Ok(encrypted) = &outcome {
-            request.check(encrypted).map_err(broken)?;
+        match self.wait(backend.encrypt(&key, &mut request)).ok_or_else(not_run)? {
+            Ok(encrypted) => checked(&request, encrypted).map(Ok),
+            refused => Ok(refused),
         }
-        Ok(outcome)
     }
 
     /// Encrypts, which must go well.
@@ -89,8 +88,7 @@ impl Fixture {
         let key = self.key(&self.usable)?;
         let outcome = self.wait(self.backend.encrypt(&key, request)).ok_or_else(not_run)?;
         let encrypted = outcome.map_err(|error| broken(format!("not encrypted: {}", said(&error))))?;
-        request.check(&encrypted).map_err(broken)?;
-        Ok(encrypted)
+        checked(request, encrypted)
     }
 
     pub(super) fn decrypt_on(
@@ -136,6 +134,13 @@ impl Fixture {
     pub(super) fn health(&self) -> Result<Result<Health, BackendError>, Problem> {
         self.wait(self.backend.health()).ok_or_else(not_run)
     }
+}
+
+/// What the pipeline would take. Of its metadata all is seen that is the backend's, with its layers.
+pub(super) fn checked(request: &EncryptRequest<'_>, mut encrypted: Encrypted) -> Result<Encrypted, Problem> {
+    request.check(&encrypted).map_err(broken)?;
+    encrypted.aad.see_from(request.parts_length());
+    Ok(encrypted)
 }
 
 pub(super) fn not_run() -> Problem {

@@ -30,7 +30,6 @@ fn pool(threads: usize, queue_length: usize, max_abandoned: usize) -> Arc<Pool<u
 }
 
 fn pool_on(processors: usize, threads: usize, queue_length: usize, max_abandoned: usize) -> Arc<Pool<usize>> {
-    let places = AtomicUsize::new(0);
     let size = Size {
         threads,
         queue_length,
@@ -38,7 +37,7 @@ fn pool_on(processors: usize, threads: usize, queue_length: usize, max_abandoned
         deadline: DEADLINE,
         processors,
     };
-    Arc::new(Pool::start("model", move || places.fetch_add(1, Relaxed), |_| true, &size).unwrap())
+    Pool::numbered(&size, |_| true)
 }
 
 /// What keeps a job in the module until it is let go.
@@ -391,14 +390,8 @@ fn threads_without_a_session_rest_and_come_back() {
             deadline: OVER * 10,
             processors: 2,
         };
-        let (places, fit) = (AtomicUsize::new(0), Arc::clone(&may));
-        let pool = Pool::start(
-            "model",
-            move || places.fetch_add(1, Relaxed),
-            move |slot| *slot == 0 || fit.load(Relaxed),
-            &size,
-        );
-        let pool = Arc::new(pool.unwrap());
+        let fit = Arc::clone(&may);
+        let pool = Pool::numbered(&size, move |slot| *slot == 0 || fit.load(Relaxed));
         let early = call(&pool, || 7).join().unwrap();
         assert!(matches!(early, Ok(7)), "{early:?}");
         may.store(true, Relaxed);

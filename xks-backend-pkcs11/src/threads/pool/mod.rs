@@ -470,5 +470,16 @@ impl<P> Drop for ThreadEnds<'_, P> {
 }
 
 #[cfg(test)]
+impl Pool<usize> {
+    /// Starts a pool of numbered slots: 0 for the first thread, 1 for the next, also for one that replaces
+    /// another.
+    pub(super) fn numbered(size: &Size, prepare: impl Fn(&mut usize) -> bool + Send + Sync + 'static) -> Arc<Self> {
+        let next = std::sync::atomic::AtomicUsize::new(0);
+        let new_slot = move || next.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self::start("test", new_slot, prepare, size).unwrap())
+    }
+}
+
+#[cfg(test)]
 #[cfg(not(any(model = "loom", model = "shuttle")))] // which have no tokio
 mod tests;

@@ -16,7 +16,6 @@ fn pool(threads: usize, queue_length: usize, max_abandoned: usize) -> Arc<Pool<u
 }
 
 fn patient_pool(threads: usize, queue_length: usize, max_abandoned: usize, deadline: Duration) -> Arc<Pool<usize>> {
-    let places = AtomicUsize::new(0);
     let size = Size {
         threads,
         queue_length,
@@ -24,7 +23,7 @@ fn patient_pool(threads: usize, queue_length: usize, max_abandoned: usize, deadl
         deadline,
         processors: if threads == LIMITED { 1 } else { threads },
     };
-    Arc::new(Pool::start("test", move || places.fetch_add(1, Ordering::Relaxed), |_| true, &size).unwrap())
+    Pool::numbered(&size, |_| true)
 }
 
 type Hung = (mpsc::Sender<()>, tokio::task::JoinHandle<Result<(), Refused>>);

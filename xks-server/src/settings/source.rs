@@ -216,8 +216,8 @@ impl<'i> Source<'i> {
             .ok()?;
         let text = match text.strip_prefix(BYTE_ORDER_MARK) {
             Some(text) => {
-                let doubt = format!("{file} begins with a byte order mark, which is ignored");
-                self.warn(path.span.clone(), doubt);
+                let warning = format!("{file} begins with a byte order mark, which is ignored");
+                self.warn(path.span.clone(), warning);
                 text
             }
             None => text,

@@ -22,7 +22,7 @@ fn a_good_file_passes() {
 
 /// TRN-8: a timeout that KMS does not wait for is a warning, and no error; under its former name too.
 #[test]
-fn a_doubt_is_a_warning_with_its_line() {
+fn a_warning_has_its_line() {
     for name in ["timeout_ms", "budget_ms"] {
         let setting = format!("{name} = 250");
         let settings = Settings::new().server(&setting);
@@ -300,7 +300,7 @@ fn what_cannot_be_read_is_said() {
 
 /// SIG-6: one credential for two key stores is served, and said; twice in one key store it is a mistake.
 #[test]
-fn a_credential_of_two_key_stores_is_a_doubt() {
+fn a_credential_of_two_key_stores_gets_a_warning() {
     let store = |prefix, credentials: &[String]| key_store(prefix, "all_keys = true", credentials);
     let shared = store(PREFIX, &[usual_credential()]) + &store("/example/tenant-b", &[usual_credential()]);
     let settings = Settings::new().server("").key_stores(&shared);
@@ -319,7 +319,7 @@ fn a_credential_of_two_key_stores_is_a_doubt() {
 
 /// A variable that the unit sets too: that of the settings is what a module gets, with a warning.
 #[test]
-fn a_variable_of_two_values_is_a_doubt() {
+fn a_variable_of_two_values_gets_a_warning() {
     let settings = Settings::new()
         .server("")
         .tables("[environment]\nOF_A_MODULE = \"ours\"");

@@ -23,8 +23,8 @@ impl Pkcs11Settings {
         let of_environment = module_of_environment();
         let is_heeded = context.tables_of_kind() <= 1;
         if of_environment.is_some() && !is_heeded {
-            let doubt = format!("{MODULE_VARIABLE} is ignored: more than one backend has a module");
-            source.warn(0..0, doubt);
+            let warning = format!("{MODULE_VARIABLE} is ignored: more than one backend has a module");
+            source.warn(0..0, warning);
         }
         let of_file = table.path("module");
         let module = module(source, of_file, of_environment.filter(|_| is_heeded).as_ref());
@@ -77,8 +77,8 @@ impl Pkcs11Settings {
         }
         if table.flag("inline") == Some(true) {
             // A module that hangs would keep the server's own threads.
-            let doubt = "`inline = true` is ignored: the module is called on worker threads; delete the line";
-            source.warn(table.span.clone(), doubt);
+            let warning = "`inline = true` is ignored: the module is called on worker threads; delete the line";
+            source.warn(table.span.clone(), warning);
         }
         let label = table.text("test_key").map(|label| label.value);
         let test_key = match (label, table.flag("no_test_key").unwrap_or(false)) {
@@ -124,8 +124,8 @@ fn pin_of(table: &mut Table<'_, '_>, quirks: &Quirks) -> Option<Secret> {
     };
     // In the settings themselves it is meant; and nShield's card sets may have no passphrase.
     if pin.value.is_empty() && key != "pin" && quirks.name() != Quirks::NSHIELD.name() {
-        let doubt = format!("`{key}` is empty: the empty PIN is sent");
-        table.source.warn(pin.span.clone(), doubt);
+        let warning = format!("`{key}` is empty: the empty PIN is sent");
+        table.source.warn(pin.span.clone(), warning);
     }
     Some(self::pin(table.source, key, &pin))
 }
@@ -150,11 +150,11 @@ pub(crate) fn module(
     };
     let name = shown(&path.to_string_lossy());
     if of_environment.is_some_and(|of_environment| in_file.as_ref().is_some_and(|in_file| in_file != of_environment)) {
-        let doubt = format!(
+        let warning = format!(
             "the environment variable {} overrides this module: {name}",
             MODULE_VARIABLE
         );
-        source.warn(span.clone(), doubt);
+        source.warn(span.clone(), warning);
     }
     if !path.is_file() {
         source.error(span, format!("no PKCS#11 module at {name}"));
@@ -175,11 +175,11 @@ pub(crate) fn pin(source: &Source<'_>, key: &str, pin: &Item<Zeroizing<String>>)
         None => &pin.value,
     };
     if let Some(fault) = Pin::fault(text) {
-        let doubt = format!("`{key}` cannot be a PIN: {fault}; the server does not start with it");
-        source.warn(pin.span.clone(), doubt);
+        let warning = format!("`{key}` cannot be a PIN: {fault}; the server does not start with it");
+        source.warn(pin.span.clone(), warning);
     }
-    for doubt in Pin::warnings(text) {
-        source.warn(pin.span.clone(), format!("`{key}`: {doubt}"));
+    for warning in Pin::warnings(text) {
+        source.warn(pin.span.clone(), format!("`{key}`: {warning}"));
     }
     Secret(Zeroizing::new(text.as_bytes().to_vec()))
 }

@@ -19,8 +19,8 @@ pub(super) fn server(mut table: Table<'_, '_>) -> Option<ServerSettings> {
     let timeout = table.number_of_either::<u64>(TIMEOUT_MS, 1..=DAY_MS);
     // TRN-8
     if let Some((name, Item { value, span })) = timeout.as_ref().filter(|(_, timeout)| timeout.value >= 250) {
-        let doubt = format!("`{name} = {value}`: KMS times out after 250 ms; the default is 200");
-        table.source.warn(span.clone(), doubt);
+        let warning = format!("`{name} = {value}`: KMS times out after 250 ms; the default is 200");
+        table.source.warn(span.clone(), warning);
     }
     let timeout = timeout.map_or(standard.timeout, |(_, timeout)| Duration::from_millis(timeout.value));
     let keepalive = table.table("tcp_keepalive").and_then(|mut table| {

@@ -6,6 +6,7 @@
 //! run          one case after the other            subject    the proxy, asked and watched
 //! report       the outcomes, as text and JSON      watch      what holds for every answer
 //! preflight    whether the setup is taken at all   half_sent  connections that do not go on
+//! greeting     whether a server is there, and its HTTP version
 //! body, signature, date, errors
 //! ```
 //!
@@ -26,6 +27,7 @@ mod case;
 mod cases;
 mod date;
 mod errors;
+mod greeting;
 mod half_sent;
 mod preflight;
 mod report;

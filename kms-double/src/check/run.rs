@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use http::Method;
 use thiserror::Error;
 use tokio::time::timeout;
 
 use super::{
     case::{Case, Outcome, Passed, Stop},
     cases,
+    greeting::greeting,
     half_sent::HalfSent,
     preflight::{Refusal, preflight},
     report::{Latency, Report, Tried},
@@ -16,7 +16,7 @@ use super::{
     subject::{Subject, endpoint, printable},
     watch::Watch,
 };
-use crate::wire::{CallError, Client, Endpoint, EndpointError, Http, Raw};
+use crate::wire::{CallError, Client, EndpointError, Http};
 
 /// No case takes longer, whatever the proxy does; the load has its own time on top.
 const CASE_LIMIT: Duration = Duration::from_secs(120);
@@ -57,8 +57,9 @@ pub async fn run(setup: &Setup) -> Result<Report, CannotRun> {
     let mut report = Report::new(setup, started);
     for http in &setup.http {
         let endpoint = endpoint(setup, *http).build()?;
-        match speaks(&endpoint).await {
-            Ok(()) => {}
+        match greeting(&endpoint).await {
+            // Silence is not another version of HTTP: it is the cases' to report.
+            Ok(()) | Err(CallError::Timeout(_)) => {}
             Err(error) if report.cases.is_empty() => return Err(CannotRun::NobodyThere(error)),
             // Another version of HTTP went well: that this one does not is a case's to say.
             Err(error) => {
@@ -151,20 +152,6 @@ fn told(case: &Case, http: Http, came: Passed, took: Duration) -> Tried {
         means,
         follows_from: None,
         took_ms: millis(took),
-    }
-}
-
-/// Whether a server is there, and speaks this version of HTTP.
-async fn speaks(endpoint: &Endpoint) -> Result<(), CallError> {
-    if endpoint.http() == Http::One {
-        return endpoint.stream().await.map(drop);
-    }
-    let mut connection = endpoint.connect().await?;
-    let request = Raw::unsigned(endpoint, Method::GET, "health", b"")?;
-    match connection.send(&request).await {
-        Err(error @ (CallError::Closed(_) | CallError::Http(_))) => Err(error),
-        // Silence is not another version of HTTP.
-        _ => Ok(()),
     }
 }
 

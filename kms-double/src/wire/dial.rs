@@ -1,6 +1,6 @@
 //! One connection, from the socket on.
 
-use std::{error::Error, fmt, future::Future, pin::Pin, sync::Arc, time::Instant};
+use std::{error::Error, fmt, future::Future, io, pin::Pin, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http::{Request, Response, Uri, Version, header};
@@ -10,7 +10,7 @@ use hyper::{
     client::conn::{http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::{CipherSuite, ProtocolVersion, pki_types::CertificateDer};
+use rustls::{CertificateError, CipherSuite, ProtocolVersion, pki_types::CertificateDer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, lookup_host},
@@ -56,13 +56,23 @@ impl Endpoint {
         })
     }
 
+    /// Opens a connection for the endpoint's version of HTTP.
+    pub(crate) async fn http_stream(&self) -> Result<(Box<dyn Stream>, Option<Handshake>), CallError> {
+        let (stream, handshake) = self.stream().await?;
+        let alpn = handshake.as_ref().map(|handshake| handshake.alpn.as_deref());
+        if self.http == Http::Two && alpn.is_some_and(|alpn| alpn != Some(b"h2")) {
+            return Err(CallError::Tls("the server does not offer HTTP/2 by ALPN".into()));
+        }
+        Ok((stream, handshake))
+    }
+
     async fn opened(&self) -> Result<(Box<dyn Stream>, Option<Handshake>), CallError> {
         let stream = self.socket().await.map_err(|error| CallError::Connect(chain(&error)))?;
         let Some((config, name)) = &self.tls else {
             return Ok((Box::new(stream), None));
         };
         let stream = TlsConnector::from(config.clone()).connect(name.clone(), stream).await;
-        let stream = stream.map_err(|error| CallError::Tls(chain(&error)))?;
+        let stream = stream.map_err(|error| CallError::Tls(handshake_failure(&error)))?;
         let (_, tls) = stream.get_ref();
         let handshake = Handshake {
             version: tls.protocol_version(),
@@ -74,7 +84,7 @@ impl Endpoint {
     }
 
     /// IPv4 first: KMS uses nothing else (TRN-10).
-    async fn socket(&self) -> std::io::Result<TcpStream> {
+    async fn socket(&self) -> io::Result<TcpStream> {
         let mut addresses: Vec<_> = lookup_host((&*self.host, self.port)).await?.collect();
         addresses.sort_by_key(|address| !address.is_ipv4());
         let stream = TcpStream::connect(&*addresses).await?;
@@ -88,11 +98,7 @@ impl Endpoint {
     /// # Errors
     /// As for [`stream`](Self::stream), and when the server does not speak that version.
     pub async fn connect(&self) -> Result<Connection, CallError> {
-        let (stream, handshake) = self.stream().await?;
-        let alpn = handshake.as_ref().map(|handshake| handshake.alpn.as_deref());
-        if self.http == Http::Two && alpn.is_some_and(|alpn| alpn != Some(b"h2")) {
-            return Err(CallError::Tls("the server does not offer HTTP/2 by ALPN".into()));
-        }
+        let (stream, handshake) = self.http_stream().await?;
         let stream = TokioIo::new(stream);
         let not_http = |error: hyper::Error| CallError::Http(chain(&error));
         let (sender, driver) = match self.http {
@@ -250,6 +256,22 @@ fn closed(error: &hyper::Error) -> CallError {
     match error.is_parse() {
         true => CallError::Http(chain(error)),
         false => CallError::Closed(chain(error)),
+    }
+}
+
+/// Why a handshake failed; where the certificate is at fault in a way that needs words, with the remedy.
+fn handshake_failure(error: &io::Error) -> String {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    match cause {
+        // The verifier's own error, which rustls has no name for.
+        Some(rustls::Error::InvalidCertificate(CertificateError::Other(other)))
+            if other.0.to_string() == "CaUsedAsEndEntity" =>
+        {
+            "the server's certificate is a certificate authority (basicConstraints CA:TRUE), which some clients reject, \
+             this one too: issue the server's certificate with CA:FALSE"
+                .into()
+        }
+        _ => chain(error),
     }
 }
 

@@ -237,10 +237,18 @@ fn http_1_1_alone() {
     assert_eq!(outcomes, [one, one, two, two], "{report}");
     setup.http = vec![Http::Two];
     let error = runtime().block_on(run(&setup)).unwrap_err();
-    assert!(
-        matches!(error, CannotRun::NobodyThere(CallError::Closed(_) | CallError::Http(_))),
-        "{error}"
-    );
+    assert!(matches!(error, CannotRun::NobodyThere(CallError::Closed(_))), "{error}");
+}
+
+/// One that stays open, and answers what it does not understand.
+#[test]
+fn http_1_1_that_answers_the_preface_of_http_2() {
+    let answer = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n".to_vec();
+    let server = Tcp::start(move |stream| always(stream, answer.clone())).0;
+    let mut setup = setup(&server.url);
+    setup.http = vec![Http::Two];
+    let error = runtime().block_on(run(&setup)).unwrap_err();
+    assert_eq!(error.to_string(), "not HTTP: no HTTP/2 SETTINGS frame");
 }
 
 /// SIG-9: what is taken in without a word, and never closed, is seen.

@@ -111,6 +111,42 @@ fn a_server_without_mutual_tls_is_seen() {
     assert!(report.contains("pass       tls/https "), "{report}");
 }
 
+/// A server whose certificate is a certificate authority, as `openssl req -x509` makes it: what is wrong, and
+/// the remedy.
+#[test]
+fn a_certificate_authority_as_server_is_named() {
+    let folder = Folder::new();
+    let key = KeyPair::generate().unwrap();
+    let mut parameters = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    folder.write("server.pem", &parameters.self_signed(&key).unwrap().pem());
+    folder.write("server.key", &key.serialize_pem());
+    folder.write("usable.key", "32 bytes that are no secret key.");
+    folder.write("settings.toml", &settings(""));
+    let server = Started::new(
+        Command::new(xks_proxy())
+            .arg("--config")
+            .arg(folder.path("settings.toml")),
+    );
+    let root = folder.path("server.pem").to_str().unwrap().to_owned();
+    let output = check(&folder, &server.url, &["--ca-file", &root]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("the server's certificate is a certificate authority (basicConstraints CA:TRUE)")
+            && said.contains("issue the server's certificate with CA:FALSE"),
+        "{said}"
+    );
+    // A case of its own where any certificate is taken.
+    let output = check(&folder, &server.url, &["--insecure", "--only", "tls/https"]);
+    let report = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{report}");
+    assert!(
+        report.contains("FAIL       tls/https") && report.contains("is a certificate authority"),
+        "{report}"
+    );
+}
+
 const MUTUAL: &str = r#"
         [tls.client]
         roots = "root.pem"

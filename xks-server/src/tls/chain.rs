@@ -174,6 +174,14 @@ fn inspect_own((line, own): &Parsed<'_>) -> Result<Vec<Fault>, Fault> {
     if uses.is_some_and(|uses| !uses.value.server_auth && !uses.value.any) {
         warnings.push("not a server certificate: its extendedKeyUsage lacks serverAuth");
     }
+    // RFC 5280 allows it, and OpenSSL takes it; rustls' webpki refuses it as `CaUsedAsEndEntity`.
+    let constraints = own.basic_constraints().ok().flatten();
+    if constraints.is_some_and(|constraints| constraints.value.ca) {
+        warnings.push(
+            "some clients reject the certificate: it is a certificate authority (basicConstraints CA:TRUE); issue it \
+             with CA:FALSE (`openssl req -x509 -addext basicConstraints=critical,CA:FALSE`)",
+        );
+    }
     Ok(warnings.into_iter().map(|warning| Fault::new(*line, warning)).collect())
 }
 

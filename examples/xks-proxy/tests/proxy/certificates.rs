@@ -373,6 +373,32 @@ fn a_self_signed_certificate_is_a_whole_chain() {
     assert_eq!(printed, (Some(0), "0 errors, 0 warnings\n".to_owned()));
 }
 
+/// What `openssl req -x509` makes by itself is a certificate authority, which not all clients take as a
+/// server.
+#[test]
+fn a_certificate_authority_as_server_is_a_warning() {
+    let settings = with_chain("", "");
+    let file = |name: &str| settings.file(name).display().to_string();
+    let self_signed = |more: &[&str]| {
+        let new = "req -x509 -nodes -newkey rsa:2048 -days 90 -subj /CN=localhost -addext subjectAltName=DNS:localhost";
+        run(Command::new("openssl")
+            .args(new.split(' '))
+            .args(["-keyout", &file("key.pem"), "-out", &file("chain.pem")])
+            .args(more));
+    };
+    self_signed(&[]);
+    let (code, printed) = check(&settings);
+    assert_eq!(code, Some(0), "{printed}");
+    let said = "it is a certificate authority (basicConstraints CA:TRUE); issue it with CA:FALSE";
+    assert!(
+        printed.contains(": warning: ") && printed.contains(said) && printed.contains("chain.pem, line 1:"),
+        "{printed}"
+    );
+    // As the warning says.
+    self_signed(&["-addext", "basicConstraints=critical,CA:FALSE"]);
+    assert_eq!(check(&settings), (Some(0), "0 errors, 0 warnings\n".to_owned()));
+}
+
 /// Clients' roots: one that issues nothing is reported, and so is one that has expired.
 #[test]
 fn a_root_that_issues_nothing_is_a_warning() {

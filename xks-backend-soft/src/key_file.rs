@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::{self, Read as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -36,36 +36,99 @@ const FORMS: &str = "a key file holds 32 raw bytes, or 44 characters of Base64 o
 /// The longest form: hex digits, CR, LF.
 const MAX_FILE: usize = 66;
 
-/// The key in a file, however it is written there.
-pub(crate) fn load(path: &Path) -> Result<KeyMaterial, KeyMaterialError> {
-    // Room for one byte too many, so that a longer file shows; on the stack, so that nothing moves it.
-    let mut buffer = Zeroizing::new([0; MAX_FILE + 1]);
-    let content = read(path, &mut *buffer).map_err(|reason| KeyMaterialError::Unreadable {
-        path: path.into(),
-        reason,
-    })?;
-    if is_hex_of_128_bits(content) {
-        tracing::warn!(
-            file = %path.display(),
-            "the key file has 32 bytes that are all hex digits: used as a raw key, but it looks like a 128-bit key \
-             in hex; replace it if so"
-        );
+/// A key file that was read: the key in it, and what is doubtful about the file.
+///
+/// ```no_run
+/// use xks_backend_soft::{KeyFile, KeyVersion};
+///
+/// let file = KeyFile::read("payroll.key")?; // an error says what is wrong with it
+/// file.log_warnings();
+/// let version = KeyVersion::new(1, file.into_material())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct KeyFile {
+    path: PathBuf,
+    material: KeyMaterial,
+    /// Of a file that group or others can read.
+    open_mode: Option<u32>,
+    is_hex_of_128_bits: bool,
+}
+
+impl KeyFile {
+    /// Reads the key in a file: 32 raw bytes, or their Base64 text (44 characters), or 64 hex digits; one
+    /// newline may follow the two text forms. What is doubtful is not logged yet.
+    ///
+    /// # Errors
+    /// [`KeyMaterialError::Unreadable`] and [`KeyMaterialError::Malformed`]. Neither tells what the file
+    /// holds.
+    pub fn read(path: impl Into<PathBuf>) -> Result<Self, KeyMaterialError> {
+        let path = path.into();
+        // Room for one byte too many, so that a longer file shows; on the stack, so that nothing moves it.
+        let mut buffer = Zeroizing::new([0; MAX_FILE + 1]);
+        let (content, open_mode) = match read(&path, &mut *buffer) {
+            Ok(read) => read,
+            Err(reason) => return Err(KeyMaterialError::Unreadable { path, reason }),
+        };
+        match parse(content) {
+            Ok(material) => Ok(Self {
+                path,
+                material,
+                open_mode,
+                is_hex_of_128_bits: is_hex_of_128_bits(content),
+            }),
+            Err(problem) => Err(KeyMaterialError::Malformed { path, problem }),
+        }
     }
-    parse(content).map_err(|problem| KeyMaterialError::Malformed {
-        path: path.into(),
-        problem,
-    })
+
+    /// Logs a warning if group or others can read the file, and if it looks like a key of another length.
+    pub fn log_warnings(&self) {
+        let file = self.path.display();
+        if let Some(mode) = self.open_mode {
+            tracing::warn!(
+                %file,
+                mode = format_args!("{mode:o}"),
+                "the key file is readable by its group or by others: make it readable only by its owner (chmod 600)"
+            );
+        }
+        if self.is_hex_of_128_bits {
+            tracing::warn!(
+                %file,
+                "the key file has 32 bytes that are all hex digits: used as a raw key, but it looks like a 128-bit \
+                 key in hex; replace it if so"
+            );
+        }
+    }
+
+    /// Returns the key in the file.
+    #[must_use]
+    pub const fn material(&self) -> &KeyMaterial {
+        &self.material
+    }
+
+    /// Returns the key in the file, as its only copy.
+    #[must_use]
+    pub fn into_material(self) -> KeyMaterial {
+        self.material
+    }
+}
+
+impl PartialEq for KeyFile {
+    /// Whether both have the same path and hold the same key, compared in constant time.
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path && self.material == other.material
+    }
 }
 
 /// Reads until the end of the file or of the buffer. Not `read_to_end`, which keeps bytes where nothing wipes
-/// them.
-fn read<'a>(path: &Path, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
+/// them. With the content comes the file's mode if group or others can read it.
+fn read<'a>(path: &Path, buffer: &'a mut [u8]) -> io::Result<(&'a [u8], Option<u32>)> {
     // To open a pipe waits for who writes to it.
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
     let mut file = File::open(path)?;
-    warn_if_others_can_read(path, &file)?;
+    let open_mode = open_mode(&file)?;
     let mut filled = 0;
     while let Some(room) = buffer.get_mut(filled..).filter(|room| !room.is_empty()) {
         match file.read(room) {
@@ -75,27 +138,20 @@ fn read<'a>(path: &Path, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
             Err(error) => return Err(error),
         }
     }
-    Ok(buffer.get(..filled).unwrap_or_default())
+    Ok((buffer.get(..filled).unwrap_or_default(), open_mode))
 }
 
 #[cfg(unix)]
-fn warn_if_others_can_read(path: &Path, file: &File) -> io::Result<()> {
+fn open_mode(file: &File) -> io::Result<Option<u32>> {
     use std::os::unix::fs::PermissionsExt as _;
 
     let mode = file.metadata()?.permissions().mode();
-    if mode & 0o044 != 0 {
-        tracing::warn!(
-            file = %path.display(),
-            mode = format_args!("{:o}", mode & 0o777),
-            "the key file is readable by its group or by others: make it readable only by its owner (chmod 600)"
-        );
-    }
-    Ok(())
+    Ok((mode & 0o044 != 0).then_some(mode & 0o777))
 }
 
 #[cfg(not(unix))]
-fn warn_if_others_can_read(_path: &Path, _file: &File) -> io::Result<()> {
-    Ok(())
+fn open_mode(_file: &File) -> io::Result<Option<u32>> {
+    Ok(None)
 }
 
 fn parse(content: &[u8]) -> Result<KeyMaterial, KeyFileProblem> {

@@ -103,7 +103,7 @@ pub use self::{
     directory::KeyDirectoryError,
     error::{KeyMaterialError, SoftKeyError},
     key::SoftKey,
-    key_file::KeyFileProblem,
+    key_file::{KeyFile, KeyFileProblem},
     material::KeyMaterial,
     version::KeyVersion,
 };

@@ -5,7 +5,7 @@ use std::{fmt, path::Path};
 use subtle::ConstantTimeEq as _;
 use xks_core::Zeroizing;
 
-use crate::{KeyMaterialError, key_file};
+use crate::{KeyMaterialError, key_file::KeyFile};
 
 /// The 32 bytes of an AES-256 key, wiped when dropped, never printed.
 ///
@@ -16,6 +16,7 @@ use crate::{KeyMaterialError, key_file};
 /// assert_eq!(format!("{material:?}"), "KeyMaterial(32 bytes)");
 /// # Ok::<(), xks_backend_soft::KeyMaterialError>(())
 /// ```
+#[derive(Clone)]
 pub struct KeyMaterial(Zeroizing<[u8; 32]>);
 
 impl KeyMaterial {
@@ -32,24 +33,30 @@ impl KeyMaterial {
     /// Reads the key in a file: 32 raw bytes, or their Base64 text (44 characters), or 64 hex digits; one
     /// newline may follow the two text forms.
     ///
-    /// A file that group or others can read is taken, with a warning in the log.
+    /// A file that group or others can read is taken, with a warning in the log; [`KeyFile`] reads without.
     ///
     /// # Errors
     /// [`KeyMaterialError::Unreadable`] and [`KeyMaterialError::Malformed`]. Neither tells what the file
     /// holds.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, KeyMaterialError> {
-        key_file::load(path.as_ref())
+        let file = KeyFile::read(path.as_ref())?;
+        file.log_warnings();
+        Ok(file.into_material())
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
+}
 
-    /// Whether both are the same key; takes the same time wherever they differ.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
+impl PartialEq for KeyMaterial {
+    /// Takes the same time wherever they differ.
+    fn eq(&self, other: &Self) -> bool {
         self.as_bytes().ct_eq(other.as_bytes()).into()
     }
 }
+
+impl Eq for KeyMaterial {}
 
 impl From<Zeroizing<[u8; 32]>> for KeyMaterial {
     fn from(bytes: Zeroizing<[u8; 32]>) -> Self {
@@ -99,15 +106,15 @@ mod tests {
             );
         }
         let zeroizing = KeyMaterial::from(Zeroizing::new([7; 32]));
-        assert!(zeroizing.is_same(&KeyMaterial::from([7; 32])));
-        assert!(!zeroizing.is_same(&KeyMaterial::from([8; 32])));
+        assert!(zeroizing == KeyMaterial::from([7; 32]));
+        assert!(zeroizing != KeyMaterial::from([8; 32]));
     }
 
     #[test]
     fn generated_keys_differ_and_are_not_printed() {
         let key = KeyMaterial::generate().unwrap();
-        assert!(!key.is_same(&KeyMaterial::generate().unwrap()));
-        assert!(!key.is_same(&KeyMaterial::from([0; 32])));
+        assert!(key != KeyMaterial::generate().unwrap());
+        assert!(key != KeyMaterial::from([0; 32]));
         assert_eq!(format!("{key:?}"), "KeyMaterial(32 bytes)");
     }
 }

@@ -140,7 +140,7 @@ impl KeyVersion {
 
     /// Whether the key material is the same, whatever the numbers.
     pub(crate) fn is_same_key(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.key, &other.key) || self.key.material.is_same(&other.key.material)
+        Arc::ptr_eq(&self.key, &other.key) || self.key.material == other.key.material
     }
 
     /// This version, counting on where `earlier`, which is the same key, has come to.

@@ -7,9 +7,6 @@ use xks_core::key_store::UriPathPrefix;
 
 use crate::program::Program;
 
-/// The variable that names the settings file, if the command line does not.
-pub(crate) const SETTINGS_VARIABLE: &str = "XKS_PROXY_SETTINGS_TOML";
-
 #[derive(Debug, Parser)]
 #[command(version = "")]
 pub(crate) struct CommandLine {
@@ -38,7 +35,8 @@ impl CommandLine {
         if has_demo {
             about.push_str(" Without a settings file it serves a demo on loopback.");
         }
-        let mut long_about = format!("{about}\n\nThe environment variable {SETTINGS_VARIABLE} may also name the file.");
+        let variable = program.settings_variable();
+        let mut long_about = format!("{about}\n\nThe environment variable {variable} may also name the file.");
         if reads_sample_proxys {
             long_about.push_str(" It is in this program's own format, or in that of AWS's sample proxy.");
         }

@@ -19,21 +19,6 @@
 //! The settings file has all else: listeners, TLS, key stores, limits, health, metrics and logs.
 //! `settings/reference.toml` shows and explains every setting. To embed a proxy in a server of your own, take
 //! `xks-core` and `xks-http`.
-//!
-//! ```text
-//! server     command line, exit status                                  reading  settings as a model, for the fuzzer
-//! settings   the settings file: our format, or the sample proxy's       demo     what it serves without
-//! life       from the settings to the end                               summary  its lines at the start
-//! reconciler the one owner of what is in force                          reload   reads the settings again
-//! certificates  those in force for each listener
-//! source     key stores of other sources than the settings file         expiry   when certificates end
-//! backend    a kind of backend          registry  those that are known  kinds    those that come with the server
-//! backends   the open backends          limits, described               layers around one
-//! ports      phases, the end            listener, port, connection, tls  one connection and its time limits
-//! workers    the threads for connections
-//! api, auxiliary  the services on the ports: the API, health, metrics
-//! health, metrics, log, service_manager                                 what it reports to others
-//! ```
 
 #![forbid(unsafe_code)]
 

@@ -8,6 +8,19 @@ pub(crate) struct Program {
     pub(crate) version: &'static str,
 }
 
+impl Program {
+    /// The environment variable that names the settings file, if the command line does not: for `acme-proxy`
+    /// it is `ACME_PROXY_SETTINGS_TOML`.
+    pub(crate) fn settings_variable(self) -> String {
+        let legal = |char: char| match char.is_ascii_alphanumeric() {
+            true => char.to_ascii_uppercase(),
+            false => '_',
+        };
+        let name: String = self.name.chars().map(legal).collect();
+        format!("{name}_SETTINGS_TOML")
+    }
+}
+
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.name, self.version)

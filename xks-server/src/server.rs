@@ -17,7 +17,7 @@ use xks_core::{audit::AuditSink, text::ErrorChain};
 use crate::{
     WRONG_SETTINGS,
     backend::{BackendSettings, ReadContext},
-    command_line::{Command, CommandLine, SETTINGS_VARIABLE},
+    command_line::{Command, CommandLine},
     credential,
     demo::Demo,
     life, log,
@@ -45,7 +45,8 @@ pub struct Server {
 
 impl Server {
     /// Creates a server without any backend. `name` and `version` stand on the command line, in messages and
-    /// in the health answer.
+    /// in the health answer. The environment variable that may name the settings file begins with the name:
+    /// `ACME_PROXY_SETTINGS_TOML` for `acme-proxy`.
     pub fn new(name: &'static str, version: &'static str) -> Self {
         Self {
             program: Program { name, version },
@@ -192,7 +193,7 @@ impl Server {
             Some(Command::NewCredential { uri_path_prefix }) => credential::new()
                 .and_then(|new| print(&credential::text(&new, &uri_path_prefix)).map(|()| ExitCode::SUCCESS)),
             None => {
-                let of_environment = || env::var_os(SETTINGS_VARIABLE).map(PathBuf::from);
+                let of_environment = || env::var_os(self.program.settings_variable()).map(PathBuf::from);
                 let file = command_line.config.or_else(of_environment);
                 life::serve(self, file.as_deref(), command_line.listen)
             }
@@ -201,7 +202,8 @@ impl Server {
 
     pub(crate) fn make_demo(&self) -> anyhow::Result<Demo> {
         let demo = self.demo.as_ref().with_context(|| {
-            format!("no settings: name a file with --config, or in the variable {SETTINGS_VARIABLE}")
+            let variable = self.program.settings_variable();
+            format!("no settings: name a file with --config, or in the variable {variable}")
         })?;
         demo().map_err(anyhow::Error::from_boxed).context("the demo")
     }
@@ -209,9 +211,12 @@ impl Server {
     pub(crate) fn load(&self, file: &Path) -> anyhow::Result<Loaded> {
         // A unit whose variable is empty wants no demo.
         let loaded = match file.as_os_str().is_empty() {
-            true => Err(io::Error::other(format!(
-                "{SETTINGS_VARIABLE} is empty: set it to the settings file, or unset it for a demo"
-            ))),
+            true => {
+                let variable = self.program.settings_variable();
+                let for_demo = self.demo.as_ref().map_or("", |_| ", or unset it for a demo");
+                let wrong = format!("{variable} is empty: set it to the settings file{for_demo}");
+                Err(io::Error::other(wrong))
+            }
             false => settings::load(file, &self.formats),
         };
         loaded.map_err(|source| {

@@ -14,6 +14,40 @@ use crate::reconciler::Reconciler;
 ///
 /// A URI path prefix belongs to the source that has a key store there. A reload of the settings file changes
 /// the key stores of the file alone.
+///
+/// ```
+/// use std::sync::{Mutex, mpsc};
+///
+/// use xks_core::{KeyStore, key_store::UriPathPrefix};
+/// use xks_server::{KeyStoreSource, Server, SourceError};
+///
+/// enum Change {
+///     Added(KeyStore),
+///     Removed(UriPathPrefix),
+/// }
+///
+/// fn apply(source: &KeyStoreSource, change: Change) -> Result<(), SourceError> {
+///     match change {
+///         Change::Added(key_store) => source.insert(key_store)?, // in place of a former one
+///         Change::Removed(prefix) => source.remove(&prefix)?,
+///     };
+///     Ok(())
+/// }
+///
+/// let (administration, changes) = mpsc::channel();
+/// let changes = Mutex::new(changes);
+/// let server = Server::new("acme-proxy", "1.0.0").key_stores("tenants", move |source| {
+///     let Ok(changes) = changes.lock() else { return };
+///     for change in changes.iter() {
+///         if let Err(error) = apply(&source, change) {
+///             eprintln!("not served: {error}");
+///         }
+///     }
+/// });
+/// # administration.send(Change::Removed("/tenant-a".parse()?)).ok();
+/// # drop(server);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct KeyStoreSource {
     pub(crate) name: &'static str,

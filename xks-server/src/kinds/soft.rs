@@ -1,24 +1,24 @@
 //! Software keys, each in a file.
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
-use xks_backend_soft::{KeyMaterial, KeyVersion, SoftBackend, SoftKey};
+use xks_backend_soft::{KeyFile, KeyMaterialError, KeyVersion, SoftBackend, SoftKey};
 use xks_core::{KeyId, text::ErrorChain};
 
 use crate::{
     backend::{BackendSettings, OpenBackend, OpenError, Opening, ReadContext},
-    settings::{Secret, Table},
+    settings::Table,
 };
 
 /// Software keys: the table `keys` names the file of each.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SoftSettings {
-    /// Each key, the file that holds it, and what the file holds.
-    keys: Vec<(KeyId, PathBuf, Secret)>,
+    /// Each key, with its file as it was read.
+    keys: Vec<(KeyId, KeyFile)>,
 }
 
 impl SoftSettings {
-    /// Reads the settings of a `[backends.NAME]` table.
+    /// Reads the settings of a `[backends.NAME]` table, and the files that it names.
     ///
     /// Returns `None` if something is missing or wrong, which is reported to the table.
     pub fn read(table: &mut Table<'_, '_>, _: &ReadContext) -> Option<Self> {
@@ -30,16 +30,15 @@ impl SoftSettings {
             .into_iter()
             .filter_map(|(id, file)| {
                 let path = source.file(&id, file, true)?;
-                let content = source.read(&path);
                 let id = id
                     .parse::<KeyId>()
                     .map_err(|error| source.error(path.span.clone(), format!("{id:?}: {error}")));
-                let content = Secret(content?);
-                if let Err(error) = KeyMaterial::from_file(&path.value) {
-                    source.error(path.span, ErrorChain(&error).to_string());
-                    return None;
-                }
-                Some((id.ok()?, path.value, content))
+                let file = source.read_by(&path, |path| match KeyFile::read(path) {
+                    Err(KeyMaterialError::Unreadable { reason, .. }) => Err(reason),
+                    read => Ok(read),
+                });
+                let file = file?.map_err(|error| source.error(path.span, ErrorChain(&error).to_string()));
+                Some((id.ok()?, file.ok()?))
             });
         Some(Self { keys: keys.collect() })
     }
@@ -48,9 +47,9 @@ impl SoftSettings {
 impl BackendSettings for SoftSettings {
     fn open(&self, _: &Opening<'_>) -> Result<Arc<dyn OpenBackend>, OpenError> {
         let backend = SoftBackend::new();
-        for (id, path, _) in &self.keys {
-            let material = KeyMaterial::from_file(path).map_err(OpenError::permanent)?;
-            let version = KeyVersion::new(1, material).map_err(OpenError::permanent)?;
+        for (id, file) in &self.keys {
+            file.log_warnings();
+            let version = KeyVersion::new(1, file.material().clone()).map_err(OpenError::permanent)?;
             backend.insert(id.clone(), SoftKey::new(version));
         }
         Ok(Arc::new(backend))
@@ -62,11 +61,11 @@ impl BackendSettings for SoftSettings {
 
     /// Whether one key has the same material under the same id.
     fn shares_keys_with(&self, other: &Self) -> bool {
-        let is_there = |id: &KeyId, secret: &Secret| {
+        let is_there = |id: &KeyId, file: &KeyFile| {
             let mut others = other.keys.iter();
-            others.any(|(other_id, _, other)| id == other_id && secret == other)
+            others.any(|(other_id, other)| id == other_id && file.material() == other.material())
         };
-        self.keys.iter().any(|(id, _, secret)| is_there(id, secret))
+        self.keys.iter().any(|(id, file)| is_there(id, file))
     }
 
     fn own_metadata(&self) -> Option<&'static str> {
@@ -75,3 +74,38 @@ impl BackendSettings for SoftSettings {
 }
 
 impl OpenBackend for SoftBackend {}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, time::Duration};
+
+    use super::*;
+    use crate::{backends::Backends, settings::Source};
+
+    /// A file that changes between the check and the opening, or is gone, changes nothing.
+    #[test]
+    fn a_key_is_opened_as_its_file_was_when_it_was_checked() {
+        let folder = std::env::temp_dir().join(format!("xks-server-soft-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("usable.key"), [7; 32]).unwrap();
+        let path = folder.join("settings.toml");
+        let context = ReadContext {
+            timeout: Duration::from_secs(1),
+            tables_of_kind: 1,
+        };
+        let read = || {
+            let source = Source::new(&path, "keys = { usable = \"usable.key\" }");
+            let settings = SoftSettings::read(&mut source.root().unwrap(), &context);
+            settings.filter(|_| !source.has_errors())
+        };
+        let settings = read().unwrap();
+        assert!(read().unwrap() == settings);
+        fs::write(folder.join("usable.key"), [8; 32]).unwrap();
+        assert!(read().unwrap() != settings);
+        fs::remove_dir_all(&folder).unwrap();
+        assert!(read().is_none());
+        let open = &Backends::open(&[], None).unwrap();
+        let opened = settings.open(&Opening { is_member: false, open });
+        assert!(opened.is_ok());
+    }
+}

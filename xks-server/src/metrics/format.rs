@@ -76,22 +76,34 @@ impl Quality {
     }
 }
 
-/// From OpenMetrics to the classic format, which has no units and no end, and names a counter as its only
-/// sample.
-pub(super) fn classic(open_metrics: &str) -> String {
+/// The text as it is sent, from what the registry writes. Help texts are without a full stop: the registry
+/// puts one behind some of them.
+pub(super) fn finished(open_metrics: &str, format: Format) -> String {
     let mut text = String::with_capacity(open_metrics.len());
     let mut help = "";
     for line in open_metrics.lines() {
         if let Some(described) = line.strip_prefix("# HELP ") {
-            help = described;
-        } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|typed| typed.split_once(' ')) {
-            let suffix = if kind == "counter" { "_total" } else { "" };
-            let help = help.strip_prefix(name).unwrap_or_default();
-            text += &format!("# HELP {name}{suffix}{help}\n# TYPE {name}{suffix} {kind}\n");
-        } else if !line.starts_with('#') {
-            text += line;
-            text.push('\n');
+            help = described.strip_suffix('.').unwrap_or(described);
+            if format == Format::OpenMetrics {
+                text += &format!("# HELP {help}\n");
+            }
+        } else if format == Format::OpenMetrics {
+            text += &format!("{line}\n");
+        } else {
+            add_classic(&mut text, line, help);
         }
     }
     text
+}
+
+/// A line in the classic format, which has no units and no end, and names a counter as its only sample.
+fn add_classic(text: &mut String, line: &str, help: &str) {
+    if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|typed| typed.split_once(' ')) {
+        let suffix = if kind == "counter" { "_total" } else { "" };
+        let help = help.strip_prefix(name).unwrap_or_default();
+        *text += &format!("# HELP {name}{suffix}{help}\n# TYPE {name}{suffix} {kind}\n");
+    } else if !line.starts_with('#') {
+        *text += line;
+        text.push('\n');
+    }
 }

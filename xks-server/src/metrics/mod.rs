@@ -204,10 +204,7 @@ impl Metrics {
         let mut text = String::with_capacity(16 * 1024);
         // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.registry);
-        match format {
-            Format::OpenMetrics => text,
-            Format::Classic => format::classic(&text),
-        }
+        format::finished(&text, format)
     }
 }
 

@@ -10,7 +10,20 @@ use prometheus_client::{
 /// Gathers values, each under the name of its metric and with its labels.
 ///
 /// Names are without the prefix `xks_` that all of them get; each metric has one help text, that of its first
-/// value.
+/// value, without a full stop.
+///
+/// ```
+/// use xks_server::Samples;
+///
+/// // In `impl OpenBackend for AcmeVault`, whose method `measure` is called with each scrape:
+/// fn measure(name: &str, samples: &mut Samples) {
+///     let labels = [("backend", name)];
+///     // Read as `xks_acme_sessions{backend="vault"} 3`.
+///     samples.gauge("acme_sessions", "Open sessions", &labels, 3.0);
+///     // Read as `xks_acme_logins_total{backend="vault"} 7`.
+///     samples.counter("acme_logins", "Logins since the start", &labels, 7.0);
+/// }
+/// ```
 #[derive(Debug, Default)]
 pub struct Samples(Vec<Metric>);
 

@@ -197,8 +197,13 @@ impl<'i> Source<'i> {
 
     /// The content of a file that the settings name. It is watched from then on, readable or not.
     pub(crate) fn read(&self, path: &Item<PathBuf>) -> Option<Zeroizing<Vec<u8>>> {
+        self.read_by(path, read)
+    }
+
+    /// The same, by another reader.
+    pub(crate) fn read_by<T>(&self, path: &Item<PathBuf>, read: impl FnOnce(&Path) -> io::Result<T>) -> Option<T> {
         self.files.borrow_mut().insert(path.value.clone());
-        let content = read(&path.value);
+        let content = check(&path.value).and_then(|()| read(&path.value));
         content
             .map_err(|error| {
                 let text = format!("cannot read {}: {error}", path.value.display());
@@ -260,15 +265,27 @@ pub(super) fn text_of(content: &[u8]) -> Result<&str, NoText> {
     str::from_utf8(content).map_err(|error| NoText::NotUtf8(error.valid_up_to()))
 }
 
-/// The content of a regular file. A pipe or a device might have no end, or hang; so might a file that grows.
+/// The content of a regular file.
 pub(super) fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("not a regular file: pipes and devices are not read"));
-    }
+    check(path)?;
     let mut content = Zeroizing::new(Vec::new());
     File::open(path)?.take(MOST_BYTES + 1).read_to_end(&mut content)?;
-    if content.len() as u64 > MOST_BYTES {
-        return Err(io::Error::other("larger than 4 MiB"));
-    }
+    check_length(content.len() as u64)?; // it may have grown
     Ok(content)
+}
+
+/// A pipe or a device might have no end, or hang.
+fn check(path: &Path) -> io::Result<()> {
+    let found = fs::metadata(path)?;
+    if !found.is_file() {
+        return Err(io::Error::other("not a regular file: pipes and devices are not read"));
+    }
+    check_length(found.len())
+}
+
+fn check_length(bytes: u64) -> io::Result<()> {
+    match bytes <= MOST_BYTES {
+        true => Ok(()),
+        false => Err(io::Error::other("larger than 4 MiB")),
+    }
 }

@@ -41,6 +41,38 @@ pub struct Item<T> {
 /// unknown: take every key before the first return.
 ///
 /// Methods that take a key return `None` where it is not there, or is wrong, which is reported with its line.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use xks_server::settings::{Secret, Table};
+///
+/// #[derive(PartialEq)]
+/// struct Vault {
+///     url: String,
+///     token: Secret,
+///     timeout: Duration,
+/// }
+///
+/// // [backends.vault]
+/// // kind = "acme"
+/// // url = "https://vault.example.com"
+/// // token_file = "vault.token"
+/// fn read(table: &mut Table<'_, '_>) -> Option<Vault> {
+///     let url = table.text("url");
+///     let token = table.secret(["token_file", "token_env", "token"]);
+///     let timeout = table.milliseconds("timeout_ms", 1..=10_000);
+///     let url = table.needed("url", url)?; // "`url` is missing in [backends.vault]"
+///     if !url.value.starts_with("https://") {
+///         table.error_at(&url, "`url` must begin with https://"); // with the line of the value
+///     }
+///     Some(Vault {
+///         url: url.value,
+///         token: table.needed("token_file", token)?,
+///         timeout: timeout.unwrap_or(Duration::from_millis(100)),
+///     })
+/// }
+/// ```
 pub struct Table<'s, 'i> {
     pub(crate) source: &'s Source<'i>,
     /// Such as `server.tcp_keepalive`; empty for the whole file.

@@ -202,7 +202,7 @@ async fn a_vendors_backend_is_limited_and_measured() {
     assert!(server.stop());
 }
 
-/// The program has the vendor's name and version, and no demo.
+/// The program has the vendor's name and version, a variable of that name, and no demo.
 #[test]
 fn the_program_is_the_vendors() {
     let version = program().arg("--version").output().unwrap();
@@ -214,6 +214,23 @@ fn the_program_is_the_vendors() {
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(
         text(&output.stderr),
-        "acme-proxy: no settings: name a file with --config, or in the variable XKS_PROXY_SETTINGS_TOML\n"
+        "acme-proxy: no settings: name a file with --config, or in the variable ACME_PROXY_SETTINGS_TOML\n"
     );
+    let said = |variable: &str, value: &str| {
+        let output = program().env(variable, value).output().unwrap();
+        (output.status.code(), text(&output.stderr))
+    };
+    let (code, empty) = said("ACME_PROXY_SETTINGS_TOML", "");
+    assert_eq!(code, Some(78), "{empty}");
+    assert!(
+        empty.ends_with(": ACME_PROXY_SETTINGS_TOML is empty: set it to the settings file\n"),
+        "{empty}"
+    );
+    let (_, read) = said("ACME_PROXY_SETTINGS_TOML", "/nowhere/settings.toml");
+    assert!(
+        read.contains("cannot read the settings from /nowhere/settings.toml"),
+        "{read}"
+    );
+    let (_, others) = said("XKS_PROXY_SETTINGS_TOML", "/nowhere/settings.toml");
+    assert!(others.contains("no settings: name a file"), "{others}");
 }

@@ -64,7 +64,7 @@ impl Drop for Site {
 
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_acme-proxy"));
-    command.env_remove("RUST_LOG").env_remove("XKS_PROXY_SETTINGS_TOML");
+    command.env_remove("RUST_LOG").env_remove("ACME_PROXY_SETTINGS_TOML");
     command
 }
 

@@ -138,7 +138,9 @@ fn both_formats_say_the_same() {
         let mut described = "";
         for line in text.lines() {
             if let Some(rest) = line.strip_prefix("# HELP ") {
-                described = rest.split_once(' ').expect("a text behind the name").0;
+                let (name, help) = rest.split_once(' ').expect("a text behind the name");
+                assert!(!help.ends_with('.'), "a full stop: {line}");
+                described = name;
             } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
                 assert_eq!(name, described, "TYPE after its HELP");
                 assert!(types.insert(name, kind).is_none(), "{name} twice");

@@ -37,14 +37,25 @@ impl Keyring {
     /// Adds a key; gives back the one that had the id. Where the new one has the same key material, it counts
     /// on.
     pub(crate) fn insert(&self, id: KeyId, key: SoftKey) -> Option<Arc<SoftKey>> {
+        self.change(|keys| self.put(keys, id, key))
+    }
+
+    /// Adds keys, as one change.
+    pub(crate) fn insert_all(&self, all: impl IntoIterator<Item = (KeyId, SoftKey)>) {
         self.change(|keys| {
-            let key = match keys.get(&id) {
-                Some(earlier) => key.counting_on(earlier),
-                None => key,
-            };
-            self.note(&key);
-            keys.insert(id, Arc::new(key))
-        })
+            for (id, key) in all {
+                self.put(keys, id, key);
+            }
+        });
+    }
+
+    fn put(&self, keys: &mut Keys, id: KeyId, key: SoftKey) -> Option<Arc<SoftKey>> {
+        let key = match keys.get(&id) {
+            Some(earlier) => key.counting_on(earlier),
+            None => key,
+        };
+        self.note(&key);
+        keys.insert(id, Arc::new(key))
     }
 
     pub(crate) fn remove(&self, id: &KeyId) -> Option<Arc<SoftKey>> {
@@ -137,6 +148,16 @@ mod tests {
         assert_eq!(counts, [50, 0]);
         keyring.insert(id("a"), key(3));
         assert_eq!(encryptions(), 0);
+    }
+
+    #[test]
+    fn keys_inserted_together_are_all_there_and_count_on() {
+        let keyring = Keyring::default();
+        let counted = KeyVersion::new(1, [1; 32]).unwrap().with_encryptions(50);
+        keyring.insert(id("a"), SoftKey::new(counted));
+        keyring.insert_all([(id("a"), key(1)), (id("b"), key(2))]);
+        let keys = keyring.load();
+        assert_eq!((keys.len(), keys["a"].newest_version().encryptions()), (2, 50));
     }
 
     #[test]

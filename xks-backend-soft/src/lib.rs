@@ -179,6 +179,11 @@ impl SoftBackend {
         self.keyring.insert(id, key).map(Arc::unwrap_or_clone)
     }
 
+    /// Adds keys as [`insert`](Self::insert) does, at the cost of one change.
+    pub fn insert_all(&self, keys: impl IntoIterator<Item = (KeyId, SoftKey)>) {
+        self.keyring.insert_all(keys);
+    }
+
     /// Takes a key away and gives it back.
     pub fn remove(&self, id: &KeyId) -> Option<SoftKey> {
         self.keyring.remove(id).map(Arc::unwrap_or_clone)

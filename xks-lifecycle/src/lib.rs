@@ -18,7 +18,7 @@
 //! | open, load and change the state | [`Repository`], [`Snapshot`], [`Changes`] |
 //! | make and change keys, as the server's administration does | [`commands::Commands`] |
 //! | know what a command does, and what AWS KMS sees of a key | [`key_state`] |
-//! | serve keys | [`view::View`] |
+//! | serve keys | [`Managed`], over a [`view::View`] |
 //! | know what a reader or a writer of the database can do | [`seal`] |
 //! | keep the state elsewhere | [`store::Store`], `store_conformance!` |
 //!
@@ -48,6 +48,7 @@ mod id;
 pub mod key_state;
 #[cfg(feature = "kill-points")]
 pub mod kill_point;
+mod managed;
 mod nouns;
 mod record;
 mod repository;
@@ -68,12 +69,13 @@ pub use self::{
     commands::CommandError,
     field::{Description, FieldError, FieldProblem, Name, UnknownName},
     id::{KeySetId, KeyStoreId, RandomError, ScheduleId, TenantId, VersionId, generate_key_id},
+    managed::Managed,
     nouns::{
         Event, EventText, ExternalKeyStore, Key, KeySet, KeySource, KeyStoreCredential, KeyVersion, KeyVersionId,
         KmsKeyArn, LifetimeDays, Material, Minima, Outcome, Regions, Rotation, Tenant, VersionState, WaitingDays,
     },
     record::{RowError, RowProblem},
     repository::{Repository, RepositoryError},
-    snapshot::{Changes, Entry, Managed, Object, Removable, Snapshot},
+    snapshot::{Changes, Entry, Noun, Object, Removable, Snapshot},
     time::Timestamp,
 };

@@ -416,7 +416,7 @@ pub struct Changes {
 
 /// What is kept under management: a record of any kind.
 #[derive(Clone, Debug)]
-pub struct Managed(Item);
+pub struct Noun(Item);
 
 /// The id of what can be removed again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -430,7 +430,7 @@ impl Removable {
 
 macro_rules! from {
     ($($record:ty),+ ; $($id:ty => $table:ident),+) => {
-        $(impl From<$record> for Managed {
+        $(impl From<$record> for Noun {
             fn from(record: $record) -> Self {
                 Self(record.into())
             }
@@ -455,13 +455,13 @@ impl Changes {
     }
 
     /// Adds a record whose id must be new.
-    pub fn insert(mut self, record: impl Into<Managed>) -> Self {
+    pub fn insert(mut self, record: impl Into<Noun>) -> Self {
         self.puts.push((Put::Insert, record.into().0));
         self
     }
 
     /// Puts a record in the place of the one with its id.
-    pub fn update(mut self, record: impl Into<Managed>) -> Self {
+    pub fn update(mut self, record: impl Into<Noun>) -> Self {
         self.puts.push((Put::Update, record.into().0));
         self
     }

@@ -36,6 +36,15 @@ impl Backends {
         self
     }
 
+    /// The backend of a number, in the order of their names.
+    pub(crate) fn get(&self, number: usize) -> Option<&dyn KeyBackend> {
+        self.all().nth(number)
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &dyn KeyBackend> {
+        self.0.values().map(|backend| &*backend.keys)
+    }
+
     /// The number of a key set's backend, in the order of their names.
     pub(crate) fn number_of(&self, set: &KeySet) -> Option<usize> {
         let backend = self.of(set).ok()?;

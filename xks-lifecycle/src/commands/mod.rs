@@ -104,7 +104,7 @@ pub struct Commands {
     backends: Backends,
     deployment: Deployment,
     manager_timeout: Duration,
-    now: Box<dyn Fn() -> Timestamp + Send + Sync>,
+    now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     snapshot: Mutex<Snapshot>,
     /// Is changed while the snapshot is locked.
     view: Arc<View>,
@@ -164,7 +164,7 @@ impl Commands {
             backends,
             deployment,
             manager_timeout: MANAGER_TIMEOUT,
-            now: Box::new(|| SystemTime::now().into()),
+            now: Arc::new(|| SystemTime::now().into()),
             snapshot: Mutex::new(snapshot),
         }
     }
@@ -181,8 +181,12 @@ impl Commands {
     /// Sets where the time comes from: by default the system's clock.
     #[must_use]
     pub fn with_clock(self, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        let now = Box::new(now);
+        let now = Arc::new(now);
         Self { now, ..self }
+    }
+
+    pub(crate) fn clock(&self) -> Arc<dyn Fn() -> Timestamp + Send + Sync> {
+        Arc::clone(&self.now)
     }
 
     /// Returns the time, as commands see it.

@@ -4,14 +4,14 @@ use serde::Serialize;
 
 use super::{Actor, Call, Commands, Decided, Seen, shown};
 use crate::{
-    Changes, CommandError, Entry, Event, EventText, ExternalKeyStore, KeySet, KeySetId, KeySource, KeyStoreId, Managed,
+    Changes, CommandError, Entry, Event, EventText, ExternalKeyStore, KeySet, KeySetId, KeySource, KeyStoreId, Noun,
     Object, Outcome, Removable, Snapshot, Tenant, TenantId,
     store::{Revision, Table},
 };
 
 /// What is made, changed and removed as a whole: a [`Tenant`], a [`KeySet`], an [`ExternalKeyStore`].
 #[expect(private_bounds, reason = "only for types of this crate")]
-pub trait Administered: Sealed + Serialize + Into<Managed> + Clone + PartialEq + Send + Sync + 'static {
+pub trait Administered: Sealed + Serialize + Into<Noun> + Clone + PartialEq + Send + Sync + 'static {
     /// By what it is called.
     type Id: Copy + Into<Removable> + Send + Sync;
 }

@@ -2,10 +2,10 @@
 
 use xks_core::{
     KeyId,
-    backend::{BackendErrorKind, CiphertextMetadata, KeyStatus, KeyUsage},
+    backend::{BackendErrorKind, CiphertextMetadata, KeyUsage},
 };
 
-use super::{Served, SetView, Tag};
+use super::{Described, Served, SetView, Tag, vault::vault_id};
 use crate::{
     KeyVersion, Material, Snapshot, Timestamp, VersionId, VersionState,
     key_state::{Conditions, KeyState, KmsView, Standing, view},
@@ -42,8 +42,6 @@ struct VersionView {
 
 impl VersionView {
     fn new(version: &KeyVersion, standing: Standing) -> Self {
-        // It is known by the version's ids, which a vault may use as its own.
-        let of_vault = || format!("{}.{}", version.id.key, version.id.version).parse().ok();
         Self {
             id: version.id.version,
             standing,
@@ -51,7 +49,7 @@ impl VersionView {
             is_adopted: version.earlier_encryptions > 0 || version.legacy_metadata.is_some(),
             backend_key: match &version.material {
                 Material::Backend { key, .. } => key.clone(),
-                Material::Vault(_) => of_vault(),
+                Material::Vault(_) => vault_id(&version.id),
                 Material::Gone => None,
             },
             legacy_metadata: version.legacy_metadata.map(Box::new),
@@ -121,14 +119,15 @@ impl KeyView {
         self.versions.iter().find(|version| version.is_current)
     }
 
-    pub(super) fn status(&self, set: SetView, now: Timestamp) -> Result<KeyStatus, BackendErrorKind> {
-        let standing = self.current().map_or(Standing::Nothing, |version| version.standing);
-        self.kms_view(set, standing, now).status
-    }
-
-    pub(super) fn usages(&self) -> impl Iterator<Item = KeyUsage> {
+    pub(super) fn describe(&self, set: SetView, now: Timestamp) -> Result<Described, BackendErrorKind> {
+        let current = self.current();
+        let standing = current.map_or(Standing::Nothing, |version| version.standing);
         let all = [KeyUsage::Encrypt, KeyUsage::Decrypt];
-        all.into_iter().filter(|usage| self.permits(*usage).is_ok())
+        Ok(Described {
+            status: self.kms_view(set, standing, now).status?,
+            usages: all.into_iter().filter(|usage| self.permits(*usage).is_ok()).collect(),
+            current: current.and_then(|version| Self::served(set, version, Tag::of(version.id)).ok()),
+        })
     }
 
     pub(super) fn to_encrypt(&self, set: SetView, now: Timestamp) -> Result<Served, BackendErrorKind> {

@@ -6,6 +6,7 @@
 
 mod entry;
 mod shards;
+mod vault;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,13 +16,13 @@ use std::{
 
 use arc_swap::ArcSwap;
 use xks_core::{
-    KeyId,
+    KeyBackend, KeyId,
     backend::{BackendErrorKind, CiphertextMetadata, KeyStatus, KeyUsage},
 };
 
-use self::{entry::KeyView, shards::Shards};
+use self::{entry::KeyView, shards::Shards, vault::Vault};
 use crate::{
-    KeySet, KeySetId, KeySource, Object, Snapshot, Timestamp, VersionId,
+    KeySet, KeySetId, KeySource, KeyStoreId, Object, Snapshot, Timestamp, VersionId,
     commands::Backends,
     store::{Revision, Table},
 };
@@ -29,6 +30,7 @@ use crate::{
 /// The keys at the latest revision, as requests see them.
 pub struct View {
     backends: Backends,
+    vault: Vault,
     state: ArcSwap<State>,
 }
 
@@ -51,12 +53,13 @@ struct Sets {
 struct SetView {
     /// None when the server has no such backend.
     place: Option<Place>,
+    key_store: Option<KeyStoreId>,
     keeps_decryption: bool,
     is_blocked: bool,
 }
 
 /// Where the material of a key is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(clippy::exhaustive_enums, reason = "there are two kinds of material")]
 pub enum Place {
     /// In the backend with this number, in the order of their names.
@@ -77,6 +80,18 @@ pub struct Served {
     pub version: VersionId,
     /// What the ciphertext's metadata begins with.
     pub tag: Tag,
+}
+
+/// What KMS learns of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Described {
+    /// Whether it serves.
+    pub status: KeyStatus,
+    /// What it may be used for.
+    pub usages: Vec<KeyUsage>,
+    /// The version that encrypts, if there is one.
+    pub current: Option<Served>,
 }
 
 /// What the metadata of a ciphertext begins with: a format byte, and the id of the version that made it. What
@@ -144,6 +159,7 @@ impl View {
     pub(crate) fn new(backends: Backends, snapshot: &Snapshot) -> Self {
         let view = Self {
             backends,
+            vault: Vault::new(),
             state: ArcSwap::default(),
         };
         let keys = snapshot.keys().map(|key| key.id.clone()).collect();
@@ -168,7 +184,9 @@ impl View {
         let keys = touched.keys.iter();
         next.keys
             .put(keys.filter_map(|id| KeyView::new(snapshot, id, place(id)?)));
+        self.vault.add(snapshot, touched);
         self.state.store(Arc::new(next));
+        self.vault.remove(snapshot, touched);
     }
 
     fn set_view(&self, set: &KeySet, snapshot: &Snapshot) -> SetView {
@@ -178,6 +196,7 @@ impl View {
                 KeySource::Vault => Some(Place::Vault),
                 KeySource::Hsm | KeySource::Adopted => self.backends.number_of(set).map(Place::Backend),
             },
+            key_store: set.key_store,
             keeps_decryption: set.keeps_decryption,
             is_blocked: key_store.is_some_and(|key_store| key_store.is_blocked),
         }
@@ -201,23 +220,58 @@ impl View {
         self.len() == 0
     }
 
+    /// The backend of a place.
+    pub(crate) fn backend(&self, place: Place) -> Option<&dyn KeyBackend> {
+        match place {
+            Place::Vault => Some(self.vault.backend()),
+            Place::Backend(number) => self.backends.get(number),
+        }
+    }
+
+    /// All backends, that of sealed keys too.
+    pub(crate) fn backends(&self) -> impl Iterator<Item = &dyn KeyBackend> {
+        self.backends.all().chain([self.vault.backend()])
+    }
+
+    /// Where the keys of a key store are, each place once; none for a backend that the server does not have.
+    pub(crate) fn places_in(&self, key_store: KeyStoreId) -> BTreeSet<Option<Place>> {
+        let state = self.state.load();
+        let sets = state.sets.views.iter().filter(|set| set.key_store == Some(key_store));
+        sets.map(|set| set.place).collect()
+    }
+
+    /// Looks at a key of a key store, or of any.
     fn with<T>(
         &self,
+        key_store: Option<KeyStoreId>,
         id: &KeyId,
         look: impl FnOnce(&KeyView, SetView) -> Result<T, BackendErrorKind>,
     ) -> Result<T, BackendErrorKind> {
         let state = self.state.load();
         let key = state.keys.get(id.as_str()).ok_or(BackendErrorKind::KeyNotFound)?;
         let set = state.sets.views.get(key.set as usize).copied();
-        look(key, set.ok_or(BackendErrorKind::Unavailable)?)
+        let set = set.ok_or(BackendErrorKind::Unavailable)?;
+        if key_store.is_some() && set.key_store != key_store {
+            return Err(BackendErrorKind::KeyNotFound);
+        }
+        look(key, set)
     }
 
-    /// Returns what KMS learns of a key: its usages, and whether it is enabled.
+    /// Returns what KMS learns of a key.
     ///
     /// # Errors
     /// What the key's [state](crate::key_state::view) says.
-    pub fn status(&self, id: &KeyId, now: Timestamp) -> Result<(KeyStatus, Vec<KeyUsage>), BackendErrorKind> {
-        self.with(id, |key, set| Ok((key.status(set, now)?, key.usages().collect())))
+    pub fn describe(&self, id: &KeyId, now: Timestamp) -> Result<Described, BackendErrorKind> {
+        self.describe_in(None, id, now)
+    }
+
+    pub(crate) fn describe_in(
+        &self,
+        key_store: Option<KeyStoreId>,
+        id: &KeyId,
+        now: Timestamp,
+    ) -> Result<Described, BackendErrorKind> {
+        self.with(key_store, id, |key, set| key.describe(set, now))
     }
 
     /// Returns the version that encrypts.
@@ -225,7 +279,16 @@ impl View {
     /// # Errors
     /// What the key's [state](crate::key_state::view) says; `KeyUsage` when the key may not encrypt.
     pub fn to_encrypt(&self, id: &KeyId, now: Timestamp) -> Result<Served, BackendErrorKind> {
-        self.with(id, |key, set| key.to_encrypt(set, now))
+        self.to_encrypt_in(None, id, now)
+    }
+
+    pub(crate) fn to_encrypt_in(
+        &self,
+        key_store: Option<KeyStoreId>,
+        id: &KeyId,
+        now: Timestamp,
+    ) -> Result<Served, BackendErrorKind> {
+        self.with(key_store, id, |key, set| key.to_encrypt(set, now))
     }
 
     /// Returns the version that decrypts a ciphertext with this metadata.
@@ -239,7 +302,17 @@ impl View {
         metadata: Option<&CiphertextMetadata>,
         now: Timestamp,
     ) -> Result<Served, BackendErrorKind> {
-        self.with(id, |key, set| key.to_decrypt(set, metadata, now))
+        self.to_decrypt_in(None, id, metadata, now)
+    }
+
+    pub(crate) fn to_decrypt_in(
+        &self,
+        key_store: Option<KeyStoreId>,
+        id: &KeyId,
+        metadata: Option<&CiphertextMetadata>,
+        now: Timestamp,
+    ) -> Result<Served, BackendErrorKind> {
+        self.with(key_store, id, |key, set| key.to_decrypt(set, metadata, now))
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod broken;
 mod commands;
+mod managed;
 mod migrations;
 mod model;
 mod mutants;

@@ -48,7 +48,7 @@ fn check(commands: &Commands) {
             .iter()
             .find(|version| version.state == VersionState::Current);
         let standing = current.map_or(Standing::Nothing, |version| Standing::of(version, entry.key.minima));
-        let status = seen.status(id, now).map(|(status, _)| status);
+        let status = seen.describe(id, now).map(|described| described.status);
         assert_eq!(status, expected(standing).status, "{entry:?}");
         match seen.to_encrypt(id, now) {
             Err(kind) => assert_eq!(Err(kind), expected(standing).encrypt, "{entry:?}"),
@@ -237,10 +237,11 @@ fn a_key_does_what_its_usages_say() {
     let id = world.create(world.vault, "Name").key.id;
     let (view, now) = (world.commands.view(), world.commands.now());
     let both = vec![KeyUsage::Encrypt, KeyUsage::Decrypt];
-    assert_eq!(view.status(&id, now), Ok((KeyStatus::Enabled, both)));
+    let described = view.describe(&id, now).unwrap();
+    assert_eq!((described.status, described.usages), (KeyStatus::Enabled, both));
     assert_eq!(view.to_encrypt(&id, now).unwrap().place, Place::Vault);
     let missing = "missing".parse().unwrap();
-    assert_eq!(view.status(&missing, now).unwrap_err(), BackendErrorKind::KeyNotFound);
+    assert_eq!(view.describe(&missing, now).unwrap_err(), BackendErrorKind::KeyNotFound);
     // As a later command may set them.
     let (repository, mut snapshot) = world.repository();
     let mut key = (**snapshot.key(&id).unwrap()).clone();

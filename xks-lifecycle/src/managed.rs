@@ -1,0 +1,161 @@
+//! The layer: a backend whose keys are under management.
+
+use std::{fmt, sync::Arc};
+
+use xks_core::{
+    BackendError, KeyBackend, KeyId, Zeroizing, async_trait,
+    backend::{
+        BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, KeyMetadata,
+        KeySpec, KeyStatus, Limits, VerifiedEncryption,
+    },
+};
+
+use crate::{
+    KeyStoreId, Timestamp,
+    commands::Commands,
+    view::{Place, Tag, View},
+};
+
+/// The keys of one external key store, as a [`KeyBackend`].
+///
+/// It looks up the key, answers what its [state](crate::key_state::view) says, picks the version, and hands
+/// the request to the backend that has this. A ciphertext carries a tag of five bytes that says which version
+/// made it; the backend's own metadata comes behind it. A key of another external key store is not found.
+///
+/// Around it belong limits and a description, and inside of it are fleets and HSMs.
+pub struct Managed {
+    key_store: KeyStoreId,
+    view: Arc<View>,
+    now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+}
+
+impl Managed {
+    /// The keys of an external key store that are, or come, under these commands.
+    #[must_use]
+    pub fn new(commands: &Commands, key_store: KeyStoreId) -> Self {
+        Self {
+            key_store,
+            view: Arc::clone(commands.view()),
+            now: commands.clock(),
+        }
+    }
+
+    fn backend(&self, place: Place) -> Result<&dyn KeyBackend, BackendError> {
+        self.view
+            .backend(place)
+            .ok_or_else(|| refused(BackendErrorKind::Unavailable))
+    }
+}
+
+/// Why the layer refuses, for the log of an operator.
+fn refused(kind: BackendErrorKind) -> BackendError {
+    let words = match kind {
+        BackendErrorKind::KeyNotFound => "no key under management has this id in this key store, or it is destroyed",
+        BackendErrorKind::KeyDisabled => {
+            "the key, its version, or its key store may not do this now: it is not active, disabled, expired, about \
+             to be deleted, revoked, below a minimum, or blocked"
+        }
+        BackendErrorKind::KeyUsage => "the key is not for this",
+        BackendErrorKind::InvalidCiphertext => return BackendError::invalid_ciphertext(),
+        BackendErrorKind::Unavailable => "the backend that the key's key set names is not configured",
+        _ => return kind.into(),
+    };
+    BackendError::new(kind, words)
+}
+
+#[async_trait]
+impl KeyBackend for Managed {
+    async fn key_metadata(
+        &self,
+        key: &KeyId,
+        request: &GetKeyMetadataRequest<'_>,
+    ) -> Result<KeyMetadata, BackendError> {
+        let described = self.view.describe_in(Some(self.key_store), key, (self.now)());
+        let described = described.map_err(refused)?;
+        let usages = described.usages;
+        let Some(current) = described.current.filter(|_| described.status == KeyStatus::Enabled) else {
+            return Ok(KeyMetadata::new(KeySpec::Aes256, usages, KeyStatus::Disabled));
+        };
+        // It may be gone, or disabled, in the backend.
+        let backend = self.backend(current.place)?;
+        let metadata = backend.key_metadata(&current.key, request).await?;
+        Ok(KeyMetadata::new(metadata.spec().clone(), usages, metadata.status()))
+    }
+
+    async fn encrypt(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
+        let served = self.view.to_encrypt_in(Some(self.key_store), key, (self.now)());
+        let served = served.map_err(refused)?;
+        let backend = self.backend(served.place)?;
+        backend
+            .encrypt(&served.key, &mut request.tag(served.tag.as_bytes()))
+            .await
+    }
+
+    async fn encrypt_verified(
+        &self,
+        key: &KeyId,
+        request: &mut EncryptRequest<'_>,
+    ) -> Result<VerifiedEncryption, BackendError> {
+        let served = self.view.to_encrypt_in(Some(self.key_store), key, (self.now)());
+        let served = served.map_err(refused)?;
+        let backend = self.backend(served.place)?;
+        backend
+            .encrypt_verified(&served.key, &mut request.tag(served.tag.as_bytes()))
+            .await
+    }
+
+    async fn decrypt(&self, key: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
+        let metadata = request.bound_aad().metadata();
+        let served = self
+            .view
+            .to_decrypt_in(Some(self.key_store), key, metadata, (self.now)());
+        let served = served.map_err(refused)?;
+        let backend = self.backend(served.place)?;
+        match served.tag.as_bytes() {
+            [] => backend.decrypt(&served.key, request).await,
+            tag => {
+                let (_, request) = request.untag(tag.len()).ok_or_else(BackendError::invalid_ciphertext)?;
+                backend.decrypt(&served.key, &request).await
+            }
+        }
+    }
+
+    /// Of all backends that have keys of the key store: none of them may be ill.
+    async fn health(&self) -> Result<Health, BackendError> {
+        let mut health: Option<Health> = None;
+        for place in self.view.places_in(self.key_store) {
+            let place = place.ok_or_else(|| refused(BackendErrorKind::Unavailable))?;
+            let of_place = self.backend(place)?.health().await?;
+            health = Some(match health {
+                None => of_place,
+                Some(health) => of_place.members().iter().cloned().fold(health, Health::and),
+            });
+        }
+        match health {
+            Some(health) => Ok(health),
+            None => self.backend(Place::Vault)?.health().await, // no key set yet
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        let all = self.view.backends().map(|backend| backend.limits());
+        all.fold(Limits::default(), |least, limits| {
+            let plaintext = least.plaintext.min(limits.plaintext);
+            least.with_plaintext(plaintext).with_aad(least.aad.min(limits.aad))
+        })
+    }
+
+    fn metadata_length(&self) -> usize {
+        let longest = self.view.backends().map(|backend| backend.metadata_length()).max();
+        Tag::LENGTH + longest.unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Managed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Managed")
+            .field("key_store", &self.key_store)
+            .field("view", &self.view)
+            .finish_non_exhaustive()
+    }
+}

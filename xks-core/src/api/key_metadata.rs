@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, convert::Infallible, fmt, str::FromStr};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use super::{RequestMetadata, parse};
@@ -46,7 +46,7 @@ in_context!(GetKeyMetadataRequest);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyMetadata {
     spec: KeySpec,
-    usages: Vec<KeyUsage>,
+    usages: Usages,
     status: KeyStatus,
 }
 
@@ -55,9 +55,7 @@ impl KeyMetadata {
     // GKM-2
     #[must_use]
     pub fn new(spec: KeySpec, usages: impl IntoIterator<Item = KeyUsage>, status: KeyStatus) -> Self {
-        let mut usages: Vec<_> = usages.into_iter().collect();
-        usages.sort_unstable();
-        usages.dedup();
+        let usages = usages.into_iter().collect();
         Self { spec, usages, status }
     }
 
@@ -70,7 +68,7 @@ impl KeyMetadata {
     /// Returns the usages that it permits.
     #[must_use]
     pub fn usages(&self) -> &[KeyUsage] {
-        &self.usages
+        self.usages.as_slice()
     }
 
     /// Returns whether it is enabled.
@@ -90,16 +88,64 @@ impl KeyMetadata {
         #[serde(rename_all = "camelCase")]
         struct Body<'a> {
             key_spec: &'a str,
-            key_usage: Vec<&'static str>,
+            key_usage: Usages,
             key_status: &'static str,
         }
         let body = Body {
             key_spec: self.spec.as_str(),
-            key_usage: self.usages.iter().map(|usage| usage.as_str()).collect(),
+            key_usage: self.usages,
             key_status: self.status.as_str(),
         };
         // Strings always serialize.
         Zeroizing::new(serde_json::to_vec(&body).unwrap_or_default())
+    }
+}
+
+/// Usages in their order, each of them once: in place, since every request for metadata copies them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Usages {
+    /// What is beyond `count` is `Encrypt`.
+    all: [KeyUsage; KeyUsage::ALL.len()],
+    count: usize,
+}
+
+impl Usages {
+    fn as_slice(&self) -> &[KeyUsage] {
+        self.all.get(..self.count).unwrap_or_default()
+    }
+}
+
+impl FromIterator<KeyUsage> for Usages {
+    fn from_iter<I: IntoIterator<Item = KeyUsage>>(usages: I) -> Self {
+        let mut collected = Self {
+            all: [KeyUsage::Encrypt; KeyUsage::ALL.len()],
+            count: 0,
+        };
+        for usage in usages {
+            // There is a place for each.
+            if let Err(place) = collected.as_slice().binary_search(&usage)
+                && let Some(places) = collected.all.get_mut(place..=collected.count)
+            {
+                places.rotate_right(1);
+                if let Some(place) = places.first_mut() {
+                    *place = usage;
+                }
+                collected.count += 1;
+            }
+        }
+        collected
+    }
+}
+
+impl Serialize for Usages {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.as_slice().iter().map(|usage| usage.as_str()))
+    }
+}
+
+impl fmt::Debug for Usages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_slice().fmt(f)
     }
 }
 

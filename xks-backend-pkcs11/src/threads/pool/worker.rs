@@ -234,8 +234,9 @@ impl<P: Slot> Shared<P> {
         let last = done.as_ref().map_or(Duration::ZERO, |done| done.took);
         let mut state = self.state();
         state.is_through(done);
-        if state.pace.is_quick() && state.queue.len() > self.queue_length / 2 {
-            // Overload: the threads that bring requests, and refuse those that are too many, have to get on.
+        let is_overloaded = state.pace.is_quick() && state.queue.len() > self.queue_length / 2;
+        if is_overloaded {
+            // The threads that bring requests, and refuse those that are too many, have to get on.
             drop(state);
             thread::yield_now();
             state = self.state();
@@ -250,7 +251,14 @@ impl<P: Slot> Shared<P> {
             if state.answered.are_to_go(!state.queue.is_empty(), last, now) {
                 // It comes for the jobs that they bring: no other needs to.
                 state.busy += 1;
-                self.call_answered(state);
+                if is_overloaded {
+                    // What one caller wakes stands behind requests that have not begun; what comes from here
+                    // does not.
+                    drop(state);
+                    self.wake_answered();
+                } else {
+                    self.call_answered(state);
+                }
                 state = self.state();
                 state.busy -= 1;
                 continue;

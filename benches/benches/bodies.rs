@@ -28,6 +28,7 @@ use xks_core::{
         KeyMetadata, KeySpec, KeyStatus, KeyUsage, Tag,
     },
     testkit::Signer,
+    timer::FixedSystemTime,
 };
 
 /// A key manager that does nothing for its answers.
@@ -66,7 +67,10 @@ fn proxy(health: HealthStatus) -> Proxy {
         .build()
         .unwrap();
     let key_stores = KeyStores::new([key_store]).unwrap();
-    Proxy::builder(key_stores).audit(NoAudit).clock(now).build()
+    Proxy::builder(key_stores)
+        .audit(NoAudit)
+        .timer(FixedSystemTime(now()))
+        .build()
 }
 
 /// A request as long as another one, whose body is not UTF-8 from its first byte on.

@@ -66,6 +66,7 @@ mod tests {
         authorize::{Authorizer, Decision, Rule, Rules, Subject},
         dependency::Reply,
         key_store::KeyStoreBuilder,
+        timer::FixedSystemTime,
     };
 
     use super::*;
@@ -75,7 +76,10 @@ mod tests {
     fn with(change: impl FnOnce(KeyStoreBuilder) -> KeyStoreBuilder) -> u64 {
         let key_store = change(key_store().to_builder()).build().expect("a whole key store");
         let key_stores = KeyStores::new([key_store]).expect("one key store");
-        let proxy = Proxy::builder(key_stores).audit(NoAudit).clock(now).build();
+        let proxy = Proxy::builder(key_stores)
+            .audit(NoAudit)
+            .timer(FixedSystemTime(now()))
+            .build();
         let signed = Signed::encrypt(DATA_KEY, true);
         assert_eq!(answer(&proxy, &signed).status(), 200);
         measure(|| consume(answer(&proxy, &signed))).count_total

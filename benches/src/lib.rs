@@ -64,6 +64,7 @@ use xks_core::{
     key_store::Region,
     sigv4::{Claim, Rejection, Verified},
     testkit::Signer,
+    timer::FixedSystemTime,
 };
 
 /// The Region that requests are signed for.
@@ -175,7 +176,10 @@ pub fn key_store_over(backend: impl KeyBackend) -> KeyStore {
 #[must_use]
 pub fn proxy() -> Proxy {
     let key_stores = KeyStores::new([key_store()]).expect("one key store");
-    Proxy::builder(key_stores).audit(NoAudit).clock(now).build()
+    Proxy::builder(key_stores)
+        .audit(NoAudit)
+        .timer(FixedSystemTime(now()))
+        .build()
 }
 
 /// What the proxy says to it.

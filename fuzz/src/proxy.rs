@@ -14,6 +14,7 @@ use xks_core::{
     api::ErrorName,
     audit::{AuditRecord, AuditSink},
     backend::{KeyStatus, KeyUsage},
+    timer::FixedSystemTime,
 };
 
 use crate::{exchange::Exchange, judge::Verdict};
@@ -99,7 +100,7 @@ static PROXY: LazyLock<Proxy> = LazyLock::new(|| {
         store.build().expect("the key store is whole")
     });
     Proxy::builder(KeyStores::new(key_stores).expect("no key store is in another's way"))
-        .clock(now)
+        .timer(FixedSystemTime(now()))
         .audit(Formatting)
         .build()
 });

@@ -57,6 +57,7 @@
 //! | create, list, destroy and export keys | [`manage`] |
 //! | put a layer around a key manager | [`backend::Layered`] |
 //! | show errors and bytes in logs | [`text`] |
+//! | say what time it is | [`timer`] |
 //! | test any of it | `testkit` |
 //!
 //! # Features
@@ -92,6 +93,7 @@ mod testing;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 pub mod text;
+pub mod timer;
 mod trail;
 
 pub use async_trait::async_trait;

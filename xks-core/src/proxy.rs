@@ -7,7 +7,6 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
     task::Poll,
-    time::SystemTime,
 };
 
 use crate::{
@@ -25,6 +24,7 @@ use crate::{
     panics::{Panicked, catch_panic},
     route::{self, Route, Target},
     sigv4::{Claim, Rejection, Verified},
+    timer::{SystemClock, Timer},
     trail::Trail,
 };
 
@@ -44,7 +44,7 @@ use crate::{
 pub struct Proxy {
     key_stores: KeyStores,
     audit: Arc<dyn AuditSink>,
-    clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+    timer: Arc<dyn Timer>,
     identity: ProxyIdentity,
 }
 
@@ -62,7 +62,7 @@ impl Proxy {
         ProxyBuilder(Self {
             key_stores,
             audit: Arc::new(TracingAudit),
-            clock: Arc::new(SystemTime::now),
+            timer: Arc::new(SystemClock),
             identity: ProxyIdentity {
                 fleet_size: NonZeroU32::MIN,
                 vendor: "xks-core".into(),
@@ -91,7 +91,7 @@ impl Proxy {
     // TRN-8
     pub async fn handle_until(&self, request: Request<'_>, expired: impl Future<Output = ()>) -> Response {
         let attempts = AttemptLog::default();
-        let mut trail = Trail::new(&*self.audit, &request, &attempts);
+        let mut trail = self.trail(&request, &attempts);
         let expired = pin!(expired);
         let answer = catch_panic(pin!(self.answer(&request, &mut trail, expired)))
             .await
@@ -110,7 +110,7 @@ impl Proxy {
     #[must_use]
     pub fn refuse(&self, request: &Request<'_>, name: ErrorName, reason: impl Into<String>) -> Response {
         let attempts = AttemptLog::default();
-        let mut trail = Trail::new(&*self.audit, request, &attempts);
+        let mut trail = self.trail(request, &attempts);
         if let Ok(route) = Route::parse(request.target()) {
             trail.route = Some(route);
             trail.key_store = self.key_stores.get(route.prefix);
@@ -120,7 +120,11 @@ impl Proxy {
 
     /// Records a request that will never be handled, because the server dropped it before its body was there.
     pub fn record_abandoned(&self, request: &Request<'_>) {
-        drop(Trail::new(&*self.audit, request, &AttemptLog::default()));
+        drop(self.trail(request, &AttemptLog::default()));
+    }
+
+    fn trail<'a>(&'a self, request: &'a Request<'a>, attempts: &'a AttemptLog) -> Trail<'a> {
+        Trail::new(&*self.audit, &*self.timer, request, attempts)
     }
 
     /// The specification's table of contents.
@@ -146,7 +150,7 @@ impl Proxy {
         let credential = key_store.find_credential(claim.access_key_id());
         let credential = deadline.reply("the source of credentials", credential).await?;
         let credential = credential.ok_or(Rejection::UnknownAccessKeyId)?;
-        let verified = claim.verify(credential, &key_store, (self.clock)())?;
+        let verified = claim.verify(credential, &key_store, self.timer.system_time())?;
         trail.verified = Some(verified.clone());
         let context = RequestContext::new(request, key_store.prefix(), verified.access_key_id(), verified.region());
         let call = Call {
@@ -331,9 +335,10 @@ impl ProxyBuilder {
         self
     }
 
-    /// Sets the clock, for the freshness of signatures; by default the system's.
-    pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
-        self.0.clock = Arc::new(clock);
+    /// Sets the clocks, for the freshness of signatures and for how long requests take; by default the
+    /// system's. The proxy itself waits for nothing.
+    pub fn timer(mut self, timer: impl Timer) -> Self {
+        self.0.timer = Arc::new(timer);
         self
     }
 

@@ -17,10 +17,12 @@ use crate::{
     error::Error,
     route::{Route, Target},
     sigv4::{self, ClaimedSigner, Verified},
+    timer::Timer,
 };
 
 pub(crate) struct Trail<'a> {
     sink: &'a dyn AuditSink,
+    timer: &'a dyn Timer,
     request: &'a Request<'a>,
     started: Instant,
     pub(crate) route: Option<Route<'a>>,
@@ -39,11 +41,17 @@ enum End {
 }
 
 impl<'a> Trail<'a> {
-    pub(crate) fn new(sink: &'a dyn AuditSink, request: &'a Request<'a>, attempts: &'a AttemptLog) -> Self {
+    pub(crate) fn new(
+        sink: &'a dyn AuditSink,
+        timer: &'a dyn Timer,
+        request: &'a Request<'a>,
+        attempts: &'a AttemptLog,
+    ) -> Self {
         Self {
             sink,
+            timer,
             request,
-            started: request.origin().received.unwrap_or_else(Instant::now),
+            started: request.origin().received.unwrap_or_else(|| timer.now()),
             route: None,
             key_store: None,
             verified: None,
@@ -117,7 +125,7 @@ impl Drop for Trail<'_> {
             policy: self.policy.as_deref(),
             attempts: &attempts,
             outcome,
-            duration: self.started.elapsed(),
+            duration: self.timer.now().saturating_duration_since(self.started),
         };
         // A sink that panics costs its record, not the request.
         let _ = catch_unwind(AssertUnwindSafe(|| self.sink.record(&record)));

@@ -54,6 +54,7 @@ mod service_manager;
 pub mod settings;
 mod source;
 mod summary;
+mod timer;
 mod tls;
 mod workers;
 

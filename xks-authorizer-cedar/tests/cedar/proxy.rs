@@ -14,6 +14,7 @@ use xks_core::{
     audit::{AuditRecord, AuditSink},
     authorize::{Authorizer, Decision, Subject},
     dependency::Reply,
+    timer::FixedSystemTime,
 };
 use xks_test_client::{ACCESS_KEY_ID, HOST, REGION, SECRET_ACCESS_KEY, Signer};
 
@@ -70,7 +71,7 @@ impl Client {
             .build()
             .unwrap();
         let proxy = Proxy::builder(KeyStores::new([key_store]).unwrap())
-            .clock(now)
+            .timer(FixedSystemTime(now()))
             .audit(memory.clone())
             .build();
         Self { proxy, memory }

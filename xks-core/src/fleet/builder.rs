@@ -7,26 +7,30 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use thiserror::Error;
 
 use super::{
-    Fleet, Timer,
+    Fleet,
     bound::Bound,
     breaker::{Policy, millis},
+    clock::Clock,
     keys::{Intervals, Keys},
     member::Member,
     set::Set,
 };
-use crate::KeyBackend;
+use crate::{
+    KeyBackend,
+    timer::{SystemClock, Timer},
+};
 
 /// Collects what a [`Fleet`] needs.
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct FleetBuilder {
     members: Vec<(Arc<str>, Arc<dyn KeyBackend>, bool)>,
-    timer: Option<Timer>,
+    timer: Arc<dyn Timer>,
     attempt: Duration,
     budget: Duration,
     policy: Policy,
@@ -34,10 +38,10 @@ pub struct FleetBuilder {
 }
 
 impl FleetBuilder {
-    pub(super) const fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             members: Vec::new(),
-            timer: None,
+            timer: Arc::new(SystemClock),
             attempt: Fleet::DEFAULT_ATTEMPT,
             budget: Fleet::DEFAULT_BUDGET,
             policy: Policy {
@@ -69,18 +73,13 @@ impl FleetBuilder {
         self
     }
 
-    /// Sets a timer of the runtime that the fleet is used in, such as `tokio::time::sleep`: a function that
-    /// takes how long to wait and gives what is ready after that. It is called only for members that do not
-    /// answer at once.
+    /// Sets a timer of the runtime that the fleet is used in, such as `tokio::time::sleep`. It is asked to
+    /// wait only for members that do not answer at once.
     ///
     /// Without a timer, a member that hangs keeps a request until its caller drops it: members have to answer
     /// [`Timeout`](crate::backend::BackendErrorKind::Timeout) themselves in time.
-    pub fn timer<F, T>(mut self, timer: F) -> Self
-    where
-        F: Fn(Duration) -> T + Send + Sync + 'static,
-        T: Future<Output = ()> + Send + 'static,
-    {
-        self.timer = Some(Box::new(move |duration| Box::pin(timer(duration))));
+    pub fn timer(mut self, timer: impl Timer) -> Self {
+        self.timer = Arc::new(timer);
         self
     }
 
@@ -158,8 +157,7 @@ impl FleetBuilder {
         Ok(Fleet {
             members: members.into(),
             turn: AtomicUsize::new(0),
-            built: Instant::now(),
-            timer: self.timer,
+            clock: Clock::new(self.timer),
             attempt: self.attempt.min(self.budget),
             budget: self.budget,
             keys: Keys::new(self.compare_again),

@@ -8,12 +8,12 @@
 use std::{
     pin::{Pin, pin},
     sync::atomic::{AtomicBool, Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{
     Fleet, answer_or_error,
-    breaker::{Millis, State, millis},
+    breaker::{Millis, State},
     set::Set,
     standing::Standing,
 };
@@ -76,7 +76,7 @@ impl Fleet {
     /// The future may be dropped at any time: a key whose comparison was given up comes again as one whose
     /// members disagree.
     pub async fn compare(&self, keys: &[KeyId]) -> usize {
-        let now = self.now();
+        let now = self.clock.millis();
         if self.members.len() > 1 {
             self.keys.watch(keys);
             self.compare_due(now, Duration::MAX).await;
@@ -87,22 +87,21 @@ impl Fleet {
     /// Compares as many of the keys that are due `now` as the bound allows, each once; none is begun after so
     /// long.
     pub(super) async fn compare_due(&self, now: Millis, at_most: Duration) {
-        let started = Instant::now();
+        let started = self.clock.now();
         let Some(_turn) = Turn::take(&self.is_comparing) else {
             return;
         };
-        while started.elapsed() < at_most && self.keys.count_due(now) > 0 && self.comparisons.take(self.now()) {
+        while self.clock.since(started) < at_most
+            && self.keys.count_due(now) > 0
+            && self.comparisons.take(self.clock.millis())
+        {
             let Some((key, former)) = self.keys.next_due(now) else {
                 return;
             };
             let (standing, is_settled) = self.compare_key(&key, former).await;
             self.log_disagreements(&key, &former, &standing.unwrap_or_default());
-            self.keys.compared(&key, standing, is_settled, self.now());
+            self.keys.compared(&key, standing, is_settled, self.clock.millis());
         }
-    }
-
-    pub(super) fn now(&self) -> Millis {
-        millis(self.built.elapsed())
     }
 
     /// Where a key stands, none if no member has it; and whether all have answered, and agree.

@@ -16,7 +16,7 @@ impl Fleet {
             .iter()
             .map(|member| -> Asking<'_, Health> { Box::pin(self.health_of(member)) });
         let answers = all(asking.collect()).await;
-        let now = self.now();
+        let now = self.clock.millis();
         let members = self.members.iter().zip(answers);
         members.map(|(member, answer)| member.hear(answer, now)).collect()
     }

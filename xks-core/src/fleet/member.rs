@@ -12,7 +12,8 @@ use std::{
 use arc_swap::ArcSwapOption;
 
 use super::{
-    breaker::{Breaker, Change, Millis, Policy, State, millis},
+    breaker::{Breaker, Change, Millis, Policy, State},
+    clock::Clock,
     health::Report,
 };
 use crate::{
@@ -104,7 +105,7 @@ impl Member {
 pub(super) struct Attempt<'f> {
     pub(super) member: &'f Member,
     is_probe: bool,
-    built: Instant,
+    clock: &'f Clock,
     started: Instant,
     /// So long is long enough to blame the member.
     fair: Duration,
@@ -112,18 +113,19 @@ pub(super) struct Attempt<'f> {
 }
 
 impl<'f> Attempt<'f> {
-    /// `built` is when the fleet was, `started` when this attempt begins.
+    /// `started` is when this attempt begins.
     pub(super) fn start(
         member: &'f Member,
         is_probe: bool,
-        (built, started): (Instant, Instant),
+        clock: &'f Clock,
+        started: Instant,
         fair: Duration,
     ) -> Self {
         member.in_flight.fetch_add(1, Ordering::Relaxed);
         Self {
             member,
             is_probe,
-            built,
+            clock,
             started,
             fair,
             is_settled: false,
@@ -156,7 +158,7 @@ impl<'f> Attempt<'f> {
 
     fn fail(&mut self, reason: impl FnOnce() -> String) {
         self.is_settled = true;
-        let change = self.member.breaker.fail(self.is_probe, millis(self.built.elapsed()));
+        let change = self.member.breaker.fail(self.is_probe, self.clock.millis());
         if change != Change::None {
             self.member.log(change, &reason());
         }
@@ -170,7 +172,7 @@ impl Drop for Attempt<'_> {
         if self.is_settled {
             return;
         }
-        if self.started.elapsed() >= self.fair {
+        if self.clock.since(self.started) >= self.fair {
             self.fail(|| "no response when the request was abandoned".into());
         } else {
             self.release();

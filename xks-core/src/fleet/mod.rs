@@ -7,6 +7,7 @@ mod bound;
 mod breaker;
 mod builder;
 mod call;
+mod clock;
 mod compare;
 mod disagreement;
 mod failures;
@@ -19,7 +20,7 @@ mod standing;
 
 use std::{
     fmt,
-    pin::{Pin, pin},
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -33,8 +34,9 @@ use zeroize::Zeroizing;
 
 use self::{
     bound::Bound,
-    breaker::{State, millis},
+    breaker::State,
     call::{Call, Decrypt, Encrypt, Metadata},
+    clock::Clock,
     failures::{Failures, NotAsked, Verdict, judge},
     keys::Keys,
     member::{Attempt, Member},
@@ -157,8 +159,7 @@ pub struct Fleet {
     members: Box<[Member]>,
     /// Whose turn it is among equals.
     turn: AtomicUsize,
-    built: Instant,
-    timer: Option<Timer>,
+    clock: Clock,
     attempt: Duration,
     budget: Duration,
     keys: Keys,
@@ -166,8 +167,6 @@ pub struct Fleet {
     comparisons: Bound,
     is_comparing: AtomicBool,
 }
-
-type Timer = Box<dyn Fn(Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 impl Fleet {
     /// 70 ms: many times what an HSM takes for an operation, and short enough to be had twice within the
@@ -186,13 +185,13 @@ impl Fleet {
     pub const SECOND_OPINIONS_PER_SECOND: u32 = 20;
 
     /// Starts a fleet without members.
-    pub const fn builder() -> FleetBuilder {
+    pub fn builder() -> FleetBuilder {
         FleetBuilder::new()
     }
 
     /// Returns the state of each member at this moment, for metrics; without asking them.
     pub fn members(&self) -> impl Iterator<Item = MemberSnapshot<'_>> {
-        let now = millis(self.built.elapsed());
+        let now = self.clock.millis();
         self.members.iter().map(move |member| MemberSnapshot {
             id: &member.id,
             is_standby: member.is_standby,
@@ -207,7 +206,7 @@ impl Fleet {
 
     /// Asks one member after the other until one answers.
     async fn ask<C: Call>(&self, context: Option<&RequestContext<'_>>, mut call: C) -> Result<C::Answer, BackendError> {
-        let (started, turn) = (Instant::now(), self.turn.fetch_add(1, Ordering::Relaxed));
+        let (started, turn) = (self.clock.now(), self.turn.fetch_add(1, Ordering::Relaxed));
         let (standing, is_known) = self.keys.standing(call.key());
         let aim = Aim {
             need: C::NEED,
@@ -218,7 +217,7 @@ impl Fleet {
         loop {
             // Requests for what no member has must not multiply the members' load.
             if !failures.lacks.all().is_empty() && !call.is_own() && asked.len() < self.members.len() {
-                if !self.second_opinions.take(self.now()) {
+                if !self.second_opinions.take(self.clock.millis()) {
                     is_enough = true;
                     break;
                 }
@@ -232,7 +231,7 @@ impl Fleet {
             let recorded = begin_attempt(context, Arc::clone(&member.id));
             let left = self.budget.saturating_sub(spent);
             let limit = if choice.is_last { left } else { left.min(self.attempt) };
-            let attempt = Attempt::start(member, choice.is_probe, (self.built, started + spent), self.attempt);
+            let attempt = Attempt::start(member, choice.is_probe, &self.clock, started + spent, self.attempt);
             let answer = {
                 let asking = pin!(async { call.ask(&*member.backend).await });
                 self.in_time(limit, catch_panic(asking)).await
@@ -266,7 +265,7 @@ impl Fleet {
                 Verdict::Failed | Verdict::Full => attempt.told_nothing(),
             }
             failures.push(choice.index, &member.id, error);
-            spent = started.elapsed();
+            spent = self.clock.since(started);
             if spent >= self.budget {
                 break;
             }
@@ -305,7 +304,7 @@ impl Fleet {
     }
 
     fn choose(&self, turn: usize, asked: Set, now: Instant, aim: &Aim) -> Option<Choice<'_>> {
-        route::next(&self.members, turn, asked, millis(now.duration_since(self.built)), aim)
+        route::next(&self.members, turn, asked, self.clock.millis_at(now), aim)
     }
 
     /// Waits for a member, as long as it has; without a timer there is no end. Whatever has not ended by then
@@ -316,11 +315,10 @@ impl Fleet {
             if let Poll::Ready(answer) = answer.as_mut().poll(context) {
                 return Poll::Ready(Some(answer));
             }
-            let Some(start) = &self.timer else {
-                return Poll::Pending;
-            };
-            let timer = timer.get_or_insert_with(|| start(limit));
-            timer.as_mut().poll(context).map(|()| None)
+            match timer.get_or_insert_with(|| self.clock.sleep(limit)) {
+                Some(timer) => timer.as_mut().poll(context).map(|()| None),
+                None => Poll::Pending,
+            }
         })
         .await
     }
@@ -362,10 +360,10 @@ impl KeyBackend for Fleet {
     // HLT-1: what each member says of itself, all of them asked at once, and what comparisons say about
     // them.
     async fn health(&self) -> Result<Health, BackendError> {
-        let started = Instant::now();
+        let started = self.clock.now();
         let reports = self.ask_all().await;
-        let left = self.budget.saturating_sub(started.elapsed());
-        self.in_time(left, self.compare_due(self.now(), left)).await; // what is cut off comes again
+        let left = self.budget.saturating_sub(self.clock.since(started));
+        self.in_time(left, self.compare_due(self.clock.millis(), left)).await; // what is cut off comes again
         self.health_of_all(&reports)
     }
 

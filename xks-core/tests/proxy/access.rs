@@ -10,6 +10,7 @@ use xks_core::{
     Credential, KeyStores,
     authorize::{Authorizer, Decision, Rule, Rules, Subject},
     dependency::Reply,
+    timer::FixedSystemTime,
 };
 use xks_test_client::Signer;
 
@@ -149,7 +150,7 @@ async fn tenants_are_apart() {
         tenant("/b", 'B', "other"),
         tenant("", 'C', "usable"),
     ]);
-    let mut client = Client::new(xks_core::Proxy::builder(stores.unwrap()).clock(now));
+    let mut client = Client::new(xks_core::Proxy::builder(stores.unwrap()).timer(FixedSystemTime(now())));
     let body = metadata_body().to_string();
     for (letter, path, expected) in [
         ('A', "/a/kms/xks/v1/keys/usable/metadata", "none"),

@@ -3,7 +3,7 @@
 use std::{
     any::Any,
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use serde_json::json;
@@ -24,10 +24,11 @@ use xks_core::{
     fleet::Fleet,
     key_store::{AccessKeyId, UriPathPrefix},
     testkit::{FailingBackend, Fault, Method, When},
+    timer::Timer,
 };
 use xks_test_client::{ACCESS_KEY_ID, HOST};
 
-use crate::support::{Client, Remember, encrypt_body, key_store, metadata_body, proxy, soft_backend};
+use crate::support::{Client, Remember, encrypt_body, key_store, metadata_body, now, proxy, soft_backend};
 
 /// What a server may know beside all else.
 #[derive(Debug, PartialEq)]
@@ -335,4 +336,36 @@ async fn a_record_is_serialized() {
         "client": "192.0.2.1:4711", "method": "GET", "path": "/x", "duration_us": 0,
     });
     assert_eq!(record, expected);
+}
+
+/// Every look at this clock takes a second.
+struct Ticking(Mutex<Instant>);
+
+impl Timer for Ticking {
+    fn now(&self) -> Instant {
+        let mut now = self.0.lock().unwrap();
+        *now += Duration::from_secs(1);
+        *now
+    }
+
+    fn system_time(&self) -> SystemTime {
+        now()
+    }
+}
+
+/// LOG-1: how long a request took is what the proxy's timer says.
+#[tokio::test]
+async fn records_go_by_the_proxys_timer() {
+    let seen = Remember::default();
+    let timer = Ticking(Mutex::new(Instant::now()));
+    let client = Client::new(proxy(key_store(soft_backend())).audit(seen.clone()).timer(timer));
+    assert_eq!(client.post("keys/usable/metadata", &metadata_body()).await.0, 200);
+    let [record] = &seen.take_records()[..] else {
+        panic!("one request, one record")
+    };
+    assert_eq!(
+        record.record().duration,
+        Duration::from_secs(1),
+        "between its first and its last look"
+    );
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use xks_core::{Credential, KeyId, KeyStore, KeyStores, Proxy, backend::KeyStatus, key_store::AccessKeyId};
+use xks_core::{
+    Credential, KeyId, KeyStore, KeyStores, Proxy, backend::KeyStatus, key_store::AccessKeyId, timer::FixedSystemTime,
+};
 use xks_test_client::{ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY};
 
 use crate::support::{
@@ -102,7 +104,7 @@ async fn a_predicate_tells_the_keys_of_tenants_apart() {
             .unwrap()
     };
     let key_stores = KeyStores::new([tenant("/a", "us"), tenant("/b", "o")]).unwrap();
-    let client = Client::new(Proxy::builder(key_stores).clock(now));
+    let client = Client::new(Proxy::builder(key_stores).timer(FixedSystemTime(now())));
     for (path, expected) in [
         ("/a/kms/xks/v1/keys/usable/metadata", "none"),
         ("/b/kms/xks/v1/keys/other/metadata", "none"),

@@ -16,6 +16,7 @@ use xks_core::{
     audit::{AuditRecord, AuditSink, OwnedAuditRecord},
     backend::{KeyStatus, KeyUsage},
     key_store::KeyStoreBuilder,
+    timer::FixedSystemTime,
 };
 use xks_test_client::{ACCESS_KEY_ID, HOST, REGION, SECRET_ACCESS_KEY, Signer};
 
@@ -71,7 +72,7 @@ pub(crate) fn key_store(backend: Arc<dyn KeyBackend>) -> KeyStoreBuilder {
 }
 
 pub(crate) fn proxy(key_store: KeyStoreBuilder) -> ProxyBuilder {
-    Proxy::builder(KeyStores::new([key_store.build().unwrap()]).unwrap()).clock(now)
+    Proxy::builder(KeyStores::new([key_store.build().unwrap()]).unwrap()).timer(FixedSystemTime(now()))
 }
 
 /// A client of one proxy.

@@ -8,6 +8,7 @@ use crate::{
     backend::{BackendSettings, OpenBackend, OpenError, Opening, ReadContext},
     metrics::Samples,
     settings::{DAY_MS, Item, TIMEOUT_MS, Table},
+    timer::ServerTimer,
 };
 
 /// A fleet: `members` that share the load, and `standby` members for when all of those fail.
@@ -57,7 +58,7 @@ impl BackendSettings for FleetSettings {
     fn open(&self, opening: &Opening<'_>) -> Result<Arc<dyn OpenBackend>, OpenError> {
         let member = |name: &String| opening.member(name).map(|backend| (name.clone(), backend));
         let mut fleet = Fleet::builder()
-            .timer(tokio::time::sleep)
+            .timer(ServerTimer)
             .attempt(self.attempt)
             .budget(self.timeout);
         for (name, backend) in self.members.iter().filter_map(member) {

@@ -28,6 +28,7 @@ use crate::{
     server::Server,
     settings::{KeyStoreSettings, Settings},
     source::SourceError,
+    timer::ServerTimer,
 };
 
 /// Beside the timeout of a request: until a key manager that is no longer served is closed.
@@ -88,6 +89,7 @@ impl Reconciler {
         let mut in_force = InForce::default();
         in_force.change(&key_stores, &settings.key_stores, &backends, &backends)?;
         let proxy = Proxy::builder(key_stores)
+            .timer(ServerTimer)
             .vendor(server.program.name)
             // HLT-6
             .model(server.program.to_string())

@@ -3,6 +3,7 @@
 use std::num::NonZeroU16;
 
 use super::*;
+use crate::timer::Timer;
 use BackendErrorKind as Kind;
 
 /// A fleet of `a`, which a test steers, and `b`, which works.
@@ -203,6 +204,40 @@ async fn the_budget_holds() {
     let started = Instant::now();
     assert!(encrypt(&fleet).await.is_err());
     assert!(started.elapsed() >= Duration::from_millis(50));
+}
+
+/// A clock that a test moves on; it waits for nothing.
+#[derive(Clone)]
+struct Moved(Instant, Arc<Mutex<Duration>>);
+
+impl Timer for Moved {
+    fn now(&self) -> Instant {
+        self.0 + *self.1.lock().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn breakers_go_by_the_fleets_timer() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let clock = Moved(Instant::now(), Arc::default());
+    let members = puppets([Does::Fail(Kind::Unavailable), Does::Work]);
+    let fleet = fleet(&members)
+        .timer(clock.clone())
+        .failures_to_open(1.try_into().unwrap())
+        .back_off(HOUR, HOUR)
+        .build()
+        .unwrap();
+    for _ in 0..members.len() {
+        encrypt(&fleet).await.unwrap();
+    }
+    for (passed, expected) in [
+        (Duration::ZERO, BreakerState::Open),
+        (HOUR - Duration::from_millis(1), BreakerState::Open),
+        (HOUR, BreakerState::HalfOpen),
+    ] {
+        *clock.1.lock().unwrap() = passed;
+        assert_eq!(breakers(&fleet), [expected, BreakerState::Closed], "{passed:?}");
+    }
 }
 
 /// Without a timer, too, no member is asked once the budget is spent, and one that hangs is found out.

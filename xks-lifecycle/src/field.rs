@@ -214,6 +214,36 @@ macro_rules! named_enum {
 }
 pub(crate) use named_enum;
 
+/// Defines a number within bounds.
+macro_rules! bounded {
+    ($(#[$meta:meta])* $name:ident, $field:literal, $min:literal, $max:literal) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+        pub struct $name(u32);
+
+        impl $name {
+            /// Checks the number.
+            ///
+            /// # Errors
+            #[doc = concat!("Of the field `", $field, "`: a number out of range.")]
+            pub const fn new(number: u64) -> Result<Self, $crate::FieldError> {
+                if !matches!(number, $min..=$max) {
+                    let problem = $crate::FieldProblem::Range { min: $min, max: $max };
+                    return Err($crate::FieldError::new($field, problem));
+                }
+                Ok(Self(number as u32)) // at most the bound
+            }
+
+            /// Returns the number.
+            #[must_use]
+            pub const fn get(self) -> u32 {
+                self.0
+            }
+        }
+    };
+}
+pub(crate) use bounded;
+
 /// Returned for a text that is none of the names of an enum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("not one of {0}")]

@@ -14,10 +14,11 @@
 //! # Where to look
 //! | to | see |
 //! |---|---|
-//! | know what is kept | [`Tenant`], [`KeySet`], [`Key`], [`KeyVersion`], [`ExternalKeyStore`], [`KeyStoreCredential`], [`Event`] |
+//! | know what is kept | [`Tenant`], [`KeySet`], [`Key`], [`KeyVersion`], [`Schedule`], [`ExternalKeyStore`], [`KeyStoreCredential`], [`Event`] |
 //! | open, load and change the state | [`Repository`], [`Snapshot`], [`Changes`] |
 //! | make and change keys, as the server's administration does | [`commands::Commands`] |
 //! | know what a command does, and what AWS KMS sees of a key | [`key_state`] |
+//! | rotate keys by themselves, and know when that will be | [`schedule`] |
 //! | serve keys | [`Managed`], over a [`view::View`] |
 //! | know what a reader or a writer of the database can do | [`seal`] |
 //! | keep the state elsewhere | [`store::Store`], `store_conformance!` |
@@ -52,6 +53,7 @@ mod managed;
 mod nouns;
 mod record;
 mod repository;
+pub mod schedule;
 pub mod seal;
 mod snapshot;
 pub mod store;
@@ -72,7 +74,8 @@ pub use self::{
     managed::Managed,
     nouns::{
         Event, EventText, ExternalKeyStore, Key, KeySet, KeySource, KeyStoreCredential, KeyVersion, KeyVersionId,
-        KmsKeyArn, LifetimeDays, Material, Minima, Outcome, Regions, Rotation, Tenant, VersionState, WaitingDays,
+        KmsKeyArn, LifetimeDays, Material, Minima, Outcome, Regions, Rotation, Schedule, Tenant, VersionState,
+        WaitingDays,
     },
     record::{RowError, RowProblem},
     repository::{Repository, RepositoryError},

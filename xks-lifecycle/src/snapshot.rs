@@ -10,7 +10,7 @@ use xks_core::{KeyId, key_store::AccessKeyId};
 
 use crate::{
     ChangeError, Event, ExternalKeyStore, Key, KeySet, KeySetId, KeyStoreCredential, KeyStoreId, KeyVersion,
-    KeyVersionId, Tenant, TenantId,
+    KeyVersionId, Schedule, ScheduleId, Tenant, TenantId,
     record::{Record, RowError, RowProblem, decode, encode},
     seal::{DataKey, RootId, SealError, Sum, Wrapped},
     store::{Head, Revision, Row, Table},
@@ -157,6 +157,7 @@ items! {
     Tenant(Tenant, TenantId) in tenants,
     KeyStore(ExternalKeyStore, KeyStoreId) in key_stores,
     Credential(KeyStoreCredential, AccessKeyId) in credentials,
+    Schedule(Schedule, ScheduleId) in schedules,
     KeySet(KeySet, KeySetId) in key_sets,
     Key(Key, KeyId) in keys,
     Version(KeyVersion, KeyVersionId) in versions,
@@ -236,6 +237,17 @@ impl Snapshot {
     /// Returns all credentials, in the order of their ids.
     pub fn credentials(&self) -> impl ExactSizeIterator<Item = &Entry<KeyStoreCredential>> {
         self.credentials.values()
+    }
+
+    /// Returns a schedule.
+    #[must_use]
+    pub fn schedule(&self, id: ScheduleId) -> Option<&Entry<Schedule>> {
+        self.schedules.get(&id)
+    }
+
+    /// Returns all schedules, in the order of their ids.
+    pub fn schedules(&self) -> impl ExactSizeIterator<Item = &Entry<Schedule>> {
+        self.schedules.values()
     }
 
     /// Returns a key.
@@ -444,8 +456,8 @@ macro_rules! from {
 }
 
 from! {
-    Tenant, ExternalKeyStore, KeyStoreCredential, KeySet, Key, KeyVersion;
-    TenantId => Tenants, KeyStoreId => KeyStores, KeySetId => KeySets
+    Tenant, ExternalKeyStore, KeyStoreCredential, Schedule, KeySet, Key, KeyVersion;
+    TenantId => Tenants, KeyStoreId => KeyStores, ScheduleId => Schedules, KeySetId => KeySets
 }
 
 impl Changes {

@@ -44,10 +44,16 @@ impl Timestamp {
         self.0
     }
 
-    /// Returns the time so many days later, 9999 at the latest.
+    /// Returns the time so many days of 24 hours later, 9999 at the latest.
     #[must_use]
     pub const fn plus_days(self, days: u32) -> Self {
-        let seconds = self.0 + days as u64 * DAY;
+        self.plus_seconds(days as u64 * DAY)
+    }
+
+    /// Returns the time so many seconds later, 9999 at the latest.
+    #[must_use]
+    pub const fn plus_seconds(self, seconds: u64) -> Self {
+        let seconds = self.0.saturating_add(seconds);
         if seconds > Self::MAX.0 {
             Self::MAX
         } else {

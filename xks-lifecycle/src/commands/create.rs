@@ -127,6 +127,7 @@ impl New {
 
     fn ready(mut self, spec: &CreateKey) -> Self {
         self.version.state = VersionState::Current;
+        self.version.promoted = Some(self.version.created);
         if spec.is_active {
             self.key.state = StoredState::Enabled;
         }

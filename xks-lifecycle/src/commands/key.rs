@@ -28,7 +28,7 @@ pub struct KeyEntry {
 }
 
 impl KeyEntry {
-    pub(super) fn find(snapshot: &Snapshot, id: &KeyId, now: Timestamp) -> Option<Self> {
+    pub(crate) fn find(snapshot: &Snapshot, id: &KeyId, now: Timestamp) -> Option<Self> {
         let key = snapshot.key(id)?;
         let revision = snapshot.versions(id).map(crate::Entry::revision).max();
         let mut versions: Vec<_> = snapshot.versions(id).map(|version| (**version).clone()).collect();

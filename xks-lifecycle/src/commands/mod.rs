@@ -195,6 +195,10 @@ impl Commands {
         (self.now)()
     }
 
+    pub(crate) const fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
     /// Returns the revision that this knows.
     #[must_use]
     pub fn revision(&self) -> Revision {

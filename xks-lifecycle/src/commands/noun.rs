@@ -1,15 +1,16 @@
-//! Tenants, key sets and external key stores: made, changed and removed as they are.
+//! Tenants, key sets, external key stores and schedules: made, changed and removed as they are.
 
 use serde::Serialize;
 
 use super::{Actor, Call, Commands, Decided, Seen, shown};
 use crate::{
     Changes, CommandError, Entry, Event, EventText, ExternalKeyStore, KeySet, KeySetId, KeySource, KeyStoreId, Noun,
-    Object, Outcome, Removable, Snapshot, Tenant, TenantId,
+    Object, Outcome, Removable, Schedule, ScheduleId, Snapshot, Tenant, TenantId, Timestamp,
     store::{Revision, Table},
 };
 
-/// What is made, changed and removed as a whole: a [`Tenant`], a [`KeySet`], an [`ExternalKeyStore`].
+/// What is made, changed and removed as a whole: a [`Tenant`], a [`KeySet`], an [`ExternalKeyStore`],
+/// a [`Schedule`].
 #[expect(private_bounds, reason = "only for types of this crate")]
 pub trait Administered: Sealed + Serialize + Into<Noun> + Clone + PartialEq + Send + Sync + 'static {
     /// By what it is called.
@@ -19,6 +20,10 @@ pub trait Administered: Sealed + Serialize + Into<Noun> + Clone + PartialEq + Se
 trait Sealed: Sized {
     fn object(&self) -> Object;
     fn find<'s>(snapshot: &'s Snapshot, object: &Object) -> Option<&'s Entry<Self>>;
+    /// The record with the times that commands set, in the place of what it was.
+    fn stamped(self, _former: Option<&Self>, _now: Timestamp) -> Self {
+        self
+    }
     /// Checks what only the server knows.
     fn check(&self, _commands: &Commands) -> Result<(), CommandError> {
         Ok(())
@@ -48,7 +53,23 @@ macro_rules! administered {
 administered! {
     Tenant, TenantId, Tenants, tenant, {}
     ExternalKeyStore, KeyStoreId, KeyStores, key_store, {}
+    Schedule, ScheduleId, Schedules, schedule, {
+        fn stamped(self, former: Option<&Self>, now: Timestamp) -> Self {
+            let same = former.filter(|former| former.timing == self.timing);
+            let since = same.map_or(now, |former| former.since);
+            Self { since, ..self }
+        }
+    }
     KeySet, KeySetId, KeySets, key_set, {
+        fn stamped(self, former: Option<&Self>, now: Timestamp) -> Self {
+            // The keys of a new one are newer.
+            let schedule_since = former.and_then(|former| match former.schedule == self.schedule {
+                true => former.schedule_since,
+                false => Some(now),
+            });
+            Self { schedule_since, ..self }
+        }
+
         fn check(&self, commands: &Commands) -> Result<(), CommandError> {
             if self.source != KeySource::Vault {
                 commands.backends.of(self)?;
@@ -59,7 +80,7 @@ administered! {
 }
 
 impl Commands {
-    /// Makes a tenant, a key set or an external key store. Returns the revision.
+    /// Makes a tenant, a key set, an external key store or a schedule. Returns the revision.
     ///
     /// # Errors
     /// [`CommandError`]: its id is taken, it refers to what is not there, or a key set's backend is unknown.
@@ -73,11 +94,12 @@ impl Commands {
         let work = async {
             record.check(self)?;
             self.commit(|snapshot, now| {
+                let record = record.clone().stamped(None, now);
                 let event = Event {
                     after: EventText::json(&record),
                     ..call.event(now, Outcome::Done)
                 };
-                let changes = Changes::new().insert(record.clone()).event(event);
+                let changes = Changes::new().insert(record).event(event);
                 Ok(Decided::change(changes, snapshot.revision().next()))
             })
             .await
@@ -85,8 +107,8 @@ impl Commands {
         self.recorded(&call, work).await
     }
 
-    /// Puts a tenant, a key set or an external key store in the place of the one with its id. `seen` is the
-    /// revision at which the caller has seen that. Returns the revision of it now.
+    /// Puts a tenant, a key set, an external key store or a schedule in the place of the one with its id.
+    /// `seen` is the revision at which the caller has seen that. Returns the revision of it now.
     ///
     /// # Errors
     /// [`CommandError`]: it was changed since, or a field that cannot be changed is another.
@@ -108,6 +130,7 @@ impl Commands {
             let answer = self
                 .commit(|snapshot, now| {
                     let found = T::find(snapshot, &object).ok_or_else(|| CommandError::Unknown(object.clone()))?;
+                    let record = record.clone().stamped(Some(found), now);
                     let has_work = **found != record;
                     seen.check(found.revision(), || shown(&**found), has_work)?;
                     if !has_work {
@@ -118,7 +141,7 @@ impl Commands {
                         after: EventText::json(&record),
                         ..call.event(now, Outcome::Done)
                     };
-                    let changes = Changes::new().update(record.clone()).event(event);
+                    let changes = Changes::new().update(record).event(event);
                     Ok(Decided::change(changes, (snapshot.revision().next(), true)))
                 })
                 .await?;
@@ -127,7 +150,8 @@ impl Commands {
         self.recorded(&call, work).await
     }
 
-    /// Removes a tenant, a key set or an external key store that nothing refers to. Returns the revision.
+    /// Removes a tenant, a key set, an external key store or a schedule that nothing refers to. Returns the
+    /// revision.
     ///
     /// # Errors
     /// [`CommandError`]: it is not there, was changed since, or is in use, by what.

@@ -4,8 +4,8 @@ use thiserror::Error;
 
 use super::{KeyState, StoredState};
 use crate::{
-    Description, FieldError, FieldProblem, Key, KeySet, KeyVersion, Minima, Name, Timestamp, VersionId, VersionState,
-    WaitingDays,
+    Description, FieldError, FieldProblem, Key, KeySet, KeyVersion, Minima, Name, Rotation, Timestamp, VersionId,
+    VersionState, WaitingDays,
 };
 
 /// A command on one key.
@@ -22,6 +22,8 @@ pub enum KeyCommand {
     Deactivate,
     /// Sets when a key expires, or that it does not. A key that has expired is in use again if this is later.
     SetExpiry(Option<Timestamp>),
+    /// Sets when a key rotates. The times of a schedule count from now on.
+    SetRotation(Rotation),
     /// Sets name and description.
     Rename {
         /// What it shall be called.
@@ -52,6 +54,7 @@ impl KeyCommand {
             Self::Disable => "disable",
             Self::Deactivate => "deactivate",
             Self::SetExpiry(_) => "set-expiry",
+            Self::SetRotation(_) => "set-rotation",
             Self::Rename { .. } => "rename",
             Self::SetMinima(_) => "set-minima",
             Self::ScheduleDeletion(_) => "schedule-deletion",
@@ -263,6 +266,16 @@ pub fn decide(context: &KeyContext<'_>, command: &KeyCommand, now: Timestamp) ->
                 Some(expires) if *expires <= now => Err(FieldError::new("expires", FieldProblem::Past).into()),
                 expires => Ok(with_expiry(key, *expires)),
             }
+        }
+        (KeyCommand::SetRotation(rotation), StoredState::PreActive | StoredState::Enabled | StoredState::Disabled) => {
+            if *rotation == key.rotation {
+                return Ok(Change::NOTHING);
+            }
+            Ok(changed(Key {
+                rotation: *rotation,
+                rotation_since: Some(now),
+                ..key.clone()
+            }))
         }
         (KeyCommand::SetMinima(minima), StoredState::PreActive | StoredState::Enabled | StoredState::Disabled) => {
             set_minima(context, *minima)

@@ -128,7 +128,9 @@ pub fn decide_version(
         | (VersionCommand::Promote, VersionState::Current)
         | (VersionCommand::Revoke, VersionState::Revoked)
         | (VersionCommand::Restore, VersionState::DecryptOnly) => Ok(Change::NOTHING),
-        (VersionCommand::Promote, VersionState::Published | VersionState::DecryptOnly) => promote(context, version),
+        (VersionCommand::Promote, VersionState::Published | VersionState::DecryptOnly) => {
+            promote(context, version, now)
+        }
         (VersionCommand::Revoke, VersionState::Published | VersionState::DecryptOnly) => {
             Ok(with_state(version, VersionState::Revoked))
         }
@@ -168,7 +170,7 @@ fn publish(version: &KeyVersion, backend_key: Option<&KeyId>) -> Result<Change, 
     Ok(changed(published))
 }
 
-fn promote(context: &KeyContext<'_>, version: &KeyVersion) -> Result<Change, Refused> {
+fn promote(context: &KeyContext<'_>, version: &KeyVersion, now: Timestamp) -> Result<Change, Refused> {
     let min_encrypt = context.key.minima.encrypt();
     if version.number < min_encrypt {
         let number = version.number;
@@ -184,6 +186,7 @@ fn promote(context: &KeyContext<'_>, version: &KeyVersion) -> Result<Change, Ref
     });
     let promoted = KeyVersion {
         state: VersionState::Current,
+        promoted: Some(now),
         ..version.clone()
     };
     Ok(Change {

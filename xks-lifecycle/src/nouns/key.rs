@@ -32,6 +32,8 @@ pub struct Key {
     pub usages: Box<[KeyUsage]>,
     /// When it rotates.
     pub rotation: Rotation,
+    /// Since when it rotates so, if it once did otherwise. [Commands](crate::commands) set it.
+    pub rotation_since: Option<Timestamp>,
     /// What its versions may do.
     pub minima: Minima,
     /// The KMS key that uses it, where that is known.
@@ -53,6 +55,7 @@ impl Key {
             expires: None,
             usages: [KeyUsage::Encrypt, KeyUsage::Decrypt].into(),
             rotation: Rotation::Inherited,
+            rotation_since: None,
             minima: Minima::default(),
             kms_key: None,
         })
@@ -200,7 +203,12 @@ impl Record for Key {
     }
 
     fn references(&self) -> Vec<(&'static str, Object)> {
-        vec![("key_set", Object::new(Table::KeySets, &self.key_set))]
+        let key_set = ("key_set", Object::new(Table::KeySets, &self.key_set));
+        let schedule = match &self.rotation {
+            Rotation::By(id) => Some(("rotation", Object::new(Table::Schedules, id))),
+            Rotation::Inherited | Rotation::Never => None,
+        };
+        std::iter::once(key_set).chain(schedule).collect()
     }
 
     fn contradicts(&self, former: &Self) -> Option<&'static str> {
@@ -230,6 +238,7 @@ impl Record for Key {
         cells.number("min_decrypt", self.minima.decrypt.into());
         cells.number("min_kept", self.minima.kept.into());
         cells.optional("kms_key", self.kms_key.as_ref());
+        cells.optional_number("rotation_since", self.rotation_since.map(Timestamp::seconds));
     }
 
     fn read(id: KeyId, cells: &mut CellReader<'_>) -> Result<Self, RowProblem> {
@@ -248,6 +257,7 @@ impl Record for Key {
                 cells.small_number("min_kept")?,
             )?,
             kms_key: cells.optional_parsed("kms_key")?,
+            rotation_since: cells.optional_time("rotation_since")?,
         })
     }
 }

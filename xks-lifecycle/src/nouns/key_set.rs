@@ -1,8 +1,8 @@
 //! A key set: keys of one source under one policy.
 
 use crate::{
-    Description, FieldError, FieldProblem, KeySetId, KeyStoreId, Name, ScheduleId, TenantId,
-    field::{named, named_enum},
+    Description, FieldError, KeySetId, KeyStoreId, Name, ScheduleId, TenantId, Timestamp,
+    field::{bounded, named, named_enum},
     record::{CellReader, CellWriter, Record, RowProblem},
     snapshot::Object,
     store::Table,
@@ -30,6 +30,8 @@ pub struct KeySet {
     pub key_store: Option<KeyStoreId>,
     /// When its keys rotate, unless a key has a schedule of its own.
     pub schedule: Option<ScheduleId>,
+    /// Since when it has this schedule, if it once had another, or none. [Commands](crate::commands) set it.
+    pub schedule_since: Option<Timestamp>,
     /// After how many days a new key expires.
     pub lifetime: Option<LifetimeDays>,
     /// How long a key waits for its deletion.
@@ -59,39 +61,11 @@ named_enum! {
     Adopted => "adopted",
 }
 
-/// Defines a number of days within bounds.
-macro_rules! days {
-    ($(#[$meta:meta])* $name:ident, $field:literal, $min:literal, $max:literal) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-        pub struct $name(u32);
-
-        impl $name {
-            /// Checks the number of days.
-            ///
-            /// # Errors
-            #[doc = concat!("Of the field `", $field, "`: a number out of range.")]
-            pub const fn new(days: u64) -> Result<Self, FieldError> {
-                if days < $min || days > $max {
-                    return Err(FieldError::new($field, FieldProblem::Range { min: $min, max: $max }));
-                }
-                Ok(Self(days as u32)) // at most the bound
-            }
-
-            /// Returns the number of days.
-            #[must_use]
-            pub const fn get(self) -> u32 {
-                self.0
-            }
-        }
-    };
-}
-
-days! {
+bounded! {
     /// After how many days a key expires: 1 to 36 500.
     LifetimeDays, "lifetime_days", 1, 36_500
 }
-days! {
+bounded! {
     /// How many days a key waits for its deletion: 7 to 30, as in AWS KMS.
     WaitingDays, "waiting_days", 7, 30
 }
@@ -121,6 +95,7 @@ impl KeySet {
             backend: None,
             key_store: None,
             schedule: None,
+            schedule_since: None,
             lifetime: None,
             waiting: WaitingDays::DEFAULT,
             keeps_decryption: true,
@@ -142,7 +117,8 @@ impl Record for KeySet {
         let key_store = self
             .key_store
             .map(|id| ("key_store", Object::new(Table::KeyStores, &id)));
-        std::iter::once(tenant).chain(key_store).collect()
+        let schedule = self.schedule.map(|id| ("schedule", Object::new(Table::Schedules, &id)));
+        std::iter::once(tenant).chain(key_store).chain(schedule).collect()
     }
 
     fn contradicts(&self, former: &Self) -> Option<&'static str> {
@@ -169,6 +145,7 @@ impl Record for KeySet {
         cells.number("waiting_days", self.waiting.get().into());
         cells.flag("keeps_decryption", self.keeps_decryption);
         cells.flag("needs_two", self.needs_two);
+        cells.optional_number("schedule_since", self.schedule_since.map(Timestamp::seconds));
     }
 
     fn read(id: KeySetId, cells: &mut CellReader<'_>) -> Result<Self, RowProblem> {
@@ -189,6 +166,7 @@ impl Record for KeySet {
             waiting: WaitingDays::new(cells.number("waiting_days")?)?,
             keeps_decryption: cells.flag("keeps_decryption")?,
             needs_two: cells.flag("needs_two")?,
+            schedule_since: cells.optional_time("schedule_since")?,
         })
     }
 }

@@ -65,6 +65,8 @@ pub struct KeyVersion {
     pub state: VersionState,
     /// When it was made.
     pub created: Timestamp,
+    /// When it became the one that encrypts, last.
+    pub promoted: Option<Timestamp>,
     /// What encrypts and decrypts.
     pub material: Material,
     /// How many encryptions were made before it came under management.
@@ -175,6 +177,7 @@ impl KeyVersion {
             number,
             state: VersionState::Pending,
             created,
+            promoted: None,
             material,
             earlier_encryptions: 0,
             legacy_metadata: None,
@@ -261,6 +264,7 @@ impl Record for KeyVersion {
             "legacy_metadata",
             self.legacy_metadata.as_ref().map(CiphertextMetadata::as_bytes),
         );
+        cells.optional_number("promoted", self.promoted.map(Timestamp::seconds));
     }
 
     fn read(id: KeyVersionId, cells: &mut CellReader<'_>) -> Result<Self, RowProblem> {
@@ -287,6 +291,7 @@ impl Record for KeyVersion {
             .map(CiphertextMetadata::try_from)
             .transpose()
             .map_err(|error| FieldError::illegal("legacy_metadata", &error))?;
+        version.promoted = cells.optional_time("promoted")?;
         Ok(version)
     }
 }

@@ -390,6 +390,10 @@ impl Repository {
         self.store.commit(prepared.set.clone()).await
     }
 
+    pub(crate) const fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
     async fn wrap(&self, root: &Root, now: Timestamp) -> Result<Wrapped, RepositoryError> {
         root.wrap(self.key.expose(), now)
             .await

@@ -17,6 +17,8 @@ pub enum Table {
     KeyStores,
     /// [`KeyStoreCredential`](crate::KeyStoreCredential)
     Credentials,
+    /// [`Schedule`](crate::Schedule)
+    Schedules,
     /// [`KeySet`](crate::KeySet)
     KeySets,
     /// [`Key`](crate::Key)
@@ -31,6 +33,7 @@ named_enum! {
     Tenants => "tenants",
     KeyStores => "key_stores",
     Credentials => "credentials",
+    Schedules => "schedules",
     KeySets => "key_sets",
     Keys => "keys",
     Versions => "versions",
@@ -48,6 +51,16 @@ impl Table {
             Self::Tenants => &["name", "description"],
             Self::KeyStores => &["tenant", "name", "prefix", "regions", "is_blocked"],
             Self::Credentials => &["key_store", "secret", "created", "expires", "is_revoked"],
+            Self::Schedules => &[
+                "tenant",
+                "name",
+                "description",
+                "every_days",
+                "cron",
+                "time_zone",
+                "jitter_minutes",
+                "since",
+            ],
             Self::KeySets => &[
                 "tenant",
                 "name",
@@ -61,6 +74,7 @@ impl Table {
                 "waiting_days",
                 "keeps_decryption",
                 "needs_two",
+                "schedule_since",
             ],
             Self::Keys => &[
                 "key_set",
@@ -75,6 +89,7 @@ impl Table {
                 "min_decrypt",
                 "min_kept",
                 "kms_key",
+                "rotation_since",
             ],
             Self::Versions => &[
                 "number",
@@ -86,6 +101,7 @@ impl Table {
                 "material",
                 "earlier_encryptions",
                 "legacy_metadata",
+                "promoted",
             ],
         }
     }

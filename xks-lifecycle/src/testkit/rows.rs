@@ -39,7 +39,13 @@ fn any_row(table: Table, id: &str, turn: usize) -> Row<'static> {
         | "is_blocked"
         | "is_revoked"
         | "keeps_decryption"
-        | "needs_two" => [
+        | "needs_two"
+        | "every_days"
+        | "jitter_minutes"
+        | "since"
+        | "schedule_since"
+        | "rotation_since"
+        | "promoted" => [
             Cell::Integer(0),
             Cell::Integer(i64::MIN),
             Cell::Integer(i64::MAX),

@@ -148,7 +148,7 @@ impl Touched {
                 self.has_sets = true;
                 return;
             }
-            Table::Roots | Table::Tenants | Table::Credentials => return,
+            Table::Roots | Table::Tenants | Table::Credentials | Table::Schedules => return,
         };
         self.keys.extend(id.parse::<KeyId>().ok());
     }

@@ -17,6 +17,7 @@ mod model;
 mod mutants;
 mod repository;
 mod roots;
+mod schedules;
 mod sqlite;
 mod support;
 mod tampering;

@@ -95,6 +95,12 @@ fn databases_of_every_version_are_opened() {
         ] {
             assert!(state.contains(expected), "{expected} of version {version}:\n{state}");
         }
+        let has_schedules = version >= 2;
+        assert_eq!(
+            state.contains("30 2 1 */3 *"),
+            has_schedules,
+            "version {version}:\n{state}"
+        );
         // Secret and material open.
         assert_eq!(state.matches(" true\n").count(), 2, "version {version}:\n{state}");
         let key = "key-of-salaries".parse().unwrap();

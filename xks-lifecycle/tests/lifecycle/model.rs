@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use xks_core::{KeyId, Zeroizing, backend::KeyStatus};
 use xks_lifecycle::{
     Changes, Event, Key, KeySet, KeySetId, KeySource, KeyVersion, KeyVersionId, Material, Name, Outcome, Repository,
-    Snapshot, Tenant, TenantId, Timestamp, VersionId, VersionState, WaitingDays,
+    Rotation, Snapshot, Tenant, TenantId, Timestamp, VersionId, VersionState, WaitingDays,
     key_state::{Conditions, KeyCommand, KeyContext, KeyState, Refused, add_version, decide, view},
     seal::Root,
     store::{MemoryStore, SqliteStore, Store},
@@ -37,6 +37,7 @@ enum Command {
     Disable,
     Deactivate,
     Expire(Option<i64>),
+    Rotation(bool),
     ScheduleDeletion(Option<u32>),
     CancelDeletion,
     Destroy(Option<bool>),
@@ -49,6 +50,7 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
         3 => Just(Command::Disable),
         2 => Just(Command::Deactivate),
         2 => prop_oneof![Just(None), (-5_i64..30).prop_map(Some)].prop_map(Command::Expire),
+        2 => any::<bool>().prop_map(Command::Rotation),
         3 => prop_oneof![Just(None), (7_u32..=30).prop_map(Some)].prop_map(Command::ScheduleDeletion),
         2 => Just(Command::CancelDeletion),
         3 => prop_oneof![Just(None), any::<bool>().prop_map(Some)].prop_map(Command::Destroy),
@@ -71,6 +73,8 @@ struct Model {
     deletion: Option<u64>,
     is_gone: bool,
     expires: Option<i64>,
+    never_rotates: bool,
+    rotates_since: Option<u64>,
     was_used: bool,
     needs_two: bool,
 }
@@ -124,6 +128,13 @@ impl Model {
                     return Err("expires");
                 }
                 self.expires = day;
+                Ok(())
+            }
+            Command::Rotation(_) if is_waiting => Err("state"),
+            Command::Rotation(never) => {
+                if *never != self.never_rotates {
+                    (self.never_rotates, self.rotates_since) = (*never, Some(today));
+                }
                 Ok(())
             }
             Command::ScheduleDeletion(_) if is_waiting => Err("state"),
@@ -243,6 +254,13 @@ impl Run {
             let key = self.snapshot.key(id).unwrap();
             let state = model.state(self.today);
             assert_eq!(key.state_at(now), state, "{action:?} {model:?}");
+            let (never, since) = (key.rotation == Rotation::Never, key.rotation_since);
+            let model_since = model.rotates_since.map(|today| day(today as i64));
+            assert_eq!(
+                (never, since),
+                (model.never_rotates, model_since),
+                "{action:?} {model:?}"
+            );
             let view = view(&Conditions::new(state, true));
             assert_eq!(view.encrypt.is_ok(), state == KeyState::Enabled);
             assert_eq!(view.status == Ok(KeyStatus::Enabled), state == KeyState::Enabled);
@@ -264,6 +282,8 @@ impl Run {
             Command::Disable => KeyCommand::Disable,
             Command::Deactivate => KeyCommand::Deactivate,
             Command::Expire(days) => KeyCommand::SetExpiry(days.map(|days| day(self.today as i64 + days))),
+            Command::Rotation(true) => KeyCommand::SetRotation(Rotation::Never),
+            Command::Rotation(false) => KeyCommand::SetRotation(Rotation::Inherited),
             Command::ScheduleDeletion(days) => {
                 KeyCommand::ScheduleDeletion(days.map(|days| WaitingDays::new(days.into()).unwrap()))
             }

@@ -13,9 +13,10 @@ use pollster::block_on;
 use xks_core::{Credential, Zeroizing, key_store::SecretAccessKey, manage::CreationToken};
 use xks_lifecycle::{
     Changes, Event, ExternalKeyStore, Key, KeySet, KeySetId, KeySource, KeyStoreCredential, KeyStoreId, KeyVersion,
-    KeyVersionId, Material, Name, Outcome, Regions, Repository, Snapshot, Tenant, TenantId, Timestamp, VersionId,
-    VersionState,
+    KeyVersionId, Material, Name, Outcome, Regions, Repository, Schedule, ScheduleId, Snapshot, Tenant, TenantId,
+    Timestamp, VersionId, VersionState,
     key_state::StoredState,
+    schedule::Timing,
     seal::Root,
     store::{SqliteStore, Store},
 };
@@ -98,6 +99,12 @@ pub(crate) fn fill(store: Arc<dyn Store>, roots: &[Root]) -> (Repository, Snapsh
     let credential = KeyStoreCredential::new(key_store.id, credential.access_key_id().clone(), secret, now);
     let mut key_set = KeySet::new(KeySetId::generate().unwrap(), tenant.id, "Salaries", KeySource::Vault).unwrap();
     key_set.key_store = Some(key_store.id);
+    let timing = Timing::Cron {
+        pattern: "30 2 1 */3 *".parse().unwrap(),
+        zone: "Europe/Berlin".parse().unwrap(),
+    };
+    let schedule = Schedule::new(ScheduleId::generate().unwrap(), tenant.id, "Each quarter", timing).unwrap();
+    key_set.schedule = Some(schedule.id);
     key_set.backend = Some(Name::new("backend", "hsm").unwrap());
     let mut key = Key::new("key-of-salaries".parse().unwrap(), key_set.id, "Salaries 2027").unwrap();
     key.state = StoredState::Enabled;
@@ -127,6 +134,7 @@ pub(crate) fn fill(store: Arc<dyn Store>, roots: &[Root]) -> (Repository, Snapsh
         .insert(tenant)
         .insert(key_store)
         .insert(credential)
+        .insert(schedule)
         .insert(key_set)
         .insert(key)
         .insert(vault_version)
@@ -151,6 +159,9 @@ pub(crate) fn shown(snapshot: &Snapshot) -> String {
     for credential in snapshot.credentials() {
         let is_same = credential.secret.expose() == SECRET;
         writeln!(text, "{:?} {:?} {is_same}", credential.revision(), **credential).unwrap();
+    }
+    for schedule in snapshot.schedules() {
+        writeln!(text, "{:?} {:?}", schedule.revision(), **schedule).unwrap();
     }
     for key_set in snapshot.key_sets() {
         writeln!(text, "{:?} {:?}", key_set.revision(), **key_set).unwrap();

@@ -16,10 +16,11 @@ use pollster::block_on;
 use xks_backend_soft::SoftBackend;
 use xks_core::manage::{KeyManager, NewKey};
 use xks_lifecycle::{
-    CommandError, KeySet, KeySetId, KeySource, Minima, Name, Outcome, Repository, RepositoryError, Tenant, TenantId,
-    VersionState, WaitingDays,
+    CommandError, KeySet, KeySetId, KeySource, Minima, Name, Outcome, Repository, RepositoryError, Rotation, Schedule,
+    ScheduleId, Tenant, TenantId, VersionState, WaitingDays,
     commands::{Actor, Adopt, Backends, Commands, CreateKey, Deployment, KeyEntry},
     key_state::{KeyCommand, KeyState, VersionCommand},
+    schedule::{PeriodDays, Scheduler, Timing},
     seal::Root,
     store::SqliteStore,
 };
@@ -30,7 +31,7 @@ use crate::{DAY, START, alice, support::at};
 const ADOPTED: &str = "adopted-key";
 
 pub(crate) struct Site {
-    commands: Commands,
+    commands: Arc<Commands>,
     hsm: Arc<SoftBackend>,
     clock: Arc<AtomicU64>,
     progress: PathBuf,
@@ -94,6 +95,12 @@ const STEPS: &[Step] = &[
         site.clock.store(START + 8 * DAY, Ordering::Relaxed);
         site.change("in the HSM", KeyCommand::Destroy { typed_name: None });
     }),
+    ("make a schedule", Site::make_schedule),
+    ("give it to the adopted key", |site| {
+        let rotation = Rotation::By(site.found_schedule().unwrap());
+        site.change("adopted", KeyCommand::SetRotation(rotation));
+    }),
+    ("rotate by the schedule", Site::run_scheduler),
     ("make another tenant", |site| site.tenant("Other")),
     ("remove it", |site| {
         let Some(id) = site.tenant_called("Other") else { return };
@@ -124,7 +131,7 @@ impl Site {
         let commands = Commands::new(repository, snapshot, backends, Deployment::new("test").unwrap())
             .with_clock(move || at(now.load(Ordering::Relaxed)));
         Self {
-            commands,
+            commands: Arc::new(commands),
             hsm,
             clock,
             progress: directory.join("progress"),
@@ -318,6 +325,33 @@ impl Site {
 
     fn change(&self, name: &str, command: KeyCommand) {
         block_on(self.commands.change_key(alice(), &self.key(name).key.id, None, command)).unwrap();
+    }
+
+    fn found_schedule(&self) -> Option<ScheduleId> {
+        let first = |snapshot: &xks_lifecycle::Snapshot| snapshot.schedules().next().map(|schedule| schedule.id);
+        self.commands.read(first)
+    }
+
+    fn make_schedule(&self) {
+        if self.found_schedule().is_none() {
+            let tenant = self.tenant_called("Tenant").unwrap();
+            let timing = Timing::EveryDays(PeriodDays::new(1).unwrap());
+            let schedule = Schedule::new(ScheduleId::generate().unwrap(), tenant, "Daily", timing).unwrap();
+            block_on(self.commands.create(alice(), schedule)).unwrap();
+        }
+    }
+
+    /// Runs what is due after many days, when the claim of a process that was killed has ended.
+    fn run_scheduler(&self) {
+        self.clock.store(START + 20 * DAY, Ordering::Relaxed);
+        let mut scheduler = Scheduler::new(Arc::clone(&self.commands), alice().clone()).unwrap();
+        let ran = block_on(scheduler.run_due());
+        if ran.is_left_to_another {
+            self.clock.fetch_add(60, Ordering::Relaxed);
+            let ran = block_on(scheduler.run_due());
+            assert!(!ran.is_left_to_another, "{ran:?}");
+        }
+        assert_eq!(block_on(scheduler.run_due()).done, []);
     }
 
     fn schedule(&self, name: &str) {

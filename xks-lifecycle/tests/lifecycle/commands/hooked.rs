@@ -1,4 +1,5 @@
-//! A store in memory that records no events while it is told so, and does something before a commit.
+//! A store in memory that records no events, or commits nothing, while it is told so, and does something
+//! before a commit or a load.
 
 use std::sync::{
     Mutex,
@@ -17,7 +18,9 @@ use xks_lifecycle::{
 pub(crate) struct Hooked {
     inner: MemoryStore,
     pub(crate) is_deaf: AtomicBool,
+    pub(crate) is_full: AtomicBool,
     before_commit: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    before_loads: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
 }
 
 impl Hooked {
@@ -25,11 +28,22 @@ impl Hooked {
     pub(crate) fn before_commit(&self, hook: impl FnOnce() + Send + 'static) {
         *self.before_commit.lock().unwrap() = Some(Box::new(hook));
     }
+
+    /// What happens before the load of this number from now on, from 0.
+    pub(crate) fn before_load(&self, number: usize, hook: impl FnOnce() + Send + 'static) {
+        let mut hooks = self.before_loads.lock().unwrap();
+        *hooks = vec![Box::new(hook)];
+        hooks.extend((0..number).map(|_| Box::new(|| ()) as Box<dyn FnOnce() + Send>));
+    }
 }
 
 #[async_trait]
 impl Store for Hooked {
     async fn load(&self, scope: Scope, sink: RowSink) -> Result<Head, StoreError> {
+        let hook = self.before_loads.lock().unwrap().pop();
+        if let Some(hook) = hook {
+            hook();
+        }
         self.inner.load(scope, sink).await
     }
 
@@ -37,6 +51,9 @@ impl Store for Hooked {
         let hook = self.before_commit.lock().unwrap().take();
         if let Some(hook) = hook {
             hook();
+        }
+        if self.is_full.load(Ordering::Relaxed) {
+            return Err(StoreError::Full("the test".to_owned()));
         }
         self.inner.commit(changes).await
     }

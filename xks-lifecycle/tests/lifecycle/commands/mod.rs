@@ -4,7 +4,7 @@ mod adoption;
 mod conflicts;
 mod creation;
 mod events;
-mod hooked;
+pub(crate) mod hooked;
 mod removal;
 mod rotation;
 pub(crate) mod world;

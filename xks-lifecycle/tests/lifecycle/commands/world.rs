@@ -185,7 +185,16 @@ impl World {
     }
 
     pub(crate) fn wait(&self, days: u64) {
-        self.clock.fetch_add(days * DAY, Ordering::Relaxed);
+        self.wait_seconds(days * DAY);
+    }
+
+    pub(crate) fn wait_seconds(&self, seconds: u64) {
+        self.clock.fetch_add(seconds, Ordering::Relaxed);
+    }
+
+    /// What moves the clock, for hooks.
+    pub(crate) fn clock(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.clock)
     }
 
     pub(crate) fn create(&self, set: KeySetId, name: &str) -> KeyEntry {

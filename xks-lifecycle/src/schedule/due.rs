@@ -1,0 +1,87 @@
+//! What is due, and when: pure functions of the state.
+
+use std::ops::Bound;
+
+use xks_core::KeyId;
+
+use crate::{Key, Rotation, Schedule, Snapshot, Timestamp, VersionState, commands::Commands, key_state::KeyState};
+
+/// How many keys are looked at before a command that waits for the state has its turn.
+const PAGE: usize = 1000;
+
+/// What a scheduler does when it is due.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Task {
+    /// Rotates a key.
+    RotateKey(KeyId),
+}
+
+/// A key that a schedule rotates.
+pub(super) struct Planned<'s> {
+    pub(super) schedule: &'s Schedule,
+    /// The times of the schedule count from this one.
+    pub(super) since: Timestamp,
+}
+
+impl<'s> Planned<'s> {
+    /// The schedule of a key that is enabled, if it has one.
+    pub(super) fn find(snapshot: &'s Snapshot, key: &Key, now: Timestamp) -> Option<Self> {
+        if key.state_at(now) != KeyState::Enabled {
+            return None;
+        }
+        let (id, set_since) = match key.rotation {
+            Rotation::Never => return None,
+            Rotation::By(id) => (id, None),
+            Rotation::Inherited => {
+                let set = snapshot.key_set(key.key_set)?;
+                (set.schedule?, set.schedule_since)
+            }
+        };
+        let schedule = snapshot.schedule(id)?;
+        let rotated = snapshot.versions(&key.id).filter_map(|version| match version.state {
+            VersionState::Current => Some(version.promoted.unwrap_or(version.created)),
+            _ => version.promoted,
+        });
+        let since = rotated.chain(set_since).chain(key.rotation_since).max();
+        Some(Self {
+            schedule,
+            since: since.unwrap_or(Timestamp::MIN),
+        })
+    }
+
+    /// When the key is due.
+    pub(super) fn due(&self, key: &Key) -> Option<Timestamp> {
+        self.due_after(self.since, key)
+    }
+
+    /// When the key is due that was rotated at this time; not after its expiry.
+    pub(super) fn due_after(&self, rotated: Timestamp, key: &Key) -> Option<Timestamp> {
+        let due = self.schedule.due_after(rotated, &key.id);
+        due.filter(|due| !key.is_expired(*due))
+    }
+}
+
+/// Visits all keys, as they are when it is their turn.
+pub(super) fn visit(commands: &Commands, mut visit: impl FnMut(&Snapshot, &Key)) {
+    let mut after = Bound::Unbounded;
+    loop {
+        let last = commands.read(|snapshot| {
+            let mut last = None;
+            for (id, key) in snapshot
+                .keys
+                .range::<KeyId, _>((after.as_ref(), Bound::Unbounded))
+                .take(PAGE)
+            {
+                visit(snapshot, key);
+                last = Some(id);
+            }
+            last.cloned()
+        });
+        match last {
+            Some(id) => after = Bound::Excluded(id),
+            None => return,
+        }
+    }
+}

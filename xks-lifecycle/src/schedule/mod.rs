@@ -1,0 +1,41 @@
+//! Schedules: keys rotate by themselves, every so many days or at local times of a time zone.
+//!
+//! ```text
+//! Schedule ──▶ Timing::next_after(a time) ──▶ when a key is due ──▶ Commands::upcoming: what will happen
+//!                                                   │
+//!                                                   └──▶ Scheduler::run_due: Commands::rotate
+//! ```
+//!
+//! # When a key is due
+//! At the first time of its schedule, and its share of the jitter later, after the latest of
+//! * its last rotation: when the version became the one that encrypts, or was made;
+//! * when the key, or its key set, got this schedule;
+//! * when the schedule got this timing.
+//!
+//! All of these are kept in UTC and authenticated, and due times are computed from them. So a time that was
+//! missed, because no server ran, is made up once, whatever the number of times that were missed; a rotation
+//! by hand counts; and a key that gets a schedule waits for the schedule's next time.
+//!
+//! Only a key that is enabled rotates. The expiry of a key is no work for a scheduler: from its time on,
+//! every request sees it.
+//!
+//! # Daylight saving time
+//! Each local time happens once: when clocks are set forward over it, then; when it comes twice, the first
+//! time.
+
+mod claim;
+mod cron;
+mod due;
+mod scheduler;
+mod timing;
+mod upcoming;
+mod zone;
+
+pub use self::{
+    cron::CronPattern,
+    due::Task,
+    scheduler::{Failure, Ran, Scheduler},
+    timing::{JitterMinutes, PeriodDays, Timing},
+    upcoming::{Happening, Upcoming},
+    zone::TimeZone,
+};

@@ -1,0 +1,8 @@
+//! Schedules: when they are due, what runs then, and what is known of it before.
+
+mod claims;
+mod kept;
+mod scheduler;
+mod site;
+mod timing;
+mod upcoming;

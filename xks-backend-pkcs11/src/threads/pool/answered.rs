@@ -72,26 +72,25 @@ impl Answered {
 mod tests {
     use std::{
         cell::Cell,
-        pin::pin,
+        pin::Pin,
         task::{Context, Waker},
     };
 
     use super::{
-        super::{super::Refused, job::reply},
+        super::{
+            super::Refused,
+            job::{Answer, reply},
+        },
         *,
     };
 
-    /// One whose answer is there, and a way to have it leave.
-    fn caller(has_left: bool) -> Caller {
-        let (promise, _, answer) = reply::<(), Refused>(Instant::now());
+    /// One that has its answer, and leaves when what is returned beside it is dropped.
+    fn caller() -> (Caller, Pin<Box<Answer<(), Refused>>>) {
+        let (promise, _, answer) = reply(Instant::now());
         let mut answer = Box::pin(answer);
-        let poll = pin!(&mut answer).poll(&mut Context::from_waker(Waker::noop()));
+        let poll = answer.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         assert!(poll.is_pending());
-        let caller = promise.keep(Ok(())).unwrap();
-        if !has_left {
-            std::mem::forget(answer);
-        }
-        caller
+        (promise.keep(Ok(())).unwrap(), answer)
     }
 
     #[test]
@@ -99,14 +98,15 @@ mod tests {
         let (mut answered, start) = (Answered::default(), Instant::now());
         let (quick, slow) = (LONGEST / 4, LONGEST * 2);
         assert!(!answered.are_to_go(false, quick, || start));
-        answered.add(caller(false), start);
+        let [(first, _there), (second, _there_too)] = [caller(), caller()];
+        answered.add(first, start);
         assert!(
             answered.are_to_go(false, quick, || start),
             "there is nothing else to do"
         );
         assert!(!answered.are_to_go(true, quick, || start));
         assert!(answered.are_to_go(true, slow, || start));
-        answered.add(caller(false), start + quick);
+        answered.add(second, start + quick);
         assert!(!answered.are_to_go(true, quick, || start + quick * 3));
         let over = start + quick * 3 + Duration::from_nanos(1);
         assert!(answered.are_to_go(true, quick, || over), "the first has waited longest");
@@ -119,14 +119,17 @@ mod tests {
     fn one_that_is_still_there_is_called_and_comes_for_the_others() {
         let (mut answered, start, noted) = (Answered::default(), Instant::now(), Cell::new(false));
         let note = |has_answered| noted.set(has_answered);
-        for has_left in [false, false, true] {
-            answered.add(caller(has_left), start);
+        let [(first, _there), (second, _there_too), (third, leaves)] = [caller(), caller(), caller()];
+        drop(leaves);
+        for caller in [first, second, third] {
+            answered.add(caller, start);
         }
         assert!(answered.call(note).is_some_and(|caller| !caller.has_left()));
         assert!(noted.get());
         assert!(!answered.are_to_go(false, LONGEST, || start), "one is on its way");
         assert_eq!(answered.take().len(), 1);
-        answered.add(caller(false), start);
+        let (last, _there) = caller();
+        answered.add(last, start);
         assert!(answered.call(note).is_some());
         assert!(!noted.get(), "there are no others");
         assert_eq!(answered.overdue_at(), None);

@@ -7,7 +7,10 @@ use std::sync::{
 
 use super::*;
 
-const DEADLINE: Duration = Duration::from_millis(100);
+/// A busy machine begins a job within it.
+const DEADLINE: Duration = Duration::from_secs(1);
+/// For tests that no deadline may end.
+const LONG: Duration = Duration::from_secs(600);
 /// So many threads have one processor.
 const LIMITED: usize = 3;
 
@@ -86,11 +89,10 @@ async fn a_hung_call_is_abandoned_and_its_thread_replaced() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_may_take_longer_than_others() {
     let pool = pool(1, 8, 1);
-    let long = Duration::from_secs(600);
-    let (release, call) = hang_within(&pool, long);
+    let (release, call) = hang_within(&pool, LONG);
     let waits = {
         let pool = Arc::clone(&pool);
-        tokio::spawn(async move { pool.run_within(long, |slot, _| Ok(*slot)).await })
+        tokio::spawn(async move { pool.run_within(LONG, |slot, _| Ok(*slot)).await })
     };
     wait_for(&pool, |load| load.queued == 1);
     // Behind one that is not late when these are.
@@ -110,7 +112,7 @@ async fn a_job_may_take_longer_than_others() {
 /// look next.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_may_have_less_time_than_others() {
-    let pool = patient_pool(1, 8, 1, Duration::from_secs(600));
+    let pool = patient_pool(1, 8, 1, LONG);
     number(&pool).await.unwrap();
     let (release, call) = hang(&pool);
     let late = pool.run_within(DEADLINE, |slot, _| Ok(*slot));
@@ -171,7 +173,7 @@ async fn a_full_queue_refuses_at_once_and_what_waits_too_long_is_not_done() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_no_caller_waits_for_is_not_done() {
-    let pool = pool(1, 8, 0);
+    let pool = patient_pool(1, 8, 0, LONG);
     let (release, _hung) = hang(&pool);
     let done = Arc::new(AtomicUsize::new(0));
     let task = {
@@ -198,7 +200,7 @@ async fn a_panic_ends_its_request_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_pool_refuses_and_forgets_no_caller() {
-    let pool = pool(1, 8, 0);
+    let pool = patient_pool(1, 8, 0, LONG);
     let (release, _hung) = hang(&pool);
     let waiting = {
         let pool = Arc::clone(&pool);
@@ -215,7 +217,7 @@ async fn a_stopped_pool_refuses_and_forgets_no_caller() {
 /// A caller that has its answer is woken while the next call hangs.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_answer_waits_behind_a_call_that_hangs() {
-    let pool = patient_pool(1, 8, 0, Duration::from_secs(600));
+    let pool = patient_pool(1, 8, 0, LONG);
     let (release, first) = hang(&pool);
     let quick = {
         let pool = Arc::clone(&pool);

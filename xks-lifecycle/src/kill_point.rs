@@ -23,6 +23,8 @@ pub enum KillPoint {
     Destroying,
     /// A key manager has destroyed a key, and the state does not know it.
     Destroyed,
+    /// Encryptions are reserved, and this process does not know it yet.
+    Reserved,
     /// The event of a command that changed nothing is about to be recorded.
     Recording,
     /// The event of a command that changed nothing is recorded.
@@ -38,6 +40,7 @@ named_enum! {
     ReadBack => "read-back",
     Destroying => "destroying",
     Destroyed => "destroyed",
+    Reserved => "reserved",
     Recording => "recording",
     Recorded => "recorded",
 }

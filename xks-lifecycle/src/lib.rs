@@ -20,6 +20,7 @@
 //! | know what a command does, and what AWS KMS sees of a key | [`key_state`] |
 //! | rotate keys by themselves, and know when that will be | [`schedule`] |
 //! | serve keys | [`Managed`], over a [`view::View`] |
+//! | count encryptions | [`Counts`] |
 //! | know what a reader or a writer of the database can do | [`seal`] |
 //! | keep the state elsewhere | [`store::Store`], `store_conformance!` |
 //!
@@ -44,6 +45,7 @@ macro_rules! kill_point {
 
 mod change_error;
 pub mod commands;
+mod counts;
 mod field;
 mod id;
 pub mod key_state;
@@ -69,6 +71,7 @@ pub use xks_core;
 pub use self::{
     change_error::ChangeError,
     commands::CommandError,
+    counts::Counts,
     field::{Description, FieldError, FieldProblem, Name, UnknownName},
     id::{KeySetId, KeyStoreId, RandomError, ScheduleId, TenantId, VersionId, generate_key_id},
     managed::Managed,

@@ -11,9 +11,10 @@ use xks_core::{
 };
 
 use crate::{
-    KeyStoreId, Timestamp,
+    Counts, KeyStoreId, Timestamp,
     commands::Commands,
-    view::{Place, Tag, View},
+    store::StoreError,
+    view::{Place, Served, Tag, Taken, View},
 };
 
 /// The keys of one external key store, as a [`KeyBackend`].
@@ -22,10 +23,13 @@ use crate::{
 /// the request to the backend that has this. A ciphertext carries a tag of five bytes that says which version
 /// made it; the backend's own metadata comes behind it. A key of another external key store is not found.
 ///
+/// Encryptions are [counted](crate::Counts), and none is made beyond those that are reserved in the store.
+///
 /// Around it belong limits and a description, and inside of it are fleets and HSMs.
 pub struct Managed {
     key_store: KeyStoreId,
     view: Arc<View>,
+    counts: Arc<Counts>,
     now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
@@ -36,6 +40,7 @@ impl Managed {
         Self {
             key_store,
             view: Arc::clone(commands.view()),
+            counts: Arc::clone(commands.counts()),
             now: commands.clock(),
         }
     }
@@ -45,6 +50,33 @@ impl Managed {
             .backend(place)
             .ok_or_else(|| refused(BackendErrorKind::Unavailable))
     }
+
+    /// The version that encrypts, with one encryption of it taken. It waits only where nothing is left of
+    /// what was reserved.
+    async fn take(&self, key: &KeyId) -> Result<Served, BackendError> {
+        loop {
+            match self.view.take(self.key_store, key, (self.now)()).map_err(refused)? {
+                Taken::Granted(served, None) => return Ok(served),
+                Taken::Granted(served, Some(low)) => {
+                    self.counts.note_low(low);
+                    return Ok(served);
+                }
+                // The key may have changed meanwhile.
+                Taken::Empty(counted) => self.counts.fill(&counted).await.map_err(uncounted)?,
+                Taken::Spent => return Err(BackendError::new(BackendErrorKind::KeyDisabled, SPENT)),
+            }
+        }
+    }
+}
+
+const SPENT: &str = "the key's version has made the 2^32 encryptions that NIST SP 800-38D allows under one key: \
+                     rotate the key";
+
+/// Why nothing is encrypted that cannot be counted. For KMS it is as when a node has lost its lease, which
+/// has the same cause: the store did not answer in time. It is not the caller who asks for too much.
+fn uncounted(error: StoreError) -> BackendError {
+    let words = "no encryptions could be reserved in the store, without which nothing is encrypted";
+    BackendError::new(BackendErrorKind::Timeout, words).with_source(error)
 }
 
 /// Why the layer refuses, for the log of an operator.
@@ -83,8 +115,7 @@ impl KeyBackend for Managed {
     }
 
     async fn encrypt(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
-        let served = self.view.to_encrypt_in(Some(self.key_store), key, (self.now)());
-        let served = served.map_err(refused)?;
+        let served = self.take(key).await?;
         let backend = self.backend(served.place)?;
         backend
             .encrypt(&served.key, &mut request.tag(served.tag.as_bytes()))
@@ -96,8 +127,7 @@ impl KeyBackend for Managed {
         key: &KeyId,
         request: &mut EncryptRequest<'_>,
     ) -> Result<VerifiedEncryption, BackendError> {
-        let served = self.view.to_encrypt_in(Some(self.key_store), key, (self.now)());
-        let served = served.map_err(refused)?;
+        let served = self.take(key).await?;
         let backend = self.backend(served.place)?;
         backend
             .encrypt_verified(&served.key, &mut request.tag(served.tag.as_bytes()))

@@ -233,14 +233,4 @@ impl Commands {
             .await?;
         self.unless_changed(call, answer).await
     }
-
-    /// How many encryptions were made with a key, or may have been, since it came under management.
-    async fn encryptions(&self, id: &KeyId) -> Result<u64, CommandError> {
-        let versions = self.key(id)?.versions;
-        let mut encryptions = 0_u64;
-        for version in versions {
-            encryptions = encryptions.saturating_add(self.repository.reserved(&version.id).await?);
-        }
-        Ok(encryptions)
-    }
 }

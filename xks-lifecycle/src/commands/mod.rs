@@ -21,6 +21,7 @@
 
 mod actor;
 mod backends;
+mod count;
 mod create;
 mod error;
 mod key;
@@ -33,7 +34,6 @@ mod version;
 use std::{
     collections::BTreeMap,
     fmt,
-    ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -49,7 +49,7 @@ pub use self::{
     recover::Recovered,
 };
 use crate::{
-    Changes, Event, EventText, KeyVersionId, Object, Outcome, Repository, Snapshot, Timestamp,
+    Changes, Counts, Event, EventText, Object, Outcome, Repository, Snapshot, Timestamp,
     repository::Advance,
     store::{Revision, StoreError},
     view::View,
@@ -57,9 +57,6 @@ use crate::{
 
 /// How long a key manager may take by default to make or to destroy one key.
 const MANAGER_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// How many encryptions with random IVs of 96 bits one key may make (NIST SP 800-38D, section 8.3).
-const MAX_ENCRYPTIONS: u64 = 1 << 32;
 
 /// Gives commands on a state, and knows its latest revision.
 ///
@@ -108,6 +105,7 @@ pub struct Commands {
     snapshot: Mutex<Snapshot>,
     /// Is changed while the snapshot is locked.
     view: Arc<View>,
+    counts: Arc<Counts>,
 }
 
 /// A command that is under way, as its events show it.
@@ -158,9 +156,11 @@ impl Commands {
     #[must_use]
     pub fn new(repository: Repository, snapshot: Snapshot, backends: Backends, deployment: Deployment) -> Self {
         let view = Arc::new(View::new(backends.clone(), &snapshot));
+        let counts = Arc::new(Counts::new(Arc::clone(repository.store())));
         Self {
             repository,
             view,
+            counts,
             backends,
             deployment,
             manager_timeout: MANAGER_TIMEOUT,
@@ -209,6 +209,12 @@ impl Commands {
     #[must_use]
     pub const fn view(&self) -> &Arc<View> {
         &self.view
+    }
+
+    /// Returns what counts the encryptions of the keys.
+    #[must_use]
+    pub const fn counts(&self) -> &Arc<Counts> {
+        &self.counts
     }
 
     /// Reads something in the state.
@@ -315,15 +321,6 @@ impl Commands {
         self.repository.record(vec![event]).await?;
         kill_point!(Recorded);
         Ok(())
-    }
-
-    /// Reserves `count` encryptions of a version, before the first of them is made, and returns their
-    /// numbers: at most 2^32, since IVs are random.
-    ///
-    /// # Errors
-    /// Those of [`Repository::reserve`].
-    pub async fn reserve(&self, version: &KeyVersionId, count: u64) -> Result<Range<u64>, CommandError> {
-        Ok(self.repository.reserve(version, count, MAX_ENCRYPTIONS).await?)
     }
 
     /// Returns at most `limit` events after the event of this number, oldest first, each with its number.

@@ -71,7 +71,10 @@ impl Commands {
             let mut encryptions = 0;
             if let VersionCommand::Destroy { .. } = command {
                 self.check_destroys(&id.key)?;
-                encryptions = self.repository.reserved(id).await?;
+                let entry = self.key(&id.key)?;
+                if let Some(version) = entry.versions.iter().find(|version| version.id == *id) {
+                    encryptions = self.encryptions_of(version).await?;
+                }
             }
             let decide = |context: &KeyContext<'_>, now| {
                 let context = KeyContext {

@@ -1,20 +1,21 @@
 //! The store with its data key: loads the state, and changes it.
 
+mod count;
 mod error;
 
 use std::{
     fmt,
-    ops::Range,
     sync::{Arc, Mutex, PoisonError},
 };
 
+pub(crate) use self::count::advance;
 pub use self::error::RepositoryError;
 use crate::{
-    ChangeError, Changes, Event, KeyVersionId, Object, Snapshot, Timestamp,
+    ChangeError, Changes, Event, Object, Snapshot, Timestamp,
     record::{RowError, RowProblem, decode},
     seal::{DataKey, Root, Sum, Wrapped},
     snapshot::read,
-    store::{ChangeSet, Claim, ClaimKind, Head, Loaded, Revision, Row, RowSink, Scope, Store, StoreError, Swap, Table},
+    store::{ChangeSet, Head, Loaded, Revision, Row, RowSink, Scope, Store, StoreError, Table},
     view::Touched,
 };
 
@@ -441,58 +442,6 @@ impl Repository {
     /// Those of the store.
     pub async fn follow(&self, after: Revision) -> Result<Revision, StoreError> {
         self.store.follow(after).await
-    }
-
-    /// Reserves `count` encryptions of a version, before the first of them is made, and returns their
-    /// numbers. A process that ends wastes what it has not used of them. The revision stays.
-    ///
-    /// # Errors
-    /// [`RepositoryError::Exhausted`] when fewer than `count` of `limit` are left; those of the store.
-    pub async fn reserve(&self, version: &KeyVersionId, count: u64, limit: u64) -> Result<Range<u64>, RepositoryError> {
-        let exhausted = || RepositoryError::Exhausted {
-            version: version.clone(),
-            limit,
-        };
-        let mut seen = Claim::new(ClaimKind::Count, &version.to_string(), "", 0, "");
-        let mut is_there = false;
-        loop {
-            let start = seen.counter;
-            let end = start
-                .checked_add(count)
-                .filter(|end| *end <= limit)
-                .ok_or_else(exhausted)?;
-            let next = seen.with_counter(end);
-            let swap = if is_there {
-                Swap::Replace {
-                    seen: seen.clone(),
-                    next,
-                }
-            } else {
-                Swap::Insert(next)
-            };
-            let swapped = self.store.swap(swap).await?;
-            if swapped.is_done {
-                return Ok(start..end);
-            }
-            match swapped.claim {
-                Some(claim) => (seen, is_there) = (claim, true),
-                None => (seen, is_there) = (seen.with_counter(0), false),
-            }
-        }
-    }
-
-    /// Returns how many encryptions of a version were [reserved](Self::reserve).
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub async fn reserved(&self, version: &KeyVersionId) -> Result<u64, StoreError> {
-        // Put in the place of itself, a claim stays as it is; and one that is not there is not made.
-        let seen = Claim::new(ClaimKind::Count, &version.to_string(), "", 0, "");
-        let swap = Swap::Replace {
-            next: seen.clone(),
-            seen,
-        };
-        Ok(self.store.swap(swap).await?.claim.map_or(0, |claim| claim.counter))
     }
 
     /// Records events that change no state: of commands that were refused or failed.

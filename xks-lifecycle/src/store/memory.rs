@@ -17,7 +17,7 @@ use crate::Event;
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     state: Mutex<State>,
-    notifier: Notifier,
+    notifier: Notifier<Revision>,
 }
 
 #[derive(Debug, Default)]

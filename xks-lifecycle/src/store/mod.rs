@@ -16,6 +16,7 @@ mod sqlite;
 
 use xks_core::async_trait;
 
+pub(crate) use self::notifier::Notifier;
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::SqliteStore;
 pub use self::{

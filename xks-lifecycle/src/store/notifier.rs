@@ -1,4 +1,4 @@
-//! Tells those who follow a store of a new revision, in this process.
+//! Tells those who wait in this process that something has changed.
 
 use std::{
     future::poll_fn,
@@ -9,33 +9,38 @@ use std::{
 
 use super::Revision;
 
-/// The latest revision, and who waits for a later one.
+/// A value, and who waits until it is as they want it.
 #[derive(Debug, Default)]
-pub(crate) struct Notifier(Mutex<State>);
+pub(crate) struct Notifier<T>(Mutex<State<T>>);
 
 #[derive(Debug, Default)]
-struct State {
-    head: Revision,
+struct State<T> {
+    value: T,
     waiting: Vec<Waker>,
 }
 
-impl Notifier {
-    /// Announces a revision.
-    pub(crate) fn announce(&self, head: Revision) {
+impl<T> Notifier<T> {
+    /// Changes the value, and lets all who wait look again.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut T)) {
         let waiting = {
             let mut state = self.lock();
-            state.head = state.head.max(head);
+            change(&mut state.value);
             mem::take(&mut state.waiting)
         };
         waiting.into_iter().for_each(Waker::wake);
     }
 
-    /// Waits for a later revision than `after`.
-    pub(crate) async fn follow(&self, after: Revision) -> Revision {
+    /// Reads the value.
+    pub(crate) fn read<R>(&self, read: impl FnOnce(&T) -> R) -> R {
+        read(&self.lock().value)
+    }
+
+    /// Waits until `look` finds something. It looks at once, and after each change.
+    pub(crate) async fn wait<R>(&self, mut look: impl FnMut(&T) -> Option<R>) -> R {
         poll_fn(|context| {
             let mut state = self.lock();
-            if state.head > after {
-                return Poll::Ready(state.head);
+            if let Some(found) = look(&state.value) {
+                return Poll::Ready(found);
             }
             // A future that is polled again, or was dropped, leaves no second waker.
             state.waiting.retain(|waker| !waker.will_wake(context.waker()));
@@ -45,7 +50,19 @@ impl Notifier {
         .await
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Notifier<Revision> {
+    /// Announces a revision.
+    pub(crate) fn announce(&self, head: Revision) {
+        self.change(|known| *known = head.max(*known));
+    }
+
+    /// Waits for a later revision than `after`.
+    pub(crate) async fn follow(&self, after: Revision) -> Revision {
+        self.wait(|head| (*head > after).then_some(*head)).await
     }
 }

@@ -1,13 +1,16 @@
 //! What is known of a key to serve it: as little as that takes, since there may be a million of them.
 
+use std::sync::Arc;
+
 use xks_core::{
     KeyId,
-    backend::{BackendErrorKind, CiphertextMetadata, KeyUsage},
+    backend::{BackendErrorKind, CiphertextMetadata, KeyStatus, KeyUsage},
 };
 
-use super::{Described, Served, SetView, Tag, vault::vault_id};
+use super::{Described, Served, SetView, Tag, Taken, vault::vault_id};
 use crate::{
-    KeyVersion, Material, Snapshot, Timestamp, VersionId, VersionState,
+    KeyVersion, KeyVersionId, Material, Snapshot, Timestamp, VersionId, VersionState,
+    counts::{Count, Counted, Take},
     key_state::{Conditions, KeyState, KmsView, Standing, view},
 };
 
@@ -38,11 +41,15 @@ struct VersionView {
     is_adopted: bool,
     backend_key: Option<KeyId>,
     legacy_metadata: Option<Box<CiphertextMetadata>>,
+    count: Arc<Count>,
 }
 
 impl VersionView {
-    fn new(version: &KeyVersion, standing: Standing) -> Self {
+    /// A version as it is now. It goes on with the count that it had.
+    fn new(version: &KeyVersion, standing: Standing, former: Option<&Self>) -> Self {
+        let count = former.map(|former| Arc::clone(&former.count));
         Self {
+            count: count.unwrap_or_else(|| Arc::new(Count::new(version.earlier_encryptions))),
             id: version.id.version,
             standing,
             is_current: version.state == VersionState::Current,
@@ -71,11 +78,13 @@ const fn bit(usage: KeyUsage) -> u8 {
 }
 
 impl KeyView {
-    /// What a snapshot has of a key.
-    pub(super) fn new(snapshot: &Snapshot, id: &KeyId, set: u32) -> Option<Self> {
+    /// What a snapshot has of a key, of which an earlier one had `former`.
+    pub(super) fn new(snapshot: &Snapshot, id: &KeyId, set: u32, former: Option<&Self>) -> Option<Self> {
         let key = snapshot.key(id)?;
-        let versions = snapshot.versions(id);
-        let versions = versions.map(|version| VersionView::new(version, Standing::of(version, key.minima)));
+        let versions = snapshot.versions(id).map(|version| {
+            let former = former.and_then(|former| former.version(version.id.version));
+            VersionView::new(version, Standing::of(version, key.minima), former)
+        });
         Some(Self {
             id: key.id.clone(),
             versions: versions.collect(),
@@ -119,24 +128,65 @@ impl KeyView {
         self.versions.iter().find(|version| version.is_current)
     }
 
+    fn version(&self, id: VersionId) -> Option<&VersionView> {
+        self.versions.iter().find(|version| version.id == id)
+    }
+
+    fn counted(&self, version: &VersionView) -> Counted {
+        Counted {
+            version: KeyVersionId::new(self.id.clone(), version.id),
+            count: Arc::clone(&version.count),
+        }
+    }
+
+    /// The count of a version.
+    pub(super) fn count(&self, id: VersionId) -> Option<&Count> {
+        self.version(id).map(|version| &*version.count)
+    }
+
+    /// The version that encrypts, if its count is as wanted.
+    pub(super) fn current_counted(&self, is_wanted: impl FnOnce(&Count) -> bool) -> Option<KeyVersionId> {
+        let current = self.current().filter(|version| is_wanted(&version.count))?;
+        Some(KeyVersionId::new(self.id.clone(), current.id))
+    }
+
     pub(super) fn describe(&self, set: SetView, now: Timestamp) -> Result<Described, BackendErrorKind> {
         let current = self.current();
         let standing = current.map_or(Standing::Nothing, |version| version.standing);
         let all = [KeyUsage::Encrypt, KeyUsage::Decrypt];
+        let status = match self.kms_view(set, standing, now).status? {
+            KeyStatus::Enabled if current.is_some_and(|version| version.count.is_spent()) => KeyStatus::Disabled,
+            status => status,
+        };
         Ok(Described {
-            status: self.kms_view(set, standing, now).status?,
+            status,
             usages: all.into_iter().filter(|usage| self.permits(*usage).is_ok()).collect(),
             current: current.and_then(|version| Self::served(set, version, Tag::of(version.id)).ok()),
         })
     }
 
     pub(super) fn to_encrypt(&self, set: SetView, now: Timestamp) -> Result<Served, BackendErrorKind> {
+        self.encrypting(set, now).map(|(_, served)| served)
+    }
+
+    /// Takes one encryption of the version that encrypts.
+    pub(super) fn take(&self, set: SetView, now: Timestamp) -> Result<Taken, BackendErrorKind> {
+        let (version, served) = self.encrypting(set, now)?;
+        Ok(match version.count.take() {
+            Take::Granted => Taken::Granted(served, None),
+            Take::GrantedAndLow => Taken::Granted(served, Some(self.counted(version))),
+            Take::Empty => Taken::Empty(self.counted(version)),
+            Take::Spent => Taken::Spent,
+        })
+    }
+
+    fn encrypting(&self, set: SetView, now: Timestamp) -> Result<(&VersionView, Served), BackendErrorKind> {
         let current = self.current();
         let standing = current.map_or(Standing::Nothing, |version| version.standing);
         self.kms_view(set, standing, now).encrypt?;
         self.permits(KeyUsage::Encrypt)?;
         let current = current.ok_or(BackendErrorKind::KeyDisabled)?;
-        Self::served(set, current, Tag::of(current.id))
+        Ok((current, Self::served(set, current, Tag::of(current.id))?))
     }
 
     pub(super) fn to_decrypt(
@@ -162,8 +212,7 @@ impl KeyView {
             return Some((version, Tag::NONE));
         }
         let id = Tag::read(metadata?)?;
-        let version = self.versions.iter().find(|version| version.id == id)?;
-        Some((version, Tag::of(id)))
+        Some((self.version(id)?, Tag::of(id)))
     }
 }
 
@@ -185,7 +234,8 @@ impl KeyView {
 mod tests {
     use super::*;
 
-    /// A key of an HSM with one version, an id of 24 characters, and a label of deployment, key and version.
+    /// A key of an HSM with one version with its count, an id of 24 characters, and a label of deployment,
+    /// key and version.
     #[test]
     fn a_key_takes_at_most_300_bytes() {
         // An allocation has 8 bytes of its own, and is a multiple of 16.
@@ -193,7 +243,8 @@ mod tests {
         let shared = |text: usize| allocated(2 * size_of::<usize>() + text);
         let (id, label) = (shared(24), shared("production".len() + 1 + 24 + 1 + 8));
         let entry = size_of::<(u32, KeyView)>();
-        let total = entry + allocated(size_of::<VersionView>()) + id + label;
-        assert!(total <= 300, "{total}: {entry}, {id}, {label}");
+        let count = allocated(2 * size_of::<usize>() + size_of::<Count>());
+        let total = entry + allocated(size_of::<VersionView>()) + count + id + label;
+        assert!(total <= 300, "{total}: {entry}, {count}, {id}, {label}");
     }
 }

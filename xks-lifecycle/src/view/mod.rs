@@ -22,8 +22,9 @@ use xks_core::{
 
 use self::{entry::KeyView, shards::Shards, vault::Vault};
 use crate::{
-    KeySet, KeySetId, KeySource, KeyStoreId, Object, Snapshot, Timestamp, VersionId,
+    KeySet, KeySetId, KeySource, KeyStoreId, KeyVersionId, Object, Snapshot, Timestamp, VersionId,
     commands::Backends,
+    counts::{Count, Counted},
     store::{Revision, Table},
 };
 
@@ -80,6 +81,16 @@ pub struct Served {
     pub version: VersionId,
     /// What the ciphertext's metadata begins with.
     pub tag: Tag,
+}
+
+/// What became of the wish to encrypt.
+pub(crate) enum Taken {
+    /// A version encrypts. If its block of encryptions runs low, this says so.
+    Granted(Served, Option<Counted>),
+    /// The version that encrypts has nothing left of its block.
+    Empty(Counted),
+    /// The version has made all encryptions that it may.
+    Spent,
 }
 
 /// What KMS learns of a key.
@@ -181,9 +192,9 @@ impl View {
             let set = snapshot.key(id)?.key_set;
             next.sets.places.get(&set).copied()
         };
-        let keys = touched.keys.iter();
-        next.keys
-            .put(keys.filter_map(|id| KeyView::new(snapshot, id, place(id)?)));
+        let read = |id: &KeyId| KeyView::new(snapshot, id, place(id)?, next.keys.get(id.as_str()));
+        let keys: Vec<_> = touched.keys.iter().filter_map(read).collect();
+        next.keys.put(keys.into_iter());
         self.vault.add(snapshot, touched);
         self.state.store(Arc::new(next));
         self.vault.remove(snapshot, touched);
@@ -279,16 +290,26 @@ impl View {
     /// # Errors
     /// What the key's [state](crate::key_state::view) says; `KeyUsage` when the key may not encrypt.
     pub fn to_encrypt(&self, id: &KeyId, now: Timestamp) -> Result<Served, BackendErrorKind> {
-        self.to_encrypt_in(None, id, now)
+        self.with(None, id, |key, set| key.to_encrypt(set, now))
     }
 
-    pub(crate) fn to_encrypt_in(
-        &self,
-        key_store: Option<KeyStoreId>,
-        id: &KeyId,
-        now: Timestamp,
-    ) -> Result<Served, BackendErrorKind> {
-        self.with(key_store, id, |key, set| key.to_encrypt(set, now))
+    /// Takes one encryption of the version that encrypts.
+    pub(crate) fn take(&self, key_store: KeyStoreId, id: &KeyId, now: Timestamp) -> Result<Taken, BackendErrorKind> {
+        self.with(Some(key_store), id, |key, set| key.take(set, now))
+    }
+
+    /// Looks at the count of a version.
+    pub(crate) fn with_count<T>(&self, version: &KeyVersionId, look: impl FnOnce(&Count) -> T) -> Option<T> {
+        let state = self.state.load();
+        let count = state.keys.get(version.key.as_str())?.count(version.version)?;
+        Some(look(count))
+    }
+
+    /// The versions that encrypt and whose counts are as wanted.
+    pub(crate) fn current_versions(&self, is_wanted: impl Fn(&Count) -> bool) -> Vec<KeyVersionId> {
+        let state = self.state.load();
+        let keys = state.keys.iter();
+        keys.filter_map(|key| key.current_counted(&is_wanted)).collect()
     }
 
     /// Returns the version that decrypts a ciphertext with this metadata.

@@ -88,6 +88,12 @@ impl Shards {
         }
     }
 
+    /// All keys, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &KeyView> {
+        let parts = self.parts.iter().flat_map(|parts| parts.iter());
+        parts.flat_map(|part| part.iter().map(|(_, key)| key))
+    }
+
     /// Returns how many keys there are.
     pub(super) fn len(&self) -> usize {
         self.parts

@@ -11,6 +11,7 @@
 
 mod broken;
 mod commands;
+mod counts;
 mod managed;
 mod migrations;
 mod model;

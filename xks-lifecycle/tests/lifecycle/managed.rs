@@ -22,10 +22,10 @@ use xks_lifecycle::{
 use crate::commands::world::{World, alice};
 
 /// A key store, and key sets of each source in it.
-struct Store {
-    world: World,
-    id: KeyStoreId,
-    managed: Arc<Managed>,
+pub(crate) struct Store {
+    pub(crate) world: World,
+    pub(crate) id: KeyStoreId,
+    pub(crate) managed: Arc<Managed>,
 }
 
 fn key_store(world: &World, prefix: &str) -> KeyStoreId {
@@ -36,8 +36,11 @@ fn key_store(world: &World, prefix: &str) -> KeyStoreId {
 }
 
 impl Store {
-    fn new() -> Self {
-        let world = World::new();
+    pub(crate) fn new() -> Self {
+        Self::over(World::new())
+    }
+
+    pub(crate) fn over(world: World) -> Self {
         let id = key_store(&world, "/store");
         for set in [world.hsm, world.vault, world.adopted] {
             let mut set: KeySet = world
@@ -50,15 +53,15 @@ impl Store {
         Self { world, id, managed }
     }
 
-    fn sets(&self) -> [KeySetId; 2] {
+    pub(crate) fn sets(&self) -> [KeySetId; 2] {
         [self.world.hsm, self.world.vault]
     }
 
-    fn encrypt(&self, key: &KeyId) -> Result<Encrypted, BackendError> {
+    pub(crate) fn encrypt(&self, key: &KeyId) -> Result<Encrypted, BackendError> {
         encrypt(&*self.managed, key)
     }
 
-    fn decrypt(&self, key: &KeyId, encrypted: &Encrypted) -> Result<(), BackendErrorKind> {
+    pub(crate) fn decrypt(&self, key: &KeyId, encrypted: &Encrypted) -> Result<(), BackendErrorKind> {
         self.decrypt_as(key, encrypted, Some(sent(encrypted)))
     }
 
@@ -72,7 +75,7 @@ impl Store {
         Ok(())
     }
 
-    fn status(&self, key: &KeyId) -> Result<KeyStatus, BackendErrorKind> {
+    pub(crate) fn status(&self, key: &KeyId) -> Result<KeyStatus, BackendErrorKind> {
         let request = GetKeyMetadataRequest::new(RequestMetadata::default());
         let metadata = block_on(KeyBackend::key_metadata(&*self.managed, key, &request));
         metadata.map(|metadata| metadata.status()).map_err(|error| error.kind())
@@ -84,7 +87,7 @@ fn sent(encrypted: &Encrypted) -> &[u8] {
     &encrypted.bound_aad().as_bytes()[2 + b"aad".len() + 1..]
 }
 
-fn encrypt(backend: &dyn KeyBackend, key: &KeyId) -> Result<Encrypted, BackendError> {
+pub(crate) fn encrypt(backend: &dyn KeyBackend, key: &KeyId) -> Result<Encrypted, BackendError> {
     let aad = BoundAad::new(AadFraming::Spec, Some(b"aad"), None).unwrap();
     let plaintext = Zeroizing::new(b"plaintext".to_vec());
     let mut request = EncryptRequest::new(RequestMetadata::default(), plaintext, aad);
@@ -178,7 +181,8 @@ fn what_a_version_has_encrypted_it_decrypts_until_it_may_not() {
         change(VersionCommand::Restore);
         assert_eq!(store.decrypt(id, &first), Ok(()));
         change(VersionCommand::Revoke);
-        change(VersionCommand::Destroy { typed_name: None });
+        let typed_name = Some("Name".to_owned()); // it has encrypted
+        change(VersionCommand::Destroy { typed_name });
         assert_eq!(store.decrypt(id, &first), Err(BackendErrorKind::KeyNotFound));
         assert_eq!(store.decrypt(id, &second), Ok(()));
     }
@@ -204,10 +208,8 @@ fn a_key_answers_as_its_state_says() {
         store.world.change(id, KeyCommand::ScheduleDeletion(None)).unwrap();
         assert_eq!(answers(), (Ok(KeyStatus::Disabled), disabled, disabled));
         store.world.wait(7);
-        store
-            .world
-            .change(id, KeyCommand::Destroy { typed_name: None })
-            .unwrap();
+        let typed_name = Some("Name".to_owned()); // it has encrypted
+        store.world.change(id, KeyCommand::Destroy { typed_name }).unwrap();
         let gone = BackendErrorKind::KeyNotFound;
         assert_eq!(answers(), (Err(gone), Err(gone), Err(gone)));
     }

@@ -14,15 +14,21 @@ use std::{
 
 use pollster::block_on;
 use xks_backend_soft::SoftBackend;
-use xks_core::manage::{KeyManager, NewKey};
+use xks_core::{
+    KeyBackend, Zeroizing,
+    aad::{AadFraming, BoundAad},
+    api::RequestMetadata,
+    backend::EncryptRequest,
+    manage::{KeyManager, NewKey},
+};
 use xks_lifecycle::{
-    CommandError, KeySet, KeySetId, KeySource, Minima, Name, Outcome, Repository, RepositoryError, Rotation, Schedule,
-    ScheduleId, Tenant, TenantId, VersionState, WaitingDays,
+    CommandError, ExternalKeyStore, KeySet, KeySetId, KeySource, KeyStoreId, Managed, Minima, Name, Outcome, Regions,
+    Repository, RepositoryError, Rotation, Schedule, ScheduleId, Tenant, TenantId, VersionState, WaitingDays,
     commands::{Actor, Adopt, Backends, Commands, CreateKey, Deployment, KeyEntry},
     key_state::{KeyCommand, KeyState, VersionCommand},
     schedule::{PeriodDays, Scheduler, Timing},
     seal::Root,
-    store::SqliteStore,
+    store::{ClaimKind, SqliteStore, Store as _},
 };
 
 use crate::{DAY, START, alice, support::at};
@@ -32,6 +38,7 @@ const ADOPTED: &str = "adopted-key";
 
 pub(crate) struct Site {
     commands: Arc<Commands>,
+    store: Arc<SqliteStore>,
     hsm: Arc<SoftBackend>,
     clock: Arc<AtomicU64>,
     progress: PathBuf,
@@ -42,6 +49,7 @@ type Step = (&'static str, fn(&Site));
 /// What is done: steps that are named, in this order.
 const STEPS: &[Step] = &[
     ("make a tenant", |site| site.tenant("Tenant")),
+    ("make an external key store", Site::key_store),
     ("make a key set for the HSM", |site| site.key_set(KeySource::Hsm)),
     ("make a key set of sealed keys", |site| site.key_set(KeySource::Vault)),
     ("make a key set of adopted keys", |site| {
@@ -56,6 +64,9 @@ const STEPS: &[Step] = &[
     }),
     ("make a sealed key", |site| site.create(KeySource::Vault, "sealed")),
     ("adopt a key", Site::adopt),
+    ("encrypt with the key in the HSM", |site| site.encrypt("in the HSM")),
+    ("encrypt with the sealed key", |site| site.encrypt("sealed")),
+    ("encrypt with the adopted key", |site| site.encrypt("adopted")),
     ("rotate the key in the HSM", |site| site.rotate("in the HSM", 2)),
     ("rotate the sealed key", |site| site.rotate("sealed", 2)),
     ("rotate the adopted key", |site| site.rotate("adopted", 2)),
@@ -76,7 +87,8 @@ const STEPS: &[Step] = &[
         site.change("in the HSM", minima);
     }),
     ("destroy a version in the HSM", |site| {
-        site.version("in the HSM", 1, VersionCommand::Destroy { typed_name: None });
+        let typed_name = Some("in the HSM".to_owned());
+        site.version("in the HSM", 1, VersionCommand::Destroy { typed_name });
     }),
     ("disable", |site| site.change("sealed", KeyCommand::Disable)),
     ("enable", |site| site.change("sealed", KeyCommand::Enable)),
@@ -93,7 +105,8 @@ const STEPS: &[Step] = &[
     }),
     ("destroy it in time", |site| {
         site.clock.store(START + 8 * DAY, Ordering::Relaxed);
-        site.change("in the HSM", KeyCommand::Destroy { typed_name: None });
+        let typed_name = Some("in the HSM".to_owned());
+        site.change("in the HSM", KeyCommand::Destroy { typed_name });
     }),
     ("make a schedule", Site::make_schedule),
     ("give it to the adopted key", |site| {
@@ -118,7 +131,9 @@ impl Site {
         let roots = std::slice::from_ref(&root);
         let store = Arc::new(SqliteStore::open(&directory.join("state.db")).unwrap());
         let (repository, snapshot) = match block_on(Repository::open(Arc::clone(&store) as _, roots)) {
-            Err(RepositoryError::Empty) => block_on(Repository::create(store, roots, at(START))).unwrap(),
+            Err(RepositoryError::Empty) => {
+                block_on(Repository::create(Arc::clone(&store) as _, roots, at(START))).unwrap()
+            }
             opened => opened.unwrap(),
         };
         let hsm = Arc::new(SoftBackend::new().with_directory(directory.join("keys")).unwrap());
@@ -132,6 +147,7 @@ impl Site {
             .with_clock(move || at(now.load(Ordering::Relaxed)));
         Self {
             commands: Arc::new(commands),
+            store,
             hsm,
             clock,
             progress: directory.join("progress"),
@@ -267,8 +283,49 @@ impl Site {
             let tenant = self.tenant_called("Tenant").unwrap();
             let mut set = KeySet::new(KeySetId::generate().unwrap(), tenant, source.as_str(), source).unwrap();
             set.waiting = WaitingDays::new(7).unwrap();
+            set.key_store = self.find_key_store();
             block_on(self.commands.create(alice(), set)).unwrap();
         }
+    }
+
+    fn find_key_store(&self) -> Option<KeyStoreId> {
+        let first = |snapshot: &xks_lifecycle::Snapshot| snapshot.key_stores().next().map(|store| store.id);
+        self.commands.read(first)
+    }
+
+    fn key_store(&self) {
+        if self.find_key_store().is_none() {
+            let tenant = self.tenant_called("Tenant").unwrap();
+            let (id, regions) = (KeyStoreId::generate().unwrap(), Regions::new(["eu-central-1"]).unwrap());
+            let store = ExternalKeyStore::new(id, tenant, "Store", "/store".parse().unwrap(), regions).unwrap();
+            block_on(self.commands.create(alice(), store)).unwrap();
+        }
+    }
+
+    /// Encrypts some times with a key, for the first time in this process: none of its encryptions are among
+    /// those that another process may have made.
+    fn encrypt(&self, name: &str) {
+        const TIMES: u64 = 20;
+        let managed = Managed::new(&self.commands, self.find_key_store().unwrap());
+        let entry = self.key(name);
+        let current = |version: &&xks_lifecycle::KeyVersion| version.state == VersionState::Current;
+        let version = &entry.versions.iter().find(current).unwrap().id;
+        let reserved = || self.claims().get(&version.to_string()).copied().unwrap_or_default();
+        let before = reserved();
+        for _ in 0..TIMES {
+            let aad = BoundAad::new(AadFraming::Spec, None, None).unwrap();
+            let plaintext = Zeroizing::new(b"plaintext".to_vec());
+            let mut request = EncryptRequest::new(RequestMetadata::default(), plaintext, aad);
+            block_on(KeyBackend::encrypt(&managed, &entry.key.id, &mut request)).unwrap();
+        }
+        assert!(reserved() >= before + TIMES, "{name}: {before}, {}", reserved());
+    }
+
+    /// How many encryptions are reserved of each version.
+    fn claims(&self) -> BTreeMap<String, u64> {
+        let (claims, _) = block_on(self.store.claims(ClaimKind::Count)).unwrap();
+        let claims = claims.into_iter();
+        claims.map(|claim| (claim.id.into(), claim.counter)).collect()
     }
 
     fn find(&self, name: &str) -> Option<KeyEntry> {

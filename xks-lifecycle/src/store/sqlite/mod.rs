@@ -63,7 +63,7 @@ pub struct SqliteStore {
     /// Taken when this is dropped, which ends the thread.
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
-    notifier: Arc<Notifier>,
+    notifier: Arc<Notifier<Revision>>,
 }
 
 impl SqliteStore {

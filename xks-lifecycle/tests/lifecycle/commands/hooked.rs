@@ -1,9 +1,11 @@
-//! A store in memory that records no events, or commits nothing, while it is told so, and does something
-//! before a commit or a load.
+//! A store in memory that does something before a commit or a load, and fails or is stuck while it is told so.
 
-use std::sync::{
-    Mutex,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    future::pending,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use xks_core::async_trait;
@@ -17,8 +19,14 @@ use xks_lifecycle::{
 #[derive(Default)]
 pub(crate) struct Hooked {
     inner: MemoryStore,
+    /// Whether it records no events.
     pub(crate) is_deaf: AtomicBool,
+    /// Whether it commits nothing.
     pub(crate) is_full: AtomicBool,
+    /// Whether it changes no claims.
+    pub(crate) refuses_claims: AtomicBool,
+    /// Whether it does not answer when claims shall be changed.
+    pub(crate) is_stuck: AtomicBool,
     before_commit: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     before_loads: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
 }
@@ -63,6 +71,12 @@ impl Store for Hooked {
     }
 
     async fn swap(&self, swap: Swap) -> Result<Swapped, StoreError> {
+        if self.is_stuck.load(Ordering::Relaxed) {
+            pending::<()>().await;
+        }
+        if self.refuses_claims.load(Ordering::Relaxed) {
+            return Err(StoreError::Full("the test".to_owned()));
+        }
         self.inner.swap(swap).await
     }
 

@@ -44,8 +44,8 @@ fn a_key_that_may_be_needed_is_destroyed_by_its_typed_name() {
     let doomed = world.doomed(world.hsm, "Name");
     let id = &doomed.key.id;
     // By the repository of another process, as the layer of a server reserves them.
-    let other = world.another();
-    block_on(other.reserve(&doomed.versions[0].id, 10)).unwrap();
+    let (other, _) = world.repository();
+    block_on(other.reserve(&doomed.versions[0].id, 10, 1 << 32)).unwrap();
     for (typed, why) in [(None, "up to 10 ciphertexts"), (Some("name"), "is not the key's name")] {
         let error = world.change(id, destroy(typed)).unwrap_err();
         assert!(error.to_string().contains(why), "{error}");

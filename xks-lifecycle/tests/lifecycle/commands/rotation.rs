@@ -140,7 +140,7 @@ fn a_version_is_revoked_restored_and_destroyed() {
     world.change_version(first, VersionCommand::Revoke).unwrap();
     let restored = world.change_version(first, VersionCommand::Restore).unwrap();
     assert_eq!(states(&restored), [VersionState::DecryptOnly, VersionState::Current]);
-    block_on(world.commands.reserve(first, 3)).unwrap();
+    block_on(world.repository().0.reserve(first, 3, 1 << 32)).unwrap();
     let destroy = |typed: Option<&str>| {
         let typed_name = typed.map(str::to_owned);
         world.change_version(first, VersionCommand::Destroy { typed_name })

@@ -1,0 +1,81 @@
+//! Counts of encryptions, which are reserved in the store before they are made.
+
+use std::ops::Range;
+
+use super::{Repository, RepositoryError};
+use crate::{
+    KeyVersionId,
+    store::{Claim, ClaimKind, Store, StoreError, Swap},
+};
+
+/// Reserves encryptions of a version: from `known`, or from what is reserved if that is more, to what `next`
+/// says. Returns nothing if it says nothing.
+pub(crate) async fn advance(
+    store: &dyn Store,
+    version: &KeyVersionId,
+    known: u64,
+    next: impl Fn(u64) -> Option<u64> + Send,
+) -> Result<Option<Range<u64>>, StoreError> {
+    // One that is known is most often there, as it is known.
+    let mut is_there = known > 0;
+    let mut seen = Claim::new(ClaimKind::Count, &version.to_string(), "", known, "");
+    loop {
+        let start = seen.counter.max(known);
+        let Some(end) = next(start) else { return Ok(None) };
+        let reserved = seen.with_counter(end);
+        let swap = if is_there {
+            Swap::Replace {
+                seen: seen.clone(),
+                next: reserved,
+            }
+        } else {
+            Swap::Insert(reserved)
+        };
+        let swapped = store.swap(swap).await?;
+        if swapped.is_done {
+            return Ok(Some(start..end));
+        }
+        match swapped.claim {
+            Some(claim) => (seen, is_there) = (claim, true),
+            None => (seen, is_there) = (seen.with_counter(0), false),
+        }
+    }
+}
+
+impl Repository {
+    /// Reserves `count` encryptions of a version, before the first of them is made, and returns their
+    /// numbers. A process that ends wastes what it has not used of them. The revision stays.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Exhausted`] when fewer than `count` of `limit` are left; those of the store.
+    pub async fn reserve(&self, version: &KeyVersionId, count: u64, limit: u64) -> Result<Range<u64>, RepositoryError> {
+        let next = |start: u64| start.checked_add(count).filter(|end| *end <= limit);
+        let reserved = advance(&*self.store, version, 0, next).await?;
+        reserved.ok_or_else(|| RepositoryError::Exhausted {
+            version: version.clone(),
+            limit,
+        })
+    }
+
+    /// Returns how many encryptions of a version were [reserved](Self::reserve).
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn reserved(&self, version: &KeyVersionId) -> Result<u64, StoreError> {
+        // Put in the place of itself, a claim stays as it is; and one that is not there is not made.
+        let seen = Claim::new(ClaimKind::Count, &version.to_string(), "", 0, "");
+        let swap = Swap::Replace {
+            next: seen.clone(),
+            seen,
+        };
+        Ok(self.store.swap(swap).await?.claim.map_or(0, |claim| claim.counter))
+    }
+
+    /// Returns how many encryptions are reserved of each version of which any are. A claim that names no
+    /// version is left out: counts are not authenticated.
+    pub(crate) async fn counts(&self) -> Result<impl Iterator<Item = (KeyVersionId, u64)>, StoreError> {
+        let (claims, _) = self.store.claims(ClaimKind::Count).await?;
+        let counts = claims.into_iter();
+        Ok(counts.filter_map(|claim| Some((claim.id.parse().ok()?, claim.counter))))
+    }
+}

@@ -20,7 +20,7 @@
 //! | know what a command does, and what AWS KMS sees of a key | [`key_state`] |
 //! | rotate keys by themselves, and know when that will be | [`schedule`] |
 //! | serve keys | [`Managed`], over a [`view::View`] |
-//! | count encryptions | [`Counts`] |
+//! | count encryptions, and what else keys are used for | [`Counts`], [`Usage`] |
 //! | know what a reader or a writer of the database can do | [`seal`] |
 //! | keep the state elsewhere | [`store::Store`], `store_conformance!` |
 //!
@@ -71,7 +71,7 @@ pub use xks_core;
 pub use self::{
     change_error::ChangeError,
     commands::CommandError,
-    counts::Counts,
+    counts::{Counts, Usage},
     field::{Description, FieldError, FieldProblem, Name, UnknownName},
     id::{KeySetId, KeyStoreId, RandomError, ScheduleId, TenantId, VersionId, generate_key_id},
     managed::Managed,

@@ -136,9 +136,7 @@ impl KeyBackend for Managed {
 
     async fn decrypt(&self, key: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
         let metadata = request.bound_aad().metadata();
-        let served = self
-            .view
-            .to_decrypt_in(Some(self.key_store), key, metadata, (self.now)());
+        let served = self.view.note_decryption(self.key_store, key, metadata, (self.now)());
         let served = served.map_err(refused)?;
         let backend = self.backend(served.place)?;
         match served.tag.as_bytes() {

@@ -16,7 +16,9 @@ impl Commands {
     /// Those of the store.
     pub async fn load_counts(&self) -> Result<(), CommandError> {
         for (version, reserved) in self.repository.counts().await? {
-            self.view.with_count(&version, |count| count.know(reserved));
+            if let Some(counted) = self.view.counted(&version) {
+                counted.count.know(reserved);
+            }
         }
         Ok(())
     }

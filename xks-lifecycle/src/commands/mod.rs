@@ -28,6 +28,7 @@ mod key;
 mod material;
 mod noun;
 mod recover;
+mod usage;
 mod verify;
 mod version;
 
@@ -47,6 +48,7 @@ pub use self::{
     key::KeyEntry,
     noun::Administered,
     recover::Recovered,
+    usage::VersionUsage,
 };
 use crate::{
     Changes, Counts, Event, EventText, Object, Outcome, Repository, Snapshot, Timestamp,

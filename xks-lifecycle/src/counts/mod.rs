@@ -1,4 +1,5 @@
-//! Counts of random IVs: under one key, only so many encryptions may be made with them.
+//! Counts of random IVs, since under one key only so many encryptions may be made with them; and of what else
+//! versions are used for.
 //!
 //! Encryptions are reserved in the store, in blocks, before they are made. A request takes one from its
 //! version's block: one atomic operation, without a lock, and without waiting. When half of a block is used,
@@ -20,16 +21,24 @@
 //! [`Commands::versions_near_limit`](crate::commands::Commands::versions_near_limit) names it. With all of
 //! them it encrypts no more.
 //!
+//! # Usage
+//! The same numbers say how much a version was used. They stay in the process until
+//! [`Commands::flush_usage`](crate::commands::Commands::flush_usage) adds them to the store. The threads that
+//! serve a hot version have shares of its block and counters of their own, each on its own cache lines.
+//!
 //! # Stores that go back
 //! A process never counts from less than it knows, whatever is put in the store's place while it runs. What a
 //! process that has ended knew is only in the store: after an older copy was restored, rotate the keys that
 //! were used since it was made.
 
 mod count;
+mod stripes;
+mod usage;
 
 use std::{collections::VecDeque, fmt, sync::Arc};
 
 pub(crate) use self::count::{Count, Take};
+pub use self::usage::Usage;
 use crate::{
     KeyVersionId,
     repository::advance,

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{Repository, RepositoryError};
 use crate::{
-    KeyVersionId,
+    KeyVersionId, Usage,
     store::{Claim, ClaimKind, Store, StoreError, Swap},
 };
 
@@ -62,13 +62,44 @@ impl Repository {
     /// # Errors
     /// Those of the store.
     pub async fn reserved(&self, version: &KeyVersionId) -> Result<u64, StoreError> {
+        let claim = self.claim(ClaimKind::Count, version).await?;
+        Ok(claim.map_or(0, |claim| claim.counter))
+    }
+
+    async fn claim(&self, kind: ClaimKind, version: &KeyVersionId) -> Result<Option<Claim>, StoreError> {
         // Put in the place of itself, a claim stays as it is; and one that is not there is not made.
-        let seen = Claim::new(ClaimKind::Count, &version.to_string(), "", 0, "");
+        let seen = Claim::new(kind, &version.to_string(), "", 0, "");
         let swap = Swap::Replace {
             next: seen.clone(),
             seen,
         };
-        Ok(self.store.swap(swap).await?.claim.map_or(0, |claim| claim.counter))
+        Ok(self.store.swap(swap).await?.claim)
+    }
+
+    /// Returns how much a version was used, as far as it was [added](Self::add_usage).
+    pub(crate) async fn usage(&self, version: &KeyVersionId) -> Result<Usage, StoreError> {
+        let claim = self.claim(ClaimKind::Usage, version).await?;
+        Ok(claim.map_or_else(Usage::default, |claim| Usage::read(&claim.body)))
+    }
+
+    /// Adds to how much a version was used. Its uses are counted by the claim, so that nothing is lost when
+    /// several nodes add.
+    pub(crate) async fn add_usage(&self, version: &KeyVersionId, used: &Usage) -> Result<(), StoreError> {
+        let mut found = self.claim(ClaimKind::Usage, version).await?;
+        loop {
+            let known = found.as_ref().map(|claim| Usage::read(&claim.body));
+            let all = known.unwrap_or_default().and(used);
+            let next = Claim::new(ClaimKind::Usage, &version.to_string(), "", all.uses(), &all.body());
+            let swapped = self.store.swap(match found {
+                Some(seen) => Swap::Replace { seen, next },
+                None => Swap::Insert(next),
+            });
+            let swapped = swapped.await?;
+            if swapped.is_done {
+                return Ok(());
+            }
+            found = swapped.claim;
+        }
     }
 
     /// Returns how many encryptions are reserved of each version of which any are. A claim that names no

@@ -13,6 +13,8 @@ use crate::field::named_enum;
 pub enum ClaimKind {
     /// Encryptions that were reserved of a version.
     Count,
+    /// Encryptions and decryptions that were made with a version.
+    Usage,
     /// The lease of a node.
     Node,
     /// Who keeps a schedule, or does a job.
@@ -22,6 +24,7 @@ pub enum ClaimKind {
 named_enum! {
     ClaimKind,
     Count => "count",
+    Usage => "usage",
     Node => "node",
     Job => "job",
 }

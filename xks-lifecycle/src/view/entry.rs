@@ -1,6 +1,6 @@
 //! What is known of a key to serve it: as little as that takes, since there may be a million of them.
 
-use std::sync::Arc;
+use std::{ops::Deref, slice, sync::Arc};
 
 use xks_core::{
     KeyId,
@@ -18,7 +18,7 @@ use crate::{
 #[derive(Clone)]
 pub(super) struct KeyView {
     pub(super) id: KeyId,
-    versions: Box<[VersionView]>,
+    versions: Versions,
     /// [`NEVER`] if it does not expire.
     expires: u64,
     /// The place of its key set.
@@ -30,6 +30,34 @@ pub(super) struct KeyView {
 }
 
 const NEVER: u64 = u64::MAX;
+
+/// The versions of a key: of most keys there is one, which takes no allocation.
+#[derive(Clone)]
+enum Versions {
+    One(VersionView),
+    Many(Box<[VersionView]>),
+}
+
+impl Deref for Versions {
+    type Target = [VersionView];
+
+    fn deref(&self) -> &[VersionView] {
+        match self {
+            Self::One(version) => slice::from_ref(version),
+            Self::Many(versions) => versions,
+        }
+    }
+}
+
+impl FromIterator<VersionView> for Versions {
+    fn from_iter<I: IntoIterator<Item = VersionView>>(versions: I) -> Self {
+        let versions: Vec<_> = versions.into_iter().collect();
+        match <[VersionView; 1]>::try_from(versions) {
+            Ok([version]) => Self::One(version),
+            Err(versions) => Self::Many(versions.into()),
+        }
+    }
+}
 
 /// A version of a key; one that was destroyed too, so that it is known.
 #[derive(Clone)]
@@ -132,16 +160,22 @@ impl KeyView {
         self.versions.iter().find(|version| version.id == id)
     }
 
-    fn counted(&self, version: &VersionView) -> Counted {
+    fn counted_of(&self, version: &VersionView) -> Counted {
         Counted {
             version: KeyVersionId::new(self.id.clone(), version.id),
             count: Arc::clone(&version.count),
         }
     }
 
-    /// The count of a version.
-    pub(super) fn count(&self, id: VersionId) -> Option<&Count> {
-        self.version(id).map(|version| &*version.count)
+    /// A version with its count.
+    pub(super) fn counted(&self, id: VersionId) -> Option<Counted> {
+        self.version(id).map(|version| self.counted_of(version))
+    }
+
+    /// The versions with usage that was not taken yet.
+    pub(super) fn used(&self) -> impl Iterator<Item = Counted> {
+        let used = self.versions.iter().filter(|version| version.count.is_used());
+        used.map(|version| self.counted_of(version))
     }
 
     /// The version that encrypts, if its count is as wanted.
@@ -155,7 +189,7 @@ impl KeyView {
         let standing = current.map_or(Standing::Nothing, |version| version.standing);
         let all = [KeyUsage::Encrypt, KeyUsage::Decrypt];
         let status = match self.kms_view(set, standing, now).status? {
-            KeyStatus::Enabled if current.is_some_and(|version| version.count.is_spent()) => KeyStatus::Disabled,
+            KeyStatus::Enabled if current.is_some_and(|version| version.count.is_used_up()) => KeyStatus::Disabled,
             status => status,
         };
         Ok(Described {
@@ -172,10 +206,10 @@ impl KeyView {
     /// Takes one encryption of the version that encrypts.
     pub(super) fn take(&self, set: SetView, now: Timestamp) -> Result<Taken, BackendErrorKind> {
         let (version, served) = self.encrypting(set, now)?;
-        Ok(match version.count.take() {
+        Ok(match version.count.take(now) {
             Take::Granted => Taken::Granted(served, None),
-            Take::GrantedAndLow => Taken::Granted(served, Some(self.counted(version))),
-            Take::Empty => Taken::Empty(self.counted(version)),
+            Take::GrantedAndLow => Taken::Granted(served, Some(self.counted_of(version))),
+            Take::Empty => Taken::Empty(self.counted_of(version)),
             Take::Spent => Taken::Spent,
         })
     }
@@ -195,13 +229,34 @@ impl KeyView {
         metadata: Option<&CiphertextMetadata>,
         now: Timestamp,
     ) -> Result<Served, BackendErrorKind> {
+        self.decrypting(set, metadata, now).map(|(_, served)| served)
+    }
+
+    /// The version that decrypts, which notes it.
+    pub(super) fn note_decryption(
+        &self,
+        set: SetView,
+        metadata: Option<&CiphertextMetadata>,
+        now: Timestamp,
+    ) -> Result<Served, BackendErrorKind> {
+        let (version, served) = self.decrypting(set, metadata, now)?;
+        version.count.note_decryption(now);
+        Ok(served)
+    }
+
+    fn decrypting(
+        &self,
+        set: SetView,
+        metadata: Option<&CiphertextMetadata>,
+        now: Timestamp,
+    ) -> Result<(&VersionView, Served), BackendErrorKind> {
         let named = self.named(metadata);
         // What the key may not do is said before it is said that the ciphertext is not its own.
         let standing = named.map_or(Standing::Decrypt, |(version, _)| version.standing);
         self.kms_view(set, standing, now).decrypt?;
         self.permits(KeyUsage::Decrypt)?;
         let (version, tag) = named.ok_or(BackendErrorKind::InvalidCiphertext)?;
-        Self::served(set, version, tag)
+        Ok((version, Self::served(set, version, tag)?))
     }
 
     /// The version that a ciphertext names, and what of its metadata is the tag. A constant from before the
@@ -221,7 +276,7 @@ impl KeyView {
     pub(super) fn for_test(id: KeyId, set: u32) -> Self {
         Self {
             id,
-            versions: Box::new([]),
+            versions: Versions::Many(Box::new([])),
             expires: NEVER,
             set,
             state: KeyState::Enabled,
@@ -244,7 +299,7 @@ mod tests {
         let (id, label) = (shared(24), shared("production".len() + 1 + 24 + 1 + 8));
         let entry = size_of::<(u32, KeyView)>();
         let count = allocated(2 * size_of::<usize>() + size_of::<Count>());
-        let total = entry + allocated(size_of::<VersionView>()) + count + id + label;
+        let total = entry + count + id + label;
         assert!(total <= 300, "{total}: {entry}, {count}, {id}, {label}");
     }
 }

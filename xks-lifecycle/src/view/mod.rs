@@ -298,11 +298,19 @@ impl View {
         self.with(Some(key_store), id, |key, set| key.take(set, now))
     }
 
-    /// Looks at the count of a version.
-    pub(crate) fn with_count<T>(&self, version: &KeyVersionId, look: impl FnOnce(&Count) -> T) -> Option<T> {
-        let state = self.state.load();
-        let count = state.keys.get(version.key.as_str())?.count(version.version)?;
-        Some(look(count))
+    /// A version with its count.
+    pub(crate) fn counted(&self, version: &KeyVersionId) -> Option<Counted> {
+        self.state
+            .load()
+            .keys
+            .get(version.key.as_str())?
+            .counted(version.version)
+    }
+
+    /// All versions with usage that was not taken yet, each with its count.
+    pub(crate) fn used(&self) -> Vec<Counted> {
+        let state = self.state.load_full();
+        state.keys.iter().flat_map(KeyView::used).collect()
     }
 
     /// The versions that encrypt and whose counts are as wanted.
@@ -323,17 +331,18 @@ impl View {
         metadata: Option<&CiphertextMetadata>,
         now: Timestamp,
     ) -> Result<Served, BackendErrorKind> {
-        self.to_decrypt_in(None, id, metadata, now)
+        self.with(None, id, |key, set| key.to_decrypt(set, metadata, now))
     }
 
-    pub(crate) fn to_decrypt_in(
+    /// As [`to_decrypt`](Self::to_decrypt), and notes the decryption.
+    pub(crate) fn note_decryption(
         &self,
-        key_store: Option<KeyStoreId>,
+        key_store: KeyStoreId,
         id: &KeyId,
         metadata: Option<&CiphertextMetadata>,
         now: Timestamp,
     ) -> Result<Served, BackendErrorKind> {
-        self.with(key_store, id, |key, set| key.to_decrypt(set, metadata, now))
+        self.with(Some(key_store), id, |key, set| key.note_decryption(set, metadata, now))
     }
 }
 

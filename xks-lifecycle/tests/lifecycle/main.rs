@@ -22,6 +22,7 @@ mod schedules;
 mod sqlite;
 mod support;
 mod tampering;
+mod usage;
 mod version_model;
 mod view;
 

@@ -1,4 +1,5 @@
-//! A store in memory that does something before a commit or a load, and fails or is stuck while it is told so.
+//! A store in memory that does something before a commit or a load, and fails or is stuck while it is told
+//! so.
 
 use std::{
     future::pending,

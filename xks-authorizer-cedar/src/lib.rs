@@ -155,7 +155,8 @@
 //! let authorizer = CedarAuthorizer::new(
 //!     r#"@id("ec2") permit (principal == Xks::Principal::"ec2.amazonaws.com", action, resource);"#,
 //! )?;
-//! let (request, key_store, key) = (Request::new("POST", "/", b""), "/example/tenant-a".parse()?, "payroll".parse()?);
+//! let (key_store, key) = ("/example/tenant-a".parse()?, "payroll".parse()?);
+//! let request = Request::new("POST", "/", b"");
 //! let (access_key_id, region) = ("BETWEEN2TENAND3TENCHARACTERS".parse()?, "eu-central-1".parse()?);
 //! let context = RequestContext::new(&request, &key_store, &access_key_id, &region);
 //! let ask = |metadata: &str| -> Result<Decision, JsonError> {

@@ -33,7 +33,7 @@ pub enum CannotRun {
     NoKey,
     /// Nobody answers.
     #[error("{0}")]
-    NobodyThere(CallError),
+    Unreachable(CallError),
     /// The proxy refuses the setup.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -60,7 +60,7 @@ pub async fn run(setup: &Setup) -> Result<Report, CannotRun> {
         match greeting(&endpoint).await {
             // Silence is not another version of HTTP: it is the cases' to report.
             Ok(()) | Err(CallError::Timeout(_)) => {}
-            Err(error) if report.cases.is_empty() => return Err(CannotRun::NobodyThere(error)),
+            Err(error) if report.cases.is_empty() => return Err(CannotRun::Unreachable(error)),
             // Another version of HTTP went well: that this one does not is a case's to say.
             Err(error) => {
                 let reason = format!("this HTTP version is not available: {error}");

@@ -83,7 +83,7 @@ fn nobody_there() {
     setup.timeout = Duration::from_millis(500);
     let error = runtime().block_on(run(&setup)).unwrap_err();
     assert!(
-        matches!(error, CannotRun::NobodyThere(CallError::Connect(_))),
+        matches!(error, CannotRun::Unreachable(CallError::Connect(_))),
         "{error}"
     );
 }
@@ -93,7 +93,7 @@ fn no_tls_where_it_is_said_to_be() {
     let server = Tcp::start(|stream| always(stream, b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec())).0;
     let setup = setup(&server.url.replace("http://", "https://"));
     let error = runtime().block_on(run(&setup)).unwrap_err();
-    assert!(matches!(error, CannotRun::NobodyThere(CallError::Tls(_))), "{error}");
+    assert!(matches!(error, CannotRun::Unreachable(CallError::Tls(_))), "{error}");
 }
 
 #[test]
@@ -237,7 +237,7 @@ fn http_1_1_alone() {
     assert_eq!(outcomes, [one, one, two, two], "{report}");
     setup.http = vec![Http::Two];
     let error = runtime().block_on(run(&setup)).unwrap_err();
-    assert!(matches!(error, CannotRun::NobodyThere(CallError::Closed(_))), "{error}");
+    assert!(matches!(error, CannotRun::Unreachable(CallError::Closed(_))), "{error}");
 }
 
 /// One that stays open, and answers what it does not understand.

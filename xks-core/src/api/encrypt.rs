@@ -108,7 +108,11 @@ impl<'a> EncryptRequest<'a> {
     ///         &*self.inner
     ///     }
     ///
-    ///     async fn encrypt(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
+    ///     async fn encrypt(
+    ///         &self,
+    ///         key: &KeyId,
+    ///         request: &mut EncryptRequest<'_>,
+    ///     ) -> Result<Encrypted, BackendError> {
     ///         self.inner().encrypt(key, &mut request.tag(TAG)).await
     ///     }
     ///
@@ -120,7 +124,11 @@ impl<'a> EncryptRequest<'a> {
     ///         self.inner().encrypt_verified(key, &mut request.tag(TAG)).await
     ///     }
     ///
-    ///     async fn decrypt(&self, key: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
+    ///     async fn decrypt(
+    ///         &self,
+    ///         key: &KeyId,
+    ///         request: &DecryptRequest<'_>,
+    ///     ) -> Result<Zeroizing<Vec<u8>>, BackendError> {
     ///         match request.untag(TAG.len()) {
     ///             Some((TAG, request)) => self.inner().decrypt(key, &request).await,
     ///             _ => self.inner().decrypt(&self.older, request).await,

@@ -18,7 +18,8 @@ use crate::{Credential, Zeroizing, key_store::Region, text::Hex};
 /// use xks_core::{Credential, testkit::Signer};
 ///
 /// let secret = "PleaseReplaceThisWithSomeSecretOfLength43To64".to_owned();
-/// let signer = Signer::new(Credential::new("BETWEEN2TENAND3TENCHARACTERS", secret)?, "eu-central-1".parse()?);
+/// let credential = Credential::new("BETWEEN2TENAND3TENCHARACTERS", secret)?;
+/// let signer = Signer::new(credential, "eu-central-1".parse()?);
 /// let (path, body) = ("/example/kms/xks/v1/health", br#"{"requestMetadata":{}}"#);
 /// let headers = signer.sign("POST", path, &[("host", "xks.example.com")], body, SystemTime::now());
 /// assert_eq!(headers.len(), 3); // host, x-amz-date, authorization

@@ -5,66 +5,19 @@ use std::sync::Arc;
 use serde_json::Value;
 use xks_backend_soft::{KeyVersion, SoftBackend, SoftKey};
 use xks_core::{
-    BackendError, KeyBackend, KeyId, Zeroizing,
+    BackendError, KeyBackend, KeyId,
     aad::AadFraming,
     async_trait,
-    backend::{DecryptRequest, EncryptRequest, Encrypted, Layered, VerifiedEncryption},
+    backend::{EncryptRequest, Layered, VerifiedEncryption},
     key_store::KeyStoreProblem,
 };
 
 use crate::support::{
     Client, base64, decrypt_body, encrypt_body, error_of, from_base64, id, key_store, proxy, soft_backend,
+    tagging::Tagging,
 };
 
 const AAD: Option<&[u8]> = Some(b"project=nile");
-
-/// Tags what it encrypts. What has no tag is older, and the inner backend's alone.
-struct Tagging {
-    inner: Arc<dyn KeyBackend>,
-    part: &'static [u8],
-    /// Whether it says how long its part is.
-    says_so: bool,
-}
-
-impl Tagging {
-    fn around(inner: Arc<dyn KeyBackend>, part: &'static [u8]) -> Arc<dyn KeyBackend> {
-        let says_so = true;
-        Arc::new(Self { inner, part, says_so })
-    }
-}
-
-#[async_trait]
-impl Layered for Tagging {
-    type Inner = dyn KeyBackend;
-
-    fn inner(&self) -> &dyn KeyBackend {
-        &*self.inner
-    }
-
-    async fn encrypt(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
-        self.inner().encrypt(key, &mut request.tag(self.part)).await
-    }
-
-    async fn encrypt_verified(
-        &self,
-        key: &KeyId,
-        request: &mut EncryptRequest<'_>,
-    ) -> Result<VerifiedEncryption, BackendError> {
-        self.inner().encrypt_verified(key, &mut request.tag(self.part)).await
-    }
-
-    async fn decrypt(&self, key: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
-        match request.untag(self.part.len()) {
-            Some((part, request)) if part == self.part => self.inner().decrypt(key, &request).await,
-            _ => self.inner().decrypt(key, request).await,
-        }
-    }
-
-    fn metadata_length(&self) -> usize {
-        let own = if self.says_so { self.part.len() } else { 0 };
-        own + self.inner().metadata_length()
-    }
-}
 
 /// Verifies by two calls, as a backend does that has no better way.
 struct ByTwoCalls(Arc<SoftBackend>);
@@ -193,7 +146,7 @@ async fn long_names_of_key_versions_leave_no_room_for_a_mark() {
 
 /// ENC-7: what KMS could not store is not returned.
 #[tokio::test]
-async fn a_part_that_nobody_was_told_of_is_refused_when_it_is_too_long() {
+async fn a_part_that_was_not_declared_is_refused_when_it_is_too_long() {
     for (part, status) in [(&[7; 7][..], 200), (&[7; 8], 500), (&[7; 20], 500), (&[7; 300], 500)] {
         for framing in AadFraming::ALL {
             for is_verified in [false, true] {

@@ -13,6 +13,8 @@
 mod broken;
 mod failing;
 mod good;
+#[path = "../support/tagging.rs"]
+mod layer;
 mod mutants;
 mod signing;
 mod sly;

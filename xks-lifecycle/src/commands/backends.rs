@@ -87,7 +87,7 @@ pub(super) fn label(deployment: &Deployment, version: &KeyVersion) -> Result<Key
         .map_err(|error| FieldError::illegal("deployment", &error))
 }
 
-/// What keys of this deployment are told from those of others by, in an HSM that several use: 1 to 32
+/// What distinguishes the keys of this deployment from those of others, in an HSM that several use: 1 to 32
 /// characters of `A-Z a-z 0-9 - _`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deployment(Box<str>);

@@ -94,7 +94,7 @@ pub struct Adopted {
 #[non_exhaustive]
 pub enum AdoptionWarning {
     /// It can be wrapped.
-    #[error("the key is extractable: whoever may wrap keys in its key manager can take it out")]
+    #[error("the key is extractable: who may wrap keys in its key manager can take it out")]
     Extractable,
 }
 

@@ -216,7 +216,7 @@ impl Commands {
                 let entry = KeyEntry::find(snapshot, id, now).ok_or_else(unknown)?;
                 let set = snapshot.key_set(entry.key.key_set).ok_or_else(unknown)?;
                 let decided = decide(&KeyContext::new(&entry.key, set, &entry.versions, 0), now);
-                // What somebody else has changed is said first, since it may be why the command is refused.
+                // A change by another command is reported first, since it may be why this one is refused.
                 let has_work = decided.as_ref().map_or(true, |change| !change.is_empty());
                 seen.check(entry.revision, || entry.shown(), has_work)?;
                 let change = decided?;

@@ -352,7 +352,7 @@ impl Seen {
         }
     }
 
-    /// Checks that nobody has changed the object since it was seen. `has_work` says whether the command would
+    /// Checks that the object is unchanged since it was seen. `has_work` says whether the command would
     /// change anything: if not, it does not matter who did it.
     fn check(
         &mut self,

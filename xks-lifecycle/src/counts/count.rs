@@ -44,7 +44,7 @@ pub(crate) struct Count {
     last_used: AtomicU32,
     /// The size of the block, as a power of two.
     size: AtomicU8,
-    /// Whether somebody was told that the block runs low.
+    /// Whether it was reported that the block runs low.
     is_low: AtomicBool,
     /// Whether somebody is reserving the next block.
     is_busy: AtomicBool,
@@ -55,7 +55,7 @@ pub(crate) struct Count {
 pub(crate) enum Take {
     /// It may be made.
     Granted,
-    /// It may be made, and it is time to reserve the next block, which nobody was told yet.
+    /// It may be made, and it is time to reserve the next block, which was not reported yet.
     GrantedAndLow,
     /// Nothing is left of the block.
     Empty,
@@ -212,7 +212,7 @@ impl Count {
         self.size.load(Relaxed).saturating_add(1).min(LARGEST)
     }
 
-    /// How many to reserve now: to a full block. A block that was used while nobody waited for it is doubled.
+    /// How many to reserve now: to a full block. A block that was used up while no request waited is doubled.
     pub(super) fn wanted(&self, is_ahead: bool) -> u64 {
         let size = if is_ahead { self.doubled() } else { FIRST };
         let left = self.left.load(Relaxed).max(0).cast_unsigned();
@@ -259,14 +259,14 @@ mod tests {
     }
 
     #[test]
-    fn each_block_is_told_low_once() {
+    fn each_block_is_reported_low_once() {
         let count = filled(1 << FIRST);
         let takes: Vec<_> = (0..1 << FIRST).map(|_| take(&count)).collect();
         let low = takes.iter().position(|take| *take == Take::GrantedAndLow);
         assert_eq!(low, Some(1 << (FIRST - 1)));
         let granted = takes.iter().filter(|take| **take == Take::Granted).count();
         assert_eq!(granted, (1 << FIRST) - 1);
-        // Nobody has done anything about it: it is not told again, but when it was refilled.
+        // Nothing was done about it: it is not reported again until it was refilled.
         count.put(3, false);
         assert_eq!((take(&count), count.has_left()), (Take::Granted, true));
         count.put(3, true);
@@ -295,7 +295,7 @@ mod tests {
         assert_eq!((count.reserved(), take(&count)), (MAX_ENCRYPTIONS - 1, Take::Empty));
         count.know(MAX_ENCRYPTIONS);
         assert_eq!(take(&count), Take::Spent);
-        // The last of them are not told low: there is no next block.
+        // The last of them are not reported low: there is no next block.
         let count = filled(2);
         count.know(MAX_ENCRYPTIONS);
         assert_eq!((take(&count), take(&count)), (Take::Granted, Take::Granted));

@@ -14,7 +14,7 @@
 //! ```
 //!
 //! A request that finds nothing, as the first one after a start does, reserves a small block itself, and
-//! those beside it wait for that. So nothing fails when nobody calls `refill`; some requests take longer. If
+//! those beside it wait for that. So nothing fails when `refill` is not called; some requests take longer. If
 //! the store does not answer, they are refused.
 //!
 //! A version with three quarters of its encryptions reserved is due for rotation:
@@ -125,7 +125,7 @@ impl Counts {
         self.reserve(counted, false).await
     }
 
-    /// Waits until nobody else reserves encryptions of a version.
+    /// Waits until no other task reserves encryptions of a version.
     async fn turn<'c>(&'c self, count: &'c Count) -> Turn<'c> {
         self.low.wait(|_| count.begin().then_some(())).await;
         Turn { counts: self, count }

@@ -5,7 +5,8 @@
 //! ended, and is taken over.
 //!
 //! It saves work, and keeps nothing safe: of two that rotate one key at once, since a clock was set or a key
-//! manager was slow, one ends the rotation that the other has begun, or is told that the key was changed.
+//! manager was slow, one ends the rotation that the other has begun, or gets the error that the key was
+//! changed.
 
 use crate::{
     RandomError, Timestamp, generate_key_id,

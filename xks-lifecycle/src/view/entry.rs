@@ -251,7 +251,7 @@ impl KeyView {
         now: Timestamp,
     ) -> Result<(&VersionView, Served), BackendErrorKind> {
         let named = self.named(metadata);
-        // What the key may not do is said before it is said that the ciphertext is not its own.
+        // That the key may not do it comes before that the ciphertext is not its own.
         let standing = named.map_or(Standing::Decrypt, |(version, _)| version.standing);
         self.kms_view(set, standing, now).decrypt?;
         self.permits(KeyUsage::Decrypt)?;

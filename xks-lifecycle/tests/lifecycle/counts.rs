@@ -116,7 +116,7 @@ fn a_block_that_runs_low_is_reserved_in_the_background() {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
-    assert!(background.is_finished(), "nobody was woken");
+    assert!(background.is_finished(), "the task was not woken");
     let used = BLOCK / 2 + 1;
     assert_eq!(reserved(&repository, version), used + 2 * BLOCK);
     assert_eq!(poll(pin!(counts.low())), None);

@@ -19,7 +19,7 @@ const KILLED_AT: &str = "XKS_LIFECYCLE_KILLED_AT";
 const TRACE: &str = "trace";
 const SIGABRT: i32 = 6;
 
-/// Run by the test below: gives all commands, and ends itself where it is told to.
+/// Run by the test below: gives all commands, and ends itself at the point that it was given.
 #[test]
 #[ignore = "it is the child of another test"]
 fn child() {

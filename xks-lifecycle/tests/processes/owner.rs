@@ -27,7 +27,7 @@ fn another_process() {
     }
 }
 
-/// The second process is told which one has the database; and what that one committed is there when it was
+/// The second process learns which one has the database; and what that one committed is there when it was
 /// killed.
 #[test]
 fn one_process_owns_the_file() {

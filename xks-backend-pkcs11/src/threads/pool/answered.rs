@@ -38,7 +38,7 @@ impl Answered {
         !self.is_one_called && self.since.is_some_and(|since| !may_wait(since))
     }
 
-    /// When the deadline thread wakes them, if nobody has.
+    /// When the deadline thread wakes them, if they wait still.
     pub(super) fn overdue_at(&self) -> Option<Instant> {
         self.since.map(|since| since + STANDSTILL)
     }

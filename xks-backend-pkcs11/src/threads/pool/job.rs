@@ -53,7 +53,7 @@ pub(super) trait Waiter: Send + Sync {
     fn deadline(&self) -> Instant;
     /// Whether the answer is still of interest.
     fn is_there(&self) -> bool;
-    /// Whether nobody will take an answer any more.
+    /// Whether the caller will take no answer any more.
     fn has_left(&self) -> bool;
     /// Answers that it took too long, unless there is an answer already; says whether there was none.
     fn give_up(&self, waiting_for: &'static str) -> bool;

@@ -47,7 +47,7 @@ fn a_key_is_adopted_once_under_its_own_id() {
         message.contains("the backend's key `nshield-key` is in use by versions/nshield-key/"),
         "{message}"
     );
-    // It may be needed: nobody knows what it has encrypted.
+    // It may be needed: what it has encrypted is not known.
     world.change(&id, KeyCommand::ScheduleDeletion(None)).unwrap();
     world.wait(7);
     let error = world.change(&id, KeyCommand::Destroy { typed_name: None }).unwrap_err();

@@ -55,7 +55,7 @@ fn a_key_that_may_be_needed_is_destroyed_by_its_typed_name() {
     assert!(world.manager.labels().is_empty());
 }
 
-/// KMS is told that the key is gone as soon as the state says so; its material follows.
+/// For KMS the key is gone as soon as the state says so; its material follows.
 #[test]
 fn a_key_manager_that_is_away_destroys_later() {
     for fault in [
@@ -77,7 +77,7 @@ fn a_key_manager_that_is_away_destroys_later() {
         let user = world
             .commands
             .read(|snapshot| snapshot.user_of_backend_key(&backend_key));
-        assert!(user.is_some(), "nobody else may serve it");
+        assert!(user.is_some(), "no other key store may serve it");
         let next = world.another();
         assert_eq!(
             block_on(next.recover(alice())).unwrap().removed,

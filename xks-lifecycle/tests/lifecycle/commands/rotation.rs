@@ -75,7 +75,7 @@ fn a_rotation_whose_answer_is_lost_is_ended_by_the_next() {
             let left = world.commands.key(&id).unwrap();
             assert_eq!(states(&left), [VersionState::Current, VersionState::Pending]);
             if is_recovered {
-                // Nobody has said that it shall encrypt already.
+                // It was not promoted yet.
                 block_on(world.commands.recover(alice())).unwrap();
                 let published = world.commands.key(&id).unwrap();
                 assert_eq!(states(&published), [VersionState::Current, VersionState::Published]);

@@ -38,7 +38,7 @@ pub(crate) enum Fault {
     After(ManageErrorKind),
 }
 
-/// The manager of a soft backend, which fails when it is told to.
+/// The manager of a soft backend, which fails when a test wants it to.
 pub(crate) struct Manager {
     pub(crate) soft: Arc<SoftBackend>,
     faults: Mutex<Vec<Fault>>,

@@ -11,7 +11,7 @@ use xks_lifecycle::{
     store::{Claim, ClaimKind, Store, Swap},
 };
 
-use super::site::{every, give, run, schedule, scheduler, scheduler_of, versions, worlds};
+use super::site::{rotates_monthly, run, scheduler, scheduler_of, two_monthly_keys, versions, worlds};
 use crate::{
     commands::{
         hooked::Hooked,
@@ -28,8 +28,7 @@ fn claim(owner: &str, counter: u64) -> Claim {
 #[test]
 fn one_scheduler_runs_at_a_time() {
     for (world, _directory) in worlds() {
-        let monthly = schedule(&world, every(30));
-        give(&world, world.vault, Some(monthly.id));
+        rotates_monthly(&world, world.vault);
         let id = world.create(world.vault, "a").key.id;
         let mut scheduler = scheduler(&world);
         let mut other = claim("another", 7);
@@ -62,8 +61,7 @@ fn one_scheduler_runs_at_a_time() {
 #[test]
 fn a_claim_that_is_gone_keeps_nobody() {
     for (world, _directory) in worlds() {
-        let monthly = schedule(&world, every(30));
-        give(&world, world.vault, Some(monthly.id));
+        rotates_monthly(&world, world.vault);
         let id = world.create(world.vault, "a").key.id;
         let mut scheduler = scheduler(&world);
         let other = claim("another", 7);
@@ -80,8 +78,7 @@ fn a_claim_that_is_gone_keeps_nobody() {
 #[test]
 fn a_clock_that_is_set_back_delays_nobody_for_long() {
     let world = World::new();
-    let monthly = schedule(&world, every(30));
-    give(&world, world.vault, Some(monthly.id));
+    rotates_monthly(&world, world.vault);
     let id = world.create(world.vault, "a").key.id;
     let mut scheduler = scheduler(&world);
     block_on(world.store.swap(Swap::Insert(claim("another", 7)))).unwrap();
@@ -106,11 +103,7 @@ fn a_clock_that_is_set_back_delays_nobody_for_long() {
 fn a_scheduler_that_has_lost_its_claim_stops() {
     let store = Arc::new(Hooked::default());
     let world = World::over(Arc::clone(&store) as _);
-    let monthly = schedule(&world, every(30));
-    give(&world, world.vault, Some(monthly.id));
-    for name in ["a", "b"] {
-        world.create(world.vault, name);
-    }
+    two_monthly_keys(&world);
     let mut scheduler = scheduler_of(world.another());
     world.wait(30);
     let (clock, same) = (world.clock(), Arc::clone(&store));
@@ -131,11 +124,7 @@ fn a_scheduler_that_has_lost_its_claim_stops() {
 fn a_scheduler_renews_its_claim() {
     let store = Arc::new(Hooked::default());
     let world = World::over(Arc::clone(&store) as _);
-    let monthly = schedule(&world, every(30));
-    give(&world, world.vault, Some(monthly.id));
-    for name in ["a", "b"] {
-        world.create(world.vault, name);
-    }
+    two_monthly_keys(&world);
     let (mut first, mut second) = (scheduler(&world), scheduler(&world));
     world.wait(30);
     let counters = Arc::new(Mutex::new(Vec::new()));
@@ -173,8 +162,7 @@ fn before_each_commit(store: &Arc<Hooked>, clock: Arc<AtomicU64>, mut what: impl
 fn a_scheduler_takes_its_own_claim_again() {
     let store = Arc::new(Hooked::default());
     let world = World::over(Arc::clone(&store) as _);
-    let monthly = schedule(&world, every(30));
-    give(&world, world.vault, Some(monthly.id));
+    rotates_monthly(&world, world.vault);
     let id = world.create(world.vault, "a").key.id;
     let mut scheduler = scheduler(&world);
     world.wait(30);

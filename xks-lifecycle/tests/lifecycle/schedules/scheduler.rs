@@ -13,7 +13,8 @@ use xks_lifecycle::{
 };
 
 use super::site::{
-    cron, every, give, key, keys, rotates, run, schedule, scheduler, scheduler_of, time, versions, worlds,
+    cron, every, give, key, keys, rotates, rotates_monthly, run, schedule, scheduler, scheduler_of, time,
+    two_monthly_keys, versions, worlds,
 };
 use crate::{
     commands::{
@@ -61,7 +62,7 @@ fn keys_rotate_when_they_are_due() {
     }
 }
 
-/// However many times were missed, and whoever runs first afterwards.
+/// However many times were missed, and whichever scheduler runs first afterwards.
 #[test]
 fn a_missed_time_is_made_up_once() {
     for (world, _directory) in worlds() {
@@ -81,8 +82,7 @@ fn a_missed_time_is_made_up_once() {
 #[test]
 fn what_a_person_does_counts() {
     let world = World::new();
-    let monthly = schedule(&world, every(30));
-    give(&world, world.vault, Some(monthly.id));
+    rotates_monthly(&world, world.vault);
     let id = world.create(world.vault, "a").key.id;
     let mut scheduler = scheduler(&world);
     world.wait(20);
@@ -132,8 +132,7 @@ fn times_before_a_schedule_was_given_were_not_missed() {
 #[test]
 fn only_enabled_keys_rotate() {
     let world = World::new();
-    let monthly = schedule(&world, every(30));
-    give(&world, world.vault, Some(monthly.id));
+    rotates_monthly(&world, world.vault);
     let [disabled, doomed, expired] = ["a", "b", "c"].map(|name| world.create(world.vault, name).key.id);
     world.change(&disabled, KeyCommand::Disable).unwrap();
     world.change(&doomed, KeyCommand::ScheduleDeletion(None)).unwrap();
@@ -165,7 +164,7 @@ fn the_jitter_is_waited_for() {
     assert_eq!(run(&mut scheduler), [id]);
 }
 
-/// A failure is told, recorded, and tried again: after a minute, and twice as long each time.
+/// A failure is returned, recorded, and tried again: after a minute, and twice as long each time.
 #[test]
 fn what_fails_is_told_and_tried_again() {
     let world = World::new();
@@ -273,8 +272,7 @@ fn a_person_who_is_faster_wins() {
     for number in [1, 2] {
         let store = Arc::new(Hooked::default());
         let world = World::over(Arc::clone(&store) as _);
-        let monthly = schedule(&world, every(30));
-        give(&world, world.vault, Some(monthly.id));
+        rotates_monthly(&world, world.vault);
         let id = world.create(world.vault, "a").key.id;
         let mut scheduler = scheduler(&world);
         world.wait(30);
@@ -301,11 +299,7 @@ fn a_person_who_is_faster_wins() {
 fn a_failing_store_stops_the_run() {
     let store = Arc::new(Hooked::default());
     let world = World::over(Arc::clone(&store) as _);
-    let monthly = schedule(&world, every(30));
-    give(&world, world.vault, Some(monthly.id));
-    for name in ["a", "b"] {
-        world.create(world.vault, name);
-    }
+    two_monthly_keys(&world);
     let mut scheduler = scheduler(&world);
     world.wait(30);
     store.is_full.store(true, Ordering::Relaxed);

@@ -52,6 +52,19 @@ pub(crate) fn give(world: &World, set: KeySetId, schedule: Option<ScheduleId>) {
     block_on(world.commands.update(alice(), set, None)).unwrap();
 }
 
+/// Every key of the set rotates every 30 days.
+pub(crate) fn rotates_monthly(world: &World, set: KeySetId) {
+    give(world, set, Some(schedule(world, every(30)).id));
+}
+
+/// Two keys that rotate every 30 days.
+pub(crate) fn two_monthly_keys(world: &World) {
+    rotates_monthly(world, world.vault);
+    for name in ["a", "b"] {
+        world.create(world.vault, name);
+    }
+}
+
 pub(crate) fn rotates(world: &World, key: &KeyId, rotation: Rotation) {
     world.change(key, KeyCommand::SetRotation(rotation)).unwrap();
 }

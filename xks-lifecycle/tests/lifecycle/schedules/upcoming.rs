@@ -9,7 +9,7 @@ use xks_lifecycle::{
     schedule::{Happening, JitterMinutes, Task, Upcoming},
 };
 
-use super::site::{cron, every, give, rotates, run, schedule, scheduler};
+use super::site::{cron, every, give, rotates, rotates_monthly, run, schedule, scheduler};
 use crate::{
     commands::world::{DAY, START, World, alice},
     support::at,
@@ -165,8 +165,7 @@ fn the_list_has_one_form_in_json() {
 #[test]
 fn all_of_many_keys_are_listed() {
     let world = World::new();
-    let monthly = schedule(&world, every(30));
-    give(&world, world.vault, Some(monthly.id));
+    rotates_monthly(&world, world.vault);
     let mut made: Vec<_> = (0..2100).map(|_| world.create(world.vault, "a").key.id).collect();
     made.sort();
     let listed = world.commands.upcoming(days(30), 5000);

@@ -44,6 +44,7 @@ macro_rules! kill_point {
 }
 
 mod change_error;
+mod changes;
 pub mod commands;
 mod counts;
 mod field;
@@ -70,6 +71,7 @@ pub use xks_core;
 
 pub use self::{
     change_error::ChangeError,
+    changes::{Changes, Noun, Removable},
     commands::CommandError,
     counts::{Counts, Usage},
     field::{Description, FieldError, FieldProblem, Name, UnknownName},
@@ -82,6 +84,6 @@ pub use self::{
     },
     record::{RowError, RowProblem},
     repository::{Repository, RepositoryError},
-    snapshot::{Changes, Entry, Noun, Object, Removable, Snapshot},
+    snapshot::{Entry, Object, Snapshot},
     time::Timestamp,
 };

@@ -12,11 +12,11 @@
 
 mod aws;
 mod cli;
-mod envelope;
 #[path = "../check/support/folder.rs"]
 mod folder;
 mod programs;
 mod protocol;
+mod stories;
 
 use std::{path::Path, process::Command};
 

@@ -20,6 +20,7 @@
 //! | know what a command does, and what AWS KMS sees of a key | [`key_state`] |
 //! | rotate keys by themselves, and know when that will be | [`schedule`] |
 //! | serve keys | [`Managed`], over a [`view::View`] |
+//! | do something with each change before its command returns | [`commands::Observer`] |
 //! | count encryptions, and what else keys are used for | [`Counts`], [`Usage`] |
 //! | know what a reader or a writer of the database can do | [`seal`] |
 //! | keep the state elsewhere | [`store::Store`], `store_conformance!` |
@@ -63,6 +64,7 @@ pub mod store;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 mod time;
+mod touched;
 pub mod view;
 
 #[doc(hidden)]
@@ -86,4 +88,5 @@ pub use self::{
     repository::{Repository, RepositoryError},
     snapshot::{Entry, Object, Snapshot},
     time::Timestamp,
+    touched::Touched,
 };

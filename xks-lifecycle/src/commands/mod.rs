@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! command ──▶ check ──▶ key manager ──▶ commit at a revision ──▶ the next request sees it ──▶ answer
+//!                                                             └──▶ the observer
 //! ```
 //!
 //! # Rules
@@ -27,6 +28,7 @@ mod error;
 mod key;
 mod material;
 mod noun;
+mod observer;
 mod recover;
 mod usage;
 mod verify;
@@ -47,11 +49,12 @@ pub use self::{
     error::CommandError,
     key::KeyEntry,
     noun::Administered,
+    observer::{Observed, Observer},
     recover::Recovered,
     usage::VersionUsage,
 };
 use crate::{
-    Changes, Counts, Event, EventText, Object, Outcome, Repository, Snapshot, Timestamp,
+    Changes, Counts, Event, EventText, Object, Outcome, Repository, Snapshot, Timestamp, Touched,
     repository::Advance,
     store::{Revision, StoreError},
     view::View,
@@ -107,6 +110,7 @@ pub struct Commands {
     snapshot: Mutex<Snapshot>,
     /// Is changed while the snapshot is locked.
     view: Arc<View>,
+    observer: Option<Arc<dyn Observer>>,
     counts: Arc<Counts>,
 }
 
@@ -162,6 +166,7 @@ impl Commands {
         Self {
             repository,
             view,
+            observer: None,
             counts,
             backends,
             deployment,
@@ -185,6 +190,16 @@ impl Commands {
     pub fn with_clock(self, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         let now = Arc::new(now);
         Self { now, ..self }
+    }
+
+    /// Sets who learns of each change before the command that made it returns, and tells it the whole state.
+    /// To be called after [`with_clock`](Self::with_clock).
+    #[must_use]
+    pub fn with_observer(self, observer: Arc<dyn Observer>) -> Self {
+        let observer = Some(observer);
+        let commands = Self { observer, ..self };
+        commands.observed(&commands.lock(), None);
+        commands
     }
 
     pub(crate) fn clock(&self) -> Arc<dyn Fn() -> Timestamp + Send + Sync> {
@@ -230,6 +245,23 @@ impl Commands {
         self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Lets requests, and then the observer, see what has changed in the snapshot.
+    fn applied(&self, snapshot: &Snapshot, touched: &Touched) {
+        self.view.update(snapshot, touched);
+        self.observed(snapshot, Some(touched));
+    }
+
+    fn observed(&self, snapshot: &Snapshot, touched: Option<&Touched>) {
+        let commands = self;
+        if let Some(observer) = &self.observer {
+            observer.changed(&Observed {
+                commands,
+                snapshot,
+                touched,
+            });
+        }
+    }
+
     /// Takes in what others have committed. Returns whether there was anything.
     ///
     /// # Errors
@@ -245,7 +277,7 @@ impl Commands {
                 }
                 let advanced = self.repository.advance(&mut snapshot, since)?;
                 if let Advance::Done(touched) = &advanced {
-                    self.view.update(&snapshot, touched);
+                    self.applied(&snapshot, touched);
                 }
                 advanced
             };
@@ -279,7 +311,7 @@ impl Commands {
                     let touched = prepared.touched();
                     let mut snapshot = self.lock();
                     prepared.apply(&mut snapshot);
-                    self.view.update(&snapshot, &touched);
+                    self.applied(&snapshot, &touched);
                     return Ok(answer);
                 }
                 Err(StoreError::Conflict { .. }) => drop(self.refresh().await?),

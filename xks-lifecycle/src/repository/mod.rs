@@ -11,12 +11,11 @@ use std::{
 pub(crate) use self::count::advance;
 pub use self::error::RepositoryError;
 use crate::{
-    ChangeError, Changes, Event, Object, Snapshot, Timestamp,
+    ChangeError, Changes, Event, Object, Snapshot, Timestamp, Touched,
     record::{RowError, RowProblem, decode},
     seal::{DataKey, Root, Sum, Wrapped},
     snapshot::read,
     store::{ChangeSet, Head, Loaded, Revision, Row, RowSink, Scope, Store, StoreError, Table},
-    view::Touched,
 };
 
 /// A [`Store`] that was opened with a [`Root`].

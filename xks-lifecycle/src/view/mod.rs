@@ -22,10 +22,10 @@ use xks_core::{
 
 use self::{entry::KeyView, shards::Shards, vault::Vault};
 use crate::{
-    KeySet, KeySetId, KeySource, KeyStoreId, KeyVersionId, Object, Snapshot, Timestamp, VersionId,
+    KeySet, KeySetId, KeySource, KeyStoreId, KeyVersionId, Snapshot, Timestamp, Touched, VersionId,
     commands::Backends,
     counts::{Count, Counted},
-    store::{Revision, Table},
+    store::Revision,
 };
 
 /// The keys at the latest revision, as requests see them.
@@ -143,28 +143,6 @@ impl Tag {
     }
 }
 
-/// What changes have touched: the keys that are to be read again, and whether key sets are.
-#[derive(Debug, Default)]
-pub(crate) struct Touched {
-    keys: BTreeSet<KeyId>,
-    has_sets: bool,
-}
-
-impl Touched {
-    pub(crate) fn add(&mut self, object: &Object) {
-        let id = match object.0 {
-            Table::Keys => &*object.1,
-            Table::Versions => object.1.split_once('/').map_or("", |(key, _)| key),
-            Table::KeySets | Table::KeyStores => {
-                self.has_sets = true;
-                return;
-            }
-            Table::Roots | Table::Tenants | Table::Credentials | Table::Schedules => return,
-        };
-        self.keys.extend(id.parse::<KeyId>().ok());
-    }
-}
-
 impl View {
     /// The keys of a snapshot, whose key sets are in these backends.
     pub(crate) fn new(backends: Backends, snapshot: &Snapshot) -> Self {
@@ -173,8 +151,12 @@ impl View {
             vault: Vault::new(),
             state: ArcSwap::default(),
         };
-        let keys = snapshot.keys().map(|key| key.id.clone()).collect();
-        view.update(snapshot, &Touched { keys, has_sets: true });
+        let touched = Touched {
+            keys: snapshot.keys().map(|key| key.id.clone()).collect(),
+            key_sets: snapshot.key_sets().map(|set| set.id).collect(),
+            ..Touched::default()
+        };
+        view.update(snapshot, &touched);
         view
     }
 
@@ -182,7 +164,7 @@ impl View {
     pub(crate) fn update(&self, snapshot: &Snapshot, touched: &Touched) {
         let mut next = State::clone(&self.state.load());
         next.revision = snapshot.revision();
-        if touched.has_sets {
+        if !(touched.key_sets.is_empty() && touched.key_stores.is_empty()) {
             let sets = Arc::make_mut(&mut next.sets);
             for set in snapshot.key_sets() {
                 sets.put(set.id, self.set_view(set, snapshot));

@@ -3,8 +3,7 @@
 use xks_backend_soft::{KeyVersion as SoftVersion, SoftBackend, SoftKey};
 use xks_core::{KeyBackend, KeyId};
 
-use super::Touched;
-use crate::{KeyVersion, KeyVersionId, Material, Snapshot};
+use crate::{KeyVersion, KeyVersionId, Material, Snapshot, Touched};
 
 /// The keys of all versions whose material is stored sealed.
 pub(super) struct Vault(SoftBackend);
@@ -76,7 +75,7 @@ mod tests {
         };
         let touched = Touched {
             keys: [key.clone()].into(),
-            has_sets: false,
+            ..Touched::default()
         };
         let (vault, mut snapshot) = (Vault::new(), Snapshot::default());
         let mut ids = Vec::new();

@@ -5,6 +5,7 @@ mod conflicts;
 mod creation;
 mod events;
 pub(crate) mod hooked;
+mod observer;
 mod removal;
 mod rotation;
 pub(crate) mod world;

@@ -7,6 +7,7 @@
 
 mod change;
 mod claim;
+mod durability;
 mod error;
 mod memory;
 mod notifier;
@@ -22,6 +23,7 @@ pub use self::sqlite::SqliteStore;
 pub use self::{
     change::{ChangeSet, Head, Revision},
     claim::{Claim, ClaimKind, Swap, Swapped},
+    durability::Durability,
     error::StoreError,
     memory::MemoryStore,
     row::{Cell, Loaded, Row, RowCode, RowSink, Table},
@@ -99,6 +101,27 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// Those of the store.
     async fn claims(&self, kind: ClaimKind) -> Result<(Vec<Claim>, Revision), StoreError>;
+
+    /// As [`swap`](Self::swap), and returns all claims of the kind too, as after the swap: what a node asks
+    /// for when it renews its lease. The revision is that of the list, or of a moment since the call began.
+    /// By default it makes both calls; a store at the other end of a network needs one round trip.
+    ///
+    /// # Errors
+    /// Those of the store. The claim may have been changed all the same.
+    async fn swap_and_list(&self, swap: Swap) -> Result<(Swapped, Vec<Claim>), StoreError> {
+        let kind = swap.place().0;
+        let swapped = self.swap(swap).await?;
+        let (claims, revision) = self.claims(kind).await?;
+        Ok((Swapped { revision, ..swapped }, claims))
+    }
+
+    /// Returns what can lose a commit that has returned. By default [`Durability::Single`].
+    ///
+    /// # Errors
+    /// Those of the store.
+    async fn durability(&self) -> Result<Durability, StoreError> {
+        Ok(Durability::Single)
+    }
 
     /// Appends events that belong to no change of the state. The revision stays.
     ///

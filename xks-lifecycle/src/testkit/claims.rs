@@ -118,6 +118,39 @@ pub(super) fn claims_are_listed(fixture: &Fixture) -> Checked {
     must_be("the claims", &claims, &expected)
 }
 
+pub(super) fn swaps_list_their_kind(fixture: &Fixture) -> Checked {
+    fixture.commit(put(Revision::ZERO, &[("a", "one")]))?;
+    let claim = |kind, id: &str| Claim::new(kind, id, "owner", 1, "");
+    let (first, second) = (claim(ClaimKind::Node, "a"), claim(ClaimKind::Node, "b"));
+    swap(fixture, Swap::Insert(claim(ClaimKind::Job, "a")))?;
+    let renewed = first.with_counter(2);
+    let next = renewed.clone();
+    let replace = Swap::Replace {
+        seen: first.clone(),
+        next,
+    };
+    for (change, is_done, claim, listed) in [
+        (Swap::Insert(first.clone()), true, Some(&first), vec![&first]),
+        (Swap::Insert(second.clone()), true, Some(&second), vec![&first, &second]),
+        (replace.clone(), true, Some(&renewed), vec![&renewed, &second]),
+        (replace, false, Some(&renewed), vec![&renewed, &second]),
+        (
+            Swap::Delete(first.clone()),
+            false,
+            Some(&renewed),
+            vec![&renewed, &second],
+        ),
+        (Swap::Delete(renewed.clone()), true, None, vec![&second]),
+    ] {
+        let what = format!("the outcome of {change:?}");
+        let store = fixture.store();
+        let (swapped, claims) = fixture.must("to swap and list", store.swap_and_list(change))?;
+        let expected = Swapped::new(is_done, claim.cloned(), Revision::new(1));
+        must_be(&what, &(swapped, claims.iter().collect()), &(expected, listed))?;
+    }
+    Ok(())
+}
+
 pub(super) fn claims_do_not_move_the_revision(fixture: &Fixture) -> Checked {
     fixture.commit(put(Revision::ZERO, &[("a", "one")]))?;
     let claim = Claim::new(ClaimKind::Node, "node", "owner", 1, "");

@@ -60,6 +60,8 @@ macro_rules! __xks_store_contracts {
                 "lose no change when several swap one claim")
             (claims_are_listed, "claims",
                 "list the claims of a kind, all of them, in the order of their ids")
+            (swaps_list_their_kind, "swap_and_list",
+                "list the claims of the kind of a swap as they are after it, at the revision of the store")
             (claims_do_not_move_the_revision, "You must",
                 "leave the revision alone when a claim changes")
             (events_are_appended, "events",

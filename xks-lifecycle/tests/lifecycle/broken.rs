@@ -44,6 +44,7 @@ pub(crate) enum Defect {
     SwapsInTwoSteps,
     ListsBackwards,
     ListsAllKinds,
+    ListsBeforeItSwaps,
     SwapsMoveTheRevision,
     LosesReasons,
     NumbersFromThePage,
@@ -302,6 +303,17 @@ impl Store for Broken {
             claims.extend(self.good.claims(ClaimKind::Node).await?.0);
         }
         Ok((claims, revision))
+    }
+
+    async fn swap_and_list(&self, swap: Swap) -> Result<(Swapped, Vec<Claim>), StoreError> {
+        let kind = match &swap {
+            Swap::Insert(claim) | Swap::Replace { seen: claim, .. } | Swap::Delete(claim) => claim.kind,
+        };
+        if self.is(Defect::ListsBeforeItSwaps) {
+            let (claims, _) = self.good.claims(kind).await?;
+            return Ok((self.good.swap(swap).await?, claims));
+        }
+        self.good.swap_and_list(swap).await
     }
 
     async fn record(&self, mut events: Vec<Event>) -> Result<(), StoreError> {

@@ -34,6 +34,7 @@ const MUTANTS: &[(Defect, &str)] = &[
     (Defect::SwapsInTwoSteps, "claims_change_one_by_one"),
     (Defect::ListsBackwards, "claims_are_listed"),
     (Defect::ListsAllKinds, "claims_are_listed"),
+    (Defect::ListsBeforeItSwaps, "swaps_list_their_kind"),
     (Defect::SwapsMoveTheRevision, "claims_do_not_move_the_revision"),
     (Defect::LosesReasons, "events_are_appended"),
     (Defect::NumbersFromThePage, "events_are_appended"),

@@ -78,6 +78,7 @@ mod keyring;
 mod manager;
 mod material;
 mod on_thread;
+mod operations;
 mod rust_crypto;
 mod stored_key;
 #[cfg(test)]
@@ -89,12 +90,10 @@ mod wrap;
 use std::{borrow::Cow, fmt, path::Path, sync::Arc};
 
 use xks_core::{
-    BackendError, KeyBackend, KeyId, Zeroizing,
-    aad::BoundAad,
-    async_trait,
+    BackendError, KeyBackend, KeyId, Zeroizing, async_trait,
     backend::{
         BackendErrorKind, DecryptRequest, EkmStatus, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health,
-        HealthStatus, Iv, KeyMetadata, KeyStatus, KeyUsage, Tag, Verification, VerifiedEncryption,
+        HealthStatus, KeyMetadata, KeyStatus, KeyUsage, VerifiedEncryption,
     },
 };
 
@@ -270,7 +269,7 @@ impl KeyBackend for SoftBackend {
     }
 
     async fn encrypt(&self, id: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
-        self.with(id, |key| encrypt(id, key, request))
+        self.with(id, |key| key.encrypt(id, request))
     }
 
     async fn encrypt_verified(
@@ -278,17 +277,11 @@ impl KeyBackend for SoftBackend {
         id: &KeyId,
         request: &mut EncryptRequest<'_>,
     ) -> Result<VerifiedEncryption, BackendError> {
-        self.with(id, |key| {
-            let verification = Verification::begin(encrypt(id, key, request)?);
-            let (encrypted, aad) = (verification.encrypted(), verification.encrypted().bound_aad());
-            let decrypted = decrypt(key, encrypted.iv(), aad, encrypted.ciphertext(), encrypted.tag());
-            verification.end(decrypted, request.plaintext())
-        })
+        self.with(id, |key| key.encrypt_verified(id, request))
     }
 
     async fn decrypt(&self, id: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
-        let (iv, aad) = (request.iv(), request.bound_aad());
-        self.with(id, |key| decrypt(key, iv, aad, request.ciphertext(), request.tag()))
+        self.with(id, |key| key.decrypt(request))
     }
 
     // HLT-1: each time with a new test key, so that the random source is tested too.
@@ -322,29 +315,6 @@ impl KeyBackend for SoftBackend {
     fn metadata_length(&self) -> usize {
         self.keyring.metadata_length()
     }
-}
-
-/// Under the key's newest version.
-fn encrypt(id: &KeyId, key: &SoftKey, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
-    key.check(KeyUsage::Encrypt)?;
-    let version = key.newest_version();
-    let aad = request.bind_aad(Some(*version.metadata()));
-    let sealed = version.seal(id, aad.as_bytes(), request.plaintext())?;
-    Ok(Encrypted::new(sealed.ciphertext, sealed.iv, sealed.tag, aad))
-}
-
-/// Under the version that the metadata names.
-fn decrypt(
-    key: &SoftKey,
-    iv: &Iv,
-    aad: &BoundAad,
-    ciphertext: &[u8],
-    tag: &Tag,
-) -> Result<Zeroizing<Vec<u8>>, BackendError> {
-    key.check(KeyUsage::Decrypt)?;
-    let version = aad.metadata().and_then(|metadata| key.version_of(metadata));
-    let version = version.ok_or_else(BackendError::invalid_ciphertext)?;
-    version.cipher().open(iv, aad.as_bytes(), ciphertext, tag)
 }
 
 impl Default for SoftBackend {

@@ -1,6 +1,6 @@
 //! The layer: a backend whose keys are under management.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, pin::Pin, sync::Arc};
 
 use xks_core::{
     BackendError, KeyBackend, KeyId, Zeroizing, async_trait,
@@ -13,8 +13,9 @@ use xks_core::{
 use crate::{
     Counts, KeyStoreId, Timestamp,
     commands::Commands,
+    counts::Counted,
     store::StoreError,
-    view::{Place, Served, Tag, Taken, View},
+    view::{Place, Served, ServedBy, Tag, Taken, View},
 };
 
 /// The keys of one external key store, as a [`KeyBackend`].
@@ -27,7 +28,8 @@ use crate::{
 ///
 /// Around it belong limits and a description, and inside of it are fleets and HSMs.
 pub struct Managed {
-    key_store: KeyStoreId,
+    /// None for the keys of all.
+    key_store: Option<KeyStoreId>,
     view: Arc<View>,
     counts: Arc<Counts>,
     now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
@@ -37,6 +39,17 @@ impl Managed {
     /// The keys of an external key store that are, or come, under these commands.
     #[must_use]
     pub fn new(commands: &Commands, key_store: KeyStoreId) -> Self {
+        Self::in_force(commands, Some(key_store))
+    }
+
+    /// All managed keys, whichever external key store they are in, or none. For adopted keys that somebody
+    /// else's key store lists: [`View::manages`] names them.
+    #[must_use]
+    pub fn all(commands: &Commands) -> Self {
+        Self::in_force(commands, None)
+    }
+
+    fn in_force(commands: &Commands, key_store: Option<KeyStoreId>) -> Self {
         Self {
             key_store,
             view: Arc::clone(commands.view()),
@@ -45,7 +58,11 @@ impl Managed {
         }
     }
 
-    fn backend(&self, place: Place) -> Result<&dyn KeyBackend, BackendError> {
+    fn backend(&self, number: usize) -> Result<&dyn KeyBackend, BackendError> {
+        self.at(Place::Backend(number))
+    }
+
+    fn at(&self, place: Place) -> Result<&dyn KeyBackend, BackendError> {
         self.view
             .backend(place)
             .ok_or_else(|| refused(BackendErrorKind::Unavailable))
@@ -62,10 +79,16 @@ impl Managed {
                     return Ok(served);
                 }
                 // The key may have changed meanwhile.
-                Taken::Empty(counted) => self.counts.fill(&counted).await.map_err(uncounted)?,
+                Taken::Empty(counted) => self.fill(counted).await?,
                 Taken::Spent => return Err(BackendError::new(BackendErrorKind::KeyDisabled, SPENT)),
             }
         }
+    }
+
+    /// Reserves encryptions. The future has a box of its own, since the usual request has no use for it and
+    /// shall not carry it.
+    fn fill(&self, counted: Counted) -> Pin<Box<impl Future<Output = Result<(), BackendError>>>> {
+        Box::pin(async move { self.counts.fill(&counted).await.map_err(uncounted) })
     }
 }
 
@@ -102,24 +125,29 @@ impl KeyBackend for Managed {
         key: &KeyId,
         request: &GetKeyMetadataRequest<'_>,
     ) -> Result<KeyMetadata, BackendError> {
-        let described = self.view.describe_in(Some(self.key_store), key, (self.now)());
+        let described = self.view.describe_in(self.key_store, key, (self.now)());
         let described = described.map_err(refused)?;
-        let usages = described.usages;
+        let usages = described.usages.iter().copied();
         let Some(current) = described.current.filter(|_| described.status == KeyStatus::Enabled) else {
             return Ok(KeyMetadata::new(KeySpec::Aes256, usages, KeyStatus::Disabled));
         };
-        // It may be gone, or disabled, in the backend.
-        let backend = self.backend(current.place)?;
-        let metadata = backend.key_metadata(&current.key, request).await?;
-        Ok(KeyMetadata::new(metadata.spec().clone(), usages, metadata.status()))
+        match current.by {
+            ServedBy::Vault(_) => Ok(KeyMetadata::new(KeySpec::Aes256, usages, KeyStatus::Enabled)),
+            // It may be gone, or disabled, in the backend.
+            ServedBy::Backend(number, key) => {
+                let metadata = self.backend(number)?.key_metadata(&key, request).await?;
+                Ok(KeyMetadata::new(metadata.spec().clone(), usages, metadata.status()))
+            }
+        }
     }
 
     async fn encrypt(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
         let served = self.take(key).await?;
-        let backend = self.backend(served.place)?;
-        backend
-            .encrypt(&served.key, &mut request.tag(served.tag.as_bytes()))
-            .await
+        let mut request = request.tag(served.tag.as_bytes());
+        match served.by {
+            ServedBy::Vault(soft) => soft.encrypt(key, &mut request),
+            ServedBy::Backend(number, key) => self.backend(number)?.encrypt(&key, &mut request).await,
+        }
     }
 
     async fn encrypt_verified(
@@ -128,23 +156,24 @@ impl KeyBackend for Managed {
         request: &mut EncryptRequest<'_>,
     ) -> Result<VerifiedEncryption, BackendError> {
         let served = self.take(key).await?;
-        let backend = self.backend(served.place)?;
-        backend
-            .encrypt_verified(&served.key, &mut request.tag(served.tag.as_bytes()))
-            .await
+        let mut request = request.tag(served.tag.as_bytes());
+        match served.by {
+            ServedBy::Vault(soft) => soft.encrypt_verified(key, &mut request),
+            ServedBy::Backend(number, key) => self.backend(number)?.encrypt_verified(&key, &mut request).await,
+        }
     }
 
     async fn decrypt(&self, key: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
         let metadata = request.bound_aad().metadata();
         let served = self.view.note_decryption(self.key_store, key, metadata, (self.now)());
         let served = served.map_err(refused)?;
-        let backend = self.backend(served.place)?;
-        match served.tag.as_bytes() {
-            [] => backend.decrypt(&served.key, request).await,
-            tag => {
-                let (_, request) = request.untag(tag.len()).ok_or_else(BackendError::invalid_ciphertext)?;
-                backend.decrypt(&served.key, &request).await
-            }
+        // What was made before the key was managed has no tag.
+        let (_, request) = request
+            .untag(served.tag.as_bytes().len())
+            .ok_or_else(BackendError::invalid_ciphertext)?;
+        match served.by {
+            ServedBy::Vault(soft) => soft.decrypt(&request),
+            ServedBy::Backend(number, key) => self.backend(number)?.decrypt(&key, &request).await,
         }
     }
 
@@ -153,7 +182,7 @@ impl KeyBackend for Managed {
         let mut health: Option<Health> = None;
         for place in self.view.places_in(self.key_store) {
             let place = place.ok_or_else(|| refused(BackendErrorKind::Unavailable))?;
-            let of_place = self.backend(place)?.health().await?;
+            let of_place = self.at(place)?.health().await?;
             health = Some(match health {
                 None => of_place,
                 Some(health) => of_place.members().iter().cloned().fold(health, Health::and),
@@ -161,7 +190,7 @@ impl KeyBackend for Managed {
         }
         match health {
             Some(health) => Ok(health),
-            None => self.backend(Place::Vault)?.health().await, // no key set yet
+            None => self.at(Place::Vault)?.health().await, // no key set yet
         }
     }
 

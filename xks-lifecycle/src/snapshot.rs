@@ -12,6 +12,7 @@ use crate::{
     ChangeError, Changes, ExternalKeyStore, Key, KeySet, KeySetId, KeyStoreCredential, KeyStoreId, KeyVersion,
     KeyVersionId, Schedule, ScheduleId, Tenant, TenantId,
     changes::Put,
+    commands::{is_told_by_name, named_version},
     record::{Record, RowError, RowProblem, decode, encode},
     seal::{DataKey, RootId, SealError, Sum, Wrapped},
     store::{Head, Revision, Row, Table},
@@ -50,6 +51,9 @@ macro_rules! items {
             head: Head,
             sum: Sum,
             $(pub(crate) $map: BTreeMap<$id, Entry<$record>>,)+
+            /// Keys of backends whose ids do not tell which version they belong to. It is looked up whether
+            /// they still do.
+            unnamed: BTreeMap<KeyId, KeyVersionId>,
         }
 
         /// A record of any kind.
@@ -97,6 +101,7 @@ macro_rules! items {
             /// Puts a record in the place of the one with its id.
             pub(crate) fn put(&mut self, item: Item, revision: Revision, sum: Sum) {
                 self.sum.toggle(sum);
+                self.index(&item);
                 let former = match item {
                     $(Item::$variant(value) => {
                         let entry = Entry { revision, sum, value };
@@ -278,27 +283,34 @@ impl Snapshot {
     /// key may be served by nothing else.
     #[must_use]
     pub fn user_of_backend_key(&self, key: &KeyId) -> Option<Object> {
-        self.backend_keys().find_map(|(used, by)| (used == key).then(by))
+        let root = self.roots.values().find(|root| root.backend_key.as_ref() == Some(key));
+        let adopted = || self.versions(key).find(|version| version.backend_key() == Some(key));
+        let by_id = |id: &KeyVersionId| {
+            self.versions
+                .get(id)
+                .filter(|version| version.backend_key() == Some(key))
+        };
+        let named = || {
+            let (owner, version) = named_version(key)?;
+            by_id(&KeyVersionId::new(owner.parse().ok()?, version))
+        };
+        let version = || adopted().or_else(named).or_else(|| by_id(self.unnamed.get(key)?));
+        root.map(|root| object(&root.value))
+            .or_else(|| version().map(|version| object(&version.value)))
     }
 
-    /// All keys of backends that are in use, each with what uses it.
-    fn backend_keys(&self) -> impl Iterator<Item = (&KeyId, impl Fn() -> Object)> {
-        type User<'s> = Result<&'s Entry<Wrapped>, &'s Entry<KeyVersion>>;
-        let roots = self
-            .roots
-            .values()
-            .filter_map(|root| Some((root.backend_key.as_ref()?, Ok(root))));
-        let versions = self
-            .versions
-            .values()
-            .filter_map(|version| Some((version.backend_key()?, Err(version))));
-        roots.chain(versions).map(|(key, user): (_, User<'_>)| {
-            let by = move || match user {
-                Ok(root) => object(&root.value),
-                Err(version) => object(&version.value),
-            };
-            (key, by)
-        })
+    /// The keys of backends under which the data key is wrapped.
+    pub(crate) fn root_keys(&self) -> impl Iterator<Item = &KeyId> {
+        self.roots.values().filter_map(|root| root.backend_key.as_ref())
+    }
+
+    fn index(&mut self, item: &Item) {
+        if let Item::Version(version) = item
+            && let Some(key) = version.backend_key()
+            && !is_told_by_name(key, &version.id)
+        {
+            self.unnamed.insert(key.clone(), version.id.clone());
+        }
     }
 
     /// Checks that no key of a backend comes under management twice.
@@ -311,20 +323,10 @@ impl Snapshot {
                 _ => None,
             };
             let Some(key) = key else { continue };
-            if let Some(by) = new.insert(key, item.object()) {
+            let object = item.object();
+            let user = self.user_of_backend_key(key).filter(|user| *user != object);
+            if let Some(by) = new.insert(key, object).or(user) {
                 return Err(ChangeError::BackendKeyTaken { key: key.clone(), by });
-            }
-        }
-        if new.is_empty() {
-            return Ok(());
-        }
-        // One pass over all, since there may be many on both sides.
-        for (key, by) in self.backend_keys() {
-            if let Some(user) = new.get(key)
-                && *user != by()
-            {
-                let (key, by) = (key.clone(), by());
-                return Err(ChangeError::BackendKeyTaken { key, by });
             }
         }
         Ok(())

@@ -7,7 +7,7 @@ use xks_core::{
     manage::{CreationToken, KeyManager},
 };
 
-use crate::{FieldError, FieldProblem, KeySet, KeyVersion, Name};
+use crate::{FieldError, FieldProblem, KeySet, KeyVersion, KeyVersionId, Name, VersionId};
 
 /// A backend that serves keys, with the manager that makes them. Usually one type is both.
 #[derive(Clone)]
@@ -51,6 +51,10 @@ impl Backends {
         self.0.values().position(|known| known.name == backend.name)
     }
 
+    pub(crate) fn number_of_name(&self, name: &str) -> Option<usize> {
+        self.0.keys().position(|known| **known == *name)
+    }
+
     /// The backend of a key set: that which it names, or the only one.
     pub(crate) fn of(&self, set: &KeySet) -> Result<&ManagedBackend, FieldError> {
         let known = || self.0.keys().map(|name| &**name).collect::<Vec<_>>().join(", ");
@@ -85,6 +89,19 @@ pub(super) fn label(deployment: &Deployment, version: &KeyVersion) -> Result<Key
     format!("{deployment}.{key}.{}", version.id.version)
         .parse()
         .map_err(|error| FieldError::illegal("deployment", &error))
+}
+
+/// The version that the [`label`] of a key is for: its external key id, and its id.
+pub(crate) fn named_version(label: &KeyId) -> Option<(&str, VersionId)> {
+    let (key, version) = label.as_str().rsplit_once('.')?;
+    let (_deployment, key) = key.split_once('.')?;
+    Some((key, version.parse().ok()?))
+}
+
+/// Whether the id of a backend's key leads to the version that it belongs to: it was adopted under its own
+/// id, or the backend serves it under its label. So an index is needed for other keys alone.
+pub(crate) fn is_told_by_name(backend_key: &KeyId, owner: &KeyVersionId) -> bool {
+    *backend_key == owner.key || named_version(backend_key) == Some((owner.key.as_str(), owner.version))
 }
 
 /// What distinguishes the keys of this deployment from those of others, in an HSM that several use: 1 to 32
@@ -130,7 +147,7 @@ pub(super) fn token() -> Result<CreationToken, crate::RandomError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{KeyVersionId, Material, Timestamp, VersionId};
+    use crate::{Material, Timestamp};
 
     #[test]
     fn labels_are_legal_and_say_whose_key_it_is() {
@@ -141,6 +158,12 @@ mod tests {
             label(deployment, &version).unwrap().to_string()
         };
         assert_eq!(of(&Deployment::new("prod").unwrap(), "abc"), "prod.abc.01020304");
+        let version = VersionId::from_bytes([1, 2, 3, 4]);
+        for (key, is_told) in [("abc", true), ("a.b", true), (&*"k".repeat(128), false)] {
+            let label: KeyId = of(&longest, key).parse().unwrap();
+            let owner = KeyVersionId::new(key.parse().unwrap(), version);
+            assert_eq!(is_told_by_name(&label, &owner), is_told, "{label}");
+        }
         assert!(of(&longest, &"k".repeat(128)).ends_with("k.01020304"));
         for bad in ["", "a.b", "ä", &"d".repeat(33)] {
             assert_eq!(Deployment::new(bad).unwrap_err().field(), "deployment", "{bad:?}");

@@ -41,7 +41,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-pub(crate) use self::backends::ManagedBackend;
+pub(crate) use self::backends::{ManagedBackend, is_told_by_name, named_version};
 pub use self::{
     actor::Actor,
     backends::{Backends, Deployment},

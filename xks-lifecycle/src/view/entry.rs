@@ -2,14 +2,16 @@
 
 use std::{ops::Deref, slice, sync::Arc};
 
+use xks_backend_soft::{KeyVersion as SoftVersion, SoftKey};
 use xks_core::{
     KeyId,
     backend::{BackendErrorKind, CiphertextMetadata, KeyStatus, KeyUsage},
 };
 
-use super::{Described, Served, SetView, Tag, Taken, vault::vault_id};
+use super::{Described, Management, Place, Served, ServedBy, SetView, Tag, Taken, shards::Keyed};
 use crate::{
     KeyVersion, KeyVersionId, Material, Snapshot, Timestamp, VersionId, VersionState,
+    commands::is_told_by_name,
     counts::{Count, Counted, Take},
     key_state::{Conditions, KeyState, KmsView, Standing, view},
 };
@@ -67,9 +69,37 @@ struct VersionView {
     is_current: bool,
     /// Whether it has encrypted before it came under management.
     is_adopted: bool,
-    backend_key: Option<KeyId>,
+    material: Held,
     legacy_metadata: Option<Box<CiphertextMetadata>>,
     count: Arc<Count>,
+}
+
+/// What a version encrypts and decrypts with.
+#[derive(Clone)]
+enum Held {
+    Nothing,
+    /// A key of the backend, which is being made.
+    Pending,
+    /// A key of the backend.
+    Backend(KeyId),
+    /// Sealed material, opened. It is wiped when no view has it any more.
+    Vault(Arc<SoftKey>),
+}
+
+impl Held {
+    fn new(material: &Material, former: Option<&Self>) -> Self {
+        match (material, former) {
+            (Material::Backend { key: Some(key), .. }, _) => Self::Backend(key.clone()),
+            // The material of a version stays the same until it is gone.
+            (Material::Vault(_), Some(Self::Vault(key))) => Self::Vault(Arc::clone(key)),
+            (Material::Vault(material), _) => match SoftVersion::new(1, material.clone()) {
+                Ok(version) => Self::Vault(Arc::new(SoftKey::new(version))),
+                Err(_) => Self::Nothing, // the number is legal; without a cipher nothing is served
+            },
+            (Material::Backend { key: None, .. }, _) => Self::Pending,
+            (Material::Gone, _) => Self::Nothing,
+        }
+    }
 }
 
 impl VersionView {
@@ -82,11 +112,7 @@ impl VersionView {
             standing,
             is_current: version.state == VersionState::Current,
             is_adopted: version.earlier_encryptions > 0 || version.legacy_metadata.is_some(),
-            backend_key: match &version.material {
-                Material::Backend { key, .. } => key.clone(),
-                Material::Vault(_) => vault_id(&version.id),
-                Material::Gone => None,
-            },
+            material: Held::new(&version.material, former.map(|former| &former.material)),
             legacy_metadata: version.legacy_metadata.map(Box::new),
         }
     }
@@ -102,6 +128,40 @@ const fn bit(usage: KeyUsage) -> u8 {
         KeyUsage::Encrypt => 1,
         KeyUsage::Decrypt => 2,
         _ => 0, // nothing that KMS asks for
+    }
+}
+
+/// For each set of bits, what it permits.
+const USAGES: [&[KeyUsage]; 4] = [
+    &[],
+    &[KeyUsage::Encrypt],
+    &[KeyUsage::Decrypt],
+    &[KeyUsage::Encrypt, KeyUsage::Decrypt],
+];
+
+impl Keyed for KeyView {
+    fn id(&self) -> &KeyId {
+        &self.id
+    }
+}
+
+/// A key of a backend whose name does not say which key it belongs to: not all key managers keep labels.
+#[derive(Clone)]
+pub(super) struct Unnamed {
+    backend_key: KeyId,
+    /// The external key id.
+    pub(super) owner: KeyId,
+}
+
+impl Unnamed {
+    pub(super) fn into_id(self) -> KeyId {
+        self.backend_key
+    }
+}
+
+impl Keyed for Unnamed {
+    fn id(&self) -> &KeyId {
+        &self.backend_key
     }
 }
 
@@ -142,13 +202,46 @@ impl KeyView {
     }
 
     fn served(set: SetView, version: &VersionView, tag: Tag) -> Result<Served, BackendErrorKind> {
-        // A version that is served has one; another would not come here.
-        let key = version.backend_key.clone().ok_or(BackendErrorKind::Unavailable)?;
+        let by = match (&version.material, set.place) {
+            (Held::Backend(key), Some(Place::Backend(number))) => ServedBy::Backend(number, key.clone()),
+            (Held::Vault(key), Some(Place::Vault)) => ServedBy::Vault(Arc::clone(key)),
+            _ => return Err(BackendErrorKind::Unavailable),
+        };
         Ok(Served {
-            place: set.place.ok_or(BackendErrorKind::Unavailable)?,
-            key,
+            by,
             version: version.id,
             tag,
+        })
+    }
+
+    /// How a key of the backend belongs to this key, if it does. The name of a key that is still being made
+    /// says of which version it is.
+    pub(super) fn manages(&self, backend_key: &KeyId, named: Option<VersionId>) -> Option<Management> {
+        let is_of = |version: &VersionView| match &version.material {
+            Held::Backend(key) => key == backend_key,
+            Held::Pending => named == Some(version.id),
+            Held::Vault(_) | Held::Nothing => false,
+        };
+        self.versions.iter().any(is_of).then(|| {
+            if self.id == *backend_key {
+                Management::Adopted
+            } else {
+                Management::Made
+            }
+        })
+    }
+
+    /// The keys of the backend that belong to this key, and whose names do not say so.
+    pub(super) fn unnamed(&self) -> impl Iterator<Item = Unnamed> {
+        self.versions.iter().filter_map(|version| {
+            let Held::Backend(key) = &version.material else {
+                return None;
+            };
+            let owner = KeyVersionId::new(self.id.clone(), version.id);
+            (!is_told_by_name(key, &owner)).then(|| Unnamed {
+                backend_key: key.clone(),
+                owner: owner.key,
+            })
         })
     }
 
@@ -187,14 +280,13 @@ impl KeyView {
     pub(super) fn describe(&self, set: SetView, now: Timestamp) -> Result<Described, BackendErrorKind> {
         let current = self.current();
         let standing = current.map_or(Standing::Nothing, |version| version.standing);
-        let all = [KeyUsage::Encrypt, KeyUsage::Decrypt];
         let status = match self.kms_view(set, standing, now).status? {
             KeyStatus::Enabled if current.is_some_and(|version| version.count.is_used_up()) => KeyStatus::Disabled,
             status => status,
         };
         Ok(Described {
             status,
-            usages: all.into_iter().filter(|usage| self.permits(*usage).is_ok()).collect(),
+            usages: USAGES.get(usize::from(self.usages & 3)).copied().unwrap_or_default(),
             current: current.and_then(|version| Self::served(set, version, Tag::of(version.id)).ok()),
         })
     }
@@ -272,22 +364,40 @@ impl KeyView {
 }
 
 #[cfg(test)]
-impl KeyView {
-    pub(super) fn for_test(id: KeyId, set: u32) -> Self {
-        Self {
-            id,
-            versions: Versions::Many(Box::new([])),
-            expires: NEVER,
-            set,
-            state: KeyState::Enabled,
-            usages: 3,
-        }
-    }
-}
-
-#[cfg(test)]
 mod tests {
+    use xks_core::Zeroizing;
+
     use super::*;
+    use crate::{Key, KeySetId, seal::Sum, store::Revision};
+
+    /// Material that is destroyed does not stay in memory.
+    #[test]
+    fn opened_material_is_kept_over_changes_and_goes_with_the_version() {
+        let key = Key::new("key".parse().unwrap(), KeySetId::generate().unwrap(), "Key").unwrap();
+        let version = |byte| {
+            let id = KeyVersionId::new(key.id.clone(), VersionId::from_bytes([byte; 4]));
+            let material = Material::Vault(Zeroizing::new([byte; 32]));
+            KeyVersion::new(id, byte.into(), material, Timestamp::MIN).unwrap()
+        };
+        let mut snapshot = Snapshot::default();
+        let mut view = |put: crate::snapshot::Item, former: Option<&KeyView>| {
+            snapshot.put(put, Revision::ZERO, Sum::default());
+            KeyView::new(&snapshot, &key.id, 0, former)
+        };
+        let opened = |view: &KeyView, byte| match &view.version(VersionId::from_bytes([byte; 4]))?.material {
+            Held::Vault(key) => Some(Arc::downgrade(key)),
+            _ => None,
+        };
+        assert!(view(version(1).into(), None).is_none());
+        let one = view(key.clone().into(), None).unwrap();
+        let two = view(version(2).into(), Some(&one)).unwrap();
+        let first = opened(&two, 1).unwrap();
+        assert!(first.ptr_eq(&opened(&one, 1).unwrap()));
+        let three = view(version(1).destroyed().into(), Some(&two)).unwrap();
+        assert!(opened(&three, 1).is_none() && opened(&three, 2).is_some());
+        drop((one, two));
+        assert!(first.upgrade().is_none());
+    }
 
     /// A key of an HSM with one version with its count, an id of 24 characters, and a label of deployment,
     /// key and version.

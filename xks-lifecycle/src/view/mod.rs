@@ -6,7 +6,6 @@
 
 mod entry;
 mod shards;
-mod vault;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,15 +14,19 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use xks_backend_soft::{SoftBackend, SoftKey};
 use xks_core::{
     KeyBackend, KeyId,
     backend::{BackendErrorKind, CiphertextMetadata, KeyStatus, KeyUsage},
 };
 
-use self::{entry::KeyView, shards::Shards, vault::Vault};
+use self::{
+    entry::{KeyView, Unnamed},
+    shards::Shards,
+};
 use crate::{
     KeySet, KeySetId, KeySource, KeyStoreId, KeyVersionId, Snapshot, Timestamp, Touched, VersionId,
-    commands::Backends,
+    commands::{Backends, named_version},
     counts::{Count, Counted},
     store::Revision,
 };
@@ -31,7 +34,8 @@ use crate::{
 /// The keys at the latest revision, as requests see them.
 pub struct View {
     backends: Backends,
-    vault: Vault,
+    /// Stands for all keys whose material is opened in memory; it holds none of them.
+    vault: SoftBackend,
     state: ArcSwap<State>,
 }
 
@@ -39,7 +43,10 @@ pub struct View {
 struct State {
     revision: Revision,
     sets: Arc<Sets>,
-    keys: Shards,
+    keys: Shards<KeyView>,
+    unnamed: Shards<Unnamed>,
+    /// The keys of backends under which the data key is wrapped.
+    roots: Arc<[KeyId]>,
 }
 
 /// The key sets, each at a place of its own, which keys name.
@@ -69,18 +76,55 @@ pub enum Place {
     Vault,
 }
 
+/// How a key of a backend is under management.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a key is made here or elsewhere")]
+pub enum Management {
+    /// It was made for a version, or wraps the data key: nothing else may use it.
+    Made,
+    /// It was adopted: it goes on under its id, which is the external key id too, and only through
+    /// [`Managed`](crate::Managed).
+    Adopted,
+}
+
+/// What serves a request.
+#[derive(Clone, Debug)]
+pub(crate) enum ServedBy {
+    /// The key of this id, in the backend of this number.
+    Backend(usize, KeyId),
+    /// Material in memory.
+    Vault(Arc<SoftKey>),
+}
+
 /// The version that serves a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Served {
-    /// Where its material is.
-    pub place: Place,
-    /// By which id it is known there.
-    pub key: KeyId,
+    pub(crate) by: ServedBy,
     /// Its id.
     pub version: VersionId,
     /// What the ciphertext's metadata begins with.
     pub tag: Tag,
+}
+
+impl Served {
+    /// Returns where its material is.
+    #[must_use]
+    pub const fn place(&self) -> Place {
+        match self.by {
+            ServedBy::Backend(number, _) => Place::Backend(number),
+            ServedBy::Vault(_) => Place::Vault,
+        }
+    }
+
+    /// Returns the id under which a backend knows it, if a backend has it.
+    #[must_use]
+    pub const fn backend_key(&self) -> Option<&KeyId> {
+        match &self.by {
+            ServedBy::Backend(_, key) => Some(key),
+            ServedBy::Vault(_) => None,
+        }
+    }
 }
 
 /// What became of the wish to encrypt.
@@ -94,13 +138,13 @@ pub(crate) enum Taken {
 }
 
 /// What KMS learns of a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Described {
     /// Whether it serves.
     pub status: KeyStatus,
     /// What it may be used for.
-    pub usages: Vec<KeyUsage>,
+    pub usages: &'static [KeyUsage],
     /// The version that encrypts, if there is one.
     pub current: Option<Served>,
 }
@@ -148,7 +192,7 @@ impl View {
     pub(crate) fn new(backends: Backends, snapshot: &Snapshot) -> Self {
         let view = Self {
             backends,
-            vault: Vault::new(),
+            vault: SoftBackend::new().with_id("vault"),
             state: ArcSwap::default(),
         };
         let touched = Touched {
@@ -176,10 +220,53 @@ impl View {
         };
         let read = |id: &KeyId| KeyView::new(snapshot, id, place(id)?, next.keys.get(id.as_str()));
         let keys: Vec<_> = touched.keys.iter().filter_map(read).collect();
-        next.keys.put(keys.into_iter());
-        self.vault.add(snapshot, touched);
+        let former = touched.keys.iter().filter_map(|id| next.keys.get(id.as_str()));
+        let former: Vec<_> = former.flat_map(KeyView::unnamed).map(Unnamed::into_id).collect();
+        next.unnamed.remove(former);
+        next.unnamed.put(keys.iter().flat_map(KeyView::unnamed));
+        next.keys.put(keys);
+        next.roots = snapshot.root_keys().cloned().collect();
         self.state.store(Arc::new(next));
-        self.vault.remove(snapshot, touched);
+    }
+
+    /// Returns the number of a backend of this name, by which [`manages`](Self::manages) knows it.
+    #[must_use]
+    pub fn backend_number(&self, name: &str) -> Option<usize> {
+        self.backends.number_of_name(name)
+    }
+
+    /// Returns how a key of a backend is under management; nothing if it is not. Who serves the backend's
+    /// keys by other ways than [`Managed`](crate::Managed) asks this before each request.
+    ///
+    /// It takes no lock, waits for nothing and allocates nothing. A key of a root belongs to no backend that
+    /// is known here, so that it is under management in each.
+    ///
+    /// ```
+    /// # use xks_core::KeyId;
+    /// use xks_lifecycle::view::{Management, View};
+    ///
+    /// /// Whether a key that a settings file lists may be served from its backend.
+    /// fn may_serve(view: &View, backend: &str, key: &KeyId) -> bool {
+    ///     let number = view.backend_number(backend); // of a backend that is known longer: ask once
+    ///     number.is_none_or(|number| view.manages(number, key).is_none())
+    /// }
+    /// ```
+    #[must_use]
+    pub fn manages(&self, backend: usize, key: &KeyId) -> Option<Management> {
+        let state = self.state.load();
+        if state.roots.contains(key) {
+            return Some(Management::Made);
+        }
+        let of_owner = |owner: &str, version: Option<VersionId>| {
+            let owner = state.keys.get(owner)?;
+            let set = state.sets.views.get(owner.set as usize)?;
+            let management = owner.manages(key, version);
+            management.filter(|_| set.place == Some(Place::Backend(backend)))
+        };
+        let adopted = || of_owner(key.as_str(), None);
+        let named = || named_version(key).and_then(|(owner, version)| of_owner(owner, Some(version)));
+        let unnamed = || of_owner(state.unnamed.get(key.as_str())?.owner.as_str(), None);
+        adopted().or_else(named).or_else(unnamed)
     }
 
     fn set_view(&self, set: &KeySet, snapshot: &Snapshot) -> SetView {
@@ -216,20 +303,26 @@ impl View {
     /// The backend of a place.
     pub(crate) fn backend(&self, place: Place) -> Option<&dyn KeyBackend> {
         match place {
-            Place::Vault => Some(self.vault.backend()),
+            Place::Vault => Some(&self.vault),
             Place::Backend(number) => self.backends.get(number),
         }
     }
 
     /// All backends, that of sealed keys too.
     pub(crate) fn backends(&self) -> impl Iterator<Item = &dyn KeyBackend> {
-        self.backends.all().chain([self.vault.backend()])
+        let vault: &dyn KeyBackend = &self.vault;
+        self.backends.all().chain([vault])
     }
 
-    /// Where the keys of a key store are, each place once; none for a backend that the server does not have.
-    pub(crate) fn places_in(&self, key_store: KeyStoreId) -> BTreeSet<Option<Place>> {
+    /// Where the keys of a key store, or of all, are, each place once; none for a backend that the server
+    /// does not have.
+    pub(crate) fn places_in(&self, key_store: Option<KeyStoreId>) -> BTreeSet<Option<Place>> {
         let state = self.state.load();
-        let sets = state.sets.views.iter().filter(|set| set.key_store == Some(key_store));
+        let sets = state
+            .sets
+            .views
+            .iter()
+            .filter(|set| key_store.is_none() || set.key_store == key_store);
         sets.map(|set| set.place).collect()
     }
 
@@ -276,8 +369,13 @@ impl View {
     }
 
     /// Takes one encryption of the version that encrypts.
-    pub(crate) fn take(&self, key_store: KeyStoreId, id: &KeyId, now: Timestamp) -> Result<Taken, BackendErrorKind> {
-        self.with(Some(key_store), id, |key, set| key.take(set, now))
+    pub(crate) fn take(
+        &self,
+        key_store: Option<KeyStoreId>,
+        id: &KeyId,
+        now: Timestamp,
+    ) -> Result<Taken, BackendErrorKind> {
+        self.with(key_store, id, |key, set| key.take(set, now))
     }
 
     /// A version with its count.
@@ -319,12 +417,12 @@ impl View {
     /// As [`to_decrypt`](Self::to_decrypt), and notes the decryption.
     pub(crate) fn note_decryption(
         &self,
-        key_store: KeyStoreId,
+        key_store: Option<KeyStoreId>,
         id: &KeyId,
         metadata: Option<&CiphertextMetadata>,
         now: Timestamp,
     ) -> Result<Served, BackendErrorKind> {
-        self.with(Some(key_store), id, |key, set| key.note_decryption(set, metadata, now))
+        self.with(key_store, id, |key, set| key.note_decryption(set, metadata, now))
     }
 }
 

@@ -9,26 +9,29 @@ use std::{
 
 use xks_core::KeyId;
 
-use super::entry::KeyView;
+/// What a map holds: it is found by its id.
+pub(super) trait Keyed: Clone {
+    fn id(&self) -> &KeyId;
+}
 
 /// Parts of parts: with a million keys a part has some 250 of them.
 const FAN: usize = 64;
 
 /// In the order of their hashes, which is how they are found.
-type Part = Arc<[(u32, KeyView)]>;
-type Parts = Arc<[Part; FAN]>;
+type Part<T> = Arc<[(u32, T)]>;
+type Parts<T> = Arc<[Part<T>; FAN]>;
 
-/// The keys of a view, by their external key ids.
+/// What a view has of something, by its id.
 #[derive(Clone)]
-pub(super) struct Shards {
+pub(super) struct Shards<T> {
     hasher: RandomState,
-    parts: [Parts; FAN],
+    parts: [Parts<T>; FAN],
 }
 
-impl Default for Shards {
+impl<T> Default for Shards<T> {
     fn default() -> Self {
-        let empty: Part = Arc::new([]);
-        let parts: Parts = Arc::new(std::array::from_fn(|_| Arc::clone(&empty)));
+        let empty: Part<T> = Arc::new([]);
+        let parts: Parts<T> = Arc::new(std::array::from_fn(|_| Arc::clone(&empty)));
         Self {
             hasher: RandomState::new(),
             parts: std::array::from_fn(|_| Arc::clone(&parts)),
@@ -44,7 +47,7 @@ struct Place {
     hash: u32,
 }
 
-impl Shards {
+impl<T: Keyed> Shards<T> {
     fn place(&self, id: &str) -> Place {
         let hash = self.hasher.hash_one(id);
         Place {
@@ -54,24 +57,35 @@ impl Shards {
         }
     }
 
-    /// Finds a key. Allocates nothing.
-    pub(super) fn get(&self, id: &str) -> Option<&KeyView> {
+    /// Finds what has an id. Allocates nothing.
+    pub(super) fn get(&self, id: &str) -> Option<&T> {
         let place = self.place(id);
         let part = self.parts.get(place.outer)?.get(place.inner)?;
         let first = part.partition_point(|(hash, _)| *hash < place.hash);
         let same = part.get(first..)?.iter().take_while(|(hash, _)| *hash == place.hash);
-        same.map(|(_, key)| key).find(|key| key.id.as_str() == id)
+        same.map(|(_, value)| value).find(|value| value.id().as_str() == id)
     }
 
-    /// Puts keys in the places of those with their ids.
-    pub(super) fn put(&mut self, keys: impl Iterator<Item = KeyView>) {
-        let mut by_part: BTreeMap<(usize, usize), Vec<(u32, KeyView)>> = BTreeMap::new();
-        for key in keys {
-            let place = self.place(key.id.as_str());
+    /// Puts values in the places of those with their ids.
+    pub(super) fn put(&mut self, values: impl IntoIterator<Item = T>) {
+        self.change(values.into_iter().map(|value| (value.id().clone(), Some(value))));
+    }
+
+    /// Takes out what has these ids.
+    pub(super) fn remove(&mut self, ids: impl IntoIterator<Item = KeyId>) {
+        self.change(ids.into_iter().map(|id| (id, None)));
+    }
+
+    /// Makes changes, and copies the parts that have them, each once.
+    fn change(&mut self, changes: impl Iterator<Item = (KeyId, Option<T>)>) {
+        type Changed<T> = BTreeMap<KeyId, Option<(u32, T)>>;
+        let mut by_part: BTreeMap<(usize, usize), Changed<T>> = BTreeMap::new();
+        for (id, value) in changes {
+            let place = self.place(id.as_str());
             let part = by_part.entry((place.outer, place.inner)).or_default();
-            part.push((place.hash, key));
+            part.insert(id, value.map(|value| (place.hash, value)));
         }
-        for ((outer, inner), mut changed) in by_part {
+        for ((outer, inner), changed) in by_part {
             let Some(part) = self
                 .parts
                 .get_mut(outer)
@@ -79,22 +93,21 @@ impl Shards {
             else {
                 continue; // both are below FAN
             };
-            changed.sort_unstable_by(|a, b| a.1.id.cmp(&b.1.id));
-            let is_changed = |id: &KeyId| changed.binary_search_by(|(_, key)| key.id.cmp(id)).is_ok();
-            let kept: Vec<_> = part.iter().filter(|(_, key)| !is_changed(&key.id)).cloned().collect();
-            let mut all: Vec<_> = kept.into_iter().chain(changed).collect();
+            let kept = part.iter().filter(|(_, value)| !changed.contains_key(value.id()));
+            let mut all: Vec<_> = kept.cloned().collect();
+            all.extend(changed.into_values().flatten());
             all.sort_unstable_by_key(|(hash, _)| *hash);
             *part = all.into();
         }
     }
 
-    /// All keys, in no order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &KeyView> {
+    /// All values, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         let parts = self.parts.iter().flat_map(|parts| parts.iter());
-        parts.flat_map(|part| part.iter().map(|(_, key)| key))
+        parts.flat_map(|part| part.iter().map(|(_, value)| value))
     }
 
-    /// Returns how many keys there are.
+    /// Returns how many there are.
     pub(super) fn len(&self) -> usize {
         self.parts
             .iter()
@@ -108,12 +121,21 @@ impl Shards {
 mod tests {
     use super::*;
 
-    fn key(number: usize, set: u32) -> KeyView {
-        KeyView::for_test(format!("key-{number}").parse().unwrap(), set)
+    #[derive(Clone)]
+    struct Value(KeyId, u32);
+
+    impl Keyed for Value {
+        fn id(&self) -> &KeyId {
+            &self.0
+        }
     }
 
-    fn found(shards: &Shards, number: usize) -> Option<u32> {
-        shards.get(&format!("key-{number}")).map(|key| key.set)
+    fn key(number: usize, value: u32) -> Value {
+        Value(format!("key-{number}").parse().unwrap(), value)
+    }
+
+    fn found(shards: &Shards<Value>, number: usize) -> Option<u32> {
+        shards.get(&format!("key-{number}")).map(|value| value.1)
     }
 
     #[test]
@@ -125,9 +147,12 @@ mod tests {
             shards.put(std::iter::once(key(number, 2)));
         }
         assert_eq!(shards.len(), 20_100);
+        shards.remove((0..20_100).step_by(10).map(|number| key(number, 0).0));
+        assert_eq!(shards.len(), 18_090);
         for number in 0..20_100 {
             let expected = if number < 19_990 { 1 } else { 2 };
-            assert_eq!(found(&shards, number), Some(expected), "{number}");
+            let expected = (number % 10 != 0).then_some(expected);
+            assert_eq!(found(&shards, number), expected, "{number}");
         }
         for number in 20_100..30_000 {
             assert_eq!(found(&shards, number), None);
@@ -139,7 +164,7 @@ mod tests {
         let mut shards = Shards::default();
         shards.put((0..3).map(|number| key(number, number as u32)));
         // As if all had one hash: in one part, in any order.
-        let all: Part = (0..3)
+        let all: Part<Value> = (0..3)
             .rev()
             .map(|number| (shards.place("key-1").hash, key(number, number as u32)))
             .collect();
@@ -155,7 +180,7 @@ mod tests {
         let before = shards.clone();
         shards.put(std::iter::once(key(5_000, 2)));
         assert_eq!((found(&before, 5_000), found(&shards, 5_000)), (Some(1), Some(2)));
-        let parts = |shards: &Shards| -> Vec<_> {
+        let parts = |shards: &Shards<Value>| -> Vec<_> {
             let parts = shards.parts.iter().flat_map(|parts| parts.iter());
             parts.map(|part| part.as_ptr()).collect()
         };

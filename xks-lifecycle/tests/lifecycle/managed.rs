@@ -103,6 +103,33 @@ const NOT_TRIED: [&str; 5] = [
     "outages_tell_no_plaintext",
 ];
 
+/// An adopted key can be in a key store of others: the layer serves it there, and nobody else does.
+#[test]
+fn keys_of_any_key_store_can_be_served() {
+    let store = Store::new();
+    let all = Managed::all(&store.world.commands);
+    let inside = store.world.create(store.world.vault, "Inside").key.id;
+    store.decrypt(&inside, &encrypt(&all, &inside).unwrap()).unwrap();
+    let set = KeySet::new(
+        KeySetId::generate().unwrap(),
+        store.world.tenant,
+        "Outside",
+        KeySource::Vault,
+    )
+    .unwrap();
+    let outside = set.id;
+    block_on(store.world.commands.create(alice(), set)).unwrap();
+    let outside = store.world.create(outside, "Outside").key.id;
+    let not_found = store.encrypt(&outside).unwrap_err().kind();
+    assert_eq!(not_found, BackendErrorKind::KeyNotFound);
+    encrypt(&all, &outside).unwrap();
+    store.world.change(&outside, KeyCommand::Disable).unwrap();
+    assert_eq!(
+        encrypt(&all, &outside).unwrap_err().kind(),
+        BackendErrorKind::KeyDisabled
+    );
+}
+
 /// The layer is a backend like any other, over keys in an HSM and over sealed ones.
 #[test]
 fn it_keeps_the_contract_of_a_backend() {

@@ -6,15 +6,17 @@ use xks_backend_soft::SoftKey;
 use xks_core::{
     KeyId,
     backend::{BackendErrorKind, CiphertextMetadata, KeyStatus, KeyUsage},
+    manage::ManageErrorKind,
 };
 use xks_lifecycle::{
-    Changes, ExternalKeyStore, KeySet, KeyStoreId, Minima, Regions, VersionId, VersionState,
+    Changes, Event, ExternalKeyStore, KeySet, KeyStoreId, Minima, Outcome, Regions, VersionId, VersionState,
     commands::{Adopt, Commands, CreateKey, KeyEntry},
     key_state::{Conditions, KeyCommand, Standing, VersionCommand, view},
-    view::{Place, Tag},
+    seal::Root,
+    view::{Management, Place, Tag},
 };
 
-use crate::commands::world::{World, alice};
+use crate::commands::world::{Fault, World, alice};
 
 fn metadata(bytes: &[u8]) -> CiphertextMetadata {
     bytes.try_into().unwrap()
@@ -60,7 +62,7 @@ fn check(commands: &Commands) {
                     served.tag.as_bytes(),
                     &tagged(current.id.version).as_bytes()[..Tag::LENGTH]
                 );
-                check_key(entry, current.id.version, &served.key);
+                check_key(entry, current.id.version, served.backend_key());
             }
         }
         for version in &entry.versions {
@@ -73,25 +75,22 @@ fn check(commands: &Commands) {
                         (served.version, served.tag.as_bytes().len()),
                         (version.id.version, Tag::LENGTH)
                     );
-                    check_key(entry, version.id.version, &served.key);
+                    check_key(entry, version.id.version, served.backend_key());
                 }
             }
         }
         let unknown = seen.to_decrypt(id, Some(&tagged(VersionId::from_bytes([9; 4]))), now);
         let decrypts = expected(Standing::Decrypt).decrypt;
         assert_eq!(
-            unknown,
-            Err(decrypts.err().unwrap_or(BackendErrorKind::InvalidCiphertext))
+            unknown.unwrap_err(),
+            decrypts.err().unwrap_or(BackendErrorKind::InvalidCiphertext)
         );
     }
 }
 
-fn check_key(entry: &KeyEntry, version: VersionId, served: &KeyId) {
+fn check_key(entry: &KeyEntry, version: VersionId, served: Option<&KeyId>) {
     let version = entry.versions.iter().find(|known| known.id.version == version).unwrap();
-    match version.backend_key() {
-        Some(key) => assert_eq!(served, key),
-        None => assert_eq!(served.as_str(), format!("{}.{}", entry.key.id, version.id.version)),
-    }
+    assert_eq!(served, version.backend_key());
 }
 
 #[derive(Clone, Debug)]
@@ -206,7 +205,7 @@ fn ciphertexts_from_before_a_key_was_managed_are_found_by_their_constant() {
             (legacy.version, legacy.tag.as_bytes()),
             (adopted.entry.versions[0].id.version, &[][..])
         );
-        assert_eq!((legacy.place, &legacy.key), (Place::Backend(0), &id));
+        assert_eq!((legacy.place(), legacy.backend_key()), (Place::Backend(0), Some(&id)));
         // What is shorter, longer or other than the constant is not.
         for other in [
             None,
@@ -236,10 +235,10 @@ fn a_key_does_what_its_usages_say() {
     let world = World::new();
     let id = world.create(world.vault, "Name").key.id;
     let (view, now) = (world.commands.view(), world.commands.now());
-    let both = vec![KeyUsage::Encrypt, KeyUsage::Decrypt];
+    let both = &[KeyUsage::Encrypt, KeyUsage::Decrypt][..];
     let described = view.describe(&id, now).unwrap();
     assert_eq!((described.status, described.usages), (KeyStatus::Enabled, both));
-    assert_eq!(view.to_encrypt(&id, now).unwrap().place, Place::Vault);
+    assert_eq!(view.to_encrypt(&id, now).unwrap().place(), Place::Vault);
     let missing = "missing".parse().unwrap();
     assert_eq!(view.describe(&missing, now).unwrap_err(), BackendErrorKind::KeyNotFound);
     // As a later command may set them.
@@ -254,4 +253,76 @@ fn a_key_does_what_its_usages_say() {
         view.to_decrypt(&id, Some(&tagged(tag)), now).unwrap_err(),
         BackendErrorKind::KeyUsage
     );
+}
+
+/// Whoever serves keys of a backend by other ways learns which of them are under management, by whatever name
+/// the backend knows them, from the first moment on and until they are gone.
+#[test]
+fn a_view_knows_the_keys_of_backends_that_are_under_management() {
+    let world = World::new();
+    let view = world.commands.view();
+    let number = view.backend_number("hsm").unwrap();
+    assert_eq!(view.backend_number("other"), None);
+    let manages = |key: &KeyId| {
+        let user = world.commands.read(|snapshot| snapshot.user_of_backend_key(key));
+        let managed = view.manages(number, key);
+        assert_eq!(
+            (managed.is_some(), view.manages(number + 1, key)),
+            (user.is_some(), None),
+            "{key}"
+        );
+        managed
+    };
+    let backend_key = |entry: &KeyEntry| entry.versions.last().unwrap().backend_key().unwrap().clone();
+    // Its second version has a label that is cut, since the id is long.
+    let (long, unmanaged) = ("k".repeat(128).parse::<KeyId>().unwrap(), "unmanaged".parse().unwrap());
+    for id in [&long, &unmanaged] {
+        world.manager.soft.insert(id.clone(), SoftKey::generate().unwrap());
+        assert_eq!(manages(id), None);
+    }
+    let adopt = Adopt::new(CreateKey::new(world.adopted, "Adopted").unwrap(), long.clone());
+    block_on(world.commands.adopt(alice(), adopt)).unwrap();
+    let rotated = backend_key(&world.rotate(&long).unwrap());
+    assert_eq!(
+        (manages(&long), manages(&rotated)),
+        (Some(Management::Adopted), Some(Management::Made))
+    );
+    let made = world.create(world.hsm, "Made");
+    assert_eq!(
+        (manages(&backend_key(&made)), manages(&made.key.id)),
+        (Some(Management::Made), None)
+    );
+    assert_eq!(manages(&unmanaged), None);
+    let vault = world.create(world.vault, "Vault");
+    assert_eq!(manages(&vault.key.id), None);
+
+    // One that is being made is there before its answer is.
+    world.manager.fail(Fault::After(ManageErrorKind::Timeout));
+    let lost = CreateKey::new(world.hsm, "Lost").unwrap();
+    block_on(world.commands.create_key(alice(), lost)).unwrap_err();
+    let known = [&long, &unmanaged, &rotated, &backend_key(&made)].map(ToString::to_string);
+    let mut labels = world.manager.labels();
+    labels.retain(|label| !known.contains(label));
+    assert_eq!(
+        view.manages(number, &labels[0].parse().unwrap()),
+        Some(Management::Made)
+    );
+
+    // What is gone is no longer under management.
+    let doomed = world.doomed(world.hsm, "Doomed");
+    let key = backend_key(&doomed);
+    assert_eq!(manages(&key), Some(Management::Made));
+    world
+        .change(&doomed.key.id, KeyCommand::Destroy { typed_name: None })
+        .unwrap();
+    assert_eq!(manages(&key), None);
+
+    // Whoever may use a root's key can open the store.
+    let (repository, mut snapshot) = world.repository();
+    let root = Root::backend("second", world.manager.soft.clone(), unmanaged.clone()).unwrap();
+    let event = Event::new(world.commands.now(), "alice", "put-root", "roots/second", Outcome::Done).unwrap();
+    block_on(repository.put_root(&mut snapshot, &root, event)).unwrap();
+    block_on(world.commands.refresh()).unwrap();
+    assert_eq!(view.manages(number, &unmanaged), Some(Management::Made));
+    assert_eq!(view.manages(number + 1, &unmanaged), Some(Management::Made));
 }

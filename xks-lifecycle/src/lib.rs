@@ -20,6 +20,7 @@
 //! | know what a command does, and what AWS KMS sees of a key | [`key_state`] |
 //! | rotate keys by themselves, and know when that will be | [`schedule`] |
 //! | serve keys | [`Managed`], over a [`view::View`] |
+//! | verify the requests of external key stores | [`ManagedCredentials`] |
 //! | do something with each change before its command returns | [`commands::Observer`] |
 //! | count encryptions, and what else keys are used for | [`Counts`], [`Usage`] |
 //! | know what a reader or a writer of the database can do | [`seal`] |
@@ -48,6 +49,7 @@ mod change_error;
 mod changes;
 pub mod commands;
 mod counts;
+mod credentials;
 mod field;
 mod id;
 pub mod key_state;
@@ -76,13 +78,14 @@ pub use self::{
     changes::{Changes, Noun, Removable},
     commands::CommandError,
     counts::{Counts, Usage},
+    credentials::ManagedCredentials,
     field::{Description, FieldError, FieldProblem, Name, UnknownName},
     id::{KeySetId, KeyStoreId, RandomError, ScheduleId, TenantId, VersionId, generate_key_id},
     managed::Managed,
     nouns::{
         Event, EventText, ExternalKeyStore, Key, KeySet, KeySource, KeyStoreCredential, KeyVersion, KeyVersionId,
-        KmsKeyArn, LifetimeDays, Material, Minima, Outcome, Regions, Rotation, Schedule, Tenant, VersionState,
-        WaitingDays,
+        KmsKeyArn, LifetimeDays, Material, Minima, Outcome, OverlapMinutes, Regions, Rotation, Schedule, Tenant,
+        VersionState, WaitingDays,
     },
     record::{RowError, RowProblem},
     repository::{Repository, RepositoryError},

@@ -10,6 +10,7 @@ use xks_core::{
 
 use crate::{
     ChangeError, FieldError, Object, Outcome, RandomError, RepositoryError,
+    commands::CredentialRefused,
     key_state::Refused,
     store::{Revision, StoreError},
 };
@@ -39,6 +40,9 @@ pub enum CommandError {
     /// The state of the key does not allow it.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// The credentials of the key store do not allow it.
+    #[error(transparent)]
+    Credential(#[from] CredentialRefused),
     /// A value that is not legal.
     #[error(transparent)]
     Field(#[from] FieldError),
@@ -95,9 +99,12 @@ impl CommandError {
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self {
-            Self::Unknown(_) | Self::Changed { .. } | Self::Refused(_) | Self::Field(_) | Self::Unfit { .. } => {
-                Outcome::Refused
-            }
+            Self::Unknown(_)
+            | Self::Changed { .. }
+            | Self::Refused(_)
+            | Self::Credential(_)
+            | Self::Field(_)
+            | Self::Unfit { .. } => Outcome::Refused,
             Self::Repository(RepositoryError::Change(_)) => Outcome::Refused,
             Self::Manager { source, .. } if source.kind() == ManageErrorKind::Unsupported => Outcome::Refused,
             Self::NotRecorded { error, .. } => error.outcome(),

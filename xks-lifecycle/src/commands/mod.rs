@@ -26,6 +26,7 @@ mod count;
 mod create;
 mod error;
 mod key;
+mod key_store;
 mod material;
 mod noun;
 mod observer;
@@ -48,6 +49,7 @@ pub use self::{
     create::{Adopt, Adopted, AdoptionWarning, CreateKey},
     error::CommandError,
     key::KeyEntry,
+    key_store::{CredentialEntry, CredentialRefused, NewCredential},
     noun::Administered,
     observer::{Observed, Observer},
     recover::Recovered,
@@ -55,6 +57,7 @@ pub use self::{
 };
 use crate::{
     Changes, Counts, Event, EventText, Object, Outcome, Repository, Snapshot, Timestamp, Touched,
+    credentials::LiveCredentials,
     repository::Advance,
     store::{Revision, StoreError},
     view::View,
@@ -110,6 +113,8 @@ pub struct Commands {
     snapshot: Mutex<Snapshot>,
     /// Is changed while the snapshot is locked.
     view: Arc<View>,
+    /// Are changed while the snapshot is locked.
+    credentials: LiveCredentials,
     observer: Option<Arc<dyn Observer>>,
     counts: Arc<Counts>,
 }
@@ -166,6 +171,7 @@ impl Commands {
         Self {
             repository,
             view,
+            credentials: LiveCredentials::new(&snapshot),
             observer: None,
             counts,
             backends,
@@ -234,6 +240,10 @@ impl Commands {
         &self.counts
     }
 
+    pub(crate) const fn live_credentials(&self) -> &LiveCredentials {
+        &self.credentials
+    }
+
     /// Reads something in the state.
     pub fn read<T>(&self, read: impl FnOnce(&Snapshot) -> T) -> T {
         read(&self.lock())
@@ -248,6 +258,7 @@ impl Commands {
     /// Lets requests, and then the observer, see what has changed in the snapshot.
     fn applied(&self, snapshot: &Snapshot, touched: &Touched) {
         self.view.update(snapshot, touched);
+        self.credentials.update(snapshot, &touched.credentials);
         self.observed(snapshot, Some(touched));
     }
 

@@ -119,18 +119,33 @@ impl Commands {
         seen: Option<Revision>,
     ) -> Result<Revision, CommandError> {
         let object = record.object();
+        let checked = record.check(self);
+        let edit = |found: &T, now| record.clone().stamped(Some(found), now);
+        self.change_one(actor, "update", object, seen, checked, edit).await
+    }
+
+    /// Puts what `edit` makes of a record in its place, if it was `checked`.
+    pub(super) async fn change_one<T: Administered>(
+        &self,
+        actor: &Actor,
+        command: &'static str,
+        object: Object,
+        seen: Option<Revision>,
+        checked: Result<(), CommandError>,
+        edit: impl Fn(&T, Timestamp) -> T + Send + Sync,
+    ) -> Result<Revision, CommandError> {
         let call = Call {
             actor,
-            command: "update",
+            command,
             object: object.to_string(),
         };
         let work = async {
-            record.check(self)?;
+            checked?;
             let mut seen = Seen::new(object.clone(), seen);
             let answer = self
                 .commit(|snapshot, now| {
                     let found = T::find(snapshot, &object).ok_or_else(|| CommandError::Unknown(object.clone()))?;
-                    let record = record.clone().stamped(Some(found), now);
+                    let record = edit(found, now);
                     let has_work = **found != record;
                     seen.check(found.revision(), || shown(&**found), has_work)?;
                     if !has_work {

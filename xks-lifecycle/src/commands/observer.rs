@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fmt};
 
 use super::Commands;
-use crate::{KeyStoreId, Managed, Snapshot, Touched};
+use crate::{KeyStoreId, Managed, ManagedCredentials, Snapshot, Touched};
 
 /// Learns of each change of the state, after requests for managed keys see it, and before the command that
 /// made it returns: so what an observer does with a change is in force when the command has returned.
@@ -77,6 +77,13 @@ impl<'c> Observed<'c> {
     #[must_use]
     pub fn managed(&self, key_store: KeyStoreId) -> Managed {
         Managed::new(self.commands, key_store)
+    }
+
+    /// Returns the credentials of an external key store, as a source of credentials. What becomes of them
+    /// later is seen by requests without an observer.
+    #[must_use]
+    pub fn credentials(&self, key_store: KeyStoreId) -> ManagedCredentials {
+        ManagedCredentials::new(self.commands, key_store)
     }
 }
 

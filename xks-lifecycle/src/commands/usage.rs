@@ -38,8 +38,8 @@ impl Commands {
         Ok(all)
     }
 
-    /// Adds to the store how much the versions were used in this process. To be called every some seconds,
-    /// and at the end. The revision stays.
+    /// Adds to the store how much the versions were used in this process, and when credentials of external
+    /// key stores were used last. To be called every some seconds, and at the end. The revision stays.
     ///
     /// # Errors
     /// Those of the store. What was not added is added by the next call.
@@ -47,6 +47,10 @@ impl Commands {
     /// # Cancellation
     /// The future may be dropped at any time. What it was about to add may be added twice.
     pub async fn flush_usage(&self) -> Result<(), CommandError> {
+        for used in self.credentials.used() {
+            self.repository.note_use(&used.id, used.time).await?;
+            used.note();
+        }
         self.flush_counted(self.view.used()).await
     }
 

@@ -3,12 +3,13 @@
 use std::fmt;
 
 use xks_core::{
-    Zeroizing,
-    key_store::{AccessKeyId, SecretAccessKey},
+    Credential, Zeroizing,
+    key_store::{AccessKeyId, CredentialError, SecretAccessKey},
 };
 
 use crate::{
     FieldError, KeyStoreId, Timestamp,
+    field::bounded,
     record::{CellReader, CellWriter, Record, RowProblem},
     snapshot::Object,
     store::Table,
@@ -33,6 +34,18 @@ pub struct KeyStoreCredential {
     pub is_revoked: bool,
 }
 
+bounded! {
+    /// How many minutes a credential goes on after another one was made in its place: 0 to 43 200, which are
+    /// thirty days.
+    OverlapMinutes, "overlap_minutes", 0, 43_200
+}
+
+impl OverlapMinutes {
+    pub(crate) const fn seconds(self) -> u64 {
+        self.0 as u64 * 60
+    }
+}
+
 impl KeyStoreCredential {
     /// A credential without end.
     #[must_use]
@@ -50,6 +63,27 @@ impl KeyStoreCredential {
             expires: None,
             is_revoked: false,
         }
+    }
+
+    /// The same credential, which ends at this time, or when it did if that is earlier.
+    pub(crate) fn ending(&self, end: Timestamp) -> Self {
+        Self {
+            expires: Some(self.expires.map_or(end, |known| known.min(end))),
+            ..self.clone()
+        }
+    }
+
+    /// The same credential, revoked.
+    pub(crate) fn revoked(&self) -> Self {
+        Self {
+            is_revoked: true,
+            ..self.clone()
+        }
+    }
+
+    /// The credential as requests are verified with it.
+    pub(crate) fn shared(&self) -> Result<Credential, CredentialError> {
+        Credential::new(&self.access_key_id, self.secret.expose().to_owned())
     }
 
     /// Returns whether KMS may sign with it at this time.
@@ -79,8 +113,10 @@ impl Record for KeyStoreCredential {
         self.access_key_id.clone()
     }
 
+    /// One that was revoked keeps no key store from being removed.
     fn references(&self) -> Vec<(&'static str, Object)> {
-        vec![("key_store", Object::new(Table::KeyStores, &self.key_store))]
+        let key_store = ("key_store", Object::new(Table::KeyStores, &self.key_store));
+        Some(key_store).filter(|_| !self.is_revoked).into_iter().collect()
     }
 
     fn contradicts(&self, former: &Self) -> Option<&'static str> {

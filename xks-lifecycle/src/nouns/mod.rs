@@ -11,7 +11,7 @@ mod tenant;
 mod version;
 
 pub use self::{
-    credential::KeyStoreCredential,
+    credential::{KeyStoreCredential, OverlapMinutes},
     event::{Event, EventText, Outcome},
     key::{Key, KmsKeyArn, Minima, Rotation},
     key_set::{KeySet, KeySource, LifetimeDays, WaitingDays},

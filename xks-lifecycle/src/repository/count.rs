@@ -1,10 +1,13 @@
-//! Counts of encryptions, which are reserved in the store before they are made.
+//! Counts of encryptions, which are reserved in the store before they are made, and what else is noted of the
+//! use of keys and credentials.
 
-use std::ops::Range;
+use std::{fmt::Display, ops::Range};
+
+use xks_core::key_store::AccessKeyId;
 
 use super::{Repository, RepositoryError};
 use crate::{
-    KeyVersionId, Usage,
+    KeyVersionId, Timestamp, Usage,
     store::{Claim, ClaimKind, Store, StoreError, Swap},
 };
 
@@ -16,9 +19,20 @@ pub(crate) async fn advance(
     known: u64,
     next: impl Fn(u64) -> Option<u64> + Send,
 ) -> Result<Option<Range<u64>>, StoreError> {
+    raise(store, ClaimKind::Count, version, known, next).await
+}
+
+/// Raises the counter of a claim, as [`advance`] says.
+async fn raise(
+    store: &dyn Store,
+    kind: ClaimKind,
+    id: &(dyn Display + Sync),
+    known: u64,
+    next: impl Fn(u64) -> Option<u64> + Send,
+) -> Result<Option<Range<u64>>, StoreError> {
     // One that is known is most often there, as it is known.
     let mut is_there = known > 0;
-    let mut seen = Claim::new(ClaimKind::Count, &version.to_string(), "", known, "");
+    let mut seen = Claim::new(kind, &id.to_string(), "", known, "");
     loop {
         let start = seen.counter.max(known);
         let Some(end) = next(start) else { return Ok(None) };
@@ -66,9 +80,9 @@ impl Repository {
         Ok(claim.map_or(0, |claim| claim.counter))
     }
 
-    async fn claim(&self, kind: ClaimKind, version: &KeyVersionId) -> Result<Option<Claim>, StoreError> {
+    async fn claim(&self, kind: ClaimKind, id: &(dyn Display + Sync)) -> Result<Option<Claim>, StoreError> {
         // Put in the place of itself, a claim stays as it is; and one that is not there is not made.
-        let seen = Claim::new(kind, &version.to_string(), "", 0, "");
+        let seen = Claim::new(kind, &id.to_string(), "", 0, "");
         let swap = Swap::Replace {
             next: seen.clone(),
             seen,
@@ -100,6 +114,19 @@ impl Repository {
             }
             found = swapped.claim;
         }
+    }
+
+    /// Returns when a credential was used last, as far as it was [noted](Self::note_use).
+    pub(crate) async fn last_use(&self, id: &AccessKeyId) -> Result<Option<Timestamp>, StoreError> {
+        let claim = self.claim(ClaimKind::Credential, id).await?;
+        let time = |claim: Claim| Timestamp::from_seconds("last_used", claim.counter).ok();
+        Ok(claim.and_then(time))
+    }
+
+    /// Notes that a credential was used, unless a later use is noted.
+    pub(crate) async fn note_use(&self, id: &AccessKeyId, time: Timestamp) -> Result<(), StoreError> {
+        let later = |noted: u64| Some(time.seconds()).filter(|time| *time > noted);
+        raise(&*self.store, ClaimKind::Credential, id, 0, later).await.map(drop)
     }
 
     /// Returns how many encryptions are reserved of each version of which any are. A claim that names no

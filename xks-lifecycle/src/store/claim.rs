@@ -15,6 +15,8 @@ pub enum ClaimKind {
     Count,
     /// Encryptions and decryptions that were made with a version.
     Usage,
+    /// When a credential was used last: its counter is that time.
+    Credential,
     /// The lease of a node.
     Node,
     /// Who keeps a schedule, or does a job.
@@ -25,6 +27,7 @@ named_enum! {
     ClaimKind,
     Count => "count",
     Usage => "usage",
+    Credential => "credential",
     Node => "node",
     Job => "job",
 }

@@ -12,6 +12,7 @@
 mod broken;
 mod commands;
 mod counts;
+mod credential_model;
 mod managed;
 mod migrations;
 mod model;

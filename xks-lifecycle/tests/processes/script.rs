@@ -22,9 +22,10 @@ use xks_core::{
     manage::{KeyManager, NewKey},
 };
 use xks_lifecycle::{
-    CommandError, ExternalKeyStore, KeySet, KeySetId, KeySource, KeyStoreId, Managed, Minima, Name, Outcome, Regions,
-    Repository, RepositoryError, Rotation, Schedule, ScheduleId, Tenant, TenantId, VersionState, WaitingDays,
-    commands::{Actor, Adopt, Backends, Commands, CreateKey, Deployment, KeyEntry},
+    CommandError, ExternalKeyStore, KeySet, KeySetId, KeySource, KeyStoreId, Managed, Minima, Name, Outcome,
+    OverlapMinutes, Regions, Repository, RepositoryError, Rotation, Schedule, ScheduleId, Tenant, TenantId,
+    VersionState, WaitingDays,
+    commands::{Actor, Adopt, Backends, Commands, CreateKey, CredentialEntry, Deployment, KeyEntry},
     key_state::{KeyCommand, KeyState, VersionCommand},
     schedule::{PeriodDays, Scheduler, Timing},
     seal::Root,
@@ -50,6 +51,36 @@ type Step = (&'static str, fn(&Site));
 const STEPS: &[Step] = &[
     ("make a tenant", |site| site.tenant("Tenant")),
     ("make an external key store", Site::key_store),
+    ("make a credential", |site| {
+        if site.credentials().is_empty() {
+            let store = site.find_key_store().unwrap();
+            block_on(site.commands.create_credential(alice(), store, None)).unwrap();
+        }
+    }),
+    ("rotate it", |site| {
+        if site.credentials().len() == 1 {
+            let store = site.find_key_store().unwrap();
+            let overlap = OverlapMinutes::new(60).unwrap();
+            block_on(site.commands.rotate_credential(alice(), store, overlap)).unwrap();
+        }
+    }),
+    ("revoke the former", |site| {
+        let former = &site.credentials()[0];
+        assert!(former.credential.expires.is_some(), "{former:?}");
+        block_on(
+            site.commands
+                .revoke_credential(alice(), &former.credential.access_key_id),
+        )
+        .unwrap();
+    }),
+    ("block the external key store", |site| {
+        let store = site.find_key_store().unwrap();
+        block_on(site.commands.block(alice(), store, None)).unwrap();
+    }),
+    ("unblock it", |site| {
+        let store = site.find_key_store().unwrap();
+        block_on(site.commands.unblock(alice(), store, None)).unwrap();
+    }),
     ("make a key set for the HSM", |site| site.key_set(KeySource::Hsm)),
     ("make a key set of sealed keys", |site| site.key_set(KeySource::Vault)),
     ("make a key set of adopted keys", |site| {
@@ -252,6 +283,15 @@ impl Site {
             names.sort_unstable();
             lines.extend(names);
         });
+        if self.find_key_store().is_some() {
+            let line = |entry: CredentialEntry| {
+                format!(
+                    "credential: live {}, revoked {}",
+                    entry.is_live, entry.credential.is_revoked
+                )
+            };
+            lines.extend(self.credentials().into_iter().map(line));
+        }
         lines
     }
 
@@ -291,6 +331,15 @@ impl Site {
     fn find_key_store(&self) -> Option<KeyStoreId> {
         let first = |snapshot: &xks_lifecycle::Snapshot| snapshot.key_stores().next().map(|store| store.id);
         self.commands.read(first)
+    }
+
+    /// Oldest first.
+    fn credentials(&self) -> Vec<CredentialEntry> {
+        let store = self.find_key_store().unwrap();
+        let mut credentials = block_on(self.commands.credentials(store)).unwrap();
+        // Made in one second.
+        credentials.sort_by_key(|entry| entry.credential.expires.is_none());
+        credentials
     }
 
     fn key_store(&self) {

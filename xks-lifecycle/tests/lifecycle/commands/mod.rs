@@ -3,6 +3,7 @@
 mod adoption;
 mod conflicts;
 mod creation;
+pub(crate) mod credentials;
 mod events;
 pub(crate) mod hooked;
 mod observer;

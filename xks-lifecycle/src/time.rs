@@ -38,6 +38,22 @@ impl Timestamp {
         Ok(Self(seconds))
     }
 
+    /// Reads a time as RFC 3339 writes it, such as `2027-01-15T08:00:00Z`; fractions of a second are dropped.
+    /// `field` is what an error calls it.
+    ///
+    /// # Errors
+    /// A [`FieldError`] of this field: no such time, or one before 1970 or after the year 9999.
+    pub fn parse(field: &'static str, text: &str) -> Result<Self, FieldError> {
+        let Ok(instant) = text.parse::<jiff::Timestamp>() else {
+            let rule = "a time is written like 2027-01-15T08:00:00Z".to_owned();
+            return Err(FieldError::new(field, FieldProblem::Illegal(rule)));
+        };
+        match u64::try_from(instant.as_second()) {
+            Ok(seconds) => Self::from_seconds(field, seconds),
+            Err(_) => Err(FieldError::new(field, FieldProblem::Time)),
+        }
+    }
+
     /// Returns the seconds since 1970.
     #[must_use]
     pub const fn seconds(self) -> u64 {
@@ -143,6 +159,32 @@ mod tests {
                 (12, true) => (year + 1, 1, 1),
                 (_, true) => (year, month + 1, 1),
             };
+        }
+    }
+
+    #[test]
+    fn times_are_read_as_rfc_3339_writes_them() {
+        let read = |text| Timestamp::parse("expires", text);
+        for text in ["1970-01-01T00:00:00Z", "2000-02-29T00:00:00Z", "2027-01-15T08:00:00Z"] {
+            assert_eq!(read(text).unwrap().to_string(), text);
+        }
+        let eight = Timestamp(1_800_000_000);
+        for text in ["2027-01-15T09:30:00+01:30", "2027-01-15T08:00:00.999Z"] {
+            assert_eq!(read(text), Ok(eight), "{text}");
+        }
+        assert_eq!(read("1969-12-31T23:59:59Z").unwrap_err().problem(), &FieldProblem::Time);
+        for bad in [
+            "",
+            "2027-01-15",
+            "2027-01-15T08:00:00",
+            "2027-02-30T08:00:00Z",
+            "1800000000",
+            "now",
+        ] {
+            assert!(
+                matches!(read(bad).unwrap_err().problem(), FieldProblem::Illegal(_)),
+                "{bad}"
+            );
         }
     }
 

@@ -361,6 +361,31 @@ impl Commands {
         self.record(event).await.map_err(CommandError::DoneUnrecorded)
     }
 
+    /// Records a command that was refused before it came here: it cannot be read, or who gives it may not.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn record_refusal(
+        &self,
+        actor: &Actor,
+        command: &str,
+        object: &str,
+        reason: &str,
+    ) -> Result<(), CommandError> {
+        let event = Event {
+            time: self.now(),
+            actor: actor.text().clone(),
+            command: EventText::cut(command),
+            object: EventText::cut(object),
+            outcome: Outcome::Refused,
+            revision: None,
+            reason: Some(EventText::cut(reason)),
+            before: None,
+            after: None,
+        };
+        Ok(self.record(event).await?)
+    }
+
     async fn record(&self, event: Event) -> Result<(), StoreError> {
         kill_point!(Recording);
         self.repository.record(vec![event]).await?;

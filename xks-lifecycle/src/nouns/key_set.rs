@@ -33,8 +33,10 @@ pub struct KeySet {
     /// Since when it has this schedule, if it once had another, or none. [Commands](crate::commands) set it.
     pub schedule_since: Option<Timestamp>,
     /// After how many days a new key expires.
+    #[serde(rename = "lifetime_days")]
     pub lifetime: Option<LifetimeDays>,
     /// How long a key waits for its deletion.
+    #[serde(rename = "waiting_days")]
     pub waiting: WaitingDays,
     /// Whether a key that is deactivated goes on decrypting.
     pub keeps_decryption: bool,

@@ -24,6 +24,7 @@ pub struct Schedule {
     /// What it is for.
     pub description: Description,
     /// When it is due.
+    #[serde(flatten)]
     pub timing: Timing,
     /// By how much, at most, what it does is spread, so that many keys do not rotate at once.
     #[serde(rename = "jitter_minutes")]

@@ -1,0 +1,113 @@
+//! Answers: one object with its revision, a page of them, or nothing.
+
+use axum::response::IntoResponse;
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+use xks_lifecycle::store::Revision;
+
+use crate::problem::Problem;
+
+/// The answer to a request that was served.
+pub(crate) struct Answer {
+    status: StatusCode,
+    revision: Option<Revision>,
+    location: Option<String>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn json(body: &impl Serialize) -> Result<Self, Problem> {
+        Ok(Self {
+            status: StatusCode::OK,
+            revision: None,
+            location: None,
+            body: serde_json::to_vec(body).map_err(|error| Problem::internal(&error))?,
+        })
+    }
+
+    pub(crate) const fn nothing() -> Self {
+        Self {
+            status: StatusCode::NO_CONTENT,
+            revision: None,
+            location: None,
+            body: Vec::new(),
+        }
+    }
+
+    /// Says which revision of the object it shows.
+    pub(crate) fn at(self, revision: Revision) -> Self {
+        let revision = Some(revision);
+        Self { revision, ..self }
+    }
+
+    /// Says that an object was made, and where it is.
+    pub(crate) fn created(self, object: impl std::fmt::Display) -> Self {
+        Self {
+            status: StatusCode::CREATED,
+            location: Some(format!("/admin/v1/{object}")),
+            ..self
+        }
+    }
+}
+
+/// What is JSON, and what comes with every answer: nothing keeps a copy of it.
+pub(crate) fn headers(content_type: &'static str) -> [(header::HeaderName, HeaderValue); 3] {
+    [
+        (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    ]
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> axum::response::Response {
+        let mut response = (self.status, headers("application/json"), self.body).into_response();
+        let headers = response.headers_mut();
+        if self.status == StatusCode::NO_CONTENT {
+            headers.remove(header::CONTENT_TYPE);
+        }
+        // Digits and paths of generated ids are legal in headers.
+        if let Some(tag) = self
+            .revision
+            .and_then(|it| HeaderValue::try_from(format!("\"{it}\"")).ok())
+        {
+            headers.insert(header::ETAG, tag);
+        }
+        if let Some(location) = self.location.and_then(|it| HeaderValue::try_from(it).ok()) {
+            headers.insert(header::LOCATION, location);
+        }
+        response
+    }
+}
+
+/// One object with the revision that has changed it last.
+#[derive(Serialize)]
+pub(crate) struct Revised<T> {
+    #[serde(flatten)]
+    pub(crate) record: T,
+    pub(crate) revision: Revision,
+}
+
+/// A part of a list.
+#[derive(Serialize)]
+pub(crate) struct Page<T> {
+    items: Vec<T>,
+    /// What to give as `after` for the next page; missing on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+impl<T> Page<T> {
+    /// A page of `limit` items at most. There are more if there are more of `found`.
+    pub(crate) fn of(found: impl IntoIterator<Item = T>, limit: usize, id: impl Fn(&T) -> String) -> Self {
+        let mut found = found.into_iter();
+        let items: Vec<_> = found.by_ref().take(limit).collect();
+        let next = found.next().and_then(|_| items.last().map(id));
+        Self { items, next }
+    }
+
+    /// A list that has no other pages.
+    pub(crate) const fn whole(items: Vec<T>) -> Self {
+        Self { items, next: None }
+    }
+}

@@ -1,0 +1,53 @@
+//! Administration of managed keys for AWS KMS External Key Store (XKS) proxies: the REST API over
+//! [`Commands`](xks_lifecycle::commands::Commands), as a tower service.
+//!
+//! ```text
+//! server: socket, who is it ──Request with an Actor──▶ Admin ──▶ Commands ──▶ Response
+//! ```
+//!
+//! [`Admin`] opens no socket and authenticates no one. The server that mounts it decides who may give
+//! commands, and puts the [`Actor`](xks_lifecycle::commands::Actor) into the extensions of each request; a
+//! request without one is answered with 401.
+//!
+//! # Paths
+//! All begin with `/admin/v1`.
+//!
+//! | path | GET | POST | PATCH | DELETE |
+//! |---|---|---|---|---|
+//! | `/tenants`, `/key-sets`, `/schedules` | a page | creates | | |
+//! | `/tenants/{id}`, `/key-sets/{id}`, `/schedules/{id}` | one | | changes | removes |
+//! | `/key-stores`, `/key-stores/{id}` | as these | as these | as these | as these |
+//! | `/keys` | a page | creates, or adopts where `backend_key` is given | | |
+//! | `/keys/{id}` | one, with its versions | | name and description | |
+//! | `/keys/{id}/usage` | how much its versions are used | | | |
+//! | `/keys/{id}/versions` | all of the key | makes one and publishes it | | |
+//! | `/keys/{id}/versions/{version}` | one | | | |
+//! | `/schedules/upcoming` | what will happen by itself in so many `days` | | | |
+//! | `/events` | a page, or the `last` ones | | | |
+//!
+//! Commands are `POST`s to a path that ends with the name by which events call them:
+//! `/keys/{id}/{activate, enable, disable, deactivate, set-expiry, set-rotation, set-minima,
+//! schedule-deletion, cancel-deletion, destroy, rotate}`, `/keys/{id}/versions/{version}/{promote, revoke,
+//! restore, destroy-version}`, `/key-sets/{id}/verify-backend`.
+//!
+//! # Rules
+//! * **Pages** hold `items`, in the order of their ids, and `next` where there are more: give it as `after`.
+//!   `limit` is 100 by default, 1000 at most. Filters: `tenant`, `name`, and for keys `key_set`.
+//! * **Revisions**: each object has its `revision`, which is its `ETag` too. A change that gives it as
+//!   `If-Match` is refused with 412 where somebody has changed the object meanwhile.
+//! * **PATCH** changes the fields that are given; `null` removes one that may be missing.
+//! * **Errors** are problem details (RFC 9457) with a stable `code`, and the `field` where there is one.
+//!   Fields, parameters and paths that are not known are refused.
+//! * **Events**: each command is an event, also one that is refused, or that cannot be read.
+//! * **Secrets** and key material are in no answer, but for the one that makes a credential.
+
+#![forbid(unsafe_code)]
+
+mod answer;
+mod call;
+mod problem;
+mod read;
+mod routes;
+mod service;
+
+pub use self::service::{Admin, Body};

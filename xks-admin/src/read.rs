@@ -1,0 +1,137 @@
+//! Reading what a request holds. A field that is not known, or has another type, is refused by its name.
+
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use xks_core::backend::CiphertextMetadata;
+use xks_lifecycle::{FieldError, FieldProblem, store::Revision};
+
+use crate::problem::Problem;
+
+/// The most characters of a message that may repeat what a client has sent.
+const MAX_MESSAGE: usize = 300;
+
+/// Reads an object of JSON, and nothing behind it.
+pub(crate) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let read = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let field = error.path().to_string();
+        let message = cut(&error.inner().to_string());
+        match error.inner().is_data() {
+            true => Problem::field(&field_of(&field, &message), message),
+            false => Problem::json(&message),
+        }
+    })?;
+    json.end().map_err(|error| Problem::json(&error.to_string()))?;
+    Ok(read)
+}
+
+/// Reads the parameters of a path.
+pub(crate) fn query<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
+    let query = serde_urlencoded::Deserializer::new(form_urlencoded::parse(text.as_bytes()));
+    serde_path_to_error::deserialize(query).map_err(|error| {
+        let message = cut(&error.inner().to_string());
+        Problem::parameter(&field_of(&error.path().to_string(), &message), message)
+    })
+}
+
+/// The field of an error. A path has none where an object lacks a field, or has one too many: there the
+/// message does, between its first backticks.
+fn field_of(path: &str, message: &str) -> String {
+    match (path, message.split('`').nth(1)) {
+        ("." | "" | "?", Some(field)) => cut(field),
+        ("." | "" | "?", None) => String::new(),
+        (path, _) => cut(path),
+    }
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(MAX_MESSAGE) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+/// Reads an entity tag: a revision between quotes.
+pub(crate) fn tag(text: &[u8]) -> Option<Revision> {
+    let digits = text.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    let is_number = digits.iter().all(u8::is_ascii_digit);
+    str::from_utf8(digits)
+        .ok()
+        .filter(|_| is_number)?
+        .parse()
+        .ok()
+        .map(Revision::new)
+}
+
+/// A field of a change: it stays, is removed, or is set.
+#[derive(Default)]
+pub(crate) enum Patch<T> {
+    #[default]
+    Keep,
+    Remove,
+    Set(T),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patch<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map_or(Self::Remove, Self::Set))
+    }
+}
+
+impl<T> Patch<T> {
+    /// Changes a field that cannot be missing.
+    pub(crate) fn replace<U>(
+        self,
+        field: &'static str,
+        to: &mut U,
+        read: impl FnOnce(T) -> Result<U, FieldError>,
+    ) -> Result<(), FieldError> {
+        match self {
+            Self::Keep => {}
+            Self::Remove => return Err(FieldError::new(field, FieldProblem::Missing)),
+            Self::Set(value) => *to = read(value)?,
+        }
+        Ok(())
+    }
+
+    /// Changes a field that may be missing.
+    pub(crate) fn apply<U>(
+        self,
+        to: &mut Option<U>,
+        read: impl FnOnce(T) -> Result<U, FieldError>,
+    ) -> Result<(), FieldError> {
+        match self {
+            Self::Keep => {}
+            Self::Remove => *to = None,
+            Self::Set(value) => *to = Some(read(value)?),
+        }
+        Ok(())
+    }
+}
+
+/// A field that must be there.
+pub(crate) fn required<T>(field: &'static str, value: Option<T>) -> Result<T, FieldError> {
+    value.ok_or_else(|| FieldError::new(field, FieldProblem::Missing))
+}
+
+/// Reads a value that is written as a text.
+pub(crate) fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(
+    field: &'static str,
+    text: &str,
+) -> Result<T, FieldError> {
+    text.parse()
+        .map_err(|error: T::Err| FieldError::new(field, FieldProblem::Illegal(error.to_string())))
+}
+
+/// Reads constant metadata of ciphertexts, which is written as hex digits.
+pub(crate) fn metadata(field: &'static str, text: &str) -> Result<CiphertextMetadata, FieldError> {
+    let illegal = |rule: String| FieldError::new(field, FieldProblem::Illegal(rule));
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let bytes: Option<Vec<u8>> = pairs
+        .iter()
+        .map(|&[high, low]| Some(digit(high)? << 4 | digit(low)?))
+        .collect();
+    let bytes = bytes.filter(|_| rest.is_empty());
+    let bytes = bytes.ok_or_else(|| illegal("it is written as pairs of hex digits".to_owned()))?;
+    CiphertextMetadata::new(bytes).map_err(|error| illegal(error.to_string()))
+}

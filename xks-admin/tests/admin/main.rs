@@ -1,0 +1,14 @@
+//! The REST API, called in process over a store in memory.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
+
+mod hostile;
+mod pages;
+mod revisions;
+mod routes;
+mod site;

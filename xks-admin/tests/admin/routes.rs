@@ -1,0 +1,281 @@
+//! Every path with each of its outcomes: the status, the code of a problem, and the event.
+
+use serde_json::Value;
+
+use crate::site::Site;
+
+/// A request, and what comes of it. `{name}` stands for an id of the [`Site`].
+struct Case {
+    request: &'static str,
+    body: &'static str,
+    /// The status, and for a problem its code and its field.
+    answer: &'static str,
+    /// The last event: command, object and outcome. None for what is no command.
+    event: &'static str,
+}
+
+const fn case(request: &'static str, body: &'static str, answer: &'static str, event: &'static str) -> Case {
+    Case {
+        request,
+        body,
+        answer,
+        event,
+    }
+}
+
+const SOME_ID: &str = "aaaaaaaaaaaaaaaaaaaaaaaa";
+
+#[rustfmt::skip]
+const CASES: &[Case] = &[
+    case("GET tenants", "", "200", ""),
+    case("GET tenants?tenant={tenant}&name=payroll&limit=1", "", "200", ""),
+    case("GET tenants?limit=0", "", "400 invalid-parameter limit", ""),
+    case("GET tenants?after=x", "", "400 invalid-parameter after", ""),
+    case("GET tenants?colour=red", "", "400 invalid-parameter colour", ""),
+    case("POST tenants", r#"{"name": "new", "description": "d"}"#, "201", "create tenants/* done"),
+    case("POST tenants", r#"{"name": ""}"#, "422 invalid-field name", "create tenants refused"),
+    case("POST tenants", "{}", "422 invalid-field name", "create tenants refused"),
+    case("POST tenants", r#"{"name": 7}"#, "422 invalid-field name", "create tenants refused"),
+    case("POST tenants", r#"{"name": "n", "id": "mine"}"#, "422 invalid-field id", "create tenants refused"),
+    case("POST tenants", "{", "400 invalid-json", "create tenants refused"),
+    case("POST tenants", r#"{"name": "n"} {}"#, "400 invalid-json", "create tenants refused"),
+    case("PUT tenants", "{}", "405 no-such-method", ""),
+    case("GET tenants/{tenant}", "", "200", ""),
+    case("GET tenants/SOME_ID", "", "404 not-found", ""),
+    case("GET tenants/no-id", "", "404 not-found", ""),
+    case("PATCH tenants/{tenant}", r#"{"name": "pay"}"#, "200", "update tenants/{tenant} done"),
+    case("PATCH tenants/{tenant}", r#"{"name": null}"#, "422 invalid-field name", "update tenants/{tenant} refused"),
+    case("PATCH tenants/{tenant}", r#"{"size": 1}"#, "422 invalid-field size", "update tenants/{tenant} refused"),
+    case("PATCH tenants/SOME_ID", "{}", "404 not-found", "update tenants/SOME_ID refused"),
+    case("PATCH tenants/no-id", "{}", "404 not-found", "update tenants/no-id refused"),
+    case("DELETE tenants/{spare}", "", "204", "remove tenants/{spare} done"),
+    case("DELETE tenants/{tenant}", "", "409 in-use", "remove tenants/{tenant} refused"),
+    case("DELETE tenants/SOME_ID", "", "404 not-found", "remove tenants/SOME_ID refused"),
+    case("DELETE tenants/{spare}", r#"{"force": true}"#, "422 invalid-field force", "remove tenants/{spare} refused"),
+
+    case("GET key-sets?tenant={tenant}&name=vault", "", "200", ""),
+    case("GET key-sets?tenant=x", "", "400 invalid-parameter tenant", ""),
+    case("POST key-sets", r#"{"tenant": "{tenant}", "name": "n", "source": "vault", "lifetime_days": 400,
+        "waiting_days": 9, "keeps_decryption": false, "needs_two": true, "administrators": "admins",
+        "key_store": "{key-store}", "schedule": "{schedule}"}"#, "201", "create key-sets/* done"),
+    case("POST key-sets", r#"{"tenant": "{tenant}", "name": "n", "source": "hsm", "backend": "hsm"}"#, "201",
+        "create key-sets/* done"),
+    case("POST key-sets", r#"{"tenant": "{tenant}", "name": "n", "source": "hsm", "backend": "other"}"#,
+        "422 invalid-field backend", "create key-sets/* refused"),
+    case("POST key-sets", r#"{"tenant": "SOME_ID", "name": "n", "source": "vault"}"#, "422 invalid-field tenant",
+        "create key-sets/* refused"),
+    case("POST key-sets", r#"{"tenant": "x", "name": "n", "source": "vault"}"#, "422 invalid-field tenant",
+        "create key-sets refused"),
+    case("POST key-sets", r#"{"tenant": "{tenant}", "name": "n", "source": "paper"}"#, "422 invalid-field source",
+        "create key-sets refused"),
+    case("POST key-sets", r#"{"tenant": "{tenant}", "name": "n", "source": "vault", "waiting_days": 1}"#,
+        "422 invalid-field waiting_days", "create key-sets refused"),
+    case("GET key-sets/{vault}", "", "200", ""),
+    case("PATCH key-sets/{vault}", r#"{"key_store": "{key-store}", "schedule": "{schedule}", "waiting_days": 8,
+        "lifetime_days": 30, "administrators": "admins"}"#, "200", "update key-sets/{vault} done"),
+    case("PATCH key-sets/{vault}", r#"{"key_store": null, "schedule": null, "lifetime_days": null}"#, "200",
+        "update key-sets/{vault} done"),
+    case("PATCH key-sets/{vault}", r#"{"schedule": "SOME_ID"}"#, "422 invalid-field schedule",
+        "update key-sets/{vault} refused"),
+    case("PATCH key-sets/{vault}", r#"{"source": "hsm"}"#, "422 invalid-field source",
+        "update key-sets/{vault} refused"),
+    case("DELETE key-sets/{hsm}", "", "204", "remove key-sets/{hsm} done"),
+    case("DELETE key-sets/{vault}", "", "409 in-use", "remove key-sets/{vault} refused"),
+    case("POST key-sets/{hsm}/verify-backend", "", "200", "verify-backend key-sets/{hsm} done"),
+    case("POST key-sets/no-id/verify-backend", "", "404 not-found", "verify-backend key-sets/no-id refused"),
+
+    case("GET key-stores", "", "200", ""),
+    case("GET key-stores/{key-store}", "", "200", ""),
+    case("POST key-stores", r#"{"tenant": "{tenant}", "name": "n", "prefix": "/n", "regions": ["us-east-1"]}"#, "201",
+        "create key-stores/* done"),
+    case("POST key-stores", r#"{"tenant": "{tenant}", "name": "n", "prefix": "n", "regions": ["us-east-1"]}"#,
+        "422 invalid-field prefix", "create key-stores refused"),
+    case("POST key-stores", r#"{"tenant": "{tenant}", "name": "n", "prefix": "/n", "regions": []}"#,
+        "422 invalid-field regions", "create key-stores refused"),
+    case("PATCH key-stores/{key-store}", r#"{"regions": ["eu-west-1", "eu-west-2"]}"#, "200",
+        "update key-stores/{key-store} done"),
+    case("PATCH key-stores/{key-store}", r#"{"is_blocked": true}"#, "422 invalid-field is_blocked",
+        "update key-stores/{key-store} refused"),
+    case("DELETE key-stores/{key-store}", "", "204", "remove key-stores/{key-store} done"),
+
+    case("GET schedules", "", "200", ""),
+    case("GET schedules/{schedule}", "", "200", ""),
+    case("POST schedules", r#"{"tenant": "{tenant}", "name": "n", "jitter_minutes": 60,
+        "cron": {"pattern": "30 2 1 * *", "time_zone": "Europe/Berlin"}}"#, "201", "create schedules/* done"),
+    case("POST schedules", r#"{"tenant": "{tenant}", "name": "n"}"#, "422 invalid-field every_days",
+        "create schedules refused"),
+    case("POST schedules", r#"{"tenant": "{tenant}", "name": "n", "every_days": 0}"#, "422 invalid-field every_days",
+        "create schedules refused"),
+    case("POST schedules", r#"{"tenant": "{tenant}", "name": "n", "every_days": 1, "cron":
+        {"pattern": "30 2 1 * *", "time_zone": "UTC"}}"#, "422 invalid-field cron", "create schedules refused"),
+    case("POST schedules", r#"{"tenant": "{tenant}", "name": "n", "cron": {"pattern": "30 2 1 * *", "time_zone":
+        "Mars"}}"#, "422 invalid-field time_zone", "create schedules refused"),
+    case("POST schedules", r#"{"tenant": "{tenant}", "name": "n", "cron": {"pattern": "30 2 1 * *", "zone": "UTC"}}"#,
+        "422 invalid-field cron.zone", "create schedules refused"),
+    case("PATCH schedules/{schedule}", r#"{"every_days": 30}"#, "200", "update schedules/{schedule} done"),
+    case("PATCH schedules/{schedule}", r#"{"jitter_minutes": 9999}"#, "422 invalid-field jitter_minutes",
+        "update schedules/{schedule} refused"),
+    case("DELETE schedules/{schedule}", "", "204", "remove schedules/{schedule} done"),
+    case("GET schedules/upcoming?days=400", "", "200", ""),
+    case("GET schedules/upcoming?days=-1", "", "422 invalid-field days", ""),
+
+    case("GET keys?key_set={vault}&tenant={tenant}&name=salaries", "", "200", ""),
+    case("GET keys?key_set=x", "", "400 invalid-parameter key_set", ""),
+    case("GET keys/{key}", "", "200", ""),
+    case("GET keys/absent", "", "404 not-found", ""),
+    case("GET keys/{key}/usage", "", "200", ""),
+    case("GET keys/absent/usage", "", "404 not-found", ""),
+    case("POST keys", r#"{"key_set": "{vault}", "name": "n", "description": "d", "rotation": "{schedule}",
+        "expires": "2030-01-01T00:00:00Z", "is_active": false}"#, "201", "create keys/* done"),
+    case("POST keys", r#"{"key_set": "{hsm}", "name": "n"}"#, "201", "create keys/* done"),
+    case("POST keys", r#"{"key_set": "{adopted}", "name": "n"}"#, "422 invalid-field key_set", "create keys/* refused"),
+    case("POST keys", r#"{"key_set": "SOME_ID", "name": "n"}"#, "404 not-found", "create keys/* refused"),
+    case("POST keys", r#"{"key_set": "{vault}", "name": "n", "expires": "tomorrow"}"#, "422 invalid-field expires",
+        "create keys refused"),
+    case("POST keys", r#"{"key_set": "{vault}", "name": "n", "expires": "2020-01-01T00:00:00Z"}"#,
+        "422 invalid-field expires", "create keys/* refused"),
+    case("POST keys", r#"{"key_set": "{vault}", "name": "n", "rotation": "weekly"}"#, "422 invalid-field rotation",
+        "create keys refused"),
+    case("POST keys", r#"{"key_set": "{vault}", "name": "n", "legacy_metadata": "00"}"#,
+        "422 invalid-field legacy_metadata", "create keys refused"),
+    case("POST keys", r#"{"key_set": "{adopted}", "name": "n", "backend_key": "made-elsewhere",
+        "earlier_encryptions": 7, "legacy_metadata": "6b3d31"}"#, "201", "adopt keys/made-elsewhere done"),
+    case("POST keys", r#"{"key_set": "{adopted}", "name": "n", "backend_key": "absent"}"#, "422 backend-key-not-found",
+        "adopt keys/absent failed"),
+    case("POST keys", r#"{"key_set": "{vault}", "name": "n", "backend_key": "made-elsewhere"}"#,
+        "422 invalid-field key_set", "adopt keys/made-elsewhere refused"),
+    case("POST keys", r#"{"key_set": "{adopted}", "name": "n", "backend_key": "made-elsewhere", "legacy_metadata":
+        "xy"}"#, "422 invalid-field legacy_metadata", "create keys refused"),
+    case("PATCH keys/{key}", r#"{"description": "of 2027"}"#, "200", "rename keys/{key} done"),
+    case("PATCH keys/{key}", r#"{"name": " n"}"#, "422 invalid-field name", "rename keys/{key} refused"),
+    case("PATCH keys/absent", "{}", "404 not-found", "rename keys/absent refused"),
+    case("DELETE keys/{key}", "", "405 no-such-method", ""),
+
+    case("POST keys/{key}/activate", "", "200", "activate keys/{key} done"),
+    case("POST keys/{key}/enable", "", "200", "enable keys/{key} done"),
+    case("POST keys/{key}/disable", "{}", "200", "disable keys/{key} done"),
+    case("POST keys/{key}/deactivate", "", "200", "deactivate keys/{key} done"),
+    case("POST keys/absent/disable", "", "404 not-found", "disable keys/absent refused"),
+    case("POST keys/{key}/disable", r#"{"now": true}"#, "422 invalid-field now", "disable keys/{key} refused"),
+    case("POST keys/{key}/set-expiry", r#"{"expires": "2030-01-01T00:00:00Z"}"#, "200", "set-expiry keys/{key} done"),
+    case("POST keys/{key}/set-expiry", r#"{"expires": null}"#, "200", "set-expiry keys/{key} done"),
+    case("POST keys/{key}/set-expiry", "{}", "422 invalid-field expires", "set-expiry keys/{key} refused"),
+    case("POST keys/{key}/set-expiry", r#"{"expires": "2001-01-01T00:00:00Z"}"#, "422 invalid-field expires",
+        "set-expiry keys/{key} refused"),
+    case("POST keys/{key}/set-rotation", r#"{"rotation": "never"}"#, "200", "set-rotation keys/{key} done"),
+    case("POST keys/{key}/set-rotation", r#"{"rotation": "SOME_ID"}"#, "422 invalid-field rotation",
+        "set-rotation keys/{key} refused"),
+    case("POST keys/{key}/set-minima", r#"{"min_encrypt": 2, "min_decrypt": 1, "min_kept": 1}"#, "200",
+        "set-minima keys/{key} done"),
+    case("POST keys/{key}/set-minima", r#"{"min_encrypt": 9, "min_decrypt": 1, "min_kept": 1}"#,
+        "422 invalid-field min_encrypt", "set-minima keys/{key} refused"),
+    case("POST keys/{key}/set-minima", r#"{"min_encrypt": 1, "min_decrypt": -1, "min_kept": 1}"#,
+        "422 invalid-field min_decrypt", "set-minima keys/{key} refused"),
+    case("POST keys/{key}/schedule-deletion", r#"{"waiting_days": 9}"#, "200", "schedule-deletion keys/{key} done"),
+    case("POST keys/{key}/schedule-deletion", r#"{"waiting_days": 40}"#, "422 invalid-field waiting_days",
+        "schedule-deletion keys/{key} refused"),
+    case("POST keys/{key}/cancel-deletion", "", "409 key-state", "cancel-deletion keys/{key} refused"),
+    case("POST keys/{key}/destroy", "", "409 key-state", "destroy keys/{key} refused"),
+    case("POST keys/{key}/rotate", "", "200", "rotate keys/{key} done"),
+    case("POST keys/absent/rotate", "", "404 not-found", "rotate keys/absent refused"),
+    case("POST keys/{key}/explode", "", "404 no-such-path", ""),
+
+    case("GET keys/{key}/versions", "", "200", ""),
+    case("GET keys/absent/versions", "", "404 not-found", ""),
+    case("POST keys/{key}/versions", "", "201", "add-version keys/{key} done"),
+    case("POST keys/absent/versions", "", "404 not-found", "add-version keys/absent refused"),
+    case("GET keys/{key}/versions/{old}", "", "200", ""),
+    case("GET keys/{key}/versions/00000000", "", "404 not-found", ""),
+    case("GET keys/{key}/versions/first", "", "404 not-found", ""),
+    case("POST keys/{key}/versions/{old}/promote", "", "200", "promote keys/{key} done"),
+    case("POST keys/{key}/versions/{old}/revoke", "", "200", "revoke keys/{key} done"),
+    case("POST keys/{key}/versions/{current}/revoke", "", "409 current-version", "revoke keys/{key} refused"),
+    case("POST keys/{key}/versions/{old}/restore", "", "200", "restore keys/{key} done"),
+    case("POST keys/{key}/versions/{current}/restore", "", "409 version-state", "restore keys/{key} refused"),
+    case("POST keys/{key}/versions/{old}/destroy-version", "", "409 version-kept",
+        "destroy-version keys/{key} refused"),
+    case("POST keys/{key}/versions/00000000/revoke", "", "404 not-found", "revoke keys/{key} refused"),
+    case("POST keys/{key}/versions/first/revoke", "", "404 not-found", "revoke keys/{key} refused"),
+
+    case("GET events", "", "200", ""),
+    case("GET events?last=5", "", "200", ""),
+    case("GET events?after=5&limit=2", "", "200", ""),
+    case("GET events?after=5&last=2", "", "422 invalid-field last", ""),
+    case("GET events?after=x", "", "400 invalid-parameter after", ""),
+    case("POST events", "{}", "405 no-such-method", ""),
+    case("GET nothing", "", "404 no-such-path", ""),
+];
+
+#[test]
+fn each_path_answers_as_it_should_and_each_command_is_an_event() {
+    let mut wrong = Vec::new();
+    for case in CASES {
+        let site = Site::new();
+        let before = site.last_event();
+        let (method, path) = case.request.split_once(' ').unwrap();
+        let path = format!("/admin/v1/{}", path.replace("SOME_ID", SOME_ID));
+        let body = site.fill(&case.body.replace("SOME_ID", SOME_ID));
+        let reply = site.send_raw(method, &site.fill(&path), &[("content-type", "application/json")], body);
+        let answer = match reply.status.is_success() {
+            true => reply.status.as_str().to_owned(),
+            false => {
+                assert_eq!(reply.body["status"], reply.status.as_u16());
+                assert!(!reply.text("title").is_empty() && !reply.text("detail").is_empty());
+                let told = format!(
+                    "{} {} {}",
+                    reply.status.as_str(),
+                    reply.text("code"),
+                    reply.text("field")
+                );
+                told.trim().to_owned()
+            }
+        };
+        let events = site.events_after(before);
+        let event = events.last().cloned().unwrap_or_default();
+        let expected = site.fill(&case.event.replace("SOME_ID", SOME_ID));
+        let fits = match expected.split_once('*') {
+            Some((head, tail)) => {
+                // A generated id, or the object that a refused creation would have made.
+                event.starts_with(head) && event.ends_with(tail) && event.len() == head.len() + 24 + tail.len()
+            }
+            None => event == expected,
+        };
+        if answer != case.answer || !fits {
+            let Case { request, body, .. } = case;
+            wrong.push(format!("{request} {body}\n  {answer}, event `{event}`: {}", reply.body));
+        }
+        if reply.status == 201 {
+            let place = reply.headers["location"].to_str().unwrap();
+            assert_eq!(site.send("GET", place, None).status, 200, "{place}");
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The life of a key from its creation to its end, with the waiting time and the typed name.
+#[test]
+fn a_key_that_may_be_needed_is_destroyed_by_its_typed_name_after_its_waiting_time() {
+    let site = Site::new();
+    let body = serde_json::json!({"key_set": "{adopted}", "name": "of old", "backend_key": "made-elsewhere"});
+    assert_eq!(site.send("POST", "/admin/v1/keys", Some(body)).status, 201);
+    let command = |name: &str, body: Option<Value>| {
+        let reply = site.send("POST", &format!("/admin/v1/keys/made-elsewhere/{name}"), body);
+        format!(
+            "{} {}{}",
+            reply.status.as_str(),
+            reply.text("code"),
+            reply.text("state")
+        )
+    };
+    assert_eq!(command("schedule-deletion", None), "200 pending-deletion");
+    assert_eq!(command("cancel-deletion", None), "200 disabled");
+    assert_eq!(command("schedule-deletion", None), "200 pending-deletion");
+    assert_eq!(command("destroy", None), "409 waiting");
+    site.wait_days(7);
+    assert_eq!(command("destroy", None), "409 needed");
+    let typed = |name: &str| Some(serde_json::json!({"typed_name": name}));
+    assert_eq!(command("destroy", typed("other")), "409 typed-name");
+    assert_eq!(command("destroy", typed("of old")), "200 destroyed");
+    let left = site.send("GET", "/admin/v1/keys/made-elsewhere", None);
+    assert_eq!(left.text("state"), "destroyed");
+}

@@ -1,0 +1,189 @@
+//! A state with one object of each kind, and the API over it.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use pollster::block_on;
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+use xks_admin::Admin;
+use xks_backend_soft::{SoftBackend, SoftKey};
+use xks_lifecycle::{
+    Name, Repository, Timestamp,
+    commands::{Actor, Backends, Commands, Deployment},
+    seal::Root,
+    store::MemoryStore,
+};
+
+pub(crate) const START: u64 = 1_800_000_000;
+pub(crate) const DAY: u64 = 24 * 60 * 60;
+
+pub(crate) struct Site {
+    pub(crate) admin: Admin,
+    pub(crate) commands: Arc<Commands>,
+    clock: Arc<AtomicU64>,
+    /// What a path and a body may call by `{name}`.
+    ids: Vec<(&'static str, String)>,
+}
+
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Reply {
+    pub(crate) fn text(&self, field: &str) -> String {
+        match &self.body[field] {
+            Value::String(text) => text.clone(),
+            Value::Null => String::new(),
+            other => other.to_string(),
+        }
+    }
+
+    pub(crate) fn etag(&self) -> &str {
+        self.headers["etag"].to_str().unwrap()
+    }
+}
+
+impl Site {
+    /// A tenant with a key set of each source, an external key store and a schedule; and in the set `vault` a
+    /// key with two versions.
+    pub(crate) fn new() -> Self {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("xks-admin-{}-{number}", std::process::id()));
+        let root = Root::create_file(&path)
+            .and_then(|()| Root::file("recovery", &path))
+            .unwrap();
+        std::fs::remove_file::<PathBuf>(path).unwrap();
+        let clock = Arc::new(AtomicU64::new(START));
+        let made = Repository::create(Arc::new(MemoryStore::new()), std::slice::from_ref(&root), at(START));
+        let (repository, snapshot) = block_on(made).unwrap();
+        let soft = SoftBackend::new();
+        for label in ["made-elsewhere", "never-adopted"] {
+            assert!(
+                soft.insert(label.parse().unwrap(), SoftKey::generate().unwrap())
+                    .is_none()
+            );
+        }
+        let soft = Arc::new(soft);
+        let backends = Backends::new().with(Name::new("name", "hsm").unwrap(), soft.clone(), soft);
+        let time = Arc::clone(&clock);
+        let commands = Commands::new(repository, snapshot, backends, Deployment::new("test").unwrap())
+            .with_clock(move || at(time.load(Ordering::Relaxed)));
+        let commands = Arc::new(commands);
+        let mut site = Self {
+            admin: Admin::new(Arc::clone(&commands)),
+            commands,
+            clock,
+            ids: Vec::new(),
+        };
+        site.make("tenant", "tenants", json!({"name": "payroll"}));
+        site.make("spare", "tenants", json!({"name": "spare"}));
+        let schedule = json!({"tenant": "{tenant}", "name": "yearly", "every_days": 365});
+        site.make("schedule", "schedules", schedule);
+        let key_store = json!({"tenant": "{tenant}", "name": "eu", "prefix": "/eu", "regions": ["eu-central-1"]});
+        site.make("key-store", "key-stores", key_store);
+        for source in ["vault", "hsm", "adopted"] {
+            let set = json!({"tenant": "{tenant}", "name": source, "source": source, "waiting_days": 7});
+            site.make(source, "key-sets", set);
+        }
+        let key = site.make("key", "keys", json!({"key_set": "{vault}", "name": "salaries"}));
+        site.ids.push(("old", first_version(&key)));
+        let rotated = site.send("POST", "/admin/v1/keys/{key}/rotate", None);
+        let versions = rotated.body["versions"].as_array().unwrap();
+        site.ids
+            .push(("current", versions[1]["id"].as_str().unwrap().to_owned()));
+        site
+    }
+
+    fn make(&mut self, name: &'static str, noun: &str, body: Value) -> Reply {
+        let reply = self.send("POST", &format!("/admin/v1/{noun}"), Some(body));
+        assert_eq!(reply.status, StatusCode::CREATED, "{noun} {name}: {}", reply.body);
+        self.ids.push((name, reply.text("id")));
+        reply
+    }
+
+    /// Puts ids in the place of their names.
+    pub(crate) fn fill(&self, text: &str) -> String {
+        self.ids.iter().fold(text.to_owned(), |text, (name, id)| {
+            text.replace(&format!("{{{name}}}"), id)
+        })
+    }
+
+    pub(crate) fn send(&self, method: &str, path: &str, body: Option<Value>) -> Reply {
+        let body = body.map(|body| self.fill(&body.to_string())).unwrap_or_default();
+        self.send_raw(method, &self.fill(path), &[("content-type", "application/json")], body)
+    }
+
+    pub(crate) fn send_raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Reply {
+        let mut request = Request::builder()
+            .method(Method::from_bytes(method.as_bytes()).unwrap())
+            .uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut request = request.body(Full::new(body.into())).unwrap();
+        request.extensions_mut().insert(Actor::new("uid:1000 (alice)").unwrap());
+        self.send_request(request)
+    }
+
+    pub(crate) fn send_request(&self, request: Request<Full<Bytes>>) -> Reply {
+        let answer = block_on(self.admin.clone().oneshot(request)).unwrap();
+        let (parts, body) = answer.into_parts();
+        let body = block_on(body.collect()).unwrap().to_bytes();
+        assert_eq!(parts.headers["cache-control"], "no-store");
+        let expected = match (parts.status.is_success(), body.is_empty()) {
+            (_, true) => None,
+            (true, false) => Some("application/json"),
+            (false, false) => Some("application/problem+json"),
+        };
+        let found = parts.headers.get("content-type").map(|value| value.to_str().unwrap());
+        assert_eq!(found, expected);
+        Reply {
+            status: parts.status,
+            headers: parts.headers,
+            body: match body.is_empty() {
+                true => Value::Null,
+                false => serde_json::from_slice(&body).unwrap(),
+            },
+        }
+    }
+
+    pub(crate) fn wait_days(&self, days: u64) {
+        self.clock.fetch_add(days * DAY, Ordering::Relaxed);
+    }
+
+    /// The number of the last event.
+    pub(crate) fn last_event(&self) -> u64 {
+        let events = block_on(self.commands.events(0, 10_000)).unwrap();
+        events.last().map_or(0, |(number, _)| *number)
+    }
+
+    /// The events after one, as `who: command object outcome`.
+    pub(crate) fn events_after(&self, number: u64) -> Vec<String> {
+        let events = block_on(self.commands.events(number, 10_000)).unwrap();
+        let told = events.iter().map(|(_, event)| {
+            assert_eq!(event.actor.as_str(), "uid:1000 (alice)");
+            format!("{} {} {}", event.command, event.object, event.outcome)
+        });
+        told.collect()
+    }
+}
+
+fn first_version(key: &Reply) -> String {
+    key.body["versions"][0]["id"].as_str().unwrap().to_owned()
+}
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_seconds("time", seconds).unwrap()
+}

@@ -50,7 +50,7 @@
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-use xks_core::{KeyBackend, KeyId, fleet::Fleet};
+use xks_core::{KeyBackend, KeyId, fleet::Fleet, manage::KeyManager};
 
 use crate::{backends::Backends, metrics::Samples};
 
@@ -101,6 +101,12 @@ pub trait BackendSettings: PartialEq + Send + Sync + 'static {
         None
     }
 
+    /// Returns why no keys can be made in such a backend, as a message ends that begins with its name; `None`
+    /// where the open backend has a [key manager](OpenBackend::as_key_manager).
+    fn makes_no_keys(&self) -> Option<&'static str> {
+        Some("keys cannot be made in a backend of this kind")
+    }
+
     /// Returns the log line for a reload that replaces `open`, whose backend works, by these settings.
     fn replacement_notice(&self, open: &Self) -> Option<&'static str> {
         let _ = open;
@@ -133,6 +139,12 @@ pub trait OpenBackend: KeyBackend {
 
     /// Returns the fleet, where this is one: its members are compared, and named in audit records.
     fn as_fleet(&self) -> Option<&Fleet> {
+        None
+    }
+
+    /// Returns the manager by which keys are made and destroyed in this backend, where it has one and its
+    /// keys outlive the process.
+    fn as_key_manager(self: Arc<Self>) -> Option<Arc<dyn KeyManager>> {
         None
     }
 }

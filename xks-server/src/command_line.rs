@@ -64,10 +64,24 @@ pub(crate) enum Command {
         /// The settings file of the sample proxy
         file: PathBuf,
     },
+    /// Makes the store of keys under management
+    #[cfg(feature = "lifecycle")]
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Creates a credential, and prints it for the settings file and for the AWS KMS console
     NewCredential {
         /// The key store's prefix: the part of its paths before /kms/xks/v1
         #[arg(long, default_value = "", value_name = "PREFIX")]
         uri_path_prefix: UriPathPrefix,
+    },
+}
+
+#[cfg(feature = "lifecycle")]
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Makes the store and the root files of a settings file, before the first start
+    Create {
+        /// The settings file
+        file: PathBuf,
     },
 }

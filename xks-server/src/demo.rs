@@ -90,6 +90,8 @@ impl Demo {
                 traffic: TrafficLimits::NONE,
                 authorization: Authorization::AllowAll,
             }],
+            #[cfg(feature = "lifecycle")]
+            lifecycle: None,
         })
     }
 }

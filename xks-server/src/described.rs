@@ -33,7 +33,7 @@ impl Described {
 }
 
 /// Records an answer as that of the key manager with this name, if it has one.
-async fn record<T>(
+pub(crate) async fn record<T>(
     attempt: Option<OngoingAttempt<'_>>,
     answer: impl Future<Output = Result<T, BackendError>>,
 ) -> Result<T, BackendError> {

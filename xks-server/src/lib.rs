@@ -37,6 +37,8 @@ mod expiry;
 mod health;
 pub mod kinds;
 mod life;
+#[cfg(feature = "lifecycle")]
+mod lifecycle;
 mod limits;
 mod listener;
 mod log;

@@ -17,8 +17,10 @@ use anyhow::Context as _;
 use tokio::{runtime, task::spawn_blocking};
 use xks_core::text::ErrorChain;
 
+#[cfg(feature = "lifecycle")]
+use crate::lifecycle;
 use crate::{
-    WRONG_SETTINGS,
+    FAILURE, WRONG_SETTINGS,
     backends::{BackendError, Backends},
     certificates::{Certificates, Prepared},
     comparing,
@@ -108,10 +110,19 @@ pub(crate) fn serve(server: &Server, path: Option<&Path>, listen: Option<SocketA
         let _ = writeln!(io::stderr(), "{}: {}", server.program.name, ErrorChain(&*error));
     }
     tracing::error!("{}", ErrorChain(&*error));
-    Ok(match error.downcast_ref::<BackendError>() {
-        Some(error) => error.exit_status().into(),
-        None => ExitCode::FAILURE,
-    })
+    Ok(exit_status(&error).into())
+}
+
+/// The status to end with when a start fails so.
+pub(crate) fn exit_status(error: &anyhow::Error) -> u8 {
+    if let Some(error) = error.downcast_ref::<BackendError>() {
+        return error.exit_status();
+    }
+    #[cfg(feature = "lifecycle")]
+    if let Some(error) = error.downcast_ref::<lifecycle::StartError>() {
+        return error.exit_status();
+    }
+    FAILURE
 }
 
 /// Within the runtime. What is left open in `backends` is the caller's to close, when no request can use it
@@ -137,6 +148,11 @@ async fn live(
     let Some(opened) = open(settings, &mut stop).await? else {
         return Ok(());
     };
+    #[cfg(feature = "lifecycle")]
+    let managed = match &settings.lifecycle {
+        Some(settings) => Some(lifecycle::Running::open(settings, &opened, server.program).await?),
+        None => None,
+    };
     let reconciler = Arc::new(Reconciler::new(
         settings,
         opened,
@@ -144,6 +160,10 @@ async fn live(
         Arc::clone(&metrics),
         server,
     )?);
+    #[cfg(feature = "lifecycle")]
+    if let Some(managed) = &managed {
+        reconciler.manage(managed.backends.clone());
+    }
     for (name, run) in &server.key_store_sources {
         let (run, source) = (
             Arc::clone(run),
@@ -189,6 +209,12 @@ async fn live(
     tokio::spawn(async move { service_manager::keep_alive(&alive).await });
     let compared = Arc::clone(&reconciler);
     tokio::spawn(async move { comparing::watch(&compared).await });
+    #[cfg(feature = "lifecycle")]
+    let commands = managed.as_ref().map(|managed| Arc::clone(&managed.commands));
+    #[cfg(feature = "lifecycle")]
+    if let Some(managed) = managed {
+        tokio::spawn(managed.run());
+    }
     let ready = || {
         service_manager::ready();
         let end = if is_demo {
@@ -215,6 +241,10 @@ async fn live(
         }
     };
     let served = ports.run(&reconciler, &health, &mut stop, ready).await;
+    #[cfg(feature = "lifecycle")]
+    if let Some(commands) = commands {
+        lifecycle::close(&commands).await;
+    }
     *backends = Some(reconciler.backends());
     served
 }

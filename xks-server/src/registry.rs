@@ -96,6 +96,11 @@ impl ConfiguredBackend {
         self.settings.own_metadata()
     }
 
+    #[cfg(feature = "lifecycle")]
+    pub(crate) fn makes_no_keys(&self) -> Option<&'static str> {
+        self.settings.makes_no_keys()
+    }
+
     pub(crate) fn is_same_device(&self, other: &Self) -> bool {
         self.settings.is_same_device(&*other.settings)
     }
@@ -132,6 +137,8 @@ trait AnySettings: Any + Send + Sync {
     fn may_block(&self) -> bool;
     fn is_test_key(&self, key: &KeyId) -> bool;
     fn own_metadata(&self) -> Option<&'static str>;
+    #[cfg(feature = "lifecycle")]
+    fn makes_no_keys(&self) -> Option<&'static str>;
     fn is_same_device(&self, other: &dyn AnySettings) -> bool;
     fn shares_keys_with(&self, other: &dyn AnySettings) -> bool;
     fn replacement_notice(&self, open: &dyn AnySettings) -> Option<&'static str>;
@@ -164,6 +171,11 @@ impl<S: BackendSettings> AnySettings for S {
 
     fn own_metadata(&self) -> Option<&'static str> {
         BackendSettings::own_metadata(self)
+    }
+
+    #[cfg(feature = "lifecycle")]
+    fn makes_no_keys(&self) -> Option<&'static str> {
+        BackendSettings::makes_no_keys(self)
     }
 
     fn is_same_device(&self, other: &dyn AnySettings) -> bool {

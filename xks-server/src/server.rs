@@ -27,6 +27,8 @@ use crate::{
     settings::{self, Formats, Loaded, Table},
     source::KeyStoreSource,
 };
+#[cfg(feature = "lifecycle")]
+use crate::{command_line::StoreCommand, lifecycle, process};
 
 pub(crate) type RunSource = dyn Fn(KeyStoreSource) + Send + Sync;
 type MakeDemo = dyn Fn() -> Result<Demo, Box<dyn Error + Send + Sync>> + Send + Sync;
@@ -181,7 +183,7 @@ impl Server {
             let _ = writeln!(io::stderr(), "{}: {}", self.program.name, ErrorChain(&*error));
             match error.is::<SettingsUnreadable>() || error.is::<log::WrongFilter>() {
                 true => WRONG_SETTINGS.into(),
-                false => ExitCode::FAILURE,
+                false => life::exit_status(&error).into(),
             }
         })
     }
@@ -190,6 +192,8 @@ impl Server {
         match command_line.command {
             Some(Command::Check { file }) => self.check(&file),
             Some(Command::Convert { file }) => self.convert(&file),
+            #[cfg(feature = "lifecycle")]
+            Some(Command::Store(StoreCommand::Create { file })) => self.create_store(&file),
             Some(Command::NewCredential { uri_path_prefix }) => credential::new()
                 .and_then(|new| print(&credential::text(&new, &uri_path_prefix)).map(|()| ExitCode::SUCCESS)),
             None => {
@@ -241,6 +245,26 @@ impl Server {
         } else {
             WRONG_SETTINGS.into()
         })
+    }
+
+    #[cfg(feature = "lifecycle")]
+    fn create_store(&self, file: &Path) -> anyhow::Result<ExitCode> {
+        let loaded = self.load(file)?;
+        // That there is no store is why it is made.
+        if loaded.errors() > 0 {
+            report(&loaded)?;
+        }
+        let Some(settings) = loaded.settings else {
+            return Ok(WRONG_SETTINGS.into());
+        };
+        let Some(managed) = &settings.lifecycle else {
+            let wrong = format!("{}: there is no [store]", file.display());
+            writeln!(io::stderr(), "{}: {wrong}", self.program.name).context("cannot write to standard error")?;
+            return Ok(WRONG_SETTINGS.into());
+        };
+        process::put_into_environment(&settings.environment)?;
+        print(&lifecycle::create(&managed.store, &settings.backends)?)?;
+        Ok(ExitCode::SUCCESS)
     }
 
     fn convert(&self, file: &Path) -> anyhow::Result<ExitCode> {

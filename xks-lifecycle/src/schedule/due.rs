@@ -1,6 +1,6 @@
 //! What is due, and when: pure functions of the state.
 
-use std::ops::Bound;
+use std::{fmt, ops::Bound};
 
 use xks_core::KeyId;
 
@@ -16,6 +16,14 @@ const PAGE: usize = 1000;
 pub enum Task {
     /// Rotates a key.
     RotateKey(KeyId),
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RotateKey(id) => write!(f, "rotate key {id}"),
+        }
+    }
 }
 
 /// A key that a schedule rotates.

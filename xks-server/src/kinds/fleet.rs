@@ -77,6 +77,10 @@ impl BackendSettings for FleetSettings {
     fn may_block(&self) -> bool {
         false
     }
+
+    fn makes_no_keys(&self) -> Option<&'static str> {
+        Some("a fleet makes no keys: name one of its members")
+    }
 }
 
 impl OpenBackend for Fleet {

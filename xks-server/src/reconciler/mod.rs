@@ -13,12 +13,17 @@ use std::{
     time::Duration,
 };
 
+#[cfg(feature = "lifecycle")]
+use std::sync::OnceLock;
+
 use anyhow::ensure;
 use arc_swap::ArcSwap;
 use thiserror::Error;
 use xks_core::{KeyBackend, KeyId, KeyStore, KeyStores, Proxy, key_store::UriPathPrefix};
 
 use self::in_force::InForce;
+#[cfg(feature = "lifecycle")]
+use crate::lifecycle;
 use crate::{
     backend::OpenBackend,
     backends::Backends,
@@ -51,6 +56,8 @@ pub(crate) struct Reconciler {
     /// Counts changes, so that one that was given up does not come after another.
     turn: AtomicU64,
     timeout: Duration,
+    #[cfg(feature = "lifecycle")]
+    managed: OnceLock<lifecycle::InUse>,
 }
 
 /// A backend, with the keys that key stores name of it.
@@ -105,7 +112,15 @@ impl Reconciler {
             opening: Mutex::default(),
             turn: AtomicU64::new(0),
             timeout: settings.server.timeout,
+            #[cfg(feature = "lifecycle")]
+            managed: OnceLock::new(),
         })
+    }
+
+    /// Keeps the backends of keys under management in step with the others. Called before the first reload.
+    #[cfg(feature = "lifecycle")]
+    pub(crate) fn manage(&self, backends: lifecycle::InUse) {
+        drop(self.managed.set(backends)); // once
     }
 
     /// Says that a change begins, which ends all others that are under way.
@@ -129,6 +144,10 @@ impl Reconciler {
             }
         };
         let certificates = Prepared::new(&settings.tls).map_err(not_replaced(false))?;
+        #[cfg(feature = "lifecycle")]
+        if let Some(managed) = self.managed.get() {
+            managed.check(&settings.backends).map_err(not_replaced(false))?;
+        }
         let former = self.backends.load_full();
         let is_to_be_opened = |new: &ConfiguredBackend| new.may_block() && !former.keeps(&new.name, &settings.backends);
         let has_to_wait = settings.backends.iter().any(is_to_be_opened);
@@ -163,6 +182,10 @@ impl Reconciler {
         let settings = key_stores_after(&in_force);
         in_force.change(self.proxy.key_stores(), &settings, &self.backends.load(), backends)?;
         self.certificates.put_in_force(certificates);
+        #[cfg(feature = "lifecycle")]
+        if let Some(managed) = self.managed.get() {
+            managed.replace(backends);
+        }
         self.served.store(Arc::new(served(&settings)));
         self.backends.store(Arc::clone(backends));
         Ok(())

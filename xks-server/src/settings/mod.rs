@@ -5,6 +5,8 @@
 //! only a key manager that does not open can leave a reload incomplete.
 
 mod convert;
+#[cfg(feature = "lifecycle")]
+mod lifecycle;
 mod model;
 mod ours;
 mod sample_proxy;
@@ -20,6 +22,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+#[cfg(feature = "lifecycle")]
+pub(crate) use self::lifecycle::*;
 use self::source::NoText;
 pub(crate) use self::{
     convert::to_our_format,

@@ -13,6 +13,8 @@ use xks_core::{
     key_store::{Region, UriPathPrefix},
 };
 
+#[cfg(feature = "lifecycle")]
+use super::LifecycleSettings;
 use super::{Secret, SecretOrigin};
 use crate::{
     registry::ConfiguredBackend,
@@ -33,6 +35,8 @@ pub(crate) struct Settings {
     pub(crate) watch: Option<Duration>,
     pub(crate) backends: Vec<ConfiguredBackend>,
     pub(crate) key_stores: Vec<KeyStoreSettings>,
+    #[cfg(feature = "lifecycle")]
+    pub(crate) lifecycle: Option<LifecycleSettings>,
 }
 
 /// One of these for each listener.
@@ -70,6 +74,8 @@ pub(crate) struct Fixed {
     health: HealthSettings,
     metrics: Option<SocketAddr>,
     log: LogSettings,
+    #[cfg(feature = "lifecycle")]
+    lifecycle: Option<LifecycleSettings>,
 }
 
 impl Fixed {
@@ -81,6 +87,8 @@ impl Fixed {
             health: settings.health.clone(),
             metrics: settings.metrics,
             log: settings.log.clone(),
+            #[cfg(feature = "lifecycle")]
+            lifecycle: settings.lifecycle.clone(),
         }
     }
 
@@ -93,6 +101,8 @@ impl Fixed {
             health,
             metrics,
             log,
+            #[cfg(feature = "lifecycle")]
+            lifecycle,
         } = self;
         let new_has_tls = new.tls.as_ref().map(Option::is_some);
         let tables = [
@@ -105,6 +115,16 @@ impl Fixed {
                 *metrics == new.metrics && has_tls.metrics == new_has_tls.metrics,
             ),
             ("log", *log == new.log),
+            #[cfg(feature = "lifecycle")]
+            (
+                "store",
+                LifecycleSettings::is_same_store(lifecycle.as_ref(), new.lifecycle.as_ref()),
+            ),
+            #[cfg(feature = "lifecycle")]
+            (
+                "lifecycle",
+                LifecycleSettings::is_same_but_for_store(lifecycle.as_ref(), new.lifecycle.as_ref()),
+            ),
         ];
         tables
             .into_iter()

@@ -41,6 +41,8 @@ mod revocation;
 mod sample_proxy;
 mod script;
 mod shipped;
+#[cfg(feature = "lifecycle")]
+mod store;
 mod support;
 mod takeover;
 mod tls;

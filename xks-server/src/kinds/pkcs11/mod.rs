@@ -7,7 +7,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use xks_backend_pkcs11::{
     Config, KeyLookup, KeyName, OpenError as TokenError, Pin, Pkcs11Backend, Quirks, SlotSelector, TestKey,
 };
-use xks_core::{KeyId, backend::HealthStatus};
+use xks_core::{KeyId, backend::HealthStatus, manage::KeyManager};
 
 use crate::{
     backend::{BackendSettings, OpenBackend, OpenError, Opening},
@@ -113,6 +113,10 @@ impl BackendSettings for Pkcs11Settings {
         }
     }
 
+    fn makes_no_keys(&self) -> Option<&'static str> {
+        None
+    }
+
     fn replacement_notice(&self, open: &Self) -> Option<&'static str> {
         (self.is_same_device(open) && self.pin != open.pin).then_some(
             "the token stays logged in with the former PIN: the new PIN is used at the next login, at the latest \
@@ -132,6 +136,10 @@ impl OpenBackend for Pkcs11Backend {
                 "calls into the PKCS#11 module do not return: the module is not finalized"
             );
         }
+    }
+
+    fn as_key_manager(self: Arc<Self>) -> Option<Arc<dyn KeyManager>> {
+        Some(self)
     }
 
     fn works(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
+use super::lifecycle;
 use crate::{
     backend::ReadContext,
     registry::{ConfiguredBackend, Kinds},
@@ -78,11 +79,13 @@ pub(super) fn missing(name: &str) -> String {
 }
 
 pub(super) fn backends(root: &mut Table<'_, '_>, kinds: &Kinds, timeout: Duration) -> Backends {
+    let may_be_none = lifecycle::has_store(root);
     let table = root.table("backends");
-    let tables = root
-        .needed("backends", table)
-        .map(Table::into_tables)
-        .unwrap_or_default();
+    let tables = match table {
+        None if may_be_none => None,
+        table => root.needed("backends", table),
+    };
+    let tables = tables.map(Table::into_tables).unwrap_or_default();
     let words: Vec<_> = kinds.words().map(|kind| (kind, kind)).collect();
     let tables_of = |kind| tables.iter().filter(|(_, table)| table.says("kind", kind)).count();
     let contexts: Vec<_> = kinds

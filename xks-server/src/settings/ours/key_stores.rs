@@ -12,6 +12,7 @@ use xks_core::{
 use super::{
     authorization::authorization,
     backends::{Backends, missing},
+    lifecycle,
     patterns::Scope,
 };
 use crate::settings::{
@@ -22,7 +23,7 @@ use crate::settings::{
 
 pub(super) fn key_stores(root: &mut Table<'_, '_>, backends: &Backends) -> Vec<KeyStoreSettings> {
     let tables = root.tables("key_stores");
-    if tables.is_empty() {
+    if tables.is_empty() && !lifecycle::has_store(root) {
         root.error("no [[key_stores]]: add at least one");
     }
     let mut unique = Unique::default();

@@ -3,6 +3,8 @@
 mod authorization;
 mod backends;
 mod key_stores;
+#[cfg_attr(not(feature = "lifecycle"), path = "no_lifecycle.rs")]
+mod lifecycle;
 mod patterns;
 mod server;
 
@@ -54,6 +56,10 @@ pub(super) fn settings(mut root: Table<'_, '_>, kinds: &Kinds) -> Option<Setting
     }
     let backends = backends::backends(&mut root, kinds, timeout);
     let key_stores = key_stores::key_stores(&mut root, &backends);
+    #[cfg(feature = "lifecycle")]
+    let lifecycle = lifecycle::lifecycle(&mut root, &backends);
+    #[cfg(not(feature = "lifecycle"))]
+    lifecycle::refuse(&mut root);
     Some(Settings {
         environment,
         server: server?,
@@ -69,6 +75,8 @@ pub(super) fn settings(mut root: Table<'_, '_>, kinds: &Kinds) -> Option<Setting
         watch,
         backends: backends.sound,
         key_stores,
+        #[cfg(feature = "lifecycle")]
+        lifecycle,
     })
 }
 

@@ -98,6 +98,8 @@ pub(super) fn settings(mut root: Table<'_, '_>, kind: &'static str) -> Option<Se
         watch: Some(ours::DEFAULT_WATCH),
         backends: vec![ConfiguredBackend::new(BACKEND, kind, pkcs11?)],
         key_stores,
+        #[cfg(feature = "lifecycle")]
+        lifecycle: None,
         server: server.server,
     })
 }

@@ -1,8 +1,10 @@
 //! Answers: one object with its revision, a page of them, or nothing.
 
 use axum::response::IntoResponse;
+use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
+use xks_core::Zeroizing;
 use xks_lifecycle::store::Revision;
 
 use crate::problem::Problem;
@@ -12,25 +14,28 @@ pub(crate) struct Answer {
     status: StatusCode,
     revision: Option<Revision>,
     location: Option<String>,
-    body: Vec<u8>,
+    body: Zeroizing<Vec<u8>>,
 }
 
 impl Answer {
     pub(crate) fn json(body: &impl Serialize) -> Result<Self, Problem> {
+        // An answer with a secret never grows beyond this, so no copy is left behind.
+        let mut json = Zeroizing::new(Vec::with_capacity(2048));
+        serde_json::to_writer(&mut *json, body).map_err(|error| Problem::internal(&error))?;
         Ok(Self {
             status: StatusCode::OK,
             revision: None,
             location: None,
-            body: serde_json::to_vec(body).map_err(|error| Problem::internal(&error))?,
+            body: json,
         })
     }
 
-    pub(crate) const fn nothing() -> Self {
+    pub(crate) fn nothing() -> Self {
         Self {
             status: StatusCode::NO_CONTENT,
             revision: None,
             location: None,
-            body: Vec::new(),
+            body: Zeroizing::default(),
         }
     }
 
@@ -61,7 +66,8 @@ pub(crate) fn headers(content_type: &'static str) -> [(header::HeaderName, Heade
 
 impl IntoResponse for Answer {
     fn into_response(self) -> axum::response::Response {
-        let mut response = (self.status, headers("application/json"), self.body).into_response();
+        let body = Bytes::from_owner(self.body);
+        let mut response = (self.status, headers("application/json"), body).into_response();
         let headers = response.headers_mut();
         if self.status == StatusCode::NO_CONTENT {
             headers.remove(header::CONTENT_TYPE);

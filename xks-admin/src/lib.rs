@@ -17,6 +17,8 @@
 //! | `/tenants`, `/key-sets`, `/schedules` | a page | creates | | |
 //! | `/tenants/{id}`, `/key-sets/{id}`, `/schedules/{id}` | one | | changes | removes |
 //! | `/key-stores`, `/key-stores/{id}` | as these | as these | as these | as these |
+//! | `/key-stores/{id}/credentials` | all of the key store | makes one, and shows its secret | | |
+//! | `/key-stores/{id}/credentials/{access key id}` | one | | | |
 //! | `/keys` | a page | creates, or adopts where `backend_key` is given | | |
 //! | `/keys/{id}` | one, with its versions | | name and description | |
 //! | `/keys/{id}/usage` | how much its versions are used | | | |
@@ -28,7 +30,8 @@
 //! Commands are `POST`s to a path that ends with the name by which events call them:
 //! `/keys/{id}/{activate, enable, disable, deactivate, set-expiry, set-rotation, set-minima,
 //! schedule-deletion, cancel-deletion, destroy, rotate}`, `/keys/{id}/versions/{version}/{promote, revoke,
-//! restore, destroy-version}`, `/key-sets/{id}/verify-backend`.
+//! restore, destroy-version}`, `/key-sets/{id}/verify-backend`, `/key-stores/{id}/{block, unblock,
+//! rotate-credential}`, `/key-stores/{id}/credentials/{access key id}/revoke`.
 //!
 //! # Rules
 //! * **Pages** hold `items`, in the order of their ids, and `next` where there are more: give it as `after`.

@@ -6,6 +6,7 @@ use serde::Serialize;
 use xks_core::{backend::BackendErrorKind, manage::ManageErrorKind};
 use xks_lifecycle::{
     ChangeError, CommandError, FieldError, Object, RandomError, RepositoryError,
+    commands::CredentialRefused,
     key_state::Refused,
     store::{Revision, StoreError},
 };
@@ -218,6 +219,9 @@ fn table(error: &CommandError) -> (StatusCode, &'static str) {
         CommandError::Unknown(_) => (StatusCode::NOT_FOUND, "not-found"),
         CommandError::Changed { .. } => (StatusCode::CONFLICT, "changed"),
         CommandError::Refused(refused) => of_refused(refused),
+        CommandError::Credential(CredentialRefused::TwoLive { .. }) => (StatusCode::CONFLICT, "two-live-credentials"),
+        CommandError::Credential(CredentialRefused::NoneLive(_)) => (StatusCode::CONFLICT, "no-live-credential"),
+        CommandError::Credential(_) => (StatusCode::CONFLICT, "refused"),
         CommandError::Field(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-field"),
         CommandError::Unfit { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "unfit-key"),
         CommandError::Manager { source, .. } => of_manager(source.kind()),

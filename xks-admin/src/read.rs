@@ -11,6 +11,10 @@ const MAX_MESSAGE: usize = 300;
 
 /// Reads an object of JSON, and nothing behind it.
 pub(crate) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // An array would be read as the fields in their order.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Err(Problem::field("", "the body must be an object of JSON".to_owned()));
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let read = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let field = error.path().to_string();

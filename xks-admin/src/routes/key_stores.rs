@@ -1,10 +1,16 @@
 //! External key stores.
 
+use axum::routing::post;
 use serde::Deserialize;
 use xks_lifecycle::{Entry, ExternalKeyStore, FieldError, KeyStoreId, Name, Regions, Snapshot, TenantId};
 
-use super::resource::Resource;
+use super::{
+    Routes,
+    resource::{Nothing, Resource, id, object, shown},
+};
 use crate::{
+    answer::Answer,
+    call::Call,
     problem::Problem,
     read::{Patch, parse, required},
 };
@@ -74,4 +80,35 @@ impl Resource for ExternalKeyStore {
     fn all(snapshot: &Snapshot) -> impl Iterator<Item = &Entry<Self>> {
         snapshot.key_stores()
     }
+}
+
+/// The commands on an external key store.
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .route("/key-stores/{id}/block", post(block))
+        .route("/key-stores/{id}/unblock", post(unblock))
+}
+
+async fn block(call: Call) -> Result<Answer, Problem> {
+    set_blocked(&call, true).await
+}
+
+async fn unblock(call: Call) -> Result<Answer, Problem> {
+    set_blocked(&call, false).await
+}
+
+async fn set_blocked(call: &Call, is_blocked: bool) -> Result<Answer, Problem> {
+    let work = async {
+        let (id, seen) = (id::<ExternalKeyStore>(call)?, call.seen()?);
+        let _: Nothing = call.body()?;
+        let done = match is_blocked {
+            true => call.commands.block(&call.actor, id, seen).await,
+            false => call.commands.unblock(&call.actor, id, seen).await,
+        };
+        done.map_err(|error| Problem::from(error).precondition(seen))?;
+        shown::<ExternalKeyStore>(call, id)
+    };
+    let command = if is_blocked { "block" } else { "unblock" };
+    let object = object(ExternalKeyStore::PATH, call.param(0));
+    call.command(command, &object, work).await
 }

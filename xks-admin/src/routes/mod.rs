@@ -1,5 +1,6 @@
 //! The paths of the API.
 
+mod credentials;
 mod events;
 mod key_sets;
 mod key_stores;
@@ -26,6 +27,8 @@ pub(crate) fn router(commands: Arc<Commands>) -> Router {
         .merge(resource::routes::<ExternalKeyStore>())
         .merge(resource::routes::<Schedule>())
         .merge(key_sets::routes())
+        .merge(key_stores::routes())
+        .merge(credentials::routes())
         .merge(schedules::routes())
         .merge(keys::routes())
         .merge(versions::routes())

@@ -97,7 +97,7 @@ pub(super) fn object(path: &str, id: &str) -> String {
 }
 
 /// One as it is now.
-fn shown<R: Resource>(call: &Call, id: R::Id) -> Result<Answer, Problem> {
+pub(super) fn shown<R: Resource>(call: &Call, id: R::Id) -> Result<Answer, Problem> {
     let entry = call.commands.read(|snapshot| R::find(snapshot, id).cloned());
     let entry = entry.ok_or_else(|| Problem::unknown(R::PATH, &id.to_string()))?;
     let revision = entry.revision();

@@ -121,10 +121,39 @@ fn bodies_that_are_no_json_are_refused() {
     assert_eq!(bytes.status, 400);
 }
 
-/// No answer and no event shows sealed material, or tokens by which keys are made.
+/// A secret is in the answer that makes the credential, and nowhere else.
 #[test]
-fn answers_have_no_key_material() {
+fn a_secret_is_shown_once_and_key_material_never() {
     let site = Site::new();
+    let mut shown = Vec::new();
+    let mut secrets = Vec::new();
+    for command in ["credentials", "credentials/{credential}/revoke", "rotate-credential"] {
+        let overlap = (command == "rotate-credential").then(|| json!({"overlap_minutes": 0}));
+        let made = site.send("POST", &format!("/admin/v1/key-stores/{{served}}/{command}"), overlap);
+        assert!(made.status.is_success(), "{}", made.body);
+        if made.status == 201 {
+            let secret = made.text("secret_access_key");
+            let console = &made.body["console_json"];
+            assert_eq!(console["XksProxyUriPath"], "/us/kms/xks/v1");
+            assert_eq!(
+                console["XksProxyAuthenticationCredential"]["RawSecretAccessKey"],
+                secret.as_str()
+            );
+            secrets.push(secret);
+        }
+    }
+    assert!(secrets.len() == 2 && secrets.iter().all(|secret| secret.len() == 44));
+    for path in [
+        "events?limit=1000",
+        "key-stores",
+        "key-stores/{served}/credentials",
+        "keys",
+        "keys/{key}",
+    ] {
+        shown.push(site.send("GET", &format!("/admin/v1/{path}"), None).body.to_string());
+    }
+    let shown = shown.concat();
+    assert!(secrets.iter().all(|secret| !shown.contains(secret.as_str())));
     let key = site.send("GET", "/admin/v1/keys/{key}", None).body;
     let fields: Vec<_> = key["versions"][0].as_object().unwrap().keys().cloned().collect();
     let known = [

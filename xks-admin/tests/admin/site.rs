@@ -55,7 +55,8 @@ impl Reply {
 }
 
 impl Site {
-    /// A tenant with a key set of each source, an external key store and a schedule; and in the set `vault` a
+    /// A tenant with a key set of each source, two external key stores, of which one has a
+    /// credential, and a schedule; and in the set `vault` a
     /// key with two versions.
     pub(crate) fn new() -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -93,6 +94,10 @@ impl Site {
         site.make("schedule", "schedules", schedule);
         let key_store = json!({"tenant": "{tenant}", "name": "eu", "prefix": "/eu", "regions": ["eu-central-1"]});
         site.make("key-store", "key-stores", key_store);
+        let served = json!({"tenant": "{tenant}", "name": "us", "prefix": "/us", "regions": ["us-east-1"]});
+        site.make("served", "key-stores", served);
+        let credential = site.send("POST", "/admin/v1/key-stores/{served}/credentials", None);
+        site.ids.push(("credential", credential.text("access_key_id")));
         for source in ["vault", "hsm", "adopted"] {
             let set = json!({"tenant": "{tenant}", "name": source, "source": source, "waiting_days": 7});
             site.make(source, "key-sets", set);

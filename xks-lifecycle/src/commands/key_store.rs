@@ -209,7 +209,7 @@ impl Commands {
         let shared = generate()?;
         let call = Call {
             actor,
-            command: "rotate",
+            command: "rotate-credential",
             object: Object::new(Table::KeyStores, &key_store).to_string(),
         };
         self.recorded(&call, self.add(&call, key_store, &shared, Some(overlap)))

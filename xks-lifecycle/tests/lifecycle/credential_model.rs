@@ -146,7 +146,11 @@ impl Model {
                     [_] => Ok(()),
                     _ => Err("two"),
                 };
-                self.made(site.rotate(*minutes), expected, ["rotate done", "rotate refused"]);
+                self.made(
+                    site.rotate(*minutes),
+                    expected,
+                    ["rotate-credential done", "rotate-credential refused"],
+                );
                 if let ([former], Ok(())) = (&live[..], expected) {
                     let former = &mut self.known[*former];
                     let end = self.now + minutes;

@@ -121,12 +121,12 @@ fn a_key_store_has_two_live_credentials_at_most_and_one_that_is_revoked_is_refus
         "create done",
         "create done",
         "create refused",
-        "rotate refused",
+        "rotate-credential refused",
         "revoke done",
         "revoke done",
         "create refused",
         "revoke done",
-        "rotate refused",
+        "rotate-credential refused",
     ];
     assert_eq!(site.world.told(), told);
 }

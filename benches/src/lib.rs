@@ -18,6 +18,7 @@ mod bare_hyper;
 mod conditions;
 #[cfg(feature = "server")]
 pub mod load;
+mod managed;
 #[cfg(feature = "server")]
 pub mod markdown;
 mod material;
@@ -35,6 +36,7 @@ mod token;
 
 pub use self::{
     allocations::row_of_allocations,
+    managed::SideBySide,
     primitives::{Pipeline, Primitive},
     row::Row,
 };
@@ -175,7 +177,13 @@ pub fn key_store_over(backend: impl KeyBackend) -> KeyStore {
 /// A proxy over it, without a log.
 #[must_use]
 pub fn proxy() -> Proxy {
-    let key_stores = KeyStores::new([key_store()]).expect("one key store");
+    proxy_over(backend())
+}
+
+/// A proxy over a backend, without a log.
+#[must_use]
+pub fn proxy_over(backend: impl KeyBackend) -> Proxy {
+    let key_stores = KeyStores::new([key_store_over(backend)]).expect("one key store");
     Proxy::builder(key_stores)
         .audit(NoAudit)
         .timer(FixedSystemTime(now()))

@@ -5,9 +5,9 @@
 //! cargo run --release -p xks-benches --no-default-features --bin counts -- write   writes that file
 //! ```
 //! It fails when a count has grown by more than 5 % since the file was written, and when a managed key takes
-//! more than a key without management beside it: 3 % more instructions, or one allocation. Instructions are counted by
-//! valgrind, which knows no instructions for SHA-256: there it is done by others, which are two thirds of
-//! what is counted.
+//! more than a key without management beside it: 3 % more instructions, or one allocation. Instructions are
+//! counted by valgrind, which knows no instructions for SHA-256: there it is done by others, which are two
+//! thirds of what is counted.
 
 #![forbid(unsafe_code)]
 #![allow(

@@ -24,11 +24,13 @@
 //! | do something with each change before its command returns | [`commands::Observer`] |
 //! | count encryptions, and what else keys are used for | [`Counts`], [`Usage`] |
 //! | know what a reader or a writer of the database can do | [`seal`] |
+//! | back the state up, and restore it | [`backup`] |
 //! | keep the state elsewhere | [`store::Store`], `store_conformance!` |
 //!
 //! # What is not authenticated
 //! Counts and other [claims](store::Claim), and events: a writer of the database can change them. A whole
-//! older copy of the database in its place is noticed only by a process that has seen a later revision.
+//! older copy of the database in its place is noticed only by a process that has seen a later revision; a
+//! [restored backup](backup) says of itself that it is one.
 //!
 //! # Features
 //! * `sqlite`: `store::SqliteStore`. Takes a C compiler.
@@ -45,6 +47,7 @@ macro_rules! kill_point {
     };
 }
 
+pub mod backup;
 mod change_error;
 mod changes;
 pub mod commands;
@@ -84,8 +87,8 @@ pub use self::{
     managed::Managed,
     nouns::{
         Event, EventText, ExternalKeyStore, Key, KeySet, KeySource, KeyStoreCredential, KeyVersion, KeyVersionId,
-        KmsKeyArn, LifetimeDays, Material, Minima, Outcome, OverlapMinutes, Regions, Rotation, Schedule, Tenant,
-        VersionState, WaitingDays,
+        KmsKeyArn, LifetimeDays, Material, Minima, Outcome, OverlapMinutes, Regions, Restore, Rotation, Schedule,
+        Tenant, VersionState, WaitingDays,
     },
     record::{RowError, RowProblem},
     repository::{Repository, RepositoryError},

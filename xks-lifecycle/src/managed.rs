@@ -92,8 +92,8 @@ impl Managed {
     }
 }
 
-const SPENT: &str = "the key's version has made the 2^32 encryptions that NIST SP 800-38D allows under one key: \
-                     rotate the key";
+const SPENT: &str = "the key's version has made the 2^32 encryptions that NIST SP 800-38D allows under one key, or \
+                     may have, since the state was restored from a backup: rotate the key";
 
 /// Why nothing is encrypted that cannot be counted. For KMS it is as when a node has lost its lease, which
 /// has the same cause: the store did not answer in time. It is not the caller who asks for too much.
@@ -112,6 +112,10 @@ fn refused(kind: BackendErrorKind) -> BackendError {
         }
         BackendErrorKind::KeyUsage => "the key is not for this",
         BackendErrorKind::InvalidCiphertext => return BackendError::invalid_ciphertext(),
+        BackendErrorKind::Timeout => {
+            "the ciphertext names a version that the key does not have, and the state was restored from a backup: \
+             the version may have been made after the backup"
+        }
         BackendErrorKind::Unavailable => "the backend that the key's key set names is not configured",
         _ => return kind.into(),
     };

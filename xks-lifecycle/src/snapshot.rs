@@ -10,7 +10,7 @@ use xks_core::{KeyId, key_store::AccessKeyId};
 
 use crate::{
     ChangeError, Changes, ExternalKeyStore, Key, KeySet, KeySetId, KeyStoreCredential, KeyStoreId, KeyVersion,
-    KeyVersionId, Schedule, ScheduleId, Tenant, TenantId,
+    KeyVersionId, Restore, Schedule, ScheduleId, Tenant, TenantId,
     changes::Put,
     commands::{is_told_by_name, named_version},
     record::{Record, RowError, RowProblem, decode, encode},
@@ -167,6 +167,7 @@ items! {
     KeySet(KeySet, KeySetId) in key_sets,
     Key(Key, KeyId) in keys,
     Version(KeyVersion, KeyVersionId) in versions,
+    Restore(Restore, Revision) in restores,
 }
 
 impl Snapshot {
@@ -272,6 +273,32 @@ impl Snapshot {
         let first = KeyVersionId::new(key.clone(), crate::VersionId::from_bytes([0; 4]));
         let of_key = move |(id, _): &(&KeyVersionId, &Entry<KeyVersion>)| id.key == *key;
         self.versions.range(first..).take_while(of_key).map(|(_, entry)| entry)
+    }
+
+    /// Returns the restores from backups, in their order. After one, the counts of all versions that it has
+    /// brought back are spent, since what they have encrypted after the backup is not known.
+    pub fn restores(&self) -> impl DoubleEndedIterator<Item = &Entry<Restore>> + ExactSizeIterator {
+        self.restores.values()
+    }
+
+    /// Returns whether a restore has brought back a key: versions of it that were made after the backup, and
+    /// before the restore, are unknown.
+    pub(crate) fn is_restored(&self, key: &KeyId) -> bool {
+        let Some(restore) = self.restores().next_back() else {
+            return false;
+        };
+        self.versions(key).any(|version| version.created <= restore.time)
+    }
+
+    /// The least number that a new version of a key may have, so that it is not one of a version that is
+    /// unknown since a restore.
+    pub(crate) fn first_number(&self, key: &KeyId) -> u32 {
+        const APART: u32 = 1_000_000; // a year of rotations, one each half minute
+        let restores = u32::try_from(self.restores().len()).unwrap_or(u32::MAX);
+        match self.is_restored(key) {
+            true => restores.saturating_mul(APART).saturating_add(1),
+            false => 1,
+        }
     }
 
     /// Returns the names of the roots that open the store.

@@ -32,7 +32,7 @@ impl Touched {
                 let key = id.split_once('/').map(|(key, _)| key.parse::<KeyId>());
                 self.keys.extend(key.and_then(Result::ok));
             }
-            Table::Roots | Table::Tenants | Table::Schedules => {}
+            Table::Roots | Table::Tenants | Table::Schedules | Table::Restores => {}
         }
     }
 }

@@ -35,7 +35,7 @@ impl Actor {
         EventText::new("actor", name).map(Self)
     }
 
-    pub(super) const fn text(&self) -> &EventText {
+    pub(crate) const fn text(&self) -> &EventText {
         &self.0
     }
 }

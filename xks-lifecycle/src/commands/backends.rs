@@ -41,6 +41,10 @@ impl Backends {
         self.all().nth(number)
     }
 
+    pub(crate) fn managed(&self) -> impl Iterator<Item = &ManagedBackend> {
+        self.0.values()
+    }
+
     pub(crate) fn all(&self) -> impl Iterator<Item = &dyn KeyBackend> {
         self.0.values().map(|backend| &*backend.keys)
     }

@@ -215,7 +215,11 @@ impl Commands {
                 let unknown = || CommandError::Unknown(object(id));
                 let entry = KeyEntry::find(snapshot, id, now).ok_or_else(unknown)?;
                 let set = snapshot.key_set(entry.key.key_set).ok_or_else(unknown)?;
-                let decided = decide(&KeyContext::new(&entry.key, set, &entry.versions, 0), now);
+                let context = KeyContext {
+                    first_number: snapshot.first_number(id),
+                    ..KeyContext::new(&entry.key, set, &entry.versions, 0)
+                };
+                let decided = decide(&context, now);
                 // A change by another command is reported first, since it may be why this one is refused.
                 let has_work = decided.as_ref().map_or(true, |change| !change.is_empty());
                 seen.check(entry.revision, || entry.shown(), has_work)?;

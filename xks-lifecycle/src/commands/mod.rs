@@ -22,6 +22,7 @@
 
 mod actor;
 mod backends;
+mod backup;
 mod count;
 mod create;
 mod error;
@@ -30,6 +31,7 @@ mod key_store;
 mod material;
 mod noun;
 mod observer;
+mod orphans;
 mod recover;
 mod usage;
 mod verify;
@@ -52,6 +54,7 @@ pub use self::{
     key_store::{CredentialEntry, CredentialRefused, NewCredential},
     noun::Administered,
     observer::{Observed, Observer},
+    orphans::Orphan,
     recover::Recovered,
     usage::VersionUsage,
 };

@@ -28,8 +28,9 @@
 //!
 //! # Stores that go back
 //! A process never counts from less than it knows, whatever is put in the store's place while it runs. What a
-//! process that has ended knew is only in the store: after an older copy was restored, rotate the keys that
-//! were used since it was made.
+//! process that has ended knew is only in the store. A restored [backup](crate::backup) spends the counts of
+//! all versions. After an older copy of the database file was put in its place, rotate the keys that were
+//! used since that copy was made.
 
 mod count;
 mod stripes;
@@ -46,7 +47,7 @@ use crate::{
 };
 
 /// How many encryptions with random IVs of 96 bits one key may make (NIST SP 800-38D, section 8.3).
-const MAX_ENCRYPTIONS: u64 = 1 << 32;
+pub(crate) const MAX_ENCRYPTIONS: u64 = 1 << 32;
 /// From how many on a version is due for rotation.
 pub(crate) const NEAR_LIMIT: u64 = MAX_ENCRYPTIONS / 4 * 3;
 

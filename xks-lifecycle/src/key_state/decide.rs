@@ -77,6 +77,8 @@ pub struct KeyContext<'s> {
     /// How many encryptions were made since it came under management, or may have been: with it, or with the
     /// version that a command is about.
     pub encryptions: u64,
+    /// The least number that a new version may have: 1, unless the state was restored from a backup.
+    pub first_number: u32,
 }
 
 impl<'s> KeyContext<'s> {
@@ -93,6 +95,7 @@ impl<'s> KeyContext<'s> {
             key_set,
             versions: versions.into_iter().collect(),
             encryptions,
+            first_number: 1,
         }
     }
 

@@ -87,6 +87,7 @@ pub fn add_version(
         let (min, max) = (1, u32::MAX.into());
         FieldError::new("number", FieldProblem::Range { min, max })
     })?;
+    let number = number.max(context.first_number);
     let id = KeyVersionId::new(context.key.id.clone(), id);
     Ok(Change {
         new_versions: vec![KeyVersion::new(id, number, material, now)?],

@@ -6,6 +6,7 @@ mod event;
 mod key;
 mod key_set;
 mod key_store;
+mod restore;
 mod schedule;
 mod tenant;
 mod version;
@@ -16,6 +17,7 @@ pub use self::{
     key::{Key, KmsKeyArn, Minima, Rotation},
     key_set::{KeySet, KeySource, LifetimeDays, WaitingDays},
     key_store::{ExternalKeyStore, Regions},
+    restore::Restore,
     schedule::Schedule,
     tenant::Tenant,
     version::{KeyVersion, KeyVersionId, Material, VersionState},

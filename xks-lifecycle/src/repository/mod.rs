@@ -1,6 +1,7 @@
 //! The store with its data key: loads the state, and changes it.
 
 mod count;
+mod differences;
 mod error;
 
 use std::{
@@ -9,10 +10,11 @@ use std::{
 };
 
 pub(crate) use self::count::advance;
+use self::differences::differences;
 pub use self::error::RepositoryError;
 use crate::{
     ChangeError, Changes, Event, Object, Snapshot, Timestamp, Touched,
-    record::{RowError, RowProblem, decode},
+    record::{RowError, decode},
     seal::{DataKey, Root, Sum, Wrapped},
     snapshot::read,
     store::{ChangeSet, Head, Loaded, Revision, Row, RowSink, Scope, Store, StoreError, Table},
@@ -50,7 +52,7 @@ pub struct Repository {
 }
 
 /// Loads what a closure collects.
-async fn collect<T: Default + Send + 'static>(
+pub(crate) async fn collect<T: Default + Send + 'static>(
     store: &dyn Store,
     scope: Scope,
     take: impl Fn(&mut T, Loaded<'_>) + Send + 'static,
@@ -135,6 +137,32 @@ impl Prepared {
     }
 }
 
+/// Unwraps the data key with the first of these roots that can.
+pub(crate) async fn unwrap(
+    wrapped: Vec<Result<Wrapped, RowError>>,
+    roots: &[Root],
+) -> Result<DataKey, RepositoryError> {
+    let (mut known, mut failed) = (Vec::new(), Vec::new());
+    for wrapped in wrapped {
+        match wrapped {
+            Ok(wrapped) => known.push(wrapped),
+            Err(error) => failed.push(error.to_string()),
+        }
+    }
+    for root in roots {
+        let Some(wrapped) = known.iter().find(|wrapped| wrapped.name.as_str() == root.name()) else {
+            failed.push(format!("`{}` is not among its roots", root.name()));
+            continue;
+        };
+        match root.unwrap(wrapped).await {
+            Ok(key) => return Ok(DataKey::new(key)),
+            Err(error) => failed.push(format!("`{}`: {error}", root.name())),
+        }
+    }
+    let known = known.iter().map(|wrapped| wrapped.name.to_string()).collect();
+    Err(RepositoryError::NoRoot { failed, known })
+}
+
 impl Repository {
     /// Makes the state of an empty store: a data key, wrapped under each of these roots.
     ///
@@ -152,8 +180,7 @@ impl Repository {
         if head.revision != Revision::ZERO {
             return Err(RepositoryError::Exists(head.revision));
         }
-        let key = Arc::new(DataKey::generate()?);
-        let repository = Self { store, key };
+        let repository = Self::with_key(store, DataKey::generate()?);
         let mut changes = Changes::new();
         for root in roots {
             changes = changes.put_root(repository.wrap(root, now).await?);
@@ -178,30 +205,9 @@ impl Repository {
         if head.revision == Revision::ZERO {
             return Err(RepositoryError::Empty);
         }
-        let (mut known, mut failed) = (Vec::new(), Vec::new());
-        for wrapped in wrapped {
-            match wrapped {
-                Ok(wrapped) => known.push(wrapped),
-                Err(error) => failed.push(error.to_string()),
-            }
-        }
-        for root in roots {
-            let Some(wrapped) = known.iter().find(|wrapped| wrapped.name.as_str() == root.name()) else {
-                failed.push(format!("`{}` is not among its roots", root.name()));
-                continue;
-            };
-            match root.unwrap(wrapped).await {
-                Ok(key) => {
-                    let key = Arc::new(DataKey::new(key));
-                    let repository = Self { store, key };
-                    let snapshot = repository.load().await?;
-                    return Ok((repository, snapshot));
-                }
-                Err(error) => failed.push(format!("`{}`: {error}", root.name())),
-            }
-        }
-        let known = known.iter().map(|wrapped| wrapped.name.to_string()).collect();
-        Err(RepositoryError::NoRoot { failed, known })
+        let repository = Self::with_key(store, unwrap(wrapped, roots).await?);
+        let snapshot = repository.load().await?;
+        Ok((repository, snapshot))
     }
 
     /// Loads the whole state and authenticates it.
@@ -390,6 +396,16 @@ impl Repository {
         self.store.commit(prepared.set.clone()).await
     }
 
+    /// A store with its data key.
+    pub(crate) fn with_key(store: Arc<dyn Store>, key: DataKey) -> Self {
+        let key = Arc::new(key);
+        Self { store, key }
+    }
+
+    pub(crate) const fn key(&self) -> &Arc<DataKey> {
+        &self.key
+    }
+
     pub(crate) const fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
@@ -458,34 +474,6 @@ impl Repository {
     pub async fn events(&self, after: u64, limit: usize) -> Result<Vec<(u64, Event)>, StoreError> {
         self.store.events(after, limit).await
     }
-}
-
-/// What is wrong with a row, beside its code, by what was recorded of it.
-fn problem_of(change: &Recorded) -> Option<RowProblem> {
-    let recorded = change.revision.get();
-    match (&change.row, change.is_removed) {
-        (Some(_), true) => Some(RowProblem::Unexpected),
-        (None, false) => Some(RowProblem::Missing(recorded)),
-        (Some(row), false) if row.revision != change.revision => Some(RowProblem::PutBack {
-            found: row.revision.get(),
-            recorded,
-        }),
-        (Some(_), false) | (None, true) => None,
-    }
-}
-
-/// The rows that are not as the list of changes has them.
-fn differences(snapshot: &Snapshot, changes: &[Recorded]) -> Vec<RowError> {
-    let of_changes = changes.iter().filter_map(|change| {
-        let problem = problem_of(change)?;
-        Some(RowError::new(change.table, &change.id, problem))
-    });
-    let known: std::collections::HashSet<_> = changes.iter().map(|change| (change.table, &*change.id)).collect();
-    let unknown = snapshot
-        .rows()
-        .filter(|(table, id)| !known.contains(&(*table, id.as_str())));
-    let unknown = unknown.map(|(table, id)| RowError::new(table, &id, RowProblem::Unexpected));
-    of_changes.chain(unknown).collect()
 }
 
 impl fmt::Debug for Repository {

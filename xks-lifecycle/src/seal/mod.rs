@@ -15,7 +15,8 @@
 //! |---|---|---|
 //! | reads the database | see names, ids, states and times | see secrets or key material |
 //! | writes the database | refuse service; change counts and events | enable a key, admit a credential, move or put back a row |
-//! | restores all of it | go back to an earlier revision | hide that from a process that has seen a later one |
+//! | puts an older file in its place | go back to an earlier revision | hide that from a process that has seen a later one |
+//! | restores a [backup](crate::backup) | go back to its revision | do so without a root, or hide it |
 //! | has a root too | do all of it | |
 
 mod gcm;
@@ -171,6 +172,21 @@ impl DataKey {
     pub(crate) fn verify(&self, row: &Row<'_>) -> Option<Sum> {
         let (code, sum) = self.row(row.table, &row.id, row.revision, &row.cells);
         (row.cells.len() == row.table.columns().len() && bool::from(code.ct_eq(&row.code))).then_some(sum)
+    }
+
+    /// The code of a line of a backup, which binds it to all lines before it by the code of the last of them.
+    pub(crate) fn line(&self, before: &RowCode, line: &[u8]) -> RowCode {
+        let mut code = self.codes.clone();
+        code.update(b"line");
+        code.update(before);
+        code.update(line);
+        let code = <[u8; 32]>::from(code.finalize().into_bytes());
+        code.first_chunk().copied().unwrap_or_default() // it is longer
+    }
+
+    /// Whether a line of a backup is the one that was written there.
+    pub(crate) fn is_line(&self, before: &RowCode, line: &[u8], code: &RowCode) -> bool {
+        self.line(before, line).ct_eq(code).into()
     }
 
     /// The code of a revision whose rows have this sum.

@@ -1,9 +1,9 @@
 //! Revisions, and the change from one to the next.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
-use super::{Row, Table};
-use crate::Event;
+use super::{Claim, Row, Table};
+use crate::{Event, FieldError, field::FieldProblem};
 
 /// Counts the commits of a store. Counts of encryptions, leases, steps of jobs and events do not move it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,6 +29,18 @@ impl Revision {
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
+    }
+}
+
+impl FromStr for Revision {
+    type Err = FieldError;
+
+    fn from_str(text: &str) -> Result<Self, FieldError> {
+        let number = text.parse().ok().filter(|number: &u64| number.to_string() == text);
+        let (min, max) = (0, u64::MAX);
+        number
+            .map(Self)
+            .ok_or(FieldError::new("revision", FieldProblem::Range { min, max }))
     }
 }
 
@@ -68,12 +80,17 @@ impl Head {
 pub struct ChangeSet {
     /// The revision that the store must be at.
     pub expected: Revision,
-    /// Rows to insert, or to put in the place of those with the same table and id. Each carries the next
-    /// revision.
+    /// The revision that this makes: the next one, or a later one when a backup is restored.
+    pub next: Revision,
+    /// Rows to insert, or to put in the place of those with the same table and id. Each carries the revision
+    /// that has changed it last: this one, or an earlier one when a backup is restored.
     pub rows: Vec<Row<'static>>,
     /// Rows to remove. One that is not there is no error.
     pub removed: Vec<(Table, Box<str>)>,
-    /// Events to append; they get the next revision.
+    /// Claims to insert, or to put in the place of those with the same kind and id, whatever was seen of
+    /// them.
+    pub claims: Vec<Claim>,
+    /// Events to append. Those without a revision get that of this change set.
     pub events: Vec<Event>,
     /// The code of the head that this makes.
     pub code: [u8; 32],
@@ -85,8 +102,10 @@ impl ChangeSet {
     pub const fn new(expected: Revision, code: [u8; 32]) -> Self {
         Self {
             expected,
+            next: expected.next(),
             rows: Vec::new(),
             removed: Vec::new(),
+            claims: Vec::new(),
             events: Vec::new(),
             code,
         }
@@ -95,6 +114,6 @@ impl ChangeSet {
     /// Returns the head that this makes.
     #[must_use]
     pub const fn head(&self) -> Head {
-        Head::new(self.expected.next(), self.code)
+        Head::new(self.next, self.code)
     }
 }

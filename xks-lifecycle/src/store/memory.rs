@@ -78,15 +78,19 @@ impl Store for MemoryStore {
         let next = changes.head();
         for row in changes.rows {
             let place = (row.table, Box::<str>::from(&*row.id));
-            state.changes.insert(place.clone(), (next.revision, false));
+            state.changes.insert(place.clone(), (row.revision, false));
             state.rows.insert(place, row);
         }
         for place in changes.removed {
             state.rows.remove(&place);
             state.changes.insert(place, (next.revision, true));
         }
+        let claims = changes.claims.into_iter();
+        state
+            .claims
+            .extend(claims.map(|claim| ((claim.kind, claim.id.clone()), claim)));
         state.events.extend(changes.events.into_iter().map(|event| Event {
-            revision: Some(next.revision),
+            revision: event.revision.or(Some(next.revision)),
             ..event
         }));
         state.head = next;

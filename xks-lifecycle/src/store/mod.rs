@@ -50,7 +50,8 @@ pub enum Scope {
 /// * have a change set on the disk before [`commit`](Self::commit) returns, unless the state ends with the
 ///   process;
 /// * show a [`load`](Self::load) one revision: all rows as that revision has them, and no others;
-/// * remember of each row that was ever put or removed the last revision that did;
+/// * remember of each row that was ever put the revision that it carries, and of each that was removed the
+///   revision that did;
 /// * keep cells as they are, to the last byte;
 /// * leave the revision alone in [`swap`](Self::swap) and [`record`](Self::record);
 /// * serve calls from many tasks at once.
@@ -77,7 +78,7 @@ pub trait Store: Send + Sync + 'static {
     /// Those of the store.
     async fn load(&self, scope: Scope, sink: RowSink) -> Result<Head, StoreError>;
 
-    /// Applies a change set, as one transaction: rows, removals, events, and the head last.
+    /// Applies a change set, as one transaction: rows, removals, claims, events, and the head last.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when the store is at another revision than the change set expects, and those

@@ -25,6 +25,8 @@ pub enum Table {
     Keys,
     /// [`KeyVersion`](crate::KeyVersion)
     Versions,
+    /// [`Restore`](crate::Restore)
+    Restores,
 }
 
 named_enum! {
@@ -37,6 +39,7 @@ named_enum! {
     KeySets => "key_sets",
     Keys => "keys",
     Versions => "versions",
+    Restores => "restores",
 }
 
 impl Table {
@@ -103,6 +106,7 @@ impl Table {
                 "legacy_metadata",
                 "promoted",
             ],
+            Self::Restores => &["time", "backup_revision", "backup_time"],
         }
     }
 }

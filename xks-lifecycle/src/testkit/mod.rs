@@ -68,6 +68,8 @@ macro_rules! __xks_store_contracts {
                 "list events in the order in which they came, numbered, in pages")
             (events_of_commits_have_its_revision, "commit",
                 "keep the events of a change set with its revision, and none of one that was refused")
+            (a_backup_is_one_commit, "commit",
+                "take claims, a revision that is not the next one, and rows and events of earlier ones")
             (events_do_not_move_the_revision, "You must",
                 "leave the revision alone when events are recorded")
             (dropped_calls_leave_it_whole, "Cancellation",

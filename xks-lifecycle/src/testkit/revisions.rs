@@ -198,6 +198,50 @@ pub(super) fn dropped_calls_leave_it_whole(fixture: &Fixture) -> Checked {
     Ok(())
 }
 
+pub(super) fn a_backup_is_one_commit(fixture: &Fixture) -> Checked {
+    let store = fixture.store();
+    let claim = |counter| Claim::new(ClaimKind::Count, "version", "", counter, "");
+    fixture.must("to swap", store.swap(Swap::Insert(claim(1))))?;
+    let (former, next) = (Revision::new(3), Revision::new(1 << 32));
+    let mut changes = put(Revision::ZERO, &[("a", "one")]);
+    changes.next = next;
+    changes.rows.iter_mut().for_each(|row| row.revision = former);
+    changes.claims = vec![claim(2), Claim::new(ClaimKind::Usage, "version", "", 3, "{}")];
+    changes.events = vec![event("tenants/a")?, event("tenants/b")?];
+    changes
+        .events
+        .iter_mut()
+        .take(1)
+        .for_each(|event| event.revision = Some(former));
+    let head = changes.head();
+    fixture.commit(changes)?;
+    let (changes, found) = fixture.changes(Revision::ZERO)?;
+    must_be("the head", &found, &head)?;
+    let revisions: Vec<_> = changes
+        .iter()
+        .map(|change| (change.revision, change.row.as_ref().map(|row| row.revision)))
+        .collect();
+    must_be(
+        "the revisions of change and row",
+        &revisions,
+        &vec![(former, Some(former))],
+    )?;
+    let (counts, at) = fixture.must("to list claims", store.claims(ClaimKind::Count))?;
+    must_be("the counts and their revision", &(counts, at), &(vec![claim(2)], next))?;
+    let usages = fixture.must("to list claims", store.claims(ClaimKind::Usage))?.0;
+    must_be("the claims of another kind", &usages.len(), &1)?;
+    let events = fixture.must("to list events", store.events(0, 10))?;
+    let revisions: Vec<_> = events.iter().map(|(_, event)| event.revision).collect();
+    must_be(
+        "the revisions of the events",
+        &revisions,
+        &vec![Some(former), Some(next)],
+    )?;
+    let told = fixture.must("to follow", store.follow(former))?;
+    must_be("the revision that followers learn", &told, &next)?;
+    fixture.commit(put(next, &[("a", "two")]))
+}
+
 pub(super) fn changes_outlive_a_restart(fixture: &Fixture) -> Checked {
     fixture.commit(put(Revision::ZERO, &[("a", "one"), ("b", "one")]))?;
     let mut second = put(Revision::new(1), &[("b", "two")]);

@@ -45,7 +45,10 @@ fn any_row(table: Table, id: &str, turn: usize) -> Row<'static> {
         | "since"
         | "schedule_since"
         | "rotation_since"
-        | "promoted" => [
+        | "promoted"
+        | "time"
+        | "backup_revision"
+        | "backup_time" => [
             Cell::Integer(0),
             Cell::Integer(i64::MIN),
             Cell::Integer(i64::MAX),

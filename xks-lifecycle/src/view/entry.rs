@@ -29,6 +29,8 @@ pub(super) struct KeyView {
     state: KeyState,
     /// A bit for each usage.
     usages: u8,
+    /// Whether it was restored from a backup, and may have versions that are unknown.
+    is_restored: bool,
 }
 
 const NEVER: u64 = u64::MAX;
@@ -180,6 +182,7 @@ impl KeyView {
             set,
             state: key.state.without_expiry(),
             usages: key.usages.iter().fold(0, |bits, usage| bits | bit(*usage)),
+            is_restored: snapshot.is_restored(id),
         })
     }
 
@@ -347,8 +350,17 @@ impl KeyView {
         let standing = named.map_or(Standing::Decrypt, |(version, _)| version.standing);
         self.kms_view(set, standing, now).decrypt?;
         self.permits(KeyUsage::Decrypt)?;
-        let (version, tag) = named.ok_or(BackendErrorKind::InvalidCiphertext)?;
+        let (version, tag) = named.ok_or_else(|| self.unknown(metadata))?;
         Ok((version, Self::served(set, version, tag)?))
+    }
+
+    /// How a ciphertext is refused that names no version of the key. A version that was made after the backup
+    /// which was restored may have made it: KMS must not learn that it is not valid.
+    fn unknown(&self, metadata: Option<&CiphertextMetadata>) -> BackendErrorKind {
+        match metadata.and_then(Tag::read) {
+            Some(_) if self.is_restored => BackendErrorKind::Timeout,
+            _ => BackendErrorKind::InvalidCiphertext,
+        }
     }
 
     /// The version that a ciphertext names, and what of its metadata is the tag. A constant from before the

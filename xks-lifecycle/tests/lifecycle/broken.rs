@@ -50,6 +50,8 @@ pub(crate) enum Defect {
     NumbersFromThePage,
     RecordsMoveTheRevision,
     ForgetsTheRevisionOfEvents,
+    ForgetsClaimsOfCommits,
+    RenumbersWhatIsPut,
     StaysBusyWhenDropped,
     CommitsHalfWhenDropped,
 }
@@ -197,6 +199,13 @@ impl Store for Broken {
         for row in &changes.rows {
             let mut first = self.first.lock().unwrap();
             first.entry(row.id.to_string()).or_insert(changes.expected.next());
+        }
+        if self.is(Defect::ForgetsClaimsOfCommits) {
+            changes.claims.clear();
+        }
+        if self.is(Defect::RenumbersWhatIsPut) {
+            let next = changes.next;
+            changes.rows.iter_mut().for_each(|row| row.revision = next);
         }
         if self.is(Defect::KeepsRemovedRows) {
             changes.removed.clear();

@@ -9,6 +9,7 @@
     reason = "a test may panic"
 )]
 
+mod backup;
 mod broken;
 mod commands;
 mod counts;

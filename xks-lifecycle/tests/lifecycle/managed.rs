@@ -53,6 +53,12 @@ impl Store {
         Self { world, id, managed }
     }
 
+    /// The same key store, of another process.
+    pub(crate) fn of(&mut self, commands: xks_lifecycle::commands::Commands) {
+        self.managed = Arc::new(Managed::new(&commands, self.id));
+        self.world.commands = commands;
+    }
+
     pub(crate) fn sets(&self) -> [KeySetId; 2] {
         [self.world.hsm, self.world.vault]
     }

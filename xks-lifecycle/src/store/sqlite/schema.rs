@@ -12,7 +12,11 @@ pub(super) const APPLICATION: i32 = 0x584b_534c;
 /// A migration is never changed once it was published. It expands: it adds tables, and columns at the end
 /// that may be empty. What the version before it needs goes with the migration after the next, when no
 /// program of that version serves the database any more.
-const MIGRATIONS: &[&str] = &[include_str!("migration_1.sql"), include_str!("migration_2.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migration_1.sql"),
+    include_str!("migration_2.sql"),
+    include_str!("migration_3.sql"),
+];
 
 /// The schema version that this program knows.
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;

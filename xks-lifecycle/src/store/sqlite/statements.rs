@@ -153,7 +153,7 @@ pub(super) fn commit(connection: &mut Connection, changes: &ChangeSet) -> Result
                 Cell::Bytes(Cow::Borrowed(&row.code)),
             ];
             put.execute(params_from_iter(first.iter().chain(&row.cells).map(Bound)))?;
-            changed.execute(params![table.as_str(), row.id, number, false])?;
+            changed.execute(params![table.as_str(), row.id, row.revision.get().cast_signed(), false])?;
         }
     }
     for (table, id) in &changes.removed {
@@ -161,10 +161,27 @@ pub(super) fn commit(connection: &mut Connection, changes: &ChangeSet) -> Result
         changed.execute(params![table.as_str(), id, number, true])?;
     }
     drop(changed);
+    put_claims(&transaction, &changes.claims)?;
     append(&transaction, &changes.events, Some(next.revision))?;
     transaction.execute("UPDATE head SET revision = ?1, code = ?2", params![number, next.code])?;
     transaction.commit()?;
     Ok(next)
+}
+
+fn put_claims(transaction: &Transaction<'_>, claims: &[Claim]) -> Result<(), Failure> {
+    let sql = "INSERT OR REPLACE INTO claims (kind, id, owner, counter, body) VALUES (?1, ?2, ?3, ?4, ?5)";
+    let mut statement = transaction.prepare(sql)?;
+    for Claim {
+        kind,
+        id,
+        owner,
+        counter,
+        body,
+    } in claims
+    {
+        statement.execute(params![kind.as_str(), id, owner, counter.cast_signed(), body])?;
+    }
+    Ok(())
 }
 
 fn append(transaction: &Transaction<'_>, events: &[Event], revision: Option<Revision>) -> Result<(), Failure> {
@@ -179,7 +196,7 @@ fn append(transaction: &Transaction<'_>, events: &[Event], revision: Option<Revi
             event.command.as_str(),
             event.object.as_str(),
             event.outcome.as_str(),
-            revision.or(event.revision).map(|revision| revision.get().cast_signed()),
+            event.revision.or(revision).map(|revision| revision.get().cast_signed()),
             text(&event.reason),
             text(&event.before),
             text(&event.after),

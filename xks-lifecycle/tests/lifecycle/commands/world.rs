@@ -2,6 +2,7 @@
 
 use std::{
     num::NonZeroUsize,
+    path::Path,
     sync::{
         Arc, LazyLock, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -17,7 +18,7 @@ use xks_core::{
     manage::{Capabilities, KeyDescription, KeyManager, KeyPage, ManageError, ManageErrorKind, NewKey},
 };
 use xks_lifecycle::{
-    Event, KeySet, KeySetId, KeySource, KeyVersionId, Name, Repository, Tenant, TenantId, WaitingDays,
+    Event, KeySet, KeySetId, KeySource, KeyVersionId, Name, Repository, Tenant, TenantId, WaitingDays, backup,
     commands::{Actor, Backends, Commands, CreateKey, Deployment, KeyEntry},
     key_state::{KeyCommand, VersionCommand},
     seal::Root,
@@ -182,6 +183,14 @@ impl World {
     pub(crate) fn repository(&self) -> (Repository, xks_lifecycle::Snapshot) {
         let opened = Repository::open(Arc::clone(&self.store), std::slice::from_ref(&self.root));
         block_on(opened).unwrap()
+    }
+
+    /// A process on a store into which a backup was restored.
+    pub(crate) fn restored(&self, backup: &Path, store: Arc<dyn Store>) -> Commands {
+        let now = at(self.clock.load(Ordering::Relaxed));
+        let restored = backup::restore(backup, store, std::slice::from_ref(&self.root), alice(), now);
+        let (repository, snapshot) = block_on(restored).unwrap();
+        commands(repository, snapshot, &self.manager, &self.clock)
     }
 
     pub(crate) fn wait(&self, days: u64) {

@@ -10,7 +10,7 @@ use xks_core::{KeyId, key_store::AccessKeyId};
 
 use crate::{
     ChangeError, Changes, ExternalKeyStore, Key, KeySet, KeySetId, KeyStoreCredential, KeyStoreId, KeyVersion,
-    KeyVersionId, Restore, Schedule, ScheduleId, Tenant, TenantId,
+    KeyVersionId, Restore, Schedule, ScheduleId, Tenant, TenantId, Timestamp,
     changes::Put,
     commands::{is_told_by_name, named_version},
     record::{Record, RowError, RowProblem, decode, encode},
@@ -244,6 +244,15 @@ impl Snapshot {
     /// Returns all credentials, in the order of their ids.
     pub fn credentials(&self) -> impl ExactSizeIterator<Item = &Entry<KeyStoreCredential>> {
         self.credentials.values()
+    }
+
+    /// The credentials of a key store with which KMS may sign at this time, oldest first.
+    pub(crate) fn live_credentials(&self, key_store: KeyStoreId, now: Timestamp) -> Vec<&KeyStoreCredential> {
+        let all = self.credentials().map(|credential| &**credential);
+        let of_store = all.filter(|credential| credential.key_store == key_store);
+        let mut live: Vec<_> = of_store.filter(|credential| credential.is_live(now)).collect();
+        live.sort_by_key(|credential| credential.age());
+        live
     }
 
     /// Returns a schedule.

@@ -17,7 +17,7 @@ use crate::{
     store::{Revision, Table},
 };
 
-/// A credential that was made, with its secret. No other call returns that again.
+/// A credential with its secret, which no other call returns again.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct NewCredential {
@@ -84,35 +84,45 @@ pub enum CredentialRefused {
         /// The newer one.
         latter: AccessKeyId,
     },
+    /// The credential that is to stay was not used yet.
+    #[error("no request was signed with {0} yet: give its secret to the external key store in AWS KMS first")]
+    Unused(AccessKeyId),
+    /// Somebody has the secret already.
+    #[error("the secret of {0} was given out before, and is not given out again: rotate the credential")]
+    Taken(AccessKeyId),
+    /// KMS may not sign with it any more.
+    #[error("{0} was revoked or has ended")]
+    Ended(AccessKeyId),
     /// There is none to be rotated.
     #[error("{0} has no live credential to rotate: create one")]
     NoneLive(Object),
 }
 
-/// The credentials of a key store that were not revoked, oldest first.
-pub(crate) fn of_key_store(snapshot: &Snapshot, key_store: KeyStoreId) -> Vec<&KeyStoreCredential> {
-    let all = snapshot.credentials().map(|credential| &**credential);
-    let mut kept: Vec<_> = all
-        .filter(|credential| credential.key_store == key_store && !credential.is_revoked)
-        .collect();
-    kept.sort_by_key(|credential| credential.created);
-    kept
+/// What becomes of the credential that there is when another one is made.
+#[derive(Clone, Copy)]
+enum Former {
+    /// It goes on.
+    Stays,
+    /// It ends after this time.
+    Ends(OverlapMinutes),
+    /// It goes on until the new one was used, of which nobody has the secret yet.
+    Waits,
 }
 
-/// What becomes of a key store's credentials when one is made beside them, or in the place of the one there
-/// is: each that changes, as it is and as it shall be. Those that have ended are revoked with that, so that
-/// there are never more than three to look at.
+/// The credentials of a key store that change when one is made beside them: as they are, and as they shall
+/// be. Those that have ended are revoked with that, so that there are never more than three to look at.
 fn make_room(
     snapshot: &Snapshot,
     key_store: KeyStoreId,
-    overlap: Option<OverlapMinutes>,
+    former: Former,
     now: Timestamp,
 ) -> Result<Vec<(&KeyStoreCredential, KeyStoreCredential)>, CredentialRefused> {
-    let kept = of_key_store(snapshot, key_store);
-    let (live, ended): (Vec<_>, Vec<_>) = kept.into_iter().partition(|credential| credential.is_live(now));
     let object = || Object::new(Table::KeyStores, &key_store);
-    let mut changed: Vec<_> = ended.into_iter().map(|ended| (ended, ended.revoked())).collect();
-    match (&live[..], overlap) {
+    let live = snapshot.live_credentials(key_store, now);
+    let all = snapshot.credentials().map(|credential| &**credential);
+    let ended = all.filter(|known| known.key_store == key_store && !known.is_revoked && !known.is_live(now));
+    let mut changed: Vec<_> = ended.map(|ended| (ended, ended.revoked())).collect();
+    match (&live[..], former) {
         ([former, latter, ..], _) => {
             return Err(CredentialRefused::TwoLive {
                 key_store: object(),
@@ -120,9 +130,11 @@ fn make_room(
                 latter: latter.access_key_id.clone(),
             });
         }
-        ([], Some(_)) => return Err(CredentialRefused::NoneLive(object())),
-        ([former], Some(overlap)) => changed.push((former, former.ending(now.plus_seconds(overlap.seconds())))),
-        (_, None) => {}
+        ([], Former::Ends(_) | Former::Waits) => return Err(CredentialRefused::NoneLive(object())),
+        ([former], Former::Ends(overlap)) => {
+            changed.push((former, former.ending(now.plus_seconds(overlap.seconds()))));
+        }
+        (_, Former::Stays | Former::Waits) => {}
     }
     Ok(changed)
 }
@@ -131,6 +143,12 @@ fn generate() -> Result<Credential, CommandError> {
     let mut entropy = Zeroizing::new([0; 48]);
     fill_random(&mut *entropy)?;
     Credential::from_entropy(&entropy).map_err(|error| FieldError::illegal("credential", &error).into())
+}
+
+fn shared(credential: &KeyStoreCredential) -> Result<Credential, FieldError> {
+    credential
+        .shared()
+        .map_err(|error| FieldError::illegal("credential", &error))
 }
 
 fn unknown(key_store: KeyStoreId) -> CommandError {
@@ -192,7 +210,8 @@ impl Commands {
             command: "create",
             object: Object::new(Table::Credentials, shared.access_key_id()).to_string(),
         };
-        self.recorded(&call, self.add(&call, key_store, &shared, None)).await
+        self.recorded(&call, self.add(&call, key_store, &shared, Former::Stays))
+            .await
     }
 
     /// Makes a credential in the place of the one that an external key store has: the new one is live at
@@ -206,14 +225,27 @@ impl Commands {
         key_store: KeyStoreId,
         overlap: OverlapMinutes,
     ) -> Result<NewCredential, CommandError> {
+        self.rotate_by(actor, key_store, Former::Ends(overlap)).await
+    }
+
+    /// Makes a credential whose secret nobody has yet. The former one goes on.
+    pub(crate) async fn prepare_credential(&self, actor: &Actor, key_store: KeyStoreId) -> Result<(), CommandError> {
+        self.rotate_by(actor, key_store, Former::Waits).await.map(drop)
+    }
+
+    async fn rotate_by(
+        &self,
+        actor: &Actor,
+        key_store: KeyStoreId,
+        former: Former,
+    ) -> Result<NewCredential, CommandError> {
         let shared = generate()?;
         let call = Call {
             actor,
             command: "rotate-credential",
             object: Object::new(Table::KeyStores, &key_store).to_string(),
         };
-        self.recorded(&call, self.add(&call, key_store, &shared, Some(overlap)))
-            .await
+        self.recorded(&call, self.add(&call, key_store, &shared, former)).await
     }
 
     async fn add(
@@ -221,7 +253,7 @@ impl Commands {
         call: &Call<'_>,
         key_store: KeyStoreId,
         shared: &Credential,
-        overlap: Option<OverlapMinutes>,
+        former: Former,
     ) -> Result<NewCredential, CommandError> {
         let (id, secret) = (shared.access_key_id(), shared.secret_access_key());
         self.commit(|snapshot, now| {
@@ -230,8 +262,9 @@ impl Commands {
                 .ok_or_else(|| unknown(key_store))?
                 .prefix
                 .clone();
-            let changed = make_room(snapshot, key_store, overlap, now)?;
-            let credential = KeyStoreCredential::new(key_store, id.clone(), secret.clone(), now);
+            let changed = make_room(snapshot, key_store, former, now)?;
+            let mut credential = KeyStoreCredential::new(key_store, id.clone(), secret.clone(), now);
+            credential.is_untaken = matches!(former, Former::Waits);
             let before: Vec<_> = changed.iter().map(|(former, _)| former).collect();
             let after: Vec<_> = [&credential]
                 .into_iter()
@@ -263,10 +296,78 @@ impl Commands {
     /// # Errors
     /// [`CommandError`].
     pub async fn revoke_credential(&self, actor: &Actor, id: &AccessKeyId) -> Result<Revision, CommandError> {
+        self.revoke_if(actor, id, |_, _| Ok(())).await
+    }
+
+    /// Revokes a credential in the place of which another one was made, once that was used.
+    pub(crate) async fn revoke_former(
+        &self,
+        actor: &Actor,
+        former: &AccessKeyId,
+        latter: &KeyStoreCredential,
+    ) -> Result<(), CommandError> {
+        let id = &latter.access_key_id;
+        let seen = self.credentials.last_used(latter.key_store, id);
+        let used = seen.or(self.repository.last_use(id).await?);
+        let is_served = |snapshot: &Snapshot, now| match snapshot.credential(id) {
+            Some(latter) if !latter.is_live(now) => Err(CredentialRefused::Ended(id.clone())),
+            _ if used.is_none() => Err(CredentialRefused::Unused(id.clone())),
+            _ => Ok(()),
+        };
+        self.revoke_if(actor, former, is_served).await.map(drop)
+    }
+
+    async fn revoke_if(
+        &self,
+        actor: &Actor,
+        id: &AccessKeyId,
+        is_allowed: impl Fn(&Snapshot, Timestamp) -> Result<(), CredentialRefused> + Send + Sync,
+    ) -> Result<Revision, CommandError> {
+        let answer = self.change_credential(actor, "revoke", id, |snapshot, found, now| {
+            is_allowed(snapshot, now)?;
+            Ok(found.revoked())
+        });
+        Ok(answer.await?.1)
+    }
+
+    /// Returns the secret of a credential that a schedule has made. It is given out once.
+    ///
+    /// # Errors
+    /// [`CommandError`]: somebody has it already, or KMS may not sign with it any more.
+    pub async fn take_secret(&self, actor: &Actor, id: &AccessKeyId) -> Result<NewCredential, CommandError> {
+        let take = |_: &Snapshot, found: &KeyStoreCredential, now| match found {
+            found if !found.is_live(now) => Err(CredentialRefused::Ended(id.clone())),
+            found if !found.is_untaken => Err(CredentialRefused::Taken(id.clone())),
+            found => Ok(KeyStoreCredential {
+                is_untaken: false,
+                ..found.clone()
+            }),
+        };
+        let (credential, revision) = self.change_credential(actor, "take-secret", id, take).await?;
+        let key_store = credential.key_store;
+        let prefix = self.read(|snapshot| Some(snapshot.key_store(key_store)?.prefix.clone()));
+        Ok(NewCredential {
+            prefix: prefix.ok_or_else(|| unknown(key_store))?,
+            revision,
+            shared: shared(&credential)?,
+            credential,
+        })
+    }
+
+    /// Puts what `edit` makes of a credential in its place. Returns that, and its revision.
+    async fn change_credential(
+        &self,
+        actor: &Actor,
+        command: &'static str,
+        id: &AccessKeyId,
+        edit: impl Fn(&Snapshot, &KeyStoreCredential, Timestamp) -> Result<KeyStoreCredential, CredentialRefused>
+        + Send
+        + Sync,
+    ) -> Result<(KeyStoreCredential, Revision), CommandError> {
         let object = Object::new(Table::Credentials, id);
         let call = Call {
             actor,
-            command: "revoke",
+            command,
             object: object.to_string(),
         };
         let work = async {
@@ -274,17 +375,17 @@ impl Commands {
                 .commit(|snapshot, now| {
                     let unknown = || CommandError::Unknown(object.clone());
                     let found = snapshot.credential(id).ok_or_else(unknown)?;
-                    if found.is_revoked {
-                        return Ok(Decided::nothing((found.revision(), false)));
+                    let next = edit(snapshot, found, now)?;
+                    if next == **found {
+                        return Ok(Decided::nothing(((next, found.revision()), false)));
                     }
-                    let revoked = found.revoked();
                     let event = Event {
                         before: EventText::json(&[&**found]),
-                        after: EventText::json(&[&revoked]),
+                        after: EventText::json(&[&next]),
                         ..call.event(now, Outcome::Done)
                     };
-                    let changes = Changes::new().update(revoked).event(event);
-                    Ok(Decided::change(changes, (snapshot.revision().next(), true)))
+                    let changes = Changes::new().update(next.clone()).event(event);
+                    Ok(Decided::change(changes, ((next, snapshot.revision().next()), true)))
                 })
                 .await?;
             self.unless_changed(&call, answer).await
@@ -311,7 +412,7 @@ impl Commands {
             });
             Ok::<_, CommandError>(entries.collect())
         })?;
-        entries.sort_by_key(|entry: &CredentialEntry| entry.credential.created);
+        entries.sort_by_key(|entry: &CredentialEntry| entry.credential.age());
         for entry in &mut entries {
             let noted = self.repository.last_use(&entry.credential.access_key_id).await?;
             entry.last_used = entry.last_used.max(noted);

@@ -52,7 +52,13 @@ macro_rules! administered {
 
 administered! {
     Tenant, TenantId, Tenants, tenant, {}
-    ExternalKeyStore, KeyStoreId, KeyStores, key_store, {}
+    ExternalKeyStore, KeyStoreId, KeyStores, key_store, {
+        fn stamped(self, former: Option<&Self>, now: Timestamp) -> Self {
+            let known = former.map(|former| (former.schedule, former.schedule_since));
+            let schedule_since = since(known, self.schedule, now);
+            Self { schedule_since, ..self }
+        }
+    }
     Schedule, ScheduleId, Schedules, schedule, {
         fn stamped(self, former: Option<&Self>, now: Timestamp) -> Self {
             let same = former.filter(|former| former.timing == self.timing);
@@ -62,11 +68,8 @@ administered! {
     }
     KeySet, KeySetId, KeySets, key_set, {
         fn stamped(self, former: Option<&Self>, now: Timestamp) -> Self {
-            // The keys of a new one are newer.
-            let schedule_since = former.and_then(|former| match former.schedule == self.schedule {
-                true => former.schedule_since,
-                false => Some(now),
-            });
+            let known = former.map(|former| (former.schedule, former.schedule_since));
+            let schedule_since = since(known, self.schedule, now);
             Self { schedule_since, ..self }
         }
 
@@ -77,6 +80,17 @@ administered! {
             Ok(())
         }
     }
+}
+
+/// Since when something has a schedule, of which is known which it had before, and since when. What a new
+/// one has is newer than itself.
+fn since(
+    known: Option<(Option<ScheduleId>, Option<Timestamp>)>,
+    schedule: Option<ScheduleId>,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let (former, since) = known?;
+    if former == schedule { since } else { Some(now) }
 }
 
 impl Commands {

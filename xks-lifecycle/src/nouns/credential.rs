@@ -32,6 +32,8 @@ pub struct KeyStoreCredential {
     pub expires: Option<Timestamp>,
     /// Whether it was revoked. Its id is not given again.
     pub is_revoked: bool,
+    /// Whether nobody has its secret yet: a scheduler has made it.
+    pub is_untaken: bool,
 }
 
 bounded! {
@@ -41,6 +43,9 @@ bounded! {
 }
 
 impl OverlapMinutes {
+    /// A day.
+    pub const DEFAULT: Self = Self(24 * 60);
+
     pub(crate) const fn seconds(self) -> u64 {
         self.0 as u64 * 60
     }
@@ -62,6 +67,7 @@ impl KeyStoreCredential {
             created,
             expires: None,
             is_revoked: false,
+            is_untaken: false,
         }
     }
 
@@ -79,6 +85,11 @@ impl KeyStoreCredential {
             is_revoked: true,
             ..self.clone()
         }
+    }
+
+    /// Sorts credentials by their age: of two that were made in one second, the one that ends is the former.
+    pub(crate) const fn age(&self) -> (Timestamp, bool) {
+        (self.created, self.expires.is_none())
     }
 
     /// The credential as requests are verified with it.
@@ -101,6 +112,7 @@ impl fmt::Debug for KeyStoreCredential {
             .field("created", &self.created)
             .field("expires", &self.expires)
             .field("is_revoked", &self.is_revoked)
+            .field("is_untaken", &self.is_untaken)
             .finish_non_exhaustive()
     }
 }
@@ -135,6 +147,7 @@ impl Record for KeyStoreCredential {
         cells.number("created", self.created.seconds());
         cells.optional_number("expires", self.expires.map(Timestamp::seconds));
         cells.flag("is_revoked", self.is_revoked);
+        cells.optional_number("is_untaken", self.is_untaken.then_some(1));
     }
 
     fn read(id: AccessKeyId, cells: &mut CellReader<'_>) -> Result<Self, RowProblem> {
@@ -145,6 +158,7 @@ impl Record for KeyStoreCredential {
             created: cells.time("created")?,
             expires: cells.optional_time("expires")?,
             is_revoked: cells.flag("is_revoked")?,
+            is_untaken: cells.optional_number("is_untaken")? == Some(1),
         })
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use xks_core::key_store::UriPathPrefix;
 
 use crate::{
-    FieldError, FieldProblem, KeyStoreId, Name, TenantId,
+    FieldError, FieldProblem, KeyStoreId, Name, OverlapMinutes, ScheduleId, TenantId, Timestamp,
     record::{CellReader, CellWriter, Record, RowProblem},
     snapshot::Object,
     store::Table,
@@ -28,6 +28,13 @@ pub struct ExternalKeyStore {
     pub regions: Regions,
     /// Whether all of its keys are refused.
     pub is_blocked: bool,
+    /// When its credential rotates by itself.
+    pub schedule: Option<ScheduleId>,
+    /// Since when it has this schedule, if it once had another, or none. [Commands](crate::commands) set it.
+    pub schedule_since: Option<Timestamp>,
+    /// How long a former credential goes on at least, when its schedule has made another one.
+    #[serde(rename = "overlap_minutes")]
+    pub overlap: OverlapMinutes,
 }
 
 /// The AWS Regions whose KMS may call: at least one, each once.
@@ -73,7 +80,7 @@ impl fmt::Display for Regions {
 }
 
 impl ExternalKeyStore {
-    /// A key store that is not blocked.
+    /// A key store that is not blocked, and whose credential rotates by command alone.
     ///
     /// # Errors
     /// Of the field `name`.
@@ -91,6 +98,9 @@ impl ExternalKeyStore {
             prefix,
             regions,
             is_blocked: false,
+            schedule: None,
+            schedule_since: None,
+            overlap: OverlapMinutes::DEFAULT,
         })
     }
 }
@@ -104,7 +114,9 @@ impl Record for ExternalKeyStore {
     }
 
     fn references(&self) -> Vec<(&'static str, Object)> {
-        vec![("tenant", Object::new(Table::Tenants, &self.tenant))]
+        let tenant = ("tenant", Object::new(Table::Tenants, &self.tenant));
+        let schedule = self.schedule.map(|id| ("schedule", Object::new(Table::Schedules, &id)));
+        std::iter::once(tenant).chain(schedule).collect()
     }
 
     fn contradicts(&self, former: &Self) -> Option<&'static str> {
@@ -117,6 +129,10 @@ impl Record for ExternalKeyStore {
         cells.text("prefix", &self.prefix);
         cells.text("regions", &self.regions);
         cells.flag("is_blocked", self.is_blocked);
+        cells.optional("schedule", self.schedule.as_ref());
+        cells.optional_number("schedule_since", self.schedule_since.map(Timestamp::seconds));
+        let overlap = Some(self.overlap).filter(|overlap| *overlap != OverlapMinutes::DEFAULT);
+        cells.optional_number("overlap_minutes", overlap.map(|overlap| overlap.get().into()));
     }
 
     fn read(id: KeyStoreId, cells: &mut CellReader<'_>) -> Result<Self, RowProblem> {
@@ -127,6 +143,12 @@ impl Record for ExternalKeyStore {
             prefix: cells.parsed("prefix")?,
             regions: Regions::new(cells.text("regions")?.split(' '))?,
             is_blocked: cells.flag("is_blocked")?,
+            schedule: cells.optional_parsed("schedule")?,
+            schedule_since: cells.optional_time("schedule_since")?,
+            overlap: match cells.optional_number("overlap_minutes")? {
+                Some(minutes) => OverlapMinutes::new(minutes)?,
+                None => OverlapMinutes::DEFAULT,
+            },
         })
     }
 }

@@ -1,7 +1,8 @@
-//! A schedule: when keys rotate by themselves.
+//! A schedule: when keys, and the credentials of key stores, rotate by themselves.
+
+use std::fmt;
 
 use sha2::{Digest as _, Sha256};
-use xks_core::KeyId;
 
 use crate::{
     Description, FieldError, FieldProblem, Name, ScheduleId, TenantId, Timestamp,
@@ -11,7 +12,8 @@ use crate::{
     store::Table,
 };
 
-/// When the keys rotate that have this schedule, or whose key set has it.
+/// When the keys rotate that have this schedule, or whose key set has it, and the credentials of the key
+/// stores that have it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Schedule {
@@ -50,19 +52,20 @@ impl Schedule {
         })
     }
 
-    /// Returns when a key rotates whose last rotation was at this time: the first time of the schedule after
-    /// that, and the key's share of the jitter later. So times that were missed are made up once.
+    /// Returns when what has this id rotates, a key or the credential of a key store, whose last rotation was
+    /// at this time: the first time of the schedule after that, and its share of the jitter later. So times
+    /// that were missed are made up once.
     #[must_use]
-    pub fn due_after(&self, rotated: Timestamp, key: &KeyId) -> Option<Timestamp> {
+    pub fn due_after(&self, rotated: Timestamp, id: &impl fmt::Display) -> Option<Timestamp> {
         let next = self.timing.next_after(rotated.max(self.since))?;
-        Some(next.plus_seconds(self.jitter_of(key)))
+        Some(next.plus_seconds(self.jitter_of(id)))
     }
 
-    /// The key's share of the jitter, in seconds: the same each time, and as random as a hash.
-    fn jitter_of(&self, key: &KeyId) -> u64 {
+    /// Its share of the jitter, in seconds: the same each time, and as random as a hash.
+    fn jitter_of(&self, id: &impl fmt::Display) -> u64 {
         let hash = Sha256::new()
             .chain_update(self.id.to_string())
-            .chain_update(key.as_str())
+            .chain_update(id.to_string())
             .finalize();
         let number = hash
             .iter()

@@ -2,9 +2,11 @@
 
 use std::{fmt, ops::Bound};
 
-use xks_core::KeyId;
+use xks_core::{KeyId, key_store::AccessKeyId};
 
-use crate::{Key, Rotation, Schedule, Snapshot, Timestamp, VersionState, commands::Commands, key_state::KeyState};
+use crate::{
+    Key, KeyStoreId, Rotation, Schedule, Snapshot, Timestamp, VersionState, commands::Commands, key_state::KeyState,
+};
 
 /// How many keys are looked at before a command that waits for the state has its turn.
 const PAGE: usize = 1000;
@@ -16,12 +18,18 @@ const PAGE: usize = 1000;
 pub enum Task {
     /// Rotates a key.
     RotateKey(KeyId),
+    /// Makes a credential in the place of the one that an external key store has.
+    RotateCredential(KeyStoreId),
+    /// Revokes the former credential of an external key store, once the one in its place was used.
+    RevokeCredential(AccessKeyId),
 }
 
 impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::RotateKey(id) => write!(f, "rotate key {id}"),
+            Self::RotateCredential(id) => write!(f, "rotate the credential of key store {id}"),
+            Self::RevokeCredential(id) => write!(f, "revoke the former credential {id}"),
         }
     }
 }

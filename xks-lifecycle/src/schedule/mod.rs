@@ -1,9 +1,10 @@
-//! Schedules: keys rotate by themselves, every so many days or at local times of a time zone.
+//! Schedules: keys, and the credentials of external key stores, rotate by themselves, every so many days or
+//! at local times of a time zone.
 //!
 //! ```text
 //! Schedule ──▶ Timing::next_after(a time) ──▶ when a key is due ──▶ Commands::upcoming: what will happen
 //!                                                   │
-//!                                                   └──▶ Scheduler::run_due: Commands::rotate
+//!                                                   └──▶ Scheduler::run_due: Commands::rotate and others
 //! ```
 //!
 //! # When a key is due
@@ -19,11 +20,20 @@
 //! Only a key that is enabled rotates. The expiry of a key is no work for a scheduler: from its time on,
 //! every request sees it.
 //!
+//! # Credentials
+//! The credential of a key store rotates likewise, after the latest of when it was made and when the key
+//! store got its schedule, or that its timing. The new one is live at once, and its secret waits for
+//! [`Commands::take_secret`](crate::commands::Commands::take_secret). The former one goes on until the
+//! overlap is over **and** a request was signed with the new one: then it is revoked. Before that, each
+//! attempt to revoke it is refused, and an event says so: a rotation of which AWS KMS was not told stops
+//! nothing.
+//!
 //! # Daylight saving time
 //! Each local time happens once: when clocks are set forward over it, then; when it comes twice, the first
 //! time.
 
 mod claim;
+mod credential;
 mod cron;
 mod due;
 mod scheduler;

@@ -2,15 +2,16 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use xks_core::manage::ManageErrorKind;
+use xks_core::{KeyId, manage::ManageErrorKind};
 
 use super::{
     Task,
     claim::{Claimant, Held},
+    credential,
     due::{Planned, visit},
 };
 use crate::{
-    CommandError, KeySetId, RandomError, RepositoryError, Timestamp,
+    CommandError, KeySetId, KeyStoreCredential, KeyStoreId, RandomError, RepositoryError, Snapshot, Timestamp,
     commands::{Actor, Commands, KeyEntry},
     store::Revision,
 };
@@ -60,7 +61,7 @@ pub struct Scheduler {
     plan: Option<Plan>,
 }
 
-/// What was found when all keys were looked at: it holds until one changes.
+/// What was found when all keys and key stores were looked at: it holds until one changes.
 struct Plan {
     revision: Revision,
     /// When: a key that has expired since a clock was set back is not in it.
@@ -185,8 +186,41 @@ impl Scheduler {
     /// Does a task, if it is still due: a person, or the scheduler that held the claim before, may have done
     /// it. Returns whether it was due.
     async fn perform(&self, task: &Task) -> Result<bool, CommandError> {
-        let Task::RotateKey(id) = task;
         self.commands.refresh().await?;
+        match task {
+            Task::RotateKey(id) => self.rotate_key(id).await,
+            Task::RotateCredential(id) => {
+                if self.credential_due(*id, task).is_none() {
+                    return Ok(false);
+                }
+                self.commands.prepare_credential(&self.actor, *id).await?;
+                Ok(true)
+            }
+            Task::RevokeCredential(former) => {
+                let store = |snapshot: &Snapshot| snapshot.credential(former).map(|former| former.key_store);
+                let due = self
+                    .commands
+                    .read(store)
+                    .and_then(|store| self.credential_due(store, task));
+                let Some(latter) = due else { return Ok(false) };
+                self.commands.revoke_former(&self.actor, former, &latter).await?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// The credential that stays, if this task is due for those of a key store.
+    fn credential_due(&self, key_store: KeyStoreId, task: &Task) -> Option<KeyStoreCredential> {
+        let now = self.commands.now();
+        self.commands.read(|snapshot| {
+            let planned = credential::Planned::find(snapshot, key_store, now)?;
+            let (next, due) = planned.next()?;
+            let latter = planned.latter().filter(|_| next == *task && due <= now);
+            latter.cloned()
+        })
+    }
+
+    async fn rotate_key(&self, id: &KeyId) -> Result<bool, CommandError> {
         let now = self.commands.now();
         let seen = self.commands.read(|snapshot| {
             let due = Planned::find(snapshot, snapshot.key(id)?, now)?.due(snapshot.key(id)?)?;
@@ -199,8 +233,10 @@ impl Scheduler {
     }
 
     fn key_set_of(&self, task: &Task) -> Option<KeySetId> {
-        let Task::RotateKey(id) = task;
-        self.commands.read(|snapshot| snapshot.key(id).map(|key| key.key_set))
+        match task {
+            Task::RotateKey(id) => self.commands.read(|snapshot| snapshot.key(id).map(|key| key.key_set)),
+            Task::RotateCredential(_) | Task::RevokeCredential(_) => None,
+        }
     }
 
     /// Tries a task later, which was not tried now.
@@ -281,12 +317,19 @@ impl Scheduler {
 
     /// All tasks there are: when each is due, and when it is tried, which may be later.
     fn each_due(&self, now: Timestamp, mut take: impl FnMut(Task, Timestamp, Timestamp)) {
+        let mut take = |task: Task, due: Timestamp| {
+            let start = self.retries.get(&task).map_or(due, |retry| due.max(retry.next));
+            take(task, due, start);
+        };
         visit(&self.commands, |snapshot, key| {
             let planned = Planned::find(snapshot, key, now);
             if let Some(due) = planned.and_then(|planned| planned.due(key)) {
-                let task = Task::RotateKey(key.id.clone());
-                let start = self.retries.get(&task).map_or(due, |retry| due.max(retry.next));
-                take(task, due, start);
+                take(Task::RotateKey(key.id.clone()), due);
+            }
+        });
+        self.commands.read(|snapshot| {
+            for (task, due) in credential::Planned::all(snapshot, now).filter_map(|planned| planned.next()) {
+                take(task, due);
             }
         });
     }

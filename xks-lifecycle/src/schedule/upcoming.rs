@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use xks_core::KeyId;
+use xks_core::{KeyId, key_store::AccessKeyId};
 
 use super::{
-    Task,
+    Task, credential,
     due::{Planned, visit},
 };
 use crate::{Key, ScheduleId, Snapshot, Timestamp, commands::Commands, key_state::KeyState};
@@ -34,11 +34,14 @@ pub enum Happening {
     },
     /// A key expires: it encrypts no more.
     KeyExpires(KeyId),
+    /// A credential of an external key store ends: no request that is signed with it is served any more.
+    CredentialEnds(AccessKeyId),
 }
 
 impl Commands {
-    /// Returns what will happen until a time, this included, earliest first and `limit` at most: rotations by
-    /// schedule, and the expiry of keys.
+    /// Returns what will happen until a time, this included, earliest first and `limit` at most: what
+    /// schedules do, the expiry of keys, and the end of credentials. The end of a credential that a schedule
+    /// has still to make is not in it.
     #[must_use]
     pub fn upcoming(&self, until: Timestamp, limit: usize) -> Vec<Upcoming> {
         let now = self.now();
@@ -57,22 +60,49 @@ impl Commands {
             }
             next.add_next(rotation(snapshot, key, now, |planned| planned.due(key)));
         });
+        self.read(|snapshot| {
+            for credential in snapshot.credentials().filter(|credential| credential.is_live(now)) {
+                if let Some(time) = credential.expires {
+                    let happening = Happening::CredentialEnds(credential.access_key_id.clone());
+                    next.add(Upcoming { time, happening });
+                }
+            }
+            for planned in credential::Planned::all(snapshot, now) {
+                next.add_next(planned.next().map(|(task, time)| of_credential(&planned, task, time)));
+            }
+        });
         let mut upcoming = Vec::new();
         while let Some(first) = next.take() {
-            if let Happening::Scheduled {
-                task: Task::RotateKey(id),
-                ..
-            } = &first.happening
-            {
+            if let Happening::Scheduled { task, .. } = &first.happening {
                 let done = first.time.max(now);
-                next.add_next(self.read(|snapshot| {
-                    let key = snapshot.key(id)?;
-                    rotation(snapshot, key, now, |planned| planned.due_after(done, key))
-                }));
+                next.add_next(self.read(|snapshot| following(snapshot, task, done, now)));
             }
             upcoming.push(first);
         }
         upcoming
+    }
+}
+
+/// What a schedule does next after a task that is done at a time.
+fn following(snapshot: &Snapshot, task: &Task, done: Timestamp, now: Timestamp) -> Option<Upcoming> {
+    let key_store = match task {
+        Task::RotateKey(id) => {
+            let key = snapshot.key(id)?;
+            return rotation(snapshot, key, now, |planned| planned.due_after(done, key));
+        }
+        Task::RotateCredential(id) => *id,
+        Task::RevokeCredential(id) => snapshot.credential(id)?.key_store,
+    };
+    let planned = credential::Planned::find(snapshot, key_store, now)?;
+    let (task, time) = planned.rotation_after(task, done)?;
+    Some(of_credential(&planned, task, time))
+}
+
+fn of_credential(planned: &credential::Planned<'_>, task: Task, time: Timestamp) -> Upcoming {
+    let schedule = planned.schedule.id;
+    Upcoming {
+        time,
+        happening: Happening::Scheduled { task, schedule },
     }
 }
 

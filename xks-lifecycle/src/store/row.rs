@@ -52,8 +52,17 @@ impl Table {
         match self {
             Self::Roots => &["kind", "backend_key", "created", "wrapped"],
             Self::Tenants => &["name", "description"],
-            Self::KeyStores => &["tenant", "name", "prefix", "regions", "is_blocked"],
-            Self::Credentials => &["key_store", "secret", "created", "expires", "is_revoked"],
+            Self::KeyStores => &[
+                "tenant",
+                "name",
+                "prefix",
+                "regions",
+                "is_blocked",
+                "schedule",
+                "schedule_since",
+                "overlap_minutes",
+            ],
+            Self::Credentials => &["key_store", "secret", "created", "expires", "is_revoked", "is_untaken"],
             Self::Schedules => &[
                 "tenant",
                 "name",

@@ -44,6 +44,8 @@ fn any_row(table: Table, id: &str, turn: usize) -> Row<'static> {
         | "jitter_minutes"
         | "since"
         | "schedule_since"
+        | "overlap_minutes"
+        | "is_untaken"
         | "rotation_since"
         | "promoted"
         | "time"

@@ -101,6 +101,14 @@ fn databases_of_every_version_are_opened() {
             has_schedules,
             "version {version}:\n{state}"
         );
+        let rotates_credentials = version >= 4;
+        for expected in ["overlap: OverlapMinutes(90)", "is_untaken: true"] {
+            assert_eq!(
+                state.contains(expected),
+                rotates_credentials,
+                "{expected} of version {version}:\n{state}"
+            );
+        }
         // Secret and material open.
         assert_eq!(state.matches(" true\n").count(), 2, "version {version}:\n{state}");
         let key = "key-of-salaries".parse().unwrap();

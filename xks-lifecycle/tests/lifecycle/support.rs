@@ -13,8 +13,8 @@ use pollster::block_on;
 use xks_core::{Credential, Zeroizing, key_store::SecretAccessKey, manage::CreationToken};
 use xks_lifecycle::{
     Changes, Event, ExternalKeyStore, Key, KeySet, KeySetId, KeySource, KeyStoreCredential, KeyStoreId, KeyVersion,
-    KeyVersionId, Material, Name, Outcome, Regions, Repository, Schedule, ScheduleId, Snapshot, Tenant, TenantId,
-    Timestamp, VersionId, VersionState,
+    KeyVersionId, Material, Name, Outcome, OverlapMinutes, Regions, Repository, Schedule, ScheduleId, Snapshot, Tenant,
+    TenantId, Timestamp, VersionId, VersionState,
     key_state::StoredState,
     schedule::Timing,
     seal::Root,
@@ -93,10 +93,11 @@ pub(crate) fn fill(store: Arc<dyn Store>, roots: &[Root]) -> (Repository, Snapsh
     let regions = Regions::new(["eu-central-1", "us-east-1"]).unwrap();
     let key_store = KeyStoreId::generate().unwrap();
     let prefix = "/payroll".parse().unwrap();
-    let key_store = ExternalKeyStore::new(key_store, tenant.id, "Payroll", prefix, regions).unwrap();
+    let mut key_store = ExternalKeyStore::new(key_store, tenant.id, "Payroll", prefix, regions).unwrap();
     let credential = Credential::new("BETWEEN2TENAND3TENCHARACTERS", SECRET.to_owned()).unwrap();
     let secret = SecretAccessKey::new(SECRET.to_owned()).unwrap();
-    let credential = KeyStoreCredential::new(key_store.id, credential.access_key_id().clone(), secret, now);
+    let mut credential = KeyStoreCredential::new(key_store.id, credential.access_key_id().clone(), secret, now);
+    credential.is_untaken = true;
     let mut key_set = KeySet::new(KeySetId::generate().unwrap(), tenant.id, "Salaries", KeySource::Vault).unwrap();
     key_set.key_store = Some(key_store.id);
     let timing = Timing::Cron {
@@ -105,6 +106,7 @@ pub(crate) fn fill(store: Arc<dyn Store>, roots: &[Root]) -> (Repository, Snapsh
     };
     let schedule = Schedule::new(ScheduleId::generate().unwrap(), tenant.id, "Each quarter", timing).unwrap();
     key_set.schedule = Some(schedule.id);
+    (key_store.schedule, key_store.overlap) = (Some(schedule.id), OverlapMinutes::new(90).unwrap());
     key_set.backend = Some(Name::new("backend", "hsm").unwrap());
     let mut key = Key::new("key-of-salaries".parse().unwrap(), key_set.id, "Salaries 2027").unwrap();
     key.state = StoredState::Enabled;

@@ -144,7 +144,21 @@ const STEPS: &[Step] = &[
         let rotation = Rotation::By(site.found_schedule().unwrap());
         site.change("adopted", KeyCommand::SetRotation(rotation));
     }),
+    ("give it to the external key store", |site| {
+        let id = site.find_key_store().unwrap();
+        let mut store: ExternalKeyStore = site
+            .commands
+            .read(|snapshot| (**snapshot.key_store(id).unwrap()).clone());
+        store.schedule = site.found_schedule();
+        block_on(site.commands.update(alice(), store, None)).unwrap();
+    }),
     ("rotate by the schedule", Site::run_scheduler),
+    ("take the secret of the new credential", |site| {
+        let untaken = site.credentials().into_iter().find(|entry| entry.credential.is_untaken);
+        if let Some(CredentialEntry { credential, .. }) = untaken {
+            block_on(site.commands.take_secret(alice(), &credential.access_key_id)).unwrap();
+        }
+    }),
     ("make another tenant", |site| site.tenant("Other")),
     ("remove it", |site| {
         let Some(id) = site.tenant_called("Other") else { return };

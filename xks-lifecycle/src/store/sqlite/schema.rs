@@ -16,6 +16,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migration_1.sql"),
     include_str!("migration_2.sql"),
     include_str!("migration_3.sql"),
+    include_str!("migration_4.sql"),
 ];
 
 /// The schema version that this program knows.

@@ -64,7 +64,7 @@ pub(crate) enum Command {
         /// The settings file of the sample proxy
         file: PathBuf,
     },
-    /// Makes the store of keys under management
+    /// Makes, backs up or restores the store of keys under management
     #[cfg(feature = "lifecycle")]
     #[command(subcommand)]
     Store(StoreCommand),
@@ -83,5 +83,19 @@ pub(crate) enum StoreCommand {
     Create {
         /// The settings file
         file: PathBuf,
+    },
+    /// Writes a backup of the whole store to a new file, while the server runs or not
+    Backup {
+        /// The settings file
+        file: PathBuf,
+        /// The file to be written
+        backup: PathBuf,
+    },
+    /// Makes the store from a backup, while the server does not run
+    Restore {
+        /// The settings file
+        file: PathBuf,
+        /// The backup
+        backup: PathBuf,
     },
 }

@@ -193,7 +193,7 @@ impl Server {
             Some(Command::Check { file }) => self.check(&file),
             Some(Command::Convert { file }) => self.convert(&file),
             #[cfg(feature = "lifecycle")]
-            Some(Command::Store(StoreCommand::Create { file })) => self.create_store(&file),
+            Some(Command::Store(command)) => self.on_store(&command),
             Some(Command::NewCredential { uri_path_prefix }) => credential::new()
                 .and_then(|new| print(&credential::text(&new, &uri_path_prefix)).map(|()| ExitCode::SUCCESS)),
             None => {
@@ -248,7 +248,9 @@ impl Server {
     }
 
     #[cfg(feature = "lifecycle")]
-    fn create_store(&self, file: &Path) -> anyhow::Result<ExitCode> {
+    fn on_store(&self, command: &StoreCommand) -> anyhow::Result<ExitCode> {
+        let (StoreCommand::Create { file } | StoreCommand::Backup { file, .. } | StoreCommand::Restore { file, .. }) =
+            command;
         let loaded = self.load(file)?;
         // That there is no store is why it is made.
         if loaded.errors() > 0 {
@@ -263,7 +265,12 @@ impl Server {
             return Ok(WRONG_SETTINGS.into());
         };
         process::put_into_environment(&settings.environment)?;
-        print(&lifecycle::create(&managed.store, &settings.backends)?)?;
+        let (store, backends) = (&managed.store, &settings.backends);
+        print(&match command {
+            StoreCommand::Create { .. } => lifecycle::create(store, backends),
+            StoreCommand::Backup { backup, .. } => lifecycle::back_up(store, backends, self.program, backup),
+            StoreCommand::Restore { backup, .. } => lifecycle::restore(store, backends, backup),
+        }?)?;
         Ok(ExitCode::SUCCESS)
     }
 

@@ -40,6 +40,17 @@ pub enum StoreError {
         /// The latest version that this program knows.
         known: u32,
     },
+    /// An earlier version of this program has used the database last, and it is opened to be read alone.
+    #[error(
+        "the database has schema version {found}, and this program reads version {known}: use the program that serves \
+         it, or start this one with it first"
+    )]
+    OlderSchema {
+        /// The version of the database.
+        found: u32,
+        /// The version that this program reads.
+        known: u32,
+    },
     /// The database is of another program.
     #[error("{path:?} is a database of another program; name another file")]
     Foreign {

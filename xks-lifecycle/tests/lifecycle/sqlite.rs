@@ -9,11 +9,11 @@ use std::{
 use pollster::block_on;
 use rusqlite::Connection;
 use xks_lifecycle::{
-    Changes,
+    Changes, Repository, RepositoryError,
     store::{ClaimKind, SqliteStore, Store as _, StoreError},
 };
 
-use crate::support::{TempDir, fill};
+use crate::support::{TempDir, fill, shown};
 
 #[test]
 fn one_store_of_a_process_owns_the_file_whatever_it_is_called() {
@@ -106,6 +106,52 @@ fn files_of_others_are_refused_and_left_alone() {
         SqliteStore::open(directory.path()),
         Err(StoreError::Unavailable { .. })
     ));
+}
+
+/// For a backup the database is read beside its owner; nothing can be changed so.
+#[test]
+fn a_database_is_read_beside_its_owner() {
+    let directory = TempDir::new();
+    let path = directory.database();
+    let none = SqliteStore::open_read_only(&path).unwrap_err();
+    assert!(matches!(none, StoreError::Unavailable { .. }), "{none}");
+    assert!(!path.exists());
+    let store = Arc::new(SqliteStore::open(&path).unwrap());
+    let (repository, mut snapshot, filled) = fill(store, &[directory.root("first")]);
+    let beside = Arc::new(SqliteStore::open_read_only(&path).unwrap());
+    let (reader, mut seen) = block_on(Repository::open(beside, &[directory.root("first")])).unwrap();
+    assert_eq!(shown(&seen), shown(&snapshot));
+    let key = (**snapshot.key(&filled.key).unwrap()).clone();
+    let error = block_on(reader.commit(&mut seen, Changes::new().update(key.clone()))).unwrap_err();
+    assert!(
+        matches!(error, RepositoryError::Store(StoreError::ReadOnly(_))),
+        "{error}"
+    );
+    let error = block_on(reader.reserve(&filled.vault, 1, 1 << 32)).unwrap_err();
+    assert!(
+        matches!(error, RepositoryError::Store(StoreError::ReadOnly(_))),
+        "{error}"
+    );
+    block_on(repository.commit(&mut snapshot, Changes::new().update(key))).unwrap();
+    assert!(block_on(reader.refresh(&mut seen)).unwrap());
+    assert_eq!(shown(&seen), shown(&snapshot));
+    drop((repository, reader));
+    // It brings no schema to another version.
+    for (version, is_expected) in [
+        (
+            SqliteStore::SCHEMA - 1,
+            (|error| matches!(error, StoreError::OlderSchema { .. })) as fn(&StoreError) -> bool,
+        ),
+        (SqliteStore::SCHEMA + 1, |error| {
+            matches!(error, StoreError::NewerSchema { .. })
+        }),
+    ] {
+        let connection = Connection::open(&path).unwrap();
+        connection.pragma_update(None, "user_version", version).unwrap();
+        drop(connection);
+        let error = SqliteStore::open_read_only(&path).unwrap_err();
+        assert!(is_expected(&error), "{error}");
+    }
 }
 
 /// What another program reads meanwhile delays no commit.

@@ -21,6 +21,15 @@ use crate::{
 ///
 /// Roots in backends are there already: of `backends` those are opened that have one. Blocks.
 pub(crate) fn create(settings: &StoreSettings, backends: &[ConfiguredBackend]) -> anyhow::Result<String> {
+    with_roots(settings, backends, async |open| create_in(settings, open).await)
+}
+
+/// Opens those backends that have a root, for a command that the process ends with. Blocks.
+pub(super) fn with_roots(
+    settings: &StoreSettings,
+    backends: &[ConfiguredBackend],
+    work: impl AsyncFnOnce(&Backends) -> Result<String, StartError>,
+) -> anyhow::Result<String> {
     let has_root = |backend: &&ConfiguredBackend| settings.roots.iter().any(|root| root.is_in(&backend.name));
     let is_needed = |backend: &&ConfiguredBackend| {
         let mut rooted = backends.iter().filter(has_root);
@@ -29,11 +38,9 @@ pub(crate) fn create(settings: &StoreSettings, backends: &[ConfiguredBackend]) -
     let needed: Vec<_> = backends.iter().filter(is_needed).cloned().collect();
     let open = Backends::open(&needed, None)?;
     let runtime = Builder::new_current_thread().enable_all().build();
-    let created = runtime
-        .context("cannot start the runtime")?
-        .block_on(create_in(settings, &open));
+    let done = runtime.context("cannot start the runtime")?.block_on(work(&open));
     open.close_all_but(None);
-    Ok(created?)
+    Ok(done?)
 }
 
 async fn create_in(settings: &StoreSettings, backends: &Backends) -> Result<String, StartError> {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use thiserror::Error;
-use xks_lifecycle::{RandomError, RepositoryError, seal::RootError, store::StoreError};
+use xks_lifecycle::{RandomError, RepositoryError, backup::BackupError, seal::RootError, store::StoreError};
 
 use crate::{FAILURE, WRONG_SETTINGS};
 
@@ -30,6 +30,16 @@ pub(crate) enum StartError {
         #[source]
         error: RepositoryError,
     },
+    /// `is_final`: as above.
+    #[error("store.file = {file:?}: not restored")]
+    Restore {
+        file: PathBuf,
+        is_final: bool,
+        #[source]
+        error: BackupError,
+    },
+    #[error("not backed up")]
+    Backup(#[source] BackupError),
     #[error("store.roots: root `{0}`")]
     Root(String, #[source] RootError),
     #[error("store.roots: root `{root}`: [backends.{backend}] is not open")]
@@ -50,14 +60,22 @@ impl StartError {
                 WRONG_SETTINGS
             }
             Self::Store(_, error) => of_store(error),
-            Self::Repository { is_final, error, .. } => match error {
-                RepositoryError::Store(error) => of_store(error),
-                RepositoryError::NoRoot { .. } if !*is_final => FAILURE,
-                RepositoryError::Root { .. } if !*is_final => FAILURE,
+            Self::Repository { is_final, error, .. } => of_repository(error, *is_final),
+            Self::Restore { is_final, error, .. } => match error {
+                BackupError::Repository(error) => of_repository(error, *is_final),
+                BackupError::File { .. } => FAILURE,
                 _ => WRONG_SETTINGS,
             },
-            Self::Random(_) | Self::Thread => FAILURE,
+            Self::Backup(_) | Self::Random(_) | Self::Thread => FAILURE,
         }
+    }
+}
+
+const fn of_repository(error: &RepositoryError, is_final: bool) -> u8 {
+    match error {
+        RepositoryError::Store(error) => of_store(error),
+        RepositoryError::NoRoot { .. } | RepositoryError::Root { .. } if !is_final => FAILURE,
+        _ => WRONG_SETTINGS,
     }
 }
 
@@ -66,6 +84,7 @@ const fn of_store(error: &StoreError) -> u8 {
     match error {
         StoreError::OldSqlite { .. }
         | StoreError::NewerSchema { .. }
+        | StoreError::OlderSchema { .. }
         | StoreError::Foreign { .. }
         | StoreError::ReadOnly(_)
         | StoreError::Damaged(_) => WRONG_SETTINGS,

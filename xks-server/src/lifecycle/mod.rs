@@ -8,6 +8,7 @@
 //! ```
 
 mod backend;
+mod backup;
 mod create;
 mod error;
 
@@ -32,7 +33,11 @@ use xks_lifecycle::{
 };
 
 use self::backend::NamedBackend;
-pub(crate) use self::{create::create, error::StartError};
+pub(crate) use self::{
+    backup::{back_up, restore},
+    create::create,
+    error::StartError,
+};
 use crate::{
     backends::Backends,
     program::Program,
@@ -176,6 +181,7 @@ impl Running {
     /// command should be given before the first is done.
     pub(crate) async fn run(self) {
         self.recover().await;
+        self.tell_of_restores().await;
         let Self {
             commands,
             scheduler,
@@ -189,6 +195,43 @@ impl Running {
             keep_filled(&commands, &failures),
             keep_usage(&commands, &failures),
         );
+    }
+
+    /// Says that the state was restored from a backup, and which keys of the key managers it does not have.
+    async fn tell_of_restores(&self) {
+        let revision = self.commands.revision();
+        let Some(restore) = self
+            .commands
+            .read(|snapshot| snapshot.restores().next_back().map(|entry| **entry))
+        else {
+            return;
+        };
+        let (time, backup) = (restore.time, restore.backup_time);
+        if restore.revision == revision {
+            tracing::warn!(
+                "the state was restored on {time} from a backup of {backup}: what happened in between is not known; keys \
+                 encrypt again when they are rotated, which begins now"
+            );
+        } else {
+            tracing::info!("the state was restored on {time} from a backup of {backup}");
+        }
+        match self.commands.orphans().await {
+            Ok(orphans) => {
+                for orphan in orphans {
+                    tracing::warn!(
+                        backend = orphan.backend,
+                        key = %orphan.backend_key,
+                        version = %orphan.version,
+                        "a key of this deployment is not in the restored state: what it has encrypted cannot be \
+                         decrypted; do not destroy it"
+                    );
+                }
+            }
+            Err(error) => tracing::warn!(
+                "whether key managers have keys that are not in the restored state is not known: {}",
+                ErrorChain(&error)
+            ),
+        }
     }
 
     async fn recover(&self) {

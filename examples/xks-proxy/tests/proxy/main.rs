@@ -13,6 +13,8 @@
 
 mod authorization;
 mod auxiliary_tls;
+#[cfg(feature = "lifecycle")]
+mod backup;
 mod balancers;
 mod certificates;
 mod check;

@@ -27,7 +27,7 @@ use std::{
 };
 
 use futures_channel::oneshot;
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use xks_core::async_trait;
 
 use self::{error::Failure, owner::Owner};
@@ -77,13 +77,29 @@ impl SqliteStore {
     /// [`StoreError::InUse`], [`StoreError::OldSqlite`], [`StoreError::NewerSchema`],
     /// [`StoreError::Foreign`], and those of a store that cannot be read or written.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        if rusqlite::version_number() < OLDEST {
-            let found = rusqlite::version();
-            return Err(StoreError::OldSqlite { found });
-        }
+        check_library(rusqlite::version_number(), rusqlite::version())?;
         let path = create(path)?;
         let owner = Owner::lock(&path)?;
         let (connection, head) = connect(&path)?;
+        Self::start(path, Some(owner), connection, head)
+    }
+
+    /// Opens a database to read it beside the process that owns it, such as for a backup. Whatever changes it
+    /// is refused as [`StoreError::ReadOnly`], and followers learn of nothing. Blocks.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), but for [`StoreError::InUse`]; also where there is no database, and
+    /// [`StoreError::OlderSchema`].
+    pub fn open_read_only(path: &Path) -> Result<Self, StoreError> {
+        check_library(rusqlite::version_number(), rusqlite::version())?;
+        let failed = |error| StoreError::unavailable(format!("{path:?} cannot be opened"), error);
+        let path = fs::canonicalize(path).map_err(failed)?;
+        let (connection, head) = connect_read_only(&path)?;
+        Self::start(path, None, connection, head)
+    }
+
+    /// Starts the thread of a connection.
+    fn start(path: PathBuf, owner: Option<Owner>, connection: Connection, head: Head) -> Result<Self, StoreError> {
         let notifier = Arc::new(Notifier::default());
         notifier.announce(head.revision);
         let (jobs, queue) = mpsc::channel::<Job>();
@@ -180,6 +196,33 @@ fn create(path: &Path) -> Result<PathBuf, StoreError> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => fs::canonicalize(path).map_err(failed),
         Err(error) => Err(failed(error)),
     }
+}
+
+/// Refuses a library in which commits can be lost.
+const fn check_library(number: i32, found: &'static str) -> Result<(), StoreError> {
+    if number < OLDEST {
+        return Err(StoreError::OldSqlite { found });
+    }
+    Ok(())
+}
+
+/// Opens the database and changes nothing of it.
+fn connect_read_only(path: &Path) -> Result<(Connection, Head), Failure> {
+    // The write-ahead log has an index, to which readers write too.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(std::time::Duration::from_millis(BUSY_MS))?;
+    if is_foreign(&connection)? {
+        return Err(StoreError::Foreign { path: path.into() }.into());
+    }
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.pragma_update(None, "cell_size_check", true)?;
+    connection.pragma_update(None, "query_only", true)?;
+    let transaction = connection.transaction()?;
+    schema::check(&transaction)?;
+    let head = statements::head(&transaction)?;
+    drop(transaction);
+    Ok((connection, head))
 }
 
 /// Opens the database and brings it to the schema of this version.

@@ -37,6 +37,17 @@ pub(super) fn migrate(transaction: &Transaction<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Checks that the database has [`VERSION`].
+pub(super) fn check(transaction: &Transaction<'_>) -> Result<(), Failure> {
+    let found: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let known = VERSION;
+    match found {
+        _ if found > known => Err(StoreError::NewerSchema { found, known }.into()),
+        _ if found < known => Err(StoreError::OlderSchema { found, known }.into()),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use rusqlite::Connection;

@@ -112,7 +112,18 @@ fn the_connection_flushes_every_commit() {
     assert_eq!(read("synchronous"), number(2));
     assert_eq!(read("secure_delete"), number(1));
     assert_eq!(read("trusted_schema"), number(0));
-    assert!(rusqlite::version_number() >= OLDEST);
+}
+
+/// The library that is linked is none of those in which commits can be lost.
+#[test]
+fn an_older_library_is_refused() {
+    assert!(check_library(rusqlite::version_number(), rusqlite::version()).is_ok());
+    assert!(check_library(3_051_003, "3.51.3").is_ok() && check_library(4_000_000, "4.0.0").is_ok());
+    for (number, found) in [(3_051_002, "3.51.2"), (3_050_009, "3.50.9"), (3_007_000, "3.7.0")] {
+        let error = check_library(number, found).unwrap_err();
+        let expected = format!("SQLite {found} is too old: 3.51.3 or later is required");
+        assert!(error.to_string().starts_with(&expected), "{error}");
+    }
 }
 
 /// A job that panics ends no other.

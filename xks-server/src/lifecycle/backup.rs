@@ -1,0 +1,94 @@
+//! The commands that back the store up, and restore it.
+
+use std::{path::Path, sync::Arc};
+
+use tokio::task::spawn_blocking;
+use xks_lifecycle::{Repository, RepositoryError, backup, commands::Actor, store::SqliteStore};
+
+use super::{StartError, all_in_files, create::with_roots, now, open_store, roots};
+use crate::{backends::Backends, program::Program, registry::ConfiguredBackend, settings::StoreSettings};
+
+/// Writes a backup of the store to a new file, while a server may serve it or not. Returns what was done, for
+/// a person. Blocks.
+pub(crate) fn back_up(
+    settings: &StoreSettings,
+    backends: &[ConfiguredBackend],
+    program: Program,
+    to: &Path,
+) -> anyhow::Result<String> {
+    with_roots(settings, backends, async |open| {
+        back_up_with(settings, open, program, to).await
+    })
+}
+
+async fn back_up_with(
+    settings: &StoreSettings,
+    backends: &Backends,
+    program: Program,
+    to: &Path,
+) -> Result<String, StartError> {
+    let file = &settings.file;
+    if !file.exists() {
+        return Err(StartError::NoStore(file.clone(), program.name));
+    }
+    let failed = |error| match error {
+        RepositoryError::Empty => StartError::NoStore(file.clone(), program.name),
+        error => StartError::Repository {
+            file: file.clone(),
+            is_final: all_in_files(&settings.roots),
+            error,
+        },
+    };
+    let roots = roots(&settings.roots, backends)?;
+    let path = file.clone();
+    let store = spawn_blocking(move || SqliteStore::open_read_only(&path)).await;
+    let store = store
+        .map_err(|_| StartError::Thread)?
+        .map_err(|error| StartError::Store(file.clone(), error))?;
+    let (repository, _) = Repository::open(Arc::new(store), &roots).await.map_err(failed)?;
+    let made = repository.backup(now()).await.map_err(failed)?;
+    made.write(to).map_err(StartError::Backup)?;
+    Ok(format!(
+        "{}: backup of revision {}, {} bytes\nWithout one of the roots it cannot be restored: keep them elsewhere.\n",
+        to.display(),
+        made.revision(),
+        made.as_bytes().len()
+    ))
+}
+
+/// Restores a backup into the store's file, which must be new. Returns what was done and what is to be done,
+/// for a person. Blocks.
+pub(crate) fn restore(settings: &StoreSettings, backends: &[ConfiguredBackend], from: &Path) -> anyhow::Result<String> {
+    with_roots(settings, backends, async |open| {
+        restore_with(settings, open, from).await
+    })
+}
+
+async fn restore_with(settings: &StoreSettings, backends: &Backends, from: &Path) -> Result<String, StartError> {
+    let file = &settings.file;
+    let roots = roots(&settings.roots, backends)?;
+    let store = Arc::new(open_store(file).await?);
+    // It is a legal name.
+    let actor = Actor::new(&format!("uid:{}", rustix::process::getuid().as_raw())).map_err(|_| StartError::Thread)?;
+    let restored = backup::restore(from, store, &roots, &actor, now()).await;
+    let (_, snapshot) = restored.map_err(|error| match error {
+        backup::BackupError::Repository(RepositoryError::Exists(_)) => StartError::Exists(file.clone()),
+        error => StartError::Restore {
+            file: file.clone(),
+            is_final: all_in_files(&settings.roots),
+            error,
+        },
+    })?;
+    let made = snapshot.restores().next_back().map(|restore| restore.backup_time);
+    Ok(format!(
+        "store: {}, restored from a backup{}\n\
+         What happened since is not known. Before the start, look through the list below; at the start the server\n\
+         rotates every key, since how often its version has encrypted is not known, and names HSM keys of this\n\
+         deployment that the store does not have.\n\
+         - Credentials that were revoked, keys that were disabled and key stores that were blocked are as before.\n\
+         - Keys that were made since are not found; what their versions and new ones of other keys have encrypted\n  \
+         cannot be decrypted.\n",
+        file.display(),
+        made.map(|time| format!(" of {time}")).unwrap_or_default()
+    ))
+}

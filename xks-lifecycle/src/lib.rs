@@ -8,7 +8,7 @@
 //!               check       references have their targets
 //!               seal        secrets, under the data key, for their table, row and column
 //!               code        of each row, and of all rows with the revision
-//!             Store::commit(rows, expected revision) ──▶ SQLite, memory
+//!             Store::commit(rows, expected revision) ──▶ SQLite, PostgreSQL, memory
 //! ```
 //!
 //! # Where to look
@@ -33,6 +33,7 @@
 //! [restored backup](backup) says of itself that it is one.
 //!
 //! # Features
+//! * `postgres`: `store::PostgresStore`. Takes Tokio, and a C compiler for TLS.
 //! * `sqlite`: `store::SqliteStore`. Takes a C compiler.
 //! * `kill-points`: tests can end the process at each step of a command. Not for production.
 //! * `testkit`: conformance tests for stores. Not for production.

@@ -57,6 +57,17 @@ pub enum StoreError {
         /// The database.
         path: PathBuf,
     },
+    /// A setting is wrong, or the file that it names is.
+    #[error("`{setting}` {problem}")]
+    Setting {
+        /// Its name.
+        setting: &'static str,
+        /// What is wrong with it, without a secret.
+        problem: String,
+    },
+    /// The database knows user, password or database name otherwise, or permits less.
+    #[error("the database refuses this program: {0}; check user, password, database and permissions")]
+    Refused(String),
     /// There is no room on the disk, or the database has reached its greatest size.
     #[error("no room for the change: {0}; make room on the disk of the database")]
     Full(String),

@@ -11,13 +11,19 @@ mod durability;
 mod error;
 mod memory;
 mod notifier;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod row;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
 use xks_core::async_trait;
 
 pub(crate) use self::notifier::Notifier;
+#[cfg(feature = "postgres")]
+pub use self::postgres::{PostgresSettings, PostgresStore, PostgresWarning};
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::SqliteStore;
 pub use self::{

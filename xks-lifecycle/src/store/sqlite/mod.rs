@@ -33,6 +33,7 @@ use xks_core::async_trait;
 use self::{error::Failure, owner::Owner};
 use super::{
     ChangeSet, Claim, ClaimKind, Head, Revision, RowSink, Scope, Store, StoreError, Swap, Swapped, notifier::Notifier,
+    sql,
 };
 use crate::Event;
 
@@ -68,7 +69,7 @@ pub struct SqliteStore {
 
 impl SqliteStore {
     /// The schema version that this program writes, as `PRAGMA user_version` shows it.
-    pub const SCHEMA: u32 = schema::VERSION;
+    pub const SCHEMA: u32 = sql::VERSION;
 
     /// Opens a database, which is made if there is none: readable and writable by this user alone. Brings an
     /// older schema to that of this version. Blocks.

@@ -1,26 +1,12 @@
-//! The schema of the database, as the migrations from each version to the next.
+//! The schema version of the file: its pragmas, and the way to [`VERSION`].
 
 use rusqlite::Transaction;
 
 use super::{StoreError, error::Failure};
+use crate::store::sql::{MIGRATIONS, VERSION};
 
 /// `application_id` of SQLite: says that a database is of this crate ("XKSL").
 pub(super) const APPLICATION: i32 = 0x584b_534c;
-
-/// What brings a database from the version of its place in this list to the next one.
-///
-/// A migration is never changed once it was published. It expands: it adds tables, and columns at the end
-/// that may be empty. What the version before it needs goes with the migration after the next, when no
-/// program of that version serves the database any more.
-const MIGRATIONS: &[&str] = &[
-    include_str!("migration_1.sql"),
-    include_str!("migration_2.sql"),
-    include_str!("migration_3.sql"),
-    include_str!("migration_4.sql"),
-];
-
-/// The schema version that this program knows.
-pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
 
 /// Brings the database to [`VERSION`].
 pub(super) fn migrate(transaction: &Transaction<'_>) -> Result<(), Failure> {

@@ -10,9 +10,11 @@ use rusqlite::{
 
 use super::{ChangeSet, Claim, ClaimKind, Head, Revision, RowSink, Scope, StoreError, Swap, Swapped, error::Failure};
 use crate::{
-    Event, EventText, FieldError, Outcome, Timestamp,
-    field::named,
-    store::{Cell, Loaded, Row, Table},
+    Event,
+    store::{
+        Cell, Loaded, Row, Table,
+        sql::{self, EVENT_COLUMNS, EventRow},
+    },
 };
 
 /// The revision that the transaction sees.
@@ -41,7 +43,7 @@ pub(super) fn load(connection: &mut Connection, scope: Scope, mut sink: RowSink)
 }
 
 fn select(table: Table) -> String {
-    format!("SELECT id, revision, code, {} FROM {table}", table.columns().join(", "))
+    format!("SELECT {} FROM {table}", sql::columns(table))
 }
 
 fn load_table(transaction: &Transaction<'_>, table: Table, sink: &mut RowSink) -> Result<(), Failure> {
@@ -139,11 +141,12 @@ pub(super) fn commit(connection: &mut Connection, changes: &ChangeSet) -> Result
         if rows.peek().is_none() {
             continue;
         }
-        let columns = table.columns();
-        let places: Vec<_> = (1..=3 + columns.len()).map(|place| format!("?{place}")).collect();
+        let places: Vec<_> = (1..=3 + table.columns().len())
+            .map(|place| format!("?{place}"))
+            .collect();
         let mut put = transaction.prepare(&format!(
-            "INSERT OR REPLACE INTO {table} (id, revision, code, {}) VALUES ({})",
-            columns.join(", "),
+            "INSERT OR REPLACE INTO {table} ({}) VALUES ({})",
+            sql::columns(table),
             places.join(", ")
         ))?;
         for row in rows {
@@ -185,21 +188,20 @@ fn put_claims(transaction: &Transaction<'_>, claims: &[Claim]) -> Result<(), Fai
 }
 
 fn append(transaction: &Transaction<'_>, events: &[Event], revision: Option<Revision>) -> Result<(), Failure> {
-    let sql = "INSERT INTO events (time, actor, command, object, outcome, revision, reason, state_before, state_after)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-    let mut statement = transaction.prepare(sql)?;
-    let text = |text: &Option<EventText>| text.as_ref().map(ToString::to_string);
+    let sql = format!("INSERT INTO events ({EVENT_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
+    let mut statement = transaction.prepare(&sql)?;
     for event in events {
+        let row = EventRow::new(event, revision);
         statement.execute(params![
-            event.time.seconds().cast_signed(),
-            event.actor.as_str(),
-            event.command.as_str(),
-            event.object.as_str(),
-            event.outcome.as_str(),
-            event.revision.or(revision).map(|revision| revision.get().cast_signed()),
-            text(&event.reason),
-            text(&event.before),
-            text(&event.after),
+            row.time,
+            row.actor,
+            row.command,
+            row.object,
+            row.outcome,
+            row.revision,
+            row.reason,
+            row.before,
+            row.after,
         ])?;
     }
     Ok(())
@@ -212,40 +214,29 @@ pub(super) fn record(connection: &mut Connection, events: &[Event]) -> Result<()
 }
 
 pub(super) fn events(connection: &Connection, after: u64, limit: usize) -> Result<Vec<(u64, Event)>, Failure> {
-    let sql = "SELECT number, time, actor, command, object, outcome, revision, reason, state_before, state_after
-               FROM events WHERE number > ?1 ORDER BY number LIMIT ?2";
-    let mut statement = connection.prepare(sql)?;
+    let sql = format!("SELECT number, {EVENT_COLUMNS} FROM events WHERE number > ?1 ORDER BY number LIMIT ?2");
+    let mut statement = connection.prepare(&sql)?;
     let (after, limit) = (i64::try_from(after), i64::try_from(limit));
     let mut rows = statement.query(params![after.unwrap_or(i64::MAX), limit.unwrap_or(i64::MAX)])?;
     let mut events = Vec::new();
     while let Some(row) = rows.next()? {
-        let number = row.get::<_, i64>(0)?.cast_unsigned();
-        let event = event_of(row)?.map_err(|error| StoreError::Damaged(format!("event {number}: {error}")))?;
-        events.push((number, event));
+        events.push(event_row(row)?.event(row.get::<_, i64>(0)?.cast_unsigned())?);
     }
     Ok(events)
 }
 
-fn event_of(row: &SqlRow<'_>) -> Result<Result<Event, FieldError>, rusqlite::Error> {
-    let text = |column| row.get::<_, String>(column);
-    let optional = |column| row.get::<_, Option<String>>(column);
-    let (time, outcome) = (row.get::<_, i64>(1)?.cast_unsigned(), text(5)?);
-    let (actor, command, object) = (text(2)?, text(3)?, text(4)?);
-    let revision = row.get::<_, Option<i64>>(6)?;
-    let (reason, before, after) = (optional(7)?, optional(8)?, optional(9)?);
-    let read = || {
-        let outcome: Outcome = named("outcome", &outcome, Outcome::NAMES)?;
-        let time = Timestamp::from_seconds("time", time)?;
-        let text = |field, text: Option<String>| text.map(|text| EventText::new(field, text)).transpose();
-        Ok(Event {
-            revision: revision.map(|revision| Revision::new(revision.cast_unsigned())),
-            reason: text("reason", reason)?,
-            before: text("before", before)?,
-            after: text("after", after)?,
-            ..Event::new(time, &actor, &command, &object, outcome)?
-        })
-    };
-    Ok(read())
+fn event_row(row: &SqlRow<'_>) -> Result<EventRow, rusqlite::Error> {
+    Ok(EventRow {
+        time: row.get(1)?,
+        actor: row.get(2)?,
+        command: row.get(3)?,
+        object: row.get(4)?,
+        outcome: row.get(5)?,
+        revision: row.get(6)?,
+        reason: row.get(7)?,
+        before: row.get(8)?,
+        after: row.get(9)?,
+    })
 }
 
 pub(super) fn swap(connection: &mut Connection, swap: &Swap) -> Result<Swapped, Failure> {

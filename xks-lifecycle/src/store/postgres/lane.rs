@@ -1,0 +1,183 @@
+//! A lane: one connection, used by one transaction after the other, and made again when it is lost.
+
+use std::{future::poll_fn, ops::Deref, pin::Pin, sync::Arc, task::Poll, time::Duration};
+
+use tokio::{
+    sync::{Mutex, MutexGuard},
+    time::{Instant, sleep},
+};
+
+use super::{PostgresSettings, StoreError, connection::Connection};
+
+/// The first and the longest pause between attempts to connect.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// One connection for one kind of calls.
+pub(super) struct Lane {
+    settings: Arc<PostgresSettings>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    connection: Option<Connection>,
+    /// Attempts that have failed since the last one that did not.
+    failures: u32,
+    /// When the last call gave up, and why.
+    gave_up: Option<(Instant, String)>,
+}
+
+/// What a transaction does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Does {
+    /// It reads one revision.
+    Read,
+    /// It writes.
+    Write,
+}
+
+/// A transaction. When it is dropped before its end, its connection is closed, which rolls it back.
+pub(super) struct Transaction<'l> {
+    state: MutexGuard<'l, State>,
+    connection: Connection,
+}
+
+impl Lane {
+    /// A lane that connects when it is first used.
+    pub(super) fn new(settings: Arc<PostgresSettings>) -> Self {
+        let state = Mutex::default();
+        Self { settings, state }
+    }
+
+    /// Waits for the lane and begins a transaction; connects if there is no connection, and again, with
+    /// pauses, as long as the timeout of the settings allows. Nothing was asked for yet, so that it may.
+    pub(super) async fn begin(&self, does: Does) -> Result<Transaction<'_>, StoreError> {
+        let came = Instant::now();
+        let mut state = self.state.lock().await;
+        // Whoever had the lane meanwhile has tried for this call too.
+        if let Some((at, reason)) = &state.gave_up
+            && *at >= came
+        {
+            return Err(StoreError::unavailable("the database failed", reason.clone()));
+        }
+        let deadline = Instant::now() + self.settings.timeout;
+        loop {
+            let kept = state.connection.take();
+            let was_kept = kept.is_some();
+            let error = match self.attempt(kept, does).await {
+                Ok(connection) => {
+                    state.failures = 0;
+                    return Ok(Transaction { state, connection });
+                }
+                Err(error) => error,
+            };
+            if was_kept && Instant::now() < deadline {
+                continue; // it was lost some time ago
+            }
+            state.failures = state.failures.saturating_add(1);
+            let pause = pause(state.failures);
+            if !error.is_unknown() || Instant::now() + pause >= deadline {
+                state.gave_up = Some((Instant::now(), xks_core::text::ErrorChain(&error).to_string()));
+                return Err(error);
+            }
+            sleep(pause).await;
+        }
+    }
+
+    async fn attempt(&self, kept: Option<Connection>, does: Does) -> Result<Connection, StoreError> {
+        let connection = match kept {
+            Some(connection) if !connection.is_closed() => connection,
+            _ => Connection::open(&self.settings, None).await?,
+        };
+        let begin = match does {
+            Does::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".to_owned(),
+            // A node that stops in the middle holds up the others no longer than one that does not answer;
+            // and what is committed is on the disk, whatever the default of the database is.
+            Does::Write => format!(
+                "BEGIN ISOLATION LEVEL READ COMMITTED;
+                 SET LOCAL lock_timeout = {timeout};
+                 SET LOCAL idle_in_transaction_session_timeout = {timeout};
+                 SELECT set_config('synchronous_commit', 'on', true)
+                 WHERE current_setting('synchronous_commit') = 'off'",
+                timeout = self.settings.timeout.as_millis()
+            ),
+        };
+        connection.run(&begin).await?;
+        Ok(connection)
+    }
+}
+
+impl Transaction<'_> {
+    /// Commits. The outcome is unknown when this fails.
+    pub(super) async fn commit(mut self) -> Result<(), StoreError> {
+        let unknown = |reason: String| StoreError::unavailable("whether the change was made is unknown", reason);
+        drop(self.connection.warning());
+        let committed = self.connection.run("COMMIT").await;
+        committed.map_err(|error| unknown(xks_core::text::ErrorChain(&error).to_string()))?;
+        // Such as a wait for a standby that somebody has cancelled.
+        if let Some(warning) = self.connection.warning() {
+            return Err(unknown(format!("the database warns: {warning}")));
+        }
+        self.state.connection = Some(self.connection);
+        Ok(())
+    }
+
+    /// Ends it without a change.
+    pub(super) async fn end(mut self) -> Result<(), StoreError> {
+        self.connection.run("ROLLBACK").await?;
+        self.state.connection = Some(self.connection);
+        Ok(())
+    }
+}
+
+impl Deref for Transaction<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+/// How long to wait after so many failures: each time twice as long, to a limit; and of that between the half
+/// and the whole, so that not all nodes come at once.
+pub(super) fn pause(failures: u32) -> Duration {
+    let (first, longest) = PAUSES;
+    let doublings = failures.saturating_sub(1).min(10);
+    let pause = first.saturating_mul(1 << doublings).min(longest);
+    let part = getrandom::u32().unwrap_or(u32::MAX);
+    pause.mul_f64(0.5 + f64::from(part) / f64::from(u32::MAX) / 2.0)
+}
+
+/// A call that waits for its answer.
+pub(super) type Call<'c, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'c>>;
+
+/// How many calls are under way at once: all of a command, and few of a restored backup.
+const AT_ONCE: usize = 32;
+
+/// Makes calls of one connection, in this order, and as many as may be before it waits for the first answer.
+/// Returns all answers, or the first error.
+pub(super) async fn answers<T>(calls: Vec<Call<'_, T>>) -> Result<Vec<T>, StoreError> {
+    let mut answers: Vec<Option<T>> = Vec::with_capacity(calls.len());
+    let mut calls = calls.into_iter().peekable();
+    while calls.peek().is_some() {
+        let mut calls: Vec<_> = calls.by_ref().take(AT_ONCE).collect();
+        let first = answers.len();
+        answers.resize_with(first + calls.len(), || None);
+        poll_fn(|context| {
+            let mut is_over = true;
+            for (call, answer) in calls.iter_mut().zip(answers.iter_mut().skip(first)) {
+                if answer.is_some() {
+                    continue;
+                }
+                match call.as_mut().poll(context) {
+                    Poll::Ready(Ok(found)) => *answer = Some(found),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => is_over = false,
+                }
+            }
+            if is_over { Poll::Ready(Ok(())) } else { Poll::Pending }
+        })
+        .await?;
+    }
+    Ok(answers.into_iter().flatten().collect())
+}

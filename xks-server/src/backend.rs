@@ -89,6 +89,18 @@ pub trait BackendSettings: PartialEq + Send + Sync + 'static {
         self.is_same_device(other)
     }
 
+    /// Returns whether both may be the same device, as far as settings tell: of two descriptions of one token
+    /// that differ, neither names the other. Keys under management in one are guarded in the other.
+    fn may_share_device_with(&self, other: &Self) -> bool {
+        self.shares_keys_with(other)
+    }
+
+    /// Returns whether both know a key of one device by the same id.
+    fn names_keys_as(&self, other: &Self) -> bool {
+        let _ = other;
+        true
+    }
+
     /// Returns whether `key` serves the backend's own health check, and so must back no KMS key.
     fn is_test_key(&self, key: &KeyId) -> bool {
         let _ = key;

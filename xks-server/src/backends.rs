@@ -87,6 +87,11 @@ impl Backends {
         both.is_some_and(|(new, old)| Arc::ptr_eq(&new.backend, &old.backend))
     }
 
+    /// Whether all backends are the very ones that they were.
+    pub(crate) fn are_as(&self, former: &Self) -> bool {
+        self.0.len() == former.0.len() && self.0.iter().all(|open| self.has_same(former, &open.configured.name))
+    }
+
     /// Whether the backend of that name is open, and new settings leave it and its members as they are.
     pub(crate) fn keeps(&self, name: &str, configured: &[ConfiguredBackend]) -> bool {
         let Some(new) = configured.iter().find(|new| new.name == name) else {
@@ -106,6 +111,40 @@ impl Backends {
     /// Whether a backend is open with these very settings.
     pub(crate) fn has(&self, configured: &ConfiguredBackend) -> bool {
         self.0.iter().any(|open| open.configured == *configured)
+    }
+
+    /// The open backend of a name, with what it was made of.
+    #[cfg(feature = "lifecycle")]
+    pub(crate) fn open_as(&self, name: &str) -> Option<(&ConfiguredBackend, &Arc<dyn OpenBackend>)> {
+        self.find(name).map(|open| (&open.configured, &open.backend))
+    }
+
+    /// The backend of a name, or its members.
+    #[cfg(feature = "lifecycle")]
+    fn singles(&self, name: &str) -> Vec<&ConfiguredBackend> {
+        let Some(open) = self.find(name) else { return Vec::new() };
+        match open.configured.members() {
+            members if members.is_empty() => vec![&open.configured],
+            members => members.into_iter().flat_map(|member| self.singles(member)).collect(),
+        }
+    }
+
+    /// Whether two backends, or members of them, may be one device.
+    #[cfg(feature = "lifecycle")]
+    pub(crate) fn may_share_device(&self, one: &str, other: &str) -> bool {
+        let others = self.singles(other);
+        let one = self.singles(one);
+        one.iter()
+            .any(|one| others.iter().any(|other| one.may_share_device_with(other)))
+    }
+
+    /// All backends that may be the device of this one, or of a member.
+    #[cfg(feature = "lifecycle")]
+    pub(crate) fn of_devices(&self, name: &str) -> Box<[ConfiguredBackend]> {
+        let singles = self.singles(name);
+        let configured = self.0.iter().map(|open| &open.configured);
+        let is_one = |other: &&ConfiguredBackend| singles.iter().any(|one| one.may_share_device_with(other));
+        configured.filter(is_one).cloned().collect()
     }
 
     fn find(&self, name: &str) -> Option<&Open> {

@@ -183,6 +183,7 @@ impl Health {
         let all_answered = answers.len() == count;
         reconciler.metrics.set_backends_up(&answers);
         let works = match self.settings.ready_when {
+            ReadyWhen::Any if count == 0 => reconciler.serves_sealed_keys(),
             ReadyWhen::Any => answers.iter().any(|(_, works)| *works),
             ReadyWhen::All => all_answered && answers.iter().all(|(_, works)| *works),
         };

@@ -37,7 +37,7 @@ mod expiry;
 mod health;
 pub mod kinds;
 mod life;
-#[cfg(feature = "lifecycle")]
+#[cfg_attr(not(feature = "lifecycle"), path = "no_lifecycle.rs")]
 mod lifecycle;
 mod limits;
 mod listener;

@@ -150,20 +150,26 @@ async fn live(
     };
     #[cfg(feature = "lifecycle")]
     let managed = match &settings.lifecycle {
-        Some(settings) => Some(lifecycle::Running::open(settings, &opened, server.program).await?),
+        Some(settings) => Some(lifecycle::Opened::open(settings, &opened, server.program).await?),
         None => None,
     };
+    #[cfg(feature = "lifecycle")]
+    let guard = managed.as_ref().map(lifecycle::Opened::guard);
+    #[cfg(not(feature = "lifecycle"))]
+    let guard = None;
     let reconciler = Arc::new(Reconciler::new(
         settings,
         opened,
         certificates,
         Arc::clone(&metrics),
         server,
+        guard,
     )?);
     #[cfg(feature = "lifecycle")]
-    if let Some(managed) = &managed {
-        reconciler.manage(managed.backends.clone());
-    }
+    let managed = match managed {
+        Some(managed) => Some(lifecycle::Running::start(managed, &reconciler)?),
+        None => None,
+    };
     for (name, run) in &server.key_store_sources {
         let (run, source) = (
             Arc::clone(run),

@@ -96,6 +96,17 @@ impl ConfiguredBackend {
         self.settings.own_metadata()
     }
 
+    /// Whether both may be one device. A backend is that of itself.
+    #[cfg(feature = "lifecycle")]
+    pub(crate) fn may_share_device_with(&self, other: &Self) -> bool {
+        self.name == other.name || self.settings.may_share_device_with(&*other.settings)
+    }
+
+    #[cfg(feature = "lifecycle")]
+    pub(crate) fn names_keys_as(&self, other: &Self) -> bool {
+        self.settings.names_keys_as(&*other.settings)
+    }
+
     #[cfg(feature = "lifecycle")]
     pub(crate) fn makes_no_keys(&self) -> Option<&'static str> {
         self.settings.makes_no_keys()
@@ -139,6 +150,10 @@ trait AnySettings: Any + Send + Sync {
     fn own_metadata(&self) -> Option<&'static str>;
     #[cfg(feature = "lifecycle")]
     fn makes_no_keys(&self) -> Option<&'static str>;
+    #[cfg(feature = "lifecycle")]
+    fn may_share_device_with(&self, other: &dyn AnySettings) -> bool;
+    #[cfg(feature = "lifecycle")]
+    fn names_keys_as(&self, other: &dyn AnySettings) -> bool;
     fn is_same_device(&self, other: &dyn AnySettings) -> bool;
     fn shares_keys_with(&self, other: &dyn AnySettings) -> bool;
     fn replacement_notice(&self, open: &dyn AnySettings) -> Option<&'static str>;
@@ -171,6 +186,16 @@ impl<S: BackendSettings> AnySettings for S {
 
     fn own_metadata(&self) -> Option<&'static str> {
         BackendSettings::own_metadata(self)
+    }
+
+    #[cfg(feature = "lifecycle")]
+    fn may_share_device_with(&self, other: &dyn AnySettings) -> bool {
+        downcast(other).is_some_and(|other| BackendSettings::may_share_device_with(self, other))
+    }
+
+    #[cfg(feature = "lifecycle")]
+    fn names_keys_as(&self, other: &dyn AnySettings) -> bool {
+        downcast(other).is_none_or(|other| BackendSettings::names_keys_as(self, other))
     }
 
     #[cfg(feature = "lifecycle")]

@@ -9,10 +9,10 @@ use xks_core::{
         DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, KeyMetadata, KeyStatus, Limits,
         VerifiedEncryption,
     },
-    manage::{Capabilities, KeyDescription, KeyManager, KeyPage, ManageError, NewKey, WrappingKey},
+    manage::{Capabilities, KeyDescription, KeyManager, KeyPage, ManageError, ManageErrorKind, NewKey, WrappingKey},
 };
 
-use crate::{backend::OpenBackend, described::record};
+use crate::{backend::OpenBackend, described::record, registry::ConfiguredBackend};
 
 /// The open backend of a name: a reload may put another one in its place. Audit records have the name.
 pub(crate) struct NamedBackend {
@@ -21,24 +21,27 @@ pub(crate) struct NamedBackend {
 }
 
 struct Open {
+    configured: ConfiguredBackend,
     keys: Arc<dyn OpenBackend>,
     manager: Arc<dyn KeyManager>,
 }
 
 impl Open {
-    fn new(keys: &Arc<dyn OpenBackend>) -> Option<Self> {
-        let manager = Arc::clone(keys).as_key_manager()?;
-        let keys = Arc::clone(keys);
-        Some(Self { keys, manager })
+    fn new(configured: &ConfiguredBackend, keys: &Arc<dyn OpenBackend>) -> Option<Self> {
+        Some(Self {
+            configured: configured.clone(),
+            manager: Arc::clone(keys).as_key_manager()?,
+            keys: Arc::clone(keys),
+        })
     }
 }
 
 impl NamedBackend {
     /// None if the backend has no key manager.
-    pub(super) fn new(name: &str, backend: &Arc<dyn OpenBackend>) -> Option<Self> {
+    pub(super) fn new(configured: &ConfiguredBackend, backend: &Arc<dyn OpenBackend>) -> Option<Self> {
         Some(Self {
-            name: name.into(),
-            open: ArcSwap::from_pointee(Open::new(backend)?),
+            name: configured.name.as_str().into(),
+            open: ArcSwap::from_pointee(Open::new(configured, backend)?),
         })
     }
 
@@ -47,14 +50,25 @@ impl NamedBackend {
     }
 
     /// Puts another one in its place, as a reload has opened it. One that makes no keys is left out.
-    pub(super) fn replace(&self, backend: &Arc<dyn OpenBackend>) {
-        if let Some(open) = Open::new(backend).filter(|open| !Arc::ptr_eq(&open.keys, &self.open.load().keys)) {
+    pub(super) fn replace(&self, configured: &ConfiguredBackend, backend: &Arc<dyn OpenBackend>) {
+        if let Some(open) = Open::new(configured, backend) {
             self.open.store(Arc::new(open));
         }
     }
 
     fn manager(&self) -> Arc<dyn KeyManager> {
         Arc::clone(&self.open.load().manager)
+    }
+
+    /// The manager for a key that is not the backend's test key: that comes under no management.
+    fn manager_of(&self, key: &KeyId) -> Result<Arc<dyn KeyManager>, ManageError> {
+        match self.open.load().configured.is_test_key(key) {
+            true => Err(ManageError::new(
+                ManageErrorKind::KeyNotFound,
+                "it is the backend's test key, which must not be an external key",
+            )),
+            false => Ok(self.manager()),
+        }
     }
 }
 
@@ -121,22 +135,22 @@ impl KeyManager for NamedBackend {
     }
 
     async fn key(&self, id: &KeyId, deadline: Instant) -> Result<KeyDescription, ManageError> {
-        self.manager().key(id, deadline).await
+        self.manager_of(id)?.key(id, deadline).await
     }
 
     async fn destroy_key(&self, id: &KeyId, deadline: Instant) -> Result<(), ManageError> {
-        self.manager().destroy_key(id, deadline).await
+        self.manager_of(id)?.destroy_key(id, deadline).await
     }
 
     async fn set_status(&self, id: &KeyId, status: KeyStatus, deadline: Instant) -> Result<(), ManageError> {
-        self.manager().set_status(id, status, deadline).await
+        self.manager_of(id)?.set_status(id, status, deadline).await
     }
 
     async fn wrap_key(&self, id: &KeyId, by: &WrappingKey, deadline: Instant) -> Result<Vec<u8>, ManageError> {
-        self.manager().wrap_key(id, by, deadline).await
+        self.manager_of(id)?.wrap_key(id, by, deadline).await
     }
 
     async fn cmac(&self, id: &KeyId, message: &[u8], deadline: Instant) -> Result<[u8; 16], ManageError> {
-        self.manager().cmac(id, message, deadline).await
+        self.manager_of(id)?.cmac(id, message, deadline).await
     }
 }

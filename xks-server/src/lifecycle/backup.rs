@@ -5,7 +5,11 @@ use std::{path::Path, sync::Arc};
 use tokio::task::spawn_blocking;
 use xks_lifecycle::{Repository, RepositoryError, backup, commands::Actor, store::SqliteStore};
 
-use super::{StartError, all_in_files, create::with_roots, now, open_store, roots};
+use super::{
+    StartError,
+    create::with_roots,
+    open::{all_in_files, now, open_store, roots},
+};
 use crate::{backends::Backends, program::Program, registry::ConfiguredBackend, settings::StoreSettings};
 
 /// Writes a backup of the store to a new file, while a server may serve it or not. Returns what was done, for

@@ -9,7 +9,10 @@ use anyhow::Context as _;
 use tokio::runtime::Builder;
 use xks_lifecycle::{Repository, RepositoryError, seal::Root};
 
-use super::{StartError, all_in_files, now, open_store, roots};
+use super::{
+    StartError,
+    open::{all_in_files, now, open_store, roots},
+};
 use crate::{
     backends::Backends,
     registry::ConfiguredBackend,
@@ -30,7 +33,8 @@ pub(super) fn with_roots(
     backends: &[ConfiguredBackend],
     work: impl AsyncFnOnce(&Backends) -> Result<String, StartError>,
 ) -> anyhow::Result<String> {
-    let has_root = |backend: &&ConfiguredBackend| settings.roots.iter().any(|root| root.is_in(&backend.name));
+    let has_root =
+        |backend: &&ConfiguredBackend| settings.roots.iter().any(|root| root.backend() == Some(&backend.name));
     let is_needed = |backend: &&ConfiguredBackend| {
         let mut rooted = backends.iter().filter(has_root);
         rooted.any(|rooted| rooted.name == backend.name || rooted.has_member(&backend.name))

@@ -11,6 +11,7 @@ use xks_core::{KeyBackend, KeyStore, KeyStores, backend::Limits, key_store::UriP
 use crate::{
     backends::Backends,
     described::Described,
+    lifecycle::Guard,
     limits::{Limited, Traffic},
     settings::KeyStoreSettings,
     source::SourceError,
@@ -20,8 +21,11 @@ use crate::{
 const SETTINGS_FILE: &str = "the settings file";
 
 /// Each prefix, and who has it.
-#[derive(Default)]
-pub(super) struct InForce(HashMap<UriPathPrefix, Owner>);
+pub(super) struct InForce {
+    owners: HashMap<UriPathPrefix, Owner>,
+    /// Keeps key stores of the settings file from keys under management, where there are any.
+    guard: Option<Guard>,
+}
 
 enum Owner {
     SettingsFile(Box<OfFile>),
@@ -37,13 +41,18 @@ struct OfFile {
 }
 
 impl InForce {
+    pub(super) fn new(guard: Option<Guard>) -> Self {
+        let owners = HashMap::new();
+        Self { owners, guard }
+    }
+
     /// The settings of the file's key store with that prefix.
     pub(super) fn of_file(&self, prefix: &UriPathPrefix) -> Option<&KeyStoreSettings> {
         self.made_of(prefix).map(|made| &made.settings)
     }
 
     fn made_of(&self, prefix: &UriPathPrefix) -> Option<&OfFile> {
-        match self.0.get(prefix)? {
+        match self.owners.get(prefix)? {
             Owner::SettingsFile(made) => Some(made),
             Owner::Source(_) => None,
         }
@@ -60,23 +69,26 @@ impl InForce {
         backends: &Backends,
     ) -> anyhow::Result<()> {
         let mut changed = Vec::new();
+        // Another backend than a key store's own may have come to be the same device.
+        let guards_anew = self.guard.is_some() && !backends.are_as(former);
         for new in settings {
             self.check_owner(SETTINGS_FILE, &new.prefix)?;
             let made = self.made_of(&new.prefix);
-            if made.is_some_and(|made| made.settings == *new) && backends.has_same(former, &new.backend) {
+            let is_as_it_was = |made: &OfFile| made.settings == *new && backends.has_same(former, &new.backend);
+            if made.is_some_and(is_as_it_was) && !guards_anew {
                 continue;
             }
             // What has been used up outlives a change that leaves the limits as they are.
             let known = made.and_then(|made| made.traffic.as_ref());
             let known = known.filter(|known| known.limits() == new.traffic).cloned();
             let traffic = known.or_else(|| new.traffic.is_limit().then(|| Arc::new(Traffic::new(new.traffic))));
-            let key_store = Arc::new(key_store(new, backends, traffic.as_ref())?);
+            let key_store = Arc::new(key_store(new, backends, self.guard.as_ref(), traffic.as_ref())?);
             let settings = new.clone();
             changed.push((key_store, Box::new(OfFile { settings, traffic })));
         }
         let stay: HashSet<_> = settings.iter().map(|store| &store.prefix).collect();
         let of_file = self
-            .0
+            .owners
             .iter()
             .filter(|(_, owner)| matches!(owner, Owner::SettingsFile(_)));
         let removed = of_file
@@ -92,10 +104,10 @@ impl InForce {
         })?;
         for prefix in &removed {
             tracing::warn!(key_store = prefix.as_str(), "no longer served");
-            self.0.remove(prefix);
+            self.owners.remove(prefix);
         }
         let made = changed.into_iter().map(|(_, made)| made);
-        self.0
+        self.owners
             .extend(made.map(|made| (made.settings.prefix.clone(), Owner::SettingsFile(made))));
         Ok(())
     }
@@ -110,7 +122,7 @@ impl InForce {
         let prefix = key_store.prefix().clone();
         self.check_owner(source, &prefix)?;
         let former = key_stores.insert(key_store)?;
-        self.0.insert(prefix, Owner::Source(source));
+        self.owners.insert(prefix, Owner::Source(source));
         Ok(former)
     }
 
@@ -122,13 +134,13 @@ impl InForce {
         prefix: &UriPathPrefix,
     ) -> Result<Option<Arc<KeyStore>>, SourceError> {
         self.check_owner(source, prefix)?;
-        self.0.remove(prefix);
+        self.owners.remove(prefix);
         Ok(key_stores.remove(prefix.as_str()))
     }
 
     /// Refuses a prefix that is another source's.
     fn check_owner(&self, source: &'static str, prefix: &UriPathPrefix) -> Result<(), SourceError> {
-        let owner = match self.0.get(prefix) {
+        let owner = match self.owners.get(prefix) {
             Some(Owner::SettingsFile(_)) => SETTINGS_FILE,
             Some(Owner::Source(owner)) => owner,
             None => return Ok(()),
@@ -147,6 +159,7 @@ impl InForce {
 fn key_store(
     settings: &KeyStoreSettings,
     backends: &Backends,
+    guard: Option<&Guard>,
     traffic: Option<&Arc<Traffic>>,
 ) -> anyhow::Result<KeyStore> {
     let name = &settings.backend;
@@ -159,6 +172,9 @@ fn key_store(
         metadata: settings.ciphertext_metadata,
         limits: Some(settings.limits).filter(|limits| *limits != Limits::default()),
     });
+    if let Some(guard) = guard {
+        backend = guard.around(backend, backends, settings);
+    }
     if let Some(traffic) = traffic {
         backend = Arc::new(Limited::new(backend, Arc::clone(traffic)));
     }

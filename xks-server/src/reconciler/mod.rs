@@ -4,7 +4,7 @@
 mod in_force;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     iter,
     sync::{
         Arc, Mutex, PoisonError,
@@ -14,7 +14,7 @@ use std::{
 };
 
 #[cfg(feature = "lifecycle")]
-use std::sync::OnceLock;
+use std::sync::{OnceLock, Weak};
 
 use anyhow::ensure;
 use arc_swap::ArcSwap;
@@ -28,6 +28,7 @@ use crate::{
     backend::OpenBackend,
     backends::Backends,
     certificates::{Certificates, Prepared},
+    lifecycle::Guard,
     metrics::{Metrics, Records},
     registry::ConfiguredBackend,
     server::Server,
@@ -57,7 +58,14 @@ pub(crate) struct Reconciler {
     turn: AtomicU64,
     timeout: Duration,
     #[cfg(feature = "lifecycle")]
-    managed: OnceLock<lifecycle::InUse>,
+    managed: OnceLock<Managed>,
+}
+
+/// What is under management.
+#[cfg(feature = "lifecycle")]
+struct Managed {
+    in_use: lifecycle::InUse,
+    key_stores: Weak<lifecycle::KeyStoresInForce>,
 }
 
 /// A backend, with the keys that key stores name of it.
@@ -91,9 +99,10 @@ impl Reconciler {
         certificates: Certificates,
         metrics: Arc<Metrics>,
         server: &Server,
+        guard: Option<Guard>,
     ) -> anyhow::Result<Self> {
         let key_stores = KeyStores::new(iter::empty::<KeyStore>())?;
-        let mut in_force = InForce::default();
+        let mut in_force = InForce::new(guard);
         in_force.change(&key_stores, &settings.key_stores, &backends, &backends)?;
         let proxy = Proxy::builder(key_stores)
             .timer(ServerTimer)
@@ -117,10 +126,11 @@ impl Reconciler {
         })
     }
 
-    /// Keeps the backends of keys under management in step with the others. Called before the first reload.
+    /// Keeps what is under management in step with reloads. Called before the first one.
     #[cfg(feature = "lifecycle")]
-    pub(crate) fn manage(&self, backends: lifecycle::InUse) {
-        drop(self.managed.set(backends)); // once
+    pub(crate) fn manage(&self, in_use: lifecycle::InUse, key_stores: &Arc<lifecycle::KeyStoresInForce>) {
+        let key_stores = Arc::downgrade(key_stores); // which have this
+        drop(self.managed.set(Managed { in_use, key_stores })); // once
     }
 
     /// Says that a change begins, which ends all others that are under way.
@@ -146,7 +156,7 @@ impl Reconciler {
         let certificates = Prepared::new(&settings.tls).map_err(not_replaced(false))?;
         #[cfg(feature = "lifecycle")]
         if let Some(managed) = self.managed.get() {
-            managed.check(&settings.backends).map_err(not_replaced(false))?;
+            managed.in_use.check(&settings.backends).map_err(not_replaced(false))?;
         }
         let former = self.backends.load_full();
         let is_to_be_opened = |new: &ConfiguredBackend| new.may_block() && !former.keeps(&new.name, &settings.backends);
@@ -184,10 +194,15 @@ impl Reconciler {
         self.certificates.put_in_force(certificates);
         #[cfg(feature = "lifecycle")]
         if let Some(managed) = self.managed.get() {
-            managed.replace(backends);
+            managed.in_use.replace(backends);
         }
         self.served.store(Arc::new(served(&settings)));
         self.backends.store(Arc::clone(backends));
+        drop(in_force);
+        #[cfg(feature = "lifecycle")]
+        if let Some(key_stores) = self.managed.get().and_then(|managed| managed.key_stores.upgrade()) {
+            key_stores.retry();
+        }
         Ok(())
     }
 
@@ -237,13 +252,31 @@ impl Reconciler {
         self.backends.load_full()
     }
 
-    /// The key managers that key stores are served from, by name.
+    /// The key managers that key stores are served from, by name: those of the settings file, and those under
+    /// management.
     pub(crate) fn served_backends(&self) -> Vec<(String, Arc<dyn KeyBackend>)> {
         let (backends, served) = (self.backends.load(), self.served.load());
-        served
-            .keys()
-            .filter_map(|name| Some((name.clone(), backends.get(name)?)))
+        let names: BTreeSet<&str> = served.keys().map(String::as_str).collect();
+        #[cfg(feature = "lifecycle")]
+        let names = {
+            let managed = self.managed.get().map(|managed| managed.in_use.names());
+            names
+                .into_iter()
+                .chain(managed.into_iter().flatten())
+                .collect::<BTreeSet<_>>()
+        };
+        names
+            .into_iter()
+            .filter_map(|name| Some((name.to_owned(), backends.get(name)?)))
             .collect()
+    }
+
+    /// Whether keys that are sealed in a store are served, which need no key manager.
+    pub(crate) fn serves_sealed_keys(&self) -> bool {
+        #[cfg(feature = "lifecycle")]
+        return self.managed.get().is_some();
+        #[cfg(not(feature = "lifecycle"))]
+        false
     }
 
     /// All fleets, with the keys that are served from them by name.

@@ -54,7 +54,7 @@ fn reconciler(settings: &Settings) -> Reconciler {
     let backends = Backends::open(&settings.backends, None).unwrap();
     let certificates = Certificates::new(Prepared::new(&settings.tls).unwrap());
     let metrics = Arc::new(Metrics::new(Arc::new(|| 0), Vec::new()));
-    Reconciler::new(settings, backends, certificates, metrics, &server()).unwrap()
+    Reconciler::new(settings, backends, certificates, metrics, &server(), None).unwrap()
 }
 
 fn reload(reconciler: &Reconciler, settings: &Settings) {

@@ -45,9 +45,12 @@ pub(crate) struct AdminSettings {
 }
 
 impl RootSettings {
-    /// Whether the root is a key of this backend.
-    pub(crate) fn is_in(&self, name: &str) -> bool {
-        matches!(&self.place, RootPlace::Backend { backend, .. } if backend == name)
+    /// The backend that has the root; none for a file.
+    pub(crate) fn backend(&self) -> Option<&str> {
+        match &self.place {
+            RootPlace::File(_) => None,
+            RootPlace::Backend { backend, .. } => Some(backend),
+        }
     }
 }
 

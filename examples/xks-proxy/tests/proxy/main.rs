@@ -29,6 +29,8 @@ mod lifecycle;
 mod limits;
 mod log;
 mod log_files;
+#[cfg(feature = "lifecycle")]
+mod managed;
 mod memory;
 mod messages;
 mod metrics;

@@ -3,17 +3,11 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
-use crate::support::{Server, Settings, Token, check, ended, program};
+use crate::support::{STORE, Server, Settings, Token, check, create_store, ended, program};
 
 /// Settings with a store and a root in a file, neither of which is made yet.
 fn settings() -> Settings {
     Settings::new().tables(STORE)
-}
-
-const STORE: &str = "[store]\nfile = \"state.db\"\n\n[[store.roots]]\nname = \"recovery\"\nfile = \"recovery.root\"\n";
-
-fn create(settings: &Settings) -> (Option<i32>, String, String) {
-    ended(program().args(["store", "create"]).arg(settings.write()))
 }
 
 /// Starts the server, which ends by itself; its status and its log.
@@ -38,7 +32,7 @@ fn a_store_is_made_by_its_command_alone() {
     assert_eq!(code, Some(0), "{printed}");
     assert!(printed.contains(": warning: `file`: there is no "), "{printed}");
 
-    let (code, out, log) = create(&settings);
+    let (code, out, log) = create_store(&settings);
     assert_eq!((code, log.as_str()), (Some(0), ""), "{out}");
     assert!(
         out.contains("root `recovery`: ") && out.contains("recovery.root, made\n"),
@@ -61,7 +55,7 @@ fn a_store_is_made_by_its_command_alone() {
     let (status, log) = server.stop();
     assert_eq!(status.code(), Some(0), "{log}");
 
-    let (code, _, log) = create(&settings);
+    let (code, _, log) = create_store(&settings);
     assert_eq!(code, Some(78), "{log}");
     assert!(log.contains("it has a state already, and stays as it is"), "{log}");
     assert_eq!(fs::read(settings.file("recovery.root")).unwrap(), root);
@@ -76,7 +70,7 @@ fn a_root_that_is_there_is_kept() {
     let root = settings.folder.path().join("recovery.root");
     fs::write(&root, [7; 32]).unwrap();
     fs::set_permissions(&root, fs::Permissions::from_mode(0o600)).unwrap();
-    let (code, out, log) = create(&settings);
+    let (code, out, log) = create_store(&settings);
     assert_eq!((code, log.as_str()), (Some(0), ""), "{out}");
     assert!(out.contains("recovery.root, as it was\n"), "{out}");
     assert_eq!(fs::read(&root).unwrap(), [7; 32]);
@@ -85,7 +79,7 @@ fn a_root_that_is_there_is_kept() {
 /// Makes a store, spoils it, and returns what the start says.
 fn spoiled(spoil: impl FnOnce(&Path)) -> (Option<i32>, String) {
     let settings = settings();
-    assert_eq!(create(&settings).0, Some(0));
+    assert_eq!(create_store(&settings).0, Some(0));
     spoil(settings.folder.path());
     refused(&settings)
 }
@@ -170,7 +164,7 @@ fn a_root_may_be_a_key_of_an_hsm() {
 #[test]
 fn a_file_with_a_store_needs_neither_backends_nor_key_stores() {
     let settings = settings().backends("").key_stores("");
-    assert_eq!(create(&settings).0, Some(0));
+    assert_eq!(create_store(&settings).0, Some(0));
     let server = Server::start(&settings);
     let (status, log) = server.stop();
     assert_eq!(status.code(), Some(0), "{log}");
@@ -255,7 +249,7 @@ fn a_reload_leaves_the_store_as_it_is() {
     let mut settings = settings();
     settings.backends.push_str("directory = \"made\"\n");
     let settings = settings.tables("[lifecycle]\nbackends = [\"keys\"]");
-    assert_eq!(create(&settings).0, Some(0));
+    assert_eq!(create_store(&settings).0, Some(0));
     let server = Server::start(&settings);
     let tables = settings.tables.replace("name = \"recovery\"", "name = \"other\"");
     let changed = Settings { tables, ..settings }.tables("deployment = \"other\"");

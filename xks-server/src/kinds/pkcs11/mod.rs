@@ -2,7 +2,7 @@
 
 mod read;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use xks_backend_pkcs11::{
     Config, KeyLookup, KeyName, OpenError as TokenError, Pin, Pkcs11Backend, Quirks, SlotSelector, TestKey,
@@ -103,6 +103,22 @@ impl BackendSettings for Pkcs11Settings {
 
     fn is_same_device(&self, other: &Self) -> bool {
         self.module == other.module && self.slot == other.slot
+    }
+
+    /// A module may be found by several paths, and a token by label, serial number or place.
+    fn may_share_device_with(&self, other: &Self) -> bool {
+        let path = |settings: &Self| fs::canonicalize(&settings.module).unwrap_or_else(|_| settings.module.clone());
+        let is_other_token = match (&self.slot, &other.slot) {
+            (SlotSelector::TokenLabel(one), SlotSelector::TokenLabel(other))
+            | (SlotSelector::Serial(one), SlotSelector::Serial(other)) => one != other,
+            (SlotSelector::Index(one), SlotSelector::Index(other)) => one != other,
+            _ => false,
+        };
+        path(self) == path(other) && !is_other_token
+    }
+
+    fn names_keys_as(&self, other: &Self) -> bool {
+        self.key_lookup == other.key_lookup
     }
 
     // HLT-1: it is no external key.

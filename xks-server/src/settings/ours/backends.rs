@@ -39,6 +39,13 @@ impl Backends {
         })
     }
 
+    /// Whether two backends, or members of them, may be one device.
+    #[cfg(feature = "lifecycle")]
+    pub(super) fn may_share_device(&self, one: &str, other: &str) -> bool {
+        self.managers(one)
+            .any(|one| self.managers(other).any(|other| one.may_share_device_with(other)))
+    }
+
     /// A key that both key stores serve, as a message names it; none if they share none.
     pub(super) fn common_key(&self, one: &KeyStoreSettings, other: &KeyStoreSettings) -> Option<String> {
         let shares = |one: &ConfiguredBackend| {

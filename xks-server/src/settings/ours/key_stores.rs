@@ -21,7 +21,14 @@ use crate::settings::{
     table::{Item, Table},
 };
 
-pub(super) fn key_stores(root: &mut Table<'_, '_>, backends: &Backends) -> Vec<KeyStoreSettings> {
+/// Says why a key of the backend of this name must not be an external key of the file.
+pub(super) type Conflict<'c> = dyn Fn(&str, &KeyId) -> Option<String> + 'c;
+
+pub(super) fn key_stores(
+    root: &mut Table<'_, '_>,
+    backends: &Backends,
+    conflict: &Conflict<'_>,
+) -> Vec<KeyStoreSettings> {
     let tables = root.tables("key_stores");
     if tables.is_empty() && !lifecycle::has_store(root) {
         root.error("no [[key_stores]]: add at least one");
@@ -31,7 +38,7 @@ pub(super) fn key_stores(root: &mut Table<'_, '_>, backends: &Backends) -> Vec<K
     let source = root.source;
     for table in tables {
         let span = table.span.clone();
-        let Some(store) = key_store(table, backends, &mut unique) else {
+        let Some(store) = key_store(table, backends, conflict, &mut unique) else {
             continue;
         };
         for other in stores.iter().filter(|other| other.aad_framing != store.aad_framing) {
@@ -49,7 +56,12 @@ pub(super) fn key_stores(root: &mut Table<'_, '_>, backends: &Backends) -> Vec<K
     stores
 }
 
-fn key_store(mut table: Table<'_, '_>, backends: &Backends, unique: &mut Unique) -> Option<KeyStoreSettings> {
+fn key_store(
+    mut table: Table<'_, '_>,
+    backends: &Backends,
+    conflict: &Conflict<'_>,
+    unique: &mut Unique,
+) -> Option<KeyStoreSettings> {
     let source = table.source;
     let prefix = table.parsed::<UriPathPrefix>("uri_path_prefix");
     let prefix = table.needed("uri_path_prefix", prefix);
@@ -103,6 +115,11 @@ fn key_store(mut table: Table<'_, '_>, backends: &Backends, unique: &mut Unique)
                 key.value
             );
             source.error(key.span.clone(), wrong);
+        }
+    }
+    for key in keys.iter().flatten() {
+        if let Some(wrong) = backend.as_deref().and_then(|backend| conflict(backend, &key.value)) {
+            table.error_at(key, wrong);
         }
     }
     let limits = limits(&mut table);

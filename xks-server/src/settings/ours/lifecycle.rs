@@ -3,16 +3,19 @@
 use std::{ffi::OsString, os::unix::ffi::OsStrExt as _, path::PathBuf};
 
 use xks_core::KeyId;
-use xks_lifecycle::{Name, commands::Deployment, seal};
+use xks_lifecycle::{Name, VersionId, commands::Deployment, seal};
 
 use super::{
     DAY_MS,
     backends::{Backends, missing},
 };
-use crate::settings::{
-    AdminSettings, LifecycleSettings, RootPlace, RootSettings, StoreSettings,
-    secrecy::shown,
-    table::{Item, Table},
+use crate::{
+    lifecycle::other_names,
+    settings::{
+        AdminSettings, LifecycleSettings, RootPlace, RootSettings, StoreSettings,
+        secrecy::shown,
+        table::{Item, Table},
+    },
 };
 
 /// What the path of a socket may have: the system's limit is 108 bytes, with one for the end.
@@ -52,6 +55,12 @@ pub(super) fn lifecycle(root: &mut Table<'_, '_>, backends: &Backends) -> Option
         }
     }
     let store = store??;
+    let with_roots = store.value.roots.iter().filter_map(RootSettings::backend);
+    for name in made_in.iter().map(|name| &*name.value).chain(with_roots) {
+        if let Some(wrong) = other_names(name, &backends.sound) {
+            root.source.error(store.span.clone(), wrong);
+        }
+    }
     let socket = match socket {
         Some(socket) => socket,
         None => Item {
@@ -78,6 +87,40 @@ pub(super) fn lifecycle(root: &mut Table<'_, '_>, backends: &Backends) -> Option
             socket: socket.value,
             group: group.map(|group| group.value),
         },
+    })
+}
+
+/// Why a key of a backend must not be an external key of the file, as far as settings tell.
+pub(super) fn conflict(
+    lifecycle: &LifecycleSettings,
+    backends: &Backends,
+    backend: &str,
+    key: &KeyId,
+) -> Option<String> {
+    let is_root = |root: &&RootSettings| match &root.place {
+        RootPlace::File(_) => false,
+        RootPlace::Backend {
+            backend: other,
+            key: root,
+        } => root == key && backends.may_share_device(backend, other),
+    };
+    if let Some(root) = lifecycle.store.roots.iter().find(is_root) {
+        return Some(format!(
+            "{key} is the root {} of [store], which must not be an external key",
+            shown(&root.name)
+        ));
+    }
+    let deployment = &lifecycle.deployment;
+    let label = key.as_str().strip_prefix(&format!("{deployment}."))?;
+    let (_, version) = label.rsplit_once('.')?;
+    let is_made = version.parse::<VersionId>().is_ok();
+    let mut made_in = lifecycle.backends.iter();
+    let is_there = is_made && made_in.any(|other| backends.may_share_device(backend, other));
+    is_there.then(|| {
+        format!(
+            "{key} is the label of a key under management of `lifecycle.deployment = \"{deployment}\"`: it is served \
+             under its external key id alone"
+        )
     })
 }
 

@@ -14,6 +14,9 @@ use std::{
     time::Duration,
 };
 
+#[cfg(feature = "lifecycle")]
+use xks_core::KeyId;
+
 use super::{DAY, DAY_MS, Listeners, ServerSettings, Settings, shared, table::Table};
 use crate::{process, registry::Kinds};
 
@@ -55,11 +58,13 @@ pub(super) fn settings(mut root: Table<'_, '_>, kinds: &Kinds) -> Option<Setting
         }
     }
     let backends = backends::backends(&mut root, kinds, timeout);
-    let key_stores = key_stores::key_stores(&mut root, &backends);
     #[cfg(feature = "lifecycle")]
     let lifecycle = lifecycle::lifecycle(&mut root, &backends);
+    #[cfg(feature = "lifecycle")]
+    let conflict = |backend: &str, key: &KeyId| lifecycle::conflict(lifecycle.as_ref()?, &backends, backend, key);
     #[cfg(not(feature = "lifecycle"))]
-    lifecycle::refuse(&mut root);
+    let conflict = lifecycle::refuse(&mut root);
+    let key_stores = key_stores::key_stores(&mut root, &backends, &conflict);
     Some(Settings {
         environment,
         server: server?,

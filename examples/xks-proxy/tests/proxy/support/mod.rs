@@ -1,5 +1,7 @@
 //! What the tests share: the running program, its clients, and its settings.
 
+#[cfg(feature = "lifecycle")]
+mod administrator;
 mod clock;
 mod curl;
 mod demo;
@@ -23,6 +25,8 @@ pub(crate) use xks_test_client::{
     ACCESS_KEY_ID, Answer, Connection, Failure, Http, REGION, SECRET_ACCESS_KEY, Signer, Target,
 };
 
+#[cfg(feature = "lifecycle")]
+pub(crate) use self::administrator::{Administrator, STORE, create_store};
 pub(crate) use self::{
     clock::Clock,
     curl::{Curl, fetch, run},

@@ -46,7 +46,7 @@ impl Token {
         token
     }
 
-    fn import(&self, label: &str, id: &str, value: &[u8]) {
+    pub(crate) fn import(&self, label: &str, id: &str, value: &[u8]) {
         self.import_to(Self::LABEL, label, id, value);
     }
 

@@ -1,0 +1,341 @@
+//! Keys under management: served in their external key stores, and by no other way.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use xks_backend_soft::{SoftBackend, SoftKey};
+use xks_lifecycle::{KeySource, Name, commands::Backends, key_state::KeyCommand};
+
+use crate::support::{
+    Administrator, Curl, PREFIX, STORE, Server, Settings, Token, body, check, ciphertext, create_store, decode, error,
+    key_store, plaintext, quoted, usual_credential,
+};
+
+/// The backends as the server has them.
+fn backends(name: &str, soft: SoftBackend) -> Backends {
+    let soft = Arc::new(soft);
+    Backends::new().with(Name::new("name", name).unwrap(), soft.clone(), soft)
+}
+
+/// Encrypts, and decrypts what it gets, under a key; returns the ciphertext.
+fn round_trip(curl: &Curl, key: &str) -> Value {
+    let (status, encrypted) = curl.call(&format!("keys/{key}/encrypt"), &plaintext(b"a secret"), &[]);
+    assert_eq!(status, 200, "{encrypted}");
+    assert_eq!(decrypt(curl, key, &encrypted), (200, b"a secret".to_vec()));
+    encrypted
+}
+
+fn decrypt(curl: &Curl, key: &str, encrypted: &Value) -> (u16, Vec<u8>) {
+    let (status, answer) = curl.call(&format!("keys/{key}/decrypt"), &ciphertext(encrypted), &[]);
+    let plaintext = answer.get("plaintext").map(decode);
+    (status, plaintext.unwrap_or_default())
+}
+
+fn metadata(curl: &Curl, key: &str) -> (u16, Value) {
+    curl.call(&format!("keys/{key}/metadata"), &body(&json!({})), &[])
+}
+
+/// Software keys that are made in a folder, and a store.
+fn soft() -> Settings {
+    let mut settings = Settings::new()
+        .tables(STORE)
+        .tables("[lifecycle]\nbackends = [\"made\"]")
+        .metrics();
+    settings
+        .backends
+        .push_str("[backends.made]\nkind = \"soft\"\ndirectory = \"made\"\n");
+    settings.key_stores = settings
+        .key_stores
+        .replace("all_keys = true", "backend = \"keys\"\nall_keys = true");
+    assert_eq!(create_store(&settings).0, Some(0));
+    settings
+}
+
+fn made(settings: &Settings) -> Backends {
+    backends(
+        "made",
+        SoftBackend::new().with_directory(settings.file("made")).unwrap(),
+    )
+}
+
+#[test]
+fn external_key_stores_of_the_store_are_served_beside_those_of_the_file() {
+    let settings = soft();
+    let administrator = Administrator::new(&settings, made(&settings));
+    let (one, two) = (
+        administrator.key_store("/managed/one"),
+        administrator.key_store("/managed/two"),
+    );
+    let sets = [
+        administrator.key_set(KeySource::Hsm, Some(&one), Some("made")),
+        administrator.key_set(KeySource::Vault, Some(&one), None),
+        administrator.key_set(KeySource::Vault, Some(&two), None),
+    ];
+    let [hsm, vault, other] = sets.map(|set| administrator.create_key(set));
+    drop(administrator);
+    let [hsm_id, vault_id, other_id] = [&hsm, &vault, &other].map(|entry| entry.key.id.to_string());
+
+    let server = Server::start(&settings);
+    assert_eq!(server.readiness(), 200);
+    let curl = one.curl(&server);
+    assert_eq!(curl.call("health", &body(&json!({})), &[]).0, 200);
+    let [of_hsm, _] = [&hsm_id, &vault_id].map(|key| round_trip(&curl, key));
+    round_trip(&server.curl(), "usable");
+    // What is another key store's is not found, whoever signs.
+    assert_eq!(error(&metadata(&curl, &other_id)), (404, "KeyNotFoundException"));
+    assert_eq!(error(&metadata(&server.curl(), &hsm_id)), (404, "KeyNotFoundException"));
+    let stranger = curl.call_as(&two.user, &format!("keys/{hsm_id}/metadata"), &body(&json!({})));
+    assert_eq!(error(&stranger), (401, "AuthenticationFailedException"));
+    // The key in the backend is reached by no label.
+    let label = hsm.versions[0].backend_key().unwrap().to_string();
+    assert_eq!(error(&metadata(&curl, &label)), (404, "KeyNotFoundException"));
+    // A reload leaves them.
+    let more = settings.tables.clone() + "[log]\naudit = \"all\"\n";
+    let settings = Settings {
+        tables: more,
+        ..settings
+    };
+    settings.write();
+    server.reload();
+    assert_eq!(decrypt(&curl, &hsm_id, &of_hsm), (200, b"a secret".to_vec()));
+    drop(server);
+
+    let administrator = Administrator::new(&settings, made(&settings));
+    administrator.run(administrator.commands.block(&administrator.actor, one.id, None));
+    let id = two.user.split(':').next().unwrap().parse().unwrap();
+    administrator.run(administrator.commands.revoke_credential(&administrator.actor, &id));
+    drop(administrator);
+    let server = Server::start(&settings);
+    let curl = one.curl(&server);
+    assert_eq!(metadata(&curl, &hsm_id).1["keyStatus"], "DISABLED");
+    let encrypted = curl.call(&format!("keys/{hsm_id}/encrypt"), &plaintext(b"a"), &[]);
+    assert_eq!(error(&encrypted), (400, "InvalidStateException"));
+    let decrypted = curl.call(&format!("keys/{hsm_id}/decrypt"), &ciphertext(&of_hsm), &[]);
+    assert_eq!(error(&decrypted), (400, "InvalidStateException"));
+    assert_eq!(curl.call("health", &body(&json!({})), &[]).0, 200);
+    let revoked = two.curl(&server).call("health", &body(&json!({})), &[]);
+    assert_eq!(error(&revoked), (401, "AuthenticationFailedException"));
+}
+
+/// A server that has nothing but keys of the store is ready.
+#[test]
+fn sealed_keys_need_no_backend() {
+    let settings = Settings::new().tables(STORE).backends("").key_stores("");
+    assert_eq!(create_store(&settings).0, Some(0));
+    let administrator = Administrator::new(&settings, Backends::new());
+    let store = administrator.key_store("/managed/one");
+    let set = administrator.key_set(KeySource::Vault, Some(&store), None);
+    let key = administrator.create_key(set);
+    drop(administrator);
+    let server = Server::start(&settings);
+    assert_eq!(server.readiness(), 200);
+    round_trip(&store.curl(&server), key.key.id.as_str());
+}
+
+/// Where the file has the prefix, the file's key store is served, and the other one as soon as it is free.
+#[test]
+fn a_prefix_of_the_file_stays_with_the_file() {
+    let settings = soft();
+    let administrator = Administrator::new(&settings, made(&settings));
+    let store = administrator.key_store(PREFIX);
+    let set = administrator.key_set(KeySource::Vault, Some(&store), None);
+    let key = administrator.create_key(set).key.id.to_string();
+    drop(administrator);
+    let server = Server::start(&settings);
+    let log = server.process.log.wait_for("is not served: the URI path prefix");
+    assert!(
+        log.contains("belongs to the settings file; give it another prefix, or remove what has this one"),
+        "{log}"
+    );
+    round_trip(&server.curl(), "usable");
+    let moved = settings.key_stores.replace(PREFIX, "/example/moved");
+    let moved = Settings {
+        key_stores: moved,
+        ..settings
+    };
+    moved.write();
+    server.reload();
+    round_trip(&store.curl(&server), &key);
+    // And now it is not the file's to take.
+    let back = Settings {
+        key_stores: moved.key_stores.replace("/example/moved", PREFIX),
+        ..moved
+    };
+    back.write();
+    server.process.signal(rustix::process::Signal::HUP);
+    server
+        .process
+        .log
+        .wait_for("belongs to an external key store under management");
+    round_trip(&store.curl(&server), &key);
+}
+
+/// The key of a version, a root and a test key are reached by no key store of the file: whether it lists them
+/// or has all keys, over the same backend, another one of the same token, or a fleet, before a reload and
+/// after.
+#[test]
+fn there_is_no_way_around() {
+    let token = Token::new();
+    let pin = quoted(&token.pin);
+    let more = format!("vendor = \"softhsm\"\npin_file = {pin}");
+    let serial = format!("{more}\ntoken_serial = \"{}\"\n", token.serial);
+    token.import("test", "03", b"a key for tests, not for any KMS");
+    let fleet = "[backends.fleet]\nkind = \"fleet\"\nmembers = [\"member\"]\n";
+    let settings = Settings::new()
+        .tables(STORE)
+        .tables("[[store.roots]]\nname = \"hsm\"\nbackend = \"token\"\nkey = \"other\"\n")
+        .tables("[lifecycle]\nbackends = [\"token\"]")
+        .backends(
+            &[
+                token.backend("token", &format!("{more}\ntest_key = \"test\"")),
+                token.backend("second", &serial),
+                token.backend("member", &format!("{more}\nslot_index = 0")),
+                fleet.to_owned(),
+            ]
+            .concat(),
+        );
+    let ways = ["token", "second", "fleet"];
+    let stores = |ways: &[&str]| -> String {
+        let all = ways.iter().map(|way| {
+            let keys = format!("backend = \"{way}\"\nall_keys = true");
+            key_store(&format!("/example/{way}"), &keys, &[usual_credential()])
+        });
+        all.collect()
+    };
+    let settings = settings.key_stores(
+        &(stores(&ways)
+            + &key_store(
+                PREFIX,
+                "backend = \"second\"\nkeys = [\"known\"]",
+                &[usual_credential()],
+            )),
+    );
+    let created = crate::support::ended(token.program().args(["store", "create"]).arg(settings.write()));
+    assert_eq!(created.0, Some(0), "{created:?}");
+
+    // Before anything is adopted.
+    let server = token.serve(&settings);
+    let old: Vec<_> = ways
+        .map(|way| round_trip(&server.curl_of(&format!("/example/{way}")), "known"))
+        .into();
+    assert_eq!(old[0].get("ciphertextMetadata"), None);
+    drop(server);
+
+    // What the HSM would have made and adopted: a software backend stands for it, and gives the same names.
+    let known = SoftBackend::new().with_key("known".parse().unwrap(), SoftKey::generate().unwrap());
+    let administrator = Administrator::new(&settings, backends("token", known));
+    let managed = administrator.key_store("/managed/one");
+    let set = administrator.key_set(KeySource::Hsm, Some(&managed), Some("token"));
+    let made = administrator.create_key(set);
+    let label = made.versions[0].backend_key().unwrap().to_string();
+    token.import(&label, "04", b"what the HSM would have made, so");
+    let adopted = administrator.key_set(KeySource::Adopted, None, Some("token"));
+    administrator.adopt(adopted, "known");
+    drop(administrator);
+
+    let server = token.serve(&settings);
+    round_trip(&managed.curl(&server), made.key.id.as_str());
+    let refused = |server: &Server, way: &str| {
+        let curl = server.curl_of(&format!("/example/{way}"));
+        for key in [&*label, "other", "test"] {
+            assert_eq!(
+                error(&metadata(&curl, key)),
+                (404, "KeyNotFoundException"),
+                "{way} {key}"
+            );
+            let encrypted = curl.call(&format!("keys/{key}/encrypt"), &plaintext(b"a"), &[]);
+            assert_eq!(error(&encrypted), (404, "KeyNotFoundException"), "{way} {key}");
+        }
+        // What was encrypted before decrypts, and what is encrypted now says by which version.
+        let encrypted = round_trip(&curl, "known");
+        assert_eq!(decode(&encrypted["ciphertextMetadata"])[0], 0x81, "{way}: {encrypted}");
+        assert_eq!(decrypt(&curl, "known", &old[0]), (200, b"a secret".to_vec()), "{way}");
+    };
+    for way in ways {
+        refused(&server, way);
+    }
+    round_trip(&server.curl(), "known");
+    // After a reload, for a key store that was not there before too.
+    let others = settings.backends.clone() + &token.backend("late", &format!("{serial}sessions = 3\n"));
+    let stores = settings.key_stores.clone() + &stores(&["late"]);
+    let settings = Settings {
+        key_stores: stores,
+        backends: others,
+        ..settings
+    };
+    settings.write();
+    server.reload();
+    for way in ["token", "second", "fleet", "late"] {
+        refused(&server, way);
+    }
+    drop(server);
+
+    // Its state holds wherever it is reached.
+    let known = SoftBackend::new().with_key("known".parse().unwrap(), SoftKey::generate().unwrap());
+    let administrator = Administrator::new(&settings, backends("token", known));
+    let id = "known".parse().unwrap();
+    let command = KeyCommand::Disable;
+    let disable = administrator
+        .commands
+        .change_key(&administrator.actor, &id, None, command);
+    administrator.run(disable);
+    drop(administrator);
+    let server = token.serve(&settings);
+    for way in [
+        "/example/token",
+        "/example/second",
+        "/example/fleet",
+        "/example/late",
+        PREFIX,
+    ] {
+        let curl = server.curl_of(way);
+        assert_eq!(metadata(&curl, "known").1["keyStatus"], "DISABLED", "{way}");
+        let encrypted = curl.call("keys/known/encrypt", &plaintext(b"a"), &[]);
+        assert_eq!(error(&encrypted), (400, "InvalidStateException"), "{way}");
+        let decrypted = curl.call("keys/known/decrypt", &ciphertext(&old[0]), &[]);
+        assert_eq!(error(&decrypted), (400, "InvalidStateException"), "{way}");
+    }
+}
+
+/// What settings tell is told by `check`, with the line.
+#[test]
+fn ways_around_that_settings_tell_are_errors() {
+    let token = Token::new();
+    let pin = quoted(&token.pin);
+    let more = format!("vendor = \"softhsm\"\npin_file = {pin}");
+    let settings = |second: &str, keys: &str| {
+        let second = format!("{more}\n{second}\ntoken_serial = \"{}\"", token.serial);
+        Settings::new()
+            .tables(STORE)
+            .tables("[[store.roots]]\nname = \"hsm\"\nbackend = \"token\"\nkey = \"other\"\n")
+            .tables("[lifecycle]\ndeployment = \"prod\"\nbackends = [\"token\"]")
+            .backends(&(token.backend("token", &more) + &token.backend("second", &second)))
+            .key_stores(&key_store(
+                PREFIX,
+                &format!("backend = \"second\"\nkeys = [{keys}]"),
+                &[usual_credential()],
+            ))
+    };
+    let said = |settings: &Settings| {
+        let (code, printed) = check(settings);
+        let errors = printed.lines().filter_map(|line| line.split_once(": error: "));
+        let errors: Vec<_> = errors.map(|(_, error)| error.to_owned()).collect();
+        assert_eq!(code == Some(0), errors.is_empty(), "{printed}");
+        errors
+    };
+    assert_eq!(said(&settings("", "\"known\"")), Vec::<String>::new());
+    assert_eq!(
+        said(&settings("", "\"known\", \"other\"")),
+        ["other is the root \"hsm\" of [store], which must not be an external key"]
+    );
+    assert_eq!(
+        said(&settings("", "\"prod.known.01020304\", \"test.known.01020304\"")),
+        [
+            "prod.known.01020304 is the label of a key under management of `lifecycle.deployment = \"prod\"`: it is \
+             served under its external key id alone"
+        ]
+    );
+    let other_names = "[backends.second] may be the device of [backends.token], which has keys under management, and \
+                       has another `key_lookup`: set the same";
+    assert_eq!(said(&settings("key_lookup = \"id\"", "\"01\"")), [other_names]);
+}

@@ -1,0 +1,219 @@
+//! What the life cycle has to do by itself, beside the requests.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use tokio::time::sleep;
+use xks_core::text::ErrorChain;
+use xks_lifecycle::{
+    commands::{Actor, Commands},
+    schedule::Scheduler,
+};
+
+use super::Running;
+
+/// Between two times at which usage is added to the store.
+const FLUSH: Duration = Duration::from_secs(30);
+/// The time limit of the last time.
+const LAST_FLUSH: Duration = Duration::from_secs(5);
+/// A scheduler looks again after this time at the latest, since a command may have changed when a key is due.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// Until the store is tried again that has failed.
+const RETRY: Duration = Duration::from_secs(5);
+/// Between two looks at which versions have made most of the encryptions that they may: what is left then is
+/// enough for a day.
+const LOOK_AT_COUNTS: Duration = Duration::from_secs(3600);
+
+/// What has failed in the background since the start, for metrics.
+#[derive(Debug, Default)]
+pub(crate) struct Failures {
+    /// Versions that an earlier process has left half done, and that are so still.
+    pub(crate) unrecovered: AtomicU64,
+    /// Scheduled rotations that have failed.
+    pub(crate) scheduled: AtomicU64,
+    /// Times at which the store could not be read or written.
+    pub(crate) store: AtomicU64,
+}
+
+fn add(counter: &AtomicU64, number: usize) {
+    counter.fetch_add(number as u64, Ordering::Relaxed);
+}
+
+impl Running {
+    /// Finishes what an earlier process has left half done, and then does what is due, without end. No
+    /// command should be given before the first is done.
+    pub(crate) async fn run(self) {
+        self.recover().await;
+        self.tell_of_restores().await;
+        let Self {
+            commands,
+            scheduler,
+            actor,
+            failures,
+            ..
+        } = self;
+        tokio::join!(
+            rotate_by_schedule(scheduler, &commands, &failures),
+            rotate_by_count(&commands, &actor, &failures),
+            keep_filled(&commands, &failures),
+            keep_usage(&commands, &failures),
+        );
+    }
+
+    /// Says that the state was restored from a backup, and which keys of the key managers it does not have.
+    async fn tell_of_restores(&self) {
+        let revision = self.commands.revision();
+        let Some(restore) = self
+            .commands
+            .read(|snapshot| snapshot.restores().next_back().map(|entry| **entry))
+        else {
+            return;
+        };
+        let (time, backup) = (restore.time, restore.backup_time);
+        if restore.revision == revision {
+            tracing::warn!(
+                "the state was restored on {time} from a backup of {backup}: what happened in between is not known; keys \
+                 encrypt again when they are rotated, which begins now"
+            );
+        } else {
+            tracing::info!("the state was restored on {time} from a backup of {backup}");
+        }
+        match self.commands.orphans().await {
+            Ok(orphans) => {
+                for orphan in orphans {
+                    tracing::warn!(
+                        backend = orphan.backend,
+                        key = %orphan.backend_key,
+                        version = %orphan.version,
+                        "a key of this deployment is not in the restored state: what it has encrypted cannot be \
+                         decrypted; do not destroy it"
+                    );
+                }
+            }
+            Err(error) => tracing::warn!(
+                "whether key managers have keys that are not in the restored state is not known: {}",
+                ErrorChain(&error)
+            ),
+        }
+    }
+
+    async fn recover(&self) {
+        match self.commands.recover(&self.actor).await {
+            Ok(recovered) => {
+                add(&self.failures.unrecovered, recovered.failed.len());
+                for version in &recovered.made {
+                    tracing::warn!(%version, "a key that was being made when a process ended is made, and not active");
+                }
+                for version in &recovered.removed {
+                    tracing::info!(%version, "the material of a destroyed key is destroyed in its key manager");
+                }
+                for (version, error) in &recovered.failed {
+                    tracing::error!(
+                        %version,
+                        "what an earlier process has left half done cannot be finished: {}; give its command again, or \
+                         restart when the key manager works",
+                        ErrorChain(error)
+                    );
+                }
+            }
+            Err(error) => {
+                add(&self.failures.store, 1);
+                tracing::error!(
+                    "what an earlier process has left half done is not finished: {}; restart when the store works",
+                    ErrorChain(&error)
+                );
+            }
+        }
+    }
+}
+
+async fn rotate_by_schedule(mut scheduler: Scheduler, commands: &Commands, failures: &Failures) {
+    loop {
+        let ran = scheduler.run_due().await;
+        for task in &ran.done {
+            tracing::info!(%task, "done by schedule");
+        }
+        add(&failures.scheduled, ran.failed.len());
+        for failure in &ran.failed {
+            tracing::error!(
+                task = %failure.task,
+                attempts = failure.attempts,
+                retry = %failure.retry,
+                "failed by schedule: {}",
+                ErrorChain(&failure.error)
+            );
+        }
+        if let Some(error) = &ran.stopped {
+            add(&failures.store, 1);
+            tracing::error!("what is due by schedule waits: {}", ErrorChain(error));
+            sleep(RETRY).await;
+            continue;
+        }
+        let now = commands.now();
+        let next = scheduler
+            .next_due()
+            .map(|due| due.seconds().saturating_sub(now.seconds()));
+        let next = next.map_or(LONGEST_WAIT, Duration::from_secs);
+        sleep(next.clamp(Duration::from_secs(1), LONGEST_WAIT)).await;
+    }
+}
+
+/// Rotates keys whose version has made most of the encryptions that it may.
+async fn rotate_by_count(commands: &Commands, actor: &Actor, failures: &Failures) {
+    if let Err(error) = commands.load_counts().await {
+        add(&failures.store, 1);
+        tracing::error!("the counts of encryptions cannot be read: {}", ErrorChain(&error));
+    }
+    loop {
+        for version in commands.versions_near_limit() {
+            match commands.rotate(actor, &version.key, None).await {
+                Ok(_) => tracing::info!(%version, "rotated: it has made most of the encryptions that it may"),
+                Err(error) => {
+                    add(&failures.scheduled, 1);
+                    tracing::error!(
+                        %version,
+                        "not rotated, though it has made most of the encryptions that it may: {}; rotate the key",
+                        ErrorChain(&error)
+                    );
+                }
+            }
+        }
+        sleep(LOOK_AT_COUNTS).await;
+    }
+}
+
+async fn keep_filled(commands: &Commands, failures: &Failures) {
+    let counts = commands.counts();
+    loop {
+        counts.low().await;
+        if let Err(error) = counts.refill().await {
+            add(&failures.store, 1);
+            tracing::error!(
+                "no encryptions can be reserved, and soon none will be made: {}",
+                ErrorChain(&error)
+            );
+            sleep(RETRY).await;
+        }
+    }
+}
+
+async fn keep_usage(commands: &Commands, failures: &Failures) {
+    loop {
+        sleep(FLUSH).await;
+        if let Err(error) = commands.flush_usage().await {
+            add(&failures.store, 1);
+            tracing::error!("usage is not added to the store yet: {}", ErrorChain(&error));
+        }
+    }
+}
+
+/// Adds to the store, at the end, what keys were used for since the last time.
+pub(crate) async fn close(commands: &Commands) {
+    match tokio::time::timeout(LAST_FLUSH, commands.flush_usage()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!("the last usage is not in the store: {}", ErrorChain(&error)),
+        Err(_) => tracing::error!("the last usage is not in the store, which does not answer"),
+    }
+}

@@ -88,6 +88,14 @@ impl Changes {
         new_versions.into_iter().fold(changes, Self::insert)
     }
 
+    /// Makes these changes too.
+    pub fn and(mut self, others: Self) -> Self {
+        self.puts.extend(others.puts);
+        self.removed.extend(others.removed);
+        self.events.extend(others.events);
+        self
+    }
+
     /// Removes what has this id and is not used.
     pub fn remove(mut self, id: impl Into<Removable>) -> Self {
         self.removed.push(id.into().0);

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// How many keys of a token are looked through.
-const MOST_KEYS: usize = 100_000;
+pub(crate) const MOST_KEYS: usize = 100_000;
 
 /// The keys of a token, as far as they have been looked at.
 pub(crate) struct Inventory {
@@ -59,6 +59,15 @@ pub(crate) struct Found {
     pub(crate) several: Vec<(KeyId, Vec<Identity>)>,
 }
 
+/// The handles of the token's keys, up to so many.
+pub(crate) fn secret_keys(on: On<'_>, most: usize) -> Result<Vec<ck::CK_OBJECT_HANDLE>, CallError> {
+    let template = [
+        Attribute::Number(ck::CKA_CLASS, ck::CKO_SECRET_KEY),
+        Attribute::Flag(ck::CKA_TOKEN, true),
+    ];
+    on.cryptoki.find(on.session, &template, most)
+}
+
 impl Keys {
     /// Finds the token's keys; those with the handles `known` are not looked at again.
     pub(crate) fn begin_inventory(
@@ -67,11 +76,7 @@ impl Keys {
         known: &HashSet<ck::CK_OBJECT_HANDLE>,
     ) -> Result<Inventory, CallError> {
         let began = Instant::now();
-        let template = [
-            Attribute::Number(ck::CKA_CLASS, ck::CKO_SECRET_KEY),
-            Attribute::Flag(ck::CKA_TOKEN, true),
-        ];
-        let mut handles = on.cryptoki.find(on.session, &template, MOST_KEYS)?;
+        let mut handles = secret_keys(on, MOST_KEYS)?;
         let search_took = began.elapsed();
         let total = handles.len();
         if total >= MOST_KEYS {

@@ -23,9 +23,9 @@ use self::{absent::Absent, attributes::Manner, searches::Searches};
 pub(crate) use self::{
     absent::RECHECK_AFTER,
     held::{Held, Holding},
-    inventory::Inventory,
+    inventory::{Inventory, MOST_KEYS, secret_keys},
     key::{Identity, Key},
-    on_token::{On, USAGES},
+    on_token::{Exposure, On, USAGES},
 };
 use crate::{
     config::{KeyLookup, KeyName},

@@ -42,6 +42,15 @@ pub(crate) struct Exposure {
     pub(crate) is_sensitive: Option<bool>,
 }
 
+impl Exposure {
+    fn of(told: &Told) -> Self {
+        Self {
+            is_extractable: told.flag(ck::CKA_EXTRACTABLE),
+            is_sensitive: told.flag(ck::CKA_SENSITIVE),
+        }
+    }
+}
+
 /// An object that may be a key.
 pub(super) struct Seen {
     class: Option<ck::CK_OBJECT_CLASS>,
@@ -142,13 +151,28 @@ impl Keys {
     pub(crate) fn exposure(&self, on: On<'_>, handle: ck::CK_OBJECT_HANDLE) -> Result<Exposure, CallError> {
         let wanted = [Wanted::Flag(ck::CKA_EXTRACTABLE), Wanted::Flag(ck::CKA_SENSITIVE)];
         let told = self.manner.read(on.cryptoki, on.session, handle, &wanted)?;
-        Ok(Exposure {
-            is_extractable: told.flag(ck::CKA_EXTRACTABLE),
-            is_sensitive: told.flag(ck::CKA_SENSITIVE),
-        })
+        Ok(Exposure::of(&told))
+    }
+
+    /// The key with a handle, with its exposure, by one call; nothing if there is none on the token.
+    pub(crate) fn examine(
+        &self,
+        on: On<'_>,
+        handle: ck::CK_OBJECT_HANDLE,
+    ) -> Result<Option<(Key, Exposure)>, CallError> {
+        let exposure = [Wanted::Flag(ck::CKA_EXTRACTABLE), Wanted::Flag(ck::CKA_SENSITIVE)];
+        match self.see_with(on, handle, &exposure) {
+            Ok((seen, told)) => Ok(seen.is_on_token.then(|| (seen.key, Exposure::of(&told)))),
+            Err(error) if error.says_object_is_gone() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) fn see(&self, on: On<'_>, handle: ck::CK_OBJECT_HANDLE) -> Result<Seen, CallError> {
+        self.see_with(on, handle, &[]).map(|(seen, _)| seen)
+    }
+
+    fn see_with(&self, on: On<'_>, handle: ck::CK_OBJECT_HANDLE, more: &[Wanted]) -> Result<(Seen, Told), CallError> {
         let mut wanted = vec![
             Wanted::Number(ck::CKA_KEY_TYPE),
             Wanted::Bytes(ck::CKA_LABEL),
@@ -159,6 +183,7 @@ impl Keys {
             Wanted::Bytes(ck::CKA_CHECK_VALUE),
         ];
         wanted.extend(USAGES.map(|(kind, _)| Wanted::Flag(kind)));
+        wanted.extend_from_slice(more);
         let told = self.manner.read(on.cryptoki, on.session, handle, &wanted)?;
         // What the module does not say of these two it says when it is asked to do it.
         let may_be_tried = |usage| matches!(usage, KeyUsage::Encrypt | KeyUsage::Decrypt);
@@ -167,7 +192,7 @@ impl Keys {
             .into_iter()
             .filter(|usage| permits(*usage))
             .map(|(_, usage)| usage);
-        Ok(Seen {
+        let seen = Seen {
             class: told.number(ck::CKA_CLASS),
             is_on_token: told.flag(ck::CKA_TOKEN) != Some(false),
             // GKM-3: PKCS#11 cannot disable a single key.
@@ -177,7 +202,8 @@ impl Keys {
                 Identity::of(&told),
                 KeyMetadata::new(key_spec(&told), usages, KeyStatus::Enabled),
             ),
-        })
+        };
+        Ok((seen, told))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     config::{KeyLookup, KeyName},
     error::CallError,
     gcm::AttemptError,
-    keys::{Key, Miss, On, USAGES},
+    keys::{Exposure, Key, Miss, On, USAGES},
     request::Failed,
     session::SessionSlot,
     token::{A_MOMENT, Token},
@@ -50,11 +50,11 @@ impl Token {
         let _turn = self.module.take_turn(deadline)?;
         for _ in 0..MOST_ROUNDS {
             let made = self.with_session(session_slot, deadline, |access, connection, session| {
-                if new.is_extractable() && self.wrappings(access, connection, session.handle)?.is_empty() {
-                    let detail = "the token wraps no keys for AWS KMS, so that an extractable one is of no use";
-                    return Ok(Err(ManageError::new(ManageErrorKind::Unsupported, detail)));
+                let here = self.here(access, connection, session, deadline);
+                if let Some(useless) = self.useless(&here, new)? {
+                    return Ok(Err(useless));
                 }
-                self.find_or_make(&self.here(access, connection, session, deadline), new, &name)
+                self.find_or_make(&here, new, &name)
             });
             if let Some(key) = made.map_err(Failed::into_error)?? {
                 self.show(&id, &key, deadline);
@@ -65,8 +65,18 @@ impl Token {
         Err(contended())
     }
 
+    /// Why a key that can be wrapped is not made, if the token wraps none.
+    pub(super) fn useless(&self, here: &Here<'_>, new: &NewKey) -> Result<Option<ManageError>, CallError> {
+        let wraps = || self.wrappings(here.access, here.connection, here.on.session);
+        if !new.is_extractable() || !wraps()?.is_empty() {
+            return Ok(None);
+        }
+        let detail = "the token wraps no keys for AWS KMS, so that an extractable one is of no use";
+        Ok(Some(ManageError::new(ManageErrorKind::Unsupported, detail)))
+    }
+
     /// The external key id that a new key is to have.
-    fn id_of(&self, new: &NewKey, name: &KeyName) -> Result<KeyId, ManageError> {
+    pub(super) fn id_of(&self, new: &NewKey, name: &KeyName) -> Result<KeyId, ManageError> {
         let (id, stands_for) = match self.config.key_lookup {
             KeyLookup::Label => (new.label().clone(), KeyName::Label(new.label().as_str().to_owned())),
             KeyLookup::Id => {
@@ -84,7 +94,7 @@ impl Token {
 
     /// The key, found or made; none if another process has made it at the same time: both are gone then, or
     /// the other's is left.
-    fn find_or_make(
+    pub(super) fn find_or_make(
         &self,
         here: &Here<'_>,
         new: &NewKey,
@@ -115,7 +125,7 @@ impl Token {
 
     /// Has requests find a key that is new. A search that began before it was there may still note that it is
     /// not.
-    fn show(&self, id: &KeyId, key: &Key, deadline: Instant) {
+    pub(super) fn show(&self, id: &KeyId, key: &Key, deadline: Instant) {
         loop {
             let shown = self.keys.put(id, key.clone());
             let is_known = self.keys.known(id, shown.login_epoch).is_some();
@@ -145,8 +155,8 @@ impl Token {
         new: &NewKey,
         key: Key,
     ) -> Result<Result<Option<Key>, ManageError>, AttemptError> {
-        let difference = self.difference(on, new, &key)?;
-        Ok(match difference {
+        let exposure = self.keys.exposure(on, key.handle)?;
+        Ok(match difference(new, &key, &exposure) {
             None => Ok(Some(key)),
             Some(what) => Err(ManageError::new(
                 ManageErrorKind::TokenTaken,
@@ -162,45 +172,55 @@ impl Token {
         new: &NewKey,
         key: Key,
     ) -> Result<Result<Option<Key>, ManageError>, AttemptError> {
-        let Some(what) = self.difference(on, new, &key)? else {
-            return Ok(Ok(Some(key)));
-        };
-        on.cryptoki.destroy_object(on.session, key.handle)?;
-        let detail = format!("the token makes another key than was asked for: {what}");
-        Ok(Err(ManageError::new(ManageErrorKind::Unsupported, detail)))
-    }
-
-    /// What a key has otherwise than it was asked for.
-    fn difference(&self, on: On<'_>, new: &NewKey, key: &Key) -> Result<Option<String>, AttemptError> {
-        let label = KeyName::Label(new.label().as_str().to_owned());
-        if !key.identity.may_be(&label) {
-            return Ok(Some(format!("its label is another: {}", key.identity)));
-        }
-        if !key.is_aes_256() {
-            return Ok(Some(format!(
-                "it is no AES-256 key but {}",
-                key.metadata.spec().as_str()
-            )));
-        }
-        for (_, usage) in USAGES {
-            let is_wanted = new.usages().contains(&usage);
-            if key.permits(usage) != is_wanted {
-                return Ok(Some(format!("its usage {} is {}", usage.as_str(), !is_wanted)));
-            }
-        }
         let exposure = self.keys.exposure(on, key.handle)?;
-        if exposure.is_extractable.is_some_and(|is| is != new.is_extractable()) {
-            return Ok(Some(format!("CKA_EXTRACTABLE is {}", !new.is_extractable())));
-        }
-        if exposure.is_sensitive == Some(false) {
-            return Ok(Some("CKA_SENSITIVE is false".to_owned()));
-        }
-        Ok(None)
+        let as_asked = keep_as_asked(on, new, &key, &exposure)?;
+        Ok(as_asked.map(|()| Some(key)))
     }
 }
 
+/// Checks that the token has made what it was asked for. What is otherwise is destroyed again.
+pub(super) fn keep_as_asked(
+    on: On<'_>,
+    new: &NewKey,
+    key: &Key,
+    exposure: &Exposure,
+) -> Result<Result<(), ManageError>, AttemptError> {
+    let Some(what) = difference(new, key, exposure) else {
+        return Ok(Ok(()));
+    };
+    on.cryptoki.destroy_object(on.session, key.handle)?;
+    let detail = format!("the token makes another key than was asked for: {what}");
+    Ok(Err(ManageError::new(ManageErrorKind::Unsupported, detail)))
+}
+
+/// What a key has otherwise than it was asked for.
+fn difference(new: &NewKey, key: &Key, exposure: &Exposure) -> Option<String> {
+    let label = KeyName::Label(new.label().as_str().to_owned());
+    if !key.identity.may_be(&label) {
+        return Some(format!("its label is another: {}", key.identity));
+    }
+    if !key.is_aes_256() {
+        return Some(format!("it is no AES-256 key but {}", key.metadata.spec().as_str()));
+    }
+    for (_, usage) in USAGES {
+        let is_wanted = new.usages().contains(&usage);
+        if key.permits(usage) != is_wanted {
+            return Some(format!("its usage {} is {}", usage.as_str(), !is_wanted));
+        }
+    }
+    if exposure.is_extractable.is_some_and(|is| is != new.is_extractable()) {
+        return Some(format!("CKA_EXTRACTABLE is {}", !new.is_extractable()));
+    }
+    (exposure.is_sensitive == Some(false)).then(|| "CKA_SENSITIVE is false".to_owned())
+}
+
 /// Every attribute is stated: what is left out has one meaning in some modules and another in others.
-fn make(on: On<'_>, has_login: bool, new: &NewKey, name: &KeyName) -> Result<ck::CK_OBJECT_HANDLE, CallError> {
+pub(super) fn make(
+    on: On<'_>,
+    has_login: bool,
+    new: &NewKey,
+    name: &KeyName,
+) -> Result<ck::CK_OBJECT_HANDLE, CallError> {
     let mut template = vec![
         Attribute::Number(ck::CKA_CLASS, ck::CKO_SECRET_KEY),
         Attribute::Number(ck::CKA_KEY_TYPE, ck::CKK_AES),

@@ -4,6 +4,7 @@
 //! changes the token is done one at a time.
 
 mod create;
+mod create_many;
 mod describe;
 mod refusal;
 mod signing;
@@ -83,6 +84,22 @@ impl KeyManager for Pkcs11Backend {
             token.create_key(session_slot, deadline, &key)
         })
         .await
+    }
+
+    /// Makes keys as [`create_key`](KeyManager::create_key) does, with one look at the keys that the token
+    /// has and one at those that it has then: `C_GenerateKey` and `C_GetAttributeValue` for each key. A token
+    /// that has many more keys than are to be made is searched for each of them instead.
+    ///
+    /// Other changes of the module's tokens wait meanwhile.
+    async fn create_keys(&self, keys: &[NewKey], deadline: Instant) -> Vec<Result<KeyId, ManageError>> {
+        let new: Arc<[NewKey]> = keys.into();
+        let administered = self.administer(deadline, move |token, session_slot, deadline| {
+            Ok(token.create_keys(session_slot, deadline, &new))
+        });
+        match administered.await {
+            Ok(outcomes) => outcomes,
+            Err(error) => create_many::all_failed(error, keys.len()),
+        }
     }
 
     async fn keys(

@@ -118,6 +118,15 @@ impl ManageError {
     pub const fn kind(&self) -> ManageErrorKind {
         self.kind
     }
+
+    /// Returns the error of the keys behind the one that failed so, in a call for
+    /// [several](super::KeyManager::create_keys); nothing if it is about that key alone, so that they are
+    /// tried.
+    #[must_use]
+    pub fn for_the_following(&self) -> Option<Self> {
+        let is_of_one_key = matches!(self.kind, ManageErrorKind::LabelTaken | ManageErrorKind::TokenTaken);
+        (!is_of_one_key).then(|| Self::new(self.kind, "not tried, since a key before it failed"))
+    }
 }
 
 impl From<ManageErrorKind> for ManageError {

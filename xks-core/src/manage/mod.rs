@@ -112,6 +112,27 @@ pub trait KeyManager: Send + Sync + 'static {
     /// `Full` when there is no room.
     async fn create_key(&self, key: &NewKey, deadline: Instant) -> Result<KeyId, ManageError>;
 
+    /// Creates several keys, each as [`create_key`](Self::create_key) does, and returns what became of each,
+    /// in their order. `deadline` is for all of them.
+    ///
+    /// The provided method makes one call after the other. A manager that has to search for tokens and labels
+    /// searches once for all keys.
+    ///
+    /// # Errors
+    /// Those of `create_key`, for each key. After one that is not about a single key, the keys behind it
+    /// [have its kind too](ManageError::for_the_following) and are not tried.
+    async fn create_keys(&self, keys: &[NewKey], deadline: Instant) -> Vec<Result<KeyId, ManageError>> {
+        let mut outcomes: Vec<Result<KeyId, ManageError>> = Vec::with_capacity(keys.len());
+        for key in keys {
+            let failed = outcomes.last().and_then(|last| last.as_ref().err());
+            outcomes.push(match failed.and_then(ManageError::for_the_following) {
+                Some(error) => Err(error),
+                None => self.create_key(key, deadline).await,
+            });
+        }
+        outcomes
+    }
+
     /// Returns a page of all keys that the backend serves, with at most `limit` of them, in the byte order of
     /// their ids: those whose ids are greater than `after`, or the first ones.
     ///

@@ -7,8 +7,9 @@ use super::{
     material::{backend_material, check_fit, vault_material},
 };
 use crate::{
-    Changes, CommandError, Description, FieldError, FieldProblem, Key, KeySetId, KeySource, KeyVersion, KeyVersionId,
-    Material, Name, Object, Outcome, Rotation, Snapshot, Timestamp, VersionId, VersionState, generate_key_id,
+    Changes, CommandError, Description, FieldError, FieldProblem, Key, KeySet, KeySetId, KeySource, KeyVersion,
+    KeyVersionId, Material, Name, Object, Outcome, Rotation, Snapshot, Timestamp, VersionId, VersionState,
+    generate_key_id,
     key_state::{Change, StoredState},
     store::Table,
 };
@@ -99,13 +100,13 @@ pub enum AdoptionWarning {
 }
 
 /// The key and its first version, as they are to be.
-struct New {
+pub(super) struct New {
     key: Key,
     version: KeyVersion,
 }
 
 impl New {
-    fn decide(
+    pub(super) fn decide(
         snapshot: &Snapshot,
         spec: &CreateKey,
         id: &KeyId,
@@ -125,7 +126,7 @@ impl New {
         Ok(Self { key, version })
     }
 
-    fn ready(mut self, spec: &CreateKey) -> Self {
+    pub(super) fn ready(mut self, spec: &CreateKey) -> Self {
         self.version.state = VersionState::Current;
         self.version.promoted = Some(self.version.created);
         if spec.is_active {
@@ -134,7 +135,13 @@ impl New {
         self
     }
 
-    fn commit(self, call: &Call<'_>, snapshot: &Snapshot, now: Timestamp, outcome: Outcome) -> Decided<KeyEntry> {
+    pub(super) fn commit(
+        self,
+        call: &Call<'_>,
+        snapshot: &Snapshot,
+        now: Timestamp,
+        outcome: Outcome,
+    ) -> Decided<KeyEntry> {
         let Self { key, version } = self;
         let change = Change {
             key: Some(key.clone()),
@@ -167,16 +174,7 @@ impl Commands {
 
     async fn create_by(&self, call: &Call<'_>, id: &KeyId, spec: &CreateKey) -> Result<KeyEntry, CommandError> {
         let set = self.key_set(spec.key_set)?;
-        let material = match set.source {
-            KeySource::Vault => vault_material()?,
-            KeySource::Hsm => backend_material()?,
-            KeySource::Adopted => {
-                let rule = "its keys are adopted, not made".to_owned();
-                return Err(FieldError::new("key_set", FieldProblem::Illegal(rule)).into());
-            }
-        };
-        let version_id = KeyVersionId::new(id.clone(), VersionId::generate()?);
-        let version = KeyVersion::new(version_id, 1, material, self.now())?;
+        let version = self.first_version(&set, id)?;
         if set.source == KeySource::Vault {
             return self
                 .commit(|snapshot, now| {
@@ -194,6 +192,20 @@ impl Commands {
             .await?;
         let made = self.make_new(call, &entry, &version).await?;
         self.take_into_use(call, &entry, &version, made, spec.is_active).await
+    }
+
+    /// A version that is to be made, of a key that is.
+    pub(super) fn first_version(&self, set: &KeySet, key: &KeyId) -> Result<KeyVersion, CommandError> {
+        let material = match set.source {
+            KeySource::Vault => vault_material()?,
+            KeySource::Hsm => backend_material()?,
+            KeySource::Adopted => {
+                let rule = "its keys are adopted, not made".to_owned();
+                return Err(FieldError::new("key_set", FieldProblem::Illegal(rule)).into());
+            }
+        };
+        let id = KeyVersionId::new(key.clone(), VersionId::generate()?);
+        Ok(KeyVersion::new(id, 1, material, self.now())?)
     }
 
     /// Takes a key of a backend under management: it is served only by this from now on.

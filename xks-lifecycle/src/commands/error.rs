@@ -64,6 +64,12 @@ pub enum CommandError {
         /// Why it failed.
         source: ManageError,
     },
+    /// The key is one of several that a command was to make, and another one failed.
+    #[error(
+        "not made, or not in use, since another key of the same command failed; what was begun is finished or \
+             removed by the next start"
+    )]
+    AnotherFailed,
     /// The backend does not serve a key that it has.
     #[error("backend `{backend}`: {action}: {source}")]
     Backend {

@@ -92,19 +92,23 @@ impl Commands {
         Ok(self.backends.of(&self.key_set(entry.key.key_set)?)?)
     }
 
+    /// What a key manager is asked to make for a version.
+    pub(super) fn new_key(&self, version: &KeyVersion) -> Result<NewKey, CommandError> {
+        let Material::Backend { token: Some(token), .. } = &version.material else {
+            let problem = "has no creation token in the state";
+            let key = version.id.to_string().into();
+            return Err(CommandError::Unfit { key, problem });
+        };
+        Ok(NewKey::for_xks(*token, backends::label(&self.deployment, version)?))
+    }
+
     /// Makes the key of a version that the state has with its token, or finds the one that an earlier call
     /// has made, and returns the id under which the backend serves it.
     pub(super) async fn make(&self, backend: &ManagedBackend, version: &KeyVersion) -> Result<KeyId, CommandError> {
-        let token = match &version.material {
-            Material::Backend { key: Some(key), .. } => return Ok(key.clone()),
-            Material::Backend { token: Some(token), .. } => *token,
-            Material::Backend { .. } | Material::Vault(_) | Material::Gone => {
-                let problem = "has no creation token in the state";
-                let key = version.id.to_string().into();
-                return Err(CommandError::Unfit { key, problem });
-            }
-        };
-        let new = NewKey::for_xks(token, backends::label(&self.deployment, version)?);
+        if let Some(key) = version.backend_key() {
+            return Ok(key.clone());
+        }
+        let new = self.new_key(version)?;
         kill_point!(Making);
         let created = backend.manager.create_key(&new, self.deadline()).await;
         kill_point!(Made);
@@ -172,8 +176,8 @@ impl Commands {
             Material::Backend { key: Some(key), .. } => key.clone(),
             // Whether it was made is not known, and it may still be: a key manager that has been asked may
             // be slow. To ask for it again is the one call that ends this; then there is one, with a name.
-            Material::Backend { token: Some(token), .. } => {
-                let new = NewKey::for_xks(*token, backends::label(&self.deployment, version)?);
+            Material::Backend { token: Some(_), .. } => {
+                let new = self.new_key(version)?;
                 let created = backend.manager.create_key(&new, self.deadline()).await;
                 created.map_err(|error| backend.failed("a key that is to be destroyed was not found", error))?
             }

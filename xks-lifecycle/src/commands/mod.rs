@@ -25,6 +25,7 @@ mod backends;
 mod backup;
 mod count;
 mod create;
+mod create_many;
 mod error;
 mod key;
 mod key_store;
@@ -130,6 +131,13 @@ struct Call<'c> {
 }
 
 impl Call<'_> {
+    fn failure(&self, time: Timestamp, error: &CommandError) -> Event {
+        Event {
+            reason: Some(EventText::cut(&error.with_causes())),
+            ..self.event(time, error.outcome())
+        }
+    }
+
     fn event(&self, time: Timestamp, outcome: Outcome) -> Event {
         Event {
             time,
@@ -345,11 +353,7 @@ impl Commands {
             Err(error @ CommandError::DoneUnrecorded(_)) => return Err(error),
             Err(error) => error,
         };
-        let event = Event {
-            reason: Some(EventText::cut(&error.with_causes())),
-            ..call.event(self.now(), error.outcome())
-        };
-        match self.record(event).await {
+        match self.record(vec![call.failure(self.now(), &error)]).await {
             Ok(()) => Err(error),
             Err(store) => {
                 let error = Box::new(error);
@@ -361,7 +365,7 @@ impl Commands {
     /// Records that a command found everything as it wants it.
     async fn record_nothing(&self, call: &Call<'_>) -> Result<(), CommandError> {
         let event = call.event(self.now(), Outcome::Done);
-        self.record(event).await.map_err(CommandError::DoneUnrecorded)
+        self.record(vec![event]).await.map_err(CommandError::DoneUnrecorded)
     }
 
     /// Records a command that was refused before it came here: it cannot be read, or who gives it may not.
@@ -386,12 +390,12 @@ impl Commands {
             before: None,
             after: None,
         };
-        Ok(self.record(event).await?)
+        Ok(self.record(vec![event]).await?)
     }
 
-    async fn record(&self, event: Event) -> Result<(), StoreError> {
+    async fn record(&self, events: Vec<Event>) -> Result<(), StoreError> {
         kill_point!(Recording);
-        self.repository.record(vec![event]).await?;
+        self.repository.record(events).await?;
         kill_point!(Recorded);
         Ok(())
     }

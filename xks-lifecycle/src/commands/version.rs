@@ -204,24 +204,30 @@ impl Commands {
         is_active: bool,
     ) -> Result<KeyEntry, CommandError> {
         self.read_back_of(entry, version, backend_key.as_ref()).await?;
-        let id = version.id.version;
-        let publish = VersionCommand::Publish { backend_key };
         let take = |context: &KeyContext<'_>, now| {
-            let mut steps = vec![Step::Version(id, publish.clone())];
-            if !context
-                .versions
-                .iter()
-                .any(|known| known.state == VersionState::Current)
-            {
-                steps.push(Step::Version(id, VersionCommand::Promote));
-            }
-            if is_active {
-                steps.push(Step::Key(KeyCommand::Activate));
-            }
+            let steps = into_use(context, version.id.version, backend_key.clone(), is_active);
             Ok(decide_all(context, &steps, now)?)
         };
         self.decide_key(call, &entry.key.id, None, Outcome::Done, take).await
     }
+}
+
+/// What takes a version into use that is made, with the key if this shall serve.
+pub(super) fn into_use(
+    context: &KeyContext<'_>,
+    version: VersionId,
+    backend_key: Option<KeyId>,
+    is_active: bool,
+) -> Vec<Step> {
+    let mut steps = vec![Step::Version(version, VersionCommand::Publish { backend_key })];
+    let is_current = |known: &&KeyVersion| known.state == VersionState::Current;
+    if !context.versions.iter().any(is_current) {
+        steps.push(Step::Version(version, VersionCommand::Promote));
+    }
+    if is_active {
+        steps.push(Step::Key(KeyCommand::Activate));
+    }
+    steps
 }
 
 /// The version that a rotation has begun with: pending, or published and newer than the one that encrypts.

@@ -94,6 +94,7 @@ const STEPS: &[Step] = &[
         site.create(KeySource::Hsm, "in the HSM");
     }),
     ("make a sealed key", |site| site.create(KeySource::Vault, "sealed")),
+    ("make keys together", Site::create_many),
     ("adopt a key", Site::adopt),
     ("encrypt with the key in the HSM", |site| site.encrypt("in the HSM")),
     ("encrypt with the sealed key", |site| site.encrypt("sealed")),
@@ -409,6 +410,21 @@ impl Site {
             // The start of the process has finished it.
             Some(entry) if entry.state == KeyState::PreActive => self.change(name, KeyCommand::Activate),
             Some(_) => {}
+        }
+    }
+
+    /// Makes those that are not there, by one command.
+    fn create_many(&self) {
+        let set = self.set(KeySource::Hsm);
+        let mut missing = Vec::new();
+        for name in ["one of many", "two of many", "three of many"] {
+            match self.find(name) {
+                None => missing.push(CreateKey::new(set, name).unwrap()),
+                Some(_) => self.create(KeySource::Hsm, name),
+            }
+        }
+        for created in block_on(self.commands.create_keys(alice(), &missing)) {
+            created.unwrap();
         }
     }
 

@@ -1,6 +1,6 @@
 //! Keys in an HSM, from their creation to their end: SoftHSM2, with the state in SQLite.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use pollster::block_on;
 use xks_backend_pkcs11::{Config, Pin, Pkcs11Backend, Quirks, SlotSelector};
@@ -10,7 +10,7 @@ use xks_lifecycle::{
     key_state::{KeyCommand, KeyState, VersionCommand},
     store::SqliteStore,
 };
-use xks_pkcs11_fixture::{Permission, own_process, softhsm_path};
+use xks_pkcs11_fixture::{Function, Permission, Shim, own_process, softhsm_path};
 
 use crate::{
     DAY, alice,
@@ -19,16 +19,60 @@ use crate::{
 
 const PIN: &str = "1234";
 
+/// Opens the token `main` of a module.
+fn open(module: &Path) -> Arc<Pkcs11Backend> {
+    let config = Config::new(module)
+        .slot(SlotSelector::TokenLabel("main".into()))
+        .pin(Pin::new(PIN))
+        .quirks(Quirks::SOFTHSM)
+        .deadline(Duration::from_secs(30));
+    Arc::new(Pkcs11Backend::open(config).unwrap())
+}
+
+/// Of many keys that are made by one command, each takes three calls at most beside its making: the token is
+/// searched before and after all of them.
+#[test]
+fn many_keys_are_made_in_an_hsm_with_few_calls() {
+    const KEYS: usize = 40;
+    own_process("softhsm::many_keys_are_made_in_an_hsm_with_few_calls", |hsm| {
+        hsm.token("main", PIN);
+        let shim = Shim::load();
+        let backend = open(shim.path());
+        let directory = TempDir::new();
+        let store = Arc::new(SqliteStore::open(&directory.database()).unwrap());
+        let (repository, snapshot) = block_on(Repository::create(store, &[directory.root("first")], at(0))).unwrap();
+        let backends = Backends::new().with(Name::new("name", "hsm").unwrap(), backend.clone(), backend);
+        let commands = Commands::new(repository, snapshot, backends, Deployment::new("prod").unwrap());
+        let tenant = Tenant::new(TenantId::generate().unwrap(), "Tenant").unwrap();
+        let set = KeySet::new(KeySetId::generate().unwrap(), tenant.id, "Set", KeySource::Hsm).unwrap();
+        let spec = CreateKey::new(set.id, "Name").unwrap();
+        block_on(commands.create(alice(), tenant)).unwrap();
+        block_on(commands.create(alice(), set)).unwrap();
+
+        let calls = || {
+            let counters = shim.counters();
+            let made = counters.of(Function::C_GenerateKey);
+            (made, counters.calls.values().sum::<u64>() - made)
+        };
+        let (made_before, calls_before) = calls();
+        for created in block_on(commands.create_keys(alice(), &vec![spec; KEYS])) {
+            assert_eq!(created.unwrap().state, KeyState::Enabled);
+        }
+        let (made, calls) = calls();
+        let (made, calls) = (made - made_before, calls - calls_before);
+        assert!(
+            made == KEYS as u64 && calls <= 3 * made,
+            "{made} keys, {calls} other calls"
+        );
+        assert_eq!(hsm.keys("main").len(), KEYS);
+    });
+}
+
 #[test]
 fn a_key_is_made_rotated_and_destroyed_in_an_hsm() {
     own_process("softhsm::a_key_is_made_rotated_and_destroyed_in_an_hsm", |hsm| {
         hsm.token("main", PIN);
-        let config = Config::new(softhsm_path())
-            .slot(SlotSelector::TokenLabel("main".into()))
-            .pin(Pin::new(PIN))
-            .quirks(Quirks::SOFTHSM)
-            .deadline(Duration::from_secs(30));
-        let backend = Arc::new(Pkcs11Backend::open(config).unwrap());
+        let backend = open(&softhsm_path());
         let directory = TempDir::new();
         let store = Arc::new(SqliteStore::open(&directory.database()).unwrap());
         let root = directory.root("first");

@@ -125,6 +125,10 @@ impl KeyManager for NamedBackend {
         self.manager().create_key(key, deadline).await
     }
 
+    async fn create_keys(&self, keys: &[NewKey], deadline: Instant) -> Vec<Result<KeyId, ManageError>> {
+        self.manager().create_keys(keys, deadline).await
+    }
+
     async fn keys(
         &self,
         after: Option<&KeyId>,

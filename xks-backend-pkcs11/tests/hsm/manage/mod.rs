@@ -1,6 +1,7 @@
 //! Key administration on SoftHSM2, and on what the shim makes of it.
 
 mod broken;
+mod many;
 mod signed;
 mod wrapped;
 

@@ -225,6 +225,7 @@ fn a_server_can_spawn_its_commands() {
     let (alice, id) = (alice(), "key".parse().unwrap());
     let commands = &world.commands;
     spawns(&commands.create_key(alice, CreateKey::new(world.hsm, "Name").unwrap()));
+    spawns(&commands.create_keys(alice, &[]));
     spawns(&commands.change_key(alice, &id, None, KeyCommand::Disable));
     spawns(&commands.remove::<KeySet>(alice, world.hsm, None));
     spawns(&commands.recover(alice));

@@ -3,6 +3,7 @@
 mod adoption;
 mod conflicts;
 mod creation;
+mod creation_of_many;
 pub(crate) mod credentials;
 mod events;
 pub(crate) mod hooked;

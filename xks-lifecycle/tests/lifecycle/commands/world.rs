@@ -37,6 +37,8 @@ pub(crate) enum Fault {
     Before(ManageErrorKind),
     /// It makes the change, and its answer is lost.
     After(ManageErrorKind),
+    /// It does not.
+    None,
 }
 
 /// The manager of a soft backend, which fails when a test wants it to.
@@ -47,6 +49,8 @@ pub(crate) struct Manager {
     pub(crate) is_loose: AtomicBool,
     /// Whether it makes keys that do not serve.
     pub(crate) is_idle: AtomicBool,
+    /// How many keys serve that it makes next, before those that do not.
+    serving: AtomicU64,
 }
 
 impl Manager {
@@ -57,11 +61,17 @@ impl Manager {
             faults: Mutex::default(),
             is_loose: AtomicBool::new(false),
             is_idle: AtomicBool::new(false),
+            serving: AtomicU64::new(u64::MAX),
         })
     }
 
     pub(crate) fn fail(&self, fault: Fault) {
         self.faults.lock().unwrap().push(fault);
+    }
+
+    /// Makes so many keys that serve, and others then.
+    pub(crate) fn idle_from(&self, count: u64) {
+        self.serving.store(count, Ordering::Relaxed);
     }
 
     /// The labels of the keys that it has.
@@ -72,7 +82,7 @@ impl Manager {
     async fn call<T>(&self, call: impl Future<Output = Result<T, ManageError>>) -> Result<T, ManageError> {
         let fault = self.faults.lock().unwrap().pop();
         match fault {
-            None => call.await,
+            None | Some(Fault::None) => call.await,
             Some(Fault::Before(kind)) => Err(kind.into()),
             Some(Fault::After(kind)) => {
                 call.await?;
@@ -90,7 +100,11 @@ impl KeyManager for Manager {
 
     async fn create_key(&self, key: &NewKey, deadline: Instant) -> Result<KeyId, ManageError> {
         let id = self.call(self.soft.create_key(key, deadline)).await?;
-        if self.is_idle.load(Ordering::Relaxed) {
+        let one_less = |serving: u64| serving.checked_sub(1);
+        let serves = self
+            .serving
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
+        if self.is_idle.load(Ordering::Relaxed) || serves.is_err() {
             self.soft.set_status(&id, KeyStatus::Disabled).unwrap();
         }
         Ok(id)

@@ -15,7 +15,7 @@ use xks_lifecycle::store::{Durability, PostgresSettings, PostgresStore, Store as
 use crate::server::{Database, PASSWORD, RUNTIME};
 
 async fn refused(settings: PostgresSettings) -> StoreError {
-    match PostgresStore::open(settings.timeout(Duration::from_millis(500))).await {
+    match PostgresStore::open(settings).await {
         Ok(_) => panic!("it was opened"),
         Err(error) => error,
     }
@@ -51,7 +51,12 @@ fn a_certificate_for_another_host_is_refused() {
         let settings = database
             .over("127.0.0.1")
             .ca_file(database.server.file("authority.pem"));
-        let error = text(&refused(settings).await);
+        let error = refused(settings).await;
+        assert!(
+            matches!(error, StoreError::Setting { setting: "ca_file", .. }),
+            "{error}"
+        );
+        let error = text(&error);
         assert!(
             error.contains("certificate not valid for name \"127.0.0.1\""),
             "{error}"
@@ -66,8 +71,12 @@ fn a_certificate_of_another_authority_is_refused() {
         let settings = database
             .over("localhost")
             .ca_file(database.server.file("another authority.pem"));
-        let error = text(&refused(settings).await);
-        assert!(error.contains("invalid peer certificate"), "{error}");
+        let error = refused(settings).await;
+        assert!(
+            matches!(error, StoreError::Setting { setting: "ca_file", .. }),
+            "{error}"
+        );
+        assert!(text(&error).contains("invalid peer certificate"), "{error}");
     });
 }
 
@@ -94,7 +103,8 @@ fn a_server_without_tls_is_told_nothing() {
         let settings = PostgresSettings::new(&format!("postgres://xks@127.0.0.1:{port}/xks"))
             .unwrap()
             .password_file(database.server.file("password"))
-            .ca_file(database.server.file("authority.pem"));
+            .ca_file(database.server.file("authority.pem"))
+            .timeout(Duration::from_secs(2));
         let error = text(&refused(settings).await);
         assert!(error.contains("server does not support TLS"), "{error}");
     });

@@ -11,6 +11,7 @@
 mod away;
 mod connections;
 mod nodes;
+mod pooler;
 
 mod schema;
 mod server;

@@ -126,7 +126,6 @@ fn events_are_numbered_in_the_order_in_which_they_are_committed() {
     });
 }
 
-/// Also when they do not arrive at all.
 #[test]
 fn a_commit_that_waits_for_another_is_refused_when_that_one_is_made() {
     RUNTIME.block_on(async {
@@ -152,12 +151,12 @@ fn a_commit_that_waits_for_another_is_refused_when_that_one_is_made() {
     });
 }
 
-/// A node that stops in the middle of a commit holds up the others for its timeout.
 #[test]
-fn a_transaction_that_is_left_alone_is_ended_by_the_database() {
+fn a_commit_waits_for_another_no_longer_than_its_timeout() {
     RUNTIME.block_on(async {
         let database = Database::new().await;
-        let settings = database.settings().timeout(Duration::from_secs(2));
+        let patient = database.open().await;
+        let settings = database.settings().timeout(Duration::from_secs(1));
         let store = PostgresStore::open(settings).await.unwrap();
         let other = database.admin().await;
         other
@@ -167,7 +166,37 @@ fn a_transaction_that_is_left_alone_is_ended_by_the_database() {
         let error = store.commit(put(Revision::ZERO, "a")).await.unwrap_err();
         assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
         other.batch_execute("ROLLBACK").await.unwrap();
-        store.commit(put(Revision::ZERO, "a")).await.unwrap();
+        patient.commit(put(Revision::ZERO, "a")).await.unwrap();
+    });
+}
+
+/// The database ends its transaction.
+#[test]
+fn a_node_that_stops_in_the_middle_of_a_commit_holds_up_the_others_for_its_timeout() {
+    let stops = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let database = RUNTIME.block_on(Database::new());
+    let settings = database.settings().timeout(Duration::from_secs(2));
+    let (store, admin, other) =
+        RUNTIME.block_on(async { tokio::join!(database.open(), database.admin(), database.admin()) });
+    let stopped = stops.block_on(PostgresStore::open(settings)).unwrap();
+    RUNTIME
+        .block_on(other.batch_execute("BEGIN; LOCK TABLE xks.tenants IN SHARE MODE"))
+        .unwrap();
+    // It runs until it waits for the table, and from then on no more.
+    let in_the_middle = RUNTIME.spawn(async move { session(&admin, "wait_event_type = 'Lock'").await });
+    stops.block_on(async {
+        tokio::select! {
+            outcome = stopped.commit(put(Revision::ZERO, "a")) => panic!("{outcome:?}"),
+            process = in_the_middle => { process.unwrap(); }
+        }
+    });
+    RUNTIME.block_on(async {
+        other.batch_execute("COMMIT").await.unwrap();
+        store.commit(put(Revision::ZERO, "b")).await.unwrap();
+        assert_eq!(names(&store).await, ["b"]);
     });
 }
 

@@ -6,7 +6,7 @@ use std::{
     fs::Permissions,
     net::TcpListener,
     os::unix::{
-        fs::{PermissionsExt as _, chown},
+        fs::{MetadataExt as _, PermissionsExt as _, chown},
         process::CommandExt as _,
     },
     path::{Path, PathBuf},
@@ -56,11 +56,13 @@ fn programs() -> PathBuf {
         .expect("no PostgreSQL: install Debian's postgresql, as scripts/setup does")
 }
 
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+}
+
 /// A command as the user `postgres` where this process is root's, as which PostgreSQL does not run.
-fn command(program: &Path) -> Command {
-    // Safe: it only reads.
-    let is_root = fs::metadata("/proc/self").is_ok_and(|process| std::os::unix::fs::MetadataExt::uid(&process) == 0);
-    let mut command = if is_root {
+pub(crate) fn command(program: &Path) -> Command {
+    let mut command = if is_root() {
         let mut command = Command::new("setpriv");
         command
             .args(["--reuid=postgres", "--regid=postgres", "--init-groups"])
@@ -83,18 +85,32 @@ fn succeed(command: &mut Command) {
     );
 }
 
-/// Who owns files of the user `postgres`, if this process may give it some.
-fn owner() -> Option<(u32, u32)> {
-    let output = Command::new("id").args(["-u", "postgres"]).output().ok()?;
-    let group = Command::new("id").args(["-g", "postgres"]).output().ok()?;
-    let number = |output: process::Output| String::from_utf8_lossy(&output.stdout).trim().parse().ok();
-    Some((number(output)?, number(group)?))
+/// Gives a file to the user `postgres`, where the server runs as that one.
+fn give(path: &Path) {
+    let number = |flag: &str| {
+        let output = Command::new("id").args([flag, "postgres"]).output().ok()?;
+        String::from_utf8_lossy(&output.stdout).trim().parse().ok()
+    };
+    if is_root() {
+        chown(path, number("-u"), number("-g")).unwrap();
+    }
 }
 
-/// Outside of the range from which the system takes ports, so that it is free again after a restart.
-fn free_port() -> u16 {
-    let first = 20_000 + (process::id() % 1000) as u16 * 10;
-    (first..)
+/// Writes a file that only the server and root may read.
+fn write(directory: &Path, name: &str, content: &str) -> PathBuf {
+    let path = directory.join(name);
+    fs::write(&path, content).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    give(&path);
+    path
+}
+
+/// A port outside of the range from which the system takes them, so that it is free again after a restart.
+pub(crate) fn free_port() -> u16 {
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    let first = 20_000 + process::id() % 1000 * 10;
+    (0..)
+        .map(|_| (first + TAKEN.fetch_add(1, Ordering::Relaxed)) as u16)
         .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
         .unwrap()
 }
@@ -105,15 +121,7 @@ impl Server {
         let directory = env::temp_dir().join(format!("xks-postgres-{}", process::id()));
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir(&directory).unwrap();
-        let owner = owner();
-        let give = |path: &Path| owner.map(|(user, group)| chown(path, Some(user), Some(group)));
         give(&directory);
-        let write = |name: &str, content: &str| {
-            let path = directory.join(name);
-            fs::write(&path, content).unwrap();
-            fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-            path
-        };
         let script = "cat >/dev/null; \"$0\" -D \"$1/data\" -m immediate stop; rm -rf \"$1\"";
         let guardian = command(Path::new("/bin/sh"))
             .args(["-c", script])
@@ -130,16 +138,16 @@ impl Server {
             let mut params = CertificateParams::new(Vec::new()).unwrap();
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
             let authority = CertifiedIssuer::self_signed(params, key).unwrap();
-            write(&format!("{name}.pem"), &authority.pem());
+            write(&directory, &format!("{name}.pem"), &authority.pem());
             if name == "authority" {
                 let key = KeyPair::generate().unwrap();
                 let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
-                give(&write("server.pem", &params.signed_by(&key, &authority).unwrap().pem()));
-                give(&write("server.key", &key.serialize_pem()));
+                let certificate = params.signed_by(&key, &authority).unwrap();
+                write(&directory, "server.pem", &certificate.pem());
+                write(&directory, "server.key", &key.serialize_pem());
             }
         }
-        let password = write("initial password", PASSWORD);
-        give(&password);
+        let password = write(&directory, "password", PASSWORD);
         let data = directory.join("data");
         succeed(
             command(&programs.join("initdb"))
@@ -161,7 +169,6 @@ impl Server {
         let mut configuration = fs::read_to_string(&path).unwrap();
         configuration.push_str(&settings);
         fs::write(&path, configuration).unwrap();
-        write("password", PASSWORD);
         let server = Self {
             programs,
             directory,
@@ -202,6 +209,10 @@ impl Server {
 
     pub(crate) fn start_again(&self) {
         self.control(&["start"]);
+    }
+
+    pub(crate) fn write(&self, name: &str, content: &str) -> PathBuf {
+        write(&self.directory, name, content)
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {

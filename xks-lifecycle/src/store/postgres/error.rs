@@ -1,6 +1,6 @@
 //! What PostgreSQL says, as an error of stores. It shows no row: the details of its errors can hold one.
 
-use std::time::Duration;
+use std::{error::Error as _, io, time::Duration};
 
 use tokio::time;
 use xks_core::text::ErrorChain;
@@ -13,6 +13,13 @@ const DETAIL: &str = "the database failed";
 /// What the database, or the connection to it, has reported.
 pub(super) fn of(error: &tokio_postgres::Error) -> StoreError {
     let Some(reported) = error.as_db_error() else {
+        if let Some(reason) = of_certificate(error) {
+            let problem = format!("does not verify the database's certificate: {reason}");
+            return StoreError::Setting {
+                setting: "ca_file",
+                problem,
+            };
+        }
         return StoreError::unavailable(DETAIL, ErrorChain(error).to_string());
     };
     let code = reported.code().code();
@@ -24,6 +31,13 @@ pub(super) fn of(error: &tokio_postgres::Error) -> StoreError {
         "28000" | "28P01" | "3D000" | "42501" => StoreError::Refused(text),
         _ => StoreError::unavailable(DETAIL, text),
     }
+}
+
+/// What is wrong with the certificate, if that is what the error is about.
+fn of_certificate(error: &tokio_postgres::Error) -> Option<&rustls::Error> {
+    let error: &io::Error = error.source()?.downcast_ref()?;
+    let error = error.get_ref()?.downcast_ref()?;
+    matches!(error, rustls::Error::InvalidCertificate(_)).then_some(error)
 }
 
 /// Waits for an answer of the database, but no longer than `patience`.

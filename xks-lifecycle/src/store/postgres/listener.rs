@@ -4,7 +4,7 @@
 //! pooler between, a connection that has died), so that the revision is read every now and then anyway, and
 //! whenever the connection was made again, after it listens.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tokio::{
     sync::mpsc,
@@ -19,8 +19,6 @@ use super::{
 };
 use crate::store::Notifier;
 
-/// How long a notification of our own may take until it counts as lost.
-const ECHO: Duration = Duration::from_secs(2);
 /// How many notifications wait at most. Each only says that there is something to read.
 const WAITING: usize = 64;
 
@@ -110,7 +108,7 @@ async fn look(connection: &Connection, known: &Known) -> Result<(), StoreError> 
     Ok(())
 }
 
-/// Whether a notification that another connection sends arrives here.
+/// Whether a notification that another connection sends arrives here, in the time that an answer may take.
 async fn hears(settings: &PostgresSettings, notifications: &mut mpsc::Receiver<String>) -> Result<bool, StoreError> {
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(|error| StoreError::unavailable("no random number", error))?;
@@ -118,7 +116,7 @@ async fn hears(settings: &PostgresSettings, notifications: &mut mpsc::Receiver<S
     let other = Connection::open(settings, None).await?;
     let params = &[(&CHANNEL as _, Type::TEXT), (&word as _, Type::TEXT)];
     other.query("SELECT pg_notify($1, $2)", params).await?;
-    let until = Instant::now() + ECHO.min(settings.timeout);
+    let until = Instant::now() + settings.timeout;
     loop {
         match timeout_at(until, notifications.recv()).await {
             Ok(Some(payload)) if payload == word => return Ok(true),

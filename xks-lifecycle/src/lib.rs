@@ -25,6 +25,7 @@
 //! | count encryptions, and what else keys are used for | [`Counts`], [`Usage`] |
 //! | know what a reader or a writer of the database can do | [`seal`] |
 //! | back the state up, and restore it | [`backup`] |
+//! | know how commands are felt on several nodes | [`nodes`] |
 //! | keep the state elsewhere | [`store::Store`], `store_conformance!` |
 //!
 //! # What is not authenticated
@@ -60,6 +61,7 @@ pub mod key_state;
 #[cfg(feature = "kill-points")]
 pub mod kill_point;
 mod managed;
+pub mod nodes;
 mod nouns;
 mod record;
 mod repository;

@@ -18,6 +18,7 @@ mod managed;
 mod migrations;
 mod model;
 mod mutants;
+mod nodes;
 mod repository;
 mod roots;
 mod schedules;

@@ -9,11 +9,7 @@ impl Commands {
     /// # Errors
     /// Those of [`Repository::backup`](crate::Repository::backup).
     pub async fn backup(&self, actor: &Actor) -> Result<Backup, CommandError> {
-        let call = Call {
-            actor,
-            command: "backup",
-            object: "store".to_owned(),
-        };
+        let call = Call::new(actor, "backup", &"store");
         let work = async {
             let backup = self.repository.backup(self.now()).await?;
             self.record_nothing(&call).await?;

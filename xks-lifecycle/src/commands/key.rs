@@ -99,11 +99,7 @@ fn text(key: Option<&Key>, versions: Vec<&KeyVersion>) -> Option<EventText> {
 
 impl Call<'_> {
     pub(super) fn key<'c>(actor: &'c Actor, command: &'static str, id: &KeyId) -> Call<'c> {
-        Call {
-            actor,
-            command,
-            object: object(id).to_string(),
-        }
+        Call::new(actor, command, &object(id))
     }
 
     /// The event of a change of a key.

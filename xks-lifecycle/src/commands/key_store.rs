@@ -205,11 +205,11 @@ impl Commands {
         given: Option<Credential>,
     ) -> Result<NewCredential, CommandError> {
         let shared = given.map_or_else(generate, Ok)?;
-        let call = Call {
+        let call = Call::new(
             actor,
-            command: "create",
-            object: Object::new(Table::Credentials, shared.access_key_id()).to_string(),
-        };
+            "create",
+            &Object::new(Table::Credentials, shared.access_key_id()),
+        );
         self.recorded(&call, self.add(&call, key_store, &shared, Former::Stays))
             .await
     }
@@ -240,11 +240,7 @@ impl Commands {
         former: Former,
     ) -> Result<NewCredential, CommandError> {
         let shared = generate()?;
-        let call = Call {
-            actor,
-            command: "rotate-credential",
-            object: Object::new(Table::KeyStores, &key_store).to_string(),
-        };
+        let call = Call::new(actor, "rotate-credential", &Object::new(Table::KeyStores, &key_store));
         self.recorded(&call, self.add(&call, key_store, &shared, former)).await
     }
 
@@ -365,11 +361,7 @@ impl Commands {
         + Sync,
     ) -> Result<(KeyStoreCredential, Revision), CommandError> {
         let object = Object::new(Table::Credentials, id);
-        let call = Call {
-            actor,
-            command,
-            object: object.to_string(),
-        };
+        let call = Call::new(actor, command, &object);
         let work = async {
             let answer = self
                 .commit(|snapshot, now| {

@@ -128,9 +128,20 @@ struct Call<'c> {
     actor: &'c Actor,
     command: &'static str,
     object: String,
+    /// Why it is given, if its events shall say so.
+    reason: Option<EventText>,
 }
 
-impl Call<'_> {
+impl<'c> Call<'c> {
+    fn new(actor: &'c Actor, command: &'static str, object: &dyn fmt::Display) -> Self {
+        Self {
+            actor,
+            command,
+            object: object.to_string(),
+            reason: None,
+        }
+    }
+
     fn failure(&self, time: Timestamp, error: &CommandError) -> Event {
         Event {
             reason: Some(EventText::cut(&error.with_causes())),
@@ -146,7 +157,7 @@ impl Call<'_> {
             object: EventText::cut(&self.object),
             outcome,
             revision: None,
-            reason: None,
+            reason: self.reason.clone(),
             before: None,
             after: None,
         }

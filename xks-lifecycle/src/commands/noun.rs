@@ -100,11 +100,7 @@ impl Commands {
     /// [`CommandError`]: its id is taken, it refers to what is not there, or a key set's backend is unknown.
     pub async fn create<T: Administered>(&self, actor: &Actor, record: T) -> Result<Revision, CommandError> {
         let object = record.object();
-        let call = Call {
-            actor,
-            command: "create",
-            object: object.to_string(),
-        };
+        let call = Call::new(actor, "create", &object);
         let work = async {
             record.check(self)?;
             self.commit(|snapshot, now| {
@@ -148,11 +144,7 @@ impl Commands {
         checked: Result<(), CommandError>,
         edit: impl Fn(&T, Timestamp) -> T + Send + Sync,
     ) -> Result<Revision, CommandError> {
-        let call = Call {
-            actor,
-            command,
-            object: object.to_string(),
-        };
+        let call = Call::new(actor, command, &object);
         let work = async {
             checked?;
             let mut seen = Seen::new(object.clone(), seen);
@@ -192,11 +184,7 @@ impl Commands {
     ) -> Result<Revision, CommandError> {
         let removable: Removable = id.into();
         let object = removable.object().clone();
-        let call = Call {
-            actor,
-            command: "remove",
-            object: object.to_string(),
-        };
+        let call = Call::new(actor, "remove", &object);
         let work = async {
             let mut seen = Seen::new(object.clone(), seen);
             self.commit(|snapshot, now| {

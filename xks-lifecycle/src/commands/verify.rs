@@ -11,11 +11,7 @@ impl Commands {
     /// # Errors
     /// [`CommandError`]: the key set has no backend, or that does not work.
     pub async fn verify_backend(&self, actor: &Actor, id: KeySetId) -> Result<Health, CommandError> {
-        let call = Call {
-            actor,
-            command: "verify-backend",
-            object: Object::new(Table::KeySets, &id).to_string(),
-        };
+        let call = Call::new(actor, "verify-backend", &Object::new(Table::KeySets, &id));
         let work = async {
             let backend = self.backends.of(&self.key_set(id)?)?;
             let health = backend.keys.health().await.map_err(|source| CommandError::Backend {

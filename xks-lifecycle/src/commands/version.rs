@@ -8,7 +8,7 @@ use super::{
     material::{backend_material, vault_material},
 };
 use crate::{
-    CommandError, KeySource, KeyVersion, KeyVersionId, Material, Outcome, VersionId, VersionState,
+    CommandError, EventText, KeySource, KeyVersion, KeyVersionId, Material, Outcome, VersionId, VersionState,
     key_state::{KeyCommand, KeyContext, Step, VersionCommand, add_version, decide_all, decide_version},
     store::Revision,
 };
@@ -23,7 +23,21 @@ impl Commands {
     /// # Errors
     /// [`CommandError`]. If the key manager refuses, a tombstone of the version is left.
     pub async fn rotate(&self, actor: &Actor, id: &KeyId, seen: Option<Revision>) -> Result<KeyEntry, CommandError> {
-        let call = Call::key(actor, "rotate", id);
+        self.rotate_for(actor, id, seen, None).await
+    }
+
+    /// Rotates a key for a reason, which the events say.
+    pub(crate) async fn rotate_for(
+        &self,
+        actor: &Actor,
+        id: &KeyId,
+        seen: Option<Revision>,
+        reason: Option<EventText>,
+    ) -> Result<KeyEntry, CommandError> {
+        let call = Call {
+            reason,
+            ..Call::key(actor, "rotate", id)
+        };
         let work = async {
             let version = self.published(&call, id, seen).await?;
             let promote = |context: &KeyContext<'_>, now| {

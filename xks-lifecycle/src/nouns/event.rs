@@ -20,7 +20,7 @@ pub struct Event {
     pub outcome: Outcome,
     /// The revision that it made, if it changed the state. Set by the commit.
     pub revision: Option<Revision>,
-    /// Why it was refused, or how it failed.
+    /// Why it was refused, or how it failed; of what a scheduler does because of a count, why.
     pub reason: Option<EventText>,
     /// The object before, as JSON.
     pub before: Option<EventText>,

@@ -18,6 +18,9 @@ const PAGE: usize = 1000;
 pub enum Task {
     /// Rotates a key.
     RotateKey(KeyId),
+    /// Rotates a key whose version has three quarters of the encryptions reserved that it may make, whatever
+    /// the key's schedule.
+    RotateNearLimit(KeyId),
     /// Makes a credential in the place of the one that an external key store has.
     RotateCredential(KeyStoreId),
     /// Revokes the former credential of an external key store, once the one in its place was used.
@@ -28,6 +31,7 @@ impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::RotateKey(id) => write!(f, "rotate key {id}"),
+            Self::RotateNearLimit(id) => write!(f, "rotate key {id}, which has made most of its encryptions"),
             Self::RotateCredential(id) => write!(f, "rotate the credential of key store {id}"),
             Self::RevokeCredential(id) => write!(f, "revoke the former credential {id}"),
         }

@@ -20,6 +20,10 @@
 //! Only a key that is enabled rotates. The expiry of a key is no work for a scheduler: from its time on,
 //! every request sees it.
 //!
+//! # Keys near their limit
+//! A key that is enabled rotates as soon as the scheduler sees that its version has three quarters reserved
+//! of the 2^32 encryptions that it may make, whatever its schedule. Events say so.
+//!
 //! # Credentials
 //! The credential of a key store rotates likewise, after the latest of when it was made and when the key
 //! store got its schedule, or that its timing. The new one is live at once, and its secret waits for

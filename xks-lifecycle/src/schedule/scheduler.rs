@@ -11,8 +11,11 @@ use super::{
     due::{Planned, visit},
 };
 use crate::{
-    CommandError, KeySetId, KeyStoreCredential, KeyStoreId, RandomError, RepositoryError, Snapshot, Timestamp,
+    CommandError, EventText, Key, KeySetId, KeyStoreCredential, KeyStoreId, KeyVersionId, RandomError, RepositoryError,
+    Snapshot, Timestamp,
     commands::{Actor, Commands, KeyEntry},
+    counts::MAX_ENCRYPTIONS,
+    key_state::KeyState,
     store::Revision,
 };
 
@@ -189,6 +192,7 @@ impl Scheduler {
         self.commands.refresh().await?;
         match task {
             Task::RotateKey(id) => self.rotate_key(id).await,
+            Task::RotateNearLimit(id) => self.rotate_near_limit(id).await,
             Task::RotateCredential(id) => {
                 if self.credential_due(*id, task).is_none() {
                     return Ok(false);
@@ -232,9 +236,36 @@ impl Scheduler {
         Ok(true)
     }
 
+    async fn rotate_near_limit(&self, id: &KeyId) -> Result<bool, CommandError> {
+        let now = self.commands.now();
+        let Some(version) = self.near_limit(now).into_iter().find(|version| version.key == *id) else {
+            return Ok(false);
+        };
+        let reserved = self.commands.repository().reserved(&version).await?;
+        let reason = format!("version {version} has {reserved} of {MAX_ENCRYPTIONS} encryptions reserved");
+        let seen = self.commands.key(id)?.revision;
+        let reason = Some(EventText::cut(&reason));
+        self.commands.rotate_for(&self.actor, id, Some(seen), reason).await?;
+        Ok(true)
+    }
+
+    /// The versions near their limit whose keys are enabled.
+    fn near_limit(&self, now: Timestamp) -> Vec<KeyVersionId> {
+        let mut versions = self.commands.versions_near_limit();
+        if !versions.is_empty() {
+            self.commands.read(|snapshot| {
+                let is_enabled = |key: &Key| key.state_at(now) == KeyState::Enabled;
+                versions.retain(|version| snapshot.key(&version.key).is_some_and(|key| is_enabled(key)));
+            });
+        }
+        versions
+    }
+
     fn key_set_of(&self, task: &Task) -> Option<KeySetId> {
         match task {
-            Task::RotateKey(id) => self.commands.read(|snapshot| snapshot.key(id).map(|key| key.key_set)),
+            Task::RotateKey(id) | Task::RotateNearLimit(id) => {
+                self.commands.read(|snapshot| snapshot.key(id).map(|key| key.key_set))
+            }
             Task::RotateCredential(_) | Task::RevokeCredential(_) => None,
         }
     }
@@ -264,7 +295,7 @@ impl Scheduler {
     }
 
     /// Returns when [`run_due`](Self::run_due) has something to do next, as far as is known: a time that may
-    /// be past; none when nothing will be due.
+    /// be past; none when nothing will be due. When a version comes near its limit is not known before.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
         let next = match self.plan() {
@@ -281,7 +312,9 @@ impl Scheduler {
     /// What is due and does not wait for its next attempt: earliest first, but what has failed comes last.
     fn due_tasks(&mut self) -> Vec<Task> {
         let now = self.commands.now();
-        if self.plan().is_some_and(|plan| plan.next.is_none_or(|next| now < next)) {
+        let is_quiet = |plan: &Plan| plan.next.is_none_or(|next| now < next);
+        // Counts change without a revision.
+        if self.plan().is_some_and(is_quiet) && self.near_limit(now).is_empty() {
             return Vec::new();
         }
         let revision = self.commands.revision();
@@ -327,6 +360,9 @@ impl Scheduler {
                 take(Task::RotateKey(key.id.clone()), due);
             }
         });
+        for version in self.near_limit(now) {
+            take(Task::RotateNearLimit(version.key), now);
+        }
         self.commands.read(|snapshot| {
             for (task, due) in credential::Planned::all(snapshot, now).filter_map(|planned| planned.next()) {
                 take(task, due);

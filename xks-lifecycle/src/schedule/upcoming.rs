@@ -41,7 +41,7 @@ pub enum Happening {
 impl Commands {
     /// Returns what will happen until a time, this included, earliest first and `limit` at most: what
     /// schedules do, the expiry of keys, and the end of credentials. The end of a credential that a schedule
-    /// has still to make is not in it.
+    /// has still to make is not in it, nor the rotation of a key near the limit of its encryptions.
     #[must_use]
     pub fn upcoming(&self, until: Timestamp, limit: usize) -> Vec<Upcoming> {
         let now = self.now();
@@ -86,7 +86,7 @@ impl Commands {
 /// What a schedule does next after a task that is done at a time.
 fn following(snapshot: &Snapshot, task: &Task, done: Timestamp, now: Timestamp) -> Option<Upcoming> {
     let key_store = match task {
-        Task::RotateKey(id) => {
+        Task::RotateKey(id) | Task::RotateNearLimit(id) => {
             let key = snapshot.key(id)?;
             return rotation(snapshot, key, now, |planned| planned.due_after(done, key));
         }

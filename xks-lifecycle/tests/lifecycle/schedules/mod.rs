@@ -3,6 +3,7 @@
 mod claims;
 mod credentials;
 mod kept;
+mod near_limit;
 mod scheduler;
 mod site;
 mod timing;

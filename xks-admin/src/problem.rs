@@ -205,7 +205,10 @@ fn field(error: &CommandError) -> Option<&str> {
     match error {
         CommandError::Field(error) | CommandError::Refused(Refused::Field(error)) => Some(error.field()),
         CommandError::Repository(RepositoryError::Change(
-            ChangeError::Dangling { field, .. } | ChangeError::Final { field, .. },
+            ChangeError::Dangling { field, .. }
+            | ChangeError::OtherTenant { field, .. }
+            | ChangeError::Taken { field, .. }
+            | ChangeError::Final { field, .. },
         )) => Some(field),
         CommandError::Refused(Refused::Needed(_) | Refused::TypedName) => Some("typed_name"),
         CommandError::NotRecorded { error, .. } => field(error),
@@ -304,7 +307,10 @@ const fn of_change(error: &ChangeError) -> (StatusCode, &'static str) {
     match error {
         ChangeError::Exists(_) => (StatusCode::CONFLICT, "exists"),
         ChangeError::Unknown(_) => (StatusCode::NOT_FOUND, "not-found"),
-        ChangeError::Dangling { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-field"),
+        ChangeError::Dangling { .. } | ChangeError::OtherTenant { .. } => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "invalid-field")
+        }
+        ChangeError::Taken { .. } => (StatusCode::CONFLICT, "taken"),
         ChangeError::Final { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "final-field"),
         ChangeError::InUse { .. } => (StatusCode::CONFLICT, "in-use"),
         ChangeError::BackendKeyTaken { .. } => (StatusCode::CONFLICT, "backend-key-taken"),

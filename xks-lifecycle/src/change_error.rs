@@ -25,6 +25,26 @@ pub enum ChangeError {
         /// To what.
         target: Object,
     },
+    /// It refers to what belongs to another tenant.
+    #[error("{object}: `{field}` names {target}, which belongs to another tenant")]
+    OtherTenant {
+        /// What refers.
+        object: Object,
+        /// By which field.
+        field: &'static str,
+        /// To what.
+        target: Object,
+    },
+    /// Something else has this value of a field, of which there is one.
+    #[error("{object}: `{field}` is that of {by} already")]
+    Taken {
+        /// What was to have it too.
+        object: Object,
+        /// Which field.
+        field: &'static str,
+        /// What has it.
+        by: Object,
+    },
     /// The changes have it twice.
     #[error("{0} is changed twice")]
     Twice(Object),

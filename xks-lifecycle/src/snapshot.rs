@@ -368,14 +368,57 @@ impl Snapshot {
         Ok(())
     }
 
-    /// Checks that the changes leave a state in which every reference has its target, and no key of a backend
-    /// is used twice.
+    /// The tenant to whom a row belongs, when it is changed.
+    fn tenant_of(&self, changed: &HashMap<Object, &Item>, object: &Object) -> Option<TenantId> {
+        let next = |table, id: &dyn fmt::Display| self.tenant_of(changed, &Object::new(table, id));
+        let Object(table, id) = object;
+        let item = changed.get(object).copied();
+        match (table, item) {
+            (Table::Tenants, _) => id.parse().ok(),
+            (Table::KeyStores, Some(Item::KeyStore(key_store))) => Some(key_store.tenant),
+            (Table::KeyStores, _) => self.key_store(id.parse().ok()?).map(|known| known.tenant),
+            (Table::Schedules, Some(Item::Schedule(schedule))) => Some(schedule.tenant),
+            (Table::Schedules, _) => self.schedule(id.parse().ok()?).map(|known| known.tenant),
+            (Table::KeySets, Some(Item::KeySet(set))) => Some(set.tenant),
+            (Table::KeySets, _) => self.key_set(id.parse().ok()?).map(|known| known.tenant),
+            (Table::Keys, Some(Item::Key(key))) => next(Table::KeySets, &key.key_set),
+            (Table::Keys, _) => next(Table::KeySets, &self.key(&id.parse().ok()?)?.key_set),
+            _ => None, // refers to one thing only
+        }
+    }
+
+    /// Checks that no two external key stores have the same prefix.
+    fn check_prefixes(&self, changes: &Changes, changed: &HashMap<Object, &Item>) -> Result<(), ChangeError> {
+        let new = changes.items().filter_map(|item| match item {
+            Item::KeyStore(key_store) => Some(key_store),
+            _ => None,
+        });
+        let new: Vec<_> = new.collect();
+        let is_kept = |known: &&ExternalKeyStore| {
+            let known = object(*known);
+            !changed.contains_key(&known) && !changes.removed.contains(&known)
+        };
+        for (place, key_store) in new.iter().enumerate() {
+            let kept = self.key_stores().map(|known| &**known).filter(is_kept);
+            let mut others = kept.chain(new.iter().take(place).copied());
+            if let Some(by) = others.find(|other| other.prefix == key_store.prefix) {
+                let (object, by) = (object(*key_store), object(by));
+                let field = "prefix";
+                return Err(ChangeError::Taken { object, field, by });
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that the changes leave a state in which every reference has its target, of the same tenant, and
+    /// no key of a backend and no prefix is used twice.
     pub(crate) fn check(&self, changes: &Changes) -> Result<(), ChangeError> {
-        let put: HashSet<_> = changes.items().map(Item::object).collect();
+        let put: HashMap<_, _> = changes.items().map(|item| (item.object(), item)).collect();
         let removed: HashSet<_> = changes.removed.iter().collect();
         let is_there = |object: &Object| self.revision_of(object.0, &object.1).is_some();
-        let will_be_there = |object: &Object| put.contains(object) || is_there(object) && !removed.contains(object);
+        let will_be_there = |object: &Object| put.contains_key(object) || is_there(object) && !removed.contains(object);
         self.check_backend_keys(changes)?;
+        self.check_prefixes(changes, &put)?;
         let mut seen = HashSet::new();
         for (how, item) in &changes.puts {
             let object = item.object();
@@ -394,6 +437,14 @@ impl Snapshot {
             if let Some((field, target)) = lost {
                 return Err(ChangeError::Dangling { object, field, target });
             }
+            let tenant = self.tenant_of(&put, &object);
+            let is_other = |target: &Object| {
+                let owner = self.tenant_of(&put, target);
+                tenant.is_some() && owner.is_some() && owner != tenant
+            };
+            if let Some((field, target)) = item.references().into_iter().find(|(_, target)| is_other(target)) {
+                return Err(ChangeError::OtherTenant { object, field, target });
+            }
         }
         for object in &changes.removed {
             if !is_there(object) {
@@ -403,7 +454,7 @@ impl Snapshot {
                 return Err(ChangeError::Twice(object.clone()));
             }
             // What is put was checked above.
-            let stays = |user: &Object| !removed.contains(user) && !put.contains(user);
+            let stays = |user: &Object| !removed.contains(user) && !put.contains_key(user);
             let by = self.references().find(|(user, target)| target == object && stays(user));
             if let Some((by, object)) = by {
                 return Err(ChangeError::InUse { object, by });

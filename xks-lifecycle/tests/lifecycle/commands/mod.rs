@@ -10,4 +10,5 @@ pub(crate) mod hooked;
 mod observer;
 mod removal;
 mod rotation;
+mod tenants;
 pub(crate) mod world;

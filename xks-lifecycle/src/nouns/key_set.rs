@@ -40,7 +40,7 @@ pub struct KeySet {
     pub waiting: WaitingDays,
     /// Whether a key that is deactivated goes on decrypting.
     pub keeps_decryption: bool,
-    /// Whether two people must agree to what cannot be undone.
+    /// Whether two people must agree to what cannot be undone. One person can set it, and not take it back.
     pub needs_two: bool,
 }
 
@@ -128,6 +128,8 @@ impl Record for KeySet {
             ("tenant", self.tenant != former.tenant),
             ("source", self.source != former.source),
             ("backend", self.backend != former.backend),
+            // One person would take back what two must agree to.
+            ("needs_two", former.needs_two && !self.needs_two),
         ];
         is_other
             .into_iter()

@@ -3,8 +3,8 @@
 use pollster::block_on;
 use xks_core::manage::ManageErrorKind;
 use xks_lifecycle::{
-    Material, VersionState,
-    key_state::{KeyCommand, KeyState},
+    CommandError, KeySet, Material, Outcome, VersionState,
+    key_state::{KeyCommand, KeyState, Need, Refused, VersionCommand},
 };
 
 use super::world::{Fault, World, alice};
@@ -53,6 +53,48 @@ fn a_key_that_may_be_needed_is_destroyed_by_its_typed_name() {
     assert_eq!(world.manager.labels().len(), 1);
     world.change(id, destroy(Some("Name"))).unwrap();
     assert!(world.manager.labels().is_empty());
+}
+
+/// One person can neither destroy what may be needed, typed name or not, nor take that rule back.
+#[test]
+fn a_key_that_two_must_agree_to_destroy_is_kept() {
+    let world = World::new();
+    let mut set: KeySet = world
+        .commands
+        .read(|snapshot| (**snapshot.key_set(world.hsm).unwrap()).clone());
+    set.needs_two = true;
+    block_on(world.commands.update(alice(), set.clone(), None)).unwrap();
+    let doomed = world.doomed(world.hsm, "Name");
+    let (other, _) = world.repository();
+    block_on(other.reserve(&doomed.versions[0].id, 10, 1 << 32)).unwrap();
+    set.needs_two = false;
+    let error = block_on(world.commands.update(alice(), set, None)).unwrap_err();
+    let words = format!("key-sets/{}: `needs_two` cannot be changed", world.hsm);
+    assert_eq!(error.to_string(), words);
+    for typed in [None, Some("Name")] {
+        let error = world.change(&doomed.key.id, destroy(typed)).unwrap_err();
+        assert!(
+            matches!(error, CommandError::Refused(Refused::TwoPeople(Need::Encryptions(10)))),
+            "{error}"
+        );
+        assert_eq!(error.outcome(), Outcome::Refused);
+    }
+    assert_eq!(world.manager.labels().len(), 1);
+    // What nobody may need is destroyed by one.
+    let unused = world.doomed(world.hsm, "Unused");
+    world.change(&unused.key.id, destroy(None)).unwrap();
+    // A single version neither.
+    let key = world.create(world.hsm, "Rotated");
+    block_on(other.reserve(&key.versions[0].id, 10, 1 << 32)).unwrap();
+    world.rotate(&key.key.id).unwrap();
+    world
+        .change_version(&key.versions[0].id, VersionCommand::Revoke)
+        .unwrap();
+    let typed_name = Some("Rotated".to_owned());
+    let error = world
+        .change_version(&key.versions[0].id, VersionCommand::Destroy { typed_name })
+        .unwrap_err();
+    assert!(matches!(error, CommandError::Refused(Refused::TwoPeople(_))), "{error}");
 }
 
 /// For KMS the key is gone as soon as the state says so; its material follows.

@@ -18,7 +18,7 @@ pub enum KeyCommand {
     Enable,
     /// Stops a key at once, until it is enabled.
     Disable,
-    /// Ends the encryption with a key now: it expires.
+    /// Ends the encryption with a key now: it expires. A later expiry brings it back.
     Deactivate,
     /// Sets when a key expires, or that it does not. A key that has expired is in use again if this is later.
     SetExpiry(Option<Timestamp>),

@@ -6,6 +6,7 @@ mod creation;
 mod creation_of_many;
 pub(crate) mod credentials;
 mod events;
+mod expiry;
 pub(crate) mod hooked;
 mod observer;
 mod removal;

@@ -74,6 +74,20 @@ pub enum StoreError {
     /// The database, its directory or its file system is read-only.
     #[error("the database is read-only: {0}; make file and directory writable for this process")]
     ReadOnly(String),
+    /// The disk of the database fails, or this process may not write so much to it.
+    #[error(
+        "the disk of the database failed: {0}; look at quotas, the limit of file sizes (`ulimit -f`) and the system's log"
+    )]
+    Disk(String),
+    /// The file was removed, or another one is in its place. What would be written to it now would be lost.
+    #[error(
+        "{path:?} was removed or replaced while this process has it open: nothing is read or written any more, since it \
+         would be lost; put the file back that was there, or restart"
+    )]
+    Replaced {
+        /// The database.
+        path: PathBuf,
+    },
     /// The database is damaged.
     #[error("the database is damaged: {0}; restore a backup")]
     Damaged(String),
@@ -99,6 +113,6 @@ impl StoreError {
     /// Returns whether the change may have been made although the call failed.
     #[must_use]
     pub const fn is_unknown(&self) -> bool {
-        matches!(self, Self::Unavailable { .. })
+        matches!(self, Self::Unavailable { .. } | Self::Disk(_))
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use pollster::block_on;
 use rusqlite::Connection;
 use xks_lifecycle::{
-    Changes, Repository, RepositoryError,
+    Changes, Repository, RepositoryError, Snapshot,
     store::{ClaimKind, SqliteStore, Store as _, StoreError},
 };
 
@@ -169,6 +169,46 @@ fn a_reader_delays_no_commit() {
     assert_eq!(reader.query_row(names, [], |row| row.get::<_, i64>(0)).unwrap(), 1);
 }
 
+/// What is written to a file without a name, or beside another one that has it, would be lost.
+#[test]
+fn a_file_that_was_removed_or_replaced_is_noticed() {
+    let directory = TempDir::new();
+    let (path, aside) = (directory.database(), directory.path().join("aside.db"));
+    let store = Arc::new(SqliteStore::open(&path).unwrap());
+    let (repository, mut snapshot, filled) = fill(store, &[directory.root("first")]);
+    let before = shown(&snapshot);
+    let change = |snapshot: &Snapshot| Changes::new().update((**snapshot.key(&filled.key).unwrap()).clone());
+    let assert_replaced = |error: RepositoryError| {
+        let is_expected =
+            matches!(&error, RepositoryError::Store(error @ StoreError::Replaced { .. }) if !error.is_unknown());
+        assert!(
+            is_expected && error.to_string().contains("put the file back that was there"),
+            "{error}"
+        );
+    };
+    fs::rename(&path, &aside).unwrap();
+    for is_replaced in [false, true] {
+        if is_replaced {
+            fs::copy(&aside, &path).unwrap();
+        }
+        let changes = change(&snapshot);
+        assert_replaced(block_on(repository.commit(&mut snapshot, changes)).unwrap_err());
+        assert_replaced(block_on(repository.reserve(&filled.vault, 1, 1 << 32)).unwrap_err());
+        assert_replaced(
+            block_on(repository.record(vec![crate::support::event("a", "b")]))
+                .unwrap_err()
+                .into(),
+        );
+        assert_replaced(block_on(repository.load()).unwrap_err());
+    }
+    assert_eq!(shown(&snapshot), before);
+    fs::rename(&aside, &path).unwrap();
+    let changes = change(&snapshot);
+    block_on(repository.commit(&mut snapshot, changes)).unwrap();
+    drop(repository);
+    assert_eq!(shown(&directory.open().unwrap().1), shown(&snapshot));
+}
+
 /// A damaged file is an error that says so.
 #[test]
 fn a_damaged_file_is_said() {
@@ -186,4 +226,33 @@ fn a_damaged_file_is_said() {
         block_on(store.load(xks_lifecycle::store::Scope::Everything, sink))
     });
     assert!(matches!(outcome, Err(StoreError::Damaged(_))), "{outcome:?}");
+}
+
+/// Each page alone: what is needed of it is missed, and nothing else is taken for it.
+#[test]
+fn a_damaged_page_is_said_or_not_needed() {
+    const PAGE: usize = 4096;
+    let directory = TempDir::new();
+    let store = Arc::new(SqliteStore::open(&directory.database()).unwrap());
+    let (repository, snapshot, _) = fill(store, &[directory.root("first")]);
+    drop(repository);
+    let original = fs::read(directory.database()).unwrap();
+    let mut damaged = 0;
+    for page in 0..original.len() / PAGE {
+        let mut content = original.clone();
+        content[page * PAGE..(page + 1) * PAGE].fill(0xff);
+        fs::write(directory.database(), content).unwrap();
+        let store = SqliteStore::open(&directory.database());
+        let opened = store.map_err(RepositoryError::from);
+        let opened = opened.and_then(|store| block_on(Repository::open(Arc::new(store), &[directory.root("first")])));
+        match opened {
+            Ok((_, found)) => assert_eq!(shown(&found), shown(&snapshot), "page {page}"),
+            Err(RepositoryError::Store(StoreError::Damaged(_) | StoreError::Foreign { .. })) => damaged += 1,
+            Err(other) => panic!("page {page}: {other}"),
+        }
+        for end in ["-wal", "-shm"] {
+            let _ = fs::remove_file(directory.path().join(format!("state.db{end}")));
+        }
+    }
+    assert!(damaged > 10, "{damaged} of {} pages", original.len() / PAGE);
 }

@@ -9,6 +9,7 @@
     reason = "a test may panic"
 )]
 
+mod disk;
 mod kill_points;
 mod owner;
 mod script;

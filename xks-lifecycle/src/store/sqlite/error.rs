@@ -24,6 +24,7 @@ impl From<rusqlite::Error> for Failure {
         let unavailable = |error| StoreError::unavailable("the database failed", error);
         Self(match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => StoreError::Full(error.to_string()),
+            Some(ErrorCode::SystemIoFailure) => StoreError::Disk(error.to_string()),
             Some(ErrorCode::ReadOnly) => StoreError::ReadOnly(error.to_string()),
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Damaged(error.to_string()),
             _ => unavailable(error),

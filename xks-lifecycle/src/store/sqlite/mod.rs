@@ -6,10 +6,13 @@
 //! * **Write-ahead log with `synchronous = FULL`**: a commit is one flush to the disk instead of three, and a
 //!   reader, such as the `sqlite3` program or a backup, delays no commit. It needs shared memory, which
 //!   network file systems do not have; the file belongs on a local disk anyway.
+//! * **The file must stay where it is**: what is written to one that was removed or replaced would be lost,
+//!   so each call looks whether it is still the one that was opened.
 //! * **`secure_delete`**: what is removed is overwritten, so that destroyed key material does not stay in the
 //!   file, not even sealed.
 
 mod error;
+mod identity;
 mod owner;
 mod schema;
 mod statements;
@@ -30,7 +33,7 @@ use futures_channel::oneshot;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use xks_core::async_trait;
 
-use self::{error::Failure, owner::Owner};
+use self::{error::Failure, identity::Identity, owner::Owner};
 use super::{
     ChangeSet, Claim, ClaimKind, Head, Revision, RowSink, Scope, Store, StoreError, Swap, Swapped, notifier::Notifier,
     sql,
@@ -61,6 +64,7 @@ type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 /// ```
 pub struct SqliteStore {
     path: PathBuf,
+    identity: Identity,
     /// Taken when this is dropped, which ends the thread.
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
@@ -101,6 +105,7 @@ impl SqliteStore {
 
     /// Starts the thread of a connection.
     fn start(path: PathBuf, owner: Option<Owner>, connection: Connection, head: Head) -> Result<Self, StoreError> {
+        let identity = Identity::of(&path)?;
         let notifier = Arc::new(Notifier::default());
         notifier.announce(head.revision);
         let (jobs, queue) = mpsc::channel::<Job>();
@@ -119,6 +124,7 @@ impl SqliteStore {
             .map_err(|error| StoreError::unavailable("no thread could be started", error))?;
         Ok(Self {
             path,
+            identity,
             jobs: Some(jobs),
             thread: Some(thread),
             notifier,
@@ -138,8 +144,10 @@ impl SqliteStore {
     ) -> Result<T, StoreError> {
         let ended = || StoreError::unavailable("the database cannot be used", "its thread has ended, or panicked");
         let (sender, answer) = oneshot::channel();
+        let identity = self.identity.clone();
         let job = move |connection: &mut Connection| {
-            let _ = sender.send(job(connection).map_err(StoreError::from)); // who waited may have gone
+            let outcome = identity.check().and_then(|()| Ok(job(connection)?));
+            let _ = sender.send(outcome); // who waited may have gone
         };
         let jobs = self.jobs.as_ref().ok_or_else(ended)?;
         jobs.send(Box::new(job)).map_err(|_| ended())?;

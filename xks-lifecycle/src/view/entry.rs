@@ -186,13 +186,29 @@ impl KeyView {
         })
     }
 
+    /// Its state, with the expiry counted in.
+    pub(super) fn state_at(&self, now: Timestamp) -> KeyState {
+        let is_expired = self.expires != NEVER && self.expires <= now.seconds();
+        self.state.expired(is_expired)
+    }
+
+    /// How many versions have material, or are being made.
+    pub(super) fn versions_held(&self) -> usize {
+        let held = self.versions.iter();
+        held.filter(|version| !matches!(version.material, Held::Nothing))
+            .count()
+    }
+
+    /// How many encryptions of the version that encrypts are reserved.
+    pub(super) fn reserved(&self) -> Option<u64> {
+        self.current().map(|version| version.count.reserved())
+    }
+
     fn kms_view(&self, set: SetView, standing: Standing, now: Timestamp) -> KmsView {
-        let expires = (self.expires != NEVER).then_some(self.expires);
-        let is_expired = expires.is_some_and(|expires| expires <= now.seconds());
         let conditions = Conditions {
             is_blocked: set.is_blocked,
             standing,
-            ..Conditions::new(self.state.expired(is_expired), set.keeps_decryption)
+            ..Conditions::new(self.state_at(now), set.keeps_decryption)
         };
         view(&conditions)
     }

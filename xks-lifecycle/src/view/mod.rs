@@ -6,6 +6,7 @@
 
 mod entry;
 mod shards;
+mod totals;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,6 +21,7 @@ use xks_core::{
     backend::{BackendErrorKind, CiphertextMetadata, KeyStatus, KeyUsage},
 };
 
+pub use self::totals::Totals;
 use self::{
     entry::{KeyView, Unnamed},
     shards::Shards,

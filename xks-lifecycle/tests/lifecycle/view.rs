@@ -9,7 +9,8 @@ use xks_core::{
     manage::ManageErrorKind,
 };
 use xks_lifecycle::{
-    Changes, Event, ExternalKeyStore, KeySet, KeyStoreId, Minima, Outcome, Regions, VersionId, VersionState,
+    Changes, Event, ExternalKeyStore, KeySet, KeyStoreId, KeyVersion, Minima, Outcome, Regions, VersionId,
+    VersionState,
     commands::{Adopt, Commands, CreateKey, KeyEntry},
     key_state::{Conditions, KeyCommand, Standing, VersionCommand, view},
     seal::Root,
@@ -33,6 +34,17 @@ fn check(commands: &Commands) {
     let seen = commands.view();
     let keys = commands.keys(None, None, usize::MAX);
     assert_eq!((seen.len(), seen.revision()), (keys.len(), commands.revision()));
+    let totals = seen.totals(now);
+    for (state, count) in totals.keys() {
+        assert_eq!(
+            keys.iter().filter(|entry| entry.state == state).count(),
+            count,
+            "{state:?}"
+        );
+    }
+    let versions = keys.iter().flat_map(|entry| &entry.versions);
+    let is_held = |version: &&KeyVersion| version.state != VersionState::Destroyed;
+    assert_eq!(versions.filter(is_held).count(), totals.versions);
     for entry in &keys {
         let id = &entry.key.id;
         let set = commands.read(|snapshot| (**snapshot.key_set(entry.key.key_set).unwrap()).clone());

@@ -1,9 +1,6 @@
 //! What the life cycle has to do by itself, beside the requests.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
 use tokio::time::sleep;
 use xks_core::text::ErrorChain;
@@ -12,7 +9,7 @@ use xks_lifecycle::{
     schedule::Scheduler,
 };
 
-use super::Running;
+use super::{Measured, Running, metrics::add};
 
 /// Between two times at which usage is added to the store.
 const FLUSH: Duration = Duration::from_secs(30);
@@ -26,21 +23,6 @@ const RETRY: Duration = Duration::from_secs(5);
 /// enough for a day.
 const LOOK_AT_COUNTS: Duration = Duration::from_secs(3600);
 
-/// What has failed in the background since the start, for metrics.
-#[derive(Debug, Default)]
-pub(crate) struct Failures {
-    /// Versions that an earlier process has left half done, and that are so still.
-    pub(crate) unrecovered: AtomicU64,
-    /// Scheduled rotations that have failed.
-    pub(crate) scheduled: AtomicU64,
-    /// Times at which the store could not be read or written.
-    pub(crate) store: AtomicU64,
-}
-
-fn add(counter: &AtomicU64, number: usize) {
-    counter.fetch_add(number as u64, Ordering::Relaxed);
-}
-
 impl Running {
     /// Finishes what an earlier process has left half done, and then does what is due, without end. No
     /// command should be given before the first is done.
@@ -51,14 +33,15 @@ impl Running {
             commands,
             scheduler,
             actor,
-            failures,
+            measured,
             ..
         } = self;
         tokio::join!(
-            rotate_by_schedule(scheduler, &commands, &failures),
-            rotate_by_count(&commands, &actor, &failures),
-            keep_filled(&commands, &failures),
-            keep_usage(&commands, &failures),
+            rotate_by_schedule(scheduler, &commands, &measured),
+            rotate_by_count(&commands, &actor, &measured),
+            keep_filled(&commands, &measured),
+            keep_usage(&commands, &measured),
+            measured.count(&commands),
         );
     }
 
@@ -102,7 +85,7 @@ impl Running {
     async fn recover(&self) {
         match self.commands.recover(&self.actor).await {
             Ok(recovered) => {
-                add(&self.failures.unrecovered, recovered.failed.len());
+                add(&self.measured.unrecovered, recovered.failed.len());
                 for version in &recovered.made {
                     tracing::warn!(%version, "a key that was being made when a process ended is made, and not active");
                 }
@@ -119,7 +102,7 @@ impl Running {
                 }
             }
             Err(error) => {
-                add(&self.failures.store, 1);
+                add(&self.measured.store, 1);
                 tracing::error!(
                     "what an earlier process has left half done is not finished: {}; restart when the store works",
                     ErrorChain(&error)
@@ -129,13 +112,13 @@ impl Running {
     }
 }
 
-async fn rotate_by_schedule(mut scheduler: Scheduler, commands: &Commands, failures: &Failures) {
+async fn rotate_by_schedule(mut scheduler: Scheduler, commands: &Commands, measured: &Measured) {
     loop {
         let ran = scheduler.run_due().await;
         for task in &ran.done {
             tracing::info!(%task, "done by schedule");
         }
-        add(&failures.scheduled, ran.failed.len());
+        add(&measured.scheduled, ran.failed.len());
         for failure in &ran.failed {
             tracing::error!(
                 task = %failure.task,
@@ -146,24 +129,23 @@ async fn rotate_by_schedule(mut scheduler: Scheduler, commands: &Commands, failu
             );
         }
         if let Some(error) = &ran.stopped {
-            add(&failures.store, 1);
+            add(&measured.store, 1);
             tracing::error!("what is due by schedule waits: {}", ErrorChain(error));
             sleep(RETRY).await;
             continue;
         }
-        let now = commands.now();
-        let next = scheduler
-            .next_due()
-            .map(|due| due.seconds().saturating_sub(now.seconds()));
+        let (now, due) = (commands.now(), scheduler.next_due());
+        measured.set_next_due(due);
+        let next = due.map(|due| due.seconds().saturating_sub(now.seconds()));
         let next = next.map_or(LONGEST_WAIT, Duration::from_secs);
         sleep(next.clamp(Duration::from_secs(1), LONGEST_WAIT)).await;
     }
 }
 
 /// Rotates keys whose version has made most of the encryptions that it may.
-async fn rotate_by_count(commands: &Commands, actor: &Actor, failures: &Failures) {
+async fn rotate_by_count(commands: &Commands, actor: &Actor, measured: &Measured) {
     if let Err(error) = commands.load_counts().await {
-        add(&failures.store, 1);
+        add(&measured.store, 1);
         tracing::error!("the counts of encryptions cannot be read: {}", ErrorChain(&error));
     }
     loop {
@@ -171,7 +153,7 @@ async fn rotate_by_count(commands: &Commands, actor: &Actor, failures: &Failures
             match commands.rotate(actor, &version.key, None).await {
                 Ok(_) => tracing::info!(%version, "rotated: it has made most of the encryptions that it may"),
                 Err(error) => {
-                    add(&failures.scheduled, 1);
+                    add(&measured.scheduled, 1);
                     tracing::error!(
                         %version,
                         "not rotated, though it has made most of the encryptions that it may: {}; rotate the key",
@@ -184,12 +166,12 @@ async fn rotate_by_count(commands: &Commands, actor: &Actor, failures: &Failures
     }
 }
 
-async fn keep_filled(commands: &Commands, failures: &Failures) {
+async fn keep_filled(commands: &Commands, measured: &Measured) {
     let counts = commands.counts();
     loop {
         counts.low().await;
         if let Err(error) = counts.refill().await {
-            add(&failures.store, 1);
+            add(&measured.store, 1);
             tracing::error!(
                 "no encryptions can be reserved, and soon none will be made: {}",
                 ErrorChain(&error)
@@ -199,11 +181,11 @@ async fn keep_filled(commands: &Commands, failures: &Failures) {
     }
 }
 
-async fn keep_usage(commands: &Commands, failures: &Failures) {
+async fn keep_usage(commands: &Commands, measured: &Measured) {
     loop {
         sleep(FLUSH).await;
         if let Err(error) = commands.flush_usage().await {
-            add(&failures.store, 1);
+            add(&measured.store, 1);
             tracing::error!("usage is not added to the store yet: {}", ErrorChain(&error));
         }
     }

@@ -57,6 +57,13 @@ impl KeyStoresInForce {
         }
     }
 
+    /// How many external key stores are in force, and how many are not.
+    pub(crate) fn count(&self) -> (usize, usize) {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let in_force = known.values().filter(|known| known.is_in_force).count();
+        (in_force, known.len() - in_force)
+    }
+
     /// Puts those in force that could not be before: a reload may have made way.
     pub(crate) fn retry(&self) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

@@ -18,6 +18,7 @@ mod error;
 mod guard;
 mod in_use;
 mod key_stores;
+mod metrics;
 mod open;
 
 use std::sync::Arc;
@@ -28,13 +29,14 @@ use xks_lifecycle::{
 };
 
 pub(crate) use self::{
-    background::{Failures, close},
+    background::close,
     backup::{back_up, restore},
     create::create,
     error::StartError,
     guard::Guard,
     in_use::{InUse, other_names},
     key_stores::KeyStoresInForce,
+    metrics::Measured,
     open::Opened,
 };
 use crate::{reconciler::Reconciler, settings::AdminSettings};
@@ -49,7 +51,7 @@ pub(crate) struct Running {
     pub(crate) admin: AdminSettings,
     scheduler: Scheduler,
     actor: Actor,
-    pub(crate) failures: Arc<Failures>,
+    measured: Arc<Measured>,
 }
 
 impl Running {
@@ -62,7 +64,8 @@ impl Running {
             admin,
         } = opened;
         let key_stores = Arc::new(KeyStoresInForce::new(reconciler));
-        reconciler.manage(in_use, &key_stores);
+        let measured = Arc::new(Measured::new(Arc::clone(commands.view()), Arc::clone(&key_stores)));
+        reconciler.manage(in_use, &key_stores, &measured);
         let commands = Arc::new(commands.with_observer(key_stores));
         // It is a legal name.
         let actor = Actor::new(ACTOR).map_err(|_| StartError::Thread)?;
@@ -72,7 +75,7 @@ impl Running {
             admin,
             scheduler,
             actor,
-            failures: Arc::default(),
+            measured,
         })
     }
 }

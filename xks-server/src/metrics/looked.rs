@@ -52,6 +52,8 @@ impl Collector for Looked {
         for (name, backend) in reconciler.backends().iter() {
             backend.measure(name, &mut samples);
         }
+        #[cfg(feature = "lifecycle")]
+        reconciler.measure_managed(&mut samples);
         self.sources.iter().for_each(|source| source(&mut samples));
         samples.encode(&mut encoder)
     }

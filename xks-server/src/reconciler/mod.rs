@@ -22,8 +22,6 @@ use thiserror::Error;
 use xks_core::{KeyBackend, KeyId, KeyStore, KeyStores, Proxy, key_store::UriPathPrefix};
 
 use self::in_force::InForce;
-#[cfg(feature = "lifecycle")]
-use crate::lifecycle;
 use crate::{
     backend::OpenBackend,
     backends::Backends,
@@ -36,6 +34,8 @@ use crate::{
     source::SourceError,
     timer::ServerTimer,
 };
+#[cfg(feature = "lifecycle")]
+use crate::{lifecycle, metrics::Samples};
 
 /// Beside the timeout of a request: until a key manager that is no longer served is closed.
 const GRACE: Duration = Duration::from_secs(1);
@@ -66,6 +66,7 @@ pub(crate) struct Reconciler {
 struct Managed {
     in_use: lifecycle::InUse,
     key_stores: Weak<lifecycle::KeyStoresInForce>,
+    measured: Weak<lifecycle::Measured>,
 }
 
 /// A backend, with the keys that key stores name of it.
@@ -126,11 +127,30 @@ impl Reconciler {
         })
     }
 
-    /// Keeps what is under management in step with reloads. Called before the first one.
+    /// Keeps what is under management in step with reloads, and measures it. Called before the first reload.
     #[cfg(feature = "lifecycle")]
-    pub(crate) fn manage(&self, in_use: lifecycle::InUse, key_stores: &Arc<lifecycle::KeyStoresInForce>) {
-        let key_stores = Arc::downgrade(key_stores); // which have this
-        drop(self.managed.set(Managed { in_use, key_stores })); // once
+    pub(crate) fn manage(
+        &self,
+        in_use: lifecycle::InUse,
+        key_stores: &Arc<lifecycle::KeyStoresInForce>,
+        measured: &Arc<lifecycle::Measured>,
+    ) {
+        // Those that have this are not held by it.
+        let (key_stores, measured) = (Arc::downgrade(key_stores), Arc::downgrade(measured));
+        let managed = Managed {
+            in_use,
+            key_stores,
+            measured,
+        };
+        drop(self.managed.set(managed)); // once
+    }
+
+    /// Adds what is to be measured of keys under management.
+    #[cfg(feature = "lifecycle")]
+    pub(crate) fn measure_managed(&self, samples: &mut Samples) {
+        if let Some(measured) = self.managed.get().and_then(|managed| managed.measured.upgrade()) {
+            measured.measure(samples);
+        }
     }
 
     /// Says that a change begins, which ends all others that are under way.

@@ -8,7 +8,7 @@ use xks_lifecycle::{KeySource, Name, commands::Backends, key_state::KeyCommand};
 
 use crate::support::{
     Administrator, Curl, PREFIX, STORE, Server, Settings, Token, body, check, ciphertext, create_store, decode, error,
-    key_store, plaintext, quoted, usual_credential,
+    key_store, plaintext, quoted, usual_credential, wait_until,
 };
 
 /// The backends as the server has them.
@@ -81,6 +81,26 @@ fn external_key_stores_of_the_store_are_served_beside_those_of_the_file() {
     assert_eq!(curl.call("health", &body(&json!({})), &[]).0, 200);
     let [of_hsm, _] = [&hsm_id, &vault_id].map(|key| round_trip(&curl, key));
     round_trip(&server.curl(), "usable");
+    wait_until("the keys are counted", || {
+        server.metrics().has("xks_managed_versions", &[])
+    });
+    let metrics = server.metrics();
+    for (name, labels, expected) in [
+        ("xks_managed_key_stores", &[("served", "true")][..], 2.0),
+        ("xks_managed_key_stores", &[("served", "false")], 0.0),
+        ("xks_managed_keys", &[("state", "enabled")], 3.0),
+        ("xks_managed_keys", &[("state", "destroyed")], 0.0),
+        ("xks_managed_versions", &[], 3.0),
+        ("xks_managed_versions_near_limit", &[], 0.0),
+        ("xks_managed_versions_unfinished", &[], 0.0),
+        ("xks_managed_rotation_failures_total", &[], 0.0),
+        ("xks_store_failures_total", &[], 0.0),
+    ] {
+        assert_eq!(metrics.value(name, labels), expected, "{name} {labels:?}");
+    }
+    assert!(metrics.value("xks_store_revision", &[]) > 0.0);
+    let left = metrics.value("xks_managed_least_encryptions_left", &[]);
+    assert!(left > 4_000_000_000.0 && left <= 4_294_967_296.0, "{left}");
     // What is another key store's is not found, whoever signs.
     assert_eq!(error(&metadata(&curl, &other_id)), (404, "KeyNotFoundException"));
     assert_eq!(error(&metadata(&server.curl(), &hsm_id)), (404, "KeyNotFoundException"));
@@ -143,6 +163,10 @@ fn a_prefix_of_the_file_stays_with_the_file() {
     drop(administrator);
     let server = Server::start(&settings);
     let log = server.process.log.wait_for("is not served: the URI path prefix");
+    assert_eq!(
+        server.metrics().value("xks_managed_key_stores", &[("served", "false")]),
+        1.0
+    );
     assert!(
         log.contains("belongs to the settings file; give it another prefix, or remove what has this one"),
         "{log}"

@@ -1,0 +1,116 @@
+//! What is measured of keys under management.
+//!
+//! A scrape reads what is known: all keys are counted every minute, in the background.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use tokio::{task::spawn_blocking, time::sleep};
+use xks_lifecycle::{
+    Timestamp,
+    commands::Commands,
+    view::{Totals, View},
+};
+
+use super::KeyStoresInForce;
+use crate::metrics::Samples;
+
+/// Between two counts of all keys.
+const COUNT: Duration = Duration::from_secs(60);
+/// Stands for no time: a schedule's is later.
+const NEVER: u64 = 0;
+
+/// What a scrape is told.
+pub(crate) struct Measured {
+    view: Arc<View>,
+    key_stores: Arc<KeyStoresInForce>,
+    totals: ArcSwapOption<Totals>,
+    /// When a schedule has something to do next, in seconds since 1970.
+    next_due: AtomicU64,
+    /// Versions that an earlier process has left half done, and that are so still.
+    pub(super) unrecovered: AtomicU64,
+    /// What was due by schedule or by count, and has failed.
+    pub(super) scheduled: AtomicU64,
+    /// Times at which the store could not be read or written in the background.
+    pub(super) store: AtomicU64,
+}
+
+pub(super) fn add(counter: &AtomicU64, number: usize) {
+    counter.fetch_add(number as u64, Ordering::Relaxed);
+}
+
+impl Measured {
+    pub(super) fn new(view: Arc<View>, key_stores: Arc<KeyStoresInForce>) -> Self {
+        Self {
+            view,
+            key_stores,
+            totals: ArcSwapOption::empty(),
+            next_due: AtomicU64::new(NEVER),
+            unrecovered: AtomicU64::new(0),
+            scheduled: AtomicU64::new(0),
+            store: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn set_next_due(&self, due: Option<Timestamp>) {
+        let due = due.map_or(NEVER, Timestamp::seconds);
+        self.next_due.store(due, Ordering::Relaxed);
+    }
+
+    /// Counts all keys again and again, on a thread that may be busy.
+    pub(super) async fn count(&self, commands: &Commands) {
+        loop {
+            let (view, now) = (Arc::clone(&self.view), commands.now());
+            if let Ok(totals) = spawn_blocking(move || view.totals(now)).await {
+                self.totals.store(Some(Arc::new(totals)));
+            }
+            sleep(COUNT).await;
+        }
+    }
+
+    pub(crate) fn measure(&self, samples: &mut Samples) {
+        let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
+        let revision = self.view.revision().get() as f64;
+        samples.gauge("store_revision", "Revision of the store that is served", &[], revision);
+        let help = "Times at which the store could not be read or written in the background";
+        samples.counter("store_failures", help, &[], value(&self.store));
+        let (in_force, not_in_force) = self.key_stores.count();
+        for (is_served, count) in [("true", in_force), ("false", not_in_force)] {
+            let help = "External key stores of the store, by whether they are served";
+            samples.gauge("managed_key_stores", help, &[("served", is_served)], count as f64);
+        }
+        let help = "Rotations that were due and have failed";
+        samples.counter("managed_rotation_failures", help, &[], value(&self.scheduled));
+        let help = "Versions that an earlier process has left half done, and that are so still";
+        samples.gauge("managed_versions_unfinished", help, &[], value(&self.unrecovered));
+        let next_due = value(&self.next_due);
+        if next_due > 0.0 {
+            let help = "Unix time at which a schedule has something to do next; in the past while it fails";
+            samples.gauge("managed_next_due_timestamp_seconds", help, &[], next_due);
+        }
+        let Some(totals) = self.totals.load_full() else { return };
+        for (state, count) in totals.keys() {
+            let help = "Keys under management, by state";
+            samples.gauge("managed_keys", help, &[("state", state.as_str())], count as f64);
+        }
+        let help = "Versions of keys under management that have material";
+        samples.gauge("managed_versions", help, &[], totals.versions as f64);
+        let help = "Versions that encrypt and have a quarter of their 2^32 encryptions left, or less";
+        samples.gauge(
+            "managed_versions_near_limit",
+            help,
+            &[],
+            totals.versions_near_limit as f64,
+        );
+        if let Some(left) = totals.least_encryptions_left {
+            let help = "The least encryptions that a version has left, of 2^32";
+            samples.gauge("managed_least_encryptions_left", help, &[], left as f64);
+        }
+    }
+}

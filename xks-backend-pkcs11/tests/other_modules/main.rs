@@ -19,6 +19,7 @@
 mod checks;
 mod conformance;
 mod keys;
+mod lifecycle;
 mod manage;
 #[path = "../support/managers.rs"]
 mod managers;

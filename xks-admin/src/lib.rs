@@ -53,4 +53,7 @@ mod read;
 mod routes;
 mod service;
 
-pub use self::service::{Admin, Body};
+pub use self::{
+    problem::problem,
+    service::{Admin, Body},
+};

@@ -1,7 +1,7 @@
 //! Problem details (RFC 9457): what a request that was not served is answered with.
 
 use axum::response::IntoResponse;
-use http::StatusCode;
+use http::{Response, StatusCode};
 use serde::Serialize;
 use xks_core::{backend::BackendErrorKind, manage::ManageErrorKind};
 use xks_lifecycle::{
@@ -11,7 +11,14 @@ use xks_lifecycle::{
     store::{Revision, StoreError},
 };
 
-use crate::answer::headers;
+use crate::{answer::headers, service::Body};
+
+/// Makes the answer to a request that a server does not let through to [`Admin`](crate::Admin), in the form
+/// of the API's own problem details. `code` is what programs decide by, `detail` what people read.
+#[must_use]
+pub fn problem(status: StatusCode, code: &'static str, detail: &str) -> Response<Body> {
+    Problem::new(status, code, detail).into_response().map(Body)
+}
 
 /// Why a request was not served.
 #[derive(Clone, Debug, Serialize)]
@@ -224,6 +231,9 @@ fn table(error: &CommandError) -> (StatusCode, &'static str) {
         CommandError::Refused(refused) => of_refused(refused),
         CommandError::Credential(CredentialRefused::TwoLive { .. }) => (StatusCode::CONFLICT, "two-live-credentials"),
         CommandError::Credential(CredentialRefused::NoneLive(_)) => (StatusCode::CONFLICT, "no-live-credential"),
+        CommandError::Credential(CredentialRefused::Taken(_)) => (StatusCode::CONFLICT, "secret-taken"),
+        CommandError::Credential(CredentialRefused::Ended(_)) => (StatusCode::CONFLICT, "credential-ended"),
+        CommandError::Credential(CredentialRefused::Unused(_)) => (StatusCode::CONFLICT, "credential-unused"),
         CommandError::Credential(_) => (StatusCode::CONFLICT, "refused"),
         CommandError::Field(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-field"),
         CommandError::Unfit { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "unfit-key"),

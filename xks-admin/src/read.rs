@@ -6,8 +6,9 @@ use xks_lifecycle::{FieldError, FieldProblem, store::Revision};
 
 use crate::problem::Problem;
 
-/// The most characters of a message that may repeat what a client has sent.
+/// The most characters of a message that may repeat what a client has sent, and of a field's name.
 const MAX_MESSAGE: usize = 300;
+const MAX_FIELD: usize = 64;
 
 /// Reads an object of JSON, and nothing behind it.
 pub(crate) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
@@ -17,10 +18,12 @@ pub(crate) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let read = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let field = error.path().to_string();
-        let message = cut(&error.inner().to_string());
+        let message = cut(&error.inner().to_string(), MAX_MESSAGE);
         match error.inner().is_data() {
-            true => Problem::field(&field_of(&field, &message), message),
+            true => {
+                let (field, detail) = field_of(&error.path().to_string(), message);
+                Problem::field(&field, detail)
+            }
             false => Problem::json(&message),
         }
     })?;
@@ -32,23 +35,39 @@ pub(crate) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 pub(crate) fn query<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
     let query = serde_urlencoded::Deserializer::new(form_urlencoded::parse(text.as_bytes()));
     serde_path_to_error::deserialize(query).map_err(|error| {
-        let message = cut(&error.inner().to_string());
-        Problem::parameter(&field_of(&error.path().to_string(), &message), message)
+        let message = cut(&error.inner().to_string(), MAX_MESSAGE);
+        let (field, detail) = field_of(&error.path().to_string(), message);
+        Problem::parameter(&field, detail)
     })
 }
 
-/// The field of an error. A path has none where an object lacks a field, or has one too many: there the
-/// message does, between its first backticks.
-fn field_of(path: &str, message: &str) -> String {
-    match (path, message.split('`').nth(1)) {
-        ("." | "" | "?", Some(field)) => cut(field),
-        ("." | "" | "?", None) => String::new(),
-        (path, _) => cut(path),
+/// The field of an error, and its words with that name. A path has no field where an object lacks one, or has
+/// one too many: there the message does, between its first backticks.
+fn field_of(path: &str, message: String) -> (String, String) {
+    match path {
+        "." | "" | "?" => (
+            message
+                .split('`')
+                .nth(1)
+                .map(|field| cut(field, MAX_FIELD))
+                .unwrap_or_default(),
+            message,
+        ),
+        path => {
+            let field = cut(path, MAX_FIELD);
+            let is_named = message.contains(&format!("`{field}`"));
+            let detail = if is_named {
+                message
+            } else {
+                format!("`{field}`: {message}")
+            };
+            (field, detail)
+        }
     }
 }
 
-fn cut(text: &str) -> String {
-    match text.char_indices().nth(MAX_MESSAGE) {
+fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
         None => text.to_owned(),
     }

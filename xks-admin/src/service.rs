@@ -79,7 +79,7 @@ impl fmt::Debug for Admin {
 
 /// The body of an answer.
 #[derive(Debug)]
-pub struct Body(axum::body::Body);
+pub struct Body(pub(crate) axum::body::Body);
 
 impl http_body::Body for Body {
     type Data = Bytes;

@@ -5,6 +5,8 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use xks_core::key_store::UriPathPrefix;
 
+#[cfg(feature = "lifecycle")]
+use crate::admin::AdminCommand;
 use crate::program::Program;
 
 #[derive(Debug, Parser)]
@@ -68,6 +70,9 @@ pub(crate) enum Command {
     #[cfg(feature = "lifecycle")]
     #[command(subcommand)]
     Store(StoreCommand),
+    #[cfg(feature = "lifecycle")]
+    #[command(flatten)]
+    Admin(Box<AdminCommand>),
     /// Creates a credential, and prints it for the settings file and for the AWS KMS console
     NewCredential {
         /// The key store's prefix: the part of its paths before /kms/xks/v1

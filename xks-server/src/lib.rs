@@ -22,6 +22,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "lifecycle")]
+mod admin;
 mod api;
 mod auxiliary;
 pub mod backend;

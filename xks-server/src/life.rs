@@ -17,8 +17,6 @@ use anyhow::Context as _;
 use tokio::{runtime, task::spawn_blocking};
 use xks_core::text::ErrorChain;
 
-#[cfg(feature = "lifecycle")]
-use crate::lifecycle;
 use crate::{
     FAILURE, WRONG_SETTINGS,
     backends::{BackendError, Backends},
@@ -39,6 +37,11 @@ use crate::{
     settings::{LogOutput, Settings, Severity},
     source::KeyStoreSource,
     summary::{self, Origin},
+};
+#[cfg(feature = "lifecycle")]
+use crate::{
+    admin::{Administration, SocketError},
+    lifecycle,
 };
 
 /// How long tasks that outlived the server's own patience may take to be dropped.
@@ -120,6 +123,10 @@ pub(crate) fn exit_status(error: &anyhow::Error) -> u8 {
     }
     #[cfg(feature = "lifecycle")]
     if let Some(error) = error.downcast_ref::<lifecycle::StartError>() {
+        return error.exit_status();
+    }
+    #[cfg(feature = "lifecycle")]
+    if let Some(error) = error.downcast_ref::<SocketError>() {
         return error.exit_status();
     }
     FAILURE
@@ -216,11 +223,10 @@ async fn live(
     let compared = Arc::clone(&reconciler);
     tokio::spawn(async move { comparing::watch(&compared).await });
     #[cfg(feature = "lifecycle")]
-    let commands = managed.as_ref().map(|managed| Arc::clone(&managed.commands));
-    #[cfg(feature = "lifecycle")]
-    if let Some(managed) = managed {
-        tokio::spawn(managed.run());
-    }
+    let administration = match managed {
+        Some(managed) => Some(Administration::start(managed).await?),
+        None => None,
+    };
     let ready = || {
         service_manager::ready();
         let end = if is_demo {
@@ -248,8 +254,8 @@ async fn live(
     };
     let served = ports.run(&reconciler, &health, &mut stop, ready).await;
     #[cfg(feature = "lifecycle")]
-    if let Some(commands) = commands {
-        lifecycle::close(&commands).await;
+    if let Some(administration) = administration {
+        administration.end(settings.server.drain_timeout).await;
     }
     *backends = Some(reconciler.backends());
     served

@@ -12,12 +12,22 @@ impl Program {
     /// The environment variable that names the settings file, if the command line does not: for `acme-proxy`
     /// it is `ACME_PROXY_SETTINGS_TOML`.
     pub(crate) fn settings_variable(self) -> String {
+        self.variable("SETTINGS_TOML")
+    }
+
+    /// The environment variable that names the socket for administration, such as `ACME_PROXY_ADMIN_SOCKET`.
+    #[cfg(feature = "lifecycle")]
+    pub(crate) fn socket_variable(self) -> String {
+        self.variable("ADMIN_SOCKET")
+    }
+
+    fn variable(self, end: &str) -> String {
         let legal = |char: char| match char.is_ascii_alphanumeric() {
             true => char.to_ascii_uppercase(),
             false => '_',
         };
         let name: String = self.name.chars().map(legal).collect();
-        format!("{name}_SETTINGS_TOML")
+        format!("{name}_{end}")
     }
 }
 

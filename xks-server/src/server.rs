@@ -28,7 +28,7 @@ use crate::{
     source::KeyStoreSource,
 };
 #[cfg(feature = "lifecycle")]
-use crate::{command_line::StoreCommand, lifecycle, process};
+use crate::{admin, command_line::StoreCommand, lifecycle, process};
 
 pub(crate) type RunSource = dyn Fn(KeyStoreSource) + Send + Sync;
 type MakeDemo = dyn Fn() -> Result<Demo, Box<dyn Error + Send + Sync>> + Send + Sync;
@@ -194,6 +194,8 @@ impl Server {
             Some(Command::Convert { file }) => self.convert(&file),
             #[cfg(feature = "lifecycle")]
             Some(Command::Store(command)) => self.on_store(&command),
+            #[cfg(feature = "lifecycle")]
+            Some(Command::Admin(command)) => admin::run(self, command_line.config.as_deref(), *command),
             Some(Command::NewCredential { uri_path_prefix }) => credential::new()
                 .and_then(|new| print(&credential::text(&new, &uri_path_prefix)).map(|()| ExitCode::SUCCESS)),
             None => {
@@ -245,6 +247,24 @@ impl Server {
         } else {
             WRONG_SETTINGS.into()
         })
+    }
+
+    /// The socket for administration that a settings file names. Of other problems in it the server tells.
+    #[cfg(feature = "lifecycle")]
+    pub(crate) fn admin_socket(&self, file: &Path) -> anyhow::Result<PathBuf> {
+        let loaded = self.load(file)?;
+        let Some(settings) = &loaded.settings else {
+            report(&loaded)?;
+            return Err(anyhow!("{}: the settings are wrong", file.display()));
+        };
+        let managed = settings.lifecycle.as_ref();
+        let none = || {
+            format!(
+                "{}: there is no [store], so no keys are under management",
+                file.display()
+            )
+        };
+        Ok(managed.with_context(none)?.admin.socket.clone())
     }
 
     #[cfg(feature = "lifecycle")]

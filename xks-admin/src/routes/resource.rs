@@ -71,7 +71,7 @@ impl TryFrom<u64> for Limit {
             .filter(|number| (1..=Self::MAX).contains(number));
         legal
             .map(Self)
-            .ok_or_else(|| format!("`limit` must be a number from 1 to {}", Self::MAX))
+            .ok_or_else(|| format!("it must be a number from 1 to {}", Self::MAX))
     }
 }
 

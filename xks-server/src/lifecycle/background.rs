@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::{sync::oneshot, time::sleep};
 use xks_core::text::ErrorChain;
 use xks_lifecycle::{
     commands::{Actor, Commands},
@@ -24,10 +24,11 @@ const RETRY: Duration = Duration::from_secs(5);
 const LOOK_AT_COUNTS: Duration = Duration::from_secs(3600);
 
 impl Running {
-    /// Finishes what an earlier process has left half done, and then does what is due, without end. No
-    /// command should be given before the first is done.
-    pub(crate) async fn run(self) {
+    /// Finishes what an earlier process has left half done, says so, and then does what is due, without end.
+    /// No command should be given before the first is done.
+    pub(crate) async fn run(self, recovered: oneshot::Sender<()>) {
         self.recover().await;
+        let _ = recovered.send(()); // the server may have ended meanwhile
         self.tell_of_restores().await;
         let Self {
             commands,

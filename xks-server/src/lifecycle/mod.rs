@@ -47,7 +47,6 @@ const ACTOR: &str = "server";
 /// Keys under management that are served, and the commands that administration gives.
 pub(crate) struct Running {
     pub(crate) commands: Arc<Commands>,
-    #[expect(dead_code, reason = "for administration, which listens there")]
     pub(crate) admin: AdminSettings,
     scheduler: Scheduler,
     actor: Actor,

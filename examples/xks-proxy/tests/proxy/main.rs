@@ -11,6 +11,7 @@
 )]
 #![cfg(unix)]
 
+mod administration;
 mod authorization;
 mod auxiliary_tls;
 #[cfg(feature = "lifecycle")]

@@ -13,9 +13,10 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, se
 use super::PATIENCE;
 
 /// The variables of the environment that it reads.
-const VARIABLES: [&str; 6] = [
+const VARIABLES: [&str; 7] = [
     "RUST_LOG",
     "SOFTHSM2_CONF",
+    "XKS_PROXY_ADMIN_SOCKET",
     "XKS_PROXY_SETTINGS_TOML",
     "PKCS11_HSM_MODULE",
     "NOTIFY_SOCKET",

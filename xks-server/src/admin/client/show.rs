@@ -1,0 +1,217 @@
+//! What commands print: a table, the fields of one object, or the API's answer.
+
+use serde_json::Value;
+
+/// What the server has answered, and how people read it.
+pub(super) struct Output {
+    body: Value,
+    form: Form,
+}
+
+enum Form {
+    /// A page: one line for each item, with these fields.
+    Table(&'static [&'static str]),
+    /// One object: these fields first, then all others.
+    Fields(&'static [&'static str]),
+    /// The same, with one field as the JSON that it is.
+    Made(&'static [&'static str], &'static str),
+    /// A line of its own.
+    Line(String),
+    /// One field alone, whatever is asked for.
+    Only(&'static str),
+}
+
+impl Output {
+    pub(super) const fn table(body: Value, columns: &'static [&'static str]) -> Self {
+        let form = Form::Table(columns);
+        Self { body, form }
+    }
+
+    pub(super) const fn fields(body: Value, first: &'static [&'static str]) -> Self {
+        let form = Form::Fields(first);
+        Self { body, form }
+    }
+
+    pub(super) const fn made(body: Value, first: &'static [&'static str], json: &'static str) -> Self {
+        let form = Form::Made(first, json);
+        Self { body, form }
+    }
+
+    pub(super) const fn line(line: String) -> Self {
+        Self {
+            body: Value::Null,
+            form: Form::Line(line),
+        }
+    }
+
+    pub(super) const fn only(body: Value, field: &'static str) -> Self {
+        let form = Form::Only(field);
+        Self { body, form }
+    }
+
+    /// The text for standard output.
+    pub(super) fn text(&self, is_json: bool) -> String {
+        match &self.form {
+            Form::Only(field) => format!("{}\n", self::field(&self.body, field)),
+            _ if is_json && self.body.is_null() => String::new(),
+            _ if is_json => format!("{}\n", self.body),
+            Form::Table(columns) => table(
+                field(&self.body, "items").as_array().map_or(&[], Vec::as_slice),
+                columns,
+            ),
+            Form::Fields(first) => fields(&self.body, first),
+            Form::Made(first, json) => {
+                let mut body = self.body.clone();
+                if let Some(value) = body.get_mut(*json) {
+                    *value = Value::String(value.to_string());
+                }
+                fields(&body, first)
+            }
+            Form::Line(line) => format!("{line}\n"),
+        }
+    }
+
+    /// What else there is, for standard error.
+    pub(super) fn hint(&self) -> Option<String> {
+        let next = field(&self.body, "next").as_str()?;
+        Some(format!("There are more: give --after {next}, or a greater --limit."))
+    }
+}
+
+/// A table with a line for each item. Columns are as wide as they need to be.
+fn table(items: &[Value], columns: &[&str]) -> String {
+    let head = columns.iter().map(|column| column.to_uppercase().replace('_', " "));
+    let mut lines: Vec<Vec<String>> = vec![head.collect()];
+    lines.extend(
+        items
+            .iter()
+            .map(|item| columns.iter().map(|column| plain(field(item, column))).collect()),
+    );
+    let width = |place: usize| {
+        lines
+            .iter()
+            .filter_map(|line| line.get(place))
+            .map(|cell| cell.chars().count())
+            .max()
+    };
+    let widths: Vec<_> = (0..columns.len())
+        .map(|place| width(place).unwrap_or_default())
+        .collect();
+    let line = |cells: &Vec<String>| {
+        let cells = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    lines.iter().map(line).collect()
+}
+
+/// One object: a field on each line, lists of objects as tables below.
+fn fields(object: &Value, first: &[&str]) -> String {
+    let Some(map) = object.as_object() else {
+        return format!("{}\n", plain(object));
+    };
+    let others = map.keys().map(String::as_str).filter(|key| !first.contains(key));
+    let present = first.iter().copied().filter(|key| map.contains_key(*key));
+    let keys: Vec<_> = present.chain(others).collect();
+    let width = keys.iter().map(|key| key.len()).max().unwrap_or_default();
+    let (mut text, mut tables) = (String::new(), String::new());
+    for key in keys {
+        let value = field(object, key);
+        match value.as_array() {
+            Some(items) if items.first().is_some_and(Value::is_object) => {
+                let columns: Vec<_> = columns_of(key, items);
+                tables.push_str(&format!("\n{}:\n{}", key.replace('_', " "), table(items, &columns)));
+            }
+            _ => {
+                let line = format!("{:width$}  {}", key.replace('_', " "), plain(value));
+                text.push_str(&format!("{}\n", line.trim_end()));
+            }
+        }
+    }
+    text + &tables
+}
+
+/// The columns of a list within an object.
+fn columns_of<'i>(key: &str, items: &'i [Value]) -> Vec<&'i str> {
+    match key {
+        "versions" => vec![
+            "number",
+            "id",
+            "state",
+            "created",
+            "promoted",
+            "backend_key",
+            "earlier_encryptions",
+        ],
+        _ => {
+            let fields = items.first().and_then(Value::as_object);
+            fields
+                .into_iter()
+                .flat_map(|fields| fields.keys().map(String::as_str))
+                .collect()
+        }
+    }
+}
+
+/// A field of an object; null where there is none.
+pub(super) fn field<'v>(object: &'v Value, name: &str) -> &'v Value {
+    object.get(name).unwrap_or(&Value::Null)
+}
+
+/// A value as people read it. Nothing in it reaches a terminal as a command.
+pub(super) fn plain(value: &Value) -> String {
+    let text = match value {
+        Value::Null => "-".to_owned(),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
+        Value::Object(fields) => {
+            let fields = fields.iter().map(|(key, value)| format!("{key}: {}", plain(value)));
+            fields.collect::<Vec<_>>().join(", ")
+        }
+    };
+    let is_harmless = |char: char| !char.is_control();
+    if text.chars().all(is_harmless) {
+        return text;
+    }
+    let escaped = |char: char| match is_harmless(char) {
+        true => char.to_string(),
+        false => char.escape_default().to_string(),
+    };
+    text.chars().map(escaped).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_table_is_aligned_and_shows_no_control_characters() {
+        let items = [
+            json!({"id": "a", "is_blocked": false, "regions": ["eu-central-1", "us-east-1"]}),
+            json!({"id": "longer", "is_blocked": true, "regions": []}),
+            json!({"id": "\u{1b}[31m", "is_blocked": null}),
+        ];
+        let expected = "ID          IS BLOCKED  REGIONS\n\
+                        a           no          eu-central-1, us-east-1\n\
+                        longer      yes\n\
+                        \\u{1b}[31m  -           -\n";
+        assert_eq!(table(&items, &["id", "is_blocked", "regions"]), expected);
+    }
+
+    #[test]
+    fn one_object_shows_all_of_its_fields() {
+        let object = json!({"b": 1, "id": "x", "cron": {"pattern": "0 3 * * *", "time_zone": "UTC"},
+            "versions": [{"id": "00000001", "number": 1}]});
+        let expected = "id    x\n\
+                        b     1\n\
+                        cron  pattern: 0 3 * * *, time_zone: UTC\n\n\
+                        versions:\n\
+                        NUMBER  ID        STATE  CREATED  PROMOTED  BACKEND KEY  EARLIER ENCRYPTIONS\n\
+                        1       00000001  -      -        -         -            -\n";
+        assert_eq!(fields(&object, &["id"]), expected);
+    }
+}

@@ -10,6 +10,8 @@
 
 mod away;
 mod connections;
+mod forgotten;
+mod migrations;
 mod nodes;
 mod pooler;
 

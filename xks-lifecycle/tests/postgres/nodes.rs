@@ -9,7 +9,7 @@ use xks_lifecycle::{
 
 use crate::{
     server::{Database, RUNTIME},
-    support::{names, put, session},
+    support::{followed, names, put, session, soon},
 };
 
 /// The polls of these stores are an hour apart.
@@ -26,10 +26,10 @@ fn a_commit_wakes_the_followers_of_other_stores() {
             } else {
                 (&second, &first)
             };
-            let (told, ()) = tokio::join!(reader.follow(expected), async {
+            let (told, ()) = tokio::join!(followed(reader, expected), async {
                 writer.commit(put(expected, &number.to_string())).await.unwrap();
             });
-            assert_eq!(told.unwrap(), next);
+            assert_eq!(told, next);
         }
         assert_eq!(names(&first).await, names(&second).await);
     });
@@ -47,10 +47,7 @@ fn a_commit_that_nobody_was_notified_of_is_found_by_asking() {
                 .batch_execute("UPDATE xks.head SET revision = revision + 1")
                 .await
                 .unwrap();
-            assert_eq!(
-                store.follow(Revision::new(number - 1)).await.unwrap(),
-                Revision::new(number)
-            );
+            assert_eq!(followed(&store, Revision::new(number - 1)).await, Revision::new(number));
         }
     });
 }
@@ -68,10 +65,10 @@ fn a_notification_alone_is_no_revision() {
                 .await
                 .unwrap();
         }
-        let (told, ()) = tokio::join!(second.follow(Revision::ZERO), async {
+        let (told, ()) = tokio::join!(followed(&second, Revision::ZERO), async {
             first.commit(put(Revision::ZERO, "a")).await.unwrap();
         });
-        assert_eq!(told.unwrap(), Revision::new(1));
+        assert_eq!(told, Revision::new(1));
     });
 }
 
@@ -88,7 +85,7 @@ fn a_lost_connection_of_the_listener_is_made_again_and_nothing_is_missed() {
                        WHERE datname = current_database() AND query LIKE 'SELECT revision FROM xks.head%'";
             admin.batch_execute(end).await.unwrap();
             first.commit(put(expected, &number.to_string())).await.unwrap();
-            assert_eq!(second.follow(expected).await.unwrap(), Revision::new(number + 1));
+            assert_eq!(followed(&second, expected).await, Revision::new(number + 1));
         }
     });
 }
@@ -210,19 +207,17 @@ fn a_database_that_has_lost_commits_is_followed_from_where_it_is() {
         for number in 0..3 {
             first.commit(put(Revision::new(number), "a")).await.unwrap();
         }
-        assert_eq!(second.follow(Revision::new(2)).await.unwrap(), Revision::new(3));
+        assert_eq!(followed(&second, Revision::new(2)).await, Revision::new(3));
         // As after the failover to a standby that has not got the last two.
         let admin = database.admin().await;
         admin.batch_execute("UPDATE xks.head SET revision = 1").await.unwrap();
         // It must not answer that it is at 3; it waits for what comes after 1.
-        while tokio::time::timeout(Duration::from_millis(50), second.follow(Revision::new(1)))
-            .await
-            .is_ok()
-        {}
-        let (told, ()) = tokio::join!(second.follow(Revision::new(1)), async {
+        let told = || tokio::time::timeout(Duration::from_millis(50), second.follow(Revision::new(1)));
+        soon(async { while told().await.is_ok() {} }).await;
+        let (told, ()) = tokio::join!(followed(&second, Revision::new(1)), async {
             first.commit(put(Revision::new(1), "b")).await.unwrap();
         });
-        assert_eq!(told.unwrap(), Revision::new(2));
+        assert_eq!(told, Revision::new(2));
         assert!(!matches!(
             second.warning(),
             Some(PostgresWarning::NoNotifications { .. })

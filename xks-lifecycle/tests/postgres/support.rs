@@ -1,6 +1,9 @@
 //! Change sets, and what a store holds.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use tokio_postgres::Client;
 use xks_lifecycle::store::{Cell, ChangeSet, Loaded, PostgresStore, Revision, Row, Scope, Store as _, Table};
@@ -36,10 +39,24 @@ pub(crate) async fn session(admin: &Client, condition: &str) -> i32 {
         "SELECT pid FROM pg_stat_activity
          WHERE datname = current_database() AND application_name = 'xks' AND {condition}"
     );
-    loop {
-        if let Some(row) = admin.query(&sql, &[]).await.unwrap().first() {
-            return row.get(0);
+    soon(async {
+        loop {
+            if let Some(row) = admin.query(&sql, &[]).await.unwrap().first() {
+                return row.get(0);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
+    })
+    .await
+}
+
+/// What a call gives that must come to its end.
+pub(crate) async fn soon<T>(call: impl Future<Output = T>) -> T {
+    let outcome = tokio::time::timeout(Duration::from_secs(100), call).await;
+    outcome.expect("it takes too long")
+}
+
+/// The revision that a follower is told.
+pub(crate) async fn followed(store: &PostgresStore, after: Revision) -> Revision {
+    soon(store.follow(after)).await.unwrap()
 }

@@ -71,8 +71,8 @@ impl Lane {
                 }
                 Err(error) => error,
             };
-            if was_kept && Instant::now() < deadline {
-                continue; // it was lost some time ago
+            if was_kept {
+                continue; // it may have been lost long ago: that counts as no attempt
             }
             state.failures = state.failures.saturating_add(1);
             let pause = pause(state.failures);

@@ -84,6 +84,7 @@ impl Token {
             .with_label(key.identity.label_text())
             // What is not told may be so.
             .with_extractable(exposure.is_extractable.unwrap_or(true))
+            .with_sensitive(exposure.is_sensitive.unwrap_or(false))
             .with_token(key.identity.id().and_then(token_of)))
     }
 }

@@ -15,12 +15,15 @@ pub struct KeyDescription {
     pub label: String,
     /// Whether its material can leave the key manager, wrapped.
     pub is_extractable: bool,
+    /// Whether its material cannot be read in plain.
+    pub is_sensitive: bool,
     /// The token that it was created with; none for a key that was made by other means.
     pub token: Option<CreationToken>,
 }
 
 impl KeyDescription {
-    /// Describes a key that is not extractable, was not created with a token, and whose label is its id.
+    /// Describes a key that is sensitive and not extractable, was not created with a token, and whose label
+    /// is its id.
     #[must_use]
     pub fn new(id: KeyId, metadata: KeyMetadata) -> Self {
         Self {
@@ -28,6 +31,7 @@ impl KeyDescription {
             id,
             metadata,
             is_extractable: false,
+            is_sensitive: true,
             token: None,
         }
     }
@@ -45,6 +49,12 @@ impl KeyDescription {
     #[must_use]
     pub fn with_extractable(self, is_extractable: bool) -> Self {
         Self { is_extractable, ..self }
+    }
+
+    /// Sets whether the key is sensitive: its material cannot be read in plain.
+    #[must_use]
+    pub fn with_sensitive(self, is_sensitive: bool) -> Self {
+        Self { is_sensitive, ..self }
     }
 
     /// Sets the token that the key was created with.

@@ -97,6 +97,9 @@ pub enum AdoptionWarning {
     /// It can be wrapped.
     #[error("the key is extractable: who may wrap keys in its key manager can take it out")]
     Extractable,
+    /// Its value can be read, or its key manager does not tell.
+    #[error("the key is not sensitive: who may use it in its key manager can read its value there")]
+    NotSensitive,
 }
 
 /// The key and its first version, as they are to be.
@@ -239,10 +242,11 @@ impl Commands {
                     Ok(new.commit(&call, snapshot, now, Outcome::Done))
                 })
                 .await?;
-            let warnings = described.is_extractable.then_some(AdoptionWarning::Extractable);
+            let extractable = described.is_extractable.then_some(AdoptionWarning::Extractable);
+            let readable = (!described.is_sensitive).then_some(AdoptionWarning::NotSensitive);
             Ok(Adopted {
                 entry,
-                warnings: warnings.into_iter().collect(),
+                warnings: extractable.into_iter().chain(readable).collect(),
             })
         };
         self.recorded(&call, work).await

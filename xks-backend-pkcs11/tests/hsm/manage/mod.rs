@@ -20,7 +20,7 @@ use xks_core::{
         WrappingAlgorithm,
     },
 };
-use xks_pkcs11_fixture::{OwnProcess, Permission, Profile, Shim, own_process, sys::*};
+use xks_pkcs11_fixture::{KeyTemplate, OwnProcess, Permission, Profile, Shim, own_process, sys::*};
 
 use crate::{
     faults::{BOTH, KEYS, Scene, make_keys},
@@ -101,7 +101,7 @@ fn the_life_of_a_key() {
             assert_eq!(description.id, made);
             assert_eq!((&*description.label, description.token), ("made", Some(token(1))));
             assert_eq!(description.metadata.usages(), [KeyUsage::Encrypt, KeyUsage::Decrypt]);
-            assert!(!description.is_extractable);
+            assert!(description.is_sensitive && !description.is_extractable);
             let listed = list(backend, 1);
             assert!(listed.is_sorted_by(|one, other| one.id < other.id), "{listed:?}");
             assert_eq!(
@@ -199,6 +199,34 @@ fn usages_are_as_asked() {
         }
         assert_fails(run(encrypt(&*scene.backend, "key-2", b"")), BackendErrorKind::KeyUsage);
         scene.end();
+    });
+}
+
+/// What others have made is described as it is: whether it can be wrapped, and whether it can be read.
+#[test]
+fn exposed_keys_are_described() {
+    own_process("manage::exposed_keys_are_described", |hsm| {
+        hsm.token(TOKEN, PIN);
+        for key in [
+            KeyTemplate::aes256("closed"),
+            KeyTemplate::aes256("wrapped").extractable(true),
+            KeyTemplate::aes256("readable").extractable(false),
+        ] {
+            hsm.key(TOKEN, &key);
+        }
+        let backend = open(config(&xks_pkcs11_fixture::softhsm_path()));
+        for (key, is_extractable, is_sensitive) in [
+            ("closed", false, true),
+            ("wrapped", true, true),
+            ("readable", true, false),
+        ] {
+            let found = describe(&backend, &id(key)).unwrap();
+            assert_eq!(
+                (found.is_extractable, found.is_sensitive),
+                (is_extractable, is_sensitive),
+                "{key}"
+            );
+        }
     });
 }
 

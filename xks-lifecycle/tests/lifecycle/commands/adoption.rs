@@ -1,11 +1,13 @@
 //! Keys that others have made come under management, once.
 
+use std::sync::{Arc, atomic::Ordering};
+
 use pollster::block_on;
 use xks_backend_soft::SoftKey;
 use xks_core::{KeyId, backend::KeyUsage};
 use xks_lifecycle::{
-    CommandError, Material, VersionState,
-    commands::{Adopt, Adopted, AdoptionWarning, CreateKey},
+    CommandError, KeySet, KeySetId, KeySource, Material, Name, Outcome, VersionState,
+    commands::{Adopt, Adopted, AdoptionWarning, Backends, Commands, CreateKey, Deployment},
     key_state::{KeyCommand, KeyState},
 };
 
@@ -67,6 +69,41 @@ fn a_key_that_was_made_here_is_not_adopted() {
     assert!(error.to_string().contains("is in use by versions/"), "{error}");
 }
 
+/// A device that two backends name, and two key sets, has its keys once.
+#[test]
+fn a_key_is_not_adopted_again_through_another_backend_of_its_device() {
+    let world = World::new();
+    let id = label(&world, "nshield-key", SoftKey::generate().unwrap());
+    let (repository, snapshot) = world.repository();
+    let backend = |name: &str| Name::new("name", name).unwrap();
+    let (keys, manager) = (Arc::clone(&world.manager.soft), Arc::clone(&world.manager));
+    let backends = Backends::new()
+        .with(backend("hsm"), Arc::clone(&keys) as _, Arc::clone(&manager) as _)
+        .with(backend("again"), keys, manager);
+    let commands = Commands::new(repository, snapshot, backends, Deployment::new("test").unwrap());
+    let sets = ["hsm", "again"].map(|name| {
+        let set = KeySet::new(KeySetId::generate().unwrap(), world.tenant, name, KeySource::Adopted);
+        let mut set = set.unwrap();
+        set.backend = Some(backend(name));
+        block_on(commands.create(alice(), set.clone())).unwrap();
+        set.id
+    });
+    let adopt = |set| {
+        let spec = CreateKey::new(set, "Name").unwrap();
+        block_on(commands.adopt(alice(), Adopt::new(spec, id.clone())))
+    };
+    adopt(sets[0]).unwrap();
+    for set in sets {
+        let error = adopt(set).unwrap_err();
+        assert!(
+            error.to_string().contains("is in use by versions/nshield-key/"),
+            "{error}"
+        );
+        assert_eq!(error.outcome(), Outcome::Refused);
+    }
+    assert_eq!(commands.keys(None, None, 10).len(), 1);
+}
+
 #[test]
 fn what_can_be_taken_out_is_warned_of_and_what_cannot_serve_is_refused() {
     let world = World::new();
@@ -74,6 +111,14 @@ fn what_can_be_taken_out_is_warned_of_and_what_cannot_serve_is_refused() {
     let adopted = adopt(&world, "loose", |adopt| adopt.earlier_encryptions = Some(5)).unwrap();
     assert_eq!(adopted.warnings, [AdoptionWarning::Extractable]);
     assert_eq!(adopted.entry.versions[0].earlier_encryptions, 5);
+    label(&world, "readable", SoftKey::generate().unwrap());
+    world.manager.is_readable.store(true, Ordering::Relaxed);
+    let adopted = adopt(&world, "readable", |_| {}).unwrap();
+    assert_eq!(adopted.warnings, [AdoptionWarning::NotSensitive]);
+    assert!(
+        adopted.warnings[0].to_string().contains("is not sensitive"),
+        "{adopted:?}"
+    );
     label(
         &world,
         "one-way",

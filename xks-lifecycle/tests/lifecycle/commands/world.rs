@@ -47,6 +47,8 @@ pub(crate) struct Manager {
     faults: Mutex<Vec<Fault>>,
     /// Whether it makes keys that can be wrapped, though it was asked for others.
     pub(crate) is_loose: AtomicBool,
+    /// Whether the value of its keys can be read.
+    pub(crate) is_readable: AtomicBool,
     /// Whether it makes keys that do not serve.
     pub(crate) is_idle: AtomicBool,
     /// How many keys serve that it makes next, before those that do not.
@@ -60,6 +62,7 @@ impl Manager {
             soft,
             faults: Mutex::default(),
             is_loose: AtomicBool::new(false),
+            is_readable: AtomicBool::new(false),
             is_idle: AtomicBool::new(false),
             serving: AtomicU64::new(u64::MAX),
         })
@@ -116,6 +119,7 @@ impl KeyManager for Manager {
 
     async fn key(&self, id: &KeyId, deadline: Instant) -> Result<KeyDescription, ManageError> {
         let described = KeyManager::key(&*self.soft, id, deadline).await?;
+        let described = described.with_sensitive(!self.is_readable.load(Ordering::Relaxed));
         Ok(if self.is_loose.load(Ordering::Relaxed) {
             described.with_extractable(true)
         } else {

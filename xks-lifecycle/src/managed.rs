@@ -14,6 +14,7 @@ use crate::{
     Counts, KeyStoreId, Timestamp,
     commands::Commands,
     counts::Counted,
+    nodes::{Node, Pass},
     store::StoreError,
     view::{Place, Served, ServedBy, Tag, Taken, View},
 };
@@ -26,6 +27,9 @@ use crate::{
 ///
 /// Encryptions are [counted](crate::Counts), and none is made beyond those that are reserved in the store.
 ///
+/// On one of several [nodes](crate::nodes) it answers nothing while the node has no lease, which it checks
+/// when a request starts and again before the answer leaves.
+///
 /// Around it belong limits and a description, and inside of it are fleets and HSMs.
 pub struct Managed {
     /// None for the keys of all.
@@ -33,6 +37,8 @@ pub struct Managed {
     view: Arc<View>,
     counts: Arc<Counts>,
     now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// This process as one of several nodes; none if the state belongs to it alone.
+    node: Option<Arc<Node>>,
 }
 
 impl Managed {
@@ -55,6 +61,21 @@ impl Managed {
             view: Arc::clone(commands.view()),
             counts: Arc::clone(commands.counts()),
             now: commands.clock(),
+            node: commands.node().cloned(),
+        }
+    }
+
+    /// Checks the lease when a request starts, before anything is read for it.
+    fn enter(&self) -> Result<Option<Pass>, BackendError> {
+        let Some(node) = &self.node else { return Ok(None) };
+        node.lease().enter().map(Some).ok_or_else(unleased)
+    }
+
+    /// Checks it again before an answer leaves.
+    fn leave<T>(&self, pass: Option<Pass>, answer: T) -> Result<T, BackendError> {
+        match (&self.node, pass) {
+            (Some(node), Some(pass)) if !node.lease().holds(pass) => Err(unleased()),
+            _ => Ok(answer),
         }
     }
 
@@ -102,6 +123,12 @@ fn uncounted(error: StoreError) -> BackendError {
     BackendError::new(BackendErrorKind::Timeout, words).with_source(error)
 }
 
+/// Why nothing is answered without a lease.
+fn unleased() -> BackendError {
+    let words = "this node has no lease: it did not reach the store in time, so it may serve what is over";
+    BackendError::new(BackendErrorKind::Timeout, words)
+}
+
 /// Why the layer refuses, for the log of an operator.
 fn refused(kind: BackendErrorKind) -> BackendError {
     let words = match kind {
@@ -129,29 +156,33 @@ impl KeyBackend for Managed {
         key: &KeyId,
         request: &GetKeyMetadataRequest<'_>,
     ) -> Result<KeyMetadata, BackendError> {
+        let pass = self.enter()?;
         let described = self.view.describe_in(self.key_store, key, (self.now)());
         let described = described.map_err(refused)?;
         let usages = described.usages.iter().copied();
         let Some(current) = described.current.filter(|_| described.status == KeyStatus::Enabled) else {
-            return Ok(KeyMetadata::new(KeySpec::Aes256, usages, KeyStatus::Disabled));
+            return self.leave(pass, KeyMetadata::new(KeySpec::Aes256, usages, KeyStatus::Disabled));
         };
-        match current.by {
-            ServedBy::Vault(_) => Ok(KeyMetadata::new(KeySpec::Aes256, usages, KeyStatus::Enabled)),
+        let metadata = match current.by {
+            ServedBy::Vault(_) => KeyMetadata::new(KeySpec::Aes256, usages, KeyStatus::Enabled),
             // It may be gone, or disabled, in the backend.
             ServedBy::Backend(number, key) => {
                 let metadata = self.backend(number)?.key_metadata(&key, request).await?;
-                Ok(KeyMetadata::new(metadata.spec().clone(), usages, metadata.status()))
+                KeyMetadata::new(metadata.spec().clone(), usages, metadata.status())
             }
-        }
+        };
+        self.leave(pass, metadata)
     }
 
     async fn encrypt(&self, key: &KeyId, request: &mut EncryptRequest<'_>) -> Result<Encrypted, BackendError> {
+        let pass = self.enter()?;
         let served = self.take(key).await?;
         let mut request = request.tag(served.tag.as_bytes());
-        match served.by {
+        let answer = match served.by {
             ServedBy::Vault(soft) => soft.encrypt(key, &mut request),
             ServedBy::Backend(number, key) => self.backend(number)?.encrypt(&key, &mut request).await,
-        }
+        }?;
+        self.leave(pass, answer)
     }
 
     async fn encrypt_verified(
@@ -159,15 +190,18 @@ impl KeyBackend for Managed {
         key: &KeyId,
         request: &mut EncryptRequest<'_>,
     ) -> Result<VerifiedEncryption, BackendError> {
+        let pass = self.enter()?;
         let served = self.take(key).await?;
         let mut request = request.tag(served.tag.as_bytes());
-        match served.by {
+        let answer = match served.by {
             ServedBy::Vault(soft) => soft.encrypt_verified(key, &mut request),
             ServedBy::Backend(number, key) => self.backend(number)?.encrypt_verified(&key, &mut request).await,
-        }
+        }?;
+        self.leave(pass, answer)
     }
 
     async fn decrypt(&self, key: &KeyId, request: &DecryptRequest<'_>) -> Result<Zeroizing<Vec<u8>>, BackendError> {
+        let pass = self.enter()?;
         let metadata = request.bound_aad().metadata();
         let served = self.view.note_decryption(self.key_store, key, metadata, (self.now)());
         let served = served.map_err(refused)?;
@@ -175,14 +209,17 @@ impl KeyBackend for Managed {
         let (_, request) = request
             .untag(served.tag.as_bytes().len())
             .ok_or_else(BackendError::invalid_ciphertext)?;
-        match served.by {
+        let answer = match served.by {
             ServedBy::Vault(soft) => soft.decrypt(&request),
             ServedBy::Backend(number, key) => self.backend(number)?.decrypt(&key, &request).await,
-        }
+        }?;
+        self.leave(pass, answer)
     }
 
-    /// Of all backends that have keys of the key store: none of them may be ill.
+    /// Of all backends that have keys of the key store: none of them may be ill, and the node needs its
+    /// lease.
     async fn health(&self) -> Result<Health, BackendError> {
+        self.enter()?;
         let mut health: Option<Health> = None;
         for place in self.view.places_in(self.key_store) {
             let place = place.ok_or_else(|| refused(BackendErrorKind::Unavailable))?;

@@ -62,6 +62,7 @@ pub use self::{
 use crate::{
     Changes, Counts, Event, EventText, Object, Outcome, Repository, Snapshot, Timestamp, Touched,
     credentials::LiveCredentials,
+    nodes::{Confirmation, Node},
     repository::Advance,
     store::{Revision, StoreError},
     view::View,
@@ -121,6 +122,7 @@ pub struct Commands {
     credentials: LiveCredentials,
     observer: Option<Arc<dyn Observer>>,
     counts: Arc<Counts>,
+    node: Option<Arc<Node>>,
 }
 
 /// A command that is under way, as its events show it.
@@ -195,6 +197,7 @@ impl Commands {
             view,
             credentials: LiveCredentials::new(&snapshot),
             observer: None,
+            node: None,
             counts,
             backends,
             deployment,
@@ -228,6 +231,29 @@ impl Commands {
         let commands = Self { observer, ..self };
         commands.observed(&commands.lock(), None);
         commands
+    }
+
+    /// Says that this process is one of several nodes on the store. Before keys are served.
+    #[must_use]
+    pub fn with_node(self, node: Arc<Node>) -> Self {
+        let node = Some(node);
+        Self { node, ..self }
+    }
+
+    /// Returns this process as one of several nodes; none if the state belongs to it alone.
+    #[must_use]
+    pub const fn node(&self) -> Option<&Arc<Node>> {
+        self.node.as_ref()
+    }
+
+    /// Waits until every node serves a revision that a command has committed, has left, or is dead; for so
+    /// long at most. A state that belongs to this process alone needs no wait.
+    pub async fn confirm(&self, revision: Revision, patience: Duration) -> Confirmation {
+        let store = self.repository.store();
+        match &self.node {
+            Some(node) => node.confirm(&**store, revision, patience).await,
+            None => Confirmation::of_one_process(revision, store.durability().await.ok()),
+        }
     }
 
     pub(crate) fn clock(&self) -> Arc<dyn Fn() -> Timestamp + Send + Sync> {

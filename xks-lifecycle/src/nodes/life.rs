@@ -142,6 +142,12 @@ impl Life {
         self.head = self.head.max(head);
     }
 
+    /// Returns the latest revision of which it has heard.
+    #[must_use]
+    pub const fn head(&self) -> Revision {
+        self.head
+    }
+
     /// Ends trust, and deletes the row next. To be called when the last answer has gone.
     pub const fn leave(&mut self) {
         self.leaves = true;

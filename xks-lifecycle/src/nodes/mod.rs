@@ -23,7 +23,7 @@
 //!   in the condition. Of the store's clock nothing is believed. An observer that begins anew waits the full
 //!   time.
 //! * **Leave**: the row is deleted when the last answer has gone.
-//! * A request checks the lease when it starts, and again before its answer leaves.
+//! * A request checks the lease when it starts, and [again](Lease::holds) before its answer leaves.
 //!
 //! # Promise
 //! A request that starts after the confirmation returned is not served from an earlier state. One that had
@@ -31,19 +31,27 @@
 //!
 //! # Where to look
 //! [`Life`], [`Observer`] and [`Confirming`] decide, as pure functions of events and of what the clock shows,
-//! and are explored exhaustively by the tests. [`Terms`] are the times. [`NodeRow`] is what is in the store.
+//! and are explored exhaustively by the tests. [`Node`] runs them over a store. [`Terms`] are the times.
+//! [`NodeRow`] is what is in the store.
 
+mod confirmation;
 mod confirming;
+mod lease;
 mod life;
+
 mod moment;
+mod node;
 mod observer;
 mod row;
 mod terms;
 
 pub use self::{
+    confirmation::{Confirmation, Missing},
     confirming::{Confirming, Fate},
+    lease::{Lease, Pass},
     life::{Event, Life, Step, Trust},
     moment::Moment,
+    node::{Node, NodeError},
     observer::Observer,
     row::{Facts, NodeRow, NodeRowError},
     terms::Terms,

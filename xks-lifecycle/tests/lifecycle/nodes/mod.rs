@@ -1,5 +1,8 @@
-//! Several nodes: the life of a node and the wait of a command, explored exhaustively, and with broken twins.
+//! Several nodes: the life of a node and the wait of a command, explored exhaustively with
+//! broken twins, and as they run over a store.
 
 mod explorer;
+mod running;
 mod scenarios;
+mod sim;
 mod world;

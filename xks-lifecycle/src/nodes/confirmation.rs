@@ -1,0 +1,90 @@
+//! The answer to a command that waits for all nodes.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{Confirming, Fate};
+use crate::store::{Durability, Revision};
+
+/// Who has confirmed a command, and who has not. Its state is committed in any case.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Confirmation {
+    /// The revision that was waited for.
+    pub revision: Revision,
+    /// The nodes that serve the revision.
+    pub confirmed: Vec<Box<str>>,
+    /// Nodes that served when the command was committed, and do no more: they have left, or are dead.
+    pub ended: Vec<Box<str>>,
+    /// The nodes that were waited for in vain.
+    pub missing: Vec<Missing>,
+    /// Why the nodes could not be asked any more, if the store has failed.
+    pub store: Option<String>,
+    /// How long it took.
+    #[serde(serialize_with = "seconds")]
+    pub took: Duration,
+    /// What can lose the commit; none if the store did not say.
+    pub durable: Option<Durability>,
+}
+
+/// A node that does not serve a revision, as far as is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Missing {
+    /// Its name.
+    pub node: Box<str>,
+    /// The revision that it serves; none while it joins.
+    pub serves: Option<Revision>,
+    /// Why it is missing.
+    pub reason: &'static str,
+}
+
+impl Confirmation {
+    /// Returns whether a request that starts now is served from this revision or a later one, on every node.
+    #[must_use]
+    pub const fn is_confirmed(&self) -> bool {
+        self.missing.is_empty() && self.store.is_none()
+    }
+
+    pub(super) fn new(revision: Revision, confirming: &Confirming, store: Option<String>, took: Duration) -> Self {
+        let of = |wanted| {
+            let nodes = confirming.nodes().filter(move |(_, fate)| *fate == wanted);
+            nodes.map(|(row, _)| row)
+        };
+        let missing = of(Fate::Awaited).map(|row| Missing {
+            node: Box::from(&*row.node),
+            serves: row.served,
+            reason: match row.served {
+                None => "it joins, and has not read the state yet",
+                Some(_) => "it has not said that it serves the revision, and its lease has not ended",
+            },
+        });
+        Self {
+            revision,
+            confirmed: of(Fate::Serves).map(|row| Box::from(&*row.node)).collect(),
+            ended: of(Fate::Ended).map(|row| Box::from(&*row.node)).collect(),
+            missing: missing.collect(),
+            store: store.filter(|_| !confirming.is_over()),
+            took,
+            durable: None,
+        }
+    }
+
+    /// That of a state which belongs to one process: it serves a revision when the command returns.
+    pub(crate) const fn of_one_process(revision: Revision, durable: Option<Durability>) -> Self {
+        Self {
+            revision,
+            confirmed: Vec::new(),
+            ended: Vec::new(),
+            missing: Vec::new(),
+            store: None,
+            took: Duration::ZERO,
+            durable,
+        }
+    }
+}
+
+fn seconds<S: serde::Serializer>(took: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(took.as_secs_f64())
+}

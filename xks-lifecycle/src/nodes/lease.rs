@@ -1,0 +1,100 @@
+//! The lease as requests see it.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use xks_core::timer::Timer;
+
+use super::{Moment, Trust};
+
+/// How far the system's time may run ahead of the lease clock after a renewal, in milliseconds. When a
+/// virtual machine is resumed its clocks go on where they were, and then the system's time is set.
+const AHEAD_MS: i64 = 250;
+
+/// Whether this process may serve. A check loads two words and reads two clocks.
+pub struct Lease {
+    timer: Arc<dyn Timer>,
+    /// The lower 16 bits of the join, and 48 bits of milliseconds of the lease clock at which trust ends;
+    /// zero while there is none.
+    trust: AtomicU64,
+    /// By how many milliseconds the system's time was ahead of the lease clock before the last renewal.
+    ahead_ms: AtomicI64,
+}
+
+/// Says under which join a request has started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pass(u64);
+
+/// What the clocks showed before a renewal was sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clocks {
+    pub(super) now: Moment,
+    ahead_ms: i64,
+}
+
+impl Lease {
+    /// Where the join begins in the word.
+    const JOIN: u32 = 48;
+
+    pub(super) const fn new(timer: Arc<dyn Timer>) -> Self {
+        Self {
+            timer,
+            trust: AtomicU64::new(0),
+            ahead_ms: AtomicI64::new(0),
+        }
+    }
+
+    /// Checks the lease when a request starts, before anything is read for it. None: nothing may be answered.
+    #[must_use]
+    pub fn enter(&self) -> Option<Pass> {
+        let trust = self.trust.load(Ordering::Acquire);
+        let clocks = self.clocks()?;
+        let end_ms = u128::from(trust & ((1 << Self::JOIN) - 1));
+        let has_jumped = clocks.ahead_ms - self.ahead_ms.load(Ordering::Relaxed) > AHEAD_MS;
+        let is_trusted = clocks.now.shown().as_millis() < end_ms && !has_jumped;
+        is_trusted.then_some(Pass(trust >> Self::JOIN))
+    }
+
+    /// Checks the lease again before the answer leaves: whether it is trusted, and was without a break.
+    #[must_use]
+    pub fn holds(&self, pass: Pass) -> bool {
+        self.enter() == Some(pass)
+    }
+
+    /// Reads the clocks; none if there is no lease clock.
+    pub(super) fn clocks(&self) -> Option<Clocks> {
+        let shown = self.timer.lease_clock()?;
+        let system = self.timer.system_time().duration_since(SystemTime::UNIX_EPOCH);
+        let ahead_ms = millis(system.unwrap_or_default()) - millis(shown);
+        let now = Moment::new(shown);
+        Some(Clocks { now, ahead_ms })
+    }
+
+    /// Puts in force what the node trusts; `sent` is what the clocks showed before its last renewal was sent.
+    pub(super) fn set(&self, trust: Option<Trust>, sent: Clocks) {
+        let word = trust.map_or(0, |trust| {
+            let end_ms = trust.end.shown().as_millis() as u64 & ((1 << Self::JOIN) - 1);
+            u64::from(trust.join) << Self::JOIN | end_ms
+        });
+        self.ahead_ms.store(sent.ahead_ms, Ordering::Relaxed);
+        self.trust.store(word, Ordering::Release);
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 2)
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease")
+            .field("is_trusted", &self.enter().is_some())
+            .finish_non_exhaustive()
+    }
+}

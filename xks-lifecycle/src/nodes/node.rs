@@ -1,0 +1,295 @@
+//! Lives the life of a node over a store.
+
+use std::{
+    fmt,
+    future::{pending, poll_fn},
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Poll,
+    time::Duration,
+};
+
+use thiserror::Error;
+use xks_core::timer::Timer;
+
+use super::{
+    Confirmation, Confirming, Event, Facts, Lease, Life, Moment, NodeRow, Observer, Step, Terms, lease::Clocks,
+};
+use crate::{
+    Name, RandomError,
+    commands::Commands,
+    generate_key_id,
+    store::{Claim, ClaimKind, Notifier, Revision, Store, Swap},
+};
+
+/// A node of several on one store: this process.
+///
+/// [`run`](Self::run) is to be polled as long as the process serves. What its [lease](Self::lease) says holds
+/// by itself when that is not done: trust ends.
+pub struct Node {
+    terms: Terms,
+    timer: Arc<dyn Timer>,
+    process: Arc<str>,
+    lease: Lease,
+    life: Mutex<Life>,
+    observer: Mutex<Observer>,
+    leaves: Notifier<bool>,
+}
+
+/// Why there can be no node.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// Without it a lease ends elsewhere while this machine is suspended, and nobody notices here.
+    #[error(
+        "several nodes on one store need a clock that goes on while the machine is suspended, which this system lacks"
+    )]
+    NoLeaseClock,
+    /// The timer cannot wait.
+    #[error("the timer cannot wait, as the node must")]
+    NoSleep,
+    /// There are no random bytes.
+    #[error(transparent)]
+    Random(#[from] RandomError),
+}
+
+impl Node {
+    /// A node of this name, which has not joined yet. Names should differ; nothing unsafe comes of equal
+    /// ones.
+    ///
+    /// # Errors
+    /// [`NodeError`].
+    pub fn new(name: &Name, terms: Terms, timer: Arc<dyn Timer>) -> Result<Self, NodeError> {
+        timer.lease_clock().ok_or(NodeError::NoLeaseClock)?;
+        drop(timer.sleep(Duration::ZERO).ok_or(NodeError::NoSleep)?);
+        let process: Arc<str> = generate_key_id()?.as_str().into();
+        Ok(Self {
+            terms,
+            lease: Lease::new(Arc::clone(&timer)),
+            timer,
+            life: Mutex::new(Life::new(terms, name.as_str(), &process)),
+            process,
+            observer: Mutex::new(Observer::new(terms)),
+            leaves: Notifier::default(),
+        })
+    }
+
+    /// Returns what requests ask whether they may be answered.
+    #[must_use]
+    pub const fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// Returns this node's row, as it was seen last; none while it has none.
+    #[must_use]
+    pub fn row(&self) -> Option<NodeRow> {
+        lock(&self.life).row().cloned()
+    }
+
+    /// Sets what else the row tells of the node, from the next renewal on.
+    pub fn set_facts(&self, facts: Facts) {
+        lock(&self.life).set_facts(facts);
+    }
+
+    /// Ends trust at once, and lets [`run`](Self::run) delete the row and return. To be called when the last
+    /// answer has gone.
+    pub fn leave(&self) {
+        lock(&self.life).leave();
+        if let Some(clocks) = self.lease.clocks() {
+            self.lease.set(None, clocks);
+        }
+        self.leaves.change(|leaves| *leaves = true);
+    }
+
+    /// Joins, and renews the lease, until the node has left. It takes in what others commit.
+    ///
+    /// # Cancellation
+    /// The future may be dropped, and another one made. Trust ends when it is not renewed.
+    pub async fn run(&self, commands: &Commands) {
+        // Of the renewal that trust is of.
+        let Some(mut trusted) = self.lease.clocks() else { return };
+        loop {
+            let Some(sent) = self.lease.clocks() else { return };
+            let step = lock(&self.life).next(sent.now, commands.revision());
+            self.put_in_force(trusted);
+            let event = match step {
+                Step::End => return,
+                Step::Wait(until) => {
+                    self.wait(commands, sent.now.until(until)).await;
+                    continue;
+                }
+                step => self.perform(commands, step).await,
+            };
+            let Some(Clocks { now, .. }) = self.lease.clocks() else {
+                return;
+            };
+            if matches!(event, Event::Inserted | Event::Renewed { .. }) {
+                trusted = sent;
+            }
+            lock(&self.life).on(now, commands.revision(), event);
+            self.put_in_force(trusted);
+            if let Event::Renewed { .. } = event {
+                self.bury(&**commands.repository().store(), now).await;
+            }
+        }
+    }
+
+    fn put_in_force(&self, sent: Clocks) {
+        let life = lock(&self.life);
+        self.lease.set(life.trust(), sent); // under the lock, so that nothing comes after the end
+    }
+
+    /// Waits until it is time, there is a later revision, or the node is to leave.
+    async fn wait(&self, commands: &Commands, duration: Duration) {
+        let heard = lock(&self.life).head().max(commands.revision());
+        let news = async {
+            match commands.repository().store().follow(heard).await {
+                Ok(head) => lock(&self.life).hear(head),
+                Err(_) => pending().await, // renewals say whether the store works
+            }
+        };
+        let leaves = self.leaves.wait(|leaves| leaves.then_some(()));
+        self.within(duration, first(news, leaves)).await;
+    }
+
+    async fn perform(&self, commands: &Commands, step: Step) -> Event {
+        let store = &**commands.repository().store();
+        let call = async {
+            match step {
+                Step::Insert(row) => match store.swap(Swap::Insert(row.to_claim())).await {
+                    Ok(swapped) if swapped.is_done => Event::Inserted,
+                    _ => Event::Failed,
+                },
+                Step::Load => match commands.refresh().await {
+                    Ok(_) => Event::Loaded,
+                    Err(_) => Event::Failed,
+                },
+                Step::Renew { seen, next } => self.renew(store, &seen, &next).await,
+                Step::Delete(row) => match store.swap(Swap::Delete(row.to_claim())).await {
+                    Ok(swapped) if swapped.is_done => Event::Deleted,
+                    Ok(swapped) => missed(swapped.claim),
+                    Err(_) => Event::Failed,
+                },
+                Step::Wait(_) | Step::End => Event::Failed, // neither asks anything
+            }
+        };
+        // A renewal has time for another one before trust ends.
+        self.within(self.terms.renewal(), call).await.unwrap_or(Event::Failed)
+    }
+
+    async fn renew(&self, store: &dyn Store, seen: &NodeRow, next: &NodeRow) -> Event {
+        let (seen, next) = (seen.to_claim(), next.to_claim());
+        let Ok((swapped, claims)) = store.swap_and_list(Swap::Replace { seen, next }).await else {
+            return Event::Failed;
+        };
+        // A row that cannot be read is not taken for dead.
+        let rows: Vec<_> = claims
+            .iter()
+            .filter_map(|claim| NodeRow::from_claim(claim).ok())
+            .collect();
+        self.observe(&rows);
+        if swapped.is_done {
+            let head = swapped.revision;
+            return Event::Renewed { head };
+        }
+        missed(swapped.claim)
+    }
+
+    /// Takes in rows that have arrived.
+    fn observe(&self, rows: &[NodeRow]) {
+        if let Some(Clocks { now, .. }) = self.lease.clocks() {
+            lock(&self.observer).observe(now, rows);
+        }
+    }
+
+    /// Deletes the rows of the dead. Returns whether there were any.
+    async fn bury(&self, store: &dyn Store, now: Moment) -> bool {
+        let ended: Vec<_> = lock(&self.observer).ended(now).map(NodeRow::to_claim).collect();
+        let mut has_any = false;
+        for claim in ended {
+            let deleted = self.within(self.terms.retry(), store.swap(Swap::Delete(claim))).await;
+            has_any |= matches!(deleted, Some(Ok(swapped)) if swapped.is_done);
+        }
+        has_any
+    }
+
+    /// Waits until every node serves a revision that was committed, has left, or is dead; for so long at
+    /// most.
+    pub(crate) async fn confirm(&self, store: &dyn Store, revision: Revision, patience: Duration) -> Confirmation {
+        let mut confirming = Confirming::new(revision, Some(Arc::clone(&self.process)));
+        let (mut took, mut failed) = (Duration::ZERO, None);
+        let start = self.lease.clocks().map(|clocks| clocks.now);
+        let mut delay = Duration::from_millis(1);
+        while took < patience {
+            let call = self.within(self.terms.renewal(), store.claims(ClaimKind::Node)).await;
+            let clocks = self.lease.clocks();
+            let (Some(start), Some(Clocks { now, .. })) = (start, clocks) else {
+                break;
+            };
+            took = start.until(now);
+            match call {
+                Some(Ok((claims, _))) => match claims.iter().map(NodeRow::from_claim).collect::<Result<Vec<_>, _>>() {
+                    Ok(rows) => {
+                        failed = None;
+                        self.observe(&rows);
+                        if confirming.observe(&rows) {
+                            break;
+                        }
+                        if self.bury(store, now).await {
+                            continue;
+                        }
+                    }
+                    Err(error) => failed = Some(error.to_string()),
+                },
+                Some(Err(error)) => failed = Some(error.to_string()),
+                None => failed = Some("the store did not answer in time".to_owned()),
+            }
+            self.within(delay.min(patience.saturating_sub(took)), pending::<()>())
+                .await;
+            delay = (delay * 2).min(self.terms.retry());
+        }
+        let mut confirmation = Confirmation::new(revision, &confirming, failed, took);
+        let durable = self.within(self.terms.renewal(), store.durability()).await;
+        confirmation.durable = durable.and_then(Result::ok);
+        confirmation
+    }
+
+    /// Waits for so long at most.
+    async fn within<T>(&self, duration: Duration, work: impl Future<Output = T>) -> Option<T> {
+        let Some(sleep) = self.timer.sleep(duration) else {
+            return Some(work.await); // it could when it was asked first
+        };
+        first(async { Some(work.await) }, async {
+            sleep.await;
+            None
+        })
+        .await
+    }
+}
+
+/// Nothing that is done under one of the locks can be left halfway.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn missed(claim: Option<Claim>) -> Event {
+    Event::Missed {
+        counter: claim.map(|claim| claim.counter),
+    }
+}
+
+/// Waits for the first of two.
+async fn first<T>(one: impl Future<Output = T>, other: impl Future<Output = T>) -> T {
+    let (mut one, mut other) = (pin!(one), pin!(other));
+    poll_fn(|context| match one.as_mut().poll(context) {
+        Poll::Ready(outcome) => Poll::Ready(outcome),
+        Poll::Pending => other.as_mut().poll(context),
+    })
+    .await
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("row", &self.row()).finish_non_exhaustive()
+    }
+}

@@ -116,7 +116,7 @@ settings_of_token() {
 SOFTHSM2_CONF = "$SOFTHSM2_CONF"
 
 [server]
-listen = "127.0.0.1:${port:-0}"
+listen = "127.0.0.1:0"
 timeout_ms = $((timeout_ms * 4 / 5))
 drain_delay_secs = 0
 
@@ -133,10 +133,11 @@ pin_file = "pin"
 END
 }
 
-# Starts the proxy with $folder/settings.toml: $proxy is its process, $endpoint where KMS finds it.
+# Starts the proxy with $folder/settings.toml: $proxy is its process, $endpoint where KMS finds it. It comes back where it
+# was.
 start_proxy() {
     : >"$folder/proxy.out"
-    "$XKS_PROXY" --config "$folder/settings.toml" >"$folder/proxy.out" 2>>"$folder/proxy.log" &
+    "$XKS_PROXY" --config "$folder/settings.toml" --listen "127.0.0.1:${port:-0}" >"$folder/proxy.out" 2>>"$folder/proxy.log" &
     proxy=$!
     pids+=("$proxy")
     local address
@@ -144,6 +145,12 @@ start_proxy() {
     value_from "$folder/proxy.out" "Ready" "$proxy" >/dev/null || give_up "the proxy is not ready"
     port=${address##*:}
     endpoint=https://localhost:$port
+}
+
+# Stops the proxy, as a service manager does.
+stop_proxy() {
+    kill "$proxy"
+    wait "$proxy" || give_up "the proxy did not stop cleanly"
 }
 
 # Starts KMS. From here on, `kms` is its command line.
@@ -174,6 +181,17 @@ must_fail() {
     fi
     [[ $said == *"($exception)"* ]] || give_up "$1 should have failed with $exception, and not so: $said"
     printf '%s\n' "$said" | sed '/^$/d'
+}
+
+# The command line of administration.
+admin() {
+    printf '$ xks-proxy %s\n' "$*" >&2
+    "$XKS_PROXY" "$@" --config "$folder/settings.toml"
+}
+
+# One field of what a command of administration shows.
+field() {
+    sed -n "s/^$1  *//p"
 }
 
 # Makes an external key store in KMS and connects it: its name, its path's prefix, and a credential as JSON.

@@ -34,3 +34,26 @@ fn the_envelope_story_goes_through() {
     }
     assert_eq!(told.matches("report.txt is what it was.").count(), 4, "{told}");
 }
+
+/// Keys that are made, disabled, rotated and expired through the proxy, felt by who uses KMS.
+#[test]
+fn the_story_of_keys_of_ones_own_goes_through() {
+    let told = tell("hyok");
+    for part in ["state          disabled", "requests, none failed", "state          deactivated"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert_eq!(told.matches("report.txt is what it was.").count(), 6, "{told}");
+    // Disabled, blocked; and twice, that nothing is encrypted with a key that has expired.
+    assert_eq!(told.matches("(KMSInvalidStateException)").count(), 4, "{told}");
+}
+
+/// A key that others have made comes under management, and what it has encrypted stays readable.
+#[test]
+fn the_story_of_an_adopted_key_goes_through() {
+    let told = tell("nshield");
+    for part in ["2147483648", "store-root is the root \"hsm\" of [store]", "backend-key-taken"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert_eq!(told.matches("before.txt is what it was.").count(), 5, "{told}");
+    assert_eq!(told.matches("(XksKeyNotFoundException)").count(), 2, "{told}");
+}

@@ -39,7 +39,11 @@ fn the_envelope_story_goes_through() {
 #[test]
 fn the_story_of_keys_of_ones_own_goes_through() {
     let told = tell("hyok");
-    for part in ["state          disabled", "requests, none failed", "state          deactivated"] {
+    for part in [
+        "state          disabled",
+        "requests, none failed",
+        "state          deactivated",
+    ] {
         assert!(told.contains(part), "{part}: {told}");
     }
     assert_eq!(told.matches("report.txt is what it was.").count(), 6, "{told}");
@@ -51,7 +55,11 @@ fn the_story_of_keys_of_ones_own_goes_through() {
 #[test]
 fn the_story_of_an_adopted_key_goes_through() {
     let told = tell("nshield");
-    for part in ["2147483648", "store-root is the root \"hsm\" of [store]", "backend-key-taken"] {
+    for part in [
+        "2147483648",
+        "store-root is the root \"hsm\" of [store]",
+        "backend-key-taken",
+    ] {
         assert!(told.contains(part), "{part}: {told}");
     }
     assert_eq!(told.matches("before.txt is what it was.").count(), 5, "{told}");

@@ -198,6 +198,10 @@ async fn live(
         Started::By(file) => Origin::File(file.path),
         Started::AsDemo(demo) => Origin::Demo(demo),
     };
+    #[cfg(feature = "lifecycle")]
+    let told = managed.as_ref().map(lifecycle::Running::summary).unwrap_or_default();
+    #[cfg(not(feature = "lifecycle"))]
+    let told = String::new();
     let is_demo = matches!(started, Started::AsDemo(_));
     let text = summary::summary(
         server.program,
@@ -205,6 +209,7 @@ async fn live(
         origin,
         ports.addresses(),
         &reconciler.backends(),
+        &told,
     )
     .await;
     if let Started::By(File { path, seen }) = started {

@@ -39,13 +39,15 @@ pub(crate) enum Origin<'a> {
     Demo(&'a Demo),
 }
 
-/// It holds a secret if that is new, so that the key store can be called at all.
+/// It holds a secret if that is new, so that the key store can be called at all. `managed` tells of keys
+/// under management.
 pub(crate) async fn summary(
     program: Program,
     settings: &Settings,
     origin: Origin<'_>,
     addresses: Addresses,
     backends: &Backends,
+    managed: &str,
 ) -> Zeroizing<String> {
     let mut out = Zeroizing::new(String::with_capacity(32 * 1024)); // it seldom grows, so copies are seldom left behind
     let scheme = |tls: &Option<TlsSettings>| if tls.is_some() { "https" } else { "http" };
@@ -105,6 +107,7 @@ pub(crate) async fn summary(
         let usable = key_store(&mut out, store, backends, origin, until).await;
         example = example.or(Some(store).zip(usable));
     }
+    out.push_str(managed);
     if let (Some((store, key)), None) = (example, &settings.tls.api) {
         command(&mut out, store, &key, &addresses.api.to_string());
     }

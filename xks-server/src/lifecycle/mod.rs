@@ -20,6 +20,7 @@ mod in_use;
 mod key_stores;
 mod metrics;
 mod open;
+mod summary;
 
 use std::sync::Arc;
 

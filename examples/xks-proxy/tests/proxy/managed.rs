@@ -7,8 +7,8 @@ use xks_backend_soft::{SoftBackend, SoftKey};
 use xks_lifecycle::{KeySource, Name, commands::Backends, key_state::KeyCommand};
 
 use crate::support::{
-    Administrator, Curl, PREFIX, STORE, Server, Settings, Token, body, check, ciphertext, create_store, decode, error,
-    key_store, plaintext, quoted, usual_credential, wait_until,
+    Administrator, Curl, PREFIX, REGION, STORE, Server, Settings, Token, body, check, ciphertext, create_store, decode,
+    error, key_store, plaintext, quoted, run, usual_credential, wait_until,
 };
 
 /// The backends as the server has them.
@@ -77,6 +77,13 @@ fn external_key_stores_of_the_store_are_served_beside_those_of_the_file() {
 
     let server = Server::start(&settings);
     assert_eq!(server.readiness(), 200);
+    assert!(
+        server.fact("store").unwrap().ends_with(", 3 keys under management"),
+        "{}",
+        server.summary
+    );
+    let told = format!("/managed/one (/managed/one): {REGION}, live credentials: 1\n");
+    assert!(server.summary.contains(&told), "{}", server.summary);
     let curl = one.curl(&server);
     assert_eq!(curl.call("health", &body(&json!({})), &[]).0, 200);
     let [of_hsm, _] = [&hsm_id, &vault_id].map(|key| round_trip(&curl, key));
@@ -362,4 +369,32 @@ fn ways_around_that_settings_tell_are_errors() {
     let other_names = "[backends.second] may be the device of [backends.token], which has keys under management, and \
                        has another `key_lookup`: set the same";
     assert_eq!(said(&settings("key_lookup = \"id\"", "\"01\"")), [other_names]);
+}
+
+/// Without its store a server goes on with what it has, and encrypts nothing that it cannot count.
+#[test]
+fn a_store_that_is_gone_stops_what_has_to_be_counted() {
+    let settings = soft();
+    let administrator = Administrator::new(&settings, made(&settings));
+    let store = administrator.key_store("/managed/one");
+    let set = administrator.key_set(KeySource::Vault, Some(&store), None);
+    let [used, unused] = [(); 2].map(|()| administrator.create_key(set).key.id.to_string());
+    drop(administrator);
+    let server = Server::start(&settings);
+    let curl = store.curl(&server);
+    let encrypted = round_trip(&curl, &used);
+    std::fs::rename(settings.file("state.db"), settings.file("aside.db")).unwrap();
+    let body = plaintext(b"a secret");
+    let answer = run(&mut curl.process(&format!("keys/{unused}/encrypt"), &body));
+    assert!(answer.contains("DependencyTimeoutException"), "{answer}");
+    server
+        .process
+        .log
+        .wait_for("no encryptions could be reserved in the store");
+    assert_eq!(decrypt(&curl, &used, &encrypted), (200, b"a secret".to_vec()));
+    round_trip(&server.curl(), "usable");
+    std::fs::rename(settings.file("aside.db"), settings.file("state.db")).unwrap();
+    round_trip(&curl, &unused);
+    let (status, log) = server.stop();
+    assert_eq!(status.code(), Some(0), "{log}");
 }

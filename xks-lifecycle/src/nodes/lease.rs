@@ -98,3 +98,67 @@ impl fmt::Debug for Lease {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// What the lease clock and the system's clock show, in milliseconds.
+    struct Shown(Mutex<(u64, u64)>);
+
+    impl Timer for Shown {
+        fn lease_clock(&self) -> Option<Duration> {
+            Some(Duration::from_millis(self.0.lock().unwrap().0))
+        }
+
+        fn system_time(&self) -> SystemTime {
+            SystemTime::UNIX_EPOCH + Duration::from_millis(self.0.lock().unwrap().1)
+        }
+    }
+
+    fn trust(join: u32, end_ms: u64) -> Option<Trust> {
+        let end = Moment::new(Duration::from_millis(end_ms));
+        Some(Trust { join, end })
+    }
+
+    #[test]
+    fn a_lease_ends_on_its_clock_and_a_request_belongs_to_one_join() {
+        let shown = Arc::new(Shown(Mutex::new((1_000, 5_000))));
+        let lease = Lease::new(Arc::clone(&shown) as _);
+        let set = |lease_ms, system_ms| *shown.0.lock().unwrap() = (lease_ms, system_ms);
+        assert_eq!(lease.enter(), None);
+        let sent = lease.clocks().unwrap();
+        lease.set(trust(1, 2_000), sent);
+        let pass = lease.enter().unwrap();
+        set(1_999, 5_999);
+        assert!(lease.holds(pass));
+        set(2_000, 6_000);
+        assert!(!lease.holds(pass) && lease.enter().is_none());
+        lease.set(trust(1, 3_000), sent);
+        assert!(lease.holds(pass), "it was renewed");
+        lease.set(trust(2, 3_000), sent);
+        assert!(!lease.holds(pass) && lease.enter().is_some(), "it has joined anew");
+        lease.set(None, sent);
+        assert_eq!(lease.enter(), None);
+    }
+
+    /// A virtual machine was stopped, or the time was set.
+    #[test]
+    fn a_lease_ends_when_the_systems_time_jumps_ahead() {
+        let shown = Arc::new(Shown(Mutex::new((1_000, 5_000))));
+        let lease = Lease::new(Arc::clone(&shown) as _);
+        lease.set(trust(1, 9_000), lease.clocks().unwrap());
+        let set = |lease_ms, system_ms| *shown.0.lock().unwrap() = (lease_ms, system_ms);
+        set(2_000, 6_250);
+        assert!(lease.enter().is_some());
+        set(2_000, 6_251);
+        assert_eq!(lease.enter(), None);
+        set(2_000, 1);
+        assert!(lease.enter().is_some(), "it was set back");
+        set(2_000, 60_000);
+        lease.set(trust(1, 9_500), lease.clocks().unwrap());
+        assert!(lease.enter().is_some(), "it was renewed");
+    }
+}

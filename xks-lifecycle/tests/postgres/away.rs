@@ -72,7 +72,7 @@ fn a_commit_without_an_answer_is_unknown() {
     RUNTIME.block_on(async {
         let database = Database::alone().await;
         let second = database.open().await;
-        let settings = database.settings().timeout(Duration::from_secs(2));
+        let settings = database.settings().timeout(Duration::from_secs(3));
         let store = PostgresStore::open(settings).await.unwrap();
         let admin = without_its_standby(&database).await;
         let error = store.commit(put(Revision::ZERO, "a")).await.unwrap_err();
@@ -148,7 +148,7 @@ fn calls_fail_while_the_server_is_away_and_succeed_after_it() {
     RUNTIME.block_on(async {
         let database = Database::alone().await;
         let patient = database.open().await;
-        let settings = database.settings().timeout(Duration::from_secs(1));
+        let settings = database.settings().timeout(Duration::from_secs(3));
         let store = PostgresStore::open(settings).await.unwrap();
         patient.commit(put(Revision::ZERO, "a")).await.unwrap();
         database.server.stop();

@@ -104,7 +104,7 @@ fn a_server_without_tls_is_told_nothing() {
             .unwrap()
             .password_file(database.server.file("password"))
             .ca_file(database.server.file("authority.pem"))
-            .timeout(Duration::from_secs(2));
+            .timeout(Duration::from_secs(3));
         let error = text(&refused(settings).await);
         assert!(error.contains("server does not support TLS"), "{error}");
     });

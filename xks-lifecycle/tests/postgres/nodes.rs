@@ -153,7 +153,7 @@ fn a_commit_waits_for_another_no_longer_than_its_timeout() {
     RUNTIME.block_on(async {
         let database = Database::new().await;
         let patient = database.open().await;
-        let settings = database.settings().timeout(Duration::from_secs(1));
+        let settings = database.settings().timeout(Duration::from_secs(3));
         let store = PostgresStore::open(settings).await.unwrap();
         let other = database.admin().await;
         other
@@ -175,7 +175,7 @@ fn a_node_that_stops_in_the_middle_of_a_commit_holds_up_the_others_for_its_timeo
         .build()
         .unwrap();
     let database = RUNTIME.block_on(Database::new());
-    let settings = database.settings().timeout(Duration::from_secs(2));
+    let settings = database.settings().timeout(Duration::from_secs(3));
     let (store, admin, other) =
         RUNTIME.block_on(async { tokio::join!(database.open(), database.admin(), database.admin()) });
     let stopped = stops.block_on(PostgresStore::open(settings)).unwrap();

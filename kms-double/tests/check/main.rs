@@ -13,6 +13,7 @@ mod alter;
 mod answers;
 mod ciphertexts;
 mod hostile;
+mod managed;
 mod newcomer;
 mod ours;
 mod over_tls;

@@ -19,7 +19,7 @@
 //! | `/key-stores`, `/key-stores/{id}` | as these | as these | as these | as these |
 //! | `/key-stores/{id}/credentials` | all of the key store | makes one, and shows its secret | | |
 //! | `/key-stores/{id}/credentials/{access key id}` | one | | | |
-//! | `/keys` | a page | creates, or adopts where `backend_key` is given | | |
+//! | `/keys` | a page | creates one or `count`, or adopts where `backend_key` is given | | |
 //! | `/keys/{id}` | one, with its versions | | name and description | |
 //! | `/keys/{id}/usage` | how much its versions are used | | | |
 //! | `/keys/{id}/versions` | all of the key | makes one and publishes it | | |
@@ -31,7 +31,7 @@
 //! `/keys/{id}/{activate, enable, disable, deactivate, set-expiry, set-rotation, set-minima,
 //! schedule-deletion, cancel-deletion, destroy, rotate}`, `/keys/{id}/versions/{version}/{promote, revoke,
 //! restore, destroy-version}`, `/key-sets/{id}/verify-backend`, `/key-stores/{id}/{block, unblock,
-//! rotate-credential}`, `/key-stores/{id}/credentials/{access key id}/revoke`.
+//! rotate-credential}`, `/key-stores/{id}/credentials/{access key id}/{revoke, take-secret}`.
 //!
 //! # Rules
 //! * **Pages** hold `items`, in the order of their ids, and `next` where there are more: give it as `after`.

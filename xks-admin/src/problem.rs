@@ -87,6 +87,12 @@ impl Problem {
         self
     }
 
+    /// The same where some of what was to be made was made before.
+    pub(crate) fn partly(mut self, made: usize, all: usize) -> Self {
+        self.detail = format!("{made} of {all} keys were made, and then: {}", self.detail);
+        self
+    }
+
     pub(crate) fn no_actor() -> Self {
         let detail = "the server that this API is part of did not say who gives the command";
         Self::new(StatusCode::UNAUTHORIZED, "not-authenticated", detail)

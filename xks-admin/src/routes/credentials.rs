@@ -30,6 +30,10 @@ pub(super) fn routes() -> Routes {
         .route("/key-stores/{id}/credentials", get(list).post(create))
         .route("/key-stores/{id}/credentials/{access_key_id}", get(show))
         .route("/key-stores/{id}/credentials/{access_key_id}/revoke", post(revoke))
+        .route(
+            "/key-stores/{id}/credentials/{access_key_id}/take-secret",
+            post(take_secret),
+        )
         .route("/key-stores/{id}/rotate-credential", post(rotate))
 }
 
@@ -43,6 +47,8 @@ struct ShownCredential {
     expires: Option<Timestamp>,
     is_revoked: bool,
     is_live: bool,
+    /// Whether nobody has its secret yet: a schedule has made it.
+    is_untaken: bool,
     last_used: Option<Timestamp>,
     revision: Revision,
 }
@@ -63,6 +69,7 @@ impl ShownCredential {
             expires: credential.expires,
             is_revoked: credential.is_revoked,
             is_live,
+            is_untaken: credential.is_untaken,
             last_used,
             revision,
         }
@@ -186,19 +193,32 @@ async fn rotate(call: Call) -> Result<Answer, Problem> {
 
 async fn revoke(call: Call) -> Result<Answer, Problem> {
     let work = async {
-        let store = id::<ExternalKeyStore>(&call)?;
-        let _: Nothing = call.body()?;
-        let id: AccessKeyId = call.param(1).parse().map_err(|_| unknown(&call))?;
-        let is_of_store = |credential: &KeyStoreCredential| credential.key_store == store;
-        let found = call
-            .commands
-            .read(|snapshot| snapshot.credential(&id).map(|found| is_of_store(found)));
-        if found != Some(true) {
-            return Err(unknown(&call));
-        }
+        let id = id_of_credential(&call)?;
         call.commands.revoke_credential(&call.actor, &id).await?;
         shown(&call).await
     };
     call.command("revoke", &object("credentials", call.param(1)), work)
         .await
+}
+
+/// Gives out the secret of a credential that a schedule has made, once.
+async fn take_secret(call: Call) -> Result<Answer, Problem> {
+    let work = async {
+        let id = id_of_credential(&call)?;
+        made(&call.commands.take_secret(&call.actor, &id).await?)
+    };
+    call.command("take-secret", &object("credentials", call.param(1)), work)
+        .await
+}
+
+/// The id that the path of a command has, if it is that of a credential of the key store.
+fn id_of_credential(call: &Call) -> Result<AccessKeyId, Problem> {
+    let store = id::<ExternalKeyStore>(call)?;
+    let _: Nothing = call.body()?;
+    let id: AccessKeyId = call.param(1).parse().map_err(|_| unknown(call))?;
+    let is_of_store = |credential: &KeyStoreCredential| credential.key_store == store;
+    let found = call
+        .commands
+        .read(|snapshot| snapshot.credential(&id).is_some_and(|found| is_of_store(found)));
+    if found { Ok(id) } else { Err(unknown(call)) }
 }

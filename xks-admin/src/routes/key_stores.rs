@@ -2,7 +2,9 @@
 
 use axum::routing::post;
 use serde::Deserialize;
-use xks_lifecycle::{Entry, ExternalKeyStore, FieldError, KeyStoreId, Name, Regions, Snapshot, TenantId};
+use xks_lifecycle::{
+    Entry, ExternalKeyStore, FieldError, KeyStoreId, Name, OverlapMinutes, Regions, ScheduleId, Snapshot, TenantId,
+};
 
 use super::{
     Routes,
@@ -22,6 +24,8 @@ pub(super) struct NewKeyStore {
     name: Option<String>,
     prefix: Option<String>,
     regions: Option<Vec<String>>,
+    schedule: Option<ScheduleId>,
+    overlap_minutes: Option<u64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -30,6 +34,8 @@ pub(super) struct KeyStorePatch {
     name: Patch<String>,
     prefix: Patch<String>,
     regions: Patch<Vec<String>>,
+    schedule: Patch<ScheduleId>,
+    overlap_minutes: Patch<u64>,
 }
 
 fn regions(names: &[String]) -> Result<Regions, FieldError> {
@@ -46,7 +52,12 @@ impl Resource for ExternalKeyStore {
         let name = required("name", new.name)?;
         let prefix = parse("prefix", &required("prefix", new.prefix)?)?;
         let regions = regions(&required("regions", new.regions)?)?;
-        Ok(Self::new(KeyStoreId::generate()?, tenant, &name, prefix, regions)?)
+        let mut key_store = Self::new(KeyStoreId::generate()?, tenant, &name, prefix, regions)?;
+        key_store.schedule = new.schedule;
+        if let Some(minutes) = new.overlap_minutes {
+            key_store.overlap = OverlapMinutes::new(minutes)?;
+        }
+        Ok(key_store)
     }
 
     fn patch(&mut self, patch: KeyStorePatch) -> Result<(), FieldError> {
@@ -56,9 +67,12 @@ impl Resource for ExternalKeyStore {
         patch
             .prefix
             .replace("prefix", &mut self.prefix, |text| parse("prefix", &text))?;
+        let read = |names: Vec<String>| regions(&names);
+        patch.regions.replace("regions", &mut self.regions, read)?;
+        patch.schedule.apply(&mut self.schedule, Ok)?;
         patch
-            .regions
-            .replace("regions", &mut self.regions, |names| regions(&names))
+            .overlap_minutes
+            .replace("overlap_minutes", &mut self.overlap, OverlapMinutes::new)
     }
 
     fn id(&self) -> KeyStoreId {

@@ -4,8 +4,8 @@ use axum::routing::{get, post};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use xks_core::{KeyId, backend::KeyUsage};
 use xks_lifecycle::{
-    Description, FieldError, FieldProblem, KeySetId, KeyVersion, KmsKeyArn, Minima, Name, Rotation, Snapshot, TenantId,
-    Timestamp, VersionId, VersionState, WaitingDays,
+    CommandError, Description, FieldError, FieldProblem, KeySetId, KeyVersion, KmsKeyArn, Minima, Name, Rotation,
+    Snapshot, TenantId, Timestamp, VersionId, VersionState, WaitingDays,
     commands::{Adopt, CreateKey, KeyEntry},
     key_state::{KeyCommand, KeyState, StoredState},
     store::Revision,
@@ -214,6 +214,8 @@ struct NewKey {
     expires: Option<String>,
     rotation: Option<String>,
     is_active: Option<bool>,
+    /// How many are made, 1 to 1000: they are called by the name and a number.
+    count: Option<u64>,
     /// The key of the backend that is to be adopted.
     backend_key: Option<String>,
     earlier_encryptions: Option<u64>,
@@ -234,7 +236,26 @@ impl NewKey {
         Ok(key)
     }
 
+    /// So many keys, if a number is given.
+    fn keys(&self) -> Result<Option<Vec<CreateKey>>, FieldError> {
+        const MAX: u64 = 1000;
+        let Some(count) = self.count else { return Ok(None) };
+        if !(1..=MAX).contains(&count) {
+            return Err(FieldError::new("count", FieldProblem::Range { min: 1, max: MAX }));
+        }
+        let (key, name) = (self.key()?, required("name", self.name.as_deref())?);
+        let numbered = |number| {
+            let mut key = key.clone();
+            key.name = Name::new("name", format!("{name} {number}"))?;
+            Ok(key)
+        };
+        (1..=count).map(numbered).collect::<Result<_, _>>().map(Some)
+    }
+
     fn adopt(&self, backend_key: &str) -> Result<Adopt, FieldError> {
+        if self.count.is_some() {
+            return Err(FieldError::new("count", FieldProblem::Unexpected));
+        }
         let mut adopt = Adopt::new(self.key()?, parse("backend_key", backend_key)?);
         adopt.earlier_encryptions = self.earlier_encryptions;
         let legacy = self.legacy_metadata.as_deref();
@@ -269,6 +290,9 @@ async fn create(call: Call) -> Result<Answer, Problem> {
         let new: NewKey = call.body()?;
         let Some(backend_key) = &new.backend_key else {
             new.check_made()?;
+            if let Some(keys) = new.keys()? {
+                return create_many(&call, &keys).await;
+            }
             let entry = call.commands.create_key(&call.actor, new.key()?).await?;
             let id = entry.key.id.clone();
             return Ok(shown(entry)?.created(format_args!("{PATH}/{id}")));
@@ -282,6 +306,22 @@ async fn create(call: Call) -> Result<Answer, Problem> {
         Ok(answer?.at(revision).created(format_args!("{PATH}/{id}")))
     };
     call.command("create", PATH, work).await
+}
+
+/// Makes many keys. If one fails, its problem says how many were made.
+async fn create_many(call: &Call, keys: &[CreateKey]) -> Result<Answer, Problem> {
+    let (mut made, mut failed) = (Vec::new(), None);
+    for outcome in call.commands.create_keys(&call.actor, keys).await {
+        match outcome {
+            Ok(entry) => made.push(ShownKey::new(entry)),
+            Err(CommandError::AnotherFailed) => {}
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    match failed {
+        None => Ok(Answer::json(&Page::whole(made))?.created(PATH)),
+        Some(error) => Err(Problem::from(error).partly(made.len(), keys.len())),
+    }
 }
 
 #[derive(Default, Deserialize)]

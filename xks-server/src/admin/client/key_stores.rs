@@ -1,6 +1,6 @@
 //! `key-stores`
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::Value;
 
@@ -14,7 +14,16 @@ use super::{
 };
 
 const NOUN: &str = "key-stores";
-const FIELDS: &[&str] = &["id", "tenant", "name", "prefix", "regions", "is_blocked"];
+const FIELDS: &[&str] = &[
+    "id",
+    "tenant",
+    "name",
+    "prefix",
+    "regions",
+    "is_blocked",
+    "schedule",
+    "overlap_minutes",
+];
 const CREDENTIAL: &[&str] = &["access_key_id", "secret_access_key", "key_store", "created"];
 
 #[derive(Debug, Subcommand)]
@@ -49,6 +58,8 @@ pub(crate) enum Command {
         /// A Region whose KMS may call; may be given several times
         #[arg(long = "region", value_name = "REGION", required = true)]
         regions: Vec<String>,
+        #[command(flatten)]
+        rotation: Rotation,
     },
     /// Changes an external key store
     Update {
@@ -63,6 +74,8 @@ pub(crate) enum Command {
         /// A Region whose KMS may call; may be given several times, and replaces all
         #[arg(long = "region", value_name = "REGION")]
         regions: Vec<String>,
+        #[command(flatten)]
+        rotation: Rotation,
     },
     /// Removes an external key store that has no key sets and no credentials
     Remove {
@@ -105,6 +118,16 @@ pub(crate) enum Command {
         #[arg(long)]
         console_json: bool,
     },
+    /// Shows the secret of a credential that a schedule has made, once
+    TakeSecret {
+        /// The key store's id or name
+        key_store: String,
+        /// The credential's access key id
+        access_key_id: String,
+        /// Print only the JSON for the AWS KMS console
+        #[arg(long)]
+        console_json: bool,
+    },
     /// Revokes a credential: no request that is signed with it is served any more
     RevokeCredential {
         /// The key store's id or name
@@ -114,6 +137,25 @@ pub(crate) enum Command {
         #[command(flatten)]
         confirm: Confirm,
     },
+}
+
+/// When the credential rotates by itself.
+#[derive(Debug, Args)]
+pub(crate) struct Rotation {
+    /// When its credential rotates: a schedule's id or name, or `none`
+    #[arg(long)]
+    schedule: Option<String>,
+    /// How long a former credential goes on at least, such as 30m, 1h or 2d
+    #[arg(long, value_parser = minutes)]
+    overlap: Option<u64>,
+}
+
+impl Rotation {
+    fn fields(self, client: &Client) -> Result<Fields, Failure> {
+        Ok(Fields::default()
+            .with_or_none("schedule", client.id_or_none("schedules", self.schedule)?)
+            .with("overlap_minutes", self.overlap))
+    }
 }
 
 /// A number of minutes, hours or days, in minutes.
@@ -150,8 +192,10 @@ impl Command {
                 name,
                 prefix,
                 regions,
+                rotation,
             } => {
-                let fields = Fields::default()
+                let fields = rotation
+                    .fields(client)?
                     .with("tenant", Some(client.id("tenants", &tenant)?))
                     .with("name", Some(name))
                     .with("prefix", Some(prefix))
@@ -163,8 +207,10 @@ impl Command {
                 name,
                 prefix,
                 regions,
+                rotation,
             } => {
-                let fields = Fields::default()
+                let fields = rotation
+                    .fields(client)?
                     .with("name", name)
                     .with("prefix", prefix)
                     .with("regions", Some(regions).filter(|regions| !regions.is_empty()));
@@ -197,6 +243,7 @@ impl Command {
                 let columns = &[
                     "access_key_id",
                     "is_live",
+                    "is_untaken",
                     "is_revoked",
                     "created",
                     "expires",
@@ -219,6 +266,15 @@ impl Command {
                 let path = format!("{}/rotate-credential", client.find(NOUN, &key_store)?.path(NOUN));
                 let fields = Fields::default().with("overlap_minutes", Some(overlap));
                 Ok(made(client.post(&path, fields.body())?.body, console_json))
+            }
+            Self::TakeSecret {
+                key_store,
+                access_key_id,
+                console_json,
+            } => {
+                let path = client.find(NOUN, &key_store)?.path(NOUN);
+                let path = format!("{path}/credentials/{}/take-secret", encoded(&access_key_id));
+                Ok(made(client.post(&path, Fields::default().body())?.body, console_json))
             }
             Self::RevokeCredential {
                 key_store,

@@ -18,6 +18,7 @@ use super::{
 };
 
 const NOUN: &str = "keys";
+const COLUMNS: &[&str] = &["id", "name", "state", "expires", "rotation", "description"];
 const FIELDS: &[&str] = &[
     "id",
     "key_set",
@@ -50,8 +51,14 @@ pub(crate) enum Command {
     },
     /// Shows a key with its versions
     Show(One),
-    /// Makes a key
-    Create(New),
+    /// Makes a key, or many
+    Create {
+        #[command(flatten)]
+        new: New,
+        /// How many, up to 1000: they are called by the name and a number
+        #[arg(long, value_name = "N")]
+        count: Option<u64>,
+    },
     /// Takes a key of a backend under management, which others have made
     Adopt {
         #[command(flatten)]
@@ -267,13 +274,16 @@ impl Command {
                     ("name", name.as_deref()),
                 ];
                 let list = client.get(&page.path(NOUN, &filters))?;
-                Ok(Output::table(
-                    list.body,
-                    &["id", "name", "state", "expires", "rotation", "description"],
-                ))
+                Ok(Output::table(list.body, COLUMNS))
             }
             Self::Show(key) => Ok(shown(key.find(client)?.body)),
-            Self::Create(new) => Ok(shown(client.post(NOUN, new.fields(client)?.body())?.body)),
+            Self::Create { new, count } => {
+                let made = client.post(NOUN, new.fields(client)?.with("count", count).body())?.body;
+                Ok(match count {
+                    Some(_) => Output::table(made, COLUMNS),
+                    None => shown(made),
+                })
+            }
             Self::Adopt {
                 new,
                 backend_key,

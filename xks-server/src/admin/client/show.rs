@@ -206,9 +206,9 @@ mod tests {
     fn one_object_shows_all_of_its_fields() {
         let object = json!({"b": 1, "id": "x", "cron": {"pattern": "0 3 * * *", "time_zone": "UTC"},
             "versions": [{"id": "00000001", "number": 1}]});
-        let expected = "id    x\n\
-                        b     1\n\
-                        cron  pattern: 0 3 * * *, time_zone: UTC\n\n\
+        let expected = "id        x\n\
+                        b         1\n\
+                        cron      pattern: 0 3 * * *, time_zone: UTC\n\n\
                         versions:\n\
                         NUMBER  ID        STATE  CREATED  PROMOTED  BACKEND KEY  EARLIER ENCRYPTIONS\n\
                         1       00000001  -      -        -         -            -\n";

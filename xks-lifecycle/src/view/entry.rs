@@ -380,14 +380,20 @@ impl KeyView {
     }
 
     /// The version that a ciphertext names, and what of its metadata is the tag. A constant from before the
-    /// key was managed comes first: it may look like a tag.
+    /// key was managed comes first: it may look like a tag. What has no tag can only be from that time,
+    /// whatever metadata it has: those may have changed then, and the ciphertext authenticates its own.
     fn named(&self, metadata: Option<&CiphertextMetadata>) -> Option<(&VersionView, Tag)> {
         let legacy = self.versions.iter().find(|version| version.is_legacy(metadata));
         if let Some(version) = legacy {
             return Some((version, Tag::NONE));
         }
-        let id = Tag::read(metadata?)?;
-        Some((self.version(id)?, Tag::of(id)))
+        match metadata.and_then(Tag::read) {
+            Some(id) => Some((self.version(id)?, Tag::of(id))),
+            None => {
+                let adopted = self.versions.iter().find(|version| version.is_adopted);
+                adopted.map(|version| (version, Tag::NONE))
+            }
+        }
     }
 }
 

@@ -218,17 +218,22 @@ fn ciphertexts_from_before_a_key_was_managed_are_found_by_their_constant() {
             (adopted.entry.versions[0].id.version, &[][..])
         );
         assert_eq!((legacy.place(), legacy.backend_key()), (Place::Backend(0), Some(&id)));
-        // What is shorter, longer or other than the constant is not.
-        for other in [
-            None,
-            Some(&b"version=2"[..]),
-            Some(&[0x81, 1, 2, 3]),
-            Some(&[0x81, 1, 2, 3, 4, 5]),
-        ] {
-            if other != constant {
-                let other = view.to_decrypt(&id, other.map(metadata).as_ref(), now);
-                assert_eq!(other.unwrap_err(), BackendErrorKind::InvalidCiphertext);
-            }
+        // The constant may have been another one before, or none: what has no tag is from then.
+        for other in [None, Some(&b"version=2"[..]), Some(&[0x81, 1, 2, 3])] {
+            let other = view.to_decrypt(&id, other.map(metadata).as_ref(), now).unwrap();
+            assert_eq!((other.version, other.tag.as_bytes()), (legacy.version, &[][..]));
+        }
+        // What looks like a tag, and is neither the constant nor a version's, is of a version that is not
+        // known.
+        for other in [&[0x81, 1, 2, 3, 4, 5][..], &[0x81; 19]] {
+            let other = view.to_decrypt(&id, Some(&metadata(other)), now);
+            assert_eq!(other.unwrap_err(), BackendErrorKind::InvalidCiphertext);
+        }
+        // A key that was made under management has no earlier ciphertexts.
+        let made = world.create(world.hsm, "Made").key.id;
+        for other in [None, constant] {
+            let other = view.to_decrypt(&made, other.map(metadata).as_ref(), now);
+            assert_eq!(other.unwrap_err(), BackendErrorKind::InvalidCiphertext);
         }
     }
 }

@@ -2,14 +2,19 @@
 
 use std::sync::Arc;
 
+use aes_gcm::{
+    Aes256Gcm, KeyInit as _,
+    aead::{Aead as _, Payload},
+};
 use serde_json::{Value, json};
 use xks_backend_soft::{SoftBackend, SoftKey};
 use xks_lifecycle::{KeySource, Name, commands::Backends, key_state::KeyCommand};
 
 use crate::support::{
     Administrator, Curl, PREFIX, REGION, STORE, Server, Settings, Token, body, check, ciphertext, create_store, decode,
-    error, key_store, plaintext, quoted, run, usual_credential, wait_until,
+    encode, error, key_store, plaintext, quoted, run, usual_credential, wait_until,
 };
+use crate::token::digest_framed;
 
 /// The backends as the server has them.
 fn backends(name: &str, soft: SoftBackend) -> Backends {
@@ -329,6 +334,59 @@ fn there_is_no_way_around() {
 }
 
 /// What settings tell is told by `check`, with the line.
+/// Keys that AWS's sample proxy has used come under management: what it has encrypted stays readable, with
+/// its constant metadata or without, also when the key was rotated, and nobody has said what the metadata
+/// were.
+#[test]
+fn what_the_sample_proxy_has_encrypted_stays_readable() {
+    let token = Token::new();
+    let settings = token
+        .settings_with("", "keys = [\"known\"]\naad_framing = \"digest\"")
+        .tables(STORE)
+        .tables("[lifecycle]\nbackends = [\"token\"]");
+    let created = crate::support::ended(token.program().args(["store", "create"]).arg(settings.write()));
+    assert_eq!(created.0, Some(0), "{created:?}");
+    let known = SoftBackend::new().with_key("known".parse().unwrap(), SoftKey::generate().unwrap());
+    let administrator = Administrator::new(&settings, backends("token", known));
+    let set = administrator.key_set(KeySource::Adopted, None, Some("token"));
+    let key = administrator.adopt(set, "known").key.id;
+    let rotate = administrator.commands.rotate(&administrator.actor, &key, None);
+    let rotated = administrator.run(rotate);
+    let label = rotated.versions[1].backend_key().unwrap().as_str();
+    token.import(label, "04", b"what the HSM would have made, so");
+    drop(administrator);
+
+    let server = token.serve(&settings);
+    let curl = server.curl();
+    let cipher = Aes256Gcm::new_from_slice(Token::VALUE).unwrap();
+    for metadata in [&b""[..], b"key-set=1", &[0x81; 4]] {
+        let payload = Payload {
+            msg: b"made by the sample proxy",
+            aad: &digest_framed(Some(b"aad"), metadata),
+        };
+        let iv = *b"12 bytes: IV";
+        let sealed = cipher.encrypt(&iv.into(), payload).unwrap();
+        let (sealed, tag) = sealed.split_at(sealed.len() - 16);
+        let mut fields = json!({
+            "ciphertext": encode(sealed),
+            "initializationVector": encode(&iv),
+            "authenticationTag": encode(tag),
+            "additionalAuthenticatedData": encode(b"aad"),
+        });
+        if !metadata.is_empty() {
+            fields["ciphertextMetadata"] = encode(metadata);
+        }
+        let answer = curl.call("keys/known/decrypt", &body(&fields), &[]);
+        assert_eq!(answer, (200, json!({"plaintext": encode(b"made by the sample proxy")})));
+        // The ciphertext authenticates its metadata.
+        fields["ciphertextMetadata"] = encode(b"key-set=2");
+        let answer = curl.call("keys/known/decrypt", &body(&fields), &[]);
+        assert_eq!(error(&answer), (400, "InvalidCiphertextException"));
+    }
+    let encrypted = round_trip(&curl, "known");
+    assert_eq!(decode(&encrypted["ciphertextMetadata"])[0], 0x81, "{encrypted}");
+}
+
 #[test]
 fn ways_around_that_settings_tell_are_errors() {
     let token = Token::new();

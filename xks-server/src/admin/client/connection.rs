@@ -79,11 +79,13 @@ impl Client {
             socket: self.socket.clone(),
             error,
         })?;
-        let body: Value = match body.is_empty() {
+        let mut body: Value = match body.is_empty() {
             true => Value::Null,
             false => serde_json::from_slice(&body)
                 .map_err(|error| Failure::Other(format!("the server's answer is not JSON: {error}")))?,
         };
+        // Whether serde_json keeps the order of fields depends on other crates in the program.
+        body.sort_all_objects();
         match status.is_success() {
             true => Ok(Reply { body, etag }),
             false => Err(Failure::Problem(body)),

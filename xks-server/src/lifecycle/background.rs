@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use tokio::{sync::oneshot, time::sleep};
 use xks_core::text::ErrorChain;
-use xks_lifecycle::{
-    commands::{Actor, Commands},
-    schedule::Scheduler,
-};
+use xks_lifecycle::{commands::Commands, schedule::Scheduler};
 
 use super::{Measured, Running, metrics::add};
 
@@ -15,13 +12,11 @@ use super::{Measured, Running, metrics::add};
 const FLUSH: Duration = Duration::from_secs(30);
 /// The time limit of the last time.
 const LAST_FLUSH: Duration = Duration::from_secs(5);
-/// A scheduler looks again after this time at the latest, since a command may have changed when a key is due.
+/// A scheduler looks again after this time at the latest, since a command may have changed when a key is due,
+/// and keys have encrypted meanwhile.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// Until the store is tried again that has failed.
 const RETRY: Duration = Duration::from_secs(5);
-/// Between two looks at which versions have made most of the encryptions that they may: what is left then is
-/// enough for a day.
-const LOOK_AT_COUNTS: Duration = Duration::from_secs(3600);
 
 impl Running {
     /// Finishes what an earlier process has left half done, says so, and then does what is due, without end.
@@ -33,13 +28,11 @@ impl Running {
         let Self {
             commands,
             scheduler,
-            actor,
             measured,
             ..
         } = self;
         tokio::join!(
-            rotate_by_schedule(scheduler, &commands, &measured),
-            rotate_by_count(&commands, &actor, &measured),
+            rotate(scheduler, &commands, &measured),
             keep_filled(&commands, &measured),
             keep_usage(&commands, &measured),
             measured.count(&commands),
@@ -113,7 +106,14 @@ impl Running {
     }
 }
 
-async fn rotate_by_schedule(mut scheduler: Scheduler, commands: &Commands, measured: &Measured) {
+/// Does what is due by schedules, and rotates keys whose version has made most of the encryptions that it
+/// may.
+async fn rotate(mut scheduler: Scheduler, commands: &Commands, measured: &Measured) {
+    while let Err(error) = commands.load_counts().await {
+        add(&measured.store, 1);
+        tracing::error!("the counts of encryptions cannot be read: {}", ErrorChain(&error));
+        sleep(RETRY).await;
+    }
     loop {
         let ran = scheduler.run_due().await;
         for task in &ran.done {
@@ -140,30 +140,6 @@ async fn rotate_by_schedule(mut scheduler: Scheduler, commands: &Commands, measu
         let next = due.map(|due| due.seconds().saturating_sub(now.seconds()));
         let next = next.map_or(LONGEST_WAIT, Duration::from_secs);
         sleep(next.clamp(Duration::from_secs(1), LONGEST_WAIT)).await;
-    }
-}
-
-/// Rotates keys whose version has made most of the encryptions that it may.
-async fn rotate_by_count(commands: &Commands, actor: &Actor, measured: &Measured) {
-    if let Err(error) = commands.load_counts().await {
-        add(&measured.store, 1);
-        tracing::error!("the counts of encryptions cannot be read: {}", ErrorChain(&error));
-    }
-    loop {
-        for version in commands.versions_near_limit() {
-            match commands.rotate(actor, &version.key, None).await {
-                Ok(_) => tracing::info!(%version, "rotated: it has made most of the encryptions that it may"),
-                Err(error) => {
-                    add(&measured.scheduled, 1);
-                    tracing::error!(
-                        %version,
-                        "not rotated, though it has made most of the encryptions that it may: {}; rotate the key",
-                        ErrorChain(&error)
-                    );
-                }
-            }
-        }
-        sleep(LOOK_AT_COUNTS).await;
     }
 }
 

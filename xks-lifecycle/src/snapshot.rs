@@ -310,6 +310,15 @@ impl Snapshot {
         }
     }
 
+    /// All keys, each with its versions.
+    pub(crate) fn keys_with_versions(&self) -> impl Iterator<Item = (&Entry<Key>, Vec<&Entry<KeyVersion>>)> {
+        let mut versions = self.versions.iter().peekable();
+        self.keys.values().map(move |key| {
+            let of_key = std::iter::from_fn(|| versions.next_if(|(id, _)| id.key == key.id));
+            (key, of_key.map(|(_, version)| version).collect())
+        })
+    }
+
     /// Returns the names of the roots that open the store.
     pub fn roots(&self) -> impl ExactSizeIterator<Item = &str> {
         self.roots.keys().map(|id| id.0.as_str())

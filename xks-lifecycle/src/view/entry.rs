@@ -10,7 +10,7 @@ use xks_core::{
 
 use super::{Described, Management, Place, Served, ServedBy, SetView, Tag, Taken, shards::Keyed};
 use crate::{
-    KeyVersion, KeyVersionId, Material, Snapshot, Timestamp, VersionId, VersionState,
+    Entry, Key, KeyVersion, KeyVersionId, Material, Snapshot, Timestamp, VersionId, VersionState,
     commands::is_told_by_name,
     counts::{Count, Counted, Take},
     key_state::{Conditions, KeyState, KmsView, Standing, view},
@@ -170,20 +170,36 @@ impl Keyed for Unnamed {
 impl KeyView {
     /// What a snapshot has of a key, of which an earlier one had `former`.
     pub(super) fn new(snapshot: &Snapshot, id: &KeyId, set: u32, former: Option<&Self>) -> Option<Self> {
-        let key = snapshot.key(id)?;
-        let versions = snapshot.versions(id).map(|version| {
+        Some(Self::of(
+            snapshot,
+            snapshot.key(id)?,
+            snapshot.versions(id),
+            set,
+            former,
+        ))
+    }
+
+    /// A key with its versions.
+    pub(super) fn of<'v>(
+        snapshot: &Snapshot,
+        key: &Key,
+        versions: impl Iterator<Item = &'v Entry<KeyVersion>>,
+        set: u32,
+        former: Option<&Self>,
+    ) -> Self {
+        let versions = versions.map(|version| {
             let former = former.and_then(|former| former.version(version.id.version));
             VersionView::new(version, Standing::of(version, key.minima), former)
         });
-        Some(Self {
+        Self {
             id: key.id.clone(),
             versions: versions.collect(),
             expires: key.expires.map_or(NEVER, Timestamp::seconds),
             set,
             state: key.state.without_expiry(),
             usages: key.usages.iter().fold(0, |bits, usage| bits | bit(*usage)),
-            is_restored: snapshot.is_restored(id),
-        })
+            is_restored: snapshot.is_restored(&key.id),
+        }
     }
 
     /// Its state, with the expiry counted in.
@@ -402,7 +418,7 @@ mod tests {
     use xks_core::Zeroizing;
 
     use super::*;
-    use crate::{Key, KeySetId, seal::Sum, store::Revision};
+    use crate::{KeySetId, seal::Sum, store::Revision};
 
     /// Material that is destroyed does not stay in memory.
     #[test]

@@ -197,24 +197,27 @@ impl View {
             vault: SoftBackend::new().with_id("vault"),
             state: ArcSwap::default(),
         };
-        let touched = Touched {
-            keys: snapshot.keys().map(|key| key.id.clone()).collect(),
-            key_sets: snapshot.key_sets().map(|set| set.id).collect(),
-            ..Touched::default()
-        };
-        view.update(snapshot, &touched);
+        let mut state = State::default();
+        view.read_sets(&mut state, snapshot);
+        let sets = &state.sets.places;
+        // Keys and versions are in one order, so that nothing is searched for.
+        let keys = snapshot.keys_with_versions();
+        let keys = keys.filter_map(|(key, versions)| {
+            let set = sets.get(&key.key_set)?;
+            Some(KeyView::of(snapshot, key, versions.into_iter(), *set, None))
+        });
+        state.keys.put(keys.collect::<Vec<_>>());
+        let unnamed: Vec<_> = state.keys.iter().flat_map(KeyView::unnamed).collect();
+        state.unnamed.put(unnamed);
+        view.store(state, snapshot);
         view
     }
 
     /// Takes in what has changed in a snapshot. Updates come one after the other.
     pub(crate) fn update(&self, snapshot: &Snapshot, touched: &Touched) {
         let mut next = State::clone(&self.state.load());
-        next.revision = snapshot.revision();
         if !(touched.key_sets.is_empty() && touched.key_stores.is_empty()) {
-            let sets = Arc::make_mut(&mut next.sets);
-            for set in snapshot.key_sets() {
-                sets.put(set.id, self.set_view(set, snapshot));
-            }
+            self.read_sets(&mut next, snapshot);
         }
         let place = |id: &KeyId| {
             let set = snapshot.key(id)?.key_set;
@@ -227,8 +230,20 @@ impl View {
         next.unnamed.remove(former);
         next.unnamed.put(keys.iter().flat_map(KeyView::unnamed));
         next.keys.put(keys);
-        next.roots = snapshot.root_keys().cloned().collect();
-        self.state.store(Arc::new(next));
+        self.store(next, snapshot);
+    }
+
+    fn read_sets(&self, state: &mut State, snapshot: &Snapshot) {
+        let sets = Arc::make_mut(&mut state.sets);
+        for set in snapshot.key_sets() {
+            sets.put(set.id, self.set_view(set, snapshot));
+        }
+    }
+
+    fn store(&self, mut state: State, snapshot: &Snapshot) {
+        state.revision = snapshot.revision();
+        state.roots = snapshot.root_keys().cloned().collect();
+        self.state.store(Arc::new(state));
     }
 
     /// Returns the number of a backend of this name, by which [`manages`](Self::manages) knows it.

@@ -78,14 +78,15 @@ impl<T: Keyed> Shards<T> {
 
     /// Makes changes, and copies the parts that have them, each once.
     fn change(&mut self, changes: impl Iterator<Item = (KeyId, Option<T>)>) {
-        type Changed<T> = BTreeMap<KeyId, Option<(u32, T)>>;
+        type Changed<T> = Vec<(KeyId, Option<(u32, T)>)>;
         let mut by_part: BTreeMap<(usize, usize), Changed<T>> = BTreeMap::new();
         for (id, value) in changes {
             let place = self.place(id.as_str());
             let part = by_part.entry((place.outer, place.inner)).or_default();
-            part.insert(id, value.map(|value| (place.hash, value)));
+            part.push((id, value.map(|value| (place.hash, value))));
         }
         for ((outer, inner), changed) in by_part {
+            let changed: BTreeMap<_, _> = changed.into_iter().collect(); // the last change of an id counts
             let Some(part) = self
                 .parts
                 .get_mut(outer)

@@ -47,7 +47,7 @@ struct ShownCredential {
     expires: Option<Timestamp>,
     is_revoked: bool,
     is_live: bool,
-    /// Whether nobody has its secret yet: a schedule has made it.
+    /// Whether its secret was not handed out yet: a schedule has made it.
     is_untaken: bool,
     last_used: Option<Timestamp>,
     revision: Revision,

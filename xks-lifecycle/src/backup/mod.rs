@@ -1,8 +1,8 @@
 //! Backups: the whole state in one file, and its way back into an empty store.
 //!
 //! A backup is a text of JSON lines, which any tool can read. Secrets in it are sealed as they are in the
-//! store, so whoever reads it learns no more than a reader of the database: names, ids, states and times.
-//! Without one of the roots nobody can restore it.
+//! store, so a reader of it learns no more than a reader of the database: names, ids, states and times.
+//! Without one of the roots it cannot be restored.
 //!
 //! ```text
 //! {"backup":{"format":1,"revision":7,"time":1800000000,"code":"6f…"},"mac":"0b…"}
@@ -22,7 +22,7 @@
 //! # What a restore changes
 //! What happened after the backup is lost, but not undone: keys were made, versions encrypted. A restored
 //! state must not do the same again. So a restore
-//! * is a commit, with a revision 2^32 above that of the backup: nobody can have seen a greater one. A
+//! * is a commit, with a revision 2^32 above that of the backup: no process can have seen a greater one. A
 //!   process that still has the state from before finds that this one [does not
 //!   follow](crate::RepositoryError::Forked);
 //! * is a [record](crate::Restore) in the state and an event;

@@ -5,7 +5,10 @@ use std::ops::Bound;
 use serde::Serialize;
 use xks_core::KeyId;
 
-use super::{Actor, Call, Commands, Decided, Seen, shown};
+use super::{
+    Actor, Call, Commands, Decided,
+    seen::{Seen, shown},
+};
 use crate::{
     Changes, CommandError, Event, EventText, Key, KeySetId, KeyVersion, Object, Outcome, Snapshot, Timestamp,
     key_state::{Change, KeyCommand, KeyContext, KeyState, decide},

@@ -31,7 +31,7 @@ pub struct NewCredential {
 }
 
 impl NewCredential {
-    /// Returns the secret, for whoever gives it to AWS KMS. Never log it.
+    /// Returns the secret, for the administrator who gives it to AWS KMS. Never log it.
     #[must_use]
     pub const fn secret(&self) -> &SecretAccessKey {
         &self.credential.secret
@@ -105,7 +105,7 @@ enum Former {
     Stays,
     /// It ends after this time.
     Ends(OverlapMinutes),
-    /// It goes on until the new one was used, of which nobody has the secret yet.
+    /// It goes on until the new one was used, whose secret was not handed out yet.
     Waits,
 }
 
@@ -228,7 +228,7 @@ impl Commands {
         self.rotate_by(actor, key_store, Former::Ends(overlap)).await
     }
 
-    /// Makes a credential whose secret nobody has yet. The former one goes on.
+    /// Makes a credential whose secret is not handed out yet. The former one goes on.
     pub(crate) async fn prepare_credential(&self, actor: &Actor, key_store: KeyStoreId) -> Result<(), CommandError> {
         self.rotate_by(actor, key_store, Former::Waits).await.map(drop)
     }

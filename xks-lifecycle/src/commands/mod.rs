@@ -34,12 +34,12 @@ mod noun;
 mod observer;
 mod orphans;
 mod recover;
+mod seen;
 mod usage;
 mod verify;
 mod version;
 
 use std::{
-    collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
@@ -60,7 +60,7 @@ pub use self::{
     usage::VersionUsage,
 };
 use crate::{
-    Changes, Counts, Event, EventText, Object, Outcome, Repository, Snapshot, Timestamp, Touched,
+    Changes, Counts, Event, EventText, Outcome, Repository, Snapshot, Timestamp, Touched,
     credentials::LiveCredentials,
     nodes::{Confirmation, Node},
     repository::Advance,
@@ -444,73 +444,6 @@ impl Commands {
     pub async fn events(&self, after: u64, limit: usize) -> Result<Vec<(u64, Event)>, CommandError> {
         Ok(self.repository.events(after, limit).await?)
     }
-}
-
-/// What was seen of an object when a command was given, or began.
-struct Seen {
-    object: Object,
-    /// What the caller has seen.
-    given: Option<Revision>,
-    /// What the command has found first: the revision, and the fields as JSON.
-    first: Option<(Revision, serde_json::Value)>,
-}
-
-impl Seen {
-    const fn new(object: Object, given: Option<Revision>) -> Self {
-        Self {
-            object,
-            given,
-            first: None,
-        }
-    }
-
-    /// Checks that the object is unchanged since it was seen. `has_work` says whether the command would
-    /// change anything: if not, it does not matter who did it.
-    fn check(
-        &mut self,
-        found: Revision,
-        shown: impl FnOnce() -> serde_json::Value,
-        has_work: bool,
-    ) -> Result<(), CommandError> {
-        let changed = |seen, fields| CommandError::Changed {
-            object: self.object.clone(),
-            seen,
-            found,
-            fields,
-        };
-        match (&self.first, self.given) {
-            (None, Some(given)) if given != found => Err(changed(given, Vec::new())),
-            (None, _) => {
-                self.first = Some((found, shown()));
-                Ok(())
-            }
-            (Some((first, before)), _) if *first != found && has_work => {
-                Err(changed(*first, differences(before, &shown())))
-            }
-            (Some(_), _) => Ok(()),
-        }
-    }
-}
-
-/// The fields in which two objects of JSON differ.
-fn differences(before: &serde_json::Value, after: &serde_json::Value) -> Vec<String> {
-    let fields = |value: &serde_json::Value| -> BTreeMap<String, serde_json::Value> {
-        let object = value.as_object().cloned().unwrap_or_default();
-        object.into_iter().collect()
-    };
-    let (before, after) = (fields(before), fields(after));
-    let names = before
-        .keys()
-        .chain(after.keys().filter(|name| !before.contains_key(*name)));
-    names
-        .filter(|name| before.get(*name) != after.get(*name))
-        .cloned()
-        .collect()
-}
-
-/// The JSON of a record, which always has one.
-fn shown(record: &impl serde::Serialize) -> serde_json::Value {
-    serde_json::to_value(record).unwrap_or_default()
 }
 
 impl fmt::Debug for Commands {

@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use super::{Actor, Call, Commands, Decided, Seen, shown};
+use super::{
+    Actor, Call, Commands, Decided,
+    seen::{Seen, shown},
+};
 use crate::{
     Changes, CommandError, Entry, Event, EventText, ExternalKeyStore, KeySet, KeySetId, KeySource, KeyStoreId, Noun,
     Object, Outcome, Removable, Schedule, ScheduleId, Snapshot, Tenant, TenantId, Timestamp,

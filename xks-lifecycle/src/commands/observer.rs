@@ -35,7 +35,7 @@ pub trait Observer: Send + Sync + 'static {
     /// their revisions. A change may come again.
     ///
     /// It is called while the state is locked, and every command waits for it. It must not call any method of
-    /// [`Commands`], which would wait for ever, nor block, nor panic. What takes longer it hands to a task of
+    /// [`Commands`], which would never return, nor block, nor panic. What takes longer it hands to a task of
     /// its own.
     fn changed(&self, state: &Observed<'_>);
 }

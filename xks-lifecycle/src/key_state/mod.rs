@@ -7,10 +7,10 @@
 //! schedule, restart or other command brings it back.
 //!
 //! An expiry is a date that a person sets, and may have set too early: a key serves data that is in use, and
-//! whoever sees its users fail on that date must be able to put it off, as in other external key managers,
-//! and as AWS KMS lets expired key material be imported again. In terms of NIST the person sets a longer
-//! cryptoperiod, and until then the key was suspended. The event of the command shows both dates. What must
-//! not come back is revoked as a version, or scheduled for deletion.
+//! an administrator who sees users fail on that date must be able to put it off, as in other external key
+//! managers, and as AWS KMS lets expired key material be imported again. In terms of NIST the person sets a
+//! longer cryptoperiod, and until then the key was suspended. The event of the command shows both dates. What
+//! must not come back is revoked as a version, or scheduled for deletion.
 //!
 //! The clock alone brings back a key that it had deactivated: one that is set back. The expiry is derived
 //! from it, and never stored.

@@ -17,7 +17,7 @@ pub struct Confirmation {
     pub confirmed: Vec<Box<str>>,
     /// Nodes that served when the command was committed, and do no more: they have left, or are dead.
     pub ended: Vec<Box<str>>,
-    /// The nodes that were waited for in vain.
+    /// The nodes that have not confirmed.
     pub missing: Vec<Missing>,
     /// Why the nodes could not be asked any more, if the store has failed.
     pub store: Option<String>,

@@ -139,7 +139,7 @@ mod tests {
         lease.set(trust(1, 3_000), sent);
         assert!(lease.holds(pass), "it was renewed");
         lease.set(trust(2, 3_000), sent);
-        assert!(!lease.holds(pass) && lease.enter().is_some(), "it has joined anew");
+        assert!(!lease.holds(pass) && lease.enter().is_some(), "it has joined again");
         lease.set(None, sent);
         assert_eq!(lease.enter(), None);
     }

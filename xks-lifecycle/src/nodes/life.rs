@@ -1,4 +1,4 @@
-//! The life of a node: join, renew, serve, lapse, join anew, leave.
+//! The life of a node: join, renew, serve, lapse, join again, leave.
 
 use std::{sync::Arc, time::Duration};
 

@@ -17,10 +17,10 @@
 //! * **Trust** begins before a renewal is sent, and lasts the lease time, on a clock that goes on while the
 //!   machine is suspended. It is given only if the node serves the head that the renewal returned: so a node
 //!   that cannot read what was committed stops to serve, even if no command waits for it.
-//! * **A renewal that finds no row**, and any lapse of trust, means to join anew.
+//! * **A renewal that finds no row**, and any lapse of trust, means to join again.
 //! * **Dead** is a node whose counter did not change for its lease time, with drift and margin, on the clock
 //!   of one observer, **and** whose row that observer has deleted with node, incarnation and counter as seen
-//!   in the condition. Of the store's clock nothing is believed. An observer that begins anew waits the full
+//!   in the condition. The store's clock takes no part. An observer that restarts waits the full
 //!   time.
 //! * **Leave**: the row is deleted when the last answer has gone.
 //! * A request checks the lease when it starts, and [again](Lease::holds) before its answer leaves.

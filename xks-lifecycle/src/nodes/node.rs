@@ -40,7 +40,7 @@ pub struct Node {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum NodeError {
-    /// Without it a lease ends elsewhere while this machine is suspended, and nobody notices here.
+    /// Without it a lease ends elsewhere while this machine is suspended, unnoticed here.
     #[error(
         "several nodes on one store need a clock that goes on while the machine is suspended, which this system lacks"
     )]

@@ -32,7 +32,7 @@ pub struct KeyStoreCredential {
     pub expires: Option<Timestamp>,
     /// Whether it was revoked. Its id is not given again.
     pub is_revoked: bool,
-    /// Whether nobody has its secret yet: a scheduler has made it.
+    /// Whether its secret was not handed out yet: a scheduler has made it.
     pub is_untaken: bool,
 }
 

@@ -390,7 +390,7 @@ fn a_tampered_state_is_not_backed_up() {
     );
 }
 
-/// Whoever writes the database cannot let it forget that it was restored.
+/// A writer of the database cannot let it forget that it was restored.
 #[test]
 fn the_record_of_a_restore_is_authenticated() {
     let backed = Backed::new();

@@ -109,7 +109,7 @@ const NOT_TRIED: [&str; 5] = [
     "outages_tell_no_plaintext",
 ];
 
-/// An adopted key can be in a key store of others: the layer serves it there, and nobody else does.
+/// An adopted key can be in a key store of others: the layer serves it there, and no other backend does.
 #[test]
 fn keys_of_any_key_store_can_be_served() {
     let store = Store::new();

@@ -5,13 +5,11 @@ use std::{
     process::{Command, Output},
 };
 
-use crate::support::{Server, Settings, Token, ended, program};
-
-const STORE: &str = "[store]\nfile = \"state.db\"\n\n[[store.roots]]\nname = \"recovery\"\nfile = \"recovery.root\"\n";
+use crate::support::{STORE, Server, Settings, Token, create_store, ended, program};
 
 fn settings() -> Settings {
     let settings = Settings::new().tables(STORE);
-    let (code, _, log) = store(&settings, "create", &[]);
+    let (code, _, log) = create_store(&settings);
     assert_eq!(code, Some(0), "{log}");
     settings
 }

@@ -113,7 +113,7 @@ fn external_key_stores_of_the_store_are_served_beside_those_of_the_file() {
     assert!(metrics.value("xks_store_revision", &[]) > 0.0);
     let left = metrics.value("xks_managed_least_encryptions_left", &[]);
     assert!(left > 4_000_000_000.0 && left <= 4_294_967_296.0, "{left}");
-    // What is another key store's is not found, whoever signs.
+    // What is another key store's is not found, whichever credential signs.
     assert_eq!(error(&metadata(&curl, &other_id)), (404, "KeyNotFoundException"));
     assert_eq!(error(&metadata(&server.curl(), &hsm_id)), (404, "KeyNotFoundException"));
     let stranger = curl.call_as(&two.user, &format!("keys/{hsm_id}/metadata"), &body(&json!({})));

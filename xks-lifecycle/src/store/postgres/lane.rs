@@ -54,7 +54,7 @@ impl Lane {
     pub(super) async fn begin(&self, does: Does) -> Result<Transaction<'_>, StoreError> {
         let came = Instant::now();
         let mut state = self.state.lock().await;
-        // Whoever had the lane meanwhile has tried for this call too.
+        // The call that had the lane meanwhile has tried for this call too.
         if let Some((at, reason)) = &state.gave_up
             && *at >= came
         {

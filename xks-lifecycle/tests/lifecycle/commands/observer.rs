@@ -1,4 +1,4 @@
-//! Whoever observes the state learns of each change before the command that made it returns.
+//! An observer of the state learns of each change before the command that made it returns.
 
 use std::{
     collections::BTreeSet,

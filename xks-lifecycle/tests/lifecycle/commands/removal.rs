@@ -80,7 +80,7 @@ fn a_key_that_two_must_agree_to_destroy_is_kept() {
         assert_eq!(error.outcome(), Outcome::Refused);
     }
     assert_eq!(world.manager.labels().len(), 1);
-    // What nobody may need is destroyed by one.
+    // What is needed no more is destroyed by one.
     let unused = world.doomed(world.hsm, "Unused");
     world.change(&unused.key.id, destroy(None)).unwrap();
     // A single version neither.

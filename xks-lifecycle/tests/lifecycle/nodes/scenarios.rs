@@ -16,7 +16,7 @@ struct Seen {
     has_ended: bool,
     /// A row was deleted whose node was taken for dead.
     has_died: bool,
-    has_joined_anew: bool,
+    has_rejoined: bool,
 }
 
 /// Explores what may happen while no rule is broken. With `-- --nocapture` it says how much that is.
@@ -28,7 +28,7 @@ fn explore_right(what: &str, scenario: Scenario) -> Seen {
             seen.has_ended |= world.fates().contains(&Fate::Ended);
             seen.has_died |= world.has_died;
         }
-        seen.has_joined_anew |= world.joins() > 1;
+        seen.has_rejoined |= world.joins() > 1;
     };
     let Explored { states, wrong } = explore(&scenario, visit);
     println!("{what}: {states} states");
@@ -45,7 +45,7 @@ fn explore_all_ends(what: &str, scenario: Scenario) {
         has_served: true,
         has_ended: true,
         has_died: true,
-        has_joined_anew: true,
+        has_rejoined: true,
     };
     assert_eq!(explore_right(what, scenario), all, "{what}");
 }
@@ -75,7 +75,7 @@ fn explore_one(more: u8) {
     assert!(!seen.has_served && seen.has_died, "{seen:?}");
 }
 
-/// A message is lost, late or doubled, or a process ends and begins anew.
+/// A message is lost, late or doubled, or a process ends and restarts.
 fn explore_faults(ticks: u8, faults: u8) {
     let one = Scenario {
         faults,
@@ -85,7 +85,7 @@ fn explore_faults(ticks: u8, faults: u8) {
     let has_crashes = true;
     explore_right("a node that is killed", Scenario { has_crashes, ..one });
     let has_restarts = true;
-    explore_right("a commander that begins anew", Scenario { has_restarts, ..one });
+    explore_right("a commander that restarts", Scenario { has_restarts, ..one });
     let (has_other, faults) = (true, 0);
     let ticks = ticks + 1;
     explore_right(
@@ -114,7 +114,7 @@ fn two_nodes_serve_nothing_that_is_over() {
     let (slow, commit_by) = (0, 0);
     let two = Scenario::new(2, 2);
     let seen = explore_right("two nodes", Scenario { slow, commit_by, ..two });
-    assert!(seen.has_served && seen.has_ended && seen.has_joined_anew, "{seen:?}");
+    assert!(seen.has_served && seen.has_ended && seen.has_rejoined, "{seen:?}");
 }
 
 /// `scripts/test models` does.
@@ -142,7 +142,7 @@ fn nothing_is_served_that_is_over_in_millions_of_states() {
                 has_restarts: true,
                 ..one(0)
             };
-            explore_all_ends("a commander that begins anew", restart);
+            explore_all_ends("a commander that restarts", restart);
             let (slow, commit_by) = (1, 0);
             let two = Scenario::new(2, 2);
             explore_right("two nodes, one of them slow", Scenario { slow, commit_by, ..two });

@@ -5,7 +5,7 @@ mod socket;
 
 use std::{os::unix::fs::PermissionsExt as _, path::PathBuf, process::Command};
 
-use crate::support::{Folder, Server, Settings, ended, program};
+use crate::support::{Folder, STORE, Server, Settings, create_store, ended, program};
 
 /// A server with keys under management.
 pub(crate) struct Site {
@@ -15,9 +15,6 @@ pub(crate) struct Site {
     folder: Folder,
 }
 
-const STORE: &str = "[store]\nfile = \"state.db\"\n\n[[store.roots]]\nname = \"recovery\"\nfile = \"recovery.root\"\n\n\
-                     [lifecycle]\nbackends = [\"keys\"]\n";
-
 impl Site {
     /// `more` are settings of `[lifecycle]`.
     pub(crate) fn start(more: &str) -> Self {
@@ -26,8 +23,8 @@ impl Site {
         let mut settings = Settings::new();
         settings.backends.push_str("directory = \"made\"\n");
         let socket = format!("admin_socket = {:?}\n", folder.path().join("admin.sock"));
-        let settings = settings.tables(&format!("{STORE}{socket}{more}"));
-        let (code, _, log) = ended(program().args(["store", "create"]).arg(settings.write()));
+        let settings = settings.tables(&format!("{STORE}\n[lifecycle]\nbackends = [\"keys\"]\n{socket}{more}"));
+        let (code, _, log) = create_store(&settings);
         assert_eq!(code, Some(0), "{log}");
         Self {
             server: Server::start(&settings),

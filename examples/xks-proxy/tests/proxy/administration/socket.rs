@@ -15,8 +15,8 @@ use rustix::process::Signal;
 use super::Site;
 use crate::support::{Server, ended, program};
 
-/// The user and the group of those who are nobody, and a group that this user is not in.
-const NOBODY: u32 = 65_534;
+/// The user and the group without rights, and a group that this user is not in.
+const UNPRIVILEGED: u32 = 65_534;
 const OTHER_GROUP: u32 = 65_533;
 
 #[test]
@@ -33,13 +33,13 @@ fn the_file_of_the_socket_is_the_groups_and_goes_with_the_server() {
     let site = Site::start("admin_group = \"nogroup\"");
     assert_eq!(
         (mode(&site), fs::metadata(site.socket()).unwrap().gid()),
-        (0o660, NOBODY)
+        (0o660, UNPRIVILEGED)
     );
 }
 
 /// One that a killed server has left is replaced; one that somebody listens on, and what is no socket, stays.
 #[test]
-fn only_a_socket_that_nobody_listens_on_is_replaced() {
+fn only_a_socket_without_a_listener_is_replaced() {
     let site = Site::start("");
     let (_, _) = site.server.process.stop(Signal::KILL);
     let socket = site.folder.path().join("admin.sock");
@@ -77,10 +77,10 @@ fn only_a_socket_that_nobody_listens_on_is_replaced() {
     );
 }
 
-/// Only root can become others. Whoever is not let in by the file's mode does not reach the server; when
+/// Only root can become others. A user whom the file's mode does not let in does not reach the server; when
 /// somebody has opened that mode, the server refuses.
 #[test]
-fn root_the_servers_user_and_the_group_may_give_commands_and_nobody_else() {
+fn root_the_servers_user_and_the_group_may_give_commands_and_no_one_else() {
     if !rustix::process::getuid().is_root() {
         return;
     }
@@ -108,11 +108,11 @@ fn root_the_servers_user_and_the_group_may_give_commands_and_nobody_else() {
         );
     };
     // By the group that the process has, and by that which the system knows of the user.
-    assert!(as_user(12_345, NOBODY).0.ends_with("200"));
+    assert!(as_user(12_345, UNPRIVILEGED).0.ends_with("200"));
     assert_eq!(as_user(12_345, OTHER_GROUP).0, "000", "the file's mode");
     fs::set_permissions(site.socket(), fs::Permissions::from_mode(0o666)).unwrap();
     refused(as_user(12_345, OTHER_GROUP), "uid:12345");
-    assert!(as_user(NOBODY, OTHER_GROUP).0.ends_with("200"));
+    assert!(as_user(UNPRIVILEGED, OTHER_GROUP).0.ends_with("200"));
     site.done(&["tenants", "create", "--name", "mine"]);
     let events = site.done(&["events", "--last", "1"]);
     assert!(events.contains("uid:0(root)  create"), "{events}");

@@ -102,7 +102,7 @@ fn a_server_without_tls_is_told_nothing() {
         let database = Database::new().await;
         let settings = PostgresSettings::new(&format!("postgres://xks@127.0.0.1:{port}/xks"))
             .unwrap()
-            .password_file(database.server.file("password"))
+            .password_file(database.server.password_file())
             .ca_file(database.server.file("authority.pem"))
             .timeout(Duration::from_secs(3));
         let error = text(&refused(settings).await);

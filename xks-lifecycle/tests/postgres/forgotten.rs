@@ -23,7 +23,7 @@ struct Firewall {
 impl Firewall {
     async fn before(database: &Database) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (port, server) = (listener.local_addr().unwrap().port(), database.server.port);
+        let (port, server) = (listener.local_addr().unwrap().port(), database.server.port());
         let (forget, forgotten) = watch::channel(());
         tokio::spawn(async move {
             loop {
@@ -53,7 +53,7 @@ fn calls_after_it_are_made_on_new_connections() {
         let url = format!("postgres://xks@127.0.0.1:{}/{}", firewall.port, database.name);
         let settings = PostgresSettings::new(&url)
             .unwrap()
-            .password_file(database.server.file("password"))
+            .password_file(database.server.password_file())
             .timeout(Duration::from_secs(4))
             .poll(Duration::from_millis(500));
         let store = PostgresStore::open(settings).await.unwrap();

@@ -1,78 +1,27 @@
 //! pgbouncer between, which gives each transaction any of its connections.
 
-use std::{
-    path::Path,
-    process::{Child, Stdio},
-    time::Duration,
-};
+use std::time::Duration;
 
 use xks_lifecycle::store::{
     Claim, ClaimKind, PostgresSettings, PostgresStore, PostgresWarning, Revision, Store as _, Swap,
 };
 
+use xks_test_postgres::{PoolMode, Pooler};
+
 use crate::{
-    server::{Database, PASSWORD, RUNTIME, command, free_port},
+    server::{Database, RUNTIME},
     support::{followed, names, put},
 };
-
-/// A pgbouncer before a database. It ends with this.
-struct Pooler {
-    port: u16,
-    process: Child,
-}
-
-impl Pooler {
-    async fn new(database: &Database) -> Self {
-        let server = database.server;
-        let port = free_port();
-        let directory = server.file("");
-        let shown = directory.display();
-        let settings = format!(
-            "[databases]\n* = host={shown} port={}\n[pgbouncer]\nlisten_addr =\nlisten_port = {port}\n\
-             unix_socket_dir = {shown}\nauth_type = scram-sha-256\nauth_file = {shown}/users\n\
-             pool_mode = transaction\nlogfile = {shown}/pgbouncer.log\n",
-            server.port
-        );
-        let settings = server.write("pgbouncer.ini", &settings);
-        server.write("users", &format!("\"xks\" \"{PASSWORD}\"\n"));
-        // It ends when its input is closed, as by the end of this process.
-        let script = "PATH=$PATH:/usr/sbin; pgbouncer -q \"$0\" & cat >/dev/null; kill $!";
-        let process = command(Path::new("/bin/sh"))
-            .args(["-c", script])
-            .arg(&settings)
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let socket = directory.join(format!(".s.PGSQL.{port}"));
-        let started = async {
-            while !socket.exists() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        let started = tokio::time::timeout(Duration::from_secs(60), started).await;
-        started.expect("no pgbouncer: install it, as scripts/setup does");
-        Self { port, process }
-    }
-}
-
-impl Drop for Pooler {
-    fn drop(&mut self) {
-        drop(self.process.stdin.take());
-        let _ = self.process.wait();
-    }
-}
 
 #[test]
 fn behind_a_pooler_a_store_works_and_says_that_it_is_not_notified() {
     RUNTIME.block_on(async {
         let database = Database::new().await;
-        let pooler = Pooler::new(&database).await;
-        let (directory, port, name) = (database.server.file(""), pooler.port, &database.name);
+        let pooler = Pooler::start(database.server, PoolMode::Transaction);
         let poll = Duration::from_millis(200);
-        let url = format!("postgres:///{name}?user=xks&host={}&port={port}", directory.display());
-        let settings = PostgresSettings::new(&url)
+        let settings = PostgresSettings::new(&pooler.url(&database.name))
             .unwrap()
-            .password_file(database.server.file("password"))
+            .password_file(database.server.password_file())
             .timeout(Duration::from_secs(4))
             .poll(poll);
         let direct = database.open().await;

@@ -5,6 +5,7 @@ use std::{
     fmt::{self, Display},
     future::poll_fn,
     io,
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -19,7 +20,7 @@ use rustls::{
 use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
+    net::{TcpStream, UnixStream},
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
@@ -126,6 +127,19 @@ impl Connection {
     pub async fn open(target: &Target, http: Http) -> io::Result<Self> {
         let stream = TcpStream::connect(target.address).await?;
         Self::over(stream, target, http).await.map_err(io::Error::other)
+    }
+
+    /// Connects to a Unix socket, by HTTP/1.1 without TLS.
+    ///
+    /// # Errors
+    /// Nobody takes the connection.
+    pub async fn unix(socket: &Path, target: &Target) -> io::Result<Self> {
+        let stream = UnixStream::connect(socket).await?;
+        Ok(Self {
+            kind: Kind::Http1(Http1::new(Box::new(stream))),
+            target: Arc::new(target.clone()),
+            handshake: None,
+        })
     }
 
     /// Over a stream that is connected already.

@@ -23,6 +23,8 @@ pub struct Setup {
     pub addresses: Vec<String>,
     /// Networks, such as `10.0.0.0/24`, beside this host from which users may connect.
     pub networks: Vec<String>,
+    /// Its port; by default one that is free.
+    pub port: Option<u16>,
     /// Further lines of `postgresql.conf`.
     pub settings: Vec<String>,
 }
@@ -32,6 +34,7 @@ impl Default for Setup {
         Self {
             addresses: vec!["127.0.0.1".to_owned()],
             networks: Vec::new(),
+            port: None,
             settings: Vec::new(),
         }
     }
@@ -85,7 +88,7 @@ impl Server {
 
     /// A server in a folder whose `data` is there, and its certificates.
     fn configured(programs: PathBuf, folder: Folder, setup: Setup) -> Self {
-        let port = free_port();
+        let port = setup.port.unwrap_or_else(free_port);
         let shown = folder.path().display();
         // What stands last counts: a standby has its primary's lines too.
         let settings = format!(

@@ -1,11 +1,12 @@
 //! The operations on aliases, by which tools such as those for S3 name keys.
 
+use std::sync::Arc;
+
 use super::{
     Kms,
     api::{AliasListEntry, CreateAliasRequest, DeleteAliasRequest, Empty, ListAliasesRequest, ListAliasesResponse},
     caller::Caller,
     exception::{Exception, ExceptionName},
-    now,
     page::{Limits, page},
     state::Alias,
 };
@@ -27,13 +28,13 @@ impl Kms {
                 return Err(Exception::validation("TargetKeyId has to be a key id or a key's ARN"));
             }
             let key = state.key_by_id(&request.target_key_id)?;
-            key.check_not_pending()?;
+            state.check_key_state("CreateAlias", key)?;
             let key_id = key.id.clone();
-            state.aliases.push(Alias {
+            state.aliases.push(Arc::new(Alias {
                 name,
                 key_id,
-                created: now(),
-            });
+                created: self.now(),
+            }));
             state.aliases.sort_by(|a, b| a.name.cmp(&b.name));
             Ok(Empty {})
         })
@@ -71,11 +72,11 @@ impl Kms {
                 .as_deref()
                 .map(|named| state.key_by_id(named))
                 .transpose()?;
-            let is_wanted = |alias: &&Alias| key.is_none_or(|key| alias.key_id == key.id);
+            let is_wanted = |alias: &&Arc<Alias>| key.is_none_or(|key| alias.key_id == key.id);
             let wanted = state.aliases.iter().filter(is_wanted);
             let (limit, marker) = (request.limit, request.marker.as_deref());
             let page = page(wanted, |alias| &alias.name, Limits::ALIASES, limit, marker)?;
-            let entry = |alias: &&Alias| AliasListEntry {
+            let entry = |alias: &&Arc<Alias>| AliasListEntry {
                 alias_name: alias.name.clone(),
                 alias_arn: self.arn(&alias.name),
                 target_key_id: alias.key_id.clone(),

@@ -12,10 +12,10 @@ use super::{
     context::{EncryptionContext, aad},
     exception::{Exception, ExceptionName},
     failure::{Failure, Fault},
-    keys::{invalid_state, not_connected},
-    proxy::{Operation, Proxy},
-    seal::Purpose,
-    state::{Connection, Key, KeyStatus, State},
+    imported::{self, WithMaterial, invalid_ciphertext},
+    proxy::{ExternalKey, Operation, Proxy},
+    seal::{KeyMaterial, Purpose},
+    state::{Key, State},
 };
 
 /// The only algorithm of a symmetric key.
@@ -36,10 +36,11 @@ impl Kms {
             )));
         }
         self.operate("Encrypt", caller, async |operation| {
-            let key = self.usable(&request.key_id)?;
+            let key = self.usable(operation, &request.key_id)?;
             let context = &request.encryption_context;
+            let encrypted = key.encrypt(operation, &request.plaintext, context).await?;
             Ok(EncryptResponse {
-                ciphertext_blob: key.encrypt(operation, &request.plaintext, context).await?,
+                ciphertext_blob: encrypted.bytes,
                 key_id: key.key.arn,
                 encryption_algorithm: ALGORITHM,
             })
@@ -60,7 +61,8 @@ impl Kms {
             let (blob, named) = (&request.ciphertext_blob, request.key_id.as_deref());
             let (key, plaintext) = self.opened(operation, blob, named, &request.encryption_context).await?;
             Ok(DecryptResponse {
-                plaintext,
+                plaintext: plaintext.bytes,
+                key_material_id: plaintext.material_id,
                 key_id: key.arn,
                 encryption_algorithm: ALGORITHM,
             })
@@ -76,13 +78,16 @@ impl Kms {
         check_algorithm(request.source_encryption_algorithm.as_deref())?;
         check_algorithm(request.destination_encryption_algorithm.as_deref())?;
         self.operate("ReEncrypt", caller, async |operation| {
-            let destination = self.usable(&request.destination_key_id)?;
+            let destination = self.usable(operation, &request.destination_key_id)?;
             let (blob, named) = (&request.ciphertext_blob, request.source_key_id.as_deref());
             let context = &request.source_encryption_context;
             let (source, plaintext) = self.opened(operation, blob, named, context).await?;
             let context = &request.destination_encryption_context;
+            let encrypted = destination.encrypt(operation, &plaintext.bytes, context).await?;
             Ok(ReEncryptResponse {
-                ciphertext_blob: destination.encrypt(operation, &plaintext, context).await?,
+                ciphertext_blob: encrypted.bytes,
+                source_key_material_id: plaintext.material_id,
+                destination_key_material_id: encrypted.material_id,
                 source_key_id: source.arn,
                 key_id: destination.key.arn,
                 source_encryption_algorithm: ALGORITHM,
@@ -118,6 +123,7 @@ impl Kms {
             .await?;
         Ok(GenerateDataKeyWithoutPlaintextResponse {
             ciphertext_blob: made.ciphertext_blob,
+            key_material_id: made.key_material_id,
             key_id: made.key_id,
         })
     }
@@ -139,10 +145,12 @@ impl Kms {
             }
         };
         self.operate(operation, caller, async |operation| {
-            let key = self.usable(&request.key_id)?;
+            let key = self.usable(operation, &request.key_id)?;
             let plaintext = random_bytes(length)?;
+            let encrypted = key.encrypt(operation, &plaintext, &request.encryption_context).await?;
             Ok(GenerateDataKeyResponse {
-                ciphertext_blob: key.encrypt(operation, &plaintext, &request.encryption_context).await?,
+                ciphertext_blob: encrypted.bytes,
+                key_material_id: encrypted.material_id,
                 plaintext,
                 key_id: key.key.arn,
             })
@@ -151,25 +159,21 @@ impl Kms {
     }
 
     /// A key that may be used at this moment, and its proxy.
-    fn usable(&self, named: &str) -> Result<Usable, Exception> {
-        self.read(|state| self.usable_key(state, state.key(named)?))
+    fn usable(&self, operation: Operation<'_>, named: &str) -> Result<Usable, Exception> {
+        self.read(|state| self.usable_key(operation, state, state.key(named)?))
     }
 
-    fn usable_key(&self, state: &State, key: &Key) -> Result<Usable, Exception> {
-        match key.status {
-            KeyStatus::Enabled => (),
-            KeyStatus::PendingDeletion(_) => return Err(invalid_state(&key.arn, "is pending deletion")),
-            KeyStatus::Disabled => {
-                let message = format!("{} is disabled.", key.arn);
-                return Err(Exception::new(ExceptionName::Disabled, message));
+    fn usable_key(&self, operation: Operation<'_>, state: &State, key: &Key) -> Result<Usable, Exception> {
+        state.check_key_state(operation.name, key)?;
+        let proxy = match key.external() {
+            Some(external) => {
+                let store = state.key_store(&external.key_store_id)?;
+                Some(self.proxy(&store.id, &store.proxy)?)
             }
-        }
-        let store = state.key_store(&key.key_store_id)?;
-        if store.connection != Connection::Connected {
-            return Err(not_connected().at_cryptography());
-        }
+            None => None,
+        };
         Ok(Usable {
-            proxy: self.proxy(&store.id, &store.proxy)?,
+            proxy,
             key: key.clone(),
         })
     }
@@ -180,32 +184,37 @@ impl Kms {
         blob: &[u8],
         named: Option<&str>,
         context: &EncryptionContext,
-    ) -> Result<(Key, Binary), Exception> {
-        let invalid = || {
-            Exception::new(
-                ExceptionName::InvalidCiphertext,
-                "The ciphertext was not made by this KMS",
-            )
-        };
-        let blob = blob::parse(blob).ok_or_else(invalid)?;
+    ) -> Result<(Key, WithMaterial), Exception> {
+        let (external, imported) = (blob::parse(blob), imported::parse(blob));
+        let of_external = external.as_ref().map(|blob| blob.key_id);
+        let of_imported = imported.as_ref().map(|blob| blob.key_id);
+        let key_id = of_external.or(of_imported).ok_or_else(invalid_ciphertext)?;
         let usable = self.read(|state| {
             let named = named.map(|named| state.key(named)).transpose()?;
-            let key = state.key_of_blob(&blob.key_id).ok_or_else(invalid)?;
+            let key = state.key_of_blob(&key_id).ok_or_else(invalid_ciphertext)?;
             if named.is_some_and(|named| named.id != key.id) {
                 return Err(Exception::new(
                     ExceptionName::IncorrectKey,
                     "The key ID in the request does not identify a key that can perform this operation.",
                 ));
             }
-            self.usable_key(state, key)
+            self.usable_key(operation, state, key)
         })?;
-        let plaintext = usable.decrypt(operation, &blob, context).await?;
+        let plaintext = match (&usable.proxy, &external, &imported) {
+            (Some(proxy), Some(blob), _) => WithMaterial {
+                bytes: usable.key.decrypt_external(proxy, operation, blob, context).await?,
+                material_id: None,
+            },
+            (None, _, Some(blob)) => usable.key.decrypt_imported(blob, context)?,
+            _ => return Err(invalid_ciphertext()),
+        };
         Ok((usable.key, plaintext))
     }
 }
 
 struct Usable {
-    proxy: Proxy,
+    /// None of a key with imported material.
+    proxy: Option<Proxy>,
     key: Key,
 }
 
@@ -215,13 +224,31 @@ impl Usable {
         operation: Operation<'_>,
         plaintext: &[u8],
         context: &EncryptionContext,
+    ) -> Result<WithMaterial, Exception> {
+        let Some(proxy) = &self.proxy else {
+            return self.key.encrypt_imported(plaintext, context);
+        };
+        Ok(WithMaterial {
+            bytes: self.key.encrypt_external(proxy, operation, plaintext, context).await?,
+            material_id: None,
+        })
+    }
+}
+
+impl Key {
+    async fn encrypt_external(
+        &self,
+        proxy: &Proxy,
+        operation: Operation<'_>,
+        plaintext: &[u8],
+        context: &EncryptionContext,
     ) -> Result<Binary, Exception> {
         let aad = aad(context)?;
-        let (key, material) = (&self.key, &self.key.material);
-        let inner = material.seal(Purpose::Plaintext, plaintext, &[key.arn.as_bytes(), &aad])?;
-        let external = self.proxy.encrypt(operation, key.external(), &inner.into(), &aad).await;
+        let (material, external_key) = self.material_and_external_key()?;
+        let inner = material.seal(Purpose::Plaintext, plaintext, &[self.arn.as_bytes(), &aad])?;
+        let external = proxy.encrypt(operation, external_key, &inner.into(), &aad).await;
         let external = external.map_err(Fault::at_cryptography)?;
-        let id = key.id_bytes();
+        let id = self.id_bytes();
         let body = id
             .and_then(|id| blob::body(&id, &external))
             .ok_or_else(|| Exception::new(ExceptionName::Internal, "the ciphertext does not fit into a blob"))?;
@@ -229,28 +256,35 @@ impl Usable {
         Ok([body, seal].concat().into())
     }
 
-    async fn decrypt(
+    async fn decrypt_external(
         &self,
+        proxy: &Proxy,
         operation: Operation<'_>,
         blob: &blob::Blob<'_>,
         context: &EncryptionContext,
     ) -> Result<Binary, Exception> {
         let aad = aad(context)?;
-        let (key, material) = (&self.key, &self.key.material);
-        let inner = self
-            .proxy
-            .decrypt(operation, key.external(), &blob.external, &aad)
-            .await;
+        let (material, external_key) = self.material_and_external_key()?;
+        let inner = proxy.decrypt(operation, external_key, &blob.external, &aad).await;
         let inner = inner.map_err(Fault::at_cryptography)?;
         let foreign = |what: &str| Fault::new(Failure::ForeignPlaintext, what).at_cryptography();
         let plaintext = material
-            .open(Purpose::Plaintext, &inner, &[key.arn.as_bytes(), &aad])
+            .open(Purpose::Plaintext, &inner, &[self.arn.as_bytes(), &aad])
             .ok_or_else(|| foreign("the inner layer of KMS does not decrypt: the proxy returned a wrong plaintext"))?;
         // Whatever the proxy lets pass, such as metadata that it does not authenticate.
         material
             .open(Purpose::Blob, blob.seal, &[blob.sealed, &aad])
             .ok_or_else(|| foreign("the blob was changed, and the proxy decrypted it"))?;
         Ok(plaintext.into())
+    }
+
+    fn material_and_external_key(&self) -> Result<(&KeyMaterial, ExternalKey<'_>), Exception> {
+        let external = self.external().zip(self.external_key());
+        let external = external.map(|(backing, key)| (&backing.material, key));
+        external.ok_or_else(|| {
+            let message = format!("{} is in no external key store", self.arn);
+            Exception::new(ExceptionName::Internal, message)
+        })
     }
 }
 

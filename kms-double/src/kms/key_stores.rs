@@ -10,7 +10,7 @@ use super::{
     caller::Caller,
     exception::{Exception, ExceptionName},
     failure::Fault,
-    locked, now,
+    locked,
     page::{Limits, page},
     proxy::Operation,
     random,
@@ -58,7 +58,7 @@ impl Kms {
             state.key_stores.push(KeyStore {
                 id: id.clone(),
                 name,
-                created: now(),
+                created: self.now(),
                 connection: Connection::Disconnected,
                 proxy,
             });
@@ -214,7 +214,7 @@ impl Kms {
         let id = request.custom_key_store_id;
         self.change(|state| {
             let store = state.key_store(&id)?;
-            if state.keys.iter().any(|key| key.key_store_id == id) {
+            if state.has_keys(&id) {
                 return Err(Exception::new(
                     ExceptionName::CustomKeyStoreHasKeys,
                     "The custom key store still has KMS keys",

@@ -1,28 +1,28 @@
 //! The operations on KMS keys that use no key.
 
+use std::sync::Arc;
+
 use super::{
     Kms, answer,
     api::{
-        CreateKeyRequest, Empty, KeyIdRequest, KeyIdResponse, KeyListEntry, KeyMetadata, KeyMetadataResponse, KeyState,
-        ListKeysRequest, ListKeysResponse, ScheduleKeyDeletionRequest, ScheduleKeyDeletionResponse,
-        XksKeyConfiguration,
+        CreateKeyRequest, Empty, ExpirationModel, KeyIdRequest, KeyIdResponse, KeyListEntry, KeyMetadata,
+        KeyMetadataResponse, KeyState, ListKeysRequest, ListKeysResponse, ScheduleKeyDeletionRequest,
+        ScheduleKeyDeletionResponse, XksKeyConfiguration,
     },
     caller::Caller,
     exception::{Exception, ExceptionName},
-    failure::{Failure, Fault},
-    now,
+    failure::Fault,
+    materials::Materials,
     page::{Limits, page},
     proxy::{ExternalKey, Operation},
     seal::KeyMaterial,
-    state::{Connection, Key, KeyStatus, State},
+    state::{Backing, Connection, ExternalBacking, Key, KeyStatus, SECONDS_A_DAY, State, not_connected},
     uuid,
 };
 
-const SECONDS_A_DAY: f64 = 86_400.0;
-
 impl Kms {
-    /// Makes a KMS key over an external key, after the proxy has said that it is an AES-256 key that can
-    /// encrypt and decrypt and is enabled.
+    /// Makes a KMS key: one that waits for the import of its key material, or one over an external key, after
+    /// the proxy has said that it is an AES-256 key that can encrypt and decrypt and is enabled.
     ///
     /// # Errors
     /// As AWS documents them for CreateKey; for what the proxy does, by [the table](super::Failure::row).
@@ -32,6 +32,11 @@ impl Kms {
         request: CreateKeyRequest,
     ) -> Result<KeyMetadataResponse, Exception> {
         check_kind(&request)?;
+        let description = request.description.unwrap_or_default();
+        if request.origin.as_deref() == Some("EXTERNAL") {
+            let key = self.new_key(description, Backing::Imported(Materials::default()))?;
+            return self.operate("CreateKey", caller, async |_| self.added(key)).await;
+        }
         let key_store_id = request.custom_key_store_id.unwrap_or_default();
         let xks_key_id = request.xks_key_id.unwrap_or_default();
         // URI-3
@@ -59,47 +64,50 @@ impl Kms {
         };
         let metadata = self.operate("CreateKey", caller, asking).await?;
         check_external_key(&metadata)?;
-        let id = uuid()?;
-        let key = Key {
-            arn: self.arn(&format!("key/{id}")),
-            id,
+        let external = ExternalBacking {
             key_store_id,
             xks_key_id,
-            description: request.description.unwrap_or_default(),
-            created: now(),
-            status: KeyStatus::Enabled,
             material: KeyMaterial::generate()?,
         };
+        self.added(self.new_key(description, Backing::ExternalKeyStore(external))?)
+    }
+
+    fn new_key(&self, description: String, backing: Backing) -> Result<Key, Exception> {
+        let id = uuid()?;
+        Ok(Key {
+            arn: self.arn(&format!("key/{id}")),
+            id,
+            description,
+            created: self.now(),
+            status: KeyStatus::Enabled,
+            backing,
+        })
+    }
+
+    fn added(&self, key: Key) -> Result<KeyMetadataResponse, Exception> {
         self.change(|state| {
-            check_unused(state, &key.key_store_id, &key.xks_key_id)?;
-            state.key_store(&key.key_store_id)?;
+            if let Some(external) = key.external() {
+                check_unused(state, &external.key_store_id, &external.xks_key_id)?;
+                state.key_store(&external.key_store_id)?;
+            }
             let key_metadata = self.described_key(state, &key);
-            state.keys.push(key);
+            state.keys.push(Arc::new(key));
             Ok(KeyMetadataResponse { key_metadata })
         })
     }
 
-    /// Tells of a key, and asks the proxy for the external key's status and usages when it is connected. It
-    /// succeeds whether the proxy answers or not.
+    /// Tells of a key. As in AWS KMS, it asks no proxy.
     ///
     /// # Errors
     /// There is no such key.
     pub async fn describe_key(&self, caller: &Caller, request: KeyIdRequest) -> Result<KeyMetadataResponse, Exception> {
-        let (key, mut key_metadata, store) = self.read(|state| {
-            let key = state.key(&request.key_id)?;
-            let store = state.key_store(&key.key_store_id)?;
-            Ok((key.clone(), self.described_key(state, key), store.clone()))
-        })?;
-        if store.connection == Connection::Connected {
-            let proxy = self.proxy(&store.id, &store.proxy)?;
-            let external = key.external();
-            let asking = async |operation: Operation<'_>| Ok(proxy.key_metadata(operation, external).await);
-            if let Ok(metadata) = self.operate("DescribeKey", caller, asking).await? {
-                key_metadata.xks_key_configuration.key_usage = Some(metadata.key_usage);
-                key_metadata.xks_key_configuration.key_status = Some(metadata.key_status);
-            }
-        }
-        Ok(KeyMetadataResponse { key_metadata })
+        self.operate("DescribeKey", caller, async |_| {
+            self.read(|state| {
+                let key_metadata = self.described_key(state, state.key(&request.key_id)?);
+                Ok(KeyMetadataResponse { key_metadata })
+            })
+        })
+        .await
     }
 
     /// Tells which keys there are.
@@ -115,7 +123,7 @@ impl Kms {
                 request.limit,
                 request.marker.as_deref(),
             )?;
-            let entry = |key: &&Key| KeyListEntry {
+            let entry = |key: &&Arc<Key>| KeyListEntry {
                 key_id: key.id.clone(),
                 key_arn: key.arn.clone(),
             };
@@ -132,7 +140,7 @@ impl Kms {
     /// # Errors
     /// There is no such key, or it is going to be deleted.
     pub async fn enable_key(&self, _: &Caller, request: KeyIdRequest) -> Result<Empty, Exception> {
-        self.set_status(&request.key_id, KeyStatus::Enabled)
+        self.set_status("EnableKey", &request.key_id, KeyStatus::Enabled)
     }
 
     /// Lets a key be used no longer. The external key stays as it is.
@@ -140,7 +148,7 @@ impl Kms {
     /// # Errors
     /// There is no such key, or it is going to be deleted.
     pub async fn disable_key(&self, _: &Caller, request: KeyIdRequest) -> Result<Empty, Exception> {
-        self.set_status(&request.key_id, KeyStatus::Disabled)
+        self.set_status("DisableKey", &request.key_id, KeyStatus::Disabled)
     }
 
     /// Deletes a key after some days, with the material without which its ciphertexts cannot be decrypted.
@@ -156,10 +164,10 @@ impl Kms {
         if !(7..=30).contains(&days) {
             return Err(Exception::validation("PendingWindowInDays has to be 7 to 30"));
         }
-        let deletion_date = now() + f64::from(days) * SECONDS_A_DAY;
+        let deletion_date = self.now() + f64::from(days) * SECONDS_A_DAY;
         self.change(|state| {
+            state.check_key_state("ScheduleKeyDeletion", state.key_by_id(&request.key_id)?)?;
             let key = state.key_mut(&request.key_id)?;
-            key.check_not_pending()?;
             key.status = KeyStatus::PendingDeletion(deletion_date);
             Ok(ScheduleKeyDeletionResponse {
                 key_id: key.arn.clone(),
@@ -176,10 +184,8 @@ impl Kms {
     /// There is no such key, or it was not going to be deleted.
     pub async fn cancel_key_deletion(&self, _: &Caller, request: KeyIdRequest) -> Result<KeyIdResponse, Exception> {
         self.change(|state| {
+            state.check_key_state("CancelKeyDeletion", state.key_by_id(&request.key_id)?)?;
             let key = state.key_mut(&request.key_id)?;
-            let KeyStatus::PendingDeletion(_) = key.status else {
-                return Err(invalid_state(&key.arn, "is not pending deletion"));
-            };
             key.status = KeyStatus::Disabled;
             Ok(KeyIdResponse {
                 key_id: key.arn.clone(),
@@ -187,17 +193,18 @@ impl Kms {
         })
     }
 
-    fn set_status(&self, named: &str, status: KeyStatus) -> Result<Empty, Exception> {
+    fn set_status(&self, operation: &str, named: &str, status: KeyStatus) -> Result<Empty, Exception> {
         self.change(|state| {
-            let key = state.key_mut(named)?;
-            key.check_not_pending()?;
-            key.status = status;
+            state.check_key_state(operation, state.key_by_id(named)?)?;
+            state.key_mut(named)?.status = status;
             Ok(Empty {})
         })
     }
 
     fn described_key(&self, state: &State, key: &Key) -> KeyMetadata {
         let key_state = state.key_state(key);
+        let (external, imported) = (key.external(), key.imported());
+        let has_material = |materials: &&Materials| materials.current().is_some();
         KeyMetadata {
             account_id: self.0.settings.account.clone(),
             key_id: key.id.clone(),
@@ -211,56 +218,60 @@ impl Kms {
                 KeyStatus::PendingDeletion(date) => Some(date),
                 _ => None,
             },
-            origin: "EXTERNAL_KEY_STORE",
-            custom_key_store_id: key.key_store_id.clone(),
+            origin: match key.backing {
+                Backing::ExternalKeyStore(_) => "EXTERNAL_KEY_STORE",
+                Backing::Imported(_) => "EXTERNAL",
+            },
+            custom_key_store_id: external.map(|external| external.key_store_id.clone()),
+            expiration_model: imported
+                .filter(has_material)
+                .map(|materials| match materials.earliest_end() {
+                    Some(_) => ExpirationModel::KeyMaterialExpires,
+                    None => ExpirationModel::KeyMaterialDoesNotExpire,
+                }),
+            valid_to: imported.and_then(Materials::earliest_end),
+            current_key_material_id: imported
+                .and_then(Materials::current)
+                .map(|material| material.id.clone()),
             key_manager: "CUSTOMER",
             key_spec: "SYMMETRIC_DEFAULT",
             customer_master_key_spec: "SYMMETRIC_DEFAULT",
             encryption_algorithms: ["SYMMETRIC_DEFAULT"],
             multi_region: false,
-            xks_key_configuration: XksKeyConfiguration {
-                id: key.xks_key_id.clone(),
-                key_usage: None,
-                key_status: None,
-            },
+            xks_key_configuration: external.map(|external| XksKeyConfiguration {
+                id: external.xks_key_id.clone(),
+            }),
         }
     }
 }
 
 impl Key {
-    pub(crate) fn external(&self) -> ExternalKey<'_> {
-        ExternalKey {
-            id: &self.xks_key_id,
+    /// The external key, as its proxy is told of it.
+    pub(crate) fn external_key(&self) -> Option<ExternalKey<'_>> {
+        self.external().map(|external| ExternalKey {
+            id: &external.xks_key_id,
             kms_key_arn: Some(&self.arn),
-        }
-    }
-
-    pub(super) fn check_not_pending(&self) -> Result<(), Exception> {
-        match self.status {
-            KeyStatus::PendingDeletion(_) => Err(invalid_state(&self.arn, "is pending deletion")),
-            _ => Ok(()),
-        }
+        })
     }
 }
 
-pub(crate) fn not_connected() -> Fault {
-    Fault::new(Failure::NotConnected, "the proxy was not called")
-}
-
-pub(crate) fn invalid_state(arn: &str, why: &str) -> Exception {
-    Exception::new(ExceptionName::InvalidState, format!("{arn} {why}."))
-}
-
-/// Only what can be made of an external key.
+/// Only what the double makes.
 fn check_kind(request: &CreateKeyRequest) -> Result<(), Exception> {
     let unsupported = |what: &str| Err(Exception::new(ExceptionName::UnsupportedOperation, what));
-    if request.origin.as_deref() != Some("EXTERNAL_KEY_STORE") {
-        return unsupported("Origin has to be EXTERNAL_KEY_STORE");
-    }
-    if request.custom_key_store_id.is_none() || request.xks_key_id.is_none() {
-        return Err(Exception::validation(
-            "CustomKeyStoreId and XksKeyId are required for the origin EXTERNAL_KEY_STORE",
-        ));
+    let names_external_key = (request.custom_key_store_id.is_some(), request.xks_key_id.is_some());
+    match (request.origin.as_deref(), names_external_key) {
+        (Some("EXTERNAL"), (false, false)) | (Some("EXTERNAL_KEY_STORE"), (true, true)) => (),
+        (Some("EXTERNAL"), _) => {
+            return Err(Exception::validation(
+                "CustomKeyStoreId and XksKeyId cannot be specified with the origin EXTERNAL",
+            ));
+        }
+        (Some("EXTERNAL_KEY_STORE"), _) => {
+            return Err(Exception::validation(
+                "CustomKeyStoreId and XksKeyId are required for the origin EXTERNAL_KEY_STORE",
+            ));
+        }
+        _ => return unsupported("Origin has to be EXTERNAL or EXTERNAL_KEY_STORE"),
     }
     if request
         .key_usage
@@ -276,14 +287,15 @@ fn check_kind(request: &CreateKeyRequest) -> Result<(), Exception> {
         return unsupported("KeySpec has to be SYMMETRIC_DEFAULT");
     }
     if request.multi_region == Some(true) {
-        return unsupported("a key in an external key store is in one Region");
+        return unsupported("the double makes no multi-Region keys");
     }
     Ok(())
 }
 
 fn check_unused(state: &State, key_store_id: &str, xks_key_id: &str) -> Result<(), Exception> {
-    let is_same = |key: &Key| key.key_store_id == key_store_id && key.xks_key_id == xks_key_id;
-    if state.keys.iter().any(is_same) {
+    let is_same =
+        |external: &ExternalBacking| external.key_store_id == key_store_id && external.xks_key_id == xks_key_id;
+    if state.keys.iter().filter_map(|key| key.external()).any(is_same) {
         let message = format!("The external key {xks_key_id} is in use by another KMS key of this key store");
         return Err(Exception::new(ExceptionName::XksKeyAlreadyInUse, message));
     }

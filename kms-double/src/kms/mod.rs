@@ -1,4 +1,5 @@
-//! AWS KMS as a proxy sees it: external key stores, KMS keys in them, and what is done with those.
+//! AWS KMS as a proxy sees it, and as who imports key material sees it: external key stores, KMS keys in
+//! them, KMS keys with imported material, and what is done with those.
 //!
 //! ```no_run
 //! use kms_double::kms::{Caller, Kms, api::*};
@@ -27,7 +28,8 @@
 //! # What is as in AWS KMS
 //! What a proxy is sent and when, signed and within 250 ms; what is checked on its answers; two layers of
 //! encryption, the inner one under material of the KMS key that the proxy never sees; the states of key
-//! stores and keys; the exceptions, by [one table](Failure::row).
+//! stores and keys; the exceptions, by [one table](Failure::row). The whole life of imported key material:
+//! import tokens, unwrapping, expiry, rotation on demand.
 //!
 //! # What is not
 //! * Every caller may do everything: there are no policies and no grants.
@@ -37,7 +39,8 @@
 //! * A VPC endpoint service is a name and no more: the proxy is called like any other.
 //! * Ciphertext blobs and the AAD of an encryption context have forms of their own, for AWS does not publish
 //!   its own.
-//! * Other keys than those in external key stores, and operations that have nothing to do with them.
+//! * Keys of other origins than EXTERNAL_KEY_STORE and EXTERNAL, of other specs than SYMMETRIC_DEFAULT,
+//!   multi-Region keys, and grants.
 
 mod aliases;
 mod answer;
@@ -45,24 +48,31 @@ pub mod api;
 mod binary;
 mod blob;
 mod caller;
+mod clock;
 mod context;
 mod cryptography;
 mod exception;
 mod failure;
 mod health;
+mod import;
+mod imported;
+mod key_states;
 mod key_stores;
 mod keys;
+mod materials;
 mod page;
 mod proxy;
+mod rotation;
 mod seal;
 mod state;
 mod state_file;
+mod wrapping;
 
 use std::{
     collections::HashMap,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use zeroize::Zeroizing;
@@ -71,6 +81,7 @@ pub use self::{
     answer::{Health, HealthStatus, KeyManager},
     binary::Binary,
     caller::Caller,
+    clock::Clock,
     context::EncryptionContext,
     exception::{Exception, ExceptionName},
     failure::{ConnectionErrorCode, Failure, Row, Source},
@@ -109,6 +120,7 @@ pub struct Builder {
     tls: Tls,
     is_http_allowed: bool,
     state_file: Option<PathBuf>,
+    clock: Clock,
 }
 
 impl Kms {
@@ -123,6 +135,7 @@ impl Kms {
             tls: Tls::default(),
             is_http_allowed: false,
             state_file: None,
+            clock: Clock::default(),
         }
     }
 }
@@ -181,6 +194,13 @@ impl Builder {
         self
     }
 
+    /// Sets the clock, by which imported material, import tokens and scheduled deletions come to their end.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
     /// # Errors
     /// The state file cannot be read, or a file of TLS cannot be used.
     pub fn build(self) -> Result<Kms, BuildError> {
@@ -229,7 +249,7 @@ impl Kms {
 
     fn read<T>(&self, look: impl FnOnce(&State) -> Result<T, Exception>) -> Result<T, Exception> {
         let mut state = locked(&self.0.state);
-        state.delete_due_keys(now());
+        state.settle(self.now());
         look(&state)
     }
 
@@ -237,7 +257,7 @@ impl Kms {
     fn change<T>(&self, change: impl FnOnce(&mut State) -> Result<T, Exception>) -> Result<T, Exception> {
         let mut state = locked(&self.0.state);
         let mut changed = state.clone();
-        changed.delete_due_keys(now());
+        changed.settle(self.now());
         let result = change(&mut changed)?;
         if let Some(path) = &self.0.settings.state_file {
             state_file::write(path, &changed).map_err(|error| {
@@ -274,6 +294,11 @@ impl Kms {
         Ok(Proxy(Client::new(endpoint)))
     }
 
+    /// Seconds since 1970, to the millisecond.
+    fn now(&self) -> f64 {
+        self.0.settings.clock.now()
+    }
+
     fn arn(&self, resource: &str) -> String {
         let Builder { region, account, .. } = &self.0.settings;
         format!("arn:aws:kms:{region}:{account}:{resource}")
@@ -282,12 +307,6 @@ impl Kms {
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Seconds since 1970, to the millisecond.
-fn now() -> f64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    (since.as_secs_f64() * 1000.0).floor() / 1000.0
 }
 
 fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, Exception> {

@@ -24,15 +24,28 @@ pub(crate) enum Purpose {
     Plaintext,
     /// A whole blob, over all that the proxy answered.
     Blob,
+    /// A plaintext, by imported material alone.
+    Imported,
+    /// An import token.
+    ImportToken,
 }
 
-/// The key material of one KMS key.
+/// The key material of one KMS key: 32 bytes.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct KeyMaterial(Binary);
 
 impl KeyMaterial {
     pub(crate) fn generate() -> Result<Self, Exception> {
         Ok(Self(random::<32>()?.as_slice().into()))
+    }
+
+    /// Material that has been imported, where it is an AES-256 key.
+    pub(crate) fn imported(bytes: &[u8]) -> Option<Self> {
+        (bytes.len() == 32).then(|| Self(bytes.into()))
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 
     /// `nonce ‖ ciphertext ‖ tag`.

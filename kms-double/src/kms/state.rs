@@ -1,21 +1,29 @@
 //! The state of KMS: key stores, keys, aliases.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
     api::{ConnectionState, Connectivity, KeyState, ProxyCredential},
     blob::KeyIdBytes,
     exception::{Exception, ExceptionName},
-    failure::ConnectionErrorCode,
+    failure::{ConnectionErrorCode, Failure, Fault},
+    materials::Materials,
     seal::KeyMaterial,
 };
 
-/// All of it, as it stands in a state file too.
+pub(crate) const SECONDS_A_DAY: f64 = 86_400.0;
+
+/// All of it, as it stands in a state file too. A change copies it, so keys and aliases are shared with the
+/// copy until they change themselves.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct State {
     pub(crate) key_stores: Vec<KeyStore>,
-    pub(crate) keys: Vec<Key>,
-    pub(crate) aliases: Vec<Alias>,
+    pub(crate) keys: Vec<Arc<Key>>,
+    pub(crate) aliases: Vec<Arc<Alias>>,
+    /// What import tokens are sealed with, once there was one.
+    pub(crate) token_secret: Option<KeyMaterial>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -64,11 +72,25 @@ impl Connection {
 pub(crate) struct Key {
     pub(crate) id: String,
     pub(crate) arn: String,
-    pub(crate) key_store_id: String,
-    pub(crate) xks_key_id: String,
     pub(crate) description: String,
     pub(crate) created: f64,
     pub(crate) status: KeyStatus,
+    pub(crate) backing: Backing,
+}
+
+/// Where the key material of a key is, by its origin.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Backing {
+    /// `EXTERNAL_KEY_STORE`: behind a proxy, and a layer of KMS's own.
+    ExternalKeyStore(ExternalBacking),
+    /// `EXTERNAL`: imported.
+    Imported(Materials),
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ExternalBacking {
+    pub(crate) key_store_id: String,
+    pub(crate) xks_key_id: String,
     pub(crate) material: KeyMaterial,
 }
 
@@ -110,43 +132,71 @@ impl State {
                 key.filter(|key| before.is_empty() || key.arn.starts_with(before))
             }
         };
-        found.ok_or_else(|| no_key(named))
+        found.map(|key| &**key).ok_or_else(|| no_key(named))
     }
 
     /// By key id or key ARN, as operations that change a key want it: an alias may have moved to another key.
     pub(crate) fn key_by_id(&self, named: &str) -> Result<&Key, Exception> {
         let found = self.keys.iter().find(|key| key.has_id(named));
-        found.ok_or_else(|| no_key(named))
+        found.map(|key| &**key).ok_or_else(|| no_key(named))
     }
 
     /// By key id or key ARN.
     pub(crate) fn key_mut(&mut self, named: &str) -> Result<&mut Key, Exception> {
         let found = self.keys.iter_mut().find(|key| key.has_id(named));
-        found.ok_or_else(|| no_key(named))
+        found.map(Arc::make_mut).ok_or_else(|| no_key(named))
     }
 
     /// By the bytes that a blob has of it.
     pub(crate) fn key_of_blob(&self, id: &KeyIdBytes) -> Option<&Key> {
-        self.keys.iter().find(|key| key.id_bytes().as_ref() == Some(id))
+        let found = self.keys.iter().find(|key| key.id_bytes().as_ref() == Some(id));
+        found.map(|key| &**key)
     }
 
     pub(crate) fn key_state(&self, key: &Key) -> KeyState {
-        let is_connected = |store: &KeyStore| store.connection == Connection::Connected;
         match key.status {
             KeyStatus::PendingDeletion(_) => KeyState::PendingDeletion,
-            _ if !self.key_store(&key.key_store_id).is_ok_and(is_connected) => KeyState::Unavailable,
+            _ if self.check_connected(key).is_err() => KeyState::Unavailable,
+            _ if key.imported().is_some_and(|materials| !materials.are_complete()) => KeyState::PendingImport,
             KeyStatus::Disabled => KeyState::Disabled,
             KeyStatus::Enabled => KeyState::Enabled,
         }
     }
 
-    /// Forgets the keys whose time has come.
-    pub(crate) fn delete_due_keys(&mut self, now: f64) {
-        self.keys
-            .retain(|key| !matches!(key.status, KeyStatus::PendingDeletion(at) if at <= now));
-        let keys = &self.keys;
-        self.aliases
-            .retain(|alias| keys.iter().any(|key| key.id == alias.key_id));
+    pub(crate) fn has_keys(&self, key_store_id: &str) -> bool {
+        let mut external = self.keys.iter().filter_map(|key| key.external());
+        external.any(|external| external.key_store_id == key_store_id)
+    }
+
+    /// Refuses a key whose key store is not connected.
+    pub(crate) fn check_connected(&self, key: &Key) -> Result<(), Exception> {
+        let Backing::ExternalKeyStore(external) = &key.backing else {
+            return Ok(());
+        };
+        let store = self.key_store(&external.key_store_id)?;
+        if store.connection != Connection::Connected {
+            return Err(not_connected().at_cryptography());
+        }
+        Ok(())
+    }
+
+    /// Does what is due: deletes keys whose waiting period is over, and imported material that has expired.
+    pub(crate) fn settle(&mut self, now: f64) {
+        let is_due = |key: &Key| matches!(key.status, KeyStatus::PendingDeletion(at) if at <= now);
+        if self.keys.iter().any(|key| is_due(key)) {
+            self.keys.retain(|key| !is_due(key));
+            let keys = &self.keys;
+            self.aliases
+                .retain(|alias| keys.iter().any(|key| key.id == alias.key_id));
+        }
+        for key in &mut self.keys {
+            let has_expired = |materials: &Materials| materials.has_expired_by(now);
+            if key.imported().is_some_and(has_expired)
+                && let Some(materials) = Arc::make_mut(key).imported_mut()
+            {
+                materials.expire(now);
+            }
+        }
     }
 }
 
@@ -155,12 +205,45 @@ impl Key {
         self.id == named || self.arn == named
     }
 
+    /// The external key, of a key in an external key store.
+    pub(crate) fn external(&self) -> Option<&ExternalBacking> {
+        match &self.backing {
+            Backing::ExternalKeyStore(external) => Some(external),
+            Backing::Imported(_) => None,
+        }
+    }
+
+    /// The material, of a key with imported material.
+    pub(crate) fn imported(&self) -> Option<&Materials> {
+        match &self.backing {
+            Backing::Imported(materials) => Some(materials),
+            Backing::ExternalKeyStore(_) => None,
+        }
+    }
+
+    pub(crate) fn imported_mut(&mut self) -> Option<&mut Materials> {
+        match &mut self.backing {
+            Backing::Imported(materials) => Some(materials),
+            Backing::ExternalKeyStore(_) => None,
+        }
+    }
+
     /// Its id without the hyphens, as bytes.
     pub(crate) fn id_bytes(&self) -> Option<KeyIdBytes> {
         let digits: String = self.id.chars().filter(|character| *character != '-').collect();
         let number = u128::from_str_radix(&digits, 16).ok()?;
         (digits.len() == 32).then(|| number.to_be_bytes())
     }
+}
+
+pub(crate) fn not_connected() -> Fault {
+    Fault::new(Failure::NotConnected, "the proxy was not called")
+}
+
+/// For what is done with imported material alone.
+pub(crate) fn not_imported(arn: &str) -> Exception {
+    let message = format!("{arn} origin is EXTERNAL_KEY_STORE which is not valid for this operation.");
+    Exception::new(ExceptionName::UnsupportedOperation, message)
 }
 
 fn no_key(named: &str) -> Exception {
@@ -184,28 +267,32 @@ mod tests {
     fn state() -> State {
         let key = |number: u32, status| {
             let id = format!("00000000-0000-4000-8000-00000000000{number}");
-            Key {
+            Arc::new(Key {
                 arn: format!("arn:aws:kms:us-east-1:111122223333:key/{id}"),
                 id,
-                key_store_id: "cks-1".into(),
-                xks_key_id: "external".into(),
                 description: String::new(),
                 created: 0.0,
                 status,
-                material: KeyMaterial::generate().unwrap(),
-            }
+                backing: Backing::ExternalKeyStore(ExternalBacking {
+                    key_store_id: "cks-1".into(),
+                    xks_key_id: "external".into(),
+                    material: KeyMaterial::generate().unwrap(),
+                }),
+            })
         };
         let keys = vec![key(1, KeyStatus::Enabled), key(2, KeyStatus::PendingDeletion(1000.0))];
-        let alias = |name: &str, key: &Key| Alias {
-            name: name.into(),
-            key_id: key.id.clone(),
-            created: 0.0,
+        let alias = |name: &str, key: &Key| {
+            Arc::new(Alias {
+                name: name.into(),
+                key_id: key.id.clone(),
+                created: 0.0,
+            })
         };
         let aliases = vec![alias("alias/one", &keys[0]), alias("alias/two", &keys[1])];
         State {
-            key_stores: Vec::new(),
             keys,
             aliases,
+            ..State::default()
         }
     }
 
@@ -236,9 +323,9 @@ mod tests {
     #[test]
     fn a_key_is_deleted_when_its_time_has_come_and_its_aliases_with_it() {
         let mut state = state();
-        state.delete_due_keys(999.0);
+        state.settle(999.0);
         assert_eq!((state.keys.len(), state.aliases.len()), (2, 2));
-        state.delete_due_keys(1000.0);
+        state.settle(1000.0);
         assert_eq!((state.keys.len(), state.aliases.len()), (1, 1));
         assert!(state.key("alias/one").is_ok() && state.key("alias/two").is_err());
     }
@@ -246,6 +333,7 @@ mod tests {
     #[test]
     fn nothing_secret_is_printed() {
         let state = state();
-        assert_eq!(format!("{:?}", state.keys[0].material), "KeyMaterial");
+        let printed = format!("{:?}", state.keys[0]);
+        assert!(printed.contains("material: KeyMaterial }"), "{printed}");
     }
 }

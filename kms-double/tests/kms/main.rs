@@ -12,10 +12,14 @@
 
 mod broken;
 mod hsm;
+mod import;
+mod importing;
+mod key_states;
 mod key_stores;
 mod operations;
 #[path = "../serve/programs.rs"]
 mod programs;
+mod rotation;
 mod site;
 #[path = "../check/support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "other tests use more of it")]

@@ -192,6 +192,9 @@ fn each_operation_by_the_aws_cli_and_over_a_restart() {
     assert_eq!(scheduled["KeyState"], "PendingDeletion");
     aws.kms(&["cancel-key-deletion", "--key-id", key_id]);
     aws.kms(&["delete-alias", "--alias-name", "alias/cli"]);
+    let described = aws.kms(&["describe-key", "--key-id", key_id]);
+    assert_eq!(described["KeyMetadata"]["KeyState"], "Unavailable");
+    aws.kms(&["connect-custom-key-store", by_id[0], by_id[1]]);
     assert_eq!(aws.refused(&decrypt).0, "DisabledException");
     assert!(program.stop());
 }

@@ -14,6 +14,7 @@ mod aws;
 mod cli;
 #[path = "../check/support/folder.rs"]
 mod folder;
+mod import;
 mod programs;
 mod protocol;
 mod stories;

@@ -89,6 +89,9 @@ impl DecryptRequest {
 pub struct DecryptResponse {
     /// The plaintext.
     pub plaintext: Binary,
+    /// The id of the imported material; none of an external key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_material_id: Option<String>,
     /// The ARN of the key.
     pub key_id: String,
     /// `SYMMETRIC_DEFAULT`.
@@ -145,6 +148,12 @@ impl ReEncryptRequest {
 pub struct ReEncryptResponse {
     /// The ciphertext, as Decrypt takes it.
     pub ciphertext_blob: Binary,
+    /// The id of the source key's imported material; none of an external key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_key_material_id: Option<String>,
+    /// The id of the destination key's imported material; none of an external key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination_key_material_id: Option<String>,
     /// The ARN of the key that it was encrypted with before.
     pub source_key_id: String,
     /// The ARN of the key that it is encrypted with now.
@@ -194,6 +203,9 @@ impl GenerateDataKeyRequest {
 pub struct GenerateDataKeyResponse {
     /// The data key.
     pub plaintext: Binary,
+    /// The id of the imported material; none of an external key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_material_id: Option<String>,
     /// The same, encrypted: what Decrypt takes.
     pub ciphertext_blob: Binary,
     /// The ARN of the key.
@@ -205,6 +217,9 @@ pub struct GenerateDataKeyResponse {
 #[serde(rename_all = "PascalCase")]
 #[non_exhaustive]
 pub struct GenerateDataKeyWithoutPlaintextResponse {
+    /// The id of the imported material; none of an external key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_material_id: Option<String>,
     /// The ciphertext, as Decrypt takes it.
     pub ciphertext_blob: Binary,
     /// The ARN of the key.

@@ -3,16 +3,16 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::null_is_absent;
+use super::{ExpirationModel, null_is_absent};
 
-/// Makes a KMS key over an external key.
+/// Makes a KMS key over an external key, or one that key material is imported into.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct CreateKeyRequest {
-    /// `EXTERNAL_KEY_STORE`.
+    /// `EXTERNAL_KEY_STORE` or `EXTERNAL`.
     pub origin: Option<String>,
-    /// The key store, which has to be connected.
+    /// Of an external key: the key store, which has to be connected.
     pub custom_key_store_id: Option<String>,
     /// The external key, of which no other KMS key of the key store is made.
     pub xks_key_id: Option<String>,
@@ -42,6 +42,38 @@ impl CreateKeyRequest {
             custom_key_store_id: Some(custom_key_store_id.into()),
             xks_key_id: Some(xks_key_id.into()),
             ..Self::default()
+        }
+    }
+}
+
+impl CreateKeyRequest {
+    /// Creates a request for a KMS key without key material, which is imported later.
+    #[must_use]
+    pub fn external() -> Self {
+        Self {
+            origin: Some("EXTERNAL".into()),
+            ..Self::default()
+        }
+    }
+}
+
+/// Turns automatic rotation on.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct EnableKeyRotationRequest {
+    /// Which key, by id or ARN.
+    pub key_id: String,
+    /// 90 to 2560.
+    pub rotation_period_in_days: Option<u32>,
+}
+
+impl EnableKeyRotationRequest {
+    /// Creates a request for a rotation each year.
+    pub fn new(key_id: impl Into<String>) -> Self {
+        Self {
+            key_id: key_id.into(),
+            rotation_period_in_days: None,
         }
     }
 }
@@ -87,6 +119,8 @@ pub enum KeyState {
     Disabled,
     /// No cryptography; it is going to be deleted.
     PendingDeletion,
+    /// No cryptography: key material was not imported yet, was deleted, or has expired.
+    PendingImport,
     /// No cryptography: its key store is not connected.
     Unavailable,
 }
@@ -116,10 +150,20 @@ pub struct KeyMetadata {
     /// When it is going to be deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deletion_date: Option<f64>,
-    /// `EXTERNAL_KEY_STORE`.
+    /// `EXTERNAL_KEY_STORE` or `EXTERNAL`.
     pub origin: &'static str,
-    /// Its key store.
-    pub custom_key_store_id: String,
+    /// Its key store, of an external key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub custom_key_store_id: Option<String>,
+    /// Whether any of its imported material expires; none before the first import.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expiration_model: Option<ExpirationModel>,
+    /// When the first of its imported material expires, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub valid_to: Option<f64>,
+    /// The current one of its imported material.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current_key_material_id: Option<String>,
     /// `CUSTOMER`.
     pub key_manager: &'static str,
     /// `SYMMETRIC_DEFAULT`.
@@ -131,7 +175,8 @@ pub struct KeyMetadata {
     /// Never.
     pub multi_region: bool,
     /// The external key.
-    pub xks_key_configuration: XksKeyConfiguration,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub xks_key_configuration: Option<XksKeyConfiguration>,
 }
 
 /// The external key of a KMS key.
@@ -141,13 +186,6 @@ pub struct KeyMetadata {
 pub struct XksKeyConfiguration {
     /// Its id at the proxy.
     pub id: String,
-    /// DescribeKey: what the proxy says it can be used for. The XKS specification wants it in DescribeKey's
-    /// answer; AWS's API has no place for it, and its tools skip it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key_usage: Option<Vec<String>>,
-    /// DescribeKey: the status that the proxy says it has.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key_status: Option<String>,
 }
 
 /// Asks for the keys, oldest first.

@@ -3,12 +3,13 @@
 //! `null` is absent.
 
 mod cryptography;
+mod import;
 mod key_stores;
 mod keys;
 
 use serde::{Deserialize, Deserializer};
 
-pub use self::{cryptography::*, key_stores::*, keys::*};
+pub use self::{cryptography::*, import::*, key_stores::*, keys::*};
 
 /// Reads a field that has a default. `null` is absence, as it is by itself where the type is an `Option`.
 fn null_is_absent<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(field: D) -> Result<T, D::Error> {

@@ -1,0 +1,131 @@
+//! Key states and operations: AWS's table ("Key states of AWS KMS keys", AWS KMS Developer Guide), as a
+//! table.
+//!
+//! Where the guide leaves a choice (`[2] or [3]`), or the API Reference is newer, the row says so. The states
+//! of multi-Region keys (Creating, Updating, PendingReplicaDeletion) are not here: the double makes no such
+//! keys.
+
+use super::{
+    api::KeyState,
+    exception::{Exception, ExceptionName},
+    state::{Key, State, not_imported},
+};
+
+/// What an operation does with a key in some state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cell {
+    /// It succeeds.
+    Yes,
+    /// `[1]` DisabledException: … is disabled.
+    Disabled,
+    /// `[3]` KMSInvalidStateException: … is pending deletion.
+    PendingDeletion,
+    /// `[4]` KMSInvalidStateException: … is not pending deletion.
+    NotPendingDeletion,
+    /// `[5]` KMSInvalidStateException: … is pending import.
+    PendingImport,
+    /// KMSInvalidStateException: the state is not one for this operation.
+    WrongState,
+    /// The operation itself decides, by the key store: `[11]` KMSInvalidStateException: … is unavailable,
+    /// with what KMS says of the proxy.
+    Unavailable,
+}
+
+/// Which keys an operation is for; with others it is an UnsupportedOperationException, in every state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origins {
+    /// All of them.
+    All,
+    /// `[9]` Those with imported material.
+    Imported,
+    /// `[6]`, `[7]` Neither those with imported material nor those in custom key stores: none of the
+    /// double's.
+    Neither,
+}
+
+/// One row: the operation, the keys that it is for, and the states Enabled, Disabled, PendingImport,
+/// PendingDeletion and Unavailable.
+type Row = (&'static str, Origins, [Cell; 5]);
+
+/// The table, in the order of the guide. EnableKey and DisableKey of an unavailable key succeed `[12]`.
+const TABLE: &[Row] = {
+    use Cell::{
+        Disabled as D, NotPendingDeletion as N, PendingDeletion as P, PendingImport as I, Unavailable as U,
+        WrongState as W, Yes,
+    };
+    use Origins::{All, Imported, Neither};
+    &[
+        ("CancelKeyDeletion", All, [N, N, N, Yes, N]),
+        ("CreateAlias", All, [Yes, Yes, Yes, P, Yes]),
+        ("Decrypt", All, [Yes, D, I, P, U]), // [2] or [3]
+        ("DeleteImportedKeyMaterial", Imported, [Yes, Yes, Yes, Yes, U]), // API Reference: PendingDeletion stays
+        ("DescribeKey", All, [Yes, Yes, Yes, Yes, Yes]),
+        ("DisableKey", All, [Yes, Yes, I, P, Yes]),
+        ("DisableKeyRotation", Neither, [Yes, D, Yes, P, Yes]),
+        ("EnableKey", All, [Yes, Yes, I, P, Yes]),
+        ("EnableKeyRotation", Neither, [Yes, D, Yes, P, Yes]),
+        ("Encrypt", All, [Yes, D, I, P, U]),
+        ("GenerateDataKey", All, [Yes, D, I, P, U]),
+        ("GenerateDataKeyWithoutPlaintext", All, [Yes, D, I, P, U]),
+        ("GetKeyRotationStatus", Imported, [Yes, Yes, Yes, Yes, U]), // since on-demand rotation of imported material
+        ("GetParametersForImport", Imported, [Yes, Yes, Yes, P, U]),
+        ("ImportKeyMaterial", Imported, [Yes, W, Yes, P, U]), // API Reference: PendingImport or Enabled
+        ("ListKeyRotations", Imported, [Yes, Yes, Yes, Yes, U]),
+        ("ReEncrypt", All, [Yes, D, I, P, U]),
+        ("RotateKeyOnDemand", Imported, [Yes, D, I, P, U]),
+        ("ScheduleKeyDeletion", All, [Yes, Yes, Yes, P, Yes]),
+    ]
+};
+
+impl State {
+    /// Refuses an operation on a key in a state that is not one for it.
+    pub(crate) fn check_key_state(&self, operation: &str, key: &Key) -> Result<(), Exception> {
+        let row = TABLE.iter().find(|(name, ..)| *name == operation);
+        let (_, origins, cells) = row.ok_or_else(|| {
+            let message = format!("the table of key states has no row for {operation}");
+            Exception::new(ExceptionName::Internal, message)
+        })?;
+        let is_for_key = match origins {
+            Origins::All => true,
+            Origins::Imported => key.imported().is_some(),
+            Origins::Neither => false,
+        };
+        if !is_for_key {
+            return Err(not_for_origin(key));
+        }
+        let [enabled, disabled, pending_import, pending_deletion, unavailable] = cells;
+        let cell = match self.key_state(key) {
+            KeyState::Enabled => enabled,
+            KeyState::Disabled => disabled,
+            KeyState::PendingImport => pending_import,
+            KeyState::PendingDeletion => pending_deletion,
+            KeyState::Unavailable => unavailable,
+        };
+        let invalid = |why: &str| {
+            let message = format!("{} {why}.", key.arn);
+            Err(Exception::new(ExceptionName::InvalidState, message))
+        };
+        match cell {
+            Cell::Yes => Ok(()),
+            Cell::Disabled => {
+                let message = format!("{} is disabled.", key.arn);
+                Err(Exception::new(ExceptionName::Disabled, message))
+            }
+            Cell::PendingDeletion => invalid("is pending deletion"),
+            Cell::NotPendingDeletion => invalid("is not pending deletion"),
+            Cell::PendingImport => invalid("is pending import"),
+            Cell::WrongState => invalid("is disabled, and has to be enabled or pending import for this operation"),
+            Cell::Unavailable => self.check_connected(key),
+        }
+    }
+}
+
+fn not_for_origin(key: &Key) -> Exception {
+    match key.imported() {
+        None => not_imported(&key.arn),
+        Some(_) => {
+            let message = format!("{} origin is EXTERNAL which is not valid for this operation.", key.arn);
+            Exception::new(ExceptionName::UnsupportedOperation, message)
+        }
+    }
+}

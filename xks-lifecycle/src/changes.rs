@@ -5,7 +5,7 @@ use crate::{
     Tenant, TenantId,
     seal::Wrapped,
     snapshot::{Item, Object},
-    store::Table,
+    store::{Claim, Table},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct Changes {
     pub(crate) puts: Vec<(Put, Item)>,
     pub(crate) removed: Vec<Object>,
     pub(crate) events: Vec<Event>,
+    /// Known answers of the versions that are published, one each.
+    pub(crate) known_answers: Vec<Claim>,
 }
 
 /// What is kept under management: a record of any kind.
@@ -93,6 +95,7 @@ impl Changes {
         self.puts.extend(others.puts);
         self.removed.extend(others.removed);
         self.events.extend(others.events);
+        self.known_answers.extend(others.known_answers);
         self
     }
 
@@ -105,6 +108,11 @@ impl Changes {
     /// Appends an event, which gets the revision.
     pub fn event(mut self, event: Event) -> Self {
         self.events.push(event);
+        self
+    }
+
+    pub(crate) fn known_answer(mut self, known_answer: Option<Claim>) -> Self {
+        self.known_answers.extend(known_answer);
         self
     }
 

@@ -1,7 +1,7 @@
 //! The state at one revision, as nouns.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fmt,
     str::FromStr as _,
 };
@@ -10,7 +10,7 @@ use xks_core::{KeyId, key_store::AccessKeyId};
 
 use crate::{
     ChangeError, Changes, ExternalKeyStore, Key, KeySet, KeySetId, KeyStoreCredential, KeyStoreId, KeyVersion,
-    KeyVersionId, Restore, Schedule, ScheduleId, Tenant, TenantId, Timestamp,
+    KeyVersionId, Restore, Schedule, ScheduleId, Tenant, TenantId, Timestamp, VersionState,
     changes::Put,
     commands::{is_told_by_name, named_version},
     record::{Record, RowError, RowProblem, decode, encode},
@@ -54,6 +54,8 @@ macro_rules! items {
             /// Keys of backends whose ids do not tell which version they belong to. It is looked up whether
             /// they still do.
             unnamed: BTreeMap<KeyId, KeyVersionId>,
+            /// The versions that are published and not promoted.
+            published: BTreeSet<KeyVersionId>,
         }
 
         /// A record of any kind.
@@ -349,9 +351,19 @@ impl Snapshot {
         self.roots.values().filter_map(|root| root.backend_key.as_ref())
     }
 
+    /// Returns the versions that are published and not promoted.
+    pub(crate) const fn published(&self) -> &BTreeSet<KeyVersionId> {
+        &self.published
+    }
+
     fn index(&mut self, item: &Item) {
-        if let Item::Version(version) = item
-            && let Some(key) = version.backend_key()
+        let Item::Version(version) = item else { return };
+        if version.state == VersionState::Published {
+            self.published.insert(version.id.clone());
+        } else {
+            self.published.remove(&version.id);
+        }
+        if let Some(key) = version.backend_key()
             && !is_told_by_name(key, &version.id)
         {
             self.unnamed.insert(key.clone(), version.id.clone());

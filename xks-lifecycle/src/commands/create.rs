@@ -168,7 +168,9 @@ impl Commands {
     /// # Errors
     /// [`CommandError`]. If the key manager refuses, no key is left, but a tombstone of its id. If the key
     /// manager may have made the key, or may still make it, the key stays in the state, serves nothing, and
-    /// [`recover`](Self::recover) finishes it.
+    /// [`recover`](Self::recover) finishes it. If not every node can use the key
+    /// ([`CommandError::NotConfirmed`]), it stays there too, with its version published, until it is
+    /// [activated](crate::key_state::KeyCommand::Activate).
     pub async fn create_key(&self, actor: &Actor, spec: CreateKey) -> Result<KeyEntry, CommandError> {
         let id = generate_key_id()?;
         let call = Call::key(actor, "create", &id);

@@ -9,6 +9,7 @@ use super::{Actor, Call, Commands, CreateKey, Decided, KeyEntry, create::New, ke
 use crate::{
     Changes, CommandError, KeySet, KeySource, KeyVersion, Outcome, Snapshot, Timestamp, generate_key_id,
     key_state::{KeyContext, Step, VersionCommand, decide_all},
+    store::Claim,
 };
 
 /// At most so many keys are made together.
@@ -26,6 +27,8 @@ struct Planned<'c> {
     version: KeyVersion,
     /// As what the backend serves it, once it is made there.
     made: Option<KeyId>,
+    /// For the other nodes, if there are any.
+    known_answer: Option<Claim>,
     /// None while it is under way.
     outcome: Option<Result<KeyEntry, CommandError>>,
 }
@@ -35,10 +38,11 @@ fn under_way<'p, 'c>(planned: &'p mut [Planned<'c>]) -> Vec<&'p mut Planned<'c>>
 }
 
 impl Planned<'_> {
-    /// What the steps change of the key, which `call` has begun with.
+    /// What the steps change of the key, which `call` has begun with. Those that do not end it publish it,
+    /// with its known answer.
     fn take(
         &self,
-        call: &Call<'_>,
+        (call, outcome): (&Call<'_>, Outcome),
         snapshot: &Snapshot,
         now: Timestamp,
         steps: impl FnOnce(&KeyContext<'_>) -> Vec<Step>,
@@ -51,9 +55,11 @@ impl Planned<'_> {
         if change.is_empty() {
             return Ok(Decided::nothing(entry));
         }
-        let event = call.change(now, Outcome::Done, Some(&entry), &change);
+        let event = call.change(now, outcome, Some(&entry), &change);
         let after = entry.after(&change, snapshot.revision().next(), now);
-        Ok(Decided::change(Changes::new().apply(change).event(event), after))
+        let changes = Changes::new().apply(change).event(event);
+        let known_answer = self.known_answer.clone().filter(|_| outcome == Outcome::Begun);
+        Ok(Decided::change(changes.known_answer(known_answer), after))
     }
 }
 
@@ -107,8 +113,11 @@ impl Commands {
         self.commit_each(under_way(&mut planned), is_vault, begin).await;
         if !is_vault {
             self.make_together(&set, &mut planned).await;
+            if self.node.is_some() {
+                self.publish_together(&mut planned).await;
+            }
             let take = |planned: &Planned<'_>, snapshot: &Snapshot, now| {
-                planned.take(&planned.call, snapshot, now, |context| {
+                planned.take((&planned.call, Outcome::Done), snapshot, now, |context| {
                     let (version, made) = (planned.version.id.version, planned.made.clone());
                     into_use(context, version, made, planned.spec.is_active)
                 })
@@ -133,6 +142,7 @@ impl Commands {
                 version: self.first_version(&set, &id)?,
                 id,
                 made: None,
+                known_answer: None,
                 outcome: None,
             })
         };
@@ -154,7 +164,7 @@ impl Commands {
         let abandon = |planned: &Planned<'_>, snapshot: &Snapshot, now| {
             let command = VersionCommand::Abandon;
             let call = Call::key(planned.call.actor, command.name(), &planned.id);
-            planned.take(&call, snapshot, now, |_| {
+            planned.take((&call, Outcome::Done), snapshot, now, |_| {
                 vec![Step::Version(planned.version.id.version, command)]
             })
         };
@@ -177,13 +187,38 @@ impl Commands {
                 }
             }
         }
-        let last = planned
-            .iter()
-            .rev()
-            .find_map(|planned| Some((planned, planned.made.as_ref()?)));
-        match last {
-            Some((planned, made)) => self.read_back(backend, &planned.version, made).await,
-            None => Ok(()),
+        let mut made = planned.iter_mut().rev().filter(|planned| planned.made.is_some());
+        if let Some(last) = made.next()
+            && let Some(key) = &last.made
+        {
+            last.known_answer = Some(self.read_back(backend, &last.version, key).await?);
+        }
+        if self.node.is_some() {
+            for planned in made {
+                let Some(key) = &planned.made else { continue };
+                planned.known_answer = Some(backend.known_answer(&planned.version.id, key).await?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes what is made, and waits once until every node can use all of it.
+    async fn publish_together(&self, planned: &mut [Planned<'_>]) {
+        let publish = |planned: &Planned<'_>, snapshot: &Snapshot, now| {
+            let command = VersionCommand::Publish {
+                backend_key: planned.made.clone(),
+            };
+            planned.take((&planned.call, Outcome::Begun), snapshot, now, |_| {
+                vec![Step::Version(planned.version.id.version, command)]
+            })
+        };
+        self.commit_each(under_way(planned), false, publish).await;
+        let published = under_way(planned);
+        let versions: Vec<_> = published.iter().map(|planned| planned.version.id.clone()).collect();
+        if !versions.is_empty()
+            && let Err(error) = self.usable_everywhere(&versions).await
+        {
+            fail(published, error);
         }
     }
 

@@ -12,6 +12,7 @@ use crate::{
     ChangeError, FieldError, Object, Outcome, RandomError, RepositoryError,
     commands::CredentialRefused,
     key_state::Refused,
+    nodes::Confirmation,
     store::{Revision, StoreError},
 };
 
@@ -70,6 +71,16 @@ pub enum CommandError {
              removed by the next start"
     )]
     AnotherFailed,
+    /// Versions are made and published, and encrypt nothing yet, since not every node can use them. They stay
+    /// published: the same command, given again, ends what it has begun.
+    #[error(
+        "published, and not in use yet, since not every node can use it: {}; synchronise the key managers of these \
+         nodes, or end the nodes, and give the command again", .confirmation.obstacles()
+    )]
+    NotConfirmed {
+        /// Which nodes can, and which cannot, and why.
+        confirmation: Box<Confirmation>,
+    },
     /// The backend does not serve a key that it has.
     #[error("backend `{backend}`: {action}: {source}")]
     Backend {

@@ -8,11 +8,13 @@ use xks_core::KeyId;
 use super::{
     Actor, Call, Commands, Decided,
     seen::{Seen, shown},
+    version::{in_use, unfinished},
 };
 use crate::{
-    Changes, CommandError, Event, EventText, Key, KeySetId, KeyVersion, Object, Outcome, Snapshot, Timestamp,
-    key_state::{Change, KeyCommand, KeyContext, KeyState, decide},
-    store::{Revision, Table},
+    Changes, CommandError, Event, EventText, Key, KeySetId, KeyVersion, KeyVersionId, Object, Outcome, Snapshot,
+    Timestamp, VersionState,
+    key_state::{Change, KeyCommand, KeyContext, KeyState, decide, decide_all},
+    store::{Claim, Revision, Table},
 };
 
 /// A key as it is: what a list shows of it, and what commands answer.
@@ -163,6 +165,9 @@ impl Commands {
 
     /// Gives a [command](KeyCommand) on a key. `seen` is the revision at which the caller has seen it.
     ///
+    /// `Activate` ends a creation that has left the first version published, since not every node could use
+    /// it: it promotes the version when they all can.
+    ///
     /// After `Destroy` the key's material is gone in its key manager too. If that could not be reached, the
     /// command fails; the key is destroyed then, for KMS as for every other command, and giving the command
     /// again, or [`recover`](Self::recover), destroys the material.
@@ -178,17 +183,23 @@ impl Commands {
     ) -> Result<KeyEntry, CommandError> {
         let call = Call::key(actor, command.name(), id);
         let work = async {
-            let mut encryptions = 0;
+            let (mut encryptions, mut first) = (0, None);
             if let KeyCommand::Destroy { .. } = command {
                 self.check_destroys(id)?;
                 encryptions = self.encryptions(id).await?;
+            }
+            if let KeyCommand::Activate = command {
+                first = self.first_in_use(id).await?;
             }
             let decide = |context: &KeyContext<'_>, now| {
                 let context = KeyContext {
                     encryptions,
                     ..context.clone()
                 };
-                Ok(decide(&context, &command, now)?)
+                Ok(match &first {
+                    Some(first) => decide_all(&context, &in_use(first.version, true)(&context), now),
+                    None => decide(&context, &command, now),
+                }?)
             };
             let entry = self.decide_key(&call, id, seen, Outcome::Done, decide).await?;
             if let KeyCommand::Destroy { .. } = command {
@@ -199,6 +210,20 @@ impl Commands {
         self.recorded(&call, work).await
     }
 
+    /// The version that a key begins with, which every node can use, if none encrypts yet.
+    async fn first_in_use(&self, id: &KeyId) -> Result<Option<KeyVersionId>, CommandError> {
+        self.refresh().await?;
+        let entry = self.key(id)?;
+        let encrypts = entry
+            .versions
+            .iter()
+            .any(|version| version.state == VersionState::Current);
+        let first = unfinished(&entry).filter(|first| !encrypts && first.state == VersionState::Published);
+        let Some(first) = first else { return Ok(None) };
+        self.usable_everywhere(std::slice::from_ref(&first.id)).await?;
+        Ok(Some(first.id.clone()))
+    }
+
     /// Commits what is decided of a key, with its event.
     pub(super) async fn decide_key(
         &self,
@@ -206,6 +231,18 @@ impl Commands {
         id: &KeyId,
         seen: Option<Revision>,
         outcome: Outcome,
+        decide: impl Fn(&KeyContext<'_>, Timestamp) -> Result<Change, CommandError> + Send + Sync,
+    ) -> Result<KeyEntry, CommandError> {
+        self.decide_with(call, id, seen, (outcome, None), decide).await
+    }
+
+    /// As [`decide_key`](Self::decide_key), with the known answer of a version that is published by it.
+    pub(super) async fn decide_with(
+        &self,
+        call: &Call<'_>,
+        id: &KeyId,
+        seen: Option<Revision>,
+        (outcome, known_answer): (Outcome, Option<Claim>),
         decide: impl Fn(&KeyContext<'_>, Timestamp) -> Result<Change, CommandError> + Send + Sync,
     ) -> Result<KeyEntry, CommandError> {
         let mut seen = Seen::new(object(id), seen);
@@ -228,10 +265,9 @@ impl Commands {
                 }
                 let event = call.change(now, outcome, Some(&entry), &change);
                 let after = entry.after(&change, snapshot.revision().next(), now);
-                Ok(Decided::change(
-                    Changes::new().apply(change).event(event),
-                    (after, true),
-                ))
+                let changes = Changes::new().apply(change).event(event);
+                let changes = changes.known_answer(known_answer.clone());
+                Ok(Decided::change(changes, (after, true)))
             })
             .await?;
         self.unless_changed(call, answer).await

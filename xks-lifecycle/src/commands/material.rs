@@ -3,10 +3,8 @@
 use std::time::Instant;
 
 use xks_core::{
-    BackendError, KeyId, Zeroizing,
-    aad::{AadFraming, BoundAad},
-    api::RequestMetadata,
-    backend::{BackendErrorKind, EncryptRequest, KeyUsage},
+    KeyId, Zeroizing,
+    backend::KeyUsage,
     manage::{KeyDescription, ManageError, ManageErrorKind, NewKey},
 };
 
@@ -15,7 +13,7 @@ use crate::{
     CommandError, KeySet, KeySetId, KeyVersion, Material, Object, Outcome,
     id::fill_random,
     key_state::{Change, KeyContext},
-    store::Table,
+    store::{Claim, Table},
 };
 
 impl ManagedBackend {
@@ -59,23 +57,6 @@ pub(super) fn check_fit(described: &KeyDescription) -> Result<(), CommandError> 
     }
 }
 
-/// Encrypts and decrypts with a key that nothing was encrypted with yet.
-async fn known_answer(backend: &ManagedBackend, key: &KeyId) -> Result<(), CommandError> {
-    let failed = |source: BackendError| CommandError::Backend {
-        backend: backend.name.to_string(),
-        action: "a new key does not serve",
-        source,
-    };
-    let aad = BoundAad::new(AadFraming::Spec, Some(b"xks-lifecycle known-answer test"), None);
-    let aad = aad.map_err(|error| failed(BackendError::from(BackendErrorKind::Other).with_source(error)))?;
-    let plaintext = Zeroizing::new(b"not a secret".to_vec());
-    let mut request = EncryptRequest::new(RequestMetadata::default(), plaintext, aad);
-    let verified = backend.keys.encrypt_verified(key, &mut request).await;
-    verified.map_err(failed)?;
-    kill_point!(ReadBack);
-    Ok(())
-}
-
 impl Commands {
     pub(super) fn deadline(&self) -> Instant {
         let now = Instant::now();
@@ -116,12 +97,13 @@ impl Commands {
     }
 
     /// Checks that a key which was made is the one that was asked for, and that the backend serves it.
+    /// Returns the known answer of the version.
     pub(super) async fn read_back(
         &self,
         backend: &ManagedBackend,
         version: &KeyVersion,
         made: &KeyId,
-    ) -> Result<(), CommandError> {
+    ) -> Result<Claim, CommandError> {
         let described = backend.manager.key(made, self.deadline()).await;
         let described = described.map_err(|error| backend.failed("a new key could not be read back", error))?;
         check_fit(&described)?;
@@ -132,7 +114,7 @@ impl Commands {
         let problem = match described.is_extractable {
             _ if is_other => "was made with another creation token",
             true => "is extractable, though it was made not to be",
-            false => return known_answer(backend, made).await,
+            false => return backend.known_answer(&version.id, made).await,
         };
         let key = made.as_str().into();
         Err(CommandError::Unfit { key, problem })

@@ -29,6 +29,7 @@ mod create_many;
 mod error;
 mod key;
 mod key_store;
+mod known_answer;
 mod material;
 mod noun;
 mod observer;
@@ -123,6 +124,8 @@ pub struct Commands {
     observer: Option<Arc<dyn Observer>>,
     counts: Arc<Counts>,
     node: Option<Arc<Node>>,
+    /// For how long a command waits for other nodes; if none, as their terms say.
+    patience: Option<Duration>,
 }
 
 /// A command that is under way, as its events show it.
@@ -198,6 +201,7 @@ impl Commands {
             credentials: LiveCredentials::new(&snapshot),
             observer: None,
             node: None,
+            patience: None,
             counts,
             backends,
             deployment,
@@ -246,12 +250,32 @@ impl Commands {
         self.node.as_ref()
     }
 
-    /// Waits until every node serves a revision that a command has committed, has left, or is dead; for so
-    /// long at most. A state that belongs to this process alone needs no wait.
-    pub async fn confirm(&self, revision: Revision, patience: Duration) -> Confirmation {
+    /// Sets for how long a command waits for other nodes. By default it is twice the time after which a node
+    /// that is gone is known to be dead: 61 seconds with leases of 30.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        let patience = Some(patience);
+        Self { patience, ..self }
+    }
+
+    /// Returns for how long a command waits for other nodes.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        let of_node = || self.node.as_ref().map_or(Duration::ZERO, |node| node.patience());
+        self.patience.unwrap_or_else(of_node)
+    }
+
+    /// Waits until every node serves a revision that a command has committed, has left, or is dead. A state
+    /// that belongs to this process alone needs no wait.
+    pub async fn confirm(&self, revision: Revision) -> Confirmation {
+        self.confirm_within(revision, self.patience()).await
+    }
+
+    /// As [`confirm`](Self::confirm), for so long at most.
+    pub async fn confirm_within(&self, revision: Revision, patience: Duration) -> Confirmation {
         let store = self.repository.store();
         match &self.node {
-            Some(node) => node.confirm(&**store, revision, patience).await,
+            Some(node) => node.confirm(&**store, node.confirming(revision), patience).await,
             None => Confirmation::of_one_process(revision, store.durability().await.ok()),
         }
     }

@@ -10,18 +10,21 @@ use super::{
 use crate::{
     CommandError, EventText, KeySource, KeyVersion, KeyVersionId, Material, Outcome, VersionId, VersionState,
     key_state::{KeyCommand, KeyContext, Step, VersionCommand, add_version, decide_all, decide_version},
-    store::Revision,
+    store::{Claim, Revision},
 };
 
 impl Commands {
     /// Rotates a key: makes a version, publishes it, and promotes it. What was encrypted before stays
     /// readable.
     ///
+    /// With several nodes it is promoted when each of them can use it in its own key managers.
+    ///
     /// A rotation that was begun and not ended is ended, instead of beginning another one: so the command can
     /// be repeated when it has failed.
     ///
     /// # Errors
     /// [`CommandError`]. If the key manager refuses, a tombstone of the version is left.
+    /// [`CommandError::NotConfirmed`] leaves it published.
     pub async fn rotate(&self, actor: &Actor, id: &KeyId, seen: Option<Revision>) -> Result<KeyEntry, CommandError> {
         self.rotate_for(actor, id, seen, None).await
     }
@@ -40,6 +43,7 @@ impl Commands {
         };
         let work = async {
             let version = self.published(&call, id, seen).await?;
+            self.usable_everywhere(std::slice::from_ref(&version)).await?;
             let promote = |context: &KeyContext<'_>, now| {
                 let command = VersionCommand::Promote;
                 Ok(decide_version(context, version.version, &command, now)?)
@@ -90,6 +94,12 @@ impl Commands {
                     encryptions = self.encryptions_of(version).await?;
                 }
             }
+            if let VersionCommand::Promote = command {
+                self.refresh().await?;
+                if self.read(|snapshot| snapshot.published().contains(id)) {
+                    self.usable_everywhere(std::slice::from_ref(id)).await?;
+                }
+            }
             let decide = |context: &KeyContext<'_>, now| {
                 let context = KeyContext {
                     encryptions,
@@ -130,13 +140,24 @@ impl Commands {
             } else {
                 self.make_in_backend(&entry, &version).await?
             };
-            self.read_back_of(&entry, &version, backend_key.as_ref()).await?;
-            let command = VersionCommand::Publish { backend_key };
-            let publish =
-                |context: &KeyContext<'_>, now| Ok(decide_version(context, version.id.version, &command, now)?);
-            self.decide_key(call, id, None, Outcome::Begun, publish).await?;
+            self.publish(call, &entry, &version, backend_key).await?;
         }
         Ok(version.id)
+    }
+
+    /// Publishes a version that is made, with the known answer for the other nodes.
+    async fn publish(
+        &self,
+        call: &Call<'_>,
+        entry: &KeyEntry,
+        version: &KeyVersion,
+        backend_key: Option<KeyId>,
+    ) -> Result<KeyEntry, CommandError> {
+        let known_answer = self.read_back_of(entry, version, backend_key.as_ref()).await?;
+        let answer = (Outcome::Begun, known_answer.filter(|_| self.node.is_some()));
+        let command = VersionCommand::Publish { backend_key };
+        let publish = |context: &KeyContext<'_>, now| Ok(decide_version(context, version.id.version, &command, now)?);
+        self.decide_with(call, &entry.key.id, None, answer, publish).await
     }
 
     /// Commits a new version, which is pending.
@@ -189,10 +210,10 @@ impl Commands {
         entry: &KeyEntry,
         version: &KeyVersion,
         backend_key: Option<&KeyId>,
-    ) -> Result<(), CommandError> {
+    ) -> Result<Option<Claim>, CommandError> {
         match backend_key {
-            Some(made) => self.read_back(self.backend_of(entry)?, version, made).await,
-            None => Ok(()),
+            Some(made) => self.read_back(self.backend_of(entry)?, version, made).await.map(Some),
+            None => Ok(None),
         }
     }
 
@@ -208,7 +229,7 @@ impl Commands {
     }
 
     /// Publishes a version that is made. Of a key that has none which encrypts, it does, and the key serves
-    /// if it shall.
+    /// if it shall: with several nodes when each of them can use it.
     pub(super) async fn take_into_use(
         &self,
         call: &Call<'_>,
@@ -217,6 +238,13 @@ impl Commands {
         backend_key: Option<KeyId>,
         is_active: bool,
     ) -> Result<KeyEntry, CommandError> {
+        if self.node.is_some() {
+            self.publish(call, entry, version, backend_key).await?;
+            self.usable_everywhere(std::slice::from_ref(&version.id)).await?;
+            let steps = in_use(version.id.version, is_active);
+            let take = |context: &KeyContext<'_>, now| Ok(decide_all(context, &steps(context), now)?);
+            return self.decide_key(call, &entry.key.id, None, Outcome::Done, take).await;
+        }
         self.read_back_of(entry, version, backend_key.as_ref()).await?;
         let take = |context: &KeyContext<'_>, now| {
             let steps = into_use(context, version.id.version, backend_key.clone(), is_active);
@@ -234,18 +262,23 @@ pub(super) fn into_use(
     is_active: bool,
 ) -> Vec<Step> {
     let mut steps = vec![Step::Version(version, VersionCommand::Publish { backend_key })];
-    let is_current = |known: &&KeyVersion| known.state == VersionState::Current;
-    if !context.versions.iter().any(is_current) {
-        steps.push(Step::Version(version, VersionCommand::Promote));
-    }
-    if is_active {
-        steps.push(Step::Key(KeyCommand::Activate));
-    }
+    steps.extend(in_use(version, is_active)(context));
     steps
 }
 
+/// What takes a version into use that is published.
+pub(super) fn in_use(version: VersionId, is_active: bool) -> impl Fn(&KeyContext<'_>) -> Vec<Step> + Send + Sync {
+    move |context| {
+        let is_current = |known: &&KeyVersion| known.state == VersionState::Current;
+        let promote = !context.versions.iter().any(is_current);
+        let promote = promote.then_some(Step::Version(version, VersionCommand::Promote));
+        let activate = is_active.then_some(Step::Key(KeyCommand::Activate));
+        promote.into_iter().chain(activate).collect()
+    }
+}
+
 /// The version that a rotation has begun with: pending, or published and newer than the one that encrypts.
-fn unfinished(entry: &KeyEntry) -> Option<&KeyVersion> {
+pub(super) fn unfinished(entry: &KeyEntry) -> Option<&KeyVersion> {
     let current = entry
         .versions
         .iter()

@@ -1,10 +1,10 @@
 //! The answer to a command that waits for all nodes.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use serde::Serialize;
 
-use super::{Confirming, Fate};
+use super::{Confirming, Fate, NodeRow, usable::Versions};
 use crate::store::{Durability, Revision};
 
 /// Who has confirmed a command, and who has not. Its state is committed in any case.
@@ -13,7 +13,7 @@ use crate::store::{Durability, Revision};
 pub struct Confirmation {
     /// The revision that was waited for.
     pub revision: Revision,
-    /// The nodes that serve the revision.
+    /// The nodes that serve the revision, or can use what was published.
     pub confirmed: Vec<Box<str>>,
     /// Nodes that served when the command was committed, and do no more: they have left, or are dead.
     pub ended: Vec<Box<str>>,
@@ -28,7 +28,7 @@ pub struct Confirmation {
     pub durable: Option<Durability>,
 }
 
-/// A node that does not serve a revision, as far as is known.
+/// A node that does not serve a revision, or cannot use what was published, as far as is known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Missing {
@@ -37,17 +37,43 @@ pub struct Missing {
     /// The revision that it serves; none while it joins.
     pub serves: Option<Revision>,
     /// Why it is missing.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
+}
+
+/// Why a node is missing.
+fn reason(row: &NodeRow, revision: Revision, versions: Option<&Versions>) -> Cow<'static, str> {
+    let Some(versions) = versions else {
+        return match row.served {
+            None => "it joins, and has not read the state yet".into(),
+            Some(_) => "it has not said that it serves the revision, and its lease has not ended".into(),
+        };
+    };
+    let usable = &row.usable;
+    match usable.first_of(versions) {
+        Some(failed) => {
+            let others = usable.failed.len() as u64 - 1 + usable.more;
+            let others = if others == 0 {
+                String::new()
+            } else {
+                format!(" (and {others} more)")
+            };
+            format!("it cannot use version {}{others}: {}", failed.version, failed.reason).into()
+        }
+        None if usable.has_tried(revision) => format!("it cannot use {} versions", usable.more).into(),
+        None => "it has not tried yet what was published, and its lease has not ended".into(),
+    }
 }
 
 impl Confirmation {
-    /// Returns whether a request that starts now is served from this revision or a later one, on every node.
+    /// Returns whether every node has confirmed: a request that starts now is served from this revision or a
+    /// later one, or every node can use what was published.
     #[must_use]
     pub const fn is_confirmed(&self) -> bool {
         self.missing.is_empty() && self.store.is_none()
     }
 
-    pub(super) fn new(revision: Revision, confirming: &Confirming, store: Option<String>, took: Duration) -> Self {
+    pub(super) fn new(confirming: &Confirming, store: Option<String>, took: Duration) -> Self {
+        let revision = confirming.revision();
         let of = |wanted| {
             let nodes = confirming.nodes().filter(move |(_, fate)| *fate == wanted);
             nodes.map(|(row, _)| row)
@@ -55,10 +81,7 @@ impl Confirmation {
         let missing = of(Fate::Awaited).map(|row| Missing {
             node: Box::from(&*row.node),
             serves: row.served,
-            reason: match row.served {
-                None => "it joins, and has not read the state yet",
-                Some(_) => "it has not said that it serves the revision, and its lease has not ended",
-            },
+            reason: reason(row, revision, confirming.versions()),
         });
         Self {
             revision,
@@ -69,6 +92,14 @@ impl Confirmation {
             took,
             durable: None,
         }
+    }
+
+    /// Who has not confirmed, and why, in words.
+    pub(crate) fn obstacles(&self) -> String {
+        let missing = self.missing.iter();
+        let nodes = missing.map(|missing| format!("node `{}`: {}", missing.node, missing.reason));
+        let store = self.store.iter().map(|error| format!("the store: {error}"));
+        nodes.chain(store).collect::<Vec<_>>().join("; ")
     }
 
     /// That of a state which belongs to one process: it serves a revision when the command returns.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Facts, Moment, NodeRow, Terms};
+use super::{Facts, Moment, NodeRow, Terms, Usable};
 use crate::store::Revision;
 
 /// What a node does next, and whether it may serve.
@@ -15,6 +15,7 @@ pub struct Life {
     node: Arc<str>,
     process: Arc<str>,
     facts: Facts,
+    usable: Arc<Usable>,
     joins: u32,
     state: State,
     /// The latest revision of which it has heard.
@@ -124,6 +125,7 @@ impl Life {
             node: node.into(),
             process: process.into(),
             facts: Facts::default(),
+            usable: Arc::default(),
             joins: 0,
             state: State::Out,
             head: Revision::ZERO,
@@ -135,6 +137,21 @@ impl Life {
     /// Sets what else the row tells of the node, from the next renewal on.
     pub fn set_facts(&mut self, facts: Facts) {
         self.facts = facts;
+    }
+
+    /// Sets which published versions the node can use. If that is news, the lease is renewed at once.
+    pub fn set_usable(&mut self, usable: &Usable) {
+        if *self.usable != *usable {
+            self.usable = Arc::new(usable.clone());
+        }
+    }
+
+    /// Returns whether the row does not say yet which versions the node can use, and the store was asked for
+    /// nothing that waits.
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        let is_news = matches!(&self.state, State::In(tenure) if tenure.row.usable != self.usable);
+        is_news && self.resume.is_none() && !self.leaves
     }
 
     /// The store is at this revision, or at a later one.
@@ -198,7 +215,7 @@ impl Life {
             State::Joining { .. } => Step::Load,
             State::In(_) if served < self.head => Step::Load,
             State::In(tenure) => {
-                if now < tenure.renew && tenure.row.serves(served) {
+                if now < tenure.renew && tenure.row.serves(served) && tenure.row.usable == self.usable {
                     return Step::Wait(tenure.renew.min(tenure.end));
                 }
                 let seen = tenure.row.clone();
@@ -206,6 +223,7 @@ impl Life {
                     counter: seen.counter + 1,
                     served: Some(served),
                     facts: self.facts.clone(),
+                    usable: Arc::clone(&self.usable),
                     ..seen.clone()
                 };
                 tenure.sent = Some((next.clone(), now));
@@ -235,6 +253,7 @@ impl Life {
             served: None,
             lease: self.terms.lease(),
             facts: self.facts.clone(),
+            usable: Arc::clone(&self.usable),
         };
         self.state = State::Inserting {
             row: row.clone(),

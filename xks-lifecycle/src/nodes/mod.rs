@@ -22,6 +22,9 @@
 //!   of one observer, **and** whose row that observer has deleted with node, incarnation and counter as seen
 //!   in the condition. The store's clock takes no part. An observer that restarts waits the full
 //!   time.
+//! * **Publish, then promote**: a new version of a key encrypts only when every node can use it in its own
+//!   key managers. Each opens what the creator of the version has encrypted with it, in the background, and
+//!   says in its row through which revision it has tried all that was published, and what does not work.
 //! * **Leave**: the row is deleted when the last answer has gone.
 //! * A request checks the lease when it starts, and [again](Lease::holds) before its answer leaves.
 //!
@@ -30,20 +33,21 @@
 //! started may be: between the second check and the last byte are instants in which a process can be stopped.
 //!
 //! # Where to look
-//! [`Life`], [`Observer`] and [`Confirming`] decide, as pure functions of events and of what the clock shows,
-//! and are explored exhaustively by the tests. [`Node`] runs them over a store. [`Terms`] are the times.
-//! [`NodeRow`] is what is in the store.
+//! [`Life`], [`Observer`], [`Usability`] and [`Confirming`] decide, as pure functions of events and of what
+//! the clock shows, and are explored exhaustively by the tests. [`Node`] runs them over a store. [`Terms`]
+//! are the times. [`NodeRow`] is what is in the store.
 
 mod confirmation;
 mod confirming;
 mod lease;
 mod life;
-
 mod moment;
 mod node;
 mod observer;
 mod row;
 mod terms;
+mod trial;
+mod usable;
 
 pub use self::{
     confirmation::{Confirmation, Missing},
@@ -55,4 +59,5 @@ pub use self::{
     observer::Observer,
     row::{Facts, NodeRow, NodeRowError},
     terms::Terms,
+    usable::{Unusable, Usability, Usable},
 };

@@ -13,7 +13,8 @@ use thiserror::Error;
 use xks_core::timer::Timer;
 
 use super::{
-    Confirmation, Confirming, Event, Facts, Lease, Life, Moment, NodeRow, Observer, Step, Terms, lease::Clocks,
+    Confirmation, Confirming, Event, Facts, Lease, Life, Moment, NodeRow, Observer, Step, Terms, Usability,
+    lease::Clocks,
 };
 use crate::{
     Name, RandomError,
@@ -27,13 +28,16 @@ use crate::{
 /// [`run`](Self::run) is to be polled as long as the process serves. What its [lease](Self::lease) says holds
 /// by itself when that is not done: trust ends.
 pub struct Node {
-    terms: Terms,
+    pub(super) terms: Terms,
     timer: Arc<dyn Timer>,
     process: Arc<str>,
     lease: Lease,
     life: Mutex<Life>,
     observer: Mutex<Observer>,
     leaves: Notifier<bool>,
+    pub(super) usability: Mutex<Usability>,
+    /// Tells of each change of `usability`, and of what the row shall say of it.
+    pub(super) tells: Notifier<()>,
 }
 
 /// Why there can be no node.
@@ -71,6 +75,8 @@ impl Node {
             process,
             observer: Mutex::new(Observer::new(terms)),
             leaves: Notifier::default(),
+            usability: Mutex::default(),
+            tells: Notifier::default(),
         })
     }
 
@@ -101,16 +107,23 @@ impl Node {
         self.leaves.change(|leaves| *leaves = true);
     }
 
-    /// Joins, and renews the lease, until the node has left. It takes in what others commit.
+    /// Joins, and renews the lease, until the node has left. It takes in what others commit, and tries the
+    /// versions that they publish.
     ///
     /// # Cancellation
     /// The future may be dropped, and another one made. Trust ends when it is not renewed.
     pub async fn run(&self, commands: &Commands) {
+        let (live, tries) = (Box::pin(self.live(commands)), Box::pin(self.try_versions(commands)));
+        first(live, tries).await;
+    }
+
+    async fn live(&self, commands: &Commands) {
         // Of the renewal that trust is of.
         let Some(mut trusted) = self.lease.clocks() else { return };
         loop {
             let Some(sent) = self.lease.clocks() else { return };
-            let step = lock(&self.life).next(sent.now, commands.revision());
+            let served = self.take_in(commands);
+            let step = lock(&self.life).next(sent.now, served);
             self.put_in_force(trusted);
             let event = match step {
                 Step::End => return,
@@ -149,7 +162,28 @@ impl Node {
             }
         };
         let leaves = self.leaves.wait(|leaves| leaves.then_some(()));
-        self.within(duration, first(news, leaves)).await;
+        let has_news = self.tells.wait(|()| lock(&self.life).has_news().then_some(()));
+        self.within(duration, first(news, first(leaves, has_news))).await;
+    }
+
+    /// Takes in what is published. Returns the revision of that.
+    fn take_in(&self, commands: &Commands) -> Revision {
+        let (revision, published) = commands.read(|snapshot| (snapshot.revision(), snapshot.published().clone()));
+        lock(&self.usability).take_in(revision, published);
+        self.tell();
+        revision
+    }
+
+    /// Lets the row say what is known of versions, unless something is left to try.
+    pub(super) fn tell(&self) {
+        let usable = {
+            let usability = lock(&self.usability);
+            usability.untried().next().is_none().then(|| usability.usable())
+        };
+        if let Some(usable) = usable {
+            lock(&self.life).set_usable(&usable);
+        }
+        self.tells.change(|()| {});
     }
 
     async fn perform(&self, commands: &Commands, step: Step) -> Event {
@@ -213,10 +247,24 @@ impl Node {
         has_any
     }
 
-    /// Waits until every node serves a revision that was committed, has left, or is dead; for so long at
-    /// most.
-    pub(crate) async fn confirm(&self, store: &dyn Store, revision: Revision, patience: Duration) -> Confirmation {
-        let mut confirming = Confirming::new(revision, Some(Arc::clone(&self.process)));
+    /// A wait of this process for all nodes to serve a revision.
+    pub(crate) fn confirming(&self, revision: Revision) -> Confirming {
+        Confirming::new(revision, Some(Arc::clone(&self.process)))
+    }
+
+    /// For how long a command waits for other nodes, unless it is said: a dead node's end comes in half of
+    /// it.
+    pub(crate) const fn patience(&self) -> Duration {
+        self.terms.wait(self.terms.lease()).saturating_mul(2)
+    }
+
+    /// Waits until every node says what is wanted, has left, or is dead; for so long at most.
+    pub(crate) async fn confirm(
+        &self,
+        store: &dyn Store,
+        mut confirming: Confirming,
+        patience: Duration,
+    ) -> Confirmation {
         let (mut took, mut failed) = (Duration::ZERO, None);
         let start = self.lease.clocks().map(|clocks| clocks.now);
         let mut delay = Duration::from_millis(1);
@@ -248,14 +296,14 @@ impl Node {
                 .await;
             delay = (delay * 2).min(self.terms.retry());
         }
-        let mut confirmation = Confirmation::new(revision, &confirming, failed, took);
+        let mut confirmation = Confirmation::new(&confirming, failed, took);
         let durable = self.within(self.terms.renewal(), store.durability()).await;
         confirmation.durable = durable.and_then(Result::ok);
         confirmation
     }
 
     /// Waits for so long at most.
-    async fn within<T>(&self, duration: Duration, work: impl Future<Output = T>) -> Option<T> {
+    pub(super) async fn within<T>(&self, duration: Duration, work: impl Future<Output = T>) -> Option<T> {
         let Some(sleep) = self.timer.sleep(duration) else {
             return Some(work.await); // it could when it was asked first
         };
@@ -268,7 +316,7 @@ impl Node {
 }
 
 /// Nothing that is done under one of the locks can be left halfway.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -279,7 +327,7 @@ fn missed(claim: Option<Claim>) -> Event {
 }
 
 /// Waits for the first of two.
-async fn first<T>(one: impl Future<Output = T>, other: impl Future<Output = T>) -> T {
+pub(super) async fn first<T>(one: impl Future<Output = T>, other: impl Future<Output = T>) -> T {
     let (mut one, mut other) = (pin!(one), pin!(other));
     poll_fn(|context| match one.as_mut().poll(context) {
         Poll::Ready(outcome) => Poll::Ready(outcome),

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::{Unusable, Usable};
 use crate::store::{Claim, ClaimKind, Revision};
 
 /// What the store knows of one incarnation of a node. It is a [claim](Claim), whose condition for any change
@@ -26,6 +27,9 @@ pub struct NodeRow {
     pub lease: Duration,
     /// What else the node tells of itself, such as its version.
     pub facts: Facts,
+    /// Which versions it can use of those that are published. A program that knew nothing of that says
+    /// nothing.
+    pub usable: Arc<Usable>,
 }
 
 /// What a node tells of itself, by names.
@@ -45,6 +49,42 @@ struct Body {
     lease_ms: u64,
     #[serde(default)]
     facts: BTreeMap<Box<str>, Box<str>>,
+    #[serde(default)]
+    usable: UsableBody,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct UsableBody {
+    tried: Option<u64>,
+    /// Versions and reasons.
+    #[serde(default)]
+    failed: Vec<(Box<str>, Box<str>)>,
+    #[serde(default)]
+    more: u64,
+}
+
+impl From<&Usable> for UsableBody {
+    fn from(usable: &Usable) -> Self {
+        let failed = usable.failed.iter();
+        Self {
+            tried: usable.tried.map(Revision::get),
+            failed: failed
+                .map(|failed| (failed.version.clone(), failed.reason.clone()))
+                .collect(),
+            more: usable.more,
+        }
+    }
+}
+
+impl From<UsableBody> for Usable {
+    fn from(body: UsableBody) -> Self {
+        let failed = body.failed.into_iter();
+        Self {
+            tried: body.tried.map(Revision::new),
+            failed: failed.map(|(version, reason)| Unusable { version, reason }).collect(),
+            more: body.more,
+        }
+    }
 }
 
 impl NodeRow {
@@ -73,6 +113,7 @@ impl NodeRow {
             served: self.served.map(Revision::get),
             lease_ms: u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX),
             facts: (*self.facts).clone(),
+            usable: (&*self.usable).into(),
         };
         let body = serde_json::to_string(&body).unwrap_or_default(); // it always has one
         Claim::new(ClaimKind::Node, &self.id(), &self.incarnation(), self.counter, &body)
@@ -103,6 +144,7 @@ impl NodeRow {
             served: body.served.map(Revision::new),
             lease: Duration::from_millis(body.lease_ms),
             facts: Arc::new(body.facts),
+            usable: Arc::new(body.usable.into()),
         })
     }
 }
@@ -122,6 +164,14 @@ mod tests {
                 served,
                 lease: Duration::from_millis(1500),
                 facts: Arc::new([("version".into(), "1".into())].into()),
+                usable: Arc::new(Usable {
+                    tried: served,
+                    failed: vec![Unusable {
+                        version: "key/01020304".into(),
+                        reason: "it is not there".into(),
+                    }],
+                    more: 9,
+                }),
             };
             let claim = row.to_claim();
             assert_eq!((&*claim.id, &*claim.owner), ("rack/7/abc.3", "abc.3"));

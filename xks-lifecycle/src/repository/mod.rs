@@ -13,11 +13,11 @@ pub(crate) use self::count::advance;
 use self::differences::differences;
 pub use self::error::RepositoryError;
 use crate::{
-    ChangeError, Changes, Event, Object, Snapshot, Timestamp, Touched,
+    ChangeError, Changes, Event, Object, Snapshot, Timestamp, Touched, VersionState,
     record::{RowError, decode},
     seal::{DataKey, Root, Sum, Wrapped},
-    snapshot::read,
-    store::{ChangeSet, Head, Loaded, Revision, Row, RowSink, Scope, Store, StoreError, Table},
+    snapshot::{Item, read},
+    store::{ChangeSet, ClaimKind, Head, Loaded, Revision, Row, RowSink, Scope, Store, StoreError, Table},
 };
 
 /// A [`Store`] that was opened with a [`Root`].
@@ -49,6 +49,13 @@ use crate::{
 pub struct Repository {
     store: Arc<dyn Store>,
     key: Arc<DataKey>,
+}
+
+/// The known answer of a version that is published, and will not be when the item is committed.
+fn promoted(snapshot: &Snapshot, item: &Item) -> Option<(ClaimKind, Box<str>)> {
+    let Item::Version(version) = item else { return None };
+    let is_over = version.state != VersionState::Published && snapshot.published().contains(&version.id);
+    is_over.then(|| (ClaimKind::KnownAnswer, version.id.to_string().into()))
 }
 
 /// Loads what a closure collects.
@@ -112,7 +119,7 @@ impl Prepared {
     /// What the changes touch.
     pub(crate) fn touched(&self) -> Touched {
         let mut touched = Touched::default();
-        let items = self.changes.items().map(crate::snapshot::Item::object);
+        let items = self.changes.items().map(Item::object);
         items
             .chain(self.changes.removed.iter().cloned())
             .for_each(|object| touched.add(&object));
@@ -389,6 +396,8 @@ impl Repository {
         }
         set.code = self.key.head(revision, total).code;
         set.events.clone_from(&changes.events);
+        set.claims.clone_from(&changes.known_answers);
+        set.ended_claims = changes.items().filter_map(|item| promoted(snapshot, item)).collect();
         Ok(Prepared { set, changes, sums })
     }
 

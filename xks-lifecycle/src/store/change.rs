@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::{Claim, Row, Table};
+use super::{Claim, ClaimKind, Row, Table};
 use crate::{Event, FieldError, field::FieldProblem};
 
 /// Counts the commits of a store. Counts of encryptions, leases, steps of jobs and events do not move it.
@@ -90,6 +90,8 @@ pub struct ChangeSet {
     /// Claims to insert, or to put in the place of those with the same kind and id, whatever was seen of
     /// them.
     pub claims: Vec<Claim>,
+    /// Claims to delete, whatever was seen of them. One that is not there is no error.
+    pub ended_claims: Vec<(ClaimKind, Box<str>)>,
     /// Events to append. Those without a revision get that of this change set.
     pub events: Vec<Event>,
     /// The code of the head that this makes.
@@ -106,6 +108,7 @@ impl ChangeSet {
             rows: Vec::new(),
             removed: Vec::new(),
             claims: Vec::new(),
+            ended_claims: Vec::new(),
             events: Vec::new(),
             code,
         }

@@ -1,8 +1,9 @@
 //! Claims: rows outside of the revision, which change by compare and swap.
 //!
-//! Counts of encryptions, the leases of nodes, and who does a job or keeps a schedule are claims. Each has an
-//! owner and a counter, and a writer names both as it last saw them: the condition stands in the
-//! write itself, so that a claim which somebody took over meanwhile is not written by its former owner.
+//! Counts of encryptions, the leases of nodes, who does a job or keeps a schedule, and what nodes try a new
+//! version with are claims. Each has an owner and a counter, and a writer names both as it last saw them: the
+//! condition stands in the write itself, so that a claim which somebody took over meanwhile is not written by
+//! its former owner.
 
 use super::Revision;
 use crate::field::named_enum;
@@ -21,6 +22,10 @@ pub enum ClaimKind {
     Node,
     /// Who keeps a schedule, or does a job.
     Job,
+    /// What the creator of a version has encrypted with it, for every node to open: from its publication to
+    /// its promotion. It is no column of the version, since a program of the schema version before serves
+    /// the same database, and takes a row with a column that it does not know for edited.
+    KnownAnswer,
 }
 
 named_enum! {
@@ -30,6 +35,7 @@ named_enum! {
     Credential => "credential",
     Node => "node",
     Job => "job",
+    KnownAnswer => "known-answer",
 }
 
 /// A claim.

@@ -89,6 +89,9 @@ impl Store for MemoryStore {
         state
             .claims
             .extend(claims.map(|claim| ((claim.kind, claim.id.clone()), claim)));
+        for place in &changes.ended_claims {
+            state.claims.remove(place);
+        }
         state.events.extend(changes.events.into_iter().map(|event| Event {
             revision: event.revision.or(Some(next.revision)),
             ..event

@@ -84,7 +84,8 @@ pub trait Store: Send + Sync + 'static {
     /// Those of the store.
     async fn load(&self, scope: Scope, sink: RowSink) -> Result<Head, StoreError>;
 
-    /// Applies a change set, as one transaction: rows, removals, claims, events, and the head last.
+    /// Applies a change set, as one transaction: rows, removals, claims, ended claims, events, and the head
+    /// last.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when the store is at another revision than the change set expects, and those

@@ -239,7 +239,13 @@ pub(super) fn a_backup_is_one_commit(fixture: &Fixture) -> Checked {
     )?;
     let told = fixture.must("to follow", store.follow(former))?;
     must_be("the revision that followers learn", &told, &next)?;
-    fixture.commit(put(next, &[("a", "two")]))
+    let mut changes = put(next, &[("a", "two")]);
+    changes.ended_claims = ["version", "unknown"].map(|id| (ClaimKind::Usage, id.into())).into();
+    fixture.commit(changes)?;
+    let usages = fixture.must("to list claims", store.claims(ClaimKind::Usage))?.0;
+    must_be("claims that the commit has ended", &usages, &Vec::new())?;
+    let counts = fixture.must("to list claims", store.claims(ClaimKind::Count))?.0;
+    must_be("claims of another kind with that id", &counts, &vec![claim(2)])
 }
 
 pub(super) fn changes_outlive_a_restart(fixture: &Fixture) -> Checked {

@@ -51,6 +51,7 @@ pub(crate) enum Defect {
     RecordsMoveTheRevision,
     ForgetsTheRevisionOfEvents,
     ForgetsClaimsOfCommits,
+    KeepsEndedClaims,
     RenumbersWhatIsPut,
     StaysBusyWhenDropped,
     CommitsHalfWhenDropped,
@@ -202,6 +203,9 @@ impl Store for Broken {
         }
         if self.is(Defect::ForgetsClaimsOfCommits) {
             changes.claims.clear();
+        }
+        if self.is(Defect::KeepsEndedClaims) {
+            changes.ended_claims.clear();
         }
         if self.is(Defect::RenumbersWhatIsPut) {
             let next = changes.next;

@@ -72,13 +72,7 @@ impl Store {
     }
 
     fn decrypt_as(&self, key: &KeyId, encrypted: &Encrypted, metadata: Option<&[u8]>) -> Result<(), BackendErrorKind> {
-        let metadata = metadata.map(|bytes| bytes.try_into().unwrap());
-        let aad = BoundAad::new(AadFraming::Spec, Some(b"aad"), metadata).unwrap();
-        let encrypted = Encrypted::new(encrypted.ciphertext().to_vec(), *encrypted.iv(), *encrypted.tag(), aad);
-        let request = DecryptRequest::new(RequestMetadata::default(), encrypted);
-        let plaintext = block_on(KeyBackend::decrypt(&*self.managed, key, &request)).map_err(|error| error.kind())?;
-        assert_eq!(*plaintext, b"plaintext");
-        Ok(())
+        decrypt_as(&*self.managed, key, encrypted, metadata)
     }
 
     pub(crate) fn status(&self, key: &KeyId) -> Result<KeyStatus, BackendErrorKind> {
@@ -98,6 +92,25 @@ pub(crate) fn encrypt(backend: &dyn KeyBackend, key: &KeyId) -> Result<Encrypted
     let plaintext = Zeroizing::new(b"plaintext".to_vec());
     let mut request = EncryptRequest::new(RequestMetadata::default(), plaintext, aad);
     block_on(backend.encrypt(key, &mut request))
+}
+
+pub(crate) fn decrypt(backend: &dyn KeyBackend, key: &KeyId, encrypted: &Encrypted) -> Result<(), BackendErrorKind> {
+    decrypt_as(backend, key, encrypted, Some(sent(encrypted)))
+}
+
+fn decrypt_as(
+    backend: &dyn KeyBackend,
+    key: &KeyId,
+    encrypted: &Encrypted,
+    metadata: Option<&[u8]>,
+) -> Result<(), BackendErrorKind> {
+    let metadata = metadata.map(|bytes| bytes.try_into().unwrap());
+    let aad = BoundAad::new(AadFraming::Spec, Some(b"aad"), metadata).unwrap();
+    let encrypted = Encrypted::new(encrypted.ciphertext().to_vec(), *encrypted.iv(), *encrypted.tag(), aad);
+    let request = DecryptRequest::new(RequestMetadata::default(), encrypted);
+    let plaintext = block_on(backend.decrypt(key, &request)).map_err(|error| error.kind())?;
+    assert_eq!(*plaintext, b"plaintext");
+    Ok(())
 }
 
 /// What takes a key that the tests know, one that does one thing alone, or a backend that breaks.

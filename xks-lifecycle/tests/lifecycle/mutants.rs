@@ -44,6 +44,7 @@ const MUTANTS: &[(Defect, &str)] = &[
         "events_of_commits_have_its_revision",
     ),
     (Defect::ForgetsClaimsOfCommits, "a_backup_is_one_commit"),
+    (Defect::KeepsEndedClaims, "a_backup_is_one_commit"),
     (Defect::RenumbersWhatIsPut, "a_backup_is_one_commit"),
     (Defect::StaysBusyWhenDropped, "dropped_calls_leave_it_whole"),
     (Defect::CommitsHalfWhenDropped, "dropped_calls_leave_it_whole"),

@@ -14,6 +14,7 @@ mod forgotten;
 mod migrations;
 mod nodes;
 mod pooler;
+mod promotion;
 
 mod schema;
 mod server;

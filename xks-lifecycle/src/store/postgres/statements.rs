@@ -150,6 +150,9 @@ pub(super) async fn commit(lane: &Lane, changes: &ChangeSet) -> Result<Revision,
     for claims in changes.claims.chunks(ROWS) {
         calls.push(Box::pin(put_claims(connection, claims)));
     }
+    for claims in changes.ended_claims.chunks(ROWS) {
+        calls.push(Box::pin(end_claims(connection, claims)));
+    }
     for events in changes.events.chunks(ROWS) {
         calls.push(Box::pin(append(connection, events, Some(next.revision))));
     }
@@ -251,6 +254,15 @@ async fn put_claims(connection: &Connection, claims: &[Claim]) -> Result<u64, St
         (&counters, Type::INT8_ARRAY),
         (&bodies, Type::TEXT_ARRAY),
     ];
+    connection.execute(statement, params).await
+}
+
+/// Deletes claims, whatever is there.
+async fn end_claims(connection: &Connection, claims: &[(ClaimKind, Box<str>)]) -> Result<u64, StoreError> {
+    let kinds: Vec<_> = claims.iter().map(|(kind, _)| kind.as_str()).collect();
+    let ids: Vec<_> = claims.iter().map(|(_, id)| &**id).collect();
+    let statement = "DELETE FROM xks.claims WHERE (kind, id) IN (SELECT * FROM unnest($1, $2))";
+    let params: &[Param<'_>] = &[(&kinds, Type::TEXT_ARRAY), (&ids, Type::TEXT_ARRAY)];
     connection.execute(statement, params).await
 }
 

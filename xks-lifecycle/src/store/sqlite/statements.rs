@@ -165,6 +165,10 @@ pub(super) fn commit(connection: &mut Connection, changes: &ChangeSet) -> Result
     }
     drop(changed);
     put_claims(&transaction, &changes.claims)?;
+    for (kind, id) in &changes.ended_claims {
+        let sql = "DELETE FROM claims WHERE kind = ?1 AND id = ?2";
+        transaction.prepare(sql)?.execute(params![kind.as_str(), id])?;
+    }
     append(&transaction, &changes.events, Some(next.revision))?;
     transaction.execute("UPDATE head SET revision = ?1, code = ?2", params![number, next.code])?;
     transaction.commit()?;

@@ -2,7 +2,9 @@
 //! broken twins, and as they run over a store.
 
 mod explorer;
+mod promotion;
 mod running;
 mod scenarios;
 mod sim;
+mod usable;
 mod world;

@@ -145,7 +145,7 @@ impl Site {
                 Err(_) => self.clock.sleep(Duration::from_millis(20)).await,
             }
         };
-        commands.confirm(revision, LEASE * 10).await
+        commands.confirm_within(revision, LEASE * 10).await
     }
 
     /// Stops, kills and cuts off the other nodes.
@@ -326,13 +326,12 @@ fn what_was_made_before_the_lease_ended_does_not_leave_after_it() {
         let (repository, snapshot) = block_on(Repository::open(Arc::clone(&site.store) as _, roots)).unwrap();
         let backends = Backends::new().with(Name::new("name", "hsm").unwrap(), hooked.clone(), hooked.soft.clone());
         let commands = Commands::new(repository, snapshot, backends, Deployment::new("prod").unwrap());
-        let commands = commands.with_node(Arc::clone(&node));
         block_on(commands.create(&alice(), set)).unwrap();
         let key = block_on(commands.create_key(&alice(), CreateKey::new(id, "Key").unwrap()))
             .unwrap()
             .key
             .id;
-        let managed = Managed::all(&commands);
+        let managed = Managed::all(&commands.with_node(Arc::clone(&node)));
         encrypt(&managed, &key).unwrap();
         *hooked.hook.lock().unwrap() = Some(Box::new(move || node.leave()));
         assert_eq!(encrypt(&managed, &key).unwrap_err().kind(), BackendErrorKind::Timeout);
@@ -363,7 +362,7 @@ fn who_has_not_confirmed_is_named() {
                 Err(_) => site.clock.sleep(LEASE / 50).await,
             }
         };
-        let confirmation = commands.confirm(revision, LEASE / 3).await;
+        let confirmation = commands.confirm_within(revision, LEASE / 3).await;
         assert!(!confirmation.is_confirmed());
         let missing: Vec<_> = confirmation.missing.iter().map(|missing| &*missing.node).collect();
         assert!(missing.contains(&"b"), "{confirmation:?}");
@@ -375,7 +374,7 @@ fn who_has_not_confirmed_is_named() {
         );
         let far = Arc::clone(&site.processes.lock().unwrap()[0].far);
         far.is_cut_off.store(true, Ordering::Relaxed);
-        let confirmation = commands.confirm(revision, LEASE).await;
+        let confirmation = commands.confirm_within(revision, LEASE).await;
         assert!(
             !confirmation.is_confirmed() && confirmation.store.is_some(),
             "{confirmation:?}"

@@ -228,11 +228,20 @@ async fn live(
     let compared = Arc::clone(&reconciler);
     tokio::spawn(async move { comparing::watch(&compared).await });
     #[cfg(feature = "lifecycle")]
-    let administration = match managed {
-        Some(managed) => Some(Administration::start(managed).await?),
-        None => None,
+    let (administration, node) = match managed {
+        Some(managed) => {
+            let (administration, node) = Administration::start(managed).await?;
+            (Some(administration), node)
+        }
+        None => (None, None),
     };
-    let ready = || {
+    #[cfg(feature = "lifecycle")]
+    let joined = node.as_ref().map(lifecycle::LiveNode::joined);
+    let ready = async {
+        #[cfg(feature = "lifecycle")]
+        if let Some(joined) = joined {
+            joined.await;
+        }
         service_manager::ready();
         let end = if is_demo {
             "Press Ctrl-C to stop.\n"
@@ -261,6 +270,10 @@ async fn live(
     #[cfg(feature = "lifecycle")]
     if let Some(administration) = administration {
         administration.end(settings.server.drain_timeout).await;
+    }
+    #[cfg(feature = "lifecycle")]
+    if let Some(node) = node {
+        node.leave().await;
     }
     *backends = Some(reconciler.backends());
     served

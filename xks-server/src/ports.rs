@@ -5,7 +5,7 @@
 //! with their next response; their connections are closed only when quiet, since a request in transit would
 //! be lost. Health has a listener that stays to the end.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::pending, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{
@@ -90,14 +90,14 @@ impl Ports {
         self.addresses
     }
 
-    /// Serves until a signal to stop, and then until requests in flight have ended. `ready` is called when
-    /// it serves.
+    /// Serves until a signal to stop, and then until requests in flight have ended. `ready` is run when it
+    /// serves.
     pub(crate) async fn run(
         self,
         reconciler: &Arc<Reconciler>,
         health: &Arc<Health>,
         stop: &mut Stop,
-        ready: impl FnOnce(),
+        ready: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
         let Self { settings, phase, .. } = self;
         let patience = Patience {
@@ -139,8 +139,14 @@ impl Ports {
         };
         let serving = tokio::spawn(self.api.serve(phase.subscribe(), serve, refused));
 
-        ready();
-        stop.signalled().await;
+        let ready_and_on = async {
+            ready.await;
+            pending::<()>().await;
+        };
+        tokio::select! {
+            () = ready_and_on => {}
+            () = stop.signalled() => {}
+        }
         tracing::info!("stopping: not ready, still serving");
         service_manager::stopping();
         health.stop();

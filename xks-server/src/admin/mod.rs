@@ -23,7 +23,7 @@ pub(crate) use self::{
     client::{AdminCommand, run},
     socket::SocketError,
 };
-use crate::lifecycle::{self, Running};
+use crate::lifecycle::{self, LiveNode, Running};
 
 /// Administration, while the server runs.
 pub(crate) struct Administration {
@@ -34,7 +34,8 @@ pub(crate) struct Administration {
 impl Administration {
     /// Opens the socket and starts the life cycle. Commands are taken when it has finished what an earlier
     /// process has left half done; who connects before that waits.
-    pub(crate) async fn start(managed: Running) -> anyhow::Result<Self> {
+    /// Then the node joins the others, if there may be any.
+    pub(crate) async fn start(mut managed: Running) -> anyhow::Result<(Self, Option<LiveNode>)> {
         let settings = managed.admin.clone();
         let socket = spawn_blocking(move || AdminSocket::bind(&settings)).await;
         let socket = socket.context("the thread that opens the socket has ended")??;
@@ -42,8 +43,9 @@ impl Administration {
         let commands = Arc::clone(&managed.commands);
         tracing::info!(socket = %socket.path().display(), "administration: listening");
         let serving = socket.serve(Arc::clone(&commands), begin);
+        let node = managed.join();
         tokio::spawn(managed.run(recovered));
-        Ok(Self { commands, serving })
+        Ok((Self { commands, serving }, node))
     }
 
     /// Ends it. Commands that are under way may take so long.

@@ -22,7 +22,14 @@ impl Running {
     /// Finishes what an earlier process has left half done, says so, and then does what is due, without end.
     /// No command should be given before the first is done.
     pub(crate) async fn run(self, recovered: oneshot::Sender<()>) {
-        self.recover().await;
+        // Another node may be in the middle of what would look half done.
+        match &self.company {
+            Some(company) if !company.is_alone().await => tracing::info!(
+                "there are other nodes: what a process has left half done is finished when a node starts alone, or by \
+                 giving its command again"
+            ),
+            _ => self.recover().await,
+        }
         let _ = recovered.send(()); // the server may have ended meanwhile
         self.tell_of_restores().await;
         let Self {

@@ -11,7 +11,8 @@ use xks_lifecycle::{Repository, RepositoryError, seal::Root};
 
 use super::{
     StartError,
-    open::{all_in_files, now, open_store, roots},
+    error::Place,
+    open::{all_in_files, named, now, open_store, roots},
 };
 use crate::{
     backends::Backends,
@@ -48,18 +49,18 @@ pub(super) fn with_roots(
 }
 
 async fn create_in(settings: &StoreSettings, backends: &Backends) -> Result<String, StartError> {
-    let file = &settings.file;
+    let place = || Place::new(&settings.place);
     let failed = |error| StartError::Repository {
-        file: file.clone(),
+        place: place(),
         is_final: all_in_files(&settings.roots),
         error,
     };
-    let store = Arc::new(open_store(file).await?);
+    let store = open_store(&settings.place, None).await?;
     // Before a root is made.
-    match Repository::open(store.clone(), &[]).await {
+    match Repository::open(Arc::clone(&store), &[]).await {
         Err(RepositoryError::Empty) => {}
-        Err(RepositoryError::Store(error)) => return Err(StartError::Store(file.clone(), error)),
-        Ok(_) | Err(_) => return Err(StartError::Exists(file.clone())),
+        Err(RepositoryError::Store(error)) => return Err(StartError::Store(place(), error)),
+        Ok(_) | Err(_) => return Err(StartError::Exists(place())),
     }
     let mut text = String::new();
     for root in &settings.roots {
@@ -78,7 +79,7 @@ async fn create_in(settings: &StoreSettings, backends: &Backends) -> Result<Stri
     }
     let roots = roots(&settings.roots, backends)?;
     Repository::create(store, &roots, now()).await.map_err(failed)?;
-    let _ = writeln!(text, "store: {}, made", file.display());
+    let _ = writeln!(text, "store: {}, made", named(&settings.place));
     text.push_str(
         "Keep a copy of each root elsewhere, and not with the backups of the store: who has lost all roots has lost \
          all keys of the source `vault` and all credentials.\n",

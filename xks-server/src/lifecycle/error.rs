@@ -1,43 +1,90 @@
 //! Why keys under management cannot be served.
 
-use std::path::PathBuf;
+use std::{fmt, io};
 
 use thiserror::Error;
-use xks_lifecycle::{RandomError, RepositoryError, backup::BackupError, seal::RootError, store::StoreError};
+use xks_lifecycle::{
+    RandomError, RepositoryError, backup::BackupError, nodes::NodeError, seal::RootError, store::StoreError,
+};
 
-use crate::{FAILURE, WRONG_SETTINGS};
+use crate::{FAILURE, WRONG_SETTINGS, settings::StorePlace};
+
+/// Where the store is, as errors show it.
+#[derive(Debug)]
+pub(crate) struct Place {
+    shown: String,
+    is_file: bool,
+}
+
+impl Place {
+    pub(super) fn new(place: &StorePlace) -> Self {
+        Self {
+            shown: place.to_string(),
+            is_file: matches!(place, StorePlace::File(_)),
+        }
+    }
+
+    const fn noun(&self) -> &'static str {
+        if self.is_file { "file" } else { "database" }
+    }
+
+    /// What to do about a database that does not answer.
+    const fn hint(&self, error: &StoreError) -> &'static str {
+        match error {
+            StoreError::Unavailable { .. } if !self.is_file => {
+                ": the database cannot be reached; when it can be, or `url` is right, start again"
+            }
+            _ => "",
+        }
+    }
+
+    const fn hint_of(&self, error: &RepositoryError) -> &'static str {
+        match error {
+            RepositoryError::Store(error) => self.hint(error),
+            _ => "",
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
 
 /// Why the store of keys under management cannot be opened or made.
 #[derive(Debug, Error)]
 pub(crate) enum StartError {
     #[error(
-        "store.file = {0:?}: there is no store: make it and its roots with `{program} store create SETTINGS`, or \
-         restore a backup",
+        "{0}: there is no store: make it and its roots with `{program} store create SETTINGS`, or restore a backup",
         program = .1
     )]
-    NoStore(PathBuf, &'static str),
-    #[error(
-        "store.file = {0:?}: it has a state already, and stays as it is; to begin with an empty one, name another file"
-    )]
-    Exists(PathBuf),
-    #[error("store.file = {0:?}")]
-    Store(PathBuf, #[source] StoreError),
+    NoStore(Place, &'static str),
+    #[error("{0}: it has a state already, and stays as it is; to begin with an empty one, name another {noun}", noun = .0.noun())]
+    Exists(Place),
+    #[error("{0}{hint}", hint = .0.hint(.1))]
+    Store(Place, #[source] StoreError),
     /// `is_final`: no root is in a backend, which may be away for a while.
-    #[error("store.file = {file:?}")]
+    #[error("{place}{hint}", hint = place.hint_of(error))]
     Repository {
-        file: PathBuf,
+        place: Place,
         is_final: bool,
         #[source]
         error: RepositoryError,
     },
     /// `is_final`: as above.
-    #[error("store.file = {file:?}: not restored")]
+    #[error("{place}: not restored")]
     Restore {
-        file: PathBuf,
+        place: Place,
         is_final: bool,
         #[source]
         error: BackupError,
     },
+    /// Before anything was asked.
+    #[error("several nodes on one database")]
+    Node(#[from] NodeError),
+    #[error("cannot start the threads for the database: {0}")]
+    Threads(#[source] io::Error),
     #[error("not backed up")]
     Backup(#[source] BackupError),
     #[error("store.roots: root `{0}`")]
@@ -66,7 +113,8 @@ impl StartError {
                 BackupError::File { .. } => FAILURE,
                 _ => WRONG_SETTINGS,
             },
-            Self::Backup(_) | Self::Random(_) | Self::Thread => FAILURE,
+            Self::Node(NodeError::NoLeaseClock) => WRONG_SETTINGS,
+            Self::Backup(_) | Self::Node(_) | Self::Threads(_) | Self::Random(_) | Self::Thread => FAILURE,
         }
     }
 }
@@ -79,13 +127,16 @@ const fn of_repository(error: &RepositoryError, is_final: bool) -> u8 {
     }
 }
 
-/// Whether another start may go well: when another process has ended, or the disk has room.
+/// Whether another start may go well: when another process has ended, the disk has room, or the database can
+/// be reached.
 const fn of_store(error: &StoreError) -> u8 {
     match error {
         StoreError::OldSqlite { .. }
         | StoreError::NewerSchema { .. }
         | StoreError::OlderSchema { .. }
         | StoreError::Foreign { .. }
+        | StoreError::Setting { .. }
+        | StoreError::Refused(_)
         | StoreError::ReadOnly(_)
         | StoreError::Damaged(_) => WRONG_SETTINGS,
         _ => FAILURE,

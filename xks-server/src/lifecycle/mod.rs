@@ -19,6 +19,7 @@ mod guard;
 mod in_use;
 mod key_stores;
 mod metrics;
+mod node;
 mod open;
 mod summary;
 
@@ -38,6 +39,7 @@ pub(crate) use self::{
     in_use::{InUse, other_names},
     key_stores::KeyStoresInForce,
     metrics::Measured,
+    node::{Company, LiveNode, OwnNode},
     open::Opened,
 };
 use crate::{reconciler::Reconciler, settings::AdminSettings};
@@ -49,12 +51,21 @@ const ACTOR: &str = "server";
 pub(crate) struct Running {
     pub(crate) commands: Arc<Commands>,
     pub(crate) admin: AdminSettings,
+    node: Option<OwnNode>,
+    company: Option<Company>,
     scheduler: Scheduler,
     actor: Actor,
     measured: Arc<Measured>,
 }
 
 impl Running {
+    /// Joins the other nodes, if there may be any.
+    pub(crate) fn join(&mut self) -> Option<LiveNode> {
+        let node = self.node.take()?.start(&self.commands);
+        self.company = Some(node.company());
+        Some(node)
+    }
+
     /// Puts the external key stores of the store in force, and keeps them so: a command that has returned is
     /// in force.
     pub(crate) fn start(opened: Opened, reconciler: &Arc<Reconciler>) -> Result<Self, StartError> {
@@ -62,6 +73,7 @@ impl Running {
             commands,
             in_use,
             admin,
+            node,
         } = opened;
         let key_stores = Arc::new(KeyStoresInForce::new(reconciler));
         let measured = Arc::new(Measured::new(Arc::clone(commands.view()), Arc::clone(&key_stores)));
@@ -73,6 +85,8 @@ impl Running {
         Ok(Self {
             commands,
             admin,
+            node,
+            company: None,
             scheduler,
             actor,
             measured,

@@ -1,20 +1,23 @@
 //! The store is opened, with its roots and the backends that have keys under management.
 
-use std::{path::Path, sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use tokio::task::spawn_blocking;
 use xks_lifecycle::{
     Name, Repository, RepositoryError, Timestamp,
     commands::{Backends as ManagedBackends, Commands},
     seal::Root,
-    store::{SqliteStore, StoreError},
+    store::{SqliteStore, Store},
 };
 
-use super::{Guard, InUse, StartError, backend::NamedBackend};
+use super::{Guard, InUse, StartError, backend::NamedBackend, error::Place, node::OwnNode};
 use crate::{
     backends::Backends,
     program::Program,
-    settings::{AdminSettings, LifecycleSettings, RootPlace, RootSettings},
+    settings::{AdminSettings, LifecycleSettings, RootPlace, RootSettings, StorePlace},
 };
 
 /// The state, and what is to be made of it when the server's key stores are in force.
@@ -22,6 +25,7 @@ pub(crate) struct Opened {
     pub(super) commands: Commands,
     pub(super) in_use: InUse,
     pub(super) admin: AdminSettings,
+    pub(super) node: Option<OwnNode>,
 }
 
 impl Opened {
@@ -32,17 +36,24 @@ impl Opened {
         backends: &Backends,
         program: Program,
     ) -> Result<Self, StartError> {
-        let file = &settings.store.file;
-        if !file.exists() {
-            return Err(StartError::NoStore(file.clone(), program.name));
+        let place = || Place::new(&settings.store.place);
+        if let StorePlace::File(file) = &settings.store.place
+            && !file.exists()
+        {
+            return Err(StartError::NoStore(place(), program.name));
         }
         let roots = roots(&settings.store.roots, backends)?;
-        let store = open_store(file).await?;
-        let opened = Repository::open(Arc::new(store), &roots).await;
+        let (store, node) = match &settings.node {
+            None => (open_store(&settings.store.place, None).await?, None),
+            Some(node) => OwnNode::open(&settings.store.place, node)
+                .await
+                .map(|(store, node)| (store, Some(node)))?,
+        };
+        let opened = Repository::open(store, &roots).await;
         let (repository, snapshot) = opened.map_err(|error| match error {
-            RepositoryError::Empty => StartError::NoStore(file.clone(), program.name),
+            RepositoryError::Empty => StartError::NoStore(place(), program.name),
             error => StartError::Repository {
-                file: file.clone(),
+                place: place(),
                 is_final: all_in_files(&settings.store.roots),
                 error,
             },
@@ -67,8 +78,13 @@ impl Opened {
         let in_backends = settings.store.roots.iter().filter_map(RootSettings::backend);
         let in_use = InUse::new(in_use, in_backends.map(str::to_owned).collect());
         let commands = Commands::new(repository, snapshot, managed, settings.deployment.clone());
+        let mut commands = commands.with_manager_timeout(settings.manager_timeout);
+        if let Some(node) = &node {
+            commands = commands.with_node(node.node());
+        }
         Ok(Self {
-            commands: commands.with_manager_timeout(settings.manager_timeout),
+            commands,
+            node,
             in_use,
             admin: settings.admin.clone(),
         })
@@ -102,11 +118,41 @@ pub(super) fn roots(settings: &[RootSettings], backends: &Backends) -> Result<Ve
     settings.iter().map(root).collect()
 }
 
-pub(super) async fn open_store(file: &Path) -> Result<SqliteStore, StartError> {
-    let path = file.to_owned();
-    let opened = spawn_blocking(move || SqliteStore::open(&path)).await;
-    let opened: Result<_, StoreError> = opened.map_err(|_| StartError::Thread)?;
-    opened.map_err(|error| StartError::Store(file.to_owned(), error))
+/// Opens a store to read and write it, within a runtime that its connections run on, if it has any. A node
+/// with a lease of this length asks and waits accordingly.
+pub(super) async fn open_store(place: &StorePlace, lease: Option<Duration>) -> Result<Arc<dyn Store>, StartError> {
+    let failed = |error| StartError::Store(Place::new(place), error);
+    match place {
+        StorePlace::File(file) => {
+            let (file, _) = (file.clone(), lease);
+            let opened = spawn_blocking(move || SqliteStore::open(&file)).await;
+            let opened = opened.map_err(|_| StartError::Thread)?;
+            Ok(Arc::new(opened.map_err(failed)?))
+        }
+        #[cfg(feature = "postgres")]
+        StorePlace::Database(database) => {
+            let mut settings = database.postgres().map_err(failed)?;
+            if let Some(renewal) = lease.map(|lease| xks_lifecycle::nodes::Terms::new(lease).renewal()) {
+                // An answer that is waited for keeps the next renewal waiting.
+                let timeout = renewal.clamp(Duration::from_secs(1), Duration::from_secs(5));
+                settings = settings.timeout(timeout).poll(renewal.min(Duration::from_secs(5)));
+            }
+            let opened = xks_lifecycle::store::PostgresStore::open(settings).await;
+            Ok(Arc::new(opened.map_err(failed)?))
+        }
+    }
+}
+
+/// The file or the hosts of a store, for a person.
+pub(super) fn named(place: &StorePlace) -> String {
+    match place {
+        StorePlace::File(file) => file.display().to_string(),
+        #[cfg(feature = "postgres")]
+        StorePlace::Database(database) => database.postgres().map_or_else(
+            |_| String::new(), // it was checked
+            |settings| format!("the database on {settings}"),
+        ),
+    }
 }
 
 /// Now, as the life cycle counts time.

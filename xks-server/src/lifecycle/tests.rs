@@ -100,6 +100,7 @@ impl World {
         let commands = Commands::new(repository, snapshot, managed, Deployment::new("xks").unwrap());
         let opened = Opened {
             commands,
+            node: None,
             in_use: InUse::new(vec![named], Vec::new()),
             admin: AdminSettings {
                 socket: "socket".into(),

@@ -1,9 +1,11 @@
 //! The model of `[store]` and `[lifecycle]`: where keys under management are kept, and how they are made.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use xks_core::KeyId;
-use xks_lifecycle::commands::Deployment;
+#[cfg(feature = "postgres")]
+use xks_lifecycle::store::{PostgresSettings, StoreError};
+use xks_lifecycle::{Name, commands::Deployment};
 
 /// Keys under management.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,13 +17,42 @@ pub(crate) struct LifecycleSettings {
     /// How long a key manager may take to make or destroy one key.
     pub(crate) manager_timeout: Duration,
     pub(crate) admin: AdminSettings,
+    /// This process as one of several nodes; none if the store is a file, which one process has.
+    pub(crate) node: Option<NodeSettings>,
 }
 
 /// The store and what opens it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct StoreSettings {
-    pub(crate) file: PathBuf,
+    pub(crate) place: StorePlace,
     pub(crate) roots: Vec<RootSettings>,
+}
+
+/// Where the state is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum StorePlace {
+    /// SQLite, of one process.
+    File(PathBuf),
+    /// PostgreSQL, which several nodes share.
+    #[cfg(feature = "postgres")]
+    Database(DatabaseSettings),
+}
+
+/// How a database is reached. The URL has no password.
+#[cfg(feature = "postgres")]
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct DatabaseSettings {
+    pub(crate) url: String,
+    pub(crate) password_file: Option<PathBuf>,
+    pub(crate) ca_file: Option<PathBuf>,
+}
+
+/// A node of several on one database.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct NodeSettings {
+    pub(crate) name: Name,
+    /// How long it serves after it has reached the database last.
+    pub(crate) lease: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +73,43 @@ pub(crate) struct AdminSettings {
     pub(crate) socket: PathBuf,
     /// The group whose members may give commands, beside this process's user and root.
     pub(crate) group: Option<String>,
+}
+
+/// The setting that names the place, and what it names: the hosts of a database.
+impl fmt::Display for StorePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "store.file = {path:?}"),
+            #[cfg(feature = "postgres")]
+            Self::Database(database) => match database.postgres() {
+                Ok(settings) => write!(f, "store.url = {settings}"),
+                Err(_) => write!(f, "store.url"), // it was checked
+            },
+        }
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl DatabaseSettings {
+    /// As the store takes it.
+    ///
+    /// # Errors
+    /// [`StoreError::Setting`] of the URL.
+    pub(crate) fn postgres(&self) -> Result<PostgresSettings, StoreError> {
+        let mut settings = PostgresSettings::new(&self.url)?;
+        if let Some(path) = &self.password_file {
+            settings = settings.password_file(path);
+        }
+        if let Some(path) = &self.ca_file {
+            settings = settings.ca_file(path);
+        }
+        Ok(settings)
+    }
+}
+
+impl NodeSettings {
+    /// As long as a failover of the database takes, and half of that again.
+    pub(crate) const LEASE: Duration = Duration::from_secs(30);
 }
 
 impl RootSettings {

@@ -39,6 +39,8 @@ mod metrics_formats;
 mod module;
 mod moments;
 mod mutual_tls;
+#[cfg(feature = "postgres")]
+mod nodes;
 mod notify;
 mod pin;
 mod reload;

@@ -1,6 +1,6 @@
 //! The settings files that come with the program, and the credentials that it makes.
 
-use std::{collections::HashSet, fs, io, io::Write as _, process::Command};
+use std::{collections::HashSet, fs, io, io::Write as _, os::unix::fs::PermissionsExt as _, process::Command};
 
 use serde_json::{Value, json};
 use xks_pkcs11_fixture::softhsm_path;
@@ -53,6 +53,13 @@ fn reference(with_comments: bool) -> (Settings, Token, String) {
     );
     fs::copy(schema, folder.path().join("xks.cedarschema")).unwrap();
     if with_comments {
+        // A store is one of both.
+        let file = "file = \"/var/lib/xks-proxy/state.db\"";
+        assert!(text.contains(file));
+        text = text.replace(file, "");
+        let password = folder.write("database.password", "a password\n");
+        fs::set_permissions(password, fs::Permissions::from_mode(0o600)).unwrap();
+        folder.write("database-ca.pem", &Authority::root("Root of databases").pem());
         // An empty list stands for "no condition", which is written by leaving the key out.
         let is_shown = |line: &str| line.starts_with('#') && line.contains(" = ") && !line.contains("= []");
         let lines = text.lines().map(|line| match is_shown(line) {

@@ -187,7 +187,27 @@ fn mistakes_in_the_tables_have_their_lines() {
         ),
         (
             "[store]\n[[store.roots]]\nname = \"a\"\nfile = \"b\"\n",
-            "`file` is missing in [store]",
+            "`file` is missing in [store], or `url` of a database that several nodes share",
+        ),
+        (
+            "[store]\nfile = \"s\"\nurl = \"postgres:///xks\"\n[[store.roots]]\nname = \"a\"\nfile = \"b\"\n",
+            "`file` and `url` are both set",
+        ),
+        (
+            "[store]\nfile = \"s\"\npassword_file = \"p\"\n[[store.roots]]\nname = \"a\"\nfile = \"b\"\n",
+            "`password_file` goes with `url`, a database: remove it",
+        ),
+        (
+            "[store]\nfile = \"s\"\nca_file = \"p\"\n[[store.roots]]\nname = \"a\"\nfile = \"b\"\n",
+            "`ca_file` goes with `url`, a database: remove it",
+        ),
+        (
+            &format!("{STORE}[lifecycle]\nnode = \"a\"\n"),
+            "`node` goes with `store.url`",
+        ),
+        (
+            &format!("{STORE}[lifecycle]\nlease_secs = 30\n"),
+            "`lease_secs` goes with `store.url`",
         ),
         (
             "[store]\nfile = \"s\"\n[[store.roots]]\nname = \"a\"\n",
@@ -240,6 +260,51 @@ fn mistakes_in_the_tables_have_their_lines() {
         let range = first..=first + tables.lines().count();
         // What is missing as a whole is reported at the table that should have it.
         assert!(range.contains(&number), "{number} is not in {range:?}: {printed}");
+    }
+}
+
+/// What is wrong with a database's settings, as far as they tell. No password is shown.
+#[cfg(feature = "postgres")]
+#[test]
+fn mistakes_about_a_database_have_their_lines() {
+    for (keys, said) in [
+        (
+            "url = \"postgres://xks:hunter2@db/xks\"\n",
+            "2: error: `url` must not hold a password",
+        ),
+        (
+            "url = \"mysql://xks@db/xks\"\n",
+            "2: error: `url` not a URL of PostgreSQL",
+        ),
+        ("url = \"postgres://xks@db/xks\"\n", "1: error: `ca_file` must be set"),
+        (
+            "url = \"postgres://xks@localhost/xks\"\npassword_file = \"nothing\"\n",
+            "3: error: `password_file` \"",
+        ),
+        (
+            "url = \"postgres://xks@db/xks\"\nca_file = \"usable.key\"\n",
+            "3: error: `ca_file` \"",
+        ),
+        (
+            "url = \"postgres://xks@localhost/xks\"\n[lifecycle]\nnode = \"\"\n",
+            "4: error: `node`",
+        ),
+        (
+            "url = \"postgres://xks@localhost/xks\"\n[lifecycle]\nlease_secs = 0\n",
+            "4: error: `lease_secs` must be a whole number from 1 to 3600",
+        ),
+    ] {
+        // First of all, so that lines count from it; with a root, which comes behind the keys.
+        let settings = Settings::new();
+        let text = format!("[store]\n{keys}");
+        let root = "[[store.roots]]\nname = \"a\"\nfile = \"b\"\n";
+        let file = settings
+            .folder
+            .write("settings.toml", &format!("{text}{root}{}", settings.text()));
+        let (code, printed, _) = ended(program().arg("check").arg(file));
+        assert_eq!(code, Some(78), "{text}: {printed}");
+        assert!(printed.contains(&format!("settings.toml:{said}")), "{said}: {printed}");
+        assert!(!printed.contains("hunter2"), "{printed}");
     }
 }
 

@@ -1,23 +1,28 @@
-//! `[store]` and `[lifecycle]`: keys under management.
+//! `[lifecycle]`: keys under management, beside the `[store]` that has them.
 
-use std::{ffi::OsString, os::unix::ffi::OsStrExt as _, path::PathBuf};
+use std::{ffi::OsString, os::unix::ffi::OsStrExt as _, path::PathBuf, time::Duration};
 
 use xks_core::KeyId;
-use xks_lifecycle::{Name, VersionId, commands::Deployment, seal};
+use xks_lifecycle::{Name, VersionId, commands::Deployment};
 
 use super::{
     DAY_MS,
     backends::{Backends, missing},
+    store,
 };
 use crate::{
     lifecycle::other_names,
     settings::{
-        AdminSettings, LifecycleSettings, RootPlace, RootSettings, StoreSettings,
+        AdminSettings, LifecycleSettings, NodeSettings, RootPlace, RootSettings, StorePlace, StoreSettings,
         secrecy::shown,
+        source::Source,
         table::{Item, Table},
     },
 };
 
+/// The socket of administration where there is no file of a store for it to stand beside.
+#[cfg(feature = "postgres")]
+const SOCKET: &str = "/run/xks-proxy/admin.sock";
 /// What the path of a socket may have: the system's limit is 108 bytes, with one for the end.
 const LONGEST_SOCKET: usize = 107;
 
@@ -29,7 +34,7 @@ pub(super) fn has_store(root: &Table<'_, '_>) -> bool {
 pub(super) fn lifecycle(root: &mut Table<'_, '_>, backends: &Backends) -> Option<LifecycleSettings> {
     let store = root.table("store");
     let has_store = store.is_some();
-    let store = store.map(|table| self::store(table, backends));
+    let store = store.map(|table| store::store(table, backends));
     let mut table = root.table("lifecycle");
     if let (Some(table), false) = (&table, has_store) {
         table.error("[lifecycle] requires a [store], in which its keys are kept");
@@ -46,6 +51,10 @@ pub(super) fn lifecycle(root: &mut Table<'_, '_>, backends: &Backends) -> Option
         .and_then(|table| table.milliseconds("manager_timeout_ms", 1..=DAY_MS));
     let socket = table.as_mut().and_then(|table| table.folder("admin_socket"));
     let group = table.as_mut().and_then(|table| table.text("admin_group"));
+    let node = table.as_mut().and_then(|table| table.text("node"));
+    let lease = table
+        .as_mut()
+        .and_then(|table| table.number_item("lease_secs", 1..=3600));
     if let Some(table) = &table {
         made_in.iter().for_each(|name| check_makes_keys(table, name, backends));
         for (place, name) in made_in.iter().enumerate() {
@@ -55,6 +64,25 @@ pub(super) fn lifecycle(root: &mut Table<'_, '_>, backends: &Backends) -> Option
         }
     }
     let store = store??;
+    let is_shared = !matches!(store.value.place, StorePlace::File(_));
+    let node = match is_shared {
+        true => Some(node_settings(root.source, &store, node, lease)),
+        false => {
+            for (key, span) in [
+                ("node", node.map(|item| item.span)),
+                ("lease_secs", lease.map(|item| item.span)),
+            ] {
+                if let Some(span) = span {
+                    let wrong = format!(
+                        "`{key}` goes with `store.url`: a store in a file belongs to one process, which is no node; \
+                         remove it"
+                    );
+                    root.source.error(span, wrong);
+                }
+            }
+            None
+        }
+    };
     let with_roots = store.value.roots.iter().filter_map(RootSettings::backend);
     for name in made_in.iter().map(|name| &*name.value).chain(with_roots) {
         if let Some(wrong) = other_names(name, &backends.sound) {
@@ -64,7 +92,11 @@ pub(super) fn lifecycle(root: &mut Table<'_, '_>, backends: &Backends) -> Option
     let socket = match socket {
         Some(socket) => socket,
         None => Item {
-            value: beside(&store.value.file, ".sock"),
+            value: match &store.value.place {
+                StorePlace::File(file) => beside(file, ".sock"),
+                #[cfg(feature = "postgres")]
+                StorePlace::Database(_) => PathBuf::from(SOCKET),
+            },
             span: store.span.clone(),
         },
     };
@@ -87,6 +119,45 @@ pub(super) fn lifecycle(root: &mut Table<'_, '_>, backends: &Backends) -> Option
             socket: socket.value,
             group: group.map(|group| group.value),
         },
+        node: match node {
+            Some(node) => Some(node?),
+            None => None,
+        },
+    })
+}
+
+/// This process as a node, by default under the name of its host.
+fn node_settings(
+    source: &Source<'_>,
+    store: &Item<StoreSettings>,
+    name: Option<Item<String>>,
+    lease: Option<Item<u64>>,
+) -> Option<NodeSettings> {
+    let name = match name {
+        Some(name) => match Name::new("node", &name.value) {
+            Ok(name) => name,
+            Err(error) => {
+                source.error(name.span, error.to_string());
+                return None;
+            }
+        },
+        None => {
+            let host = rustix::system::uname();
+            let host = host.nodename().to_string_lossy();
+            match Name::new("node", &host) {
+                Ok(name) => name,
+                Err(error) => {
+                    let wrong =
+                        format!("`lifecycle.node` must be set, since the name of this host cannot be it: {error}");
+                    source.error(store.span.clone(), wrong);
+                    return None;
+                }
+            }
+        }
+    };
+    Some(NodeSettings {
+        name,
+        lease: lease.map_or(NodeSettings::LEASE, |lease| Duration::from_secs(lease.value)),
     })
 }
 
@@ -152,96 +223,4 @@ fn check_makes_keys(table: &Table<'_, '_>, name: &Item<String>, backends: &Backe
         None => format!("`backends`: {}", missing(&name.value)),
     };
     table.error_at(name, wrong);
-}
-
-fn store(mut table: Table<'_, '_>, backends: &Backends) -> Option<Item<StoreSettings>> {
-    let span = table.span.clone();
-    let file = table.path("file");
-    let file = table.needed("file", file);
-    let exists = file.as_ref().is_some_and(|file| file.value.exists());
-    if let (Some(file), false) = (&file, exists) {
-        let warning = format!(
-            "`file`: there is no {}: make the store and its roots with the command `store create`, or restore a \
-             backup",
-            file.value.display()
-        );
-        table.warn_at(file, warning);
-    }
-    let roots = table.tables("roots");
-    if roots.is_empty() && !table.is_present("roots") {
-        table.error("no [[store.roots]]: add at least one, a file or a key of a backend");
-    }
-    let mut names = Vec::new();
-    let roots: Vec<_> = roots
-        .into_iter()
-        .map(|table| root(table, backends, exists, &mut names))
-        .collect();
-    Some(Item {
-        value: StoreSettings {
-            file: file?.value,
-            roots: roots.into_iter().collect::<Option<_>>()?,
-        },
-        span,
-    })
-}
-
-/// A root. Before the store is made, its file need not be there.
-fn root(
-    mut table: Table<'_, '_>,
-    backends: &Backends,
-    has_store: bool,
-    names: &mut Vec<String>,
-) -> Option<RootSettings> {
-    let name = table.text("name");
-    let name = table.needed("name", name);
-    let (file, backend) = (table.path("file"), table.text("backend"));
-    let key = table.parsed::<KeyId>("key");
-    if let Some(name) = &name {
-        if let Err(error) = Name::new("name", &name.value) {
-            table.error_at(name, error.to_string());
-            return None;
-        }
-        if names.contains(&name.value) {
-            table.error_at(name, format!("another root has the name {}", shown(&name.value)));
-        }
-        names.push(name.value.clone());
-    }
-    let place = match (file, backend, table.is_present("key")) {
-        (Some(file), None, false) => {
-            if let (Some(name), true) = (&name, has_store || file.value.exists())
-                && let Err(error) = seal::Root::file(&name.value, &file.value)
-            {
-                table.error_at(&file, format!("`file`: {error}"));
-            }
-            RootPlace::File(file.value)
-        }
-        (None, Some(backend), true) => {
-            let key = key?;
-            match backends.get(&backend.value) {
-                Some(known) if known.is_test_key(&key.value) => table.error_at(
-                    &key,
-                    format!(
-                        "`key`: {} is the backend's test key, which must be nothing else",
-                        key.value
-                    ),
-                ),
-                None if !backends.has(&backend.value) => {
-                    table.error_at(&backend, format!("`backend`: {}", missing(&backend.value)));
-                }
-                _ => {}
-            }
-            RootPlace::Backend {
-                backend: backend.value,
-                key: key.value,
-            }
-        }
-        _ => {
-            table.error("a root is either a `file`, or a `key` of a `backend`: set one of them");
-            return None;
-        }
-    };
-    Some(RootSettings {
-        name: name?.value,
-        place,
-    })
 }

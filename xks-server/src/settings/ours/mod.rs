@@ -7,6 +7,8 @@ mod key_stores;
 mod lifecycle;
 mod patterns;
 mod server;
+#[cfg(feature = "lifecycle")]
+mod store;
 
 use std::{
     collections::BTreeMap,

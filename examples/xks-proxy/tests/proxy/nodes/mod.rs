@@ -1,0 +1,6 @@
+//! Several nodes on one PostgreSQL: what one commits is served by all, and what happens when one goes.
+
+mod shared;
+mod site;
+
+pub(crate) use self::site::{Site, done, give, key, key_store};

@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use super::{
     Kms,
-    api::{AliasListEntry, CreateAliasRequest, DeleteAliasRequest, Empty, ListAliasesRequest, ListAliasesResponse},
+    api::{
+        AliasListEntry, CreateAliasRequest, DeleteAliasRequest, Empty, ListAliasesRequest, ListAliasesResponse,
+        UpdateAliasRequest,
+    },
     caller::Caller,
     exception::{Exception, ExceptionName},
     page::{Limits, page},
-    state::Alias,
+    proxy::Operation,
+    state::{Alias, State},
 };
 
 impl Kms {
@@ -16,45 +20,64 @@ impl Kms {
     ///
     /// # Errors
     /// There is no such key, or it is going to be deleted, or the name cannot be given or is given already.
-    pub async fn create_alias(&self, _: &Caller, request: CreateAliasRequest) -> Result<Empty, Exception> {
-        let name = request.alias_name;
-        check_name(&name)?;
-        self.change(|state| {
-            if state.aliases.iter().any(|alias| alias.name == name) {
-                let message = format!("There is an alias {name} already");
-                return Err(Exception::new(ExceptionName::AlreadyExists, message));
-            }
-            if request.target_key_id.contains("alias/") {
-                return Err(Exception::validation("TargetKeyId has to be a key id or a key's ARN"));
-            }
-            let key = state.key_by_id(&request.target_key_id)?;
-            state.check_key_state("CreateAlias", key)?;
-            let key_id = key.id.clone();
-            state.aliases.push(Arc::new(Alias {
-                name,
-                key_id,
-                created: self.now(),
-            }));
-            state.aliases.sort_by(|a, b| a.name.cmp(&b.name));
-            Ok(Empty {})
+    pub async fn create_alias(&self, caller: &Caller, request: CreateAliasRequest) -> Result<Empty, Exception> {
+        self.operate("CreateAlias", caller, async |operation| {
+            check_name(&request.alias_name)?;
+            operation.change(|state| {
+                if state.aliases.iter().any(|alias| alias.name == request.alias_name) {
+                    let message = format!("There is an alias {} already", request.alias_name);
+                    return Err(Exception::new(ExceptionName::AlreadyExists, message));
+                }
+                let key_id = self.alias_target(operation, state, &request.target_key_id)?;
+                state.aliases.push(Arc::new(Alias {
+                    name: request.alias_name.clone(),
+                    key_id,
+                    created: self.now(),
+                    updated: self.now(),
+                }));
+                state.aliases.sort_by(|a, b| a.name.cmp(&b.name));
+                Ok(Empty {})
+            })
         })
+        .await
+    }
+
+    /// Moves a name to another key.
+    ///
+    /// # Errors
+    /// There is no such name or key, or the new key is going to be deleted or has too many names.
+    pub async fn update_alias(&self, caller: &Caller, request: UpdateAliasRequest) -> Result<Empty, Exception> {
+        self.operate("UpdateAlias", caller, async |operation| {
+            check_name(&request.alias_name)?;
+            operation.change(|state| {
+                let has_name = |alias: &Arc<Alias>| alias.name == request.alias_name;
+                let index = state.aliases.iter().position(has_name);
+                let key_id = self.alias_target(operation, state, &request.target_key_id)?;
+                let alias = index.and_then(|index| state.aliases.get_mut(index));
+                let alias = Arc::make_mut(alias.ok_or_else(|| no_alias(&request.alias_name))?);
+                (alias.key_id, alias.updated) = (key_id, self.now());
+                Ok(Empty {})
+            })
+        })
+        .await
     }
 
     /// Takes a name away.
     ///
     /// # Errors
     /// There is no such alias.
-    pub async fn delete_alias(&self, _: &Caller, request: DeleteAliasRequest) -> Result<Empty, Exception> {
-        let name = request.alias_name;
-        self.change(|state| {
-            let before = state.aliases.len();
-            state.aliases.retain(|alias| alias.name != name);
-            if state.aliases.len() == before {
-                let message = format!("The alias {name:?} does not exist");
-                return Err(Exception::new(ExceptionName::NotFound, message));
-            }
-            Ok(Empty {})
+    pub async fn delete_alias(&self, caller: &Caller, request: DeleteAliasRequest) -> Result<Empty, Exception> {
+        self.operate("DeleteAlias", caller, async |operation| {
+            operation.change(|state| {
+                let before = state.aliases.len();
+                state.aliases.retain(|alias| alias.name != request.alias_name);
+                if state.aliases.len() == before {
+                    return Err(no_alias(&request.alias_name));
+                }
+                Ok(Empty {})
+            })
         })
+        .await
     }
 
     /// Tells which names there are.
@@ -63,41 +86,61 @@ impl Kms {
     /// There is no such key, or `Limit` or `Marker` is none.
     pub async fn list_aliases(
         &self,
-        _: &Caller,
+        caller: &Caller,
         request: ListAliasesRequest,
     ) -> Result<ListAliasesResponse, Exception> {
-        self.read(|state| {
-            let key = request
-                .key_id
-                .as_deref()
-                .map(|named| state.key_by_id(named))
-                .transpose()?;
-            let is_wanted = |alias: &&Arc<Alias>| key.is_none_or(|key| alias.key_id == key.id);
-            let wanted = state.aliases.iter().filter(is_wanted);
-            let (limit, marker) = (request.limit, request.marker.as_deref());
-            let page = page(wanted, |alias| &alias.name, Limits::ALIASES, limit, marker)?;
-            let entry = |alias: &&Arc<Alias>| AliasListEntry {
-                alias_name: alias.name.clone(),
-                alias_arn: self.arn(&alias.name),
-                target_key_id: alias.key_id.clone(),
-                creation_date: alias.created,
-                last_updated_date: alias.created,
-            };
-            Ok(ListAliasesResponse {
-                aliases: page.items.iter().map(entry).collect(),
-                truncated: page.next_marker.is_some(),
-                next_marker: page.next_marker,
+        self.operate("ListAliases", caller, async |operation| {
+            operation.read(|state| {
+                let key = request.key_id.as_deref().map(|named| state.key_by_id(named));
+                let key = key.transpose()?;
+                let is_wanted = |alias: &&Arc<Alias>| key.is_none_or(|key| alias.key_id == key.id);
+                let wanted = state.aliases.iter().filter(is_wanted);
+                let (limit, marker) = (request.limit, request.marker.as_deref());
+                let page = page(wanted, |alias| &alias.name, Limits::ALIASES, limit, marker)?;
+                let entry = |alias: &&Arc<Alias>| AliasListEntry {
+                    alias_name: alias.name.clone(),
+                    alias_arn: self.arn(&alias.name),
+                    target_key_id: alias.key_id.clone(),
+                    creation_date: alias.created,
+                    last_updated_date: alias.updated,
+                };
+                Ok(ListAliasesResponse {
+                    aliases: page.items.iter().map(entry).collect(),
+                    truncated: page.next_marker.is_some(),
+                    next_marker: page.next_marker,
+                })
             })
         })
+        .await
+    }
+
+    /// The id of a key that can be given another name.
+    fn alias_target(&self, operation: Operation<'_>, state: &State, named: &str) -> Result<String, Exception> {
+        if named.contains("alias/") {
+            return Err(Exception::validation("TargetKeyId has to be a key id or a key's ARN"));
+        }
+        let key = state.key_by_id(named)?;
+        state.check_key_state(operation.name, key)?;
+        let names = state.aliases.iter().filter(|alias| alias.key_id == key.id);
+        if names.count() >= self.0.settings.resources.aliases_of_a_key {
+            let message = format!("{} has as many aliases as it may have", key.arn);
+            return Err(Exception::new(ExceptionName::LimitExceeded, message));
+        }
+        Ok(key.id.clone())
     }
 }
 
+fn no_alias(name: &str) -> Exception {
+    let message = format!("The alias {name:?} does not exist");
+    Exception::new(ExceptionName::NotFound, message)
+}
+
 fn check_name(name: &str) -> Result<(), Exception> {
-    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || b"/_-".contains(&byte);
+    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || b":/_-".contains(&byte);
     let rest = name.strip_prefix("alias/").filter(|rest| !rest.is_empty());
     if !rest.is_some_and(|rest| rest.bytes().all(is_legal)) || name.len() > 256 {
         return Err(Exception::validation(
-            "AliasName has to be alias/ and 1 to 250 characters of a-z A-Z 0-9 / _ -",
+            "AliasName has to be alias/ and 1 to 250 characters of a-z A-Z 0-9 : / _ -",
         ));
     }
     if name.starts_with("alias/aws/") {

@@ -3,18 +3,16 @@
 use super::{
     Kms,
     api::{
-        DecryptRequest, DecryptResponse, EncryptRequest, EncryptResponse, GenerateDataKeyRequest,
+        DecryptRequest, DecryptResponse, DryRunModifier, EncryptRequest, EncryptResponse, GenerateDataKeyRequest,
         GenerateDataKeyResponse, GenerateDataKeyWithoutPlaintextResponse, ReEncryptRequest, ReEncryptResponse,
     },
     binary::Binary,
     blob,
     caller::Caller,
-    context::{EncryptionContext, aad},
+    context::EncryptionContext,
     exception::{Exception, ExceptionName},
-    failure::{Failure, Fault},
     imported::{self, WithMaterial, invalid_ciphertext},
-    proxy::{ExternalKey, Operation, Proxy},
-    seal::{KeyMaterial, Purpose},
+    proxy::{Operation, Proxy},
     state::{Key, State},
 };
 
@@ -37,8 +35,12 @@ impl Kms {
         }
         self.operate("Encrypt", caller, async |operation| {
             let key = self.usable(operation, &request.key_id)?;
+            if request.dry_run == Some(true) {
+                return Err(would_have_succeeded());
+            }
             let context = &request.encryption_context;
             let encrypted = key.encrypt(operation, &request.plaintext, context).await?;
+            self.was_used(operation, &key.key.id)?;
             Ok(EncryptResponse {
                 ciphertext_blob: encrypted.bytes,
                 key_id: key.key.arn,
@@ -58,8 +60,16 @@ impl Kms {
     pub async fn decrypt(&self, caller: &Caller, request: DecryptRequest) -> Result<DecryptResponse, Exception> {
         check_algorithm(request.encryption_algorithm.as_deref())?;
         self.operate("Decrypt", caller, async |operation| {
-            let (blob, named) = (&request.ciphertext_blob, request.key_id.as_deref());
-            let (key, plaintext) = self.opened(operation, blob, named, &request.encryption_context).await?;
+            let sealed = Sealed {
+                blob: &request.ciphertext_blob,
+                named: request.key_id.as_deref(),
+                context: &request.encryption_context,
+                is_dry_run: request.dry_run == Some(true),
+            };
+            if ignores_ciphertext(sealed.is_dry_run, &request.dry_run_modifiers)? {
+                return Err(self.without_ciphertext(operation, sealed.named));
+            }
+            let (key, plaintext) = self.opened(operation, sealed).await?;
             Ok(DecryptResponse {
                 plaintext: plaintext.bytes,
                 key_material_id: plaintext.material_id,
@@ -79,11 +89,19 @@ impl Kms {
         check_algorithm(request.destination_encryption_algorithm.as_deref())?;
         self.operate("ReEncrypt", caller, async |operation| {
             let destination = self.usable(operation, &request.destination_key_id)?;
-            let (blob, named) = (&request.ciphertext_blob, request.source_key_id.as_deref());
-            let context = &request.source_encryption_context;
-            let (source, plaintext) = self.opened(operation, blob, named, context).await?;
+            let sealed = Sealed {
+                blob: &request.ciphertext_blob,
+                named: request.source_key_id.as_deref(),
+                context: &request.source_encryption_context,
+                is_dry_run: request.dry_run == Some(true),
+            };
+            if ignores_ciphertext(sealed.is_dry_run, &request.dry_run_modifiers)? {
+                return Err(self.without_ciphertext(operation, sealed.named));
+            }
+            let (source, plaintext) = self.opened(operation, sealed).await?;
             let context = &request.destination_encryption_context;
             let encrypted = destination.encrypt(operation, &plaintext.bytes, context).await?;
+            self.was_used(operation, &destination.key.id)?;
             Ok(ReEncryptResponse {
                 ciphertext_blob: encrypted.bytes,
                 source_key_material_id: plaintext.material_id,
@@ -146,8 +164,12 @@ impl Kms {
         };
         self.operate(operation, caller, async |operation| {
             let key = self.usable(operation, &request.key_id)?;
+            if request.dry_run == Some(true) {
+                return Err(would_have_succeeded());
+            }
             let plaintext = random_bytes(length)?;
             let encrypted = key.encrypt(operation, &plaintext, &request.encryption_context).await?;
+            self.was_used(operation, &key.key.id)?;
             Ok(GenerateDataKeyResponse {
                 ciphertext_blob: encrypted.bytes,
                 key_material_id: encrypted.material_id,
@@ -160,7 +182,7 @@ impl Kms {
 
     /// A key that may be used at this moment, and its proxy.
     fn usable(&self, operation: Operation<'_>, named: &str) -> Result<Usable, Exception> {
-        self.read(|state| self.usable_key(operation, state, state.key(named)?))
+        operation.read(|state| self.usable_key(operation, state, state.key(named)?))
     }
 
     fn usable_key(&self, operation: Operation<'_>, state: &State, key: &Key) -> Result<Usable, Exception> {
@@ -178,18 +200,18 @@ impl Kms {
         })
     }
 
-    async fn opened(
-        &self,
-        operation: Operation<'_>,
-        blob: &[u8],
-        named: Option<&str>,
-        context: &EncryptionContext,
-    ) -> Result<(Key, WithMaterial), Exception> {
+    async fn opened(&self, operation: Operation<'_>, sealed: Sealed<'_>) -> Result<(Key, WithMaterial), Exception> {
+        let Sealed {
+            blob, named, context, ..
+        } = sealed;
+        if blob.is_empty() {
+            return Err(Exception::validation("CiphertextBlob has to have 1 to 6144 bytes"));
+        }
         let (external, imported) = (blob::parse(blob), imported::parse(blob));
         let of_external = external.as_ref().map(|blob| blob.key_id);
         let of_imported = imported.as_ref().map(|blob| blob.key_id);
         let key_id = of_external.or(of_imported).ok_or_else(invalid_ciphertext)?;
-        let usable = self.read(|state| {
+        let usable = operation.read(|state| {
             let named = named.map(|named| state.key(named)).transpose()?;
             let key = state.key_of_blob(&key_id).ok_or_else(invalid_ciphertext)?;
             if named.is_some_and(|named| named.id != key.id) {
@@ -201,6 +223,8 @@ impl Kms {
             self.usable_key(operation, state, key)
         })?;
         let plaintext = match (&usable.proxy, &external, &imported) {
+            // Our reading: the proxy is not asked for a dry run.
+            (Some(_), Some(_), _) if sealed.is_dry_run => return Err(would_have_succeeded()),
             (Some(proxy), Some(blob), _) => WithMaterial {
                 bytes: usable.key.decrypt_external(proxy, operation, blob, context).await?,
                 material_id: None,
@@ -208,8 +232,48 @@ impl Kms {
             (None, _, Some(blob)) => usable.key.decrypt_imported(blob, context)?,
             _ => return Err(invalid_ciphertext()),
         };
+        if sealed.is_dry_run {
+            return Err(would_have_succeeded());
+        }
+        self.was_used(operation, &usable.key.id)?;
         Ok((usable.key, plaintext))
     }
+
+    /// A dry run without a ciphertext: only the key is looked at.
+    fn without_ciphertext(&self, operation: Operation<'_>, named: Option<&str>) -> Exception {
+        let Some(named) = named else {
+            return Exception::validation(
+                "IGNORE_CIPHERTEXT takes a key id, since there is no ciphertext to name the key",
+            );
+        };
+        match self.usable(operation, named) {
+            Ok(_) => would_have_succeeded(),
+            Err(exception) => exception,
+        }
+    }
+}
+
+/// A ciphertext, and what a request says of it.
+#[derive(Clone, Copy)]
+struct Sealed<'a> {
+    blob: &'a [u8],
+    /// The key that it has to be of.
+    named: Option<&'a str>,
+    context: &'a EncryptionContext,
+    is_dry_run: bool,
+}
+
+/// Whether a ciphertext is left out of account, which a dry run alone can do.
+fn ignores_ciphertext(is_dry_run: bool, modifiers: &[DryRunModifier]) -> Result<bool, Exception> {
+    if !modifiers.is_empty() && !is_dry_run {
+        return Err(Exception::validation("DryRunModifiers go with DryRun"));
+    }
+    Ok(modifiers.contains(&DryRunModifier::IgnoreCiphertext))
+}
+
+fn would_have_succeeded() -> Exception {
+    let message = "The request would have succeeded, but the DryRun option is set.";
+    Exception::new(ExceptionName::DryRunOperation, message)
 }
 
 struct Usable {
@@ -231,59 +295,6 @@ impl Usable {
         Ok(WithMaterial {
             bytes: self.key.encrypt_external(proxy, operation, plaintext, context).await?,
             material_id: None,
-        })
-    }
-}
-
-impl Key {
-    async fn encrypt_external(
-        &self,
-        proxy: &Proxy,
-        operation: Operation<'_>,
-        plaintext: &[u8],
-        context: &EncryptionContext,
-    ) -> Result<Binary, Exception> {
-        let aad = aad(context)?;
-        let (material, external_key) = self.material_and_external_key()?;
-        let inner = material.seal(Purpose::Plaintext, plaintext, &[self.arn.as_bytes(), &aad])?;
-        let external = proxy.encrypt(operation, external_key, &inner.into(), &aad).await;
-        let external = external.map_err(Fault::at_cryptography)?;
-        let id = self.id_bytes();
-        let body = id
-            .and_then(|id| blob::body(&id, &external))
-            .ok_or_else(|| Exception::new(ExceptionName::Internal, "the ciphertext does not fit into a blob"))?;
-        let seal = material.seal(Purpose::Blob, b"", &[&body, &aad])?;
-        Ok([body, seal].concat().into())
-    }
-
-    async fn decrypt_external(
-        &self,
-        proxy: &Proxy,
-        operation: Operation<'_>,
-        blob: &blob::Blob<'_>,
-        context: &EncryptionContext,
-    ) -> Result<Binary, Exception> {
-        let aad = aad(context)?;
-        let (material, external_key) = self.material_and_external_key()?;
-        let inner = proxy.decrypt(operation, external_key, &blob.external, &aad).await;
-        let inner = inner.map_err(Fault::at_cryptography)?;
-        let foreign = |what: &str| Fault::new(Failure::ForeignPlaintext, what).at_cryptography();
-        let plaintext = material
-            .open(Purpose::Plaintext, &inner, &[self.arn.as_bytes(), &aad])
-            .ok_or_else(|| foreign("the inner layer of KMS does not decrypt: the proxy returned a wrong plaintext"))?;
-        // Whatever the proxy lets pass, such as metadata that it does not authenticate.
-        material
-            .open(Purpose::Blob, blob.seal, &[blob.sealed, &aad])
-            .ok_or_else(|| foreign("the blob was changed, and the proxy decrypted it"))?;
-        Ok(plaintext.into())
-    }
-
-    fn material_and_external_key(&self) -> Result<(&KeyMaterial, ExternalKey<'_>), Exception> {
-        let external = self.external().zip(self.external_key());
-        let external = external.map(|(backing, key)| (&backing.material, key));
-        external.ok_or_else(|| {
-            let message = format!("{} is in no external key store", self.arn);
-            Exception::new(ExceptionName::Internal, message)
         })
     }
 }

@@ -99,6 +99,7 @@ exception_names! {
     CustomKeyStoreNameInUse = "CustomKeyStoreNameInUseException", 400;
     CustomKeyStoreNotFound = "CustomKeyStoreNotFoundException", 400;
     Disabled = "DisabledException", 400;
+    DryRunOperation = "DryRunOperationException", 400;
     ExpiredImportToken = "ExpiredImportTokenException", 400;
     IncorrectKey = "IncorrectKeyException", 400;
     IncorrectKeyMaterial = "IncorrectKeyMaterialException", 400;
@@ -111,9 +112,11 @@ exception_names! {
     InvalidMarker = "InvalidMarkerException", 400;
     InvalidState = "KMSInvalidStateException", 400;
     LimitExceeded = "LimitExceededException", 400;
+    MalformedPolicyDocument = "MalformedPolicyDocumentException", 400;
     MissingAuthenticationToken = "MissingAuthenticationTokenException", 403;
     NotFound = "NotFoundException", 400;
     Serialization = "SerializationException", 400;
+    Tag = "TagException", 400;
     UnknownOperation = "UnknownOperationException", 404;
     UnsupportedOperation = "UnsupportedOperationException", 400;
     Validation = "ValidationException", 400;

@@ -2,10 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{
-    Kms, answer::Health, api::LastHealthCheck, caller::Caller, exception::Exception, failure::Failure, locked,
-    state::Connection,
-};
+use super::{Kms, answer::Health, caller::Caller, exception::Exception, failure::Failure, locked, state::Connection};
 
 /// The outcome of one health check.
 #[derive(Clone, Debug)]
@@ -64,16 +61,5 @@ impl Kms {
     #[must_use]
     pub fn last_health_check(&self, custom_key_store_id: &str) -> Option<HealthCheck> {
         locked(&self.0.health).get(custom_key_store_id).cloned()
-    }
-
-    pub(crate) fn described_health_check(&self, custom_key_store_id: &str) -> Option<LastHealthCheck> {
-        let check = self.last_health_check(custom_key_store_id)?;
-        let since = check.at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let error = check.outcome.err();
-        Some(LastHealthCheck {
-            date: since.as_secs_f64(),
-            error_code: error.as_ref().map(|(failure, _)| failure.row().connection),
-            detail: error.map(|(_, detail)| detail),
-        })
     }
 }

@@ -31,7 +31,7 @@ impl Kms {
         request: GetParametersForImportRequest,
     ) -> Result<GetParametersForImportResponse, Exception> {
         self.operate("GetParametersForImport", caller, async |operation| {
-            let (key_id, arn) = self.read(|state| {
+            let (key_id, arn) = operation.read(|state| {
                 let key = state.key_by_id(&request.key_id)?;
                 state.check_key_state(operation.name, key)?;
                 Ok((key.id.clone(), key.arn.clone()))
@@ -68,7 +68,7 @@ impl Kms {
             let now = self.now();
             let valid_to = checked_end(request.expiration_model, request.valid_to, now)?;
             let secret = self.token_secret()?;
-            self.change(|state| {
+            operation.change(|state| {
                 let key = state.key_by_id(&request.key_id)?;
                 state.check_key_state(operation.name, key)?;
                 let token = Token::open(&request.import_token, &secret);
@@ -122,7 +122,7 @@ impl Kms {
     ) -> Result<KeyMaterialResponse, Exception> {
         self.operate("DeleteImportedKeyMaterial", caller, async |operation| {
             check_material_id(request.key_material_id.as_deref())?;
-            self.change(|state| {
+            operation.change(|state| {
                 let key = state.key_by_id(&request.key_id)?;
                 state.check_key_state(operation.name, key)?;
                 let key = state.key_mut(&request.key_id)?;

@@ -67,13 +67,21 @@ const TABLE: &[Row] = {
         ("Encrypt", All, [Yes, D, I, P, U]),
         ("GenerateDataKey", All, [Yes, D, I, P, U]),
         ("GenerateDataKeyWithoutPlaintext", All, [Yes, D, I, P, U]),
+        ("GetKeyPolicy", All, [Yes, Yes, Yes, Yes, Yes]),
         ("GetKeyRotationStatus", Imported, [Yes, Yes, Yes, Yes, U]), // since on-demand rotation of imported material
         ("GetParametersForImport", Imported, [Yes, Yes, Yes, P, U]),
         ("ImportKeyMaterial", Imported, [Yes, W, Yes, P, U]), // API Reference: PendingImport or Enabled
+        ("ListKeyPolicies", All, [Yes, Yes, Yes, Yes, Yes]),
         ("ListKeyRotations", Imported, [Yes, Yes, Yes, Yes, U]),
+        ("ListResourceTags", All, [Yes, Yes, Yes, Yes, Yes]),
+        ("PutKeyPolicy", All, [Yes, Yes, Yes, Yes, Yes]),
         ("ReEncrypt", All, [Yes, D, I, P, U]),
         ("RotateKeyOnDemand", Imported, [Yes, D, I, P, U]),
         ("ScheduleKeyDeletion", All, [Yes, Yes, Yes, P, Yes]),
+        ("TagResource", All, [Yes, Yes, Yes, P, Yes]),
+        ("UntagResource", All, [Yes, Yes, Yes, P, Yes]),
+        ("UpdateAlias", All, [Yes, Yes, Yes, P, Yes]), // [10]: the state of the new key
+        ("UpdateKeyDescription", All, [Yes, Yes, Yes, P, Yes]),
     ]
 };
 

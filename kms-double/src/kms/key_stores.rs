@@ -3,7 +3,7 @@
 use super::{
     Kms,
     api::{
-        Connectivity, CreateCustomKeyStoreRequest, CreateCustomKeyStoreResponse, CustomKeyStore,
+        ConnectionState, Connectivity, CreateCustomKeyStoreRequest, CreateCustomKeyStoreResponse, CustomKeyStore,
         CustomKeyStoreIdRequest, DescribeCustomKeyStoresRequest, DescribeCustomKeyStoresResponse, Empty,
         ProxyConfiguration, ProxyCredential, UpdateCustomKeyStoreRequest,
     },
@@ -28,95 +28,122 @@ impl Kms {
         caller: &Caller,
         request: CreateCustomKeyStoreRequest,
     ) -> Result<CreateCustomKeyStoreResponse, Exception> {
-        if request.custom_key_store_type.as_deref() != Some("EXTERNAL_KEY_STORE") {
-            return Err(Exception::new(
-                ExceptionName::UnsupportedOperation,
-                "CustomKeyStoreType has to be EXTERNAL_KEY_STORE",
-            ));
-        }
-        let name = request.custom_key_store_name;
-        check_name(&name)?;
-        let proxy = ProxySettings {
-            connectivity: required("XksProxyConnectivity", request.xks_proxy_connectivity)?,
-            uri_endpoint: required("XksProxyUriEndpoint", request.xks_proxy_uri_endpoint)?,
-            uri_path: required("XksProxyUriPath", request.xks_proxy_uri_path)?,
-            vpc_service: unless_empty(request.xks_proxy_vpc_endpoint_service_name),
-            credential: required(
-                "XksProxyAuthenticationCredential",
-                request.xks_proxy_authentication_credential,
-            )?,
-        };
-        self.check_settings(&proxy)?;
-        self.read(|state| check_unique(state, "", &name, &proxy))?;
-        if proxy.connectivity == Connectivity::PublicEndpoint {
-            self.try_proxy("CreateCustomKeyStore", caller, &proxy).await?;
-        }
-        let hex = format!("{:016x}", u64::from_be_bytes(*random::<8>()?));
-        let id = format!("cks-{hex}0");
-        self.change(|state| {
-            check_unique(state, "", &name, &proxy)?;
-            state.key_stores.push(KeyStore {
-                id: id.clone(),
-                name,
-                created: self.now(),
-                connection: Connection::Disconnected,
-                proxy,
-            });
-            Ok(())
-        })?;
-        Ok(CreateCustomKeyStoreResponse {
-            custom_key_store_id: id,
+        self.operate("CreateCustomKeyStore", caller, async |operation| {
+            if request.custom_key_store_type.as_deref() != Some("EXTERNAL_KEY_STORE") {
+                return Err(Exception::new(
+                    ExceptionName::UnsupportedOperation,
+                    "CustomKeyStoreType has to be EXTERNAL_KEY_STORE",
+                ));
+            }
+            let name = request.custom_key_store_name;
+            check_name(&name)?;
+            let vpc_service = unless_empty(request.xks_proxy_vpc_endpoint_service_name);
+            let proxy = ProxySettings {
+                connectivity: required("XksProxyConnectivity", request.xks_proxy_connectivity)?,
+                uri_endpoint: required("XksProxyUriEndpoint", request.xks_proxy_uri_endpoint)?,
+                uri_path: required("XksProxyUriPath", request.xks_proxy_uri_path)?,
+                vpc_owner: self.vpc_owner(vpc_service.as_deref(), request.xks_proxy_vpc_endpoint_service_owner)?,
+                vpc_service,
+                credential: required(
+                    "XksProxyAuthenticationCredential",
+                    request.xks_proxy_authentication_credential,
+                )?,
+            };
+            self.check_settings(&proxy)?;
+            operation.read(|state| {
+                if state.key_stores.len() >= self.0.settings.resources.key_stores {
+                    let message = "The account has as many custom key stores in this Region as it may have";
+                    return Err(Exception::new(ExceptionName::LimitExceeded, message));
+                }
+                check_unique(state, "", &name, &proxy)
+            })?;
+            if proxy.connectivity == Connectivity::PublicEndpoint {
+                self.try_proxy(operation, &proxy).await?;
+            }
+            let hex = format!("{:016x}", u64::from_be_bytes(*random::<8>()?));
+            let id = format!("cks-{hex}0");
+            operation.change(|state| {
+                check_unique(state, "", &name, &proxy)?;
+                state.key_stores.push(KeyStore {
+                    id: id.clone(),
+                    name,
+                    created: self.now(),
+                    connection: Connection::Disconnected,
+                    proxy,
+                });
+                Ok(())
+            })?;
+            Ok(CreateCustomKeyStoreResponse {
+                custom_key_store_id: id,
+            })
         })
+        .await
     }
 
     /// Connects a key store: its proxy is asked for its health. When that fails, this succeeds all the same,
-    /// as in AWS KMS: DescribeCustomKeyStores says FAILED, and why.
+    /// as in AWS KMS: DescribeCustomKeyStores says FAILED, and why. Until [some
+    /// time](super::Builder::connecting) has passed it says CONNECTING.
     ///
     /// # Errors
-    /// There is no such key store, or it has failed before and has not been disconnected.
+    /// There is no such key store, or it has failed before and has not been disconnected, or is being
+    /// disconnected.
     pub async fn connect_custom_key_store(
         &self,
         caller: &Caller,
         request: CustomKeyStoreIdRequest,
     ) -> Result<Empty, Exception> {
-        let id = request.custom_key_store_id;
-        let store = self.read(|state| state.key_store(&id).cloned())?;
-        if let Connection::Failed(_) = store.connection {
-            return Err(wrong_state("has failed to connect; disconnect it first"));
-        }
-        let proxy = self.proxy(&id, &store.proxy)?;
-        let asking = async |operation: Operation<'_>| Ok(proxy.health(operation).await);
-        let connection = match self.operate("ConnectCustomKeyStore", caller, asking).await? {
-            Ok(_) => Connection::Connected,
-            Err(fault) => Connection::Failed(fault.failure().row().connection),
-        };
-        self.change(|state| {
-            state.key_store_mut(&id)?.connection = connection;
-            Ok(Empty {})
+        self.operate("ConnectCustomKeyStore", caller, async |operation| {
+            let id = request.custom_key_store_id;
+            let store = operation.read(|state| state.key_store(&id).cloned())?;
+            match store.connection.state() {
+                ConnectionState::Failed => {
+                    return Err(wrong_state("has failed to connect; disconnect it first"));
+                }
+                ConnectionState::Disconnecting => return Err(wrong_state("is being disconnected")),
+                _ => (),
+            }
+            let health = self.proxy(&id, &store.proxy)?.health(operation).await;
+            let error = health.err().map(|fault| fault.failure().row().connection);
+            let (now, until) = (self.now(), self.now() + self.0.settings.connecting.as_secs_f64());
+            operation.change(|state| {
+                let store = state.key_store_mut(&id)?;
+                // One that is connected stays so.
+                store.connection = match (store.connection, error) {
+                    (Connection::Connected, None) => Connection::Connected,
+                    _ => Connection::Connecting { until, error }.at(now),
+                };
+                Ok(Empty {})
+            })
         })
+        .await
     }
 
     /// Disconnects a key store. Its keys cannot be used until it is connected again.
     ///
     /// # Errors
-    /// There is no such key store, or it is not connected and has not failed either.
+    /// There is no such key store, or it is disconnected already, or is being disconnected.
     pub async fn disconnect_custom_key_store(
         &self,
-        _: &Caller,
+        caller: &Caller,
         request: CustomKeyStoreIdRequest,
     ) -> Result<Empty, Exception> {
-        let id = request.custom_key_store_id;
-        self.change(|state| {
-            let store = state.key_store_mut(&id)?;
-            if store.connection == Connection::Disconnected {
-                return Err(wrong_state("is not connected"));
-            }
-            store.connection = Connection::Disconnected;
-            Ok(())
-        })?;
-        locked(&self.0.proxies).remove(&id);
-        locked(&self.0.health).remove(&id);
-        Ok(Empty {})
+        self.operate("DisconnectCustomKeyStore", caller, async |operation| {
+            let id = request.custom_key_store_id;
+            let (now, until) = (self.now(), self.now() + self.0.settings.connecting.as_secs_f64());
+            operation.change(|state| {
+                let store = state.key_store_mut(&id)?;
+                match store.connection.state() {
+                    ConnectionState::Disconnected => return Err(wrong_state("is not connected")),
+                    ConnectionState::Disconnecting => return Err(wrong_state("is being disconnected")),
+                    _ => store.connection = Connection::Disconnecting { until }.at(now),
+                }
+                Ok(())
+            })?;
+            locked(&self.0.proxies).remove(&id);
+            locked(&self.0.health).remove(&id);
+            Ok(Empty {})
+        })
+        .await
     }
 
     /// Tells of key stores.
@@ -125,40 +152,43 @@ impl Kms {
     /// There is no such key store, or `Limit` or `Marker` is none.
     pub async fn describe_custom_key_stores(
         &self,
-        _: &Caller,
+        caller: &Caller,
         request: DescribeCustomKeyStoresRequest,
     ) -> Result<DescribeCustomKeyStoresResponse, Exception> {
-        let (id, name) = (request.custom_key_store_id, request.custom_key_store_name);
-        if id.is_some() && name.is_some() {
-            return Err(Exception::validation(
-                "either CustomKeyStoreId or CustomKeyStoreName, not both",
-            ));
-        }
-        self.read(|state| {
-            if let Some(id) = &id {
-                state.key_store(id)?;
+        self.operate("DescribeCustomKeyStores", caller, async |operation| {
+            let (id, name) = (request.custom_key_store_id, request.custom_key_store_name);
+            if id.is_some() && name.is_some() {
+                return Err(Exception::validation(
+                    "either CustomKeyStoreId or CustomKeyStoreName, not both",
+                ));
             }
-            let is_wanted = |store: &&KeyStore| {
-                id.as_ref().is_none_or(|id| store.id == *id) && name.as_ref().is_none_or(|name| store.name == *name)
-            };
-            let wanted: Vec<_> = state.key_stores.iter().filter(is_wanted).collect();
-            if let (Some(name), true) = (&name, wanted.is_empty()) {
-                let message = format!("There is no custom key store {name:?}");
-                return Err(Exception::new(ExceptionName::CustomKeyStoreNotFound, message));
-            }
-            let page = page(
-                wanted,
-                |store| &store.id,
-                Limits::USUAL,
-                request.limit,
-                request.marker.as_deref(),
-            )?;
-            Ok(DescribeCustomKeyStoresResponse {
-                custom_key_stores: page.items.iter().map(|store| self.described(store)).collect(),
-                truncated: page.next_marker.is_some(),
-                next_marker: page.next_marker,
+            operation.read(|state| {
+                if let Some(id) = &id {
+                    state.key_store(id)?;
+                }
+                let is_wanted = |store: &&KeyStore| {
+                    id.as_ref().is_none_or(|id| store.id == *id) && name.as_ref().is_none_or(|name| store.name == *name)
+                };
+                let wanted: Vec<_> = state.key_stores.iter().filter(is_wanted).collect();
+                if let (Some(name), true) = (&name, wanted.is_empty()) {
+                    let message = format!("There is no custom key store {name:?}");
+                    return Err(Exception::new(ExceptionName::CustomKeyStoreNotFound, message));
+                }
+                let page = page(
+                    wanted,
+                    |store| &store.id,
+                    Limits::USUAL,
+                    request.limit,
+                    request.marker.as_deref(),
+                )?;
+                Ok(DescribeCustomKeyStoresResponse {
+                    custom_key_stores: page.items.iter().map(|store| self.described(store)).collect(),
+                    truncated: page.next_marker.is_some(),
+                    next_marker: page.next_marker,
+                })
             })
         })
+        .await
     }
 
     /// Changes a key store. Its proxy is asked for its health by the new settings, and they are taken when
@@ -172,34 +202,37 @@ impl Kms {
         caller: &Caller,
         request: UpdateCustomKeyStoreRequest,
     ) -> Result<Empty, Exception> {
-        let id = &request.custom_key_store_id;
-        let (former, changed) = self.read(|state| {
-            let store = state.key_store(id)?;
-            let changed = updated(store, &request);
-            check_name(&changed.name)?;
-            self.check_settings(&changed.proxy)?;
-            check_unique(state, id, &changed.name, &changed.proxy)?;
-            Ok((store.clone(), changed))
-        })?;
-        let of_connected = ProxySettings {
-            uri_path: changed.proxy.uri_path.clone(),
-            credential: changed.proxy.credential.clone(),
-            ..former.proxy.clone()
-        };
-        if former.connection != Connection::Disconnected && changed.proxy != of_connected {
-            return Err(wrong_state(
-                "has to be disconnected for another endpoint or connectivity",
-            ));
-        }
-        if changed.proxy != former.proxy {
-            self.try_proxy("UpdateCustomKeyStore", caller, &changed.proxy).await?;
-        }
-        self.change(|state| {
-            check_unique(state, id, &changed.name, &changed.proxy)?;
-            let store = state.key_store_mut(id)?;
-            (store.name, store.proxy) = (changed.name, changed.proxy);
-            Ok(Empty {})
+        self.operate("UpdateCustomKeyStore", caller, async |operation| {
+            let id = &request.custom_key_store_id;
+            let (former, changed) = operation.read(|state| {
+                let store = state.key_store(id)?;
+                let changed = self.updated(store, &request)?;
+                check_name(&changed.name)?;
+                self.check_settings(&changed.proxy)?;
+                check_unique(state, id, &changed.name, &changed.proxy)?;
+                Ok((store.clone(), changed))
+            })?;
+            let of_connected = ProxySettings {
+                uri_path: changed.proxy.uri_path.clone(),
+                credential: changed.proxy.credential.clone(),
+                ..former.proxy.clone()
+            };
+            if former.connection != Connection::Disconnected && changed.proxy != of_connected {
+                return Err(wrong_state(
+                    "has to be disconnected for another endpoint or connectivity",
+                ));
+            }
+            if changed.proxy != former.proxy {
+                self.try_proxy(operation, &changed.proxy).await?;
+            }
+            operation.change(|state| {
+                check_unique(state, id, &changed.name, &changed.proxy)?;
+                let store = state.key_store_mut(id)?;
+                (store.name, store.proxy) = (changed.name, changed.proxy);
+                Ok(Empty {})
+            })
         })
+        .await
     }
 
     /// Deletes a key store without keys.
@@ -208,32 +241,79 @@ impl Kms {
     /// There is no such key store, or it has keys, or is not disconnected.
     pub async fn delete_custom_key_store(
         &self,
-        _: &Caller,
+        caller: &Caller,
         request: CustomKeyStoreIdRequest,
     ) -> Result<Empty, Exception> {
-        let id = request.custom_key_store_id;
-        self.change(|state| {
-            let store = state.key_store(&id)?;
-            if state.has_keys(&id) {
-                return Err(Exception::new(
-                    ExceptionName::CustomKeyStoreHasKeys,
-                    "The custom key store still has KMS keys",
-                ));
-            }
-            if store.connection != Connection::Disconnected {
-                return Err(wrong_state("has to be disconnected first"));
-            }
-            state.key_stores.retain(|store| store.id != id);
-            Ok(Empty {})
+        self.operate("DeleteCustomKeyStore", caller, async |operation| {
+            let id = request.custom_key_store_id;
+            operation.change(|state| {
+                let store = state.key_store(&id)?;
+                if state.has_keys(&id) {
+                    return Err(Exception::new(
+                        ExceptionName::CustomKeyStoreHasKeys,
+                        "The custom key store still has KMS keys",
+                    ));
+                }
+                if store.connection != Connection::Disconnected {
+                    return Err(wrong_state("has to be disconnected first"));
+                }
+                state.key_stores.retain(|store| store.id != id);
+                Ok(Empty {})
+            })
         })
+        .await
     }
 
     /// Asks for health by settings that no key store has yet.
-    async fn try_proxy(&self, operation: &str, caller: &Caller, settings: &ProxySettings) -> Result<(), Exception> {
-        let proxy = self.new_proxy(settings)?;
-        let asking = async |operation: Operation<'_>| proxy.health(operation).await.map_err(Fault::at_key_store);
-        self.operate(operation, caller, asking).await?;
-        Ok(())
+    async fn try_proxy(&self, operation: Operation<'_>, settings: &ProxySettings) -> Result<(), Exception> {
+        let health = self.new_proxy(settings)?.health(operation).await;
+        health.map(drop).map_err(Fault::at_key_store)
+    }
+
+    /// The owner of a VPC endpoint service, where there is one: by default this account.
+    fn vpc_owner(&self, service: Option<&str>, owner: Option<String>) -> Result<Option<String>, Exception> {
+        let is_account = |owner: &str| owner.len() == 12 && owner.bytes().all(|byte| byte.is_ascii_digit());
+        match (service, owner) {
+            (None, None) => Ok(None),
+            (None, Some(_)) => Err(Exception::validation(
+                "XksProxyVpcEndpointServiceOwner goes with XksProxyVpcEndpointServiceName",
+            )),
+            (Some(_), None) => Ok(Some(self.0.settings.account.clone())),
+            (Some(_), Some(owner)) if is_account(&owner) => Ok(Some(owner)),
+            (Some(_), Some(_)) => Err(Exception::validation(
+                "XksProxyVpcEndpointServiceOwner has to have 12 digits",
+            )),
+        }
+    }
+
+    /// The key store as it is going to be.
+    fn updated(&self, store: &KeyStore, request: &UpdateCustomKeyStoreRequest) -> Result<KeyStore, Exception> {
+        let or = |new: &Option<String>, former: &str| new.clone().unwrap_or_else(|| former.to_owned());
+        let former = &store.proxy;
+        let credential = request.xks_proxy_authentication_credential.as_ref();
+        let vpc_service = match &request.xks_proxy_vpc_endpoint_service_name {
+            Some(name) => unless_empty(Some(name.clone())),
+            None => former.vpc_service.clone(),
+        };
+        let vpc_owner = match (
+            &vpc_service,
+            unless_empty(request.xks_proxy_vpc_endpoint_service_owner.clone()),
+        ) {
+            (Some(_), None) => former.vpc_owner.clone(),
+            (_, owner) => owner,
+        };
+        Ok(KeyStore {
+            name: or(&request.new_custom_key_store_name, &store.name),
+            proxy: ProxySettings {
+                connectivity: request.xks_proxy_connectivity.unwrap_or(former.connectivity),
+                uri_endpoint: or(&request.xks_proxy_uri_endpoint, &former.uri_endpoint),
+                uri_path: or(&request.xks_proxy_uri_path, &former.uri_path),
+                vpc_owner: self.vpc_owner(vpc_service.as_deref(), vpc_owner)?,
+                vpc_service,
+                credential: credential.unwrap_or(&former.credential).clone(),
+            },
+            ..store.clone()
+        })
     }
 
     fn described(&self, store: &KeyStore) -> CustomKeyStore {
@@ -251,8 +331,8 @@ impl Kms {
                 uri_endpoint: proxy.uri_endpoint.clone(),
                 uri_path: proxy.uri_path.clone(),
                 vpc_endpoint_service_name: proxy.vpc_service.clone(),
+                vpc_endpoint_service_owner: proxy.vpc_owner.clone(),
             },
-            last_health_check: self.described_health_check(&store.id),
         }
     }
 
@@ -286,6 +366,12 @@ impl Kms {
             ));
         }
         check_credential(&settings.credential)?;
+        if !settings.vpc_service.as_deref().is_none_or(is_vpc_service) {
+            return Err(Exception::validation(
+                "XksProxyVpcEndpointServiceName has to be like com.amazonaws.vpce.us-east-1.vpce-svc-0123456789abcdef0, \
+                 of 20 to 64 characters",
+            ));
+        }
         if (settings.connectivity == Connectivity::VpcEndpointService) != settings.vpc_service.is_some() {
             return Err(Exception::validation(
                 "XksProxyVpcEndpointServiceName goes with the connectivity VPC_ENDPOINT_SERVICE, and with no other",
@@ -293,6 +379,23 @@ impl Kms {
         }
         Ok(())
     }
+}
+
+/// `(com|eu).amazonaws.vpce.REGION.vpce-svc-ID`.
+fn is_vpc_service(name: &str) -> bool {
+    let rest = name.strip_prefix("com").or_else(|| name.strip_prefix("eu"));
+    let rest = rest.and_then(|rest| rest.strip_prefix(".amazonaws.vpce."));
+    let parts = rest.and_then(|rest| rest.split_once(".vpce-svc-"));
+    parts.is_some_and(|(region, id)| {
+        let mut words: Vec<_> = region.split('-').collect();
+        let number = words.pop().unwrap_or_default();
+        let is_word = |word: &&str| is_made_of(word, |byte| byte.is_ascii_lowercase());
+        (20..=64).contains(&name.len())
+            && (2..=3).contains(&words.len())
+            && words.iter().all(is_word)
+            && is_made_of(number, |byte| byte.is_ascii_digit())
+            && is_made_of(id, |byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    })
 }
 
 /// SIG-6
@@ -350,27 +453,6 @@ fn check_unique(state: &State, id: &str, name: &str, proxy: &ProxySettings) -> R
         }
     }
     Ok(())
-}
-
-/// The key store as it is going to be.
-fn updated(store: &KeyStore, request: &UpdateCustomKeyStoreRequest) -> KeyStore {
-    let or = |new: &Option<String>, former: &str| new.clone().unwrap_or_else(|| former.to_owned());
-    let former = &store.proxy;
-    let credential = request.xks_proxy_authentication_credential.as_ref();
-    KeyStore {
-        name: or(&request.new_custom_key_store_name, &store.name),
-        proxy: ProxySettings {
-            connectivity: request.xks_proxy_connectivity.unwrap_or(former.connectivity),
-            uri_endpoint: or(&request.xks_proxy_uri_endpoint, &former.uri_endpoint),
-            uri_path: or(&request.xks_proxy_uri_path, &former.uri_path),
-            vpc_service: match &request.xks_proxy_vpc_endpoint_service_name {
-                Some(name) => unless_empty(Some(name.clone())),
-                None => former.vpc_service.clone(),
-            },
-            credential: credential.unwrap_or(&former.credential).clone(),
-        },
-        ..store.clone()
-    }
 }
 
 fn required<T>(name: &str, value: Option<T>) -> Result<T, Exception> {

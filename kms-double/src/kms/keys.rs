@@ -1,12 +1,12 @@
 //! The operations on KMS keys that use no key.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     Kms, answer,
     api::{
         CreateKeyRequest, Empty, ExpirationModel, KeyIdRequest, KeyIdResponse, KeyListEntry, KeyMetadata,
-        KeyMetadataResponse, KeyState, ListKeysRequest, ListKeysResponse, ScheduleKeyDeletionRequest,
+        KeyMetadataResponse, KeyState, ListKeysRequest, ListKeysResponse, ResourceOwner, ScheduleKeyDeletionRequest,
         ScheduleKeyDeletionResponse, XksKeyConfiguration,
     },
     caller::Caller,
@@ -14,9 +14,11 @@ use super::{
     failure::Fault,
     materials::Materials,
     page::{Limits, page},
+    policy::{Proposal, default_policy},
     proxy::{ExternalKey, Operation},
     seal::KeyMaterial,
     state::{Backing, Connection, ExternalBacking, Key, KeyStatus, SECONDS_A_DAY, State, not_connected},
+    tags::{add_tags, check_description},
     uuid,
 };
 
@@ -31,14 +33,78 @@ impl Kms {
         caller: &Caller,
         request: CreateKeyRequest,
     ) -> Result<KeyMetadataResponse, Exception> {
-        check_kind(&request)?;
-        let description = request.description.unwrap_or_default();
-        if request.origin.as_deref() == Some("EXTERNAL") {
-            let key = self.new_key(description, Backing::Imported(Materials::default()))?;
-            return self.operate("CreateKey", caller, async |_| self.added(key)).await;
-        }
-        let key_store_id = request.custom_key_store_id.unwrap_or_default();
-        let xks_key_id = request.xks_key_id.unwrap_or_default();
+        self.operate("CreateKey", caller, async |operation| {
+            check_kind(&request)?;
+            let attributes = self.attributes(operation, &request)?;
+            let backing = match (&request.custom_key_store_id, &request.xks_key_id) {
+                (Some(key_store_id), Some(xks_key_id)) => {
+                    let external = self.external_backing(operation, key_store_id, xks_key_id).await?;
+                    Backing::ExternalKeyStore(external)
+                }
+                _ => Backing::Imported(Materials::default()),
+            };
+            let id = uuid()?;
+            let key = Key {
+                arn: self.arn(&format!("key/{id}")),
+                id,
+                created: self.now(),
+                status: KeyStatus::Enabled,
+                backing,
+                ..attributes
+            };
+            operation.change(|state| {
+                if state.keys.len() >= self.0.settings.resources.keys {
+                    let message = "The account has as many KMS keys in this Region as it may have";
+                    return Err(Exception::new(ExceptionName::LimitExceeded, message));
+                }
+                if let Some(external) = key.external() {
+                    check_unused(state, &external.key_store_id, &external.xks_key_id)?;
+                    state.key_store(&external.key_store_id)?;
+                }
+                let key_metadata = self.described_key(state, &key);
+                state.keys.push(Arc::new(key));
+                Ok(KeyMetadataResponse { key_metadata })
+            })
+        })
+        .await
+    }
+
+    /// A key that has what the request says, and nothing else yet.
+    fn attributes(&self, operation: Operation<'_>, request: &CreateKeyRequest) -> Result<Key, Exception> {
+        let description = request.description.clone().unwrap_or_default();
+        check_description(&description)?;
+        let mut tags = BTreeMap::new();
+        add_tags(&mut tags, request.tags.as_deref().unwrap_or_default())?;
+        let account = &self.0.settings.account;
+        let policy = request.policy.clone().unwrap_or_else(|| default_policy(account));
+        let proposal = Proposal {
+            text: &policy,
+            bypasses_lockout_check: request.bypass_policy_lockout_safety_check == Some(true),
+            caller: operation.caller,
+            account,
+            now: self.now(),
+        };
+        operation.read(|state| proposal.check(state))?;
+        Ok(Key {
+            id: String::new(),
+            arn: String::new(),
+            description,
+            created: 0.0,
+            status: KeyStatus::Enabled,
+            backing: Backing::Imported(Materials::default()),
+            policy,
+            ram_policy: None,
+            tags,
+        })
+    }
+
+    /// An external key, if its proxy says that it can be used.
+    async fn external_backing(
+        &self,
+        operation: Operation<'_>,
+        key_store_id: &str,
+        xks_key_id: &str,
+    ) -> Result<ExternalBacking, Exception> {
         // URI-3
         let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         if !(1..=128).contains(&xks_key_id.len()) || !xks_key_id.bytes().all(is_legal) {
@@ -46,53 +112,24 @@ impl Kms {
                 "XksKeyId has to have 1 to 128 characters of a-z A-Z 0-9 - _ .",
             ));
         }
-        let store = self.read(|state| {
-            check_unused(state, &key_store_id, &xks_key_id)?;
-            state.key_store(&key_store_id).cloned()
+        let store = operation.read(|state| {
+            check_unused(state, key_store_id, xks_key_id)?;
+            state.key_store(key_store_id).cloned()
         })?;
         if store.connection != Connection::Connected {
             return Err(not_connected().at_create_key());
         }
         let proxy = self.proxy(&store.id, &store.proxy)?;
         let external = ExternalKey {
-            id: &xks_key_id,
+            id: xks_key_id,
             kms_key_arn: None,
         };
-        let asking = async |operation: Operation<'_>| {
-            let metadata = proxy.key_metadata(operation, external).await;
-            metadata.map_err(Fault::at_create_key)
-        };
-        let metadata = self.operate("CreateKey", caller, asking).await?;
-        check_external_key(&metadata)?;
-        let external = ExternalBacking {
-            key_store_id,
-            xks_key_id,
+        let metadata = proxy.key_metadata(operation, external).await;
+        check_external_key(&metadata.map_err(Fault::at_create_key)?)?;
+        Ok(ExternalBacking {
+            key_store_id: key_store_id.to_owned(),
+            xks_key_id: xks_key_id.to_owned(),
             material: KeyMaterial::generate()?,
-        };
-        self.added(self.new_key(description, Backing::ExternalKeyStore(external))?)
-    }
-
-    fn new_key(&self, description: String, backing: Backing) -> Result<Key, Exception> {
-        let id = uuid()?;
-        Ok(Key {
-            arn: self.arn(&format!("key/{id}")),
-            id,
-            description,
-            created: self.now(),
-            status: KeyStatus::Enabled,
-            backing,
-        })
-    }
-
-    fn added(&self, key: Key) -> Result<KeyMetadataResponse, Exception> {
-        self.change(|state| {
-            if let Some(external) = key.external() {
-                check_unused(state, &external.key_store_id, &external.xks_key_id)?;
-                state.key_store(&external.key_store_id)?;
-            }
-            let key_metadata = self.described_key(state, &key);
-            state.keys.push(Arc::new(key));
-            Ok(KeyMetadataResponse { key_metadata })
         })
     }
 
@@ -101,8 +138,8 @@ impl Kms {
     /// # Errors
     /// There is no such key.
     pub async fn describe_key(&self, caller: &Caller, request: KeyIdRequest) -> Result<KeyMetadataResponse, Exception> {
-        self.operate("DescribeKey", caller, async |_| {
-            self.read(|state| {
+        self.operate("DescribeKey", caller, async |operation| {
+            operation.read(|state| {
                 let key_metadata = self.described_key(state, state.key(&request.key_id)?);
                 Ok(KeyMetadataResponse { key_metadata })
             })
@@ -114,41 +151,47 @@ impl Kms {
     ///
     /// # Errors
     /// `Limit` or `Marker` is none.
-    pub async fn list_keys(&self, _: &Caller, request: ListKeysRequest) -> Result<ListKeysResponse, Exception> {
-        self.read(|state| {
-            let page = page(
-                &state.keys,
-                |key| &key.id,
-                Limits::USUAL,
-                request.limit,
-                request.marker.as_deref(),
-            )?;
-            let entry = |key: &&Arc<Key>| KeyListEntry {
-                key_id: key.id.clone(),
-                key_arn: key.arn.clone(),
-            };
-            Ok(ListKeysResponse {
-                keys: page.items.iter().map(entry).collect(),
-                truncated: page.next_marker.is_some(),
-                next_marker: page.next_marker,
+    pub async fn list_keys(&self, caller: &Caller, request: ListKeysRequest) -> Result<ListKeysResponse, Exception> {
+        self.operate("ListKeys", caller, async |operation| {
+            let owners = request.resource_owners.as_deref().unwrap_or(&[ResourceOwner::Owned]);
+            if !(1..=2).contains(&owners.len()) {
+                return Err(Exception::validation("ResourceOwners has to have 1 or 2 values"));
+            }
+            operation.read(|state| {
+                // No other account shares keys with this one.
+                let keys = state.keys.iter().filter(|_| owners.contains(&ResourceOwner::Owned));
+                let (limit, marker) = (request.limit, request.marker.as_deref());
+                let page = page(keys, |key| &key.id, Limits::USUAL, limit, marker)?;
+                let entry = |key: &&Arc<Key>| KeyListEntry {
+                    key_id: key.id.clone(),
+                    key_arn: key.arn.clone(),
+                };
+                Ok(ListKeysResponse {
+                    keys: page.items.iter().map(entry).collect(),
+                    truncated: page.next_marker.is_some(),
+                    next_marker: page.next_marker,
+                })
             })
         })
+        .await
     }
 
     /// Lets a key be used again. The external key stays as it is.
     ///
     /// # Errors
     /// There is no such key, or it is going to be deleted.
-    pub async fn enable_key(&self, _: &Caller, request: KeyIdRequest) -> Result<Empty, Exception> {
-        self.set_status("EnableKey", &request.key_id, KeyStatus::Enabled)
+    pub async fn enable_key(&self, caller: &Caller, request: KeyIdRequest) -> Result<Empty, Exception> {
+        self.set_status("EnableKey", caller, &request.key_id, KeyStatus::Enabled)
+            .await
     }
 
     /// Lets a key be used no longer. The external key stays as it is.
     ///
     /// # Errors
     /// There is no such key, or it is going to be deleted.
-    pub async fn disable_key(&self, _: &Caller, request: KeyIdRequest) -> Result<Empty, Exception> {
-        self.set_status("DisableKey", &request.key_id, KeyStatus::Disabled)
+    pub async fn disable_key(&self, caller: &Caller, request: KeyIdRequest) -> Result<Empty, Exception> {
+        self.set_status("DisableKey", caller, &request.key_id, KeyStatus::Disabled)
+            .await
     }
 
     /// Deletes a key after some days, with the material without which its ciphertexts cannot be decrypted.
@@ -157,48 +200,67 @@ impl Kms {
     /// There is no such key, or it is going to be deleted already.
     pub async fn schedule_key_deletion(
         &self,
-        _: &Caller,
+        caller: &Caller,
         request: ScheduleKeyDeletionRequest,
     ) -> Result<ScheduleKeyDeletionResponse, Exception> {
-        let days = request.pending_window_in_days.unwrap_or(30);
-        if !(7..=30).contains(&days) {
-            return Err(Exception::validation("PendingWindowInDays has to be 7 to 30"));
-        }
-        let deletion_date = self.now() + f64::from(days) * SECONDS_A_DAY;
-        self.change(|state| {
-            state.check_key_state("ScheduleKeyDeletion", state.key_by_id(&request.key_id)?)?;
-            let key = state.key_mut(&request.key_id)?;
-            key.status = KeyStatus::PendingDeletion(deletion_date);
-            Ok(ScheduleKeyDeletionResponse {
-                key_id: key.arn.clone(),
-                deletion_date,
-                key_state: KeyState::PendingDeletion,
-                pending_window_in_days: days,
+        self.operate("ScheduleKeyDeletion", caller, async |operation| {
+            let days = request.pending_window_in_days.unwrap_or(30);
+            if !(7..=30).contains(&days) {
+                return Err(Exception::validation("PendingWindowInDays has to be 7 to 30"));
+            }
+            let deletion_date = self.now() + f64::from(days) * SECONDS_A_DAY;
+            operation.change(|state| {
+                state.check_key_state(operation.name, state.key_by_id(&request.key_id)?)?;
+                let key = state.key_mut(&request.key_id)?;
+                key.status = KeyStatus::PendingDeletion(deletion_date);
+                Ok(ScheduleKeyDeletionResponse {
+                    key_id: key.arn.clone(),
+                    deletion_date,
+                    key_state: KeyState::PendingDeletion,
+                    pending_window_in_days: days,
+                })
             })
         })
+        .await
     }
 
     /// Keeps a key that was going to be deleted. It is disabled then.
     ///
     /// # Errors
     /// There is no such key, or it was not going to be deleted.
-    pub async fn cancel_key_deletion(&self, _: &Caller, request: KeyIdRequest) -> Result<KeyIdResponse, Exception> {
-        self.change(|state| {
-            state.check_key_state("CancelKeyDeletion", state.key_by_id(&request.key_id)?)?;
-            let key = state.key_mut(&request.key_id)?;
-            key.status = KeyStatus::Disabled;
-            Ok(KeyIdResponse {
-                key_id: key.arn.clone(),
+    pub async fn cancel_key_deletion(
+        &self,
+        caller: &Caller,
+        request: KeyIdRequest,
+    ) -> Result<KeyIdResponse, Exception> {
+        self.operate("CancelKeyDeletion", caller, async |operation| {
+            operation.change(|state| {
+                state.check_key_state(operation.name, state.key_by_id(&request.key_id)?)?;
+                let key = state.key_mut(&request.key_id)?;
+                key.status = KeyStatus::Disabled;
+                Ok(KeyIdResponse {
+                    key_id: key.arn.clone(),
+                })
             })
         })
+        .await
     }
 
-    fn set_status(&self, operation: &str, named: &str, status: KeyStatus) -> Result<Empty, Exception> {
-        self.change(|state| {
-            state.check_key_state(operation, state.key_by_id(named)?)?;
-            state.key_mut(named)?.status = status;
-            Ok(Empty {})
+    async fn set_status(
+        &self,
+        name: &str,
+        caller: &Caller,
+        named: &str,
+        status: KeyStatus,
+    ) -> Result<Empty, Exception> {
+        self.operate(name, caller, async |operation| {
+            operation.change(|state| {
+                state.check_key_state(operation.name, state.key_by_id(named)?)?;
+                state.key_mut(named)?.status = status;
+                Ok(Empty {})
+            })
         })
+        .await
     }
 
     fn described_key(&self, state: &State, key: &Key) -> KeyMetadata {

@@ -32,9 +32,9 @@
 //! import tokens, unwrapping, expiry, rotation on demand.
 //!
 //! # What is not
-//! * Every caller may do everything: there are no policies and no grants.
-//! * A key store is connected, or has failed to be, when [`Kms::connect_custom_key_store`] returns. AWS takes
-//!   minutes.
+//! * Every caller may do everything: key policies are checked and kept, and decide nothing.
+//! * A key store is connected, or has failed to be, when [`Kms::connect_custom_key_store`] returns, unless
+//!   [`Builder::connecting`] gives it time.
 //! * An endpoint may have a port, and with [`Builder::allow_http`] no TLS.
 //! * A VPC endpoint service is a name and no more: the proxy is called like any other.
 //! * Ciphertext blobs and the AAD of an encryption context have forms of their own, for AWS does not publish
@@ -52,6 +52,7 @@ mod clock;
 mod context;
 mod cryptography;
 mod exception;
+mod external;
 mod failure;
 mod health;
 mod import;
@@ -61,11 +62,16 @@ mod key_stores;
 mod keys;
 mod materials;
 mod page;
+mod policies;
+mod policy;
+mod principals;
 mod proxy;
+mod resources;
 mod rotation;
 mod seal;
 mod state;
 mod state_file;
+mod tags;
 mod wrapping;
 
 use std::{
@@ -86,9 +92,12 @@ pub use self::{
     exception::{Exception, ExceptionName},
     failure::{ConnectionErrorCode, Failure, Row, Source},
     health::HealthCheck,
+    principals::PrincipalKind,
+    resources::Resources,
     state_file::BuildError,
 };
 use self::{
+    api::KeyLastUsage,
     proxy::{Operation, Proxy},
     state::{ProxySettings, State},
 };
@@ -108,6 +117,10 @@ struct Inner {
     /// The clients of the key stores' proxies, with the settings that they were made of.
     proxies: Mutex<HashMap<String, (ProxySettings, Proxy)>>,
     health: Mutex<HashMap<String, HealthCheck>>,
+    /// By key id.
+    last_usage: Mutex<HashMap<String, KeyLastUsage>>,
+    /// When this process began to serve, in seconds since 1970.
+    started: f64,
 }
 
 /// Makes a [`Kms`].
@@ -121,6 +134,9 @@ pub struct Builder {
     is_http_allowed: bool,
     state_file: Option<PathBuf>,
     clock: Clock,
+    settle: Duration,
+    connecting: Duration,
+    resources: Resources,
 }
 
 impl Kms {
@@ -136,6 +152,9 @@ impl Kms {
             is_http_allowed: false,
             state_file: None,
             clock: Clock::default(),
+            settle: Duration::ZERO,
+            connecting: Duration::ZERO,
+            resources: Resources::default(),
         }
     }
 }
@@ -201,6 +220,28 @@ impl Builder {
         self
     }
 
+    /// Sets the time after which a change is seen everywhere, by default none: so long key policies cannot
+    /// name a new user or role (`MalformedPolicyDocumentException`).
+    #[must_use]
+    pub fn settle(mut self, time: Duration) -> Self {
+        self.settle = time;
+        self
+    }
+
+    /// Sets the time that a key store is CONNECTING and DISCONNECTING, by default none. AWS takes minutes.
+    #[must_use]
+    pub fn connecting(mut self, time: Duration) -> Self {
+        self.connecting = time;
+        self
+    }
+
+    /// Sets the resource quotas, by default those of AWS.
+    #[must_use]
+    pub fn resources(mut self, resources: Resources) -> Self {
+        self.resources = resources;
+        self
+    }
+
     /// # Errors
     /// The state file cannot be read, or a file of TLS cannot be used.
     pub fn build(self) -> Result<Kms, BuildError> {
@@ -210,6 +251,8 @@ impl Builder {
             None => State::default(),
         };
         Ok(Kms(Arc::new(Inner {
+            started: self.clock.now(),
+            last_usage: Mutex::default(),
             settings: self,
             state: Mutex::new(state),
             proxies: Mutex::default(),
@@ -240,6 +283,7 @@ impl Kms {
             None => uuid()?,
         };
         operation(Operation {
+            kms: self,
             name,
             request_id: &request_id,
             caller,
@@ -297,6 +341,10 @@ impl Kms {
     /// Seconds since 1970, to the millisecond.
     fn now(&self) -> f64 {
         self.0.settings.clock.now()
+    }
+
+    fn settle_secs(&self) -> f64 {
+        self.0.settings.settle.as_secs_f64()
     }
 
     fn arn(&self, resource: &str) -> String {

@@ -14,6 +14,7 @@ impl Limits {
         default: 100,
         most: 1000,
     };
+    pub(crate) const TAGS: Self = Self { default: 50, most: 50 };
     pub(crate) const ALIASES: Self = Self { default: 50, most: 100 };
 }
 

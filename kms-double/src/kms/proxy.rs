@@ -7,17 +7,21 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::{
+    Kms,
     answer::{Decrypted, Encrypted, Health, KeyMetadata, checked},
     binary::Binary,
     blob::External,
     caller::Caller,
+    exception::Exception,
     failure::{Failure, Fault},
+    state::State,
 };
 use crate::wire::{CallError, Client};
 
 /// One operation of KMS, which may take more than one call to a proxy. All of them have its request id.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Operation<'a> {
+    pub(crate) kms: &'a Kms,
     pub(crate) name: &'a str,
     pub(crate) request_id: &'a str,
     pub(crate) caller: &'a Caller,
@@ -42,6 +46,16 @@ struct RequestMetadata<'a> {
 }
 
 impl<'a> Operation<'a> {
+    /// Looks at the state as this operation sees it.
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&State) -> Result<T, Exception>) -> Result<T, Exception> {
+        self.kms.read(look)
+    }
+
+    /// Changes the state as a whole, or not at all.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State) -> Result<T, Exception>) -> Result<T, Exception> {
+        self.kms.change(change)
+    }
+
     fn metadata(&self, key_arn: Option<&'a str>) -> RequestMetadata<'a> {
         let vpc = self.caller.vpc.as_ref();
         RequestMetadata {

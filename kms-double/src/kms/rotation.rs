@@ -27,7 +27,7 @@ impl Kms {
     ) -> Result<KeyIdResponse, Exception> {
         self.operate("RotateKeyOnDemand", caller, async |operation| {
             let now = self.now();
-            self.change(|state| {
+            operation.change(|state| {
                 let key = state.key_by_id(&request.key_id)?;
                 state.check_key_state(operation.name, key)?;
                 let key = state.key_mut(&request.key_id)?;
@@ -50,7 +50,7 @@ impl Kms {
         request: ListKeyRotationsRequest,
     ) -> Result<ListKeyRotationsResponse, Exception> {
         self.operate("ListKeyRotations", caller, async |operation| {
-            self.read(|state| {
+            operation.read(|state| {
                 let key = state.key_by_id(&request.key_id)?;
                 state.check_key_state(operation.name, key)?;
                 let materials = key.imported().ok_or_else(|| not_imported(&key.arn))?;
@@ -80,7 +80,7 @@ impl Kms {
         request: KeyIdRequest,
     ) -> Result<GetKeyRotationStatusResponse, Exception> {
         self.operate("GetKeyRotationStatus", caller, async |operation| {
-            self.read(|state| {
+            operation.read(|state| {
                 let key = state.key_by_id(&request.key_id)?;
                 state.check_key_state(operation.name, key)?;
                 Ok(GetKeyRotationStatusResponse {
@@ -122,7 +122,7 @@ impl Kms {
 
     async fn refuse_automatic_rotation(&self, name: &str, caller: &Caller, named: &str) -> Result<Empty, Exception> {
         self.operate(name, caller, async |operation| {
-            self.read(|state| {
+            operation.read(|state| {
                 let key = state.key_by_id(named)?;
                 state.check_key_state(operation.name, key)?;
                 Ok(Empty {})

@@ -1,6 +1,6 @@
 //! The state of KMS: key stores, keys, aliases.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +10,7 @@ use super::{
     exception::{Exception, ExceptionName},
     failure::{ConnectionErrorCode, Failure, Fault},
     materials::Materials,
+    principals::Principal,
     seal::KeyMaterial,
 };
 
@@ -22,6 +23,7 @@ pub(crate) struct State {
     pub(crate) key_stores: Vec<KeyStore>,
     pub(crate) keys: Vec<Arc<Key>>,
     pub(crate) aliases: Vec<Arc<Alias>>,
+    pub(crate) principals: Vec<Principal>,
     /// What import tokens are sealed with, once there was one.
     pub(crate) token_secret: Option<KeyMaterial>,
 }
@@ -41,13 +43,22 @@ pub(crate) struct ProxySettings {
     pub(crate) uri_endpoint: String,
     pub(crate) uri_path: String,
     pub(crate) vpc_service: Option<String>,
+    pub(crate) vpc_owner: Option<String>,
     pub(crate) credential: ProxyCredential,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Connection {
     Disconnected,
+    /// Until this moment, in seconds since 1970; with what it ends in.
+    Connecting {
+        until: f64,
+        error: Option<ConnectionErrorCode>,
+    },
     Connected,
+    Disconnecting {
+        until: f64,
+    },
     Failed(ConnectionErrorCode),
 }
 
@@ -55,8 +66,19 @@ impl Connection {
     pub(crate) fn state(self) -> ConnectionState {
         match self {
             Self::Disconnected => ConnectionState::Disconnected,
+            Self::Connecting { .. } => ConnectionState::Connecting,
+            Self::Disconnecting { .. } => ConnectionState::Disconnecting,
             Self::Connected => ConnectionState::Connected,
             Self::Failed(_) => ConnectionState::Failed,
+        }
+    }
+
+    /// What it has become by a time.
+    pub(crate) fn at(self, now: f64) -> Self {
+        match self {
+            Self::Connecting { until, error } if until <= now => error.map_or(Self::Connected, Self::Failed),
+            Self::Disconnecting { until } if until <= now => Self::Disconnected,
+            other => other,
         }
     }
 
@@ -76,6 +98,9 @@ pub(crate) struct Key {
     pub(crate) created: f64,
     pub(crate) status: KeyStatus,
     pub(crate) backing: Backing,
+    pub(crate) policy: String,
+    pub(crate) ram_policy: Option<String>,
+    pub(crate) tags: BTreeMap<String, String>,
 }
 
 /// Where the key material of a key is, by its origin.
@@ -108,6 +133,8 @@ pub(crate) struct Alias {
     pub(crate) name: String,
     pub(crate) key_id: String,
     pub(crate) created: f64,
+    /// When it was last given to a key.
+    pub(crate) updated: f64,
 }
 
 impl State {
@@ -188,6 +215,9 @@ impl State {
             let keys = &self.keys;
             self.aliases
                 .retain(|alias| keys.iter().any(|key| key.id == alias.key_id));
+        }
+        for store in &mut self.key_stores {
+            store.connection = store.connection.at(now);
         }
         for key in &mut self.keys {
             let has_expired = |materials: &Materials| materials.has_expired_by(now);
@@ -278,6 +308,9 @@ mod tests {
                     xks_key_id: "external".into(),
                     material: KeyMaterial::generate().unwrap(),
                 }),
+                policy: String::new(),
+                ram_policy: None,
+                tags: BTreeMap::new(),
             })
         };
         let keys = vec![key(1, KeyStatus::Enabled), key(2, KeyStatus::PendingDeletion(1000.0))];
@@ -286,6 +319,7 @@ mod tests {
                 name: name.into(),
                 key_id: key.id.clone(),
                 created: 0.0,
+                updated: 0.0,
             })
         };
         let aliases = vec![alias("alias/one", &keys[0]), alias("alias/two", &keys[1])];

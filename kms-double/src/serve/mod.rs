@@ -27,7 +27,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    kms::{BuildError, Exception, Kms},
+    kms::{BuildError, Exception, Kms, PrincipalKind},
     wire::{Http, Tls, server_config},
 };
 
@@ -87,6 +87,22 @@ pub struct Arguments {
     #[arg(long, default_value = "us-east-1")]
     region: String,
 
+    /// Time after which a change is seen everywhere: so long key policies cannot name a new user or role
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    settle_secs: u64,
+
+    /// Time for which key stores are CONNECTING and DISCONNECTING
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    connecting_secs: u64,
+
+    /// A user of the account, which key policies can name (repeatable)
+    #[arg(long = "user", value_name = "NAME")]
+    users: Vec<String>,
+
+    /// A role of the account, which key policies can name (repeatable)
+    #[arg(long = "role", value_name = "NAME")]
+    roles: Vec<String>,
+
     /// The account of keys and callers
     #[arg(long, default_value = "111122223333")]
     account: String,
@@ -111,7 +127,7 @@ pub enum ServeError {
     /// The machine has no more of something.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// The health check failed, though no proxy was at fault.
+    /// A user or role has no legal name, or the health check failed, though no proxy was at fault.
     #[error(transparent)]
     Kms(#[from] Exception),
 }
@@ -126,6 +142,12 @@ impl Arguments {
             return Err(ServeError::NotLoopback(self.listen));
         }
         let kms = self.kms()?;
+        for name in &self.users {
+            kms.add_principal(PrincipalKind::User, name)?;
+        }
+        for name in &self.roles {
+            kms.add_principal(PrincipalKind::Role, name)?;
+        }
         let tls = self.tls()?;
         let listener = TcpListener::bind(self.listen).await;
         let listener = listener.map_err(|error| ServeError::Listen(self.listen, error))?;
@@ -177,6 +199,8 @@ impl Arguments {
             .region(&self.region)
             .account(&self.account)
             .timeout(Duration::from_millis(self.timeout_ms))
+            .settle(Duration::from_secs(self.settle_secs))
+            .connecting(Duration::from_secs(self.connecting_secs))
             .http(if self.proxy_http2 { Http::Two } else { Http::One })
             .tls(tls);
         if self.allow_http {

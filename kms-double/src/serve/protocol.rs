@@ -1,6 +1,9 @@
 //! The protocol of AWS KMS, JSON 1.1: the operation is named by a header, its parameters are the body.
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use serde_json::{error::Category, json};
 use zeroize::Zeroizing;
 
@@ -29,6 +32,7 @@ pub(super) async fn answer(
         "ScheduleKeyDeletion" => json(&kms.schedule_key_deletion(caller, parsed(body)?).await?),
         "CancelKeyDeletion" => json(&kms.cancel_key_deletion(caller, parsed(body)?).await?),
         "CreateAlias" => json(&kms.create_alias(caller, parsed(body)?).await?),
+        "UpdateAlias" => json(&kms.update_alias(caller, parsed(body)?).await?),
         "DeleteAlias" => json(&kms.delete_alias(caller, parsed(body)?).await?),
         "ListAliases" => json(&kms.list_aliases(caller, parsed(body)?).await?),
         "GetParametersForImport" => json(&kms.get_parameters_for_import(caller, parsed(body)?).await?),
@@ -39,6 +43,14 @@ pub(super) async fn answer(
         "GetKeyRotationStatus" => json(&kms.get_key_rotation_status(caller, parsed(body)?).await?),
         "EnableKeyRotation" => json(&kms.enable_key_rotation(caller, parsed(body)?).await?),
         "DisableKeyRotation" => json(&kms.disable_key_rotation(caller, parsed(body)?).await?),
+        "PutKeyPolicy" => json(&kms.put_key_policy(caller, parsed(body)?).await?),
+        "GetKeyPolicy" => json(&kms.get_key_policy(caller, parsed(body)?).await?),
+        "ListKeyPolicies" => json(&kms.list_key_policies(caller, parsed(body)?).await?),
+        "TagResource" => json(&kms.tag_resource(caller, parsed(body)?).await?),
+        "UntagResource" => json(&kms.untag_resource(caller, parsed(body)?).await?),
+        "ListResourceTags" => json(&kms.list_resource_tags(caller, parsed(body)?).await?),
+        "UpdateKeyDescription" => json(&kms.update_key_description(caller, parsed(body)?).await?),
+        "GetKeyLastUsage" => json(&kms.get_key_last_usage(caller, parsed(body)?).await?),
         "Encrypt" => json(&kms.encrypt(caller, parsed(body)?).await?),
         "Decrypt" => json(&kms.decrypt(caller, parsed(body)?).await?),
         "ReEncrypt" => json(&kms.re_encrypt(caller, parsed(body)?).await?),
@@ -67,6 +79,12 @@ fn parsed<R: DeserializeOwned>(body: &[u8]) -> Result<R, Exception> {
             Category::Data if names_a_field.iter().any(|start| text.starts_with(start)) => Exception::validation(text),
             // Other texts could quote a value, and that could be a secret.
             Category::Data => Exception::validation(format!(
+                "invalid value at line {} column {}",
+                error.line(),
+                error.column()
+            )),
+            // `null` where an enumeration is expected, for instance.
+            _ if serde_json::from_slice::<IgnoredAny>(body).is_ok() => Exception::validation(format!(
                 "invalid value at line {} column {}",
                 error.line(),
                 error.column()

@@ -3,7 +3,7 @@
 use kms_double::kms::{Exception, ExceptionName as Name, api::*};
 
 use crate::{
-    importing::{Importing, material},
+    importing::{Importing, material, new_key},
     site::{Site, alice},
 };
 
@@ -25,12 +25,20 @@ const TABLE: &str = "
     GenerateDataKey                 Y D S S  Y D S S
     GenerateDataKeyWithoutPlaintext Y D S S  Y D S S
     GetKeyRotationStatus            Y Y Y Y  U U U U
+    GetKeyPolicy                    Y Y Y Y  Y Y Y Y
     GetParametersForImport          Y Y Y S  U U U U
     ImportKeyMaterial               Y S Y S  U U U U
     ListKeyRotations                Y Y Y Y  U U U U
+    ListKeyPolicies                 Y Y Y Y  Y Y Y Y
+    ListResourceTags                Y Y Y Y  Y Y Y Y
+    PutKeyPolicy                    Y Y Y Y  Y Y Y Y
     ReEncrypt                       Y D S S  Y D S S
     RotateKeyOnDemand               Y D S S  U U U U
     ScheduleKeyDeletion             Y Y Y S  Y Y S Y
+    TagResource                     Y Y Y S  Y Y S Y
+    UntagResource                   Y Y Y S  Y Y S Y
+    UpdateAlias                     Y Y Y S  Y Y S Y
+    UpdateKeyDescription            Y Y Y S  Y Y S Y
 ";
 
 /// A key in one state, and what operations on it need.
@@ -143,6 +151,49 @@ async fn tried(operation: &str, subject: &Subject) -> Result<(), Exception> {
             .schedule_key_deletion(&caller, ScheduleKeyDeletionRequest::new(key_id))
             .await
             .map(drop),
+        "GetKeyPolicy" => kms
+            .get_key_policy(&caller, GetKeyPolicyRequest::new(key_id))
+            .await
+            .map(drop),
+        "ListKeyPolicies" => kms
+            .list_key_policies(&caller, ListOfKeyRequest::new(key_id))
+            .await
+            .map(drop),
+        "ListResourceTags" => kms
+            .list_resource_tags(&caller, ListOfKeyRequest::new(key_id))
+            .await
+            .map(drop),
+        "PutKeyPolicy" => {
+            let policy = kms
+                .get_key_policy(&caller, GetKeyPolicyRequest::new(key_id))
+                .await
+                .unwrap()
+                .policy;
+            kms.put_key_policy(&caller, PutKeyPolicyRequest::new(key_id, policy))
+                .await
+                .map(drop)
+        }
+        "TagResource" => kms
+            .tag_resource(&caller, TagResourceRequest::new(key_id, [Tag::new("a", "b")]))
+            .await
+            .map(drop),
+        "UntagResource" => kms
+            .untag_resource(&caller, UntagResourceRequest::new(key_id, ["a".to_owned()]))
+            .await
+            .map(drop),
+        "UpdateAlias" => {
+            let other = new_key(kms).await;
+            kms.create_alias(&caller, CreateAliasRequest::new("alias/moves", other))
+                .await
+                .unwrap();
+            kms.update_alias(&caller, UpdateAliasRequest::new("alias/moves", key_id))
+                .await
+                .map(drop)
+        }
+        "UpdateKeyDescription" => {
+            let request = UpdateKeyDescriptionRequest::new(key_id, "described");
+            kms.update_key_description(&caller, request).await.map(drop)
+        }
         other => panic!("{other}"),
     }
 }

@@ -1,6 +1,8 @@
 //! What the console's fields may hold, what has to be unique, and what can be changed when.
 
-use kms_double::kms::{ExceptionName as Name, Kms, api::*};
+use std::time::Duration;
+
+use kms_double::kms::{Clock, ConnectionErrorCode, ExceptionName as Name, Kms, api::*};
 
 use crate::{
     site::{Proxy, Site, alice, builder, name},
@@ -227,4 +229,133 @@ async fn only_an_empty_key_store_that_is_disconnected_is_deleted() {
     }
     let again = kms.create_custom_key_store(&alice(), proxy.key_store("empty")).await;
     assert!(again.is_ok(), "name and address are free again");
+}
+
+#[tokio::test]
+async fn a_vpc_endpoint_service_has_a_name_and_an_owner() {
+    let (proxy, kms) = (Proxy::start(), builder().build().unwrap());
+    let create = async |service: &str, owner: Option<&str>| {
+        let mut request = proxy.key_store("vpc");
+        request.xks_proxy_connectivity = Some(Connectivity::VpcEndpointService);
+        request.xks_proxy_vpc_endpoint_service_name = Some(service.to_owned());
+        request.xks_proxy_vpc_endpoint_service_owner = owner.map(str::to_owned);
+        kms.create_custom_key_store(&alice(), request).await
+    };
+    let service = "com.amazonaws.vpce.us-east-1.vpce-svc-0123456789abcdef0";
+    for wrong in [
+        "vpce-svc-0123456789abcdef0",
+        "org.amazonaws.vpce.us-east-1.vpce-svc-0123456789abcdef0",
+        "com.amazonaws.vpce.east-1.vpce-svc-0123456789abcdef0",
+        "com.amazonaws.vpce.us-east-1.vpce-svc-ABC",
+        "com.amazonaws.vpce.us-east-1.vpce-svc-0123456789abcdef0123456789abcdef0123",
+    ] {
+        assert_eq!(name(create(wrong, None).await), Name::Validation, "{wrong}");
+    }
+    assert_eq!(name(create(service, Some("1234")).await), Name::Validation);
+    let mut public = proxy.key_store("public");
+    public.xks_proxy_vpc_endpoint_service_owner = Some("444455556666".into());
+    let public = kms.create_custom_key_store(&alice(), public).await;
+    assert_eq!(name(public), Name::Validation);
+
+    let id = create(service, None).await.unwrap().custom_key_store_id;
+    let owner = async || {
+        let all = DescribeCustomKeyStoresRequest::default();
+        let all = kms.describe_custom_key_stores(&alice(), all).await.unwrap();
+        all.custom_key_stores[0]
+            .xks_proxy_configuration
+            .vpc_endpoint_service_owner
+            .clone()
+    };
+    assert_eq!(
+        owner().await.as_deref(),
+        Some("111122223333"),
+        "by default the caller's account"
+    );
+    let mut update = UpdateCustomKeyStoreRequest::new(&id);
+    update.xks_proxy_vpc_endpoint_service_owner = Some("444455556666".into());
+    let connect = CustomKeyStoreIdRequest::new(&id);
+    kms.connect_custom_key_store(&alice(), connect.clone()).await.unwrap();
+    let updated = kms.update_custom_key_store(&alice(), update.clone()).await;
+    assert_eq!(name(updated), Name::CustomKeyStoreInvalidState);
+    kms.disconnect_custom_key_store(&alice(), connect).await.unwrap();
+    kms.update_custom_key_store(&alice(), update).await.unwrap();
+    assert_eq!(owner().await.as_deref(), Some("444455556666"));
+    // Another store of the European Sovereign Cloud.
+    kms.delete_custom_key_store(&alice(), CustomKeyStoreIdRequest::new(&id))
+        .await
+        .unwrap();
+    create("eu.amazonaws.vpce.eusc-de-east-1.vpce-svc-0", None)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn connecting_and_disconnecting_take_their_time() {
+    let (proxy, clock) = (Proxy::start(), Clock::default());
+    let minute = Duration::from_secs(60);
+    let kms = builder().clock(clock.clone()).connecting(minute).build().unwrap();
+    let made = kms
+        .create_custom_key_store(&alice(), proxy.key_store("slow"))
+        .await
+        .unwrap();
+    let id = || CustomKeyStoreIdRequest::new(&made.custom_key_store_id);
+    let described = async || {
+        let all = DescribeCustomKeyStoresRequest::default();
+        let all = kms.describe_custom_key_stores(&alice(), all).await.unwrap();
+        let store = all.custom_key_stores[0].clone();
+        (store.connection_state, store.connection_error_code)
+    };
+    let key = || CreateKeyRequest::new(&made.custom_key_store_id, KEY);
+    kms.connect_custom_key_store(&alice(), id()).await.unwrap();
+    assert_eq!(described().await, (ConnectionState::Connecting, None));
+    assert_eq!(
+        name(kms.create_key(&alice(), key()).await),
+        Name::CustomKeyStoreInvalidState
+    );
+    clock.advance(minute);
+    assert_eq!(described().await, (ConnectionState::Connected, None));
+    kms.create_key(&alice(), key()).await.unwrap();
+    kms.connect_custom_key_store(&alice(), id()).await.unwrap();
+    assert_eq!(described().await, (ConnectionState::Connected, None), "it is already");
+
+    kms.disconnect_custom_key_store(&alice(), id()).await.unwrap();
+    assert_eq!(described().await, (ConnectionState::Disconnecting, None));
+    for refused in [
+        name(kms.connect_custom_key_store(&alice(), id()).await),
+        name(kms.disconnect_custom_key_store(&alice(), id()).await),
+    ] {
+        assert_eq!(refused, Name::CustomKeyStoreInvalidState);
+    }
+    clock.advance(minute);
+    assert_eq!(described().await, (ConnectionState::Disconnected, None));
+
+    proxy.break_by(Broken::requests(|asked| {
+        asked.parts.headers.remove("authorization");
+    }));
+    kms.connect_custom_key_store(&alice(), id()).await.unwrap();
+    assert_eq!(described().await, (ConnectionState::Connecting, None));
+    clock.advance(minute);
+    let failed = (ConnectionState::Failed, Some(ConnectionErrorCode::InvalidCredentials));
+    assert_eq!(described().await, failed);
+}
+
+#[tokio::test]
+async fn keys_of_other_accounts_are_listed_on_request_and_there_are_none() {
+    let site = Site::new().await;
+    let list = async |owners: Option<Vec<ResourceOwner>>| {
+        let mut request = ListKeysRequest::default();
+        request.resource_owners = owners;
+        let listed = site.kms.list_keys(&alice(), request).await;
+        listed.map(|listed| listed.keys.len())
+    };
+    let (mine, others) = (ResourceOwner::Owned, ResourceOwner::OtherAccountsViaRam);
+    for (owners, expected) in [
+        (None, 1),
+        (Some(vec![mine]), 1),
+        (Some(vec![others]), 0),
+        (Some(vec![others, mine]), 1),
+    ] {
+        assert_eq!(list(owners).await.unwrap(), expected);
+    }
+    assert_eq!(name(list(Some(vec![])).await), Name::Validation);
 }

@@ -10,6 +10,7 @@
 )]
 #![cfg(unix)]
 
+mod administration;
 mod broken;
 mod hsm;
 mod import;

@@ -10,6 +10,7 @@
 )]
 #![cfg(unix)]
 
+mod administration;
 mod aws;
 mod cli;
 #[path = "../check/support/folder.rs"]

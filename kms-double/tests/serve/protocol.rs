@@ -149,9 +149,9 @@ fn null_is_absence() {
     let new_key = "CustomKeyStoreId XksKeyId Description KeyUsage KeySpec CustomerMasterKeySpec MultiRegion Policy \
         BypassPolicyLockoutSafetyCheck Tags Origin";
     let both_contexts = "SourceEncryptionContext DestinationEncryptionContext SourceKeyId SourceEncryptionAlgorithm \
-        DestinationEncryptionAlgorithm GrantTokens";
-    let data_key = "KeySpec NumberOfBytes EncryptionContext GrantTokens";
-    let for_crypto = "EncryptionContext EncryptionAlgorithm GrantTokens";
+        DestinationEncryptionAlgorithm GrantTokens DryRun DryRunModifiers";
+    let data_key = "KeySpec NumberOfBytes EncryptionContext GrantTokens DryRun";
+    let for_crypto = "EncryptionContext EncryptionAlgorithm GrantTokens DryRun";
     for (operation, required, optional) in [
         ("CreateCustomKeyStore", json!({ "CustomKeyStoreName": "a" }), endpoint),
         (
@@ -173,17 +173,49 @@ fn null_is_absence() {
         ),
         ("CreateKey", json!({}), new_key),
         ("DescribeKey", json!({ "KeyId": "k" }), "GrantTokens"),
-        ("ListKeys", json!({}), "Limit Marker"),
+        ("ListKeys", json!({}), "Limit Marker ResourceOwners"),
         ("EnableKey", json!({ "KeyId": "k" }), ""),
         ("ScheduleKeyDeletion", json!({ "KeyId": "k" }), "PendingWindowInDays"),
         ("CreateAlias", json!({ "AliasName": "alias/a", "TargetKeyId": "k" }), ""),
+        ("UpdateAlias", json!({ "AliasName": "alias/a", "TargetKeyId": "k" }), ""),
+        (
+            "GetParametersForImport",
+            json!({ "KeyId": "k", "WrappingAlgorithm": "RSAES_OAEP_SHA_256", "WrappingKeySpec": "RSA_2048" }),
+            "",
+        ),
+        (
+            "ImportKeyMaterial",
+            json!({ "KeyId": "k", "ImportToken": blob, "EncryptedKeyMaterial": blob }),
+            "ValidTo ExpirationModel ImportType KeyMaterialDescription KeyMaterialId",
+        ),
+        ("DeleteImportedKeyMaterial", json!({ "KeyId": "k" }), "KeyMaterialId"),
+        ("RotateKeyOnDemand", json!({ "KeyId": "k" }), ""),
+        (
+            "ListKeyRotations",
+            json!({ "KeyId": "k" }),
+            "IncludeKeyMaterial Limit Marker",
+        ),
+        ("GetKeyRotationStatus", json!({ "KeyId": "k" }), ""),
+        ("EnableKeyRotation", json!({ "KeyId": "k" }), "RotationPeriodInDays"),
+        (
+            "PutKeyPolicy",
+            json!({ "KeyId": "k", "Policy": "{}" }),
+            "PolicyName BypassPolicyLockoutSafetyCheck",
+        ),
+        ("GetKeyPolicy", json!({ "KeyId": "k" }), "PolicyName"),
+        ("ListKeyPolicies", json!({ "KeyId": "k" }), "Limit Marker"),
+        ("TagResource", json!({ "KeyId": "k", "Tags": [] }), ""),
+        ("UntagResource", json!({ "KeyId": "k", "TagKeys": [] }), ""),
+        ("ListResourceTags", json!({ "KeyId": "k" }), "Limit Marker"),
+        ("UpdateKeyDescription", json!({ "KeyId": "k", "Description": "d" }), ""),
+        ("GetKeyLastUsage", json!({ "KeyId": "k" }), ""),
         ("DeleteAlias", json!({ "AliasName": "alias/a" }), ""),
         ("ListAliases", json!({}), "KeyId Limit Marker"),
         ("Encrypt", json!({ "KeyId": "k", "Plaintext": blob }), for_crypto),
         (
             "Decrypt",
             json!({ "CiphertextBlob": blob }),
-            "EncryptionContext EncryptionAlgorithm GrantTokens KeyId",
+            "EncryptionContext EncryptionAlgorithm GrantTokens KeyId DryRun DryRunModifiers",
         ),
         (
             "ReEncrypt",

@@ -5,6 +5,15 @@ use serde::{Deserialize, Serialize};
 use super::null_is_absent;
 use crate::kms::{binary::Binary, context::EncryptionContext};
 
+/// How a request is only tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[non_exhaustive]
+pub enum DryRunModifier {
+    /// Without a ciphertext.
+    IgnoreCiphertext,
+}
+
 /// Encrypts up to 4096 bytes.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
@@ -22,6 +31,8 @@ pub struct EncryptRequest {
     /// Taken and not used: there are no grants.
     #[serde(default, deserialize_with = "null_is_absent")]
     pub grant_tokens: Vec<String>,
+    /// Whether the request is only tried: one that would succeed ends in `DryRunOperationException`.
+    pub dry_run: Option<bool>,
 }
 
 impl EncryptRequest {
@@ -33,6 +44,7 @@ impl EncryptRequest {
             encryption_context: EncryptionContext::new(),
             encryption_algorithm: None,
             grant_tokens: Vec::new(),
+            dry_run: None,
         }
     }
 }
@@ -56,6 +68,7 @@ pub struct EncryptResponse {
 #[non_exhaustive]
 pub struct DecryptRequest {
     /// The ciphertext that Encrypt or GenerateDataKey returned.
+    #[serde(default, deserialize_with = "null_is_absent")]
     pub ciphertext_blob: Binary,
     /// The encryption context that it was encrypted with.
     #[serde(default, deserialize_with = "null_is_absent")]
@@ -67,6 +80,11 @@ pub struct DecryptRequest {
     /// Taken and not used: there are no grants.
     #[serde(default, deserialize_with = "null_is_absent")]
     pub grant_tokens: Vec<String>,
+    /// Whether the request is only tried: one that would succeed ends in `DryRunOperationException`.
+    pub dry_run: Option<bool>,
+    /// How it is tried: a proxy is never asked.
+    #[serde(default, deserialize_with = "null_is_absent")]
+    pub dry_run_modifiers: Vec<DryRunModifier>,
 }
 
 impl DecryptRequest {
@@ -78,6 +96,8 @@ impl DecryptRequest {
             key_id: None,
             encryption_algorithm: None,
             grant_tokens: Vec::new(),
+            dry_run: None,
+            dry_run_modifiers: Vec::new(),
         }
     }
 }
@@ -105,6 +125,7 @@ pub struct DecryptResponse {
 #[non_exhaustive]
 pub struct ReEncryptRequest {
     /// The ciphertext that Encrypt or GenerateDataKey returned.
+    #[serde(default, deserialize_with = "null_is_absent")]
     pub ciphertext_blob: Binary,
     /// The encryption context that it was encrypted with.
     #[serde(default, deserialize_with = "null_is_absent")]
@@ -123,6 +144,11 @@ pub struct ReEncryptRequest {
     /// Taken and not used: there are no grants.
     #[serde(default, deserialize_with = "null_is_absent")]
     pub grant_tokens: Vec<String>,
+    /// Whether the request is only tried: one that would succeed ends in `DryRunOperationException`.
+    pub dry_run: Option<bool>,
+    /// How it is tried: a proxy is never asked.
+    #[serde(default, deserialize_with = "null_is_absent")]
+    pub dry_run_modifiers: Vec<DryRunModifier>,
 }
 
 impl ReEncryptRequest {
@@ -137,6 +163,8 @@ impl ReEncryptRequest {
             source_encryption_algorithm: None,
             destination_encryption_algorithm: None,
             grant_tokens: Vec::new(),
+            dry_run: None,
+            dry_run_modifiers: Vec::new(),
         }
     }
 }
@@ -181,6 +209,8 @@ pub struct GenerateDataKeyRequest {
     /// Taken and not used: there are no grants.
     #[serde(default, deserialize_with = "null_is_absent")]
     pub grant_tokens: Vec<String>,
+    /// Whether the request is only tried: one that would succeed ends in `DryRunOperationException`.
+    pub dry_run: Option<bool>,
 }
 
 impl GenerateDataKeyRequest {
@@ -192,6 +222,7 @@ impl GenerateDataKeyRequest {
             key_spec: Some("AES_256".into()),
             number_of_bytes: None,
             grant_tokens: Vec::new(),
+            dry_run: None,
         }
     }
 }

@@ -65,7 +65,7 @@ pub struct CreateCustomKeyStoreRequest {
     pub xks_proxy_uri_path: Option<String>,
     /// The VPC endpoint service, where there is one. The double does not look for it.
     pub xks_proxy_vpc_endpoint_service_name: Option<String>,
-    /// The owner of the VPC endpoint service. Not used.
+    /// The account that owns the VPC endpoint service, 12 digits; by default the caller's.
     pub xks_proxy_vpc_endpoint_service_owner: Option<String>,
     /// The credential that requests are signed with.
     pub xks_proxy_authentication_credential: Option<ProxyCredential>,
@@ -136,7 +136,7 @@ pub struct UpdateCustomKeyStoreRequest {
     pub xks_proxy_uri_path: Option<String>,
     /// Another VPC endpoint service; empty for none.
     pub xks_proxy_vpc_endpoint_service_name: Option<String>,
-    /// The owner of the VPC endpoint service. Not used.
+    /// The account that owns the VPC endpoint service, 12 digits; by default the caller's.
     pub xks_proxy_vpc_endpoint_service_owner: Option<String>,
     /// Another credential, as after a rotation.
     pub xks_proxy_authentication_credential: Option<ProxyCredential>,
@@ -190,6 +190,10 @@ pub enum ConnectionState {
     Connected,
     /// It never was, or was disconnected.
     Disconnected,
+    /// It is going to be connected, or to have failed.
+    Connecting,
+    /// It is going to be disconnected.
+    Disconnecting,
     /// An attempt to connect failed: disconnect it before the next.
     Failed,
 }
@@ -214,9 +218,6 @@ pub struct CustomKeyStore {
     pub custom_key_store_type: &'static str,
     /// Its proxy.
     pub xks_proxy_configuration: ProxyConfiguration,
-    /// The outcome of its last periodic health check. Not in AWS's API, whose tools skip it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_health_check: Option<LastHealthCheck>,
 }
 
 /// The parameters by which a proxy is called.
@@ -235,21 +236,9 @@ pub struct ProxyConfiguration {
     /// The VPC endpoint service, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vpc_endpoint_service_name: Option<String>,
-}
-
-/// The outcome of a periodic health check.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-#[non_exhaustive]
-pub struct LastHealthCheck {
-    /// Seconds since 1970.
-    pub date: f64,
-    /// The error code of a connection that failed so; none when the proxy works.
+    /// The account that owns it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub error_code: Option<ConnectionErrorCode>,
-    /// The exact failure.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub detail: Option<String>,
+    pub vpc_endpoint_service_owner: Option<String>,
 }
 
 /// An answer without anything in it.

@@ -1,9 +1,7 @@
 //! Requests and responses about keys and their aliases.
 
+use super::{ExpirationModel, Tag, null_is_absent};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-
-use super::{ExpirationModel, null_is_absent};
 
 /// Makes a KMS key over an external key, or one that key material is imported into.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -26,12 +24,12 @@ pub struct CreateKeyRequest {
     pub customer_master_key_spec: Option<String>,
     /// Must not be true.
     pub multi_region: Option<bool>,
-    /// Taken and not used: here every caller may do everything.
+    /// The key policy; by default the account decides by its own policies.
     pub policy: Option<String>,
-    /// Taken and not used.
+    /// Whether the caller may lock itself out by that policy.
     pub bypass_policy_lockout_safety_check: Option<bool>,
-    /// Taken and not used.
-    pub tags: Option<Value>,
+    /// Tags.
+    pub tags: Option<Vec<Tag>>,
 }
 
 impl CreateKeyRequest {
@@ -197,6 +195,20 @@ pub struct ListKeysRequest {
     pub limit: Option<usize>,
     /// The start of this part: a former answer's `NextMarker`.
     pub marker: Option<String>,
+    /// Whose keys; this account's own by default.
+    pub resource_owners: Option<Vec<ResourceOwner>>,
+}
+
+/// Whose keys ListKeys lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[non_exhaustive]
+pub enum ResourceOwner {
+    /// This account's.
+    #[serde(rename = "SELF")]
+    Owned,
+    /// Those that others share with this account. There are none.
+    #[serde(rename = "OTHER_ACCOUNTS_VIA_RAM")]
+    OtherAccountsViaRam,
 }
 
 /// Keys.
@@ -274,7 +286,7 @@ pub struct KeyIdResponse {
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct CreateAliasRequest {
-    /// `alias/` and 1 to 250 of `A-Z a-z 0-9 / _ -`.
+    /// `alias/` and 1 to 250 of `A-Z a-z 0-9 : / _ -`.
     pub alias_name: String,
     /// The key, by id or ARN.
     pub target_key_id: String,
@@ -282,6 +294,27 @@ pub struct CreateAliasRequest {
 
 impl CreateAliasRequest {
     /// Creates a request for an alias of a key.
+    pub fn new(alias_name: impl Into<String>, target_key_id: impl Into<String>) -> Self {
+        Self {
+            alias_name: alias_name.into(),
+            target_key_id: target_key_id.into(),
+        }
+    }
+}
+
+/// Moves a name to another key.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct UpdateAliasRequest {
+    /// The name, with `alias/` in front.
+    pub alias_name: String,
+    /// The new key, by id or ARN.
+    pub target_key_id: String,
+}
+
+impl UpdateAliasRequest {
+    /// Creates a request to move an alias to a key.
     pub fn new(alias_name: impl Into<String>, target_key_id: impl Into<String>) -> Self {
         Self {
             alias_name: alias_name.into(),

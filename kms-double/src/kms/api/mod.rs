@@ -2,6 +2,7 @@
 //! does not know is refused, not skipped, so that no caller believes that it did something. A field that is
 //! `null` is absent.
 
+mod administration;
 mod cryptography;
 mod import;
 mod key_stores;
@@ -9,7 +10,7 @@ mod keys;
 
 use serde::{Deserialize, Deserializer};
 
-pub use self::{cryptography::*, import::*, key_stores::*, keys::*};
+pub use self::{administration::*, cryptography::*, import::*, key_stores::*, keys::*};
 
 /// Reads a field that has a default. `null` is absence, as it is by itself where the type is an `Option`.
 fn null_is_absent<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(field: D) -> Result<T, D::Error> {

@@ -37,6 +37,7 @@
 //! * `postgres`: `store::PostgresStore`. Takes Tokio, and a C compiler for TLS.
 //! * `sqlite`: `store::SqliteStore`. Takes a C compiler.
 //! * `kill-points`: tests can end the process at each step of a command. Not for production.
+//! * `broken-nodes`: tests can break a rule of [`nodes`]. Not for production.
 //! * `testkit`: conformance tests for stores. Not for production.
 
 #![forbid(unsafe_code)]
@@ -50,6 +51,7 @@ macro_rules! kill_point {
 }
 
 pub mod backup;
+mod broken_nodes;
 mod change_error;
 mod changes;
 pub mod commands;

@@ -4,7 +4,10 @@ use std::{
     fmt,
     future::{pending, poll_fn},
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::Poll,
     time::Duration,
 };
@@ -18,6 +21,7 @@ use super::{
 };
 use crate::{
     Name, RandomError,
+    broken_nodes::{Rule, breaks},
     commands::Commands,
     generate_key_id,
     store::{Claim, ClaimKind, Notifier, Revision, Store, Swap},
@@ -38,6 +42,8 @@ pub struct Node {
     pub(super) usability: Mutex<Usability>,
     /// Tells of each change of `usability`, and of what the row shall say of it.
     pub(super) tells: Notifier<()>,
+    /// Whether a node that breaks the order of a join has read the snapshot for it.
+    has_read: AtomicBool,
 }
 
 /// Why there can be no node.
@@ -77,6 +83,7 @@ impl Node {
             leaves: Notifier::default(),
             usability: Mutex::default(),
             tells: Notifier::default(),
+            has_read: AtomicBool::new(false),
         })
     }
 
@@ -189,7 +196,11 @@ impl Node {
     async fn perform(&self, commands: &Commands, step: Step) -> Event {
         let store = &**commands.repository().store();
         let call = async {
+            if matches!(step, Step::Insert(_)) && breaks(Rule::JoinOrder) {
+                self.has_read.store(commands.refresh().await.is_ok(), Ordering::Relaxed);
+            }
             match step {
+                Step::Load if self.has_read.swap(false, Ordering::Relaxed) => Event::Loaded,
                 Step::Insert(row) => match store.swap(Swap::Insert(row.to_claim())).await {
                     Ok(swapped) if swapped.is_done => Event::Inserted,
                     _ => Event::Failed,
@@ -247,6 +258,14 @@ impl Node {
         has_any
     }
 
+    /// The rows of those that a node without a fence takes for dead: it trusts what it remembers.
+    fn written_off(&self) -> Vec<String> {
+        match self.lease.clocks().filter(|_| breaks(Rule::RowFence)) {
+            Some(Clocks { now, .. }) => lock(&self.observer).ended(now).map(NodeRow::id).collect(),
+            None => Vec::new(),
+        }
+    }
+
     /// A wait of this process for all nodes to serve a revision.
     pub(crate) fn confirming(&self, revision: Revision) -> Confirming {
         Confirming::new(revision, Some(Arc::clone(&self.process)))
@@ -269,6 +288,7 @@ impl Node {
         let start = self.lease.clocks().map(|clocks| clocks.now);
         let mut delay = Duration::from_millis(1);
         while took < patience {
+            let written_off = self.written_off();
             let call = self.within(self.terms.renewal(), store.claims(ClaimKind::Node)).await;
             let clocks = self.lease.clocks();
             let (Some(start), Some(Clocks { now, .. })) = (start, clocks) else {
@@ -277,9 +297,10 @@ impl Node {
             took = start.until(now);
             match call {
                 Some(Ok((claims, _))) => match claims.iter().map(NodeRow::from_claim).collect::<Result<Vec<_>, _>>() {
-                    Ok(rows) => {
+                    Ok(mut rows) => {
                         failed = None;
                         self.observe(&rows);
+                        rows.retain(|row| !written_off.contains(&row.id()));
                         if confirming.observe(&rows) {
                             break;
                         }

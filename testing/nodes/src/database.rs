@@ -79,22 +79,28 @@ impl Database {
         signal(&self.primary, Signal::CONT)
     }
 
-    /// Ends the primary, and makes the standby the primary. With `is_hung` the old one does not end, but
-    /// stops where it is, and never goes on.
+    /// Ends the primary as a crash does; with `is_hung` it does not end, but stops where it is, and never goes
+    /// on.
+    pub(crate) fn lose(&self, is_hung: bool) -> anyhow::Result<()> {
+        match is_hung {
+            true => self.stop_processes(),
+            false => {
+                self.primary.stop();
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes the standby the primary, when that is lost. Blocks.
     pub(crate) fn promote(&mut self, is_hung: bool) -> anyhow::Result<()> {
         let standby = self.standby.take().context("no standby")?;
-        if is_hung {
-            self.stop_processes()?;
-        } else {
-            self.primary.stop();
-        }
         standby.promote();
         let old = std::mem::replace(&mut self.primary, standby);
         self.primary.wait_for_none();
-        if is_hung {
-            signal(&old, Signal::KILL)?;
+        match is_hung {
+            true => signal(&old, Signal::KILL),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     /// Makes a new standby in the place of the old primary. Blocks.

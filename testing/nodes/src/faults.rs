@@ -124,22 +124,29 @@ impl World {
                 })
                 .await
             }
-            Kind::StopDatabase => {
-                blocking(&self.database, |database| database.stop_processes()).await?;
-                sleep(held).await;
-                blocking(&self.database, |database| database.continue_processes()).await
-            }
-            Kind::Promote => {
-                let is_hung = fault.is_other_way;
-                blocking(&self.database, move |database| database.promote(is_hung)).await?;
-                // Commits wait for nothing until there is a standby again, and then for that.
-                blocking(&self.database, |database| {
-                    database.rebuild();
-                    Ok(())
-                })
-                .await
-            }
+            Kind::StopDatabase => self.stop_database(held).await,
+            Kind::Promote => self.fail_over(fault.is_other_way, held).await,
         }
+    }
+
+    /// Loses the primary for so long, until the standby is promoted.
+    pub(crate) async fn fail_over(&self, is_hung: bool, held: Duration) -> anyhow::Result<()> {
+        blocking(&self.database, move |database| database.lose(is_hung)).await?;
+        sleep(held).await;
+        blocking(&self.database, move |database| database.promote(is_hung)).await?;
+        // Commits wait for nothing until there is a standby again, and then for that.
+        blocking(&self.database, |database| {
+            database.rebuild();
+            Ok(())
+        })
+        .await
+    }
+
+    /// Stops the database where it is for so long.
+    pub(crate) async fn stop_database(&self, held: Duration) -> anyhow::Result<()> {
+        blocking(&self.database, |database| database.stop_processes()).await?;
+        sleep(held).await;
+        blocking(&self.database, |database| database.continue_processes()).await
     }
 
     fn node(&self, node: usize) -> anyhow::Result<&Arc<Mutex<Node>>> {
@@ -152,7 +159,10 @@ impl World {
 
     /// Lets a node go on that was stopped, while many ask it.
     fn go_on(&self, node: usize) -> anyhow::Result<()> {
-        self.shared.burst(node, self.shared.lease / 4);
+        // Others too: what that node takes for dead may serve.
+        for node in 0..self.nodes.len() {
+            self.shared.burst(node, self.shared.lease / 4);
+        }
         self.signal(node, Signal::CONT)
     }
 

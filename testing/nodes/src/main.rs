@@ -81,6 +81,9 @@ struct Arguments {
     /// is none.
     #[arg(long)]
     expect_violations: bool,
+    /// Loses the database for so many seconds, in two ways, while nothing is disabled: no request may fail.
+    #[arg(long, value_name = "SECONDS", conflicts_with_all = ["flips", "faults", "expect_violations"])]
+    fail_over: Option<u64>,
     /// Keeps the folder with settings and logs.
     #[arg(long)]
     keep: bool,
@@ -172,7 +175,12 @@ fn drive(arguments: &Arguments) -> anyhow::Result<bool> {
     };
     let world = make_world(&mut place, &shared)?;
     let runtime = tokio::runtime::Runtime::new()?;
-    let outcome = runtime.block_on(run.run(&world, Plan::new(seed, &kinds, NODES)));
+    let outcome = runtime.block_on(async {
+        match arguments.fail_over {
+            Some(seconds) => run.fail_over(&world, Duration::from_secs(seconds)).await,
+            None => run.run(&world, Plan::new(seed, &kinds, NODES)).await,
+        }
+    });
     let (is_right, has_violations) = {
         let state = shared.state();
         let report = Report {

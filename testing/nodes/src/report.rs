@@ -1,6 +1,7 @@
 //! The table of a run.
 
 use std::{
+    collections::BTreeMap,
     fmt::{self, Write as _},
     time::Duration,
 };
@@ -54,6 +55,15 @@ impl fmt::Display for Report<'_> {
             tally.faults()
         )?;
         f.write_str(&self.table()?)?;
+        let mut answers: BTreeMap<&str, u64> = BTreeMap::new();
+        for (answer, number) in tally.by_fault.values().flat_map(|counts| &counts.requests) {
+            *answers.entry(answer).or_default() += number;
+        }
+        let answers: Vec<_> = answers
+            .iter()
+            .map(|(answer, number)| format!("{answer} {}", grouped(*number)))
+            .collect();
+        writeln!(f, "\nanswers: {}", answers.join(", "))?;
         let mut failures = tally.failures.iter().peekable();
         if failures.peek().is_some() {
             let failures: Vec<_> = failures.map(|(code, number)| format!("{code} {number}")).collect();
@@ -79,15 +89,16 @@ impl Report<'_> {
     /// The table, in Markdown.
     fn table(&self) -> Result<String, fmt::Error> {
         let mut text = String::from(
-            "| fault | times | judged, closed | judged, open | confirmed | not confirmed | confirmation: median, p99, \
-             longest (ms) | serves again: median, longest (ms) |\n|---|--:|--:|--:|--:|--:|--:|--:|\n",
+            "| fault | times | requests | judged, closed | judged, open | confirmed | not confirmed | confirmation: median, p99, \
+             longest (ms) | serves again: median, longest (ms) |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|\n",
         );
-        let mut sums = [0_u64; 5];
+        let mut sums = [0_u64; 6];
         for (fault, counts) in &self.tally.by_fault {
             let confirmed = counts.commands.get(&Returned::Confirmed).copied().unwrap_or_default();
             let others = counts.commands.values().sum::<u64>() - confirmed;
             let numbers = [
                 counts.faults,
+                counts.requests.values().sum(),
                 counts.judged_closed,
                 counts.judged_open,
                 confirmed,

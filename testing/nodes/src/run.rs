@@ -25,6 +25,7 @@ use crate::{
     pooler::{Mode, Pooler},
     shared::Shared,
     site::{Maker, Operations, Subject, text},
+    tally::Counts,
 };
 
 /// How many nodes there are.
@@ -198,6 +199,57 @@ impl Run {
             ended.context("a part of the driver has failed")?;
         }
         disturbed?;
+        self.look_at_nodes(world)
+    }
+
+    /// Loses the database for so long, in two ways, while nothing is closed: no request may fail.
+    pub(crate) async fn fail_over(&self, world: &World, outage: Duration) -> anyhow::Result<()> {
+        let shared = &world.shared;
+        all_serve(node::address).await?;
+        drop(make_site(shared, self.seed).await?);
+        let mut tasks = JoinSet::new();
+        for node in 0..NODES {
+            tasks.spawn(load(
+                Arc::clone(shared),
+                node,
+                self.rate,
+                self.seed.wrapping_add(node as u64),
+            ));
+        }
+        let calm = Duration::from_secs(3);
+        sleep(calm).await;
+        let failed = async {
+            say("the database is stopped");
+            // No fault is begun: nothing is excused.
+            shared.state().name("database stopped");
+            world.stop_database(outage).await?;
+            sleep(calm).await;
+            say("the primary is lost, and then the standby is promoted");
+            shared.state().name("primary lost, standby promoted");
+            world.fail_over(false, outage).await?;
+            sleep(calm).await;
+            anyhow::Ok(())
+        };
+        let failed = failed.await;
+        shared.stop();
+        while let Some(ended) = tasks.join_next().await {
+            ended.context("a part of the driver has failed")?;
+        }
+        failed?;
+        let mut state = shared.state();
+        let refused = |counts: &Counts| {
+            counts
+                .requests
+                .iter()
+                .filter(|(what, _)| **what != "served")
+                .map(|(_, number)| number)
+                .sum::<u64>()
+        };
+        let refused: u64 = state.tally.by_fault.values().map(refused).sum();
+        if refused > 0 {
+            state.tally.other(format!("{refused} requests were not served"));
+        }
+        drop(state);
         self.look_at_nodes(world)
     }
 

@@ -47,6 +47,13 @@ pub(crate) struct State {
     label: &'static str,
 }
 
+impl State {
+    /// Sets the name under which is counted.
+    pub(crate) fn name(&mut self, label: &'static str) {
+        self.label = label;
+    }
+}
+
 impl Shared {
     pub(crate) fn new(lease: Duration, patience: Duration, folder: PathBuf, nodes: usize) -> Self {
         Self {

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    future::ready,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -12,21 +13,25 @@ use std::{
 use arc_swap::ArcSwap;
 use xks_core::{
     Credential,
-    dependency::Reply,
+    dependency::{DependencyError, Reply},
     key_store::{AccessKeyId, Credentials},
 };
 
-use crate::{KeyStoreCredential, KeyStoreId, Snapshot, Timestamp, commands::Commands};
+use crate::{KeyStoreCredential, KeyStoreId, Snapshot, Timestamp, commands::Commands, nodes::Node};
 
 /// The credentials of one external key store, for
 /// [`KeyStoreBuilder::credentials_from`](xks_core::key_store::KeyStoreBuilder::credentials_from).
 ///
 /// A request loads the list behind an atomic pointer: it takes no lock and waits for nothing. A command on a
-/// credential that has returned is in it, and one that has ended is not found from its time on.
+/// credential that has returned is in it, and one that has ended is not found from its time on. On one of
+/// several [nodes](crate::nodes) that has no lease a credential that is not found may have been made since:
+/// the request is answered `DependencyTimeoutException`.
 #[derive(Clone)]
 pub struct ManagedCredentials {
     list: Arc<List>,
     now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// This process as one of several nodes; none if the state belongs to it alone.
+    node: Option<Arc<Node>>,
 }
 
 impl ManagedCredentials {
@@ -36,17 +41,26 @@ impl ManagedCredentials {
         Self {
             list: commands.live_credentials().of(key_store),
             now: commands.clock(),
+            node: commands.node().cloned(),
         }
     }
 }
 
 impl Credentials for ManagedCredentials {
     fn find<'a>(&'a self, access_key_id: &'a str) -> Reply<'a, Option<Credential>> {
+        let pass = self.node.as_ref().map(|node| node.lease().enter());
         let list = self.list.load();
         let is_it = |known: &&Known| known.credential.access_key_id().as_str() == access_key_id;
         let found = list.iter().find(is_it);
         let live = found.filter(|known| known.expires.is_none_or(|end| (self.now)() < end));
-        Reply::Now(live.map(|known| known.credential.clone()))
+        match live {
+            Some(known) => Reply::Now(Some(known.credential.clone())),
+            // What was read may be over: whether there is none is unknown.
+            None if pass == Some(None) => Reply::later(ready(Err(DependencyError::timeout(
+                "this node has no lease: it did not reach the store in time, so it may not know the credential",
+            )))),
+            None => Reply::Now(None),
+        }
     }
 }
 

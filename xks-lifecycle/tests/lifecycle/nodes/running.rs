@@ -15,9 +15,10 @@ use xks_core::{
     api::RequestMetadata,
     async_trait,
     backend::{BackendErrorKind, EncryptRequest, Encrypted, GetKeyMetadataRequest, KeyStatus, Layered},
+    key_store::Credentials as _,
 };
 use xks_lifecycle::{
-    KeySet, KeySetId, KeySource, Managed, Name, Repository, Tenant, TenantId,
+    KeySet, KeySetId, KeySource, KeyStoreId, Managed, ManagedCredentials, Name, Repository, Tenant, TenantId,
     commands::{Actor, Backends, Commands, CreateKey, Deployment},
     key_state::KeyCommand,
     nodes::{Confirmation, Node, Terms},
@@ -300,6 +301,22 @@ impl Layered for Hooked {
         hook.into_iter().for_each(|hook| hook());
         self.soft.encrypt(key, request).await
     }
+}
+
+/// A node without a lease knows no credential that was made since, and must not say that there is none.
+#[test]
+fn without_a_lease_a_credential_that_is_not_known_is_not_refused() {
+    let site = Site::new(5, true);
+    let test = async {
+        site.clock.sleep(LEASE).await;
+        let commands = Arc::clone(&site.processes.lock().unwrap()[0].commands);
+        let credentials = ManagedCredentials::new(&commands, KeyStoreId::generate().unwrap());
+        assert_eq!(block_on(credentials.find("UNKNOWN").wait()).unwrap(), None);
+        commands.node().unwrap().leave();
+        let error = block_on(credentials.find("UNKNOWN").wait()).unwrap_err();
+        assert!(error.to_string().contains("this node has no lease"), "{error}");
+    };
+    run(&site.clock, test, &site.slots, || {});
 }
 
 /// The lease is checked again before an answer leaves.

@@ -25,6 +25,9 @@ fn setup(port: u16) -> Setup {
     setup.addresses = vec![HUB.to_string()];
     setup.networks = vec![NETWORK.to_owned()];
     setup.port = Some(port);
+    // A standby whose primary was away comes back at once, and not after five seconds, for which commits
+    // would wait.
+    setup.settings = vec!["wal_retrieve_retry_interval = 100ms".to_owned()];
     setup
 }
 

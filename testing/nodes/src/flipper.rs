@@ -68,7 +68,7 @@ impl Flipper {
     }
 
     async fn flip_thing(&mut self, thing: &Thing) -> bool {
-        for (command, most) in [(Command::Close, 0.6), (Command::Open, 0.2)] {
+        for (command, most) in [(Command::Close, 0.6), (Command::Open, 0.6)] {
             let path = thing.path(command);
             // Again, until it is confirmed: then nothing is left to do but to wait.
             loop {

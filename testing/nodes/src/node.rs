@@ -3,6 +3,7 @@
 use std::{
     fs::{self, OpenOptions},
     net::SocketAddr,
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, ExitStatus, Stdio},
     thread::sleep,
@@ -33,6 +34,9 @@ pub(crate) struct Place {
     pub(crate) database_files: [PathBuf; 2],
 }
 
+/// The name of the socket in a node's folder.
+const SOCKET: &str = "admin.sock";
+
 /// One node, which may run.
 pub(crate) struct Node {
     number: usize,
@@ -53,7 +57,7 @@ pub(crate) const fn address(node: usize) -> SocketAddr {
 
 /// Where a node takes commands.
 pub(crate) fn socket(folder: &Path, node: usize) -> PathBuf {
-    folder.join(name(node)).join("admin.sock")
+    folder.join(name(node)).join(SOCKET)
 }
 
 impl Node {
@@ -105,7 +109,7 @@ impl Node {
         network::run(command.args(["store", "create"]).arg(self.settings()))
     }
 
-    /// Starts it, and waits until it takes connections. Blocks.
+    /// Starts it, and waits until it takes connections, of clients and for commands. Blocks.
     pub(crate) fn start(&mut self) -> anyhow::Result<()> {
         let log = || OpenOptions::new().create(true).append(true).open(self.log());
         let child = network::command(self.number, &self.proxy)
@@ -118,7 +122,8 @@ impl Node {
             .context("the proxy does not start")?;
         let child = self.child.insert(child);
         let begun = Instant::now();
-        while !pooler::takes_connections(address(self.number)) {
+        let socket = self.folder.join(SOCKET);
+        while !pooler::takes_connections(address(self.number)) || UnixStream::connect(&socket).is_err() {
             if let Some(status) = child.try_wait()? {
                 let log = self.folder.join("log");
                 bail!("node {} ends with {status}: see {}", self.number, log.display());

@@ -36,12 +36,11 @@ pub(crate) struct Pooler {
 const PORTS: [u16; 2] = [7431, 7432];
 
 impl Pooler {
-    /// Writes the settings. `authority` has issued the servers' certificate.
-    pub(crate) fn new(node: usize, mode: Mode, folder: &Path, authority: &Path) -> anyhow::Result<Self> {
+    /// Writes the settings, to a folder in this one.
+    pub(crate) fn new(node: usize, mode: Mode, folder: &Path) -> anyhow::Result<Self> {
         let folder = folder.join("pgbouncer");
         fs::create_dir_all(&folder)?;
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o777))?;
-        fs::copy(authority, folder.join("authority.pem"))?;
         fs::write(folder.join("users"), format!("\"{USER}\" \"{PASSWORD}\"\n"))?;
         let shown = folder.display();
         let mode = match mode {
@@ -52,7 +51,7 @@ impl Pooler {
             let settings = format!(
                 "[databases]\n* = host={HUB} port={port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
                  listen_port = {listen}\nunix_socket_dir =\nauth_type = scram-sha-256\nauth_file = {shown}/users\n\
-                 pool_mode = {mode}\nserver_tls_sslmode = verify-full\nserver_tls_ca_file = {shown}/authority.pem\n\
+                 pool_mode = {mode}\nserver_tls_sslmode = require\n\
                  server_login_retry = 0.1\nserver_connect_timeout = 1\n\
                  logfile = {shown}/{listen}.log\npidfile = {shown}/{listen}.pid\n"
             );

@@ -60,7 +60,6 @@ pub(crate) fn make_world(place: &mut Place, shared: &Arc<Shared>) -> anyhow::Res
         .collect::<Result<Vec<_>, _>>()?
         .try_into()
         .map_err(|_| anyhow::anyhow!("two files"))?;
-    let [_, authority] = &place.database_files;
     let mut nodes = Vec::new();
     let mut poolers = Vec::new();
     for (number, mode) in [None, Some(Mode::Session), Some(Mode::Transaction)]
@@ -71,7 +70,7 @@ pub(crate) fn make_world(place: &mut Place, shared: &Arc<Shared>) -> anyhow::Res
         let mut pooler = None;
         if let Some(mode) = mode {
             let folder = place.folder.join(node::name(number));
-            let mut made = Pooler::new(number, mode, &folder, authority)?;
+            let mut made = Pooler::new(number, mode, &folder)?;
             made.start()?;
             pooler = Some(Arc::new(Mutex::new(made)));
         }

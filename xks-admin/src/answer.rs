@@ -1,4 +1,4 @@
-//! Answers: one object with its revision, a page of them, or nothing.
+//! Answers: one object with its revision, or a page of them.
 
 use axum::response::IntoResponse;
 use bytes::Bytes;
@@ -7,7 +7,7 @@ use serde::Serialize;
 use xks_core::Zeroizing;
 use xks_lifecycle::store::Revision;
 
-use crate::problem::Problem;
+use crate::{confirmation::Done, problem::Problem};
 
 /// The answer to a request that was served.
 pub(crate) struct Answer {
@@ -30,19 +30,30 @@ impl Answer {
         })
     }
 
-    pub(crate) fn nothing() -> Self {
-        Self {
-            status: StatusCode::NO_CONTENT,
-            revision: None,
-            location: None,
-            body: Zeroizing::default(),
-        }
-    }
-
     /// Says which revision of the object it shows.
     pub(crate) fn at(self, revision: Revision) -> Self {
         let revision = Some(revision);
         Self { revision, ..self }
+    }
+
+    /// Adds a field to the object of JSON that it is.
+    pub(crate) fn with(mut self, field: &'static str, value: &impl Serialize) -> Result<Self, Problem> {
+        let not_an_object = || Problem::internal(&"the answer is not an object of JSON");
+        let head = self.body.strip_suffix(b"}").ok_or_else(not_an_object)?;
+        let value = serde_json::to_vec(value).map_err(|error| Problem::internal(&error))?;
+        let comma = if head == b"{" { "" } else { "," };
+        let name = format!("{comma}\"{field}\":");
+        // What is there may be a secret: it is copied once, to where there is room for all.
+        let parts = [head, name.as_bytes(), &value, b"}"];
+        let mut joined = Zeroizing::new(Vec::with_capacity(parts.iter().map(|part| part.len()).sum()));
+        parts.iter().for_each(|part| joined.extend_from_slice(part));
+        self.body = joined;
+        Ok(self)
+    }
+
+    /// What a command answers, once the nodes serve the revision that it has committed.
+    pub(crate) const fn done(self, revision: Revision) -> Done {
+        Done::new(self, revision)
     }
 
     /// Says that an object was made, and where it is.
@@ -69,9 +80,6 @@ impl IntoResponse for Answer {
         let body = Bytes::from_owner(self.body);
         let mut response = (self.status, headers("application/json"), body).into_response();
         let headers = response.headers_mut();
-        if self.status == StatusCode::NO_CONTENT {
-            headers.remove(header::CONTENT_TYPE);
-        }
         // Digits and paths of generated ids are legal in headers.
         if let Some(tag) = self
             .revision

@@ -1,10 +1,10 @@
 //! A request to the API, as its handlers take it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::extract::{FromRequest, FromRequestParts as _, RawPathParams};
 use bytes::Bytes;
-use http::{HeaderMap, Request, header};
+use http::{HeaderMap, HeaderName, Request, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use xks_lifecycle::{
@@ -94,6 +94,12 @@ impl Call {
             b"*" => Ok(None), // it must be there, as for every change
             tag => read::tag(tag).map(Some).ok_or_else(Problem::if_match),
         }
+    }
+
+    /// How long the client wants to wait for the nodes at most, if it says so.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        let preferences = self.headers.get_all(HeaderName::from_static("prefer")).iter();
+        preferences.filter_map(|value| value.to_str().ok()).find_map(read::wait)
     }
 
     /// Does what a command is for. If it is refused before [`Commands`] knows of it, records that.

@@ -38,6 +38,24 @@
 //!   `limit` is 100 by default, 1000 at most. Filters: `tenant`, `name`, and for keys `key_set`.
 //! * **Revisions**: each object has its `revision`, which is its `ETag` too. A change that gives it as
 //!   `If-Match` is refused with 412 where somebody has changed the object meanwhile.
+//! * **Confirmation**: whatever changes something waits until every node serves that, or is known to be dead,
+//!   and its answer has a `confirmation`:
+//!
+//!   | field | |
+//!   |---|---|
+//!   | `confirmed` | whether no node serves a request that starts now from the state before |
+//!   | `revision` | what was waited for |
+//!   | `is_one_process` | whether the state belongs to one process, which needs no wait |
+//!   | `nodes` | the nodes that serve it |
+//!   | `ended` | nodes that served before, and have left or are dead |
+//!   | `missing` | the others: `node`, the revision that it `serves`, and the `reason` |
+//!   | `store` | why the nodes could not be asked, if the store has failed |
+//!   | `seconds` | how long that took |
+//!   | `durable` | what can lose the commit: `synchronous`, `single`, `asynchronous` |
+//!
+//!   The status is 200 or 201 also where `confirmed` is false, since the change is committed: no request can
+//!   take that back, and each node takes it in by itself, or stops to serve. Who gives the same command again
+//!   waits again. `Prefer: wait=SECONDS` (RFC 7240) shortens the wait.
 //! * **PATCH** changes the fields that are given; `null` removes one that may be missing.
 //! * **Errors** are problem details (RFC 9457) with a stable `code`, and the `field` where there is one.
 //!   Fields, parameters and paths that are not known are refused.
@@ -48,6 +66,7 @@
 
 mod answer;
 mod call;
+mod confirmation;
 mod problem;
 mod read;
 mod routes;

@@ -11,7 +11,7 @@ use xks_lifecycle::{
     store::{Revision, StoreError},
 };
 
-use crate::{answer::headers, service::Body};
+use crate::{answer::headers, confirmation::ShownConfirmation, service::Body};
 
 /// Makes the answer to a request that a server does not let through to [`Admin`](crate::Admin), in the form
 /// of the API's own problem details. `code` is what programs decide by, `detail` what people read.
@@ -37,6 +37,9 @@ pub(crate) struct Problem {
     /// What the object has become meanwhile.
     #[serde(flatten)]
     changed: Option<Box<Changed>>,
+    /// Which nodes keep the command from its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confirmation: Option<Box<serde_json::Value>>,
     /// Whether an event says it.
     #[serde(skip)]
     is_recorded: bool,
@@ -68,6 +71,7 @@ impl Problem {
             detail: detail.into(),
             field: None,
             changed: None,
+            confirmation: None,
             is_recorded: false,
         }
     }
@@ -156,7 +160,7 @@ impl Problem {
         }
     }
 
-    pub(crate) fn internal(error: &dyn std::error::Error) -> Self {
+    pub(crate) fn internal(error: &dyn std::fmt::Display) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
     }
 
@@ -190,6 +194,7 @@ impl From<CommandError> for Problem {
         Self {
             field: field(&error).map(str::to_owned),
             changed: changed(&error).map(Box::new),
+            confirmation: unconfirmed(&error).map(Box::new),
             is_recorded: true,
             ..Self::new(status, code, error.to_string())
         }
@@ -210,6 +215,16 @@ fn changed(error: &CommandError) -> Option<Changed> {
             fields: fields.clone(),
         }),
         CommandError::NotRecorded { error, .. } => changed(error),
+        _ => None,
+    }
+}
+
+fn unconfirmed(error: &CommandError) -> Option<serde_json::Value> {
+    match error {
+        CommandError::NotConfirmed { confirmation } => {
+            serde_json::to_value(ShownConfirmation::new(confirmation, false)).ok()
+        }
+        CommandError::NotRecorded { error, .. } => unconfirmed(error),
         _ => None,
     }
 }

@@ -1,5 +1,7 @@
 //! Reading what a request holds. A field that is not known, or has another type, is refused by its name.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use xks_core::backend::CiphertextMetadata;
 use xks_lifecycle::{FieldError, FieldProblem, store::Revision};
@@ -85,6 +87,18 @@ pub(crate) fn tag(text: &[u8]) -> Option<Revision> {
         .map(Revision::new)
 }
 
+/// Reads the preference `wait` of a header `Prefer` (RFC 7240), in whole seconds. What is not understood is
+/// passed over, as that RFC demands.
+pub(crate) fn wait(prefer: &str) -> Option<Duration> {
+    prefer.split(',').find_map(|preference| {
+        let preference = preference.split(';').next().unwrap_or_default();
+        let (name, value) = preference.split_once('=')?;
+        let value = value.trim().trim_matches('"');
+        let is_wait = name.trim().eq_ignore_ascii_case("wait") && value.bytes().all(|byte| byte.is_ascii_digit());
+        value.parse().ok().filter(|_| is_wait).map(Duration::from_secs)
+    })
+}
+
 /// A field of a change: it stays, is removed, or is set.
 #[derive(Default)]
 pub(crate) enum Patch<T> {
@@ -157,4 +171,28 @@ pub(crate) fn metadata(field: &'static str, text: &str) -> Result<CiphertextMeta
     let bytes = bytes.filter(|_| rest.is_empty());
     let bytes = bytes.ok_or_else(|| illegal("it is written as pairs of hex digits".to_owned()))?;
     CiphertextMetadata::new(bytes).map_err(|error| illegal(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_says_how_long_it_waits() {
+        for (prefer, seconds) in [
+            ("wait=0", Some(0)),
+            ("wait=10", Some(10)),
+            ("respond-async, Wait = \"7\"; x=y, wait=9", Some(7)),
+            ("wait=18446744073709551616, wait=3", Some(3)),
+            ("", None),
+            ("wait", None),
+            ("wait=", None),
+            ("wait=-1", None),
+            ("wait=+1", None),
+            ("wait=1.5", None),
+            ("handling=strict; wait=10", None),
+        ] {
+            assert_eq!(wait(prefer), seconds.map(Duration::from_secs), "{prefer}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body::{Frame, SizeHint};
 use tower_service::Service;
 use xks_lifecycle::commands::Commands;
@@ -45,6 +45,12 @@ pub struct Admin(axum::Router);
 impl Admin {
     /// The most bytes of a request's body: 1 MiB.
     pub const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+    /// Returns all paths with their methods. Braces stand around what varies: `/admin/v1/tenants/{id}`.
+    #[must_use]
+    pub fn paths() -> Vec<(Method, String)> {
+        routes::paths()
+    }
 
     /// Serves these commands.
     #[must_use]

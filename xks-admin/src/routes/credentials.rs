@@ -1,6 +1,5 @@
 //! Credentials of external key stores. A secret is shown once, by the answer that makes the credential.
 
-use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use xks_core::{
@@ -20,6 +19,7 @@ use super::{
 use crate::{
     answer::{Answer, Page},
     call::Call,
+    confirmation::Done,
     problem::Problem,
     read::required,
 };
@@ -27,14 +27,12 @@ use crate::{
 /// The paths of credentials.
 pub(super) fn routes() -> Routes {
     Routes::new()
-        .route("/key-stores/{id}/credentials", get(list).post(create))
-        .route("/key-stores/{id}/credentials/{access_key_id}", get(show))
-        .route("/key-stores/{id}/credentials/{access_key_id}/revoke", post(revoke))
-        .route(
-            "/key-stores/{id}/credentials/{access_key_id}/take-secret",
-            post(take_secret),
-        )
-        .route("/key-stores/{id}/rotate-credential", post(rotate))
+        .get("/key-stores/{id}/credentials", list)
+        .post("/key-stores/{id}/credentials", create)
+        .get("/key-stores/{id}/credentials/{access_key_id}", show)
+        .post("/key-stores/{id}/credentials/{access_key_id}/revoke", revoke)
+        .post("/key-stores/{id}/credentials/{access_key_id}/take-secret", take_secret)
+        .post("/key-stores/{id}/rotate-credential", rotate)
 }
 
 /// A credential, as lists show it.
@@ -88,7 +86,7 @@ struct Made<'m> {
     revision: Revision,
 }
 
-fn made(new: &NewCredential) -> Result<Answer, Problem> {
+fn made(new: &NewCredential) -> Result<Done, Problem> {
     let console_json = new.console_json();
     let credential = &new.credential;
     let answer = Answer::json(&Made {
@@ -102,6 +100,7 @@ fn made(new: &NewCredential) -> Result<Answer, Problem> {
     let (path, store, id) = (ExternalKeyStore::PATH, credential.key_store, &credential.access_key_id);
     Ok(answer
         .at(new.revision)
+        .done(new.revision)
         .created(format_args!("{path}/{store}/credentials/{id}")))
 }
 
@@ -112,15 +111,15 @@ async fn list(call: Call) -> Result<Answer, Problem> {
 }
 
 async fn show(call: Call) -> Result<Answer, Problem> {
-    shown(&call).await
+    shown(&call).await.map(|(answer, _)| answer)
 }
 
-async fn shown(call: &Call) -> Result<Answer, Problem> {
+async fn shown(call: &Call) -> Result<(Answer, Revision), Problem> {
     let entries = call.commands.credentials(id::<ExternalKeyStore>(call)?).await?;
     let mut shown = entries.into_iter().map(ShownCredential::new);
     let found = shown.find(|shown| shown.access_key_id.as_str() == call.param(1));
     let found = found.ok_or_else(|| unknown(call))?;
-    Ok(Answer::json(&found)?.at(found.revision))
+    Ok((Answer::json(&found)?.at(found.revision), found.revision))
 }
 
 fn unknown(call: &Call) -> Problem {
@@ -154,7 +153,7 @@ impl Given {
     }
 }
 
-async fn create(call: Call) -> Result<Answer, Problem> {
+async fn create(call: Call) -> Result<Done, Problem> {
     let work = async {
         let id = id::<ExternalKeyStore>(&call)?;
         let given: Given = call.body()?;
@@ -180,7 +179,7 @@ struct Overlap {
     overlap_minutes: Option<u64>,
 }
 
-async fn rotate(call: Call) -> Result<Answer, Problem> {
+async fn rotate(call: Call) -> Result<Done, Problem> {
     let work = async {
         let id = id::<ExternalKeyStore>(&call)?;
         let Overlap { overlap_minutes } = call.body()?;
@@ -191,18 +190,19 @@ async fn rotate(call: Call) -> Result<Answer, Problem> {
     call.command("rotate-credential", &object, work).await
 }
 
-async fn revoke(call: Call) -> Result<Answer, Problem> {
+async fn revoke(call: Call) -> Result<Done, Problem> {
     let work = async {
         let id = id_of_credential(&call)?;
         call.commands.revoke_credential(&call.actor, &id).await?;
-        shown(&call).await
+        let (answer, revision) = shown(&call).await?;
+        Ok(answer.done(revision))
     };
     call.command("revoke", &object("credentials", call.param(1)), work)
         .await
 }
 
 /// Gives out the secret of a credential that a schedule has made, once.
-async fn take_secret(call: Call) -> Result<Answer, Problem> {
+async fn take_secret(call: Call) -> Result<Done, Problem> {
     let work = async {
         let id = id_of_credential(&call)?;
         made(&call.commands.take_secret(&call.actor, &id).await?)

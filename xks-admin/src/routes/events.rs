@@ -1,6 +1,5 @@
 //! Events: who did what, to what, and what came of it.
 
-use axum::routing::get;
 use serde::{Deserialize, Serialize};
 use xks_lifecycle::{Event, FieldError, FieldProblem, commands::Commands};
 
@@ -12,7 +11,7 @@ use crate::{
 };
 
 pub(super) fn routes() -> Routes {
-    Routes::new().route("/events", get(list))
+    Routes::new().get("/events", list)
 }
 
 /// Which events: those after a number, or the last ones.

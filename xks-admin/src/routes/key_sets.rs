@@ -1,6 +1,5 @@
 //! Key sets.
 
-use axum::routing::post;
 use serde::{Deserialize, Serialize};
 use xks_lifecycle::{
     Description, Entry, FieldError, KeySet, KeySetId, KeyStoreId, LifetimeDays, Name, ScheduleId, Snapshot, TenantId,
@@ -119,7 +118,7 @@ impl Resource for KeySet {
 
 /// The commands on a key set.
 pub(super) fn routes() -> Routes {
-    Routes::new().route("/key-sets/{id}/verify-backend", post(verify_backend))
+    Routes::new().ask("/key-sets/{id}/verify-backend", verify_backend)
 }
 
 /// What the backend of a key set says of itself.

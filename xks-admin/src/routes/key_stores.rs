@@ -1,6 +1,5 @@
 //! External key stores.
 
-use axum::routing::post;
 use serde::Deserialize;
 use xks_lifecycle::{
     Entry, ExternalKeyStore, FieldError, KeyStoreId, Name, OverlapMinutes, Regions, ScheduleId, Snapshot, TenantId,
@@ -8,11 +7,11 @@ use xks_lifecycle::{
 
 use super::{
     Routes,
-    resource::{Nothing, Resource, id, object, shown},
+    resource::{Nothing, Resource, done, id, object},
 };
 use crate::{
-    answer::Answer,
     call::Call,
+    confirmation::Done,
     problem::Problem,
     read::{Patch, parse, required},
 };
@@ -99,28 +98,28 @@ impl Resource for ExternalKeyStore {
 /// The commands on an external key store.
 pub(super) fn routes() -> Routes {
     Routes::new()
-        .route("/key-stores/{id}/block", post(block))
-        .route("/key-stores/{id}/unblock", post(unblock))
+        .post("/key-stores/{id}/block", block)
+        .post("/key-stores/{id}/unblock", unblock)
 }
 
-async fn block(call: Call) -> Result<Answer, Problem> {
+async fn block(call: Call) -> Result<Done, Problem> {
     set_blocked(&call, true).await
 }
 
-async fn unblock(call: Call) -> Result<Answer, Problem> {
+async fn unblock(call: Call) -> Result<Done, Problem> {
     set_blocked(&call, false).await
 }
 
-async fn set_blocked(call: &Call, is_blocked: bool) -> Result<Answer, Problem> {
+async fn set_blocked(call: &Call, is_blocked: bool) -> Result<Done, Problem> {
     let work = async {
         let (id, seen) = (id::<ExternalKeyStore>(call)?, call.seen()?);
         let _: Nothing = call.body()?;
-        let done = match is_blocked {
+        let set = match is_blocked {
             true => call.commands.block(&call.actor, id, seen).await,
             false => call.commands.unblock(&call.actor, id, seen).await,
         };
-        done.map_err(|error| Problem::from(error).precondition(seen))?;
-        shown::<ExternalKeyStore>(call, id)
+        set.map_err(|error| Problem::from(error).precondition(seen))?;
+        done::<ExternalKeyStore>(call, id)
     };
     let command = if is_blocked { "block" } else { "unblock" };
     let object = object(ExternalKeyStore::PATH, call.param(0));

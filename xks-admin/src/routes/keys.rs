@@ -1,6 +1,5 @@
 //! Keys, and the commands on them.
 
-use axum::routing::{get, post};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use xks_core::{KeyId, backend::KeyUsage};
 use xks_lifecycle::{
@@ -18,6 +17,7 @@ use super::{
 use crate::{
     answer::{Answer, Page},
     call::Call,
+    confirmation::Done,
     problem::Problem,
     read::{Patch, metadata, parse, required},
 };
@@ -107,10 +107,12 @@ impl ShownVersion {
 /// The paths of keys.
 pub(super) fn routes() -> Routes {
     let routes = Routes::new()
-        .route("/keys", get(list).post(create))
-        .route("/keys/{id}", get(show).patch(rename))
-        .route("/keys/{id}/usage", get(usage))
-        .route("/keys/{id}/rotate", post(rotate));
+        .get("/keys", list)
+        .post("/keys", create)
+        .get("/keys/{id}", show)
+        .patch("/keys/{id}", rename)
+        .get("/keys/{id}/usage", usage)
+        .post("/keys/{id}/rotate", rotate);
     let routes = command(routes, "activate", |_: Nothing| Ok(KeyCommand::Activate));
     let routes = command(routes, "enable", |_: Nothing| Ok(KeyCommand::Enable));
     let routes = command(routes, "disable", |_: Nothing| Ok(KeyCommand::Disable));
@@ -176,6 +178,12 @@ async fn list(call: Call) -> Result<Answer, Problem> {
 fn shown(entry: KeyEntry) -> Result<Answer, Problem> {
     let revision = entry.revision;
     Ok(Answer::json(&ShownKey::new(entry))?.at(revision))
+}
+
+/// A key as a command has left it.
+pub(super) fn done(entry: KeyEntry) -> Result<Done, Problem> {
+    let revision = entry.revision;
+    Ok(shown(entry)?.done(revision))
 }
 
 async fn show(call: Call) -> Result<Answer, Problem> {
@@ -285,7 +293,7 @@ struct Adopted {
     warnings: Vec<String>,
 }
 
-async fn create(call: Call) -> Result<Answer, Problem> {
+async fn create(call: Call) -> Result<Done, Problem> {
     let work = async {
         let new: NewKey = call.body()?;
         let Some(backend_key) = &new.backend_key else {
@@ -295,7 +303,7 @@ async fn create(call: Call) -> Result<Answer, Problem> {
             }
             let entry = call.commands.create_key(&call.actor, new.key()?).await?;
             let id = entry.key.id.clone();
-            return Ok(shown(entry)?.created(format_args!("{PATH}/{id}")));
+            return Ok(done(entry)?.created(format_args!("{PATH}/{id}")));
         };
         let adopted = call.commands.adopt(&call.actor, new.adopt(backend_key)?).await?;
         let (id, revision) = (adopted.entry.key.id.clone(), adopted.entry.revision);
@@ -303,23 +311,26 @@ async fn create(call: Call) -> Result<Answer, Problem> {
             key: ShownKey::new(adopted.entry),
             warnings: adopted.warnings.iter().map(ToString::to_string).collect(),
         });
-        Ok(answer?.at(revision).created(format_args!("{PATH}/{id}")))
+        Ok(answer?.at(revision).done(revision).created(format_args!("{PATH}/{id}")))
     };
     call.command("create", PATH, work).await
 }
 
 /// Makes many keys. If one fails, its problem says how many were made.
-async fn create_many(call: &Call, keys: &[CreateKey]) -> Result<Answer, Problem> {
-    let (mut made, mut failed) = (Vec::new(), None);
+async fn create_many(call: &Call, keys: &[CreateKey]) -> Result<Done, Problem> {
+    let (mut made, mut failed, mut last) = (Vec::new(), None, Revision::default());
     for outcome in call.commands.create_keys(&call.actor, keys).await {
         match outcome {
-            Ok(entry) => made.push(ShownKey::new(entry)),
+            Ok(entry) => {
+                last = last.max(entry.revision);
+                made.push(ShownKey::new(entry));
+            }
             Err(CommandError::AnotherFailed) => {}
             Err(error) => failed = failed.or(Some(error)),
         }
     }
     match failed {
-        None => Ok(Answer::json(&Page::whole(made))?.created(PATH)),
+        None => Ok(Answer::json(&Page::whole(made))?.done(last).created(PATH)),
         Some(error) => Err(Problem::from(error).partly(made.len(), keys.len())),
     }
 }
@@ -331,7 +342,7 @@ struct KeyPatch {
     description: Patch<String>,
 }
 
-async fn rename(call: Call) -> Result<Answer, Problem> {
+async fn rename(call: Call) -> Result<Done, Problem> {
     let work = async {
         let id = id(&call)?;
         let unknown = || Problem::unknown(PATH, call.param(0));
@@ -346,17 +357,17 @@ async fn rename(call: Call) -> Result<Answer, Problem> {
         let read = Some(seen.unwrap_or(found.revision));
         let rename = KeyCommand::Rename { name, description };
         let renamed = call.commands.change_key(&call.actor, &id, read, rename).await;
-        shown(renamed.map_err(|error| Problem::from(error).precondition(seen))?)
+        done(renamed.map_err(|error| Problem::from(error).precondition(seen))?)
     };
     call.command("rename", &object(PATH, call.param(0)), work).await
 }
 
-async fn rotate(call: Call) -> Result<Answer, Problem> {
+async fn rotate(call: Call) -> Result<Done, Problem> {
     let work = async {
         let (id, seen) = (id(&call)?, call.seen()?);
         let _: Nothing = call.body()?;
         let rotated = call.commands.rotate(&call.actor, &id, seen).await;
-        shown(rotated.map_err(|error| Problem::from(error).precondition(seen))?)
+        done(rotated.map_err(|error| Problem::from(error).precondition(seen))?)
     };
     call.command("rotate", &object(PATH, call.param(0)), work).await
 }
@@ -372,11 +383,11 @@ where
             let (id, seen) = (id(&call)?, call.seen()?);
             let command = read(call.body()?)?;
             let changed = call.commands.change_key(&call.actor, &id, seen, command).await;
-            shown(changed.map_err(|error| Problem::from(error).precondition(seen))?)
+            done(changed.map_err(|error| Problem::from(error).precondition(seen))?)
         };
         call.command(name, &object(PATH, call.param(0)), work).await
     };
-    routes.route(&format!("/keys/{{id}}/{name}"), post(handler))
+    routes.post(&format!("/keys/{{id}}/{name}"), handler)
 }
 
 /// When a key expires: a time, or `null` for never.

@@ -7,21 +7,40 @@ mod key_stores;
 mod keys;
 mod resource;
 mod schedules;
+mod table;
 mod tenants;
 mod versions;
 
 use std::sync::Arc;
 
 use axum::Router;
+use http::Method;
 use xks_lifecycle::{ExternalKeyStore, KeySet, Schedule, Tenant, commands::Commands};
 
+use self::table::Routes;
 use crate::problem::Problem;
 
-type Routes = Router<Arc<Commands>>;
+/// What all paths begin with.
+const ROOT: &str = "/admin/v1";
 
-/// All paths.
+/// All paths, with their methods.
+pub(crate) fn paths() -> Vec<(Method, String)> {
+    all()
+        .paths()
+        .map(|(method, path)| (method, format!("{ROOT}{path}")))
+        .collect()
+}
+
 pub(crate) fn router(commands: Arc<Commands>) -> Router {
-    let routes = Routes::new()
+    Router::new()
+        .nest(ROOT, all().into_router())
+        .fallback(async || Problem::no_such_path())
+        .method_not_allowed_fallback(async || Problem::no_such_method())
+        .with_state(commands)
+}
+
+fn all() -> Routes {
+    Routes::new()
         .merge(resource::routes::<Tenant>())
         .merge(resource::routes::<KeySet>())
         .merge(resource::routes::<ExternalKeyStore>())
@@ -32,10 +51,5 @@ pub(crate) fn router(commands: Arc<Commands>) -> Router {
         .merge(schedules::routes())
         .merge(keys::routes())
         .merge(versions::routes())
-        .merge(events::routes());
-    Router::new()
-        .nest("/admin/v1", routes)
-        .fallback(async || Problem::no_such_path())
-        .method_not_allowed_fallback(async || Problem::no_such_method())
-        .with_state(commands)
+        .merge(events::routes())
 }

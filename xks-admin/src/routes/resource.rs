@@ -3,14 +3,14 @@
 
 use std::{fmt::Display, str::FromStr};
 
-use axum::routing::get;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use xks_lifecycle::{Entry, FieldError, Name, Snapshot, TenantId, commands::Administered};
+use xks_lifecycle::{Entry, FieldError, Name, Snapshot, TenantId, commands::Administered, store::Revision};
 
 use super::Routes;
 use crate::{
     answer::{Answer, Page, Revised},
     call::Call,
+    confirmation::Done,
     problem::Problem,
 };
 
@@ -80,8 +80,11 @@ pub(super) fn routes<R: Resource>() -> Routes {
     let all = format!("/{}", R::PATH);
     let each = format!("{all}/{{id}}");
     Routes::new()
-        .route(&all, get(list::<R>).post(create::<R>))
-        .route(&each, get(show::<R>).patch(patch::<R>).delete(remove::<R>))
+        .get(&all, list::<R>)
+        .post(&all, create::<R>)
+        .get(&each, show::<R>)
+        .patch(&each, patch::<R>)
+        .delete(&each, remove::<R>)
 }
 
 /// The id that the path has, if it is one.
@@ -97,12 +100,21 @@ pub(super) fn object(path: &str, id: &str) -> String {
 }
 
 /// One as it is now.
-pub(super) fn shown<R: Resource>(call: &Call, id: R::Id) -> Result<Answer, Problem> {
+fn shown<R: Resource>(call: &Call, id: R::Id) -> Result<Answer, Problem> {
+    entry::<R>(call, id).map(|(answer, _)| answer)
+}
+
+/// One as a command has left it.
+pub(super) fn done<R: Resource>(call: &Call, id: R::Id) -> Result<Done, Problem> {
+    entry::<R>(call, id).map(|(answer, revision)| answer.done(revision))
+}
+
+fn entry<R: Resource>(call: &Call, id: R::Id) -> Result<(Answer, Revision), Problem> {
     let entry = call.commands.read(|snapshot| R::find(snapshot, id).cloned());
     let entry = entry.ok_or_else(|| Problem::unknown(R::PATH, &id.to_string()))?;
     let revision = entry.revision();
     let record = &*entry;
-    Ok(Answer::json(&Revised { record, revision })?.at(revision))
+    Ok((Answer::json(&Revised { record, revision })?.at(revision), revision))
 }
 
 async fn list<R: Resource>(call: Call) -> Result<Answer, Problem> {
@@ -132,17 +144,17 @@ async fn show<R: Resource>(call: Call) -> Result<Answer, Problem> {
     shown::<R>(&call, id::<R>(&call)?)
 }
 
-async fn create<R: Resource>(call: Call) -> Result<Answer, Problem> {
+async fn create<R: Resource>(call: Call) -> Result<Done, Problem> {
     let work = async {
         let record = R::make(call.body()?)?;
         let id = record.id();
         call.commands.create(&call.actor, record).await?;
-        Ok(shown::<R>(&call, id)?.created(format_args!("{}/{id}", R::PATH)))
+        Ok(done::<R>(&call, id)?.created(format_args!("{}/{id}", R::PATH)))
     };
     call.command("create", R::PATH, work).await
 }
 
-async fn patch<R: Resource>(call: Call) -> Result<Answer, Problem> {
+async fn patch<R: Resource>(call: Call) -> Result<Done, Problem> {
     let work = async {
         let id = id::<R>(&call)?;
         let found = call.commands.read(|snapshot| R::find(snapshot, id).cloned());
@@ -154,18 +166,18 @@ async fn patch<R: Resource>(call: Call) -> Result<Answer, Problem> {
         let read = Some(seen.unwrap_or(found.revision()));
         let updated = call.commands.update(&call.actor, record, read).await;
         updated.map_err(|error| Problem::from(error).precondition(seen))?;
-        shown::<R>(&call, id)
+        done::<R>(&call, id)
     };
     call.command("update", &object(R::PATH, call.param(0)), work).await
 }
 
-async fn remove<R: Resource>(call: Call) -> Result<Answer, Problem> {
+async fn remove<R: Resource>(call: Call) -> Result<Done, Problem> {
     let work = async {
         let (id, seen) = (id::<R>(&call)?, call.seen()?);
         let _: Nothing = call.body()?;
         let removed = call.commands.remove::<R>(&call.actor, id, seen).await;
-        removed.map_err(|error| Problem::from(error).precondition(seen))?;
-        Ok(Answer::nothing())
+        let revision = removed.map_err(|error| Problem::from(error).precondition(seen))?;
+        Ok(Answer::json(&Nothing {})?.done(revision))
     };
     call.command("remove", &object(R::PATH, call.param(0)), work).await
 }

@@ -1,6 +1,5 @@
 //! Schedules, and what will happen by itself.
 
-use axum::routing::get;
 use serde::Deserialize;
 use xks_lifecycle::{
     Description, Entry, FieldError, FieldProblem, Name, Schedule, ScheduleId, Snapshot, TenantId,
@@ -117,7 +116,7 @@ impl Resource for Schedule {
 
 /// What happens by itself.
 pub(super) fn routes() -> Routes {
-    Routes::new().route("/schedules/upcoming", get(upcoming))
+    Routes::new().get("/schedules/upcoming", upcoming)
 }
 
 #[derive(Deserialize)]

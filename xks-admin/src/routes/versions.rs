@@ -1,25 +1,26 @@
 //! Versions of a key, and the commands on them.
 
-use axum::routing::{get, post};
 use serde::de::DeserializeOwned;
 use xks_lifecycle::{KeyVersionId, VersionId, commands::KeyEntry, key_state::VersionCommand};
 
 use super::{
     Routes,
-    keys::{self, ShownKey, ShownVersion, TypedName},
+    keys::{self, ShownVersion, TypedName, done},
     resource::{Nothing, object},
 };
 use crate::{
     answer::{Answer, Page},
     call::Call,
+    confirmation::Done,
     problem::Problem,
 };
 
 /// The paths of versions.
 pub(super) fn routes() -> Routes {
     let routes = Routes::new()
-        .route("/keys/{id}/versions", get(list).post(add))
-        .route("/keys/{id}/versions/{version}", get(show));
+        .get("/keys/{id}/versions", list)
+        .post("/keys/{id}/versions", add)
+        .get("/keys/{id}/versions/{version}", show);
     let routes = command(routes, "promote", |_: Nothing| VersionCommand::Promote);
     let routes = command(routes, "revoke", |_: Nothing| VersionCommand::Revoke);
     let routes = command(routes, "restore", |_: Nothing| VersionCommand::Restore);
@@ -58,12 +59,7 @@ async fn show(call: Call) -> Result<Answer, Problem> {
     Ok(Answer::json(&ShownVersion::new(&version))?.at(revision))
 }
 
-fn shown(entry: KeyEntry) -> Result<Answer, Problem> {
-    let revision = entry.revision;
-    Ok(Answer::json(&ShownKey::new(entry))?.at(revision))
-}
-
-async fn add(call: Call) -> Result<Answer, Problem> {
+async fn add(call: Call) -> Result<Done, Problem> {
     let work = async {
         let (id, seen) = (keys::id(&call)?, call.seen()?);
         let _: Nothing = call.body()?;
@@ -71,7 +67,7 @@ async fn add(call: Call) -> Result<Answer, Problem> {
         let entry = added.map_err(|error| Problem::from(error).precondition(seen))?;
         let newest = entry.versions.last().map(|version| version.id.version);
         let place = newest.map(|version| format!("{}/{id}/versions/{version}", keys::PATH));
-        Ok(shown(entry)?.created(place.unwrap_or_default()))
+        Ok(done(entry)?.created(place.unwrap_or_default()))
     };
     call.command("add-version", &object(keys::PATH, call.param(0)), work)
         .await
@@ -87,9 +83,9 @@ where
             let (id, seen) = (id(&call)?, call.seen()?);
             let command = read(call.body()?);
             let changed = call.commands.change_version(&call.actor, &id, seen, command).await;
-            shown(changed.map_err(|error| Problem::from(error).precondition(seen))?)
+            done(changed.map_err(|error| Problem::from(error).precondition(seen))?)
         };
         call.command(name, &object(keys::PATH, call.param(0)), work).await
     };
-    routes.route(&format!("/keys/{{id}}/versions/{{version}}/{name}"), post(handler))
+    routes.post(&format!("/keys/{{id}}/versions/{{version}}/{name}"), handler)
 }

@@ -7,6 +7,7 @@
     reason = "a test may panic"
 )]
 
+mod confirmation;
 mod hostile;
 mod pages;
 mod revisions;

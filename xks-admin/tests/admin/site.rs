@@ -19,6 +19,7 @@ use xks_backend_soft::{SoftBackend, SoftKey};
 use xks_lifecycle::{
     Name, Repository, Timestamp,
     commands::{Actor, Backends, Commands, Deployment},
+    nodes::Node,
     seal::Root,
     store::MemoryStore,
 };
@@ -29,6 +30,7 @@ pub(crate) const DAY: u64 = 24 * 60 * 60;
 pub(crate) struct Site {
     pub(crate) admin: Admin,
     pub(crate) commands: Arc<Commands>,
+    pub(crate) store: Arc<MemoryStore>,
     clock: Arc<AtomicU64>,
     /// What a path and a body may call by `{name}`.
     ids: Vec<(&'static str, String)>,
@@ -59,6 +61,11 @@ impl Site {
     /// credential, and a schedule; and in the set `vault` a
     /// key with two versions.
     pub(crate) fn new() -> Self {
+        Self::of_node(None)
+    }
+
+    /// The same, of one of several nodes.
+    pub(crate) fn of_node(node: Option<Arc<Node>>) -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("xks-admin-{}-{number}", std::process::id()));
@@ -67,7 +74,8 @@ impl Site {
             .unwrap();
         std::fs::remove_file::<PathBuf>(path).unwrap();
         let clock = Arc::new(AtomicU64::new(START));
-        let made = Repository::create(Arc::new(MemoryStore::new()), std::slice::from_ref(&root), at(START));
+        let store = Arc::new(MemoryStore::new());
+        let made = Repository::create(store.clone(), std::slice::from_ref(&root), at(START));
         let (repository, snapshot) = block_on(made).unwrap();
         let soft = SoftBackend::new();
         for label in ["made-elsewhere", "never-adopted"] {
@@ -81,10 +89,15 @@ impl Site {
         let time = Arc::clone(&clock);
         let commands = Commands::new(repository, snapshot, backends, Deployment::new("test").unwrap())
             .with_clock(move || at(time.load(Ordering::Relaxed)));
+        let commands = match node {
+            Some(node) => commands.with_node(node),
+            None => commands,
+        };
         let commands = Arc::new(commands);
         let mut site = Self {
             admin: Admin::new(Arc::clone(&commands)),
             commands,
+            store,
             clock,
             ids: Vec::new(),
         };

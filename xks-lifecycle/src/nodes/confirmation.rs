@@ -88,7 +88,12 @@ impl Confirmation {
             confirmed: of(Fate::Serves).map(|row| Box::from(&*row.node)).collect(),
             ended: of(Fate::Ended).map(|row| Box::from(&*row.node)).collect(),
             missing: missing.collect(),
-            store: store.filter(|_| !confirming.is_over()),
+            store: match (confirming.is_over(), confirming.is_begun()) {
+                (true, _) => None,
+                (false, true) => store,
+                // What was not asked has not confirmed.
+                (false, false) => Some(store.unwrap_or_else(|| "the nodes were not asked in time".to_owned())),
+            },
             took,
             durable: None,
         }

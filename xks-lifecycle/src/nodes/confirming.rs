@@ -122,6 +122,11 @@ impl Confirming {
         nodes.is_some_and(|nodes| nodes.values().all(|node| node.fate != Fate::Awaited))
     }
 
+    /// Returns whether the rows were read at all.
+    pub(super) const fn is_begun(&self) -> bool {
+        self.nodes.is_some()
+    }
+
     /// Returns what is known of each node, with the last that was seen of its row.
     pub fn nodes(&self) -> impl Iterator<Item = (&NodeRow, Fate)> {
         let nodes = self.nodes.iter().flat_map(BTreeMap::values);

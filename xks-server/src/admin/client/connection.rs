@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 pub(super) struct Client {
     socket: PathBuf,
     runtime: Runtime,
+    /// For how many seconds a command waits for the nodes, if not for as many as the server would.
+    wait: Option<u64>,
 }
 
 /// What the server has answered.
@@ -34,10 +36,10 @@ pub(super) struct Reply {
 }
 
 impl Client {
-    pub(super) fn new(socket: PathBuf) -> Result<Self, Failure> {
+    pub(super) fn new(socket: PathBuf, wait: Option<u64>) -> Result<Self, Failure> {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failure::Other(format!("cannot start the runtime: {error}")))?;
-        Ok(Self { socket, runtime })
+        Ok(Self { socket, runtime, wait })
     }
 
     pub(super) fn get(&self, path: &str) -> Result<Reply, Failure> {
@@ -66,6 +68,9 @@ impl Client {
         }
         if let Some(seen) = seen {
             request = request.header(header::IF_MATCH, seen);
+        }
+        if let Some(seconds) = self.wait {
+            request = request.header("prefer", format!("wait={seconds}"));
         }
         let body = body.map(|body| body.to_string()).unwrap_or_default();
         let request = request

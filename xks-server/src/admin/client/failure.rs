@@ -4,7 +4,10 @@ use std::{error::Error, fmt, path::PathBuf};
 
 use serde_json::{Value, json};
 
-use super::show::{field, plain};
+use super::{
+    nodes_say::NOT_CONFIRMED,
+    show::{field, plain},
+};
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -28,13 +31,15 @@ pub(super) enum Failure {
 
 impl Failure {
     /// 1: it failed. 2: the command line is wrong. 3: it was refused, and nothing was changed. 4: the object
-    /// has changed meanwhile; look at it, and give the command again. 5: the server cannot be reached.
+    /// has changed meanwhile; look at it, and give the command again. 5: the server cannot be reached. 6: not
+    /// every node can use a version that is to be promoted.
     pub(super) fn exit_status(&self) -> u8 {
         match self {
             Self::Problem(problem) => {
                 let code = field(problem, "code").as_str().unwrap_or_default();
                 match field(problem, "status").as_u64() {
                     _ if matches!(code, "changed" | "conflict") => 4,
+                    _ if code == "not-confirmed" => NOT_CONFIRMED,
                     Some(400..=499) => 3,
                     _ => 1,
                 }
@@ -95,6 +100,7 @@ mod tests {
             (problem(412, "changed"), 4),
             (problem(409, "changed"), 4),
             (problem(409, "conflict"), 4),
+            (problem(503, "not-confirmed"), 6),
         ] {
             assert_eq!(failure.exit_status(), status, "{failure:?}");
         }

@@ -105,7 +105,8 @@ impl Client {
     /// Removes an object, unless somebody else has changed it since it was found.
     pub(super) fn remove(&self, noun: &str, object: &str) -> Result<Output, Failure> {
         let found = self.find(noun, object)?;
-        self.send(Method::DELETE, &found.path(noun), found.etag.as_deref(), None)?;
-        Ok(Output::line(format!("removed {noun}/{} ({})", found.id, found.name)))
+        let removed = self.send(Method::DELETE, &found.path(noun), found.etag.as_deref(), None)?;
+        let line = format!("removed {noun}/{} ({})", found.id, found.name);
+        Ok(Output::line(removed.body, line))
     }
 }

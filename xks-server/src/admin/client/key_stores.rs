@@ -229,7 +229,7 @@ impl Command {
                 let path = format!("{}/block", found.path(NOUN));
                 let body = Some(Fields::default().body());
                 let blocked = client.send(Method::POST, &path, found.etag.as_deref(), body)?;
-                Ok(Output::fields(blocked.body, FIELDS))
+                Ok(Output::fields(blocked.body, FIELDS).with_note(DATA_KEYS))
             }
             Self::Unblock { key_store } => {
                 let path = format!("{}/unblock", client.find(NOUN, &key_store)?.path(NOUN));

@@ -8,6 +8,7 @@ mod find;
 mod key_sets;
 mod key_stores;
 mod keys;
+mod nodes_say;
 mod page;
 mod schedules;
 mod show;
@@ -23,7 +24,13 @@ use std::{
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
 
-use self::{connection::Client, events::Events, failure::Failure, show::Output};
+use self::{
+    connection::Client,
+    events::Events,
+    failure::Failure,
+    nodes_say::{NOT_CONFIRMED, NodesSay},
+    show::Output,
+};
 use crate::{print, server::Server};
 
 /// The commands, one for each noun.
@@ -79,6 +86,10 @@ pub(crate) struct Reach {
     /// Print the answer of the server's API, as JSON
     #[arg(long, global = true)]
     json: bool,
+    /// Wait so long at most for all nodes to confirm; the exit status is 6 if they do not. By default a node
+    /// that is gone is waited for until it is known to be dead
+    #[arg(long, global = true, value_name = "SECONDS")]
+    wait: Option<u64>,
 }
 
 /// Gives a command to the server, and prints what comes of it. `config` is the settings file that stands
@@ -86,14 +97,23 @@ pub(crate) struct Reach {
 pub(crate) fn run(server: &Server, config: Option<&Path>, command: AdminCommand) -> anyhow::Result<ExitCode> {
     let (reach, work) = command.parts();
     let socket = socket(server, config, &reach)?;
-    let done = Client::new(socket).and_then(|client| work(&client));
+    let done = Client::new(socket, reach.wait).and_then(|client| work(&client));
     match done {
         Ok(output) => {
             print(&output.text(reach.json))?;
-            if let Some(hint) = output.hint().filter(|_| !reach.json) {
+            let says = output.nodes_say();
+            let is_confirmed = says.as_ref().is_none_or(NodesSay::is_confirmed);
+            let line = says.map(|says| says.line());
+            let more = output.hint();
+            let hints = [line.as_deref(), output.note(), more.as_deref()];
+            for hint in hints.into_iter().flatten().filter(|_| !reach.json) {
                 let _ = writeln!(io::stderr(), "{hint}");
             }
-            Ok(ExitCode::SUCCESS)
+            Ok(if is_confirmed {
+                ExitCode::SUCCESS
+            } else {
+                NOT_CONFIRMED.into()
+            })
         }
         Err(failure) => {
             let text = match failure.json().filter(|_| reach.json) {

@@ -2,10 +2,13 @@
 
 use serde_json::Value;
 
+use super::nodes_say::NodesSay;
+
 /// What the server has answered, and how people read it.
 pub(super) struct Output {
     body: Value,
     form: Form,
+    note: Option<&'static str>,
 }
 
 enum Form {
@@ -22,38 +25,50 @@ enum Form {
 }
 
 impl Output {
+    const fn new(body: Value, form: Form) -> Self {
+        let note = None;
+        Self { body, form, note }
+    }
+
+    /// With what people should know besides.
+    pub(super) fn with_note(self, note: &'static str) -> Self {
+        let note = Some(note);
+        Self { note, ..self }
+    }
+
+    pub(super) const fn note(&self) -> Option<&'static str> {
+        self.note
+    }
+
+    /// What the nodes say, if it is the answer to a command that they have to confirm.
+    pub(super) fn nodes_say(&self) -> Option<NodesSay<'_>> {
+        NodesSay::of(&self.body)
+    }
+
     pub(super) const fn table(body: Value, columns: &'static [&'static str]) -> Self {
-        let form = Form::Table(columns);
-        Self { body, form }
+        Self::new(body, Form::Table(columns))
     }
 
     pub(super) const fn fields(body: Value, first: &'static [&'static str]) -> Self {
-        let form = Form::Fields(first);
-        Self { body, form }
+        Self::new(body, Form::Fields(first))
     }
 
     pub(super) const fn made(body: Value, first: &'static [&'static str], json: &'static str) -> Self {
-        let form = Form::Made(first, json);
-        Self { body, form }
+        Self::new(body, Form::Made(first, json))
     }
 
-    pub(super) const fn line(line: String) -> Self {
-        Self {
-            body: Value::Null,
-            form: Form::Line(line),
-        }
+    pub(super) const fn line(body: Value, line: String) -> Self {
+        Self::new(body, Form::Line(line))
     }
 
     pub(super) const fn only(body: Value, field: &'static str) -> Self {
-        let form = Form::Only(field);
-        Self { body, form }
+        Self::new(body, Form::Only(field))
     }
 
     /// The text for standard output.
     pub(super) fn text(&self, is_json: bool) -> String {
         match &self.form {
             Form::Only(field) => format!("{}\n", self::field(&self.body, field)),
-            _ if is_json && self.body.is_null() => String::new(),
             _ if is_json => format!("{}\n", self.body),
             Form::Table(columns) => table(
                 field(&self.body, "items").as_array().map_or(&[], Vec::as_slice),
@@ -109,7 +124,9 @@ fn fields(object: &Value, first: &[&str]) -> String {
     let Some(map) = object.as_object() else {
         return format!("{}\n", plain(object));
     };
-    let others = map.keys().map(String::as_str).filter(|key| !first.contains(key));
+    // The confirmation is a line of its own.
+    let others = map.keys().map(String::as_str);
+    let others = others.filter(|key| !first.contains(key) && *key != "confirmation");
     let present = first.iter().copied().filter(|key| map.contains_key(*key));
     let keys: Vec<_> = present.chain(others).collect();
     let width = keys.iter().map(|key| key.len()).max().unwrap_or_default();

@@ -245,7 +245,7 @@ impl One {
         let found = self.find(client)?;
         let what = format!("Key {} ({}): {consequence} {DATA_KEYS}", found.name, found.id);
         let name = confirm.ask(&what, &found.name)?;
-        give(client, &found, command, fields(name))
+        Ok(give(client, &found, command, fields(name))?.with_note(DATA_KEYS))
     }
 }
 

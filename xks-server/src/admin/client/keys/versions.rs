@@ -73,6 +73,7 @@ impl OneVersion {
             let what = format!("Version {version} of the key {key}: {consequence} {DATA_KEYS}");
             confirm.ask(&what, key).map(fields)
         })
+        .map(|output| output.with_note(DATA_KEYS))
     }
 }
 

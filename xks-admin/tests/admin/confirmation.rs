@@ -1,0 +1,138 @@
+//! The confirmation of a command where several nodes have the state: this process, and one that is a row.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use pollster::block_on;
+use serde_json::{Value, json};
+use xks_core::timer::{Sleep, Timer};
+use xks_lifecycle::{
+    Name,
+    nodes::{Node, Terms},
+    store::{Claim, ClaimKind, Store as _, Swap},
+};
+
+use crate::site::{Reply, Site};
+
+/// Waits on the thread that polls.
+struct Blocking(Instant);
+
+impl Timer for Blocking {
+    fn lease_clock(&self) -> Option<Duration> {
+        Some(self.0.elapsed())
+    }
+
+    fn sleep(&self, duration: Duration) -> Option<Sleep> {
+        Some(Box::pin(async move { std::thread::sleep(duration) }))
+    }
+}
+
+/// Long enough that nothing of a lease happens in a test.
+const LEASE: Duration = Duration::from_secs(3600);
+
+fn site() -> Site {
+    let name = Name::new("node", "here").unwrap();
+    let node = Node::new(&name, Terms::new(LEASE), Arc::new(Blocking(Instant::now()))).unwrap();
+    Site::of_node(Some(Arc::new(node)))
+}
+
+/// The row of a node that serves this revision.
+fn row(counter: u64, served: Option<u64>) -> Claim {
+    let body = json!({ "served": served, "lease_ms": LEASE.as_millis() });
+    Claim::new(
+        ClaimKind::Node,
+        "there/process.1",
+        "process.1",
+        counter,
+        &body.to_string(),
+    )
+}
+
+fn swap(site: &Site, swap: Swap) {
+    assert!(block_on(site.store.swap(swap)).unwrap().is_done);
+}
+
+fn disable(site: &Site, prefer: &str) -> (Reply, Value) {
+    let headers = [("content-type", "application/json"), ("prefer", prefer)];
+    let reply = site.send_raw("POST", &site.fill("/admin/v1/keys/{key}/disable"), &headers, "");
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    let confirmation = reply.body["confirmation"].clone();
+    (reply, confirmation)
+}
+
+/// The state is committed all the same, and the same command waits again.
+#[test]
+fn a_node_that_has_not_confirmed_is_named_and_the_same_command_waits_for_it_again() {
+    let site = site();
+    swap(&site, Swap::Insert(row(1, Some(1))));
+    let (reply, confirmation) = disable(&site, "wait=0");
+    assert_eq!(reply.text("state"), "disabled");
+    assert_eq!(confirmation["confirmed"], false);
+    assert_eq!(confirmation["is_one_process"], false);
+    assert_eq!(confirmation["nodes"], json!([]));
+    let missing = &confirmation["missing"];
+    assert_eq!(
+        (&missing[0]["node"], &missing[0]["serves"]),
+        (&json!("there"), &json!(1))
+    );
+    assert!(
+        missing[0]["reason"].as_str().unwrap().contains("lease has not ended"),
+        "{missing}"
+    );
+    assert_eq!(confirmation["revision"].to_string(), reply.text("revision"));
+
+    let served = confirmation["revision"].as_u64();
+    swap(
+        &site,
+        Swap::Replace {
+            seen: row(1, Some(1)),
+            next: row(2, served),
+        },
+    );
+    let (again, confirmation) = disable(&site, "wait=0");
+    assert_eq!((again.etag(), &confirmation["confirmed"]), (reply.etag(), &json!(true)));
+    assert_eq!(confirmation["nodes"], json!(["there"]));
+    swap(&site, Swap::Delete(row(2, served)));
+    let (_, confirmation) = disable(&site, "wait=0");
+    assert_eq!(
+        (&confirmation["confirmed"], &confirmation["nodes"]),
+        (&json!(true), &json!([]))
+    );
+}
+
+#[test]
+fn a_node_that_leaves_while_a_command_waits_has_ended() {
+    let site = site();
+    swap(&site, Swap::Insert(row(1, None)));
+    let store = Arc::clone(&site.store);
+    let leaving = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(block_on(store.swap(Swap::Delete(row(1, None)))).unwrap().is_done);
+    });
+    let (_, confirmation) = disable(&site, "wait=30");
+    leaving.join().unwrap();
+    assert_eq!(
+        (&confirmation["confirmed"], &confirmation["ended"]),
+        (&json!(true), &json!(["there"]))
+    );
+    assert!(confirmation["seconds"].as_f64().unwrap() > 0.0);
+}
+
+/// What is no row of a node may be that of one which serves.
+#[test]
+fn a_row_that_cannot_be_read_leaves_a_command_unconfirmed() {
+    let site = site();
+    swap(
+        &site,
+        Swap::Insert(Claim::new(ClaimKind::Node, "there/process.1", "process.1", 1, "later")),
+    );
+    let (_, confirmation) = disable(&site, "wait=0");
+    assert_eq!(confirmation["confirmed"], false);
+    let why = confirmation["store"].as_str().unwrap();
+    assert!(
+        why.contains("the claim of node `there/process.1` cannot be read"),
+        "{why}"
+    );
+}

@@ -82,8 +82,8 @@ impl Database {
         signal(&self.primary, Signal::CONT)
     }
 
-    /// Ends the primary as a crash does; with `is_hung` it does not end, but stops where it is, and never goes
-    /// on.
+    /// Ends the primary as a crash does; with `is_hung` it does not end, but stops where it is, and never
+    /// goes on.
     pub(crate) fn lose(&self, is_hung: bool) -> anyhow::Result<()> {
         match is_hung {
             true => self.stop_processes(),

@@ -26,6 +26,7 @@
 //! | `/keys/{id}/versions/{version}` | one | | | |
 //! | `/schedules/upcoming` | what will happen by itself in so many `days` | | | |
 //! | `/events` | a page, or the `last` ones | | | |
+//! | `/nodes`, `/nodes/{id}` | the nodes on the store, as the one that answers sees them | | | |
 //!
 //! Commands are `POST`s to a path that ends with the name by which events call them:
 //! `/keys/{id}/{activate, enable, disable, deactivate, set-expiry, set-rotation, set-minima,

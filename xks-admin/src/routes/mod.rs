@@ -5,6 +5,7 @@ mod events;
 mod key_sets;
 mod key_stores;
 mod keys;
+mod nodes;
 mod resource;
 mod schedules;
 mod table;
@@ -52,4 +53,5 @@ fn all() -> Routes {
         .merge(keys::routes())
         .merge(versions::routes())
         .merge(events::routes())
+        .merge(nodes::routes())
 }

@@ -136,3 +136,49 @@ fn a_row_that_cannot_be_read_leaves_a_command_unconfirmed() {
         "{why}"
     );
 }
+
+#[test]
+fn nodes_are_listed_with_what_they_say_of_themselves() {
+    let site = site();
+    let body = json!({
+        "served": 3, "lease_ms": 1500, "facts": {"version": "1.2"},
+        "usable": {"tried": 3, "failed": [["key/01020304", "it is not there"]], "more": 2},
+    });
+    let claim = Claim::new(ClaimKind::Node, "there/process.1", "process.1", 1, &body.to_string());
+    swap(&site, Swap::Insert(claim));
+    let list = site.send("GET", "/admin/v1/nodes?name=there", None).body;
+    let head = site.commands.revision().get();
+    assert_eq!(
+        (&list["is_one_process"], &list["head"], &list["unreadable"]),
+        (&json!(false), &json!(head), &json!([]))
+    );
+    let mut node = list["items"][0].clone();
+    assert_eq!(
+        site.send("GET", "/admin/v1/nodes/process.1", None).body["name"],
+        "there"
+    );
+    assert!(node["seconds_since_renewal"].take().as_f64().unwrap() >= 0.0);
+    let expected = json!({
+        "id": "process.1", "name": "there", "is_this": false, "lease_seconds": 1.5, "seconds_since_renewal": null,
+        "serves": 3, "head": head, "usable_through": null, "unusable_more": 2,
+        "unusable": [{"version": "key/01020304", "reason": "it is not there"}], "facts": {"version": "1.2"},
+    });
+    assert_eq!(node, expected);
+    assert_eq!(
+        site.send("GET", "/admin/v1/nodes?name=here", None).body["items"],
+        json!([]),
+        "it has not joined"
+    );
+    swap(
+        &site,
+        Swap::Insert(Claim::new(ClaimKind::Node, "odd", "odd", 1, "later")),
+    );
+    let list = site.send("GET", "/admin/v1/nodes", None).body;
+    assert_eq!(list["items"].as_array().unwrap().len(), 1);
+    assert!(
+        list["unreadable"][0].as_str().unwrap().contains("`odd` cannot be read"),
+        "{list}"
+    );
+    let alone = Site::new().send("GET", "/admin/v1/nodes", None).body;
+    assert_eq!((&alone["is_one_process"], &alone["items"]), (&json!(true), &json!([])));
+}

@@ -31,6 +31,7 @@ mod key;
 mod key_store;
 mod known_answer;
 mod material;
+mod nodes;
 mod noun;
 mod observer;
 mod orphans;
@@ -54,6 +55,7 @@ pub use self::{
     error::CommandError,
     key::KeyEntry,
     key_store::{CredentialEntry, CredentialRefused, NewCredential},
+    nodes::{NodeEntry, Nodes},
     noun::Administered,
     observer::{Observed, Observer},
     orphans::Orphan,

@@ -240,8 +240,20 @@ impl Node {
         missed(swapped.claim)
     }
 
+    /// Whether a row is of this process.
+    pub(crate) fn is_of(&self, row: &NodeRow) -> bool {
+        row.process == self.process
+    }
+
+    /// How long ago this process saw the last change of a row's counter.
+    pub(crate) fn unchanged(&self, row: &NodeRow) -> Duration {
+        let since = lock(&self.observer).since(row);
+        let now = self.lease.clocks().map(|clocks| clocks.now);
+        since.zip(now).map_or(Duration::ZERO, |(since, now)| since.until(now))
+    }
+
     /// Takes in rows that have arrived.
-    fn observe(&self, rows: &[NodeRow]) {
+    pub(crate) fn observe(&self, rows: &[NodeRow]) {
         if let Some(Clocks { now, .. }) = self.lease.clocks() {
             lock(&self.observer).observe(now, rows);
         }

@@ -47,6 +47,13 @@ impl Observer {
         self.seen.values().filter(is_ended).map(|seen| &seen.row)
     }
 
+    /// Returns when the counter of a row was seen first.
+    pub(super) fn since(&self, row: &NodeRow) -> Option<Moment> {
+        let seen = self.seen.get(&row.id());
+        seen.filter(|seen| seen.row.counter == row.counter)
+            .map(|seen| seen.since)
+    }
+
     /// Returns when the next lease ends, if no row changes.
     #[must_use]
     pub fn next_end(&self) -> Option<Moment> {

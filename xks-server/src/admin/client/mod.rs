@@ -8,6 +8,7 @@ mod find;
 mod key_sets;
 mod key_stores;
 mod keys;
+mod nodes;
 mod nodes_say;
 mod page;
 mod schedules;
@@ -46,6 +47,8 @@ pub(crate) enum AdminCommand {
     KeyStores(Given<key_stores::Command>),
     /// Schedules, by which keys rotate, and what will happen by itself
     Schedules(Given<schedules::Command>),
+    /// Nodes on the store: their leases, and what they serve
+    Nodes(Given<nodes::Command>),
     /// Events: who did what, and what came of it
     Events(Events),
 }
@@ -61,6 +64,7 @@ impl AdminCommand {
             Self::Keys(Given { reach, command }) => (reach, Box::new(|client| command.run(client))),
             Self::KeyStores(Given { reach, command }) => (reach, Box::new(|client| command.run(client))),
             Self::Schedules(Given { reach, command }) => (reach, Box::new(|client| command.run(client))),
+            Self::Nodes(Given { reach, command }) => (reach, Box::new(|client| command.run(client))),
             Self::Events(Events { reach, which }) => (reach, Box::new(move |client| which.run(client))),
         }
     }

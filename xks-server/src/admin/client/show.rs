@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::nodes_say::NodesSay;
+use super::{nodes::facts, nodes_say::NodesSay};
 
 /// What the server has answered, and how people read it.
 pub(super) struct Output {
@@ -133,7 +133,8 @@ fn fields(object: &Value, first: &[&str]) -> String {
     let (mut text, mut tables) = (String::new(), String::new());
     for key in keys {
         let value = field(object, key);
-        match value.as_array() {
+        let facts = (key == "facts").then(|| facts(value));
+        match facts.as_ref().or(value.as_array()) {
             Some(items) if items.first().is_some_and(Value::is_object) => {
                 let columns: Vec<_> = columns_of(key, items);
                 tables.push_str(&format!("\n{}:\n{}", key.replace('_', " "), table(items, &columns)));

@@ -107,7 +107,15 @@ fn commands() -> Vec<String> {
             .map(|name| format!("{noun} {name}"));
         Some(names.collect::<Vec<_>>())
     };
-    let nouns = ["tenants", "key-sets", "keys", "key-stores", "schedules", "events"];
+    let nouns = [
+        "tenants",
+        "key-sets",
+        "keys",
+        "key-stores",
+        "schedules",
+        "nodes",
+        "events",
+    ];
     nouns
         .iter()
         .flat_map(|noun| listed(noun).unwrap_or_else(|| vec![(*noun).to_owned()]))

@@ -1,5 +1,6 @@
 //! Several nodes on one PostgreSQL: what one commits is served by all, and what happens when one goes.
 
+mod confirmed;
 mod shared;
 mod site;
 

@@ -50,7 +50,7 @@ impl Kms {
         self.operate("UpdateAlias", caller, async |operation| {
             check_name(&request.alias_name)?;
             operation.change(|state| {
-                let has_name = |alias: &Arc<Alias>| alias.name == request.alias_name;
+                let has_name = |alias: &Arc<Alias>| alias.name == request.alias_name && state.sees_alias(alias);
                 let index = state.aliases.iter().position(has_name);
                 let key_id = self.alias_target(operation, state, &request.target_key_id)?;
                 let alias = index.and_then(|index| state.aliases.get_mut(index));
@@ -70,7 +70,9 @@ impl Kms {
         self.operate("DeleteAlias", caller, async |operation| {
             operation.change(|state| {
                 let before = state.aliases.len();
-                state.aliases.retain(|alias| alias.name != request.alias_name);
+                let unseen = Arc::clone(&state.unseen);
+                let is_meant = |name: &String| *name == request.alias_name && !unseen.contains(name);
+                state.aliases.retain(|alias| !is_meant(&alias.name));
                 if state.aliases.len() == before {
                     return Err(no_alias(&request.alias_name));
                 }

@@ -12,6 +12,7 @@ use super::{
     context::EncryptionContext,
     exception::{Exception, ExceptionName},
     imported::{self, WithMaterial, invalid_ciphertext},
+    locked,
     proxy::{Operation, Proxy},
     state::{Key, State},
 };
@@ -189,6 +190,12 @@ impl Kms {
         state.check_key_state(operation.name, key)?;
         let proxy = match key.external() {
             Some(external) => {
+                let id = &external.key_store_id;
+                if let Some(quotas) = self.0.settings.quotas
+                    && !locked(&self.0.buckets).take_of_key_store(quotas, id, self.now())
+                {
+                    return Err(self.faults().throttled(operation.name));
+                }
                 let store = state.key_store(&external.key_store_id)?;
                 Some(self.proxy(&store.id, &store.proxy)?)
             }

@@ -66,6 +66,9 @@ impl Exception {
 macro_rules! exception_names {
     ($($name:ident = $text:literal, $status:literal;)+) => {
         /// The names of the exceptions that this double throws, as AWS KMS has them.
+        ///
+        /// `AnswerLost` is none of AWS's: [on purpose](super::Faults) there is no answer, and nothing says
+        /// whether the operation was done.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum ExceptionName {
@@ -93,11 +96,14 @@ macro_rules! exception_names {
 }
 
 exception_names! {
+    AccessDenied = "AccessDeniedException", 400;
     AlreadyExists = "AlreadyExistsException", 400;
+    AnswerLost = "(the answer was lost)", 500;
     CustomKeyStoreHasKeys = "CustomKeyStoreHasCMKsException", 400;
     CustomKeyStoreInvalidState = "CustomKeyStoreInvalidStateException", 400;
     CustomKeyStoreNameInUse = "CustomKeyStoreNameInUseException", 400;
     CustomKeyStoreNotFound = "CustomKeyStoreNotFoundException", 400;
+    DependencyTimeout = "DependencyTimeoutException", 500;
     Disabled = "DisabledException", 400;
     DryRunOperation = "DryRunOperationException", 400;
     ExpiredImportToken = "ExpiredImportTokenException", 400;
@@ -117,6 +123,7 @@ exception_names! {
     NotFound = "NotFoundException", 400;
     Serialization = "SerializationException", 400;
     Tag = "TagException", 400;
+    Throttling = "ThrottlingException", 400;
     UnknownOperation = "UnknownOperationException", 404;
     UnsupportedOperation = "UnsupportedOperationException", 400;
     Validation = "ValidationException", 400;
@@ -129,6 +136,8 @@ exception_names! {
     XksProxyUriEndpointInUse = "XksProxyUriEndpointInUseException", 400;
     XksProxyUriInUse = "XksProxyUriInUseException", 400;
     XksProxyUriUnreachable = "XksProxyUriUnreachableException", 400;
+    XksProxyVpcEndpointServiceInvalidConfiguration = "XksProxyVpcEndpointServiceInvalidConfigurationException", 400;
+    XksProxyVpcEndpointServiceNotFound = "XksProxyVpcEndpointServiceNotFoundException", 400;
     XksProxyVpcEndpointServiceInUse = "XksProxyVpcEndpointServiceInUseException", 400;
 }
 

@@ -33,7 +33,7 @@ impl Kms {
         for store in connected {
             let proxy = self.proxy(&store.id, &store.proxy)?;
             let outcome = self
-                .operate("KmsHealthCheck", &nobody, async |operation| {
+                .under_request_id("KmsHealthCheck", &nobody, false, async |operation| {
                     Ok(proxy.health(operation).await)
                 })
                 .await?;

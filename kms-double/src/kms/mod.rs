@@ -54,6 +54,7 @@ mod cryptography;
 mod exception;
 mod external;
 mod failure;
+mod faults;
 mod health;
 mod import;
 mod imported;
@@ -66,6 +67,8 @@ mod policies;
 mod policy;
 mod principals;
 mod proxy;
+mod replicas;
+mod request_quotas;
 mod resources;
 mod rotation;
 mod seal;
@@ -77,7 +80,10 @@ mod wrapping;
 use std::{
     collections::HashMap,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -91,14 +97,18 @@ pub use self::{
     context::EncryptionContext,
     exception::{Exception, ExceptionName},
     failure::{ConnectionErrorCode, Failure, Row, Source},
+    faults::{Calls, Faults, Trouble},
     health::HealthCheck,
     principals::PrincipalKind,
+    request_quotas::RequestQuotas,
     resources::Resources,
     state_file::BuildError,
 };
 use self::{
     api::KeyLastUsage,
     proxy::{Operation, Proxy},
+    replicas::Replicas,
+    request_quotas::Buckets,
     state::{ProxySettings, State},
 };
 use crate::wire::{Client, Credential, Endpoint, EndpointError, Http, Tls};
@@ -113,12 +123,16 @@ pub struct Kms(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     settings: Builder,
-    state: Mutex<State>,
+    state: Mutex<Replicas>,
     /// The clients of the key stores' proxies, with the settings that they were made of.
     proxies: Mutex<HashMap<String, (ProxySettings, Proxy)>>,
     health: Mutex<HashMap<String, HealthCheck>>,
     /// By key id.
     last_usage: Mutex<HashMap<String, KeyLastUsage>>,
+    /// What is left of the request quotas.
+    buckets: Mutex<Buckets>,
+    /// The number of operations so far: replicas take turns.
+    turn: AtomicU64,
     /// When this process began to serve, in seconds since 1970.
     started: f64,
 }
@@ -137,6 +151,8 @@ pub struct Builder {
     settle: Duration,
     connecting: Duration,
     resources: Resources,
+    quotas: Option<RequestQuotas>,
+    faults: Faults,
 }
 
 impl Kms {
@@ -155,6 +171,8 @@ impl Kms {
             settle: Duration::ZERO,
             connecting: Duration::ZERO,
             resources: Resources::default(),
+            quotas: None,
+            faults: Faults::default(),
         }
     }
 }
@@ -220,8 +238,9 @@ impl Builder {
         self
     }
 
-    /// Sets the time after which a change is seen everywhere, by default none: so long key policies cannot
-    /// name a new user or role (`MalformedPolicyDocumentException`).
+    /// Sets the time after which a change is seen everywhere, by default none. So long, every other request
+    /// is answered by a replica that has not seen it: new keys are not found, and old and new values take
+    /// turns; and key policies cannot name a new user or role (`MalformedPolicyDocumentException`).
     #[must_use]
     pub fn settle(mut self, time: Duration) -> Self {
         self.settle = time;
@@ -232,6 +251,13 @@ impl Builder {
     #[must_use]
     pub fn connecting(mut self, time: Duration) -> Self {
         self.connecting = time;
+        self
+    }
+
+    /// Sets request quotas, by default none: what exceeds them is throttled (`ThrottlingException`).
+    #[must_use]
+    pub fn request_quotas(mut self, quotas: RequestQuotas) -> Self {
+        self.quotas = Some(quotas);
         self
     }
 
@@ -254,7 +280,9 @@ impl Builder {
             started: self.clock.now(),
             last_usage: Mutex::default(),
             settings: self,
-            state: Mutex::new(state),
+            state: Mutex::new(Replicas::new(state)),
+            buckets: Mutex::default(),
+            turn: AtomicU64::new(0),
             proxies: Mutex::default(),
             health: Mutex::default(),
         })))
@@ -271,11 +299,38 @@ impl Builder {
 }
 
 impl Kms {
-    /// Does one operation of the caller's, under one request id.
+    /// Does one operation of the caller's, under one request id, and whatever goes wrong with it.
     async fn operate<T>(
         &self,
         name: &str,
         caller: &Caller,
+        operation: impl AsyncFnOnce(Operation<'_>) -> Result<T, Exception>,
+    ) -> Result<T, Exception> {
+        let Builder {
+            faults, quotas, settle, ..
+        } = &self.0.settings;
+        let trouble = faults.begin(name, caller)?;
+        if let Some(quotas) = quotas
+            && !locked(&self.0.buckets).take(*quotas, name, self.now())
+        {
+            return Err(faults.throttled(name));
+        }
+        faults.instead(name, trouble)?;
+        let turn = self.0.turn.fetch_add(1, Ordering::Relaxed);
+        let is_behind = !settle.is_zero() && turn % 2 == 1;
+        let result = self.under_request_id(name, caller, is_behind, operation).await;
+        match trouble {
+            Some(Trouble::LostAfter) => Err(faults::lost()),
+            _ => result,
+        }
+    }
+
+    /// Does one operation, KMS's own as well.
+    async fn under_request_id<T>(
+        &self,
+        name: &str,
+        caller: &Caller,
+        is_behind: bool,
         operation: impl AsyncFnOnce(Operation<'_>) -> Result<T, Exception>,
     ) -> Result<T, Exception> {
         let request_id = match &caller.request_id {
@@ -287,30 +342,55 @@ impl Kms {
             name,
             request_id: &request_id,
             caller,
+            is_behind,
         })
         .await
     }
 
     fn read<T>(&self, look: impl FnOnce(&State) -> Result<T, Exception>) -> Result<T, Exception> {
+        self.read_as(false, look)
+    }
+
+    fn read_as<T>(&self, is_behind: bool, look: impl FnOnce(&State) -> Result<T, Exception>) -> Result<T, Exception> {
         let mut state = locked(&self.0.state);
-        state.settle(self.now());
-        look(&state)
+        if is_behind {
+            look(state.behind(self.now(), self.settle_secs()))
+        } else {
+            look(state.latest(self.now()))
+        }
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> Result<T, Exception>) -> Result<T, Exception> {
+        self.change_as(false, change)
     }
 
     /// Changes the state as a whole, and in its file first; or not at all.
-    fn change<T>(&self, change: impl FnOnce(&mut State) -> Result<T, Exception>) -> Result<T, Exception> {
+    fn change_as<T>(
+        &self,
+        is_behind: bool,
+        change: impl FnOnce(&mut State) -> Result<T, Exception>,
+    ) -> Result<T, Exception> {
+        let (now, settle) = (self.now(), self.settle_secs());
         let mut state = locked(&self.0.state);
-        let mut changed = state.clone();
-        changed.settle(self.now());
+        let mut changed = state.changeable(now, is_behind.then_some(settle));
         let result = change(&mut changed)?;
         if let Some(path) = &self.0.settings.state_file {
-            state_file::write(path, &changed).map_err(|error| {
-                let message = format!("cannot write the state file: {error}");
-                Exception::new(ExceptionName::Internal, message)
-            })?;
+            state_file::write(path, &changed).map_err(|error| replicas::not_kept(&error))?;
         }
-        *state = changed;
+        state.replace(changed, now, settle);
         Ok(result)
+    }
+
+    /// Returns what goes wrong on purpose, and how often each operation was called.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.0.settings.faults
+    }
+
+    /// Returns the clock.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.0.settings.clock
     }
 
     /// The proxy of a key store, over the connections that it has.

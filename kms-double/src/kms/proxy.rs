@@ -25,6 +25,8 @@ pub(crate) struct Operation<'a> {
     pub(crate) name: &'a str,
     pub(crate) request_id: &'a str,
     pub(crate) caller: &'a Caller,
+    /// Whether the replica that answers is behind.
+    pub(crate) is_behind: bool,
 }
 
 /// `requestMetadata`. That of health has no caller.
@@ -48,12 +50,12 @@ struct RequestMetadata<'a> {
 impl<'a> Operation<'a> {
     /// Looks at the state as this operation sees it.
     pub(crate) fn read<T>(&self, look: impl FnOnce(&State) -> Result<T, Exception>) -> Result<T, Exception> {
-        self.kms.read(look)
+        self.kms.read_as(self.is_behind, look)
     }
 
     /// Changes the state as a whole, or not at all.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State) -> Result<T, Exception>) -> Result<T, Exception> {
-        self.kms.change(change)
+        self.kms.change_as(self.is_behind, change)
     }
 
     fn metadata(&self, key_arn: Option<&'a str>) -> RequestMetadata<'a> {

@@ -1,6 +1,9 @@
 //! The state of KMS: key stores, keys, aliases.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +27,9 @@ pub(crate) struct State {
     pub(crate) keys: Vec<Arc<Key>>,
     pub(crate) aliases: Vec<Arc<Alias>>,
     pub(crate) principals: Vec<Principal>,
+    /// Ids of keys and names of aliases that are not found for the time of one change.
+    #[serde(skip)]
+    pub(crate) unseen: Arc<HashSet<String>>,
     /// What import tokens are sealed with, once there was one.
     pub(crate) token_secret: Option<KeyMaterial>,
 }
@@ -154,7 +160,10 @@ impl State {
             None => return self.key_by_id(named),
             Some(start) => {
                 let (before, name) = named.split_at(start);
-                let alias = self.aliases.iter().find(|alias| alias.name == name);
+                let alias = self
+                    .aliases
+                    .iter()
+                    .find(|alias| alias.name == name && self.sees_alias(alias));
                 let key = alias.and_then(|alias| self.keys.iter().find(|key| key.id == alias.key_id));
                 key.filter(|key| before.is_empty() || key.arn.starts_with(before))
             }
@@ -164,13 +173,15 @@ impl State {
 
     /// By key id or key ARN, as operations that change a key want it: an alias may have moved to another key.
     pub(crate) fn key_by_id(&self, named: &str) -> Result<&Key, Exception> {
-        let found = self.keys.iter().find(|key| key.has_id(named));
+        let found = self.keys.iter().find(|key| key.has_id(named) && self.sees_key(key));
         found.map(|key| &**key).ok_or_else(|| no_key(named))
     }
 
     /// By key id or key ARN.
     pub(crate) fn key_mut(&mut self, named: &str) -> Result<&mut Key, Exception> {
-        let found = self.keys.iter_mut().find(|key| key.has_id(named));
+        let unseen = &self.unseen;
+        let mut keys = self.keys.iter_mut();
+        let found = keys.find(|key| key.has_id(named) && !unseen.contains(&key.id));
         found.map(Arc::make_mut).ok_or_else(|| no_key(named))
     }
 

@@ -1,12 +1,13 @@
 //! Connections and requests.
 
-use std::{convert::Infallible, io, io::Write as _, net::IpAddr, time::Duration};
+use std::{io, io::Write as _, net::IpAddr, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
+use thiserror::Error;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
@@ -14,7 +15,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{caller::caller, protocol};
+use super::{caller::caller, control, protocol};
 use crate::kms::{Exception, ExceptionName, Kms, uuid};
 
 /// More than any operation takes.
@@ -63,7 +64,8 @@ impl Server {
     /// Answers the requests of one connection. Header names are in title case, as clients know them from AWS:
     /// some read `Content-Length` in that spelling alone.
     async fn converse(&self, stream: impl AsyncRead + AsyncWrite + Unpin) {
-        let service = service_fn(async |request| Ok::<_, Infallible>(self.response(request).await));
+        // An answer that is lost closes the connection.
+        let service = service_fn(async |request| self.response(request).await.ok_or(Lost));
         // A client that goes away in the middle of a request needs no reason why that failed.
         let _ = http1::Builder::new()
             .title_case_headers(true)
@@ -71,10 +73,15 @@ impl Server {
             .await;
     }
 
-    async fn response(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    /// The answer; none where it is lost on purpose.
+    async fn response(&self, request: Request<Incoming>) -> Option<Response<Full<Bytes>>> {
         let request_id = uuid().unwrap_or_default();
         let (status, body) = match self.answer(request, &request_id).await {
             Ok(body) => (StatusCode::OK, body),
+            Err(exception) if exception.name() == ExceptionName::AnswerLost => {
+                log(&format!("{request_id} {}", exception.message()));
+                return None;
+            }
             Err(exception) => {
                 let detail = exception.detail().map(|detail| format!("; {detail}"));
                 log(&format!(
@@ -98,13 +105,14 @@ impl Server {
         if let Ok(id) = HeaderValue::try_from(request_id) {
             headers.insert("x-amzn-requestid", id);
         }
-        response
+        Some(response)
     }
 
     async fn answer(&self, request: Request<Incoming>, request_id: &str) -> Result<Bytes, Exception> {
         let (parts, body) = request.into_parts();
         let headers = &parts.headers;
-        if parts.method != Method::POST || parts.uri.path() != "/" {
+        let is_control = parts.uri.path() == control::PATH;
+        if parts.method != Method::POST || (parts.uri.path() != "/" && !is_control) {
             return Err(Exception::new(ExceptionName::UnknownOperation, "only POST / is served"));
         }
         // A web page whose host name leads here cannot call, though its browser can.
@@ -114,23 +122,38 @@ impl Server {
                 "the Host of the request is not loopback",
             ));
         }
+        if is_control {
+            let body = collected(body).await?;
+            let status = control::change(&self.kms, &body)?;
+            return Ok(Bytes::copy_from_slice(&protocol::json(&status)?));
+        }
         let caller = caller(headers, &self.account).ok_or_else(|| {
             Exception::new(
                 ExceptionName::MissingAuthenticationToken,
                 "the request is not signed: use any credential",
             )
         })?;
-        let body = Limited::new(body, MAX_BODY).collect().await;
-        let body = body.map_err(|error| {
-            let message = format!("the body cannot be read, or exceeds {MAX_BODY} bytes: {error}");
-            Exception::new(ExceptionName::Serialization, message)
-        })?;
+        let body = collected(body).await?;
         let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok());
         let caller = caller.request_id(request_id);
-        let body = protocol::answer(&self.kms, &caller, target.unwrap_or_default(), &body.to_bytes()).await?;
+        let body = protocol::answer(&self.kms, &caller, target.unwrap_or_default(), &body).await?;
         // hyper's buffers are not wiped, so neither does it help to wipe this one any longer.
         Ok(Bytes::copy_from_slice(&body))
     }
+}
+
+/// Closes the connection: an answer is lost on purpose.
+#[derive(Clone, Copy, Debug, Error)]
+#[error("the answer is lost on purpose")]
+struct Lost;
+
+async fn collected(body: Incoming) -> Result<Bytes, Exception> {
+    let body = Limited::new(body, MAX_BODY).collect().await;
+    let body = body.map_err(|error| {
+        let message = format!("the body cannot be read, or exceeds {MAX_BODY} bytes: {error}");
+        Exception::new(ExceptionName::Serialization, message)
+    })?;
+    Ok(body.to_bytes())
 }
 
 fn is_local(headers: &HeaderMap) -> bool {

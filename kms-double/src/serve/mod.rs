@@ -3,9 +3,11 @@
 //! ```text
 //! mod        arguments, and its life              protocol   operations by name, JSON in and out
 //! http       connections and requests             caller     the caller, by the access key of the signature
+//! control    the clock and faults, for tests
 //! ```
 
 mod caller;
+mod control;
 mod http;
 mod protocol;
 
@@ -27,7 +29,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    kms::{BuildError, Exception, Kms, PrincipalKind},
+    kms::{BuildError, Exception, Kms, PrincipalKind, RequestQuotas},
     wire::{Http, Tls, server_config},
 };
 
@@ -87,7 +89,12 @@ pub struct Arguments {
     #[arg(long, default_value = "us-east-1")]
     region: String,
 
-    /// Time after which a change is seen everywhere: so long key policies cannot name a new user or role
+    /// Throttle what exceeds AWS's default request quotas, multiplied by this
+    #[arg(long, value_name = "FACTOR", value_parser = positive)]
+    quotas: Option<f64>,
+
+    /// Time after which a change is seen everywhere: so long every other request is answered as before, and
+    /// key policies cannot name a new user or role
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     settle_secs: u64,
 
@@ -130,6 +137,14 @@ pub enum ServeError {
     /// A user or role has no legal name, or the health check failed, though no proxy was at fault.
     #[error(transparent)]
     Kms(#[from] Exception),
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let factor = text
+        .parse::<f64>()
+        .ok()
+        .filter(|factor| *factor > 0.0 && factor.is_finite());
+    factor.ok_or_else(|| "not a number above 0".into())
 }
 
 impl Arguments {
@@ -203,6 +218,9 @@ impl Arguments {
             .connecting(Duration::from_secs(self.connecting_secs))
             .http(if self.proxy_http2 { Http::Two } else { Http::One })
             .tls(tls);
+        if let Some(factor) = self.quotas {
+            builder = builder.request_quotas(RequestQuotas::aws().scaled(factor));
+        }
         if self.allow_http {
             builder = builder.allow_http();
         }

@@ -71,7 +71,7 @@ pub(super) fn told(exception: &Exception) -> Vec<u8> {
     body.to_string().into_bytes()
 }
 
-fn parsed<R: DeserializeOwned>(body: &[u8]) -> Result<R, Exception> {
+pub(super) fn parsed<R: DeserializeOwned>(body: &[u8]) -> Result<R, Exception> {
     serde_json::from_slice(body).map_err(|error| {
         let text = error.to_string();
         let names_a_field = ["unknown field", "missing field", "duplicate field"];
@@ -94,7 +94,7 @@ fn parsed<R: DeserializeOwned>(body: &[u8]) -> Result<R, Exception> {
     })
 }
 
-fn json(answer: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, Exception> {
+pub(super) fn json(answer: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, Exception> {
     let body = serde_json::to_vec(answer).map(Zeroizing::new);
     body.map_err(|error| Exception::new(ExceptionName::Internal, error.to_string()))
 }

@@ -84,8 +84,8 @@ async fn a_policy_names_principals_that_are_known() {
     let kms = builder.build().unwrap();
     kms.add_principal(PrincipalKind::User, "Carol").unwrap();
     kms.add_principal(PrincipalKind::Role, "Admins").unwrap();
-    clock.advance(Duration::from_secs(10));
     let key = new_key(&kms).await;
+    clock.advance(Duration::from_secs(10));
     let put = async |text: &str| kms.put_key_policy(&alice(), PutKeyPolicyRequest::new(&key, text)).await;
     for known in [
         "arn:aws:iam::111122223333:user/Carol",
@@ -122,6 +122,7 @@ async fn a_policy_names_principals_that_are_known() {
     assert_eq!(name(put(&with_dave).await), Name::MalformedPolicyDocument);
     clock.advance(Duration::from_secs(10));
     put(&with_dave).await.unwrap();
+    clock.advance(Duration::from_secs(10));
     let read = kms
         .get_key_policy(&alice(), GetKeyPolicyRequest::new(&key))
         .await

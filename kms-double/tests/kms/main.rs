@@ -11,6 +11,7 @@
 #![cfg(unix)]
 
 mod administration;
+mod adverse;
 mod broken;
 mod hsm;
 mod import;

@@ -37,7 +37,8 @@ impl Aws {
         (name.to_owned(), text.to_owned())
     }
 
-    fn run(&self, arguments: &[&str]) -> (bool, String, String) {
+    /// Whether an operation succeeds, and what the AWS CLI prints.
+    pub(crate) fn run(&self, arguments: &[&str]) -> (bool, String, String) {
         let mut command = Command::new("aws");
         // Nothing of the user's own configuration, and nothing that leaves this machine.
         for (name, _) in std::env::vars_os() {

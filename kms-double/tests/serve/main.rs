@@ -11,11 +11,13 @@
 #![cfg(unix)]
 
 mod administration;
+mod adverse;
 mod aws;
 mod cli;
 #[path = "../check/support/folder.rs"]
 mod folder;
 mod import;
+mod judge;
 mod programs;
 mod protocol;
 mod stories;

@@ -1,0 +1,90 @@
+//! Eventual consistency: two replicas that answer in turn, of which one is behind.
+//!
+//! One replica has every change at once, the other after the time to settle. So a new key is not found at
+//! first by every other request, and an old and a new value take turns, as callers of AWS KMS see it. What a
+//! request changes is changed in both; it may fail because a key or alias that it names is not found yet.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
+
+use super::{
+    exception::Exception,
+    state::{Alias, Key, State},
+};
+
+/// The state, and the states before it that a replica still shows.
+#[derive(Debug, Default)]
+pub(crate) struct Replicas {
+    latest: State,
+    /// Each with the time at which the next one took its place, oldest first.
+    past: VecDeque<(f64, State)>,
+}
+
+impl Replicas {
+    pub(crate) fn new(latest: State) -> Self {
+        Self {
+            latest,
+            past: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn latest(&mut self, now: f64) -> &State {
+        self.latest.settle(now);
+        &self.latest
+    }
+
+    /// The state as it was this time ago.
+    pub(crate) fn behind(&mut self, now: f64, settle: f64) -> &State {
+        self.latest.settle(now);
+        let seen = now - settle;
+        while self.past.front().is_some_and(|(until, _)| *until <= seen) {
+            self.past.pop_front();
+        }
+        self.past.front().map_or(&self.latest, |(_, state)| state)
+    }
+
+    /// What is to be changed. Behind, new keys and aliases are not found in it.
+    pub(crate) fn changeable(&mut self, now: f64, settle: Option<f64>) -> State {
+        let unseen = settle.map(|settle| {
+            let behind = self.behind(now, settle);
+            let seen_keys: HashSet<_> = behind.keys.iter().map(|key| key.id.clone()).collect();
+            let seen_aliases: HashSet<_> = behind.aliases.iter().map(|alias| alias.name.clone()).collect();
+            let keys = self.latest.keys.iter().filter(|key| !seen_keys.contains(&key.id));
+            let aliases = self.latest.aliases.iter();
+            let aliases = aliases.filter(|alias| !seen_aliases.contains(&alias.name));
+            let names = keys
+                .map(|key| key.id.clone())
+                .chain(aliases.map(|alias| alias.name.clone()));
+            names.collect::<HashSet<_>>()
+        });
+        let mut changed = self.latest(now).clone();
+        changed.unseen = Arc::new(unseen.unwrap_or_default());
+        changed
+    }
+
+    pub(crate) fn replace(&mut self, mut changed: State, now: f64, settle: f64) {
+        changed.unseen = Arc::default();
+        let former = std::mem::replace(&mut self.latest, changed);
+        if settle > 0.0 {
+            self.past.push_back((now, former));
+        }
+    }
+}
+
+impl State {
+    pub(crate) fn sees_key(&self, key: &Key) -> bool {
+        !self.unseen.contains(&key.id)
+    }
+
+    pub(crate) fn sees_alias(&self, alias: &Alias) -> bool {
+        !self.unseen.contains(&alias.name)
+    }
+}
+
+/// For a change that cannot be kept in its file.
+pub(crate) fn not_kept(error: &std::io::Error) -> Exception {
+    let message = format!("cannot write the state file: {error}");
+    Exception::new(super::exception::ExceptionName::Internal, message)
+}

@@ -24,6 +24,8 @@ pub struct Changes {
     pub(crate) events: Vec<Event>,
     /// Known answers of the versions that are published, one each.
     pub(crate) known_answers: Vec<Claim>,
+    /// The claim under which all of it is changed.
+    pub(crate) condition: Option<Claim>,
 }
 
 /// What is kept under management: a record of any kind.
@@ -109,6 +111,11 @@ impl Changes {
     pub fn event(mut self, event: Event) -> Self {
         self.events.push(event);
         self
+    }
+
+    pub(crate) fn under(self, claim: Option<&Claim>) -> Self {
+        let condition = claim.cloned();
+        Self { condition, ..self }
     }
 
     pub(crate) fn known_answer(mut self, known_answer: Option<Claim>) -> Self {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{EventText, FieldError, FieldProblem};
+use crate::{EventText, FieldError, FieldProblem, store::Claim};
 
 /// Who gives a command, as events show it: a user of the machine, a person, a program, the scheduler. 1 to
 /// 256 characters without control characters.
@@ -15,7 +15,11 @@ use crate::{EventText, FieldError, FieldProblem};
 /// # Ok::<(), xks_lifecycle::FieldError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Actor(EventText);
+pub struct Actor {
+    text: EventText,
+    /// The claim under which commands are given: they change nothing when another has taken it over.
+    claim: Option<Claim>,
+}
 
 impl Actor {
     const MAX: usize = 256;
@@ -32,17 +36,28 @@ impl Actor {
         if name.chars().any(char::is_control) {
             return Err(FieldError::new("actor", FieldProblem::Control));
         }
-        EventText::new("actor", name).map(Self)
+        let text = EventText::new("actor", name)?;
+        Ok(Self { text, claim: None })
+    }
+
+    /// The same actor, who changes something only while the claim is as it is here.
+    pub(crate) fn under(&self, claim: Claim) -> Self {
+        let claim = Some(claim);
+        Self { claim, ..self.clone() }
     }
 
     pub(crate) const fn text(&self) -> &EventText {
-        &self.0
+        &self.text
+    }
+
+    pub(super) const fn claim(&self) -> Option<&Claim> {
+        self.claim.as_ref()
     }
 }
 
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.text.fmt(f)
     }
 }
 

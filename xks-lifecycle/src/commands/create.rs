@@ -182,7 +182,7 @@ impl Commands {
         let version = self.first_version(&set, id)?;
         if set.source == KeySource::Vault {
             return self
-                .commit(|snapshot, now| {
+                .commit(call.actor, |snapshot, now| {
                     let new = New::decide(snapshot, spec, id, version.clone(), now)?.ready(spec);
                     Ok(new.commit(call, snapshot, now, Outcome::Done))
                 })
@@ -190,7 +190,7 @@ impl Commands {
         }
         self.backends.of(&set)?;
         let entry = self
-            .commit(|snapshot, now| {
+            .commit(call.actor, |snapshot, now| {
                 let new = New::decide(snapshot, spec, id, version.clone(), now)?;
                 Ok(new.commit(call, snapshot, now, Outcome::Begun))
             })
@@ -239,7 +239,7 @@ impl Commands {
             version.earlier_encryptions = adopt.earlier_encryptions.unwrap_or(Adopt::UNKNOWN_ENCRYPTIONS);
             version.legacy_metadata = adopt.legacy_metadata;
             let entry = self
-                .commit(|snapshot, now| {
+                .commit(call.actor, |snapshot, now| {
                     let new = New::decide(snapshot, &adopt.key, id, version.clone(), now)?.ready(&adopt.key);
                     Ok(new.commit(&call, snapshot, now, Outcome::Done))
                 })

@@ -237,10 +237,10 @@ impl Commands {
         is_end: bool,
         decide: impl Fn(&Planned<'_>, &Snapshot, Timestamp) -> Result<Decided<KeyEntry>, CommandError> + Send + Sync,
     ) {
-        if planned.is_empty() {
+        let Some(actor) = planned.first().map(|planned| planned.call.actor) else {
             return;
-        }
-        let committed = self.commit(|snapshot, now| {
+        };
+        let committed = self.commit(actor, |snapshot, now| {
             let (mut all, mut answers) = (None, Vec::with_capacity(planned.len()));
             for planned in &planned {
                 answers.push(decide(planned, snapshot, now).map(|Decided { changes, answer }| {

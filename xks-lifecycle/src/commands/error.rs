@@ -129,6 +129,15 @@ impl CommandError {
         }
     }
 
+    /// Whether it changed nothing, since the claim under which it was given is another's now.
+    pub(crate) const fn is_claim_lost(&self) -> bool {
+        match self {
+            Self::Repository(RepositoryError::Store(error)) => matches!(error, StoreError::ClaimLost { .. }),
+            Self::NotRecorded { error, .. } => error.is_claim_lost(),
+            _ => false,
+        }
+    }
+
     /// Whether a key manager that failed so may have made the change, or may still make it.
     pub(super) fn is_unknown(&self) -> bool {
         let Self::Manager { source, .. } = self else {

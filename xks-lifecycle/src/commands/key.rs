@@ -247,7 +247,7 @@ impl Commands {
     ) -> Result<KeyEntry, CommandError> {
         let mut seen = Seen::new(object(id), seen);
         let answer = self
-            .commit(|snapshot, now| {
+            .commit(call.actor, |snapshot, now| {
                 let unknown = || CommandError::Unknown(object(id));
                 let entry = KeyEntry::find(snapshot, id, now).ok_or_else(unknown)?;
                 let set = snapshot.key_set(entry.key.key_set).ok_or_else(unknown)?;

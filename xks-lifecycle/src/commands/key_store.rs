@@ -252,7 +252,7 @@ impl Commands {
         former: Former,
     ) -> Result<NewCredential, CommandError> {
         let (id, secret) = (shared.access_key_id(), shared.secret_access_key());
-        self.commit(|snapshot, now| {
+        self.commit(call.actor, |snapshot, now| {
             let prefix = snapshot
                 .key_store(key_store)
                 .ok_or_else(|| unknown(key_store))?
@@ -364,7 +364,7 @@ impl Commands {
         let call = Call::new(actor, command, &object);
         let work = async {
             let answer = self
-                .commit(|snapshot, now| {
+                .commit(call.actor, |snapshot, now| {
                     let unknown = || CommandError::Unknown(object.clone());
                     let found = snapshot.credential(id).ok_or_else(unknown)?;
                     let next = edit(snapshot, found, now)?;

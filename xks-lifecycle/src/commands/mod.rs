@@ -65,7 +65,7 @@ pub use self::{
 use crate::{
     Changes, Counts, Event, EventText, Outcome, Repository, Snapshot, Timestamp, Touched,
     credentials::LiveCredentials,
-    nodes::{Confirmation, Node},
+    nodes::{Confirmation, Moment, Node},
     repository::Advance,
     store::{Revision, StoreError},
     view::View,
@@ -296,6 +296,18 @@ impl Commands {
         &self.repository
     }
 
+    /// A moment on the lease clock, or for a process alone on the clock of its commands.
+    pub(crate) fn moment(&self) -> Moment {
+        let of_node = self.node.as_ref().and_then(|node| node.now());
+        of_node.unwrap_or_else(|| Moment::new(Duration::from_secs(self.now().seconds())))
+    }
+
+    /// For how long one task of a scheduler may take: a key manager makes a key and describes it, and the
+    /// other nodes are waited for.
+    pub(crate) fn task_limit(&self) -> Duration {
+        self.manager_timeout.saturating_mul(2).saturating_add(self.patience())
+    }
+
     /// Returns the revision that this knows.
     #[must_use]
     pub fn revision(&self) -> Revision {
@@ -374,10 +386,11 @@ impl Commands {
         }
     }
 
-    /// Commits what `decide` says of the latest revision. It decides again when somebody else has committed
-    /// meanwhile.
+    /// Commits what `decide` says of the latest revision, in the name of an actor. It decides again when
+    /// somebody else has committed meanwhile.
     async fn commit<T: Send>(
         &self,
+        actor: &Actor,
         mut decide: impl FnMut(&Snapshot, Timestamp) -> Result<Decided<T>, CommandError> + Send,
     ) -> Result<T, CommandError> {
         self.refresh().await?;
@@ -387,6 +400,7 @@ impl Commands {
                 let snapshot = self.lock();
                 let Decided { changes, answer } = decide(&snapshot, now)?;
                 let Some(changes) = changes else { return Ok(answer) };
+                let changes = changes.under(actor.claim());
                 (self.repository.prepare(&snapshot, changes)?, answer)
             };
             kill_point!(Decided);

@@ -106,7 +106,7 @@ impl Commands {
         let call = Call::new(actor, "create", &object);
         let work = async {
             record.check(self)?;
-            self.commit(|snapshot, now| {
+            self.commit(call.actor, |snapshot, now| {
                 let record = record.clone().stamped(None, now);
                 let event = Event {
                     after: EventText::json(&record),
@@ -152,7 +152,7 @@ impl Commands {
             checked?;
             let mut seen = Seen::new(object.clone(), seen);
             let answer = self
-                .commit(|snapshot, now| {
+                .commit(call.actor, |snapshot, now| {
                     let found = T::find(snapshot, &object).ok_or_else(|| CommandError::Unknown(object.clone()))?;
                     let record = edit(found, now);
                     let has_work = **found != record;
@@ -190,7 +190,7 @@ impl Commands {
         let call = Call::new(actor, "remove", &object);
         let work = async {
             let mut seen = Seen::new(object.clone(), seen);
-            self.commit(|snapshot, now| {
+            self.commit(call.actor, |snapshot, now| {
                 let found = T::find(snapshot, &object).ok_or_else(|| CommandError::Unknown(object.clone()))?;
                 seen.check(found.revision(), || shown(&**found), true)?;
                 let event = Event {

@@ -278,6 +278,16 @@ impl Node {
         }
     }
 
+    /// What the lease clock shows; none if there is none any more.
+    pub(crate) fn now(&self) -> Option<Moment> {
+        self.lease.clocks().map(|clocks| clocks.now)
+    }
+
+    /// Returns the name of this process: another one each time that it starts.
+    pub(crate) fn process(&self) -> &str {
+        &self.process
+    }
+
     /// A wait of this process for all nodes to serve a revision.
     pub(crate) fn confirming(&self, revision: Revision) -> Confirming {
         Confirming::new(revision, Some(Arc::clone(&self.process)))

@@ -397,6 +397,7 @@ impl Repository {
         set.code = self.key.head(revision, total).code;
         set.events.clone_from(&changes.events);
         set.claims.clone_from(&changes.known_answers);
+        set.condition.clone_from(&changes.condition);
         set.ended_claims = changes.items().filter_map(|item| promoted(snapshot, item)).collect();
         Ok(Prepared { set, changes, sums })
     }

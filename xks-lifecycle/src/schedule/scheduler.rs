@@ -6,7 +6,7 @@ use xks_core::{KeyId, manage::ManageErrorKind};
 
 use super::{
     Task,
-    claim::{Claimant, Held},
+    claim::{Claimant, Held, LEASE},
     credential,
     due::{Planned, visit},
 };
@@ -114,10 +114,14 @@ impl Scheduler {
     /// # Errors
     /// [`RandomError`].
     pub fn new(commands: Arc<Commands>, actor: Actor) -> Result<Self, RandomError> {
+        let claimant = match commands.node() {
+            Some(node) => Claimant::new(node.process(), LEASE.saturating_add(commands.task_limit())),
+            None => Claimant::new("", LEASE),
+        }?;
         Ok(Self {
             commands,
             actor,
-            claimant: Claimant::new()?,
+            claimant,
             retries: BTreeMap::new(),
             plan: None,
         })
@@ -143,7 +147,7 @@ impl Scheduler {
             return Ok(());
         }
         let store = Arc::clone(self.commands.repository().store());
-        let Some(mut held) = self.claimant.take(&*store, self.commands.now()).await? else {
+        let Some(mut held) = self.claimant.take(&*store, self.commands.moment()).await? else {
             ran.is_left_to_another = true;
             return Ok(());
         };
@@ -157,7 +161,7 @@ impl Scheduler {
         let mut away = BTreeMap::new();
         for task in tasks {
             let store = self.commands.repository().store();
-            if !held.renew(&**store, self.commands.now()).await? {
+            if !held.renew(&**store, self.commands.moment()).await? {
                 ran.is_left_to_another = true;
                 return Ok(());
             }
@@ -166,12 +170,16 @@ impl Scheduler {
                 self.put_off(task, *retry);
                 continue;
             }
-            match self.perform(&task).await {
+            match self.perform(&task, &self.actor.under(held.claim().clone())).await {
                 Ok(is_done) => {
                     self.retries.remove(&task);
                     if is_done {
                         ran.done.push(task);
                     }
+                }
+                Err(error) if error.is_claim_lost() => {
+                    ran.is_left_to_another = true;
+                    return Ok(());
                 }
                 Err(error) if is_of_store(&error) => return Err(error),
                 Err(error) => {
@@ -188,16 +196,16 @@ impl Scheduler {
 
     /// Does a task, if it is still due: a person, or the scheduler that held the claim before, may have done
     /// it. Returns whether it was due.
-    async fn perform(&self, task: &Task) -> Result<bool, CommandError> {
+    async fn perform(&self, task: &Task, actor: &Actor) -> Result<bool, CommandError> {
         self.commands.refresh().await?;
         match task {
-            Task::RotateKey(id) => self.rotate_key(id).await,
-            Task::RotateNearLimit(id) => self.rotate_near_limit(id).await,
+            Task::RotateKey(id) => self.rotate_key(id, actor).await,
+            Task::RotateNearLimit(id) => self.rotate_near_limit(id, actor).await,
             Task::RotateCredential(id) => {
                 if self.credential_due(*id, task).is_none() {
                     return Ok(false);
                 }
-                self.commands.prepare_credential(&self.actor, *id).await?;
+                self.commands.prepare_credential(actor, *id).await?;
                 Ok(true)
             }
             Task::RevokeCredential(former) => {
@@ -207,7 +215,7 @@ impl Scheduler {
                     .read(store)
                     .and_then(|store| self.credential_due(store, task));
                 let Some(latter) = due else { return Ok(false) };
-                self.commands.revoke_former(&self.actor, former, &latter).await?;
+                self.commands.revoke_former(actor, former, &latter).await?;
                 Ok(true)
             }
         }
@@ -224,7 +232,7 @@ impl Scheduler {
         })
     }
 
-    async fn rotate_key(&self, id: &KeyId) -> Result<bool, CommandError> {
+    async fn rotate_key(&self, id: &KeyId, actor: &Actor) -> Result<bool, CommandError> {
         let now = self.commands.now();
         let seen = self.commands.read(|snapshot| {
             let due = Planned::find(snapshot, snapshot.key(id)?, now)?.due(snapshot.key(id)?)?;
@@ -232,11 +240,11 @@ impl Scheduler {
             (due <= now).then_some(entry.revision)
         });
         let Some(seen) = seen else { return Ok(false) };
-        self.commands.rotate(&self.actor, id, Some(seen)).await?;
+        self.commands.rotate(actor, id, Some(seen)).await?;
         Ok(true)
     }
 
-    async fn rotate_near_limit(&self, id: &KeyId) -> Result<bool, CommandError> {
+    async fn rotate_near_limit(&self, id: &KeyId, actor: &Actor) -> Result<bool, CommandError> {
         let now = self.commands.now();
         let Some(version) = self.near_limit(now).into_iter().find(|version| version.key == *id) else {
             return Ok(false);
@@ -245,7 +253,7 @@ impl Scheduler {
         let reason = format!("version {version} has {reserved} of {MAX_ENCRYPTIONS} encryptions reserved");
         let seen = self.commands.key(id)?.revision;
         let reason = Some(EventText::cut(&reason));
-        self.commands.rotate_for(&self.actor, id, Some(seen), reason).await?;
+        self.commands.rotate_for(actor, id, Some(seen), reason).await?;
         Ok(true)
     }
 
@@ -306,7 +314,12 @@ impl Scheduler {
                 next.0
             }
         };
-        next.max(next.and(self.claimant.blocked_until()))
+        let blocked = |until| {
+            let left = self.commands.moment().until(until);
+            let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+            self.commands.now().plus_seconds(seconds)
+        };
+        next.max(next.and(self.claimant.blocked_until().map(blocked)))
     }
 
     /// What is due and does not wait for its next attempt: earliest first, but what has failed comes last.

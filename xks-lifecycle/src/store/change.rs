@@ -80,6 +80,8 @@ impl Head {
 pub struct ChangeSet {
     /// The revision that the store must be at.
     pub expected: Revision,
+    /// A claim that must be there, with owner and counter as here: what is done under it is done by one.
+    pub condition: Option<Claim>,
     /// The revision that this makes: the next one, or a later one when a backup is restored.
     pub next: Revision,
     /// Rows to insert, or to put in the place of those with the same table and id. Each carries the revision
@@ -104,6 +106,7 @@ impl ChangeSet {
     pub const fn new(expected: Revision, code: [u8; 32]) -> Self {
         Self {
             expected,
+            condition: None,
             next: expected.next(),
             rows: Vec::new(),
             removed: Vec::new(),

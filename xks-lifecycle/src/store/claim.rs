@@ -5,7 +5,7 @@
 //! condition stands in the write itself, so that a claim which somebody took over meanwhile is not written by
 //! its former owner.
 
-use super::Revision;
+use super::{Revision, StoreError};
 use crate::field::named_enum;
 
 /// What a claim is about.
@@ -74,6 +74,12 @@ impl Claim {
             counter,
             ..self.clone()
         }
+    }
+
+    /// The error of a change under this claim, which is not there as it is here.
+    pub(crate) fn lost(&self) -> StoreError {
+        let id = self.id.clone();
+        StoreError::ClaimLost { id }
     }
 
     pub(crate) fn is_as_seen(&self, seen: &Self) -> bool {

@@ -18,6 +18,12 @@ pub enum StoreError {
         /// The revision that the store is at.
         head: Revision,
     },
+    /// What was to be changed under a claim is another's to change now.
+    #[error("the claim `{id}` was taken over by another process: nothing was changed; that one goes on with the work")]
+    ClaimLost {
+        /// The claim.
+        id: Box<str>,
+    },
     /// Another process has the database, or another store of this one.
     #[error("{path:?} is in use by {holder}: a database belongs to one process; stop that one, or use its socket")]
     InUse {

@@ -75,6 +75,12 @@ impl Store for MemoryStore {
         if expected != head {
             return Err(StoreError::Conflict { expected, head });
         }
+        if let Some(claim) = &changes.condition {
+            let found = state.claims.get(&(claim.kind, claim.id.clone()));
+            if !found.is_some_and(|found| found.is_as_seen(claim)) {
+                return Err(claim.lost());
+            }
+        }
         let next = changes.head();
         for row in changes.rows {
             let place = (row.table, Box::<str>::from(&*row.id));

@@ -2,8 +2,8 @@
 
 use std::thread;
 
-use super::fixture::{Checked, Fixture, broken, must_be, put};
-use crate::store::{Claim, ClaimKind, Revision, Swap, Swapped};
+use super::fixture::{Checked, Fixture, broken, event, must_be, put};
+use crate::store::{Claim, ClaimKind, Revision, Scope, StoreError, Swap, Swapped};
 
 fn swap(fixture: &Fixture, swap: Swap) -> Result<Swapped, super::Problem> {
     let store = fixture.store();
@@ -173,4 +173,42 @@ pub(super) fn claims_do_not_move_the_revision(fixture: &Fixture) -> Checked {
         &fixture.must("to list claims", store.claims(ClaimKind::Node))?.1,
         &revision,
     )
+}
+
+pub(super) fn commits_are_made_under_a_claim(fixture: &Fixture) -> Checked {
+    let store = fixture.store();
+    let claim = |owner, counter| Claim::new(ClaimKind::Job, "scheduler", owner, counter, "");
+    let refused = |expected, condition| {
+        let mut changes = put(expected, &[("a", "refused")]);
+        changes.claims = vec![Claim::new(ClaimKind::Count, "version", "", 1, "")];
+        changes.events = vec![event("tenants/a")?];
+        changes.condition = Some(condition);
+        match fixture.wait(store.commit(changes))? {
+            Err(StoreError::ClaimLost { id }) => must_be("the claim", &&*id, &"scheduler"),
+            other => Err(broken(format!(
+                "a commit under a claim that is not there gives {other:?}"
+            ))),
+        }
+    };
+    refused(Revision::ZERO, claim("one", 1))?;
+    let swapped = fixture.must("to swap", store.swap(Swap::Insert(claim("one", 2))))?;
+    must_be("whether it was inserted", &swapped.is_done, &true)?;
+    refused(Revision::ZERO, claim("one", 1))?;
+    refused(Revision::ZERO, claim("one", 3))?;
+    refused(Revision::ZERO, claim("other", 2))?;
+    let of_other_kind = Claim::new(ClaimKind::Node, "scheduler", "one", 2, "");
+    refused(Revision::ZERO, of_other_kind)?;
+    let (rows, head) = fixture.load(Scope::Everything)?;
+    must_be("rows after what was refused", &rows.len(), &0)?;
+    must_be("the revision", &head.revision, &Revision::ZERO)?;
+    let counts = fixture.must("to list claims", store.claims(ClaimKind::Count))?.0;
+    must_be("claims of what was refused", &counts, &Vec::new())?;
+    let events = fixture.must("to list events", store.events(0, 10))?;
+    must_be("events of what was refused", &events.len(), &0)?;
+    let mut changes = put(Revision::ZERO, &[("a", "one")]);
+    changes.condition = Some(claim("one", 2));
+    fixture.commit(changes)?;
+    let (claims, revision) = fixture.must("to list claims", store.claims(ClaimKind::Job))?;
+    must_be("the claim after the commit", &claims, &vec![claim("one", 2)])?;
+    must_be("the revision", &revision, &Revision::new(1))
 }

@@ -58,6 +58,8 @@ macro_rules! __xks_store_contracts {
                 "change a claim if owner and counter are as they were seen, and say what is there")
             (claims_change_one_by_one, "swap",
                 "lose no change when several swap one claim")
+            (commits_are_made_under_a_claim, "commit",
+                "refuse a change set whose claim is not as it was seen, and change nothing then")
             (claims_are_listed, "claims",
                 "list the claims of a kind, all of them, in the order of their ids")
             (swaps_list_their_kind, "swap_and_list",

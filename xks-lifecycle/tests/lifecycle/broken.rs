@@ -51,6 +51,8 @@ pub(crate) enum Defect {
     RecordsMoveTheRevision,
     ForgetsTheRevisionOfEvents,
     ForgetsClaimsOfCommits,
+    CommitsWithoutTheClaim,
+    CommitsUnderTheOwnerAlone,
     KeepsEndedClaims,
     RenumbersWhatIsPut,
     StaysBusyWhenDropped,
@@ -200,6 +202,18 @@ impl Store for Broken {
         for row in &changes.rows {
             let mut first = self.first.lock().unwrap();
             first.entry(row.id.to_string()).or_insert(changes.expected.next());
+        }
+        if self.is(Defect::CommitsWithoutTheClaim) {
+            changes.condition = None;
+        }
+        if let Some(claim) = &mut changes.condition
+            && self.is(Defect::CommitsUnderTheOwnerAlone)
+        {
+            let found = self.good.claims(claim.kind).await?.0;
+            let found = found
+                .iter()
+                .find(|found| (&found.id, &found.owner) == (&claim.id, &claim.owner));
+            claim.counter = found.map_or(claim.counter, |found| found.counter);
         }
         if self.is(Defect::ForgetsClaimsOfCommits) {
             changes.claims.clear();

@@ -32,6 +32,8 @@ const MUTANTS: &[(Defect, &str)] = &[
     (Defect::SwapsUnseen, "claims_change_as_seen"),
     (Defect::LooksAtTheCounterAlone, "claims_change_as_seen"),
     (Defect::SwapsInTwoSteps, "claims_change_one_by_one"),
+    (Defect::CommitsWithoutTheClaim, "commits_are_made_under_a_claim"),
+    (Defect::CommitsUnderTheOwnerAlone, "commits_are_made_under_a_claim"),
     (Defect::ListsBackwards, "claims_are_listed"),
     (Defect::ListsAllKinds, "claims_are_listed"),
     (Defect::ListsBeforeItSwaps, "swaps_list_their_kind"),

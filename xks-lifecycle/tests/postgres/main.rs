@@ -16,9 +16,11 @@ mod nodes;
 mod pooler;
 mod promotion;
 
+mod running;
 mod schema;
 mod server;
 mod support;
+mod takeover;
 
 use std::sync::Arc;
 

@@ -1,86 +1,20 @@
 //! Two nodes with key managers of their own, of which the second is synchronised late, on one database.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
-use tokio::task::JoinHandle;
 use xks_backend_soft::SoftBackend;
-use xks_core::timer::{Sleep, Timer};
 use xks_lifecycle::{
     KeySet, KeySetId, KeySource, Name, Repository, Tenant, TenantId, VersionState,
     commands::{Actor, Backends, CommandError, Commands, CreateKey, Deployment},
     key_state::{KeyCommand, KeyState},
-    nodes::{Node, Terms},
-    seal::Root,
-    store::{ClaimKind, PostgresStore, Store as _},
+    store::{ClaimKind, Store as _},
 };
 
 use crate::{
+    running::{Running, state_of},
     server::{Database, RUNTIME},
     support::soon,
 };
-
-/// The clocks and timers of this process. Nothing is suspended in a test.
-struct Real(Instant);
-
-impl Timer for Real {
-    fn lease_clock(&self) -> Option<Duration> {
-        Some(self.0.elapsed())
-    }
-
-    fn sleep(&self, duration: Duration) -> Option<Sleep> {
-        Some(Box::pin(tokio::time::sleep(duration)))
-    }
-}
-
-/// A node, as one process has it.
-pub(crate) struct Running {
-    pub(crate) hsm: Arc<SoftBackend>,
-    pub(crate) commands: Arc<Commands>,
-    store: Arc<PostgresStore>,
-    task: JoinHandle<()>,
-}
-
-impl Running {
-    async fn start(database: &Database, root: &Root, name: &str, lease: Duration) -> Self {
-        let hsm = Arc::new(SoftBackend::new());
-        let backends = Backends::new().with(Name::new("name", "hsm").unwrap(), hsm.clone(), hsm.clone());
-        let store = Arc::new(database.open().await);
-        let roots = std::slice::from_ref(root);
-        let (repository, snapshot) = Repository::open(Arc::clone(&store) as _, roots).await.unwrap();
-        let node = Node::new(
-            &Name::new("node", name).unwrap(),
-            Terms::new(lease),
-            Arc::new(Real(Instant::now())),
-        )
-        .unwrap();
-        let commands = Commands::new(repository, snapshot, backends, Deployment::new("prod").unwrap());
-        let commands = Arc::new(commands.with_node(Arc::new(node)));
-        let run = Arc::clone(&commands);
-        let task = tokio::spawn(async move { run.node().unwrap().run(&run).await });
-        let running = Self {
-            hsm,
-            commands,
-            store,
-            task,
-        };
-        let node = running.commands.node().unwrap();
-        soon(async {
-            while node.lease().enter().is_none() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        })
-        .await;
-        running
-    }
-
-    async fn leave(self) {
-        self.commands.node().unwrap().leave();
-        soon(self.task).await.unwrap();
-    }
-}
 
 fn synchronise(from: &SoftBackend, to: &SoftBackend) {
     for id in from.key_ids() {
@@ -92,21 +26,10 @@ fn synchronise(from: &SoftBackend, to: &SoftBackend) {
 fn a_version_waits_for_the_node_that_is_synchronised_late() {
     RUNTIME.block_on(async {
         let database = Database::new().await;
-        let path = database.server.file("root of the nodes");
-        if !path.exists() {
-            Root::create_file(&path).unwrap();
-        }
-        let root = Root::file("recovery", &path).unwrap();
-        let now = std::time::SystemTime::now().into();
-        let store = Arc::new(database.open().await);
-        drop(
-            Repository::create(store, std::slice::from_ref(&root), now)
-                .await
-                .unwrap(),
-        );
+        let root = state_of(&database).await;
         let lease = Duration::from_secs(20);
-        let a = Running::start(&database, &root, "a", lease).await;
-        let b = Running::start(&database, &root, "b", lease).await;
+        let a = Running::start(&database, &root, "a", lease, Arc::default()).await;
+        let b = Running::start(&database, &root, "b", lease, Arc::default()).await;
         let alice = Actor::new("alice").unwrap();
         let tenant = Tenant::new(TenantId::generate().unwrap(), "Tenant").unwrap();
         let set = KeySet::new(KeySetId::generate().unwrap(), tenant.id, "Set", KeySource::Hsm).unwrap();
@@ -131,7 +54,7 @@ fn a_version_waits_for_the_node_that_is_synchronised_late() {
         .await;
         assert!(!making.is_finished());
         assert_eq!(a.store.claims(ClaimKind::KnownAnswer).await.unwrap().0.len(), 1);
-        synchronise(&a.hsm, &b.hsm);
+        synchronise(&a.hsm.soft, &b.hsm.soft);
         let made = soon(making).await.unwrap().unwrap();
         assert_eq!(
             (made.state, made.versions[0].state),
@@ -142,8 +65,8 @@ fn a_version_waits_for_the_node_that_is_synchronised_late() {
 
         // A rotation that gives up says who cannot use it, and is ended by a command on another node.
         let id = made.key.id;
-        let hurried = Running::start(&database, &root, "hurried", lease).await;
-        synchronise(&a.hsm, &hurried.hsm);
+        let hurried = Running::start(&database, &root, "hurried", lease, Arc::default()).await;
+        synchronise(&a.hsm.soft, &hurried.hsm.soft);
         let patient = hurried.commands.confirm_usable(hurried.commands.revision()).await;
         assert!(patient.is_confirmed(), "{patient:?}");
         let confirmation = {
@@ -151,7 +74,7 @@ fn a_version_waits_for_the_node_that_is_synchronised_late() {
             let roots = std::slice::from_ref(&root);
             let (repository, snapshot) = Repository::open(store, roots).await.unwrap();
             let name = Name::new("name", "hsm").unwrap();
-            let backends = Backends::new().with(name, hurried.hsm.clone(), hurried.hsm.clone());
+            let backends = Backends::new().with(name, hurried.hsm.clone(), hurried.hsm.soft.clone());
             let commands = Commands::new(repository, snapshot, backends, Deployment::new("prod").unwrap());
             let commands = commands
                 .with_node(Arc::clone(hurried.commands.node().unwrap()))
@@ -173,8 +96,8 @@ fn a_version_waits_for_the_node_that_is_synchronised_late() {
                 .iter()
                 .any(|version| version.state == VersionState::Published)
         );
-        synchronise(&hurried.hsm, &a.hsm);
-        synchronise(&hurried.hsm, &b.hsm);
+        synchronise(&hurried.hsm.soft, &a.hsm.soft);
+        synchronise(&hurried.hsm.soft, &b.hsm.soft);
         let entry = b.commands.rotate(&alice, &id, None).await.unwrap();
         let current = entry
             .versions

@@ -126,6 +126,12 @@ pub(super) async fn commit(lane: &Lane, changes: &ChangeSet) -> Result<Revision,
         transaction.end().await?;
         return Err(StoreError::Conflict { expected, head });
     }
+    if let Some(claim) = &changes.condition
+        && !holds(&transaction, claim).await?
+    {
+        transaction.end().await?;
+        return Err(claim.lost());
+    }
     let next = changes.head();
     let connection: &Connection = &transaction;
     let mut calls: Vec<Call<'_, u64>> = Vec::new();
@@ -166,6 +172,19 @@ pub(super) async fn commit(lane: &Lane, changes: &ChangeSet) -> Result<Revision,
     }
     transaction.commit().await?;
     Ok(next.revision)
+}
+
+/// Whether a claim is as it was seen. It stays so until the end of the transaction.
+async fn holds(connection: &Connection, claim: &Claim) -> Result<bool, StoreError> {
+    let statement = "SELECT id FROM xks.claims
+                     WHERE kind = $1 AND id = $2 AND owner = $3 AND counter = $4 FOR SHARE";
+    let params: &[Param<'_>] = &[
+        (&claim.kind.as_str(), Type::TEXT),
+        (&&*claim.id, Type::TEXT),
+        (&&*claim.owner, Type::TEXT),
+        (&claim.counter.cast_signed(), Type::INT8),
+    ];
+    Ok(!connection.query(statement, params).await?.is_empty())
 }
 
 /// Inserts rows, or puts them in the place of those with their ids.

@@ -133,6 +133,14 @@ pub(super) fn commit(connection: &mut Connection, changes: &ChangeSet) -> Result
     if expected != found {
         return Err(StoreError::Conflict { expected, head: found }.into());
     }
+    if let Some(claim) = &changes.condition {
+        let sql = "SELECT 1 FROM claims WHERE kind = ?1 AND id = ?2 AND owner = ?3 AND counter = ?4";
+        let counter = claim.counter.cast_signed();
+        let seen = params![claim.kind.as_str(), claim.id, claim.owner, counter];
+        if !transaction.prepare(sql)?.exists(seen)? {
+            return Err(claim.lost().into());
+        }
+    }
     let next = changes.head();
     let number = next.revision.get().cast_signed();
     let mut changed = transaction.prepare("INSERT OR REPLACE INTO changes VALUES (?1, ?2, ?3, ?4)")?;

@@ -106,6 +106,8 @@ fn a_scheduler_that_has_lost_its_claim_stops() {
     two_monthly_keys(&world);
     let mut scheduler = scheduler_of(world.another());
     world.wait(30);
+    block_on(world.commands.refresh()).unwrap();
+    let before = world.commands.revision();
     let (clock, same) = (world.clock(), Arc::clone(&store));
     store.before_commit(move || {
         let seen = block_on(same.claims(ClaimKind::Job)).unwrap().0.remove(0);
@@ -114,7 +116,10 @@ fn a_scheduler_that_has_lost_its_claim_stops() {
         clock.fetch_add(20, Ordering::Relaxed);
     });
     let ran = block_on(scheduler.run_due());
-    assert_eq!((ran.done.len(), ran.is_left_to_another), (1, true), "{ran:?}");
+    assert_eq!((ran.done.len(), ran.is_left_to_another), (0, true), "{ran:?}");
+    assert!(ran.failed.is_empty() && ran.stopped.is_none(), "{ran:?}");
+    block_on(world.commands.refresh()).unwrap();
+    assert_eq!(world.commands.revision(), before, "nothing was changed");
     let claims = block_on(world.store.claims(ClaimKind::Job)).unwrap().0;
     assert_eq!(&*claims[0].owner, "another");
 }

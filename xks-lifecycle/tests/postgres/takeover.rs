@@ -1,0 +1,104 @@
+//! Two schedulers on one database, of which one is stopped in the middle of a task.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use xks_backend_soft::SoftBackend;
+use xks_lifecycle::{
+    KeySet, KeySetId, KeySource, Outcome, Schedule, ScheduleId, Tenant, TenantId, VersionState,
+    commands::{Actor, CreateKey},
+    schedule::{PeriodDays, Scheduler, Task, Timing},
+    store::{ClaimKind, Store as _},
+};
+
+use crate::{
+    running::{Running, state_of},
+    server::{Database, RUNTIME},
+    support::soon,
+};
+
+const YEAR: u64 = 366 * 24 * 60 * 60;
+
+/// Its work is taken over when its lease has ended, done once, and what it does later is refused.
+#[test]
+fn a_scheduler_that_is_stopped_in_the_middle_of_a_rotation_changes_nothing_when_it_goes_on() {
+    RUNTIME.block_on(async {
+        let database = Database::new().await;
+        let root = state_of(&database).await;
+        let (lease, soft) = (Duration::from_secs(4), Arc::<SoftBackend>::default());
+        let a = Running::start(&database, &root, "a", lease, Arc::clone(&soft)).await;
+        let b = Running::start(&database, &root, "b", lease, Arc::clone(&soft)).await;
+        let alice = Actor::new("alice").unwrap();
+        let tenant = Tenant::new(TenantId::generate().unwrap(), "Tenant").unwrap();
+        let timing = Timing::EveryDays(PeriodDays::new(30).unwrap());
+        let schedule = Schedule::new(ScheduleId::generate().unwrap(), tenant.id, "Monthly", timing).unwrap();
+        let mut set = KeySet::new(KeySetId::generate().unwrap(), tenant.id, "Set", KeySource::Hsm).unwrap();
+        set.schedule = Some(schedule.id);
+        let spec = CreateKey::new(set.id, "Key").unwrap();
+        a.commands.create(&alice, tenant).await.unwrap();
+        a.commands.create(&alice, schedule).await.unwrap();
+        a.commands.create(&alice, set).await.unwrap();
+        let id = a.commands.create_key(&alice, spec).await.unwrap().key.id;
+        let scheduler = |node: &Running| {
+            node.ahead.store(YEAR, Ordering::Relaxed);
+            Scheduler::new(Arc::clone(&node.commands), Actor::new("scheduler").unwrap()).unwrap()
+        };
+        let (mut of_a, mut of_b) = (scheduler(&a), scheduler(&b));
+
+        a.hsm.stops.store(true, Ordering::Relaxed);
+        let stopped = tokio::spawn(async move { of_a.run_due().await });
+        soon(a.hsm.is_there.notified()).await;
+        // It is alive: its work is left to it.
+        let ran = of_b.run_due().await;
+        assert!(ran.is_left_to_another && ran.done.is_empty(), "{ran:?}");
+        let claims = b.store.claims(ClaimKind::Job).await.unwrap().0;
+        assert!(claims.iter().any(|claim| &*claim.id == "scheduler"), "{claims:?}");
+        a.stop();
+        b.hsm.stops.store(true, Ordering::Relaxed);
+        let taking_over = tokio::spawn(async move {
+            loop {
+                let ran = of_b.run_due().await;
+                if !ran.is_left_to_another {
+                    return ran;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+        soon(b.hsm.is_there.notified()).await;
+
+        // It goes on while the other one is in the middle of the same rotation.
+        a.hsm.goes_on.notify_one();
+        let ran = soon(stopped).await.unwrap();
+        assert!(
+            ran.done.is_empty() && ran.failed.is_empty() && ran.stopped.is_none(),
+            "{ran:?}"
+        );
+        assert!(ran.is_left_to_another, "{ran:?}");
+        b.commands.refresh().await.unwrap();
+        let states = |node: &Running| -> Vec<_> {
+            let entry = node.commands.key(&id).unwrap();
+            entry.versions.iter().map(|version| version.state).collect()
+        };
+        assert_eq!(
+            states(&b),
+            [VersionState::Current, VersionState::Pending],
+            "what comes late is refused"
+        );
+        b.hsm.goes_on.notify_one();
+        let ran = soon(taking_over).await.unwrap();
+        assert_eq!(ran.done, [Task::RotateKey(id.clone())], "{ran:?}");
+        assert_eq!(states(&b), [VersionState::DecryptOnly, VersionState::Current]);
+        assert_eq!(soft.key_ids().len(), 2, "no key was made twice");
+        let events = b.commands.events(0, 100).await.unwrap();
+        let failed = events.iter().find(|(_, event)| event.outcome == Outcome::Failed);
+        let reason = failed.unwrap().1.reason.clone().unwrap();
+        assert!(
+            reason.as_str().contains("was taken over by another process"),
+            "{reason}"
+        );
+        assert!(b.store.claims(ClaimKind::Job).await.unwrap().0.is_empty());
+        b.leave().await;
+    });
+}

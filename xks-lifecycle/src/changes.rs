@@ -22,8 +22,10 @@ pub struct Changes {
     pub(crate) puts: Vec<(Put, Item)>,
     pub(crate) removed: Vec<Object>,
     pub(crate) events: Vec<Event>,
-    /// Known answers of the versions that are published, one each.
-    pub(crate) known_answers: Vec<Claim>,
+    /// Claims that begin with it: known answers, and marks of what is being made.
+    pub(crate) claims: Vec<Claim>,
+    /// Whether there may be such claims, since there are several nodes.
+    pub(crate) has_nodes: bool,
     /// The claim under which all of it is changed.
     pub(crate) condition: Option<Claim>,
 }
@@ -97,7 +99,7 @@ impl Changes {
         self.puts.extend(others.puts);
         self.removed.extend(others.removed);
         self.events.extend(others.events);
-        self.known_answers.extend(others.known_answers);
+        self.claims.extend(others.claims);
         self
     }
 
@@ -113,13 +115,17 @@ impl Changes {
         self
     }
 
-    pub(crate) fn under(self, claim: Option<&Claim>) -> Self {
+    pub(crate) fn under(self, claim: Option<&Claim>, has_nodes: bool) -> Self {
         let condition = claim.cloned();
-        Self { condition, ..self }
+        Self {
+            condition,
+            has_nodes,
+            ..self
+        }
     }
 
-    pub(crate) fn known_answer(mut self, known_answer: Option<Claim>) -> Self {
-        self.known_answers.extend(known_answer);
+    pub(crate) fn claim(mut self, claim: Option<Claim>) -> Self {
+        self.claims.extend(claim);
         self
     }
 

@@ -356,6 +356,12 @@ impl Snapshot {
         &self.published
     }
 
+    /// Whether a version is being made.
+    pub(crate) fn is_pending(&self, id: &KeyVersionId) -> bool {
+        let version = self.versions.get(id);
+        version.is_some_and(|version| version.state == VersionState::Pending)
+    }
+
     fn index(&mut self, item: &Item) {
         let Item::Version(version) = item else { return };
         if version.state == VersionState::Published {

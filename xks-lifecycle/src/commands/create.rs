@@ -11,7 +11,7 @@ use crate::{
     KeyVersionId, Material, Name, Object, Outcome, Rotation, Snapshot, Timestamp, VersionId, VersionState,
     generate_key_id,
     key_state::{Change, StoredState},
-    store::Table,
+    store::{Claim, Table},
 };
 
 /// A key that is to be made.
@@ -106,6 +106,8 @@ pub enum AdoptionWarning {
 pub(super) struct New {
     key: Key,
     version: KeyVersion,
+    /// Of the process that makes it.
+    mark: Option<Claim>,
 }
 
 impl New {
@@ -126,7 +128,15 @@ impl New {
         key.description.clone_from(&spec.description);
         key.rotation = spec.rotation;
         key.expires = spec.expires.or(of_set);
-        Ok(Self { key, version })
+        Ok(Self {
+            key,
+            version,
+            mark: None,
+        })
+    }
+
+    pub(super) fn marked(self, mark: Option<Claim>) -> Self {
+        Self { mark, ..self }
     }
 
     pub(super) fn ready(mut self, spec: &CreateKey) -> Self {
@@ -145,7 +155,7 @@ impl New {
         now: Timestamp,
         outcome: Outcome,
     ) -> Decided<KeyEntry> {
-        let Self { key, version } = self;
+        let Self { key, version, mark } = self;
         let change = Change {
             key: Some(key.clone()),
             new_versions: vec![version.clone()],
@@ -158,7 +168,8 @@ impl New {
             versions: vec![version.clone()],
             revision: snapshot.revision().next(),
         };
-        Decided::change(Changes::new().insert(key).insert(version).event(event), entry)
+        let changes = Changes::new().insert(key).insert(version).event(event);
+        Decided::change(changes.claim(mark), entry)
     }
 }
 
@@ -192,11 +203,15 @@ impl Commands {
         let entry = self
             .commit(call.actor, |snapshot, now| {
                 let new = New::decide(snapshot, spec, id, version.clone(), now)?;
+                let new = new.marked(self.mark(&version.id));
                 Ok(new.commit(call, snapshot, now, Outcome::Begun))
             })
             .await?;
-        let made = self.make_new(call, &entry, &version).await?;
-        self.take_into_use(call, &entry, &version, made, spec.is_active).await
+        let work = async {
+            let made = self.make_new(call, &entry, &version).await?;
+            self.take_into_use(call, &entry, &version, made, spec.is_active).await
+        };
+        Box::pin(self.marked(&version.id, work)).await
     }
 
     /// A version that is to be made, of a key that is.

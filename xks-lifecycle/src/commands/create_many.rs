@@ -59,7 +59,7 @@ impl Planned<'_> {
         let after = entry.after(&change, snapshot.revision().next(), now);
         let changes = Changes::new().apply(change).event(event);
         let known_answer = self.known_answer.clone().filter(|_| outcome == Outcome::Begun);
-        Ok(Decided::change(changes.known_answer(known_answer), after))
+        Ok(Decided::change(changes.claim(known_answer), after))
     }
 }
 
@@ -106,7 +106,7 @@ impl Commands {
             let new = New::decide(snapshot, planned.spec, &planned.id, planned.version.clone(), now)?;
             let (new, outcome) = match is_vault {
                 true => (new.ready(planned.spec), Outcome::Done),
-                false => (new, Outcome::Begun),
+                false => (new.marked(self.mark(&planned.version.id)), Outcome::Begun),
             };
             Ok(new.commit(&planned.call, snapshot, now, outcome))
         };
@@ -169,6 +169,10 @@ impl Commands {
             })
         };
         self.commit_each(refused, false, abandon).await;
+        for planned in planned.iter().filter(|planned| planned.outcome.is_some()) {
+            // As after the creation of one.
+            drop(self.leave(&planned.version.id).await);
+        }
     }
 
     async fn make_in(&self, set: &KeySet, mut planned: Vec<&mut Planned<'_>>) -> Result<(), CommandError> {

@@ -9,7 +9,7 @@ use xks_core::{
 };
 
 use crate::{
-    ChangeError, FieldError, Object, Outcome, RandomError, RepositoryError,
+    ChangeError, FieldError, KeyVersionId, Object, Outcome, RandomError, RepositoryError,
     commands::CredentialRefused,
     key_state::Refused,
     nodes::Confirmation,
@@ -71,6 +71,14 @@ pub enum CommandError {
              removed by the next start"
     )]
     AnotherFailed,
+    /// Another node is making the version.
+    #[error("node `{node}` is making version {version} at the moment: wait until it has, or has ended")]
+    UnderWay {
+        /// The version.
+        version: KeyVersionId,
+        /// The node's name.
+        node: Box<str>,
+    },
     /// Versions are made and published, and encrypt nothing yet, since not every node can use them. They stay
     /// published: the same command, given again, ends what it has begun.
     #[error(
@@ -121,6 +129,7 @@ impl CommandError {
             | Self::Refused(_)
             | Self::Credential(_)
             | Self::Field(_)
+            | Self::UnderWay { .. }
             | Self::Unfit { .. } => Outcome::Refused,
             Self::Repository(RepositoryError::Change(_)) => Outcome::Refused,
             Self::Manager { source, .. } if source.kind() == ManageErrorKind::Unsupported => Outcome::Refused,

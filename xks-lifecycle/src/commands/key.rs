@@ -236,13 +236,13 @@ impl Commands {
         self.decide_with(call, id, seen, (outcome, None), decide).await
     }
 
-    /// As [`decide_key`](Self::decide_key), with the known answer of a version that is published by it.
+    /// As [`decide_key`](Self::decide_key), with a claim that begins with it.
     pub(super) async fn decide_with(
         &self,
         call: &Call<'_>,
         id: &KeyId,
         seen: Option<Revision>,
-        (outcome, known_answer): (Outcome, Option<Claim>),
+        (outcome, claim): (Outcome, Option<Claim>),
         decide: impl Fn(&KeyContext<'_>, Timestamp) -> Result<Change, CommandError> + Send + Sync,
     ) -> Result<KeyEntry, CommandError> {
         let mut seen = Seen::new(object(id), seen);
@@ -266,7 +266,7 @@ impl Commands {
                 let event = call.change(now, outcome, Some(&entry), &change);
                 let after = entry.after(&change, snapshot.revision().next(), now);
                 let changes = Changes::new().apply(change).event(event);
-                let changes = changes.known_answer(known_answer.clone());
+                let changes = changes.claim(claim.clone());
                 Ok(Decided::change(changes, (after, true)))
             })
             .await?;

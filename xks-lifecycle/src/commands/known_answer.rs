@@ -104,7 +104,7 @@ impl Commands {
         let store = &**self.repository.store();
         let names: BTreeSet<Box<str>> = versions.iter().map(|version| version.to_string().into()).collect();
         let confirming = Confirming::uses(self.revision(), Some(names));
-        let confirmation = node.confirm(store, confirming, self.patience()).await;
+        let confirmation = Box::pin(node.confirm(store, confirming, self.patience())).await;
         if confirmation.is_confirmed() {
             return Ok(());
         }

@@ -30,6 +30,7 @@ mod error;
 mod key;
 mod key_store;
 mod known_answer;
+mod making;
 mod material;
 mod nodes;
 mod noun;
@@ -47,7 +48,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-pub(crate) use self::backends::{ManagedBackend, is_told_by_name, named_version};
 pub use self::{
     actor::Actor,
     backends::{Backends, Deployment},
@@ -61,6 +61,10 @@ pub use self::{
     orphans::Orphan,
     recover::Recovered,
     usage::VersionUsage,
+};
+pub(crate) use self::{
+    backends::{ManagedBackend, is_told_by_name, named_version},
+    making::mark_id,
 };
 use crate::{
     Changes, Counts, Event, EventText, Outcome, Repository, Snapshot, Timestamp, Touched,
@@ -400,7 +404,7 @@ impl Commands {
                 let snapshot = self.lock();
                 let Decided { changes, answer } = decide(&snapshot, now)?;
                 let Some(changes) = changes else { return Ok(answer) };
-                let changes = changes.under(actor.claim());
+                let changes = changes.under(actor.claim(), self.node.is_some());
                 (self.repository.prepare(&snapshot, changes)?, answer)
             };
             kill_point!(Decided);

@@ -11,6 +11,8 @@ pub struct Recovered {
     pub made: Vec<KeyVersionId>,
     /// Destroyed versions whose material is gone now in their key manager too.
     pub removed: Vec<KeyVersionId>,
+    /// Versions that another node is making at the moment: they are left to it.
+    pub left: Vec<KeyVersionId>,
     /// Versions that are left as they were, each with why. The next call tries them again.
     pub failed: Vec<(KeyVersionId, CommandError)>,
 }
@@ -20,11 +22,13 @@ impl Commands {
     /// reached: versions that were being made are made, and what belongs to destroyed versions is destroyed.
     /// A key whose creation it finishes is not active: its administrator learns of it first.
     ///
-    /// Only one process may do so at a time, and while no command is under way.
+    /// What another live node is making is left to it. It is to be called while no command of this process is
+    /// under way.
     ///
     /// # Errors
     /// Those of the store. What a key manager refuses is in the answer.
     pub async fn recover(&self, actor: &Actor) -> Result<Recovered, CommandError> {
+        self.refresh().await?;
         let unfinished: Vec<KeyVersion> = self.read(|snapshot| {
             let versions = snapshot.versions.values().filter(|version| is_unfinished(version));
             versions.map(|version| (**version).clone()).collect()
@@ -32,6 +36,21 @@ impl Commands {
         let mut recovered = Recovered::default();
         for version in unfinished {
             let id = version.id.clone();
+            if version.state == VersionState::Pending {
+                match self.take_over(&id).await {
+                    Ok(()) => {}
+                    Err(CommandError::UnderWay { .. }) => {
+                        recovered.left.push(id);
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                }
+                self.refresh().await?;
+                if !self.read(|snapshot| snapshot.is_pending(&id)) {
+                    self.leave(&id).await?; // the one that has made it was quicker
+                    continue;
+                }
+            }
             match self.finish(actor, &version).await {
                 Ok(()) if version.state == VersionState::Destroyed => recovered.removed.push(id),
                 Ok(()) => recovered.made.push(id),

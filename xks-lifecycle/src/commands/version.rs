@@ -42,7 +42,7 @@ impl Commands {
             ..Call::key(actor, "rotate", id)
         };
         let work = async {
-            let version = self.published(&call, id, seen).await?;
+            let version = Box::pin(self.published(&call, id, seen)).await?;
             self.usable_everywhere(std::slice::from_ref(&version)).await?;
             let promote = |context: &KeyContext<'_>, now| {
                 let command = VersionCommand::Promote;
@@ -65,7 +65,7 @@ impl Commands {
     ) -> Result<KeyEntry, CommandError> {
         let call = Call::key(actor, "add-version", id);
         let work = async {
-            self.published(&call, id, seen).await?;
+            Box::pin(self.published(&call, id, seen)).await?;
             self.record_nothing(&call).await?;
             self.key(id)
         };
@@ -135,12 +135,23 @@ impl Commands {
             }
         };
         if version.state == VersionState::Pending {
-            let backend_key = if is_new {
-                self.make_new(call, &entry, &version).await?
-            } else {
-                self.make_in_backend(&entry, &version).await?
+            if !is_new {
+                self.take_over(&version.id).await?;
+                self.refresh().await?;
+                if !self.read(|snapshot| snapshot.is_pending(&version.id)) {
+                    self.leave(&version.id).await?; // the one that has made it was quicker
+                    return Ok(version.id);
+                }
+            }
+            let work = async {
+                let backend_key = if is_new {
+                    self.make_new(call, &entry, &version).await?
+                } else {
+                    self.make_in_backend(&entry, &version).await?
+                };
+                self.publish(call, &entry, &version, backend_key).await
             };
-            self.publish(call, &entry, &version, backend_key).await?;
+            Box::pin(self.marked(&version.id, work)).await?;
         }
         Ok(version.id)
     }
@@ -171,8 +182,9 @@ impl Commands {
             }
         };
         let version = VersionId::generate()?;
+        let mark = self.mark(&KeyVersionId::new(id.clone(), version));
         let add = |context: &KeyContext<'_>, now| Ok(add_version(context, version, material.clone(), now)?);
-        self.decide_key(call, id, seen, Outcome::Begun, add).await
+        self.decide_with(call, id, seen, (Outcome::Begun, mark), add).await
     }
 
     /// Makes the key of a version that this command has begun with. Where the key manager refuses, there is
@@ -217,7 +229,8 @@ impl Commands {
         }
     }
 
-    /// Ends what an earlier command has begun with a pending version.
+    /// Ends what an earlier command has begun with a pending version. With several nodes it is published, and
+    /// promoted when somebody rotates or activates the key.
     pub(super) async fn finish_version(
         &self,
         call: &Call<'_>,
@@ -225,7 +238,10 @@ impl Commands {
         version: &KeyVersion,
     ) -> Result<KeyEntry, CommandError> {
         let made = self.make_in_backend(entry, version).await?;
-        self.take_into_use(call, entry, version, made, false).await
+        match self.node {
+            Some(_) => self.publish(call, entry, version, made).await,
+            None => self.take_into_use(call, entry, version, made, false).await,
+        }
     }
 
     /// Publishes a version that is made. Of a key that has none which encrypts, it does, and the key serves

@@ -134,6 +134,12 @@ impl Life {
         }
     }
 
+    /// Returns the node's name.
+    #[must_use]
+    pub const fn name(&self) -> &Arc<str> {
+        &self.node
+    }
+
     /// Sets what else the row tells of the node, from the next renewal on.
     pub fn set_facts(&mut self, facts: Facts) {
         self.facts = facts;

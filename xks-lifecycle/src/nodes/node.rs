@@ -283,6 +283,11 @@ impl Node {
         self.lease.clocks().map(|clocks| clocks.now)
     }
 
+    /// Returns the node's name.
+    pub(crate) fn name(&self) -> Arc<str> {
+        Arc::clone(lock(&self.life).name())
+    }
+
     /// Returns the name of this process: another one each time that it starts.
     pub(crate) fn process(&self) -> &str {
         &self.process

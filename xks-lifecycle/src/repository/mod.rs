@@ -14,6 +14,7 @@ use self::differences::differences;
 pub use self::error::RepositoryError;
 use crate::{
     ChangeError, Changes, Event, Object, Snapshot, Timestamp, Touched, VersionState,
+    commands::mark_id,
     record::{RowError, decode},
     seal::{DataKey, Root, Sum, Wrapped},
     snapshot::{Item, read},
@@ -51,11 +52,16 @@ pub struct Repository {
     key: Arc<DataKey>,
 }
 
-/// The known answer of a version that is published, and will not be when the item is committed.
-fn promoted(snapshot: &Snapshot, item: &Item) -> Option<(ClaimKind, Box<str>)> {
+/// The claim of a version that ends when the item is committed: its known answer when it is published no
+/// more, and the mark of who makes it when it is made.
+fn ended(snapshot: &Snapshot, item: &Item) -> Option<(ClaimKind, Box<str>)> {
     let Item::Version(version) = item else { return None };
-    let is_over = version.state != VersionState::Published && snapshot.published().contains(&version.id);
-    is_over.then(|| (ClaimKind::KnownAnswer, version.id.to_string().into()))
+    let former = snapshot.versions.get(&version.id).map(|former| former.state);
+    match former.filter(|former| *former != version.state)? {
+        VersionState::Published => Some((ClaimKind::KnownAnswer, version.id.to_string().into())),
+        VersionState::Pending => Some((ClaimKind::Job, mark_id(&version.id).into())),
+        _ => None,
+    }
 }
 
 /// Loads what a closure collects.
@@ -396,9 +402,10 @@ impl Repository {
         }
         set.code = self.key.head(revision, total).code;
         set.events.clone_from(&changes.events);
-        set.claims.clone_from(&changes.known_answers);
+        set.claims.clone_from(&changes.claims);
         set.condition.clone_from(&changes.condition);
-        set.ended_claims = changes.items().filter_map(|item| promoted(snapshot, item)).collect();
+        let items = changes.items().filter(|_| changes.has_nodes);
+        set.ended_claims = items.filter_map(|item| ended(snapshot, item)).collect();
         Ok(Prepared { set, changes, sums })
     }
 

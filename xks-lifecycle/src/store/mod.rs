@@ -90,7 +90,8 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::Conflict`] when the store is at another revision than the change set expects;
     /// [`StoreError::ClaimLost`] when the claim that it names is not as it was seen, which no swap may change
-    /// before the commit has ended; and those of the store. Nothing was changed unless the error [says otherwise](StoreError::is_unknown).
+    /// before the commit has ended; and those of the store. Nothing was changed unless the error [says
+    /// otherwise](StoreError::is_unknown).
     async fn commit(&self, changes: ChangeSet) -> Result<(), StoreError>;
 
     /// Waits until the store is at a later revision than `after`, and returns which.

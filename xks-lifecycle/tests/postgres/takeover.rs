@@ -102,3 +102,67 @@ fn a_scheduler_that_is_stopped_in_the_middle_of_a_rotation_changes_nothing_when_
         b.leave().await;
     });
 }
+
+/// What a live node is making is neither made a second time nor taken for half done; what a dead one has left
+/// is.
+#[test]
+fn what_another_node_is_making_is_left_to_it_while_it_lives() {
+    RUNTIME.block_on(async {
+        let database = Database::new().await;
+        let root = state_of(&database).await;
+        let (lease, soft) = (Duration::from_secs(4), Arc::<SoftBackend>::default());
+        let a = Running::start(&database, &root, "a", lease, Arc::clone(&soft)).await;
+        let b = Running::start(&database, &root, "b", lease, Arc::clone(&soft)).await;
+        let alice = Actor::new("alice").unwrap();
+        let tenant = Tenant::new(TenantId::generate().unwrap(), "Tenant").unwrap();
+        let set = KeySet::new(KeySetId::generate().unwrap(), tenant.id, "Set", KeySource::Hsm).unwrap();
+        let spec = CreateKey::new(set.id, "Key").unwrap();
+        a.commands.create(&alice, tenant).await.unwrap();
+        a.commands.create(&alice, set).await.unwrap();
+        let id = a.commands.create_key(&alice, spec).await.unwrap().key.id;
+        a.hsm.stops.store(true, Ordering::Relaxed);
+        let stopped = {
+            let (commands, alice, id) = (Arc::clone(&a.commands), alice.clone(), id.clone());
+            tokio::spawn(async move { commands.rotate(&alice, &id, None).await })
+        };
+        soon(a.hsm.is_there.notified()).await;
+
+        let recovered = b.commands.recover(&alice).await.unwrap();
+        let version = b.commands.key(&id).unwrap().versions[1].clone();
+        assert_eq!(version.state, VersionState::Pending);
+        assert_eq!(recovered.left, std::slice::from_ref(&version.id), "{recovered:?}");
+        assert!(
+            recovered.made.is_empty() && recovered.failed.is_empty(),
+            "{recovered:?}"
+        );
+        let error = b.commands.rotate(&alice, &id, None).await.unwrap_err();
+        assert!(error.to_string().starts_with("node `a` is making version"), "{error}");
+        assert_eq!(b.commands.key(&id).unwrap().versions.len(), 2);
+
+        a.stop();
+        let recovered = soon(async {
+            loop {
+                let recovered = b.commands.recover(&alice).await.unwrap();
+                if recovered.left.is_empty() {
+                    break recovered;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        })
+        .await;
+        assert_eq!(recovered.made, [version.id], "{recovered:?}");
+        assert!(b.store.claims(ClaimKind::Job).await.unwrap().0.is_empty());
+        let entry = b.commands.rotate(&alice, &id, None).await.unwrap();
+        let states = [VersionState::DecryptOnly, VersionState::Current];
+        assert!(
+            entry.versions.iter().map(|version| version.state).eq(states),
+            "{entry:?}"
+        );
+        // The one that was stopped finds its work done.
+        a.hsm.goes_on.notify_one();
+        let late = soon(stopped).await.unwrap().unwrap();
+        assert!(late.versions.iter().map(|version| version.state).eq(states), "{late:?}");
+        assert_eq!(soft.key_ids().len(), 2, "no key was made twice");
+        b.leave().await;
+    });
+}

@@ -7,7 +7,7 @@
 //! plan     which fault comes when                    load     requests, at a fixed rate
 //! faults   does it                                   flipper  commands that close and open a subject
 //! network  namespaces, partitions                    site     keys, key stores, a version, credentials
-//! database, pooler, node: the processes              shared, tally, report
+//! database, pooler, node: the processes              shared, tally, report, starvation
 //! ```
 #![forbid(unsafe_code)]
 
@@ -25,6 +25,7 @@ mod report;
 mod run;
 mod shared;
 mod site;
+mod starvation;
 mod tally;
 mod weather;
 
@@ -44,6 +45,7 @@ use clap::Parser;
 use crate::{
     node::Place,
     plan::{Kind, Plan},
+    pooler::Mode,
     report::Report,
     run::{NODES, Run, make_world, say},
     shared::Shared,
@@ -173,7 +175,14 @@ fn drive(arguments: &Arguments) -> anyhow::Result<bool> {
         rate: arguments.rate,
         ends_with_violation: arguments.expect_violations,
     };
-    let world = make_world(&mut place, &shared)?;
+    // Where transactions are pooled nothing is notified: what is made then is confirmed a quarter of a lease
+    // later.
+    let last = match arguments.fail_over {
+        Some(_) => Mode::Session,
+        None => Mode::Transaction,
+    };
+    let world = make_world(&mut place, &shared, last)?;
+    starvation::watch(&shared, &world.nodes);
     let runtime = tokio::runtime::Runtime::new()?;
     let outcome = runtime.block_on(async {
         match arguments.fail_over {

@@ -109,31 +109,35 @@ impl Node {
         network::run(command.args(["store", "create"]).arg(self.settings()))
     }
 
-    /// Starts it, and waits until it takes connections, of clients and for commands. Blocks.
+    /// Starts it, and waits until it takes connections, of clients and for commands. One that ends because it
+    /// does not reach the database is started again, as a service manager does. Blocks.
     pub(crate) fn start(&mut self) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let socket = self.folder.join(SOCKET);
+        let mut child = self.spawn()?;
+        while !pooler::takes_connections(address(self.number)) || UnixStream::connect(&socket).is_err() {
+            if begun.elapsed() > PATIENCE {
+                bail!("node {} does not start: see {}", self.number, self.log().display());
+            }
+            if child.try_wait()?.is_some() {
+                child = self.spawn()?;
+            }
+            sleep(Duration::from_millis(5));
+        }
+        self.child = Some(child);
+        Ok(())
+    }
+
+    fn spawn(&self) -> anyhow::Result<Child> {
         let log = || OpenOptions::new().create(true).append(true).open(self.log());
-        let child = network::command(self.number, &self.proxy)
+        network::command(self.number, &self.proxy)
             .arg("--config")
             .arg(self.settings())
             .stdin(Stdio::null())
             .stdout(log()?)
             .stderr(log()?)
             .spawn()
-            .context("the proxy does not start")?;
-        let child = self.child.insert(child);
-        let begun = Instant::now();
-        let socket = self.folder.join(SOCKET);
-        while !pooler::takes_connections(address(self.number)) || UnixStream::connect(&socket).is_err() {
-            if let Some(status) = child.try_wait()? {
-                let log = self.folder.join("log");
-                bail!("node {} ends with {status}: see {}", self.number, log.display());
-            }
-            if begun.elapsed() > PATIENCE {
-                bail!("node {} does not listen", self.number);
-            }
-            sleep(Duration::from_millis(5));
-        }
-        Ok(())
+            .context("the proxy does not start")
     }
 
     /// Sends a signal to its process.
@@ -141,6 +145,11 @@ impl Node {
         let child = self.child.as_ref().context("the node does not run")?;
         let process = Pid::from_raw(child.id().try_into()?).context("a process has an id")?;
         Ok(kill_process(process, signal)?)
+    }
+
+    /// The id of its process.
+    pub(crate) fn process(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
     }
 
     /// Waits for its end after a signal. Blocks.

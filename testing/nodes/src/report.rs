@@ -64,6 +64,11 @@ impl fmt::Display for Report<'_> {
             .map(|(answer, number)| format!("{answer} {}", grouped(*number)))
             .collect();
         writeln!(f, "\nanswers: {}", answers.join(", "))?;
+        let starved = tally.starved.as_secs_f64();
+        writeln!(
+            f,
+            "the machine was too busy for the nodes, and they were excused: {starved:.1} s"
+        )?;
         let mut failures = tally.failures.iter().peekable();
         if failures.peek().is_some() {
             let failures: Vec<_> = failures.map(|(code, number)| format!("{code} {number}")).collect();

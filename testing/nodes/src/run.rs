@@ -49,8 +49,9 @@ pub(crate) struct Run {
     pub(crate) ends_with_violation: bool,
 }
 
-/// Makes the database and the nodes, which serve when this returns. Blocks.
-pub(crate) fn make_world(place: &mut Place, shared: &Arc<Shared>) -> anyhow::Result<World> {
+/// Makes the database and the nodes, which serve when this returns; `last` is how the last of them is pooled.
+/// Blocks.
+pub(crate) fn make_world(place: &mut Place, shared: &Arc<Shared>, last: Mode) -> anyhow::Result<World> {
     network::make(NODES)?;
     let database = Database::start();
     place.database_files = database
@@ -62,10 +63,7 @@ pub(crate) fn make_world(place: &mut Place, shared: &Arc<Shared>) -> anyhow::Res
         .map_err(|_| anyhow::anyhow!("two files"))?;
     let mut nodes = Vec::new();
     let mut poolers = Vec::new();
-    for (number, mode) in [None, Some(Mode::Session), Some(Mode::Transaction)]
-        .into_iter()
-        .enumerate()
-    {
+    for (number, mode) in [None, Some(Mode::Session), Some(last)].into_iter().enumerate() {
         let mut node = Node::new(place, number, mode.is_some())?;
         let mut pooler = None;
         if let Some(mode) = mode {

@@ -217,6 +217,13 @@ impl Shared {
         state.weather.begin(felt, nodes, now)
     }
 
+    /// Something that is not a fault of the plan excuses nodes from now on.
+    pub(crate) fn excuse(&self, felt: Felt, nodes: &[usize]) -> FaultId {
+        let mut state = self.state();
+        let now = self.now();
+        state.weather.begin(felt, nodes, now)
+    }
+
     /// A fault has ended.
     pub(crate) fn end(&self, fault: FaultId) {
         let mut state = self.state();
@@ -229,7 +236,11 @@ impl Shared {
         let mut state = self.state();
         let label = std::mem::replace(&mut state.label, CALM);
         let patience = state.weather.patience();
+        let now = self.now();
         for (node, recovery) in state.weather.recovery(fault) {
+            if recovery.is_none() && state.weather.is_excused(node, fault, now) {
+                continue;
+            }
             state.tally.recovered(label, node, recovery, patience);
         }
     }

@@ -18,6 +18,8 @@ pub(crate) struct Tally {
     pub(crate) unexplained: u64,
     pub(crate) not_recovered: u64,
     pub(crate) others: u64,
+    /// For how long the machine was too busy for the nodes.
+    pub(crate) starved: Duration,
     /// Why commands have failed: the problems' codes.
     pub(crate) failures: BTreeMap<String, u64>,
     /// The first of what is wrong, for a person.

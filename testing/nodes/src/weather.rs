@@ -98,6 +98,14 @@ impl Weather {
         })
     }
 
+    /// Whether something else than this fault explains that a node does not serve.
+    pub(crate) fn is_excused(&self, node: usize, fault: FaultId, at: At) -> bool {
+        self.windows.iter().enumerate().any(|(number, window)| {
+            let is_over = window.end.is_some_and(|end| at > end + self.patience);
+            number != fault && window.nodes.contains(&node) && window.begin <= at && !is_over
+        })
+    }
+
     /// Notes that a node has served, and so has recovered from faults that were over when the request began.
     pub(crate) fn served(&mut self, request: &Request) {
         if request.answer != Answer::Served {
@@ -214,6 +222,16 @@ mod tests {
         assert!(weather.allows(&request(2, 9_999, Answer::Unleased)));
         weather.end(fault, at(200));
         assert!(!weather.allows(&request(2, 9_999, Answer::Unleased)));
+    }
+
+    #[test]
+    fn a_node_that_something_else_keeps_from_serving_is_excused() {
+        let mut weather = weather(Felt::Alone);
+        assert!(!weather.is_excused(1, 0, at(240)));
+        let other = weather.begin(Felt::Alone, &[1], at(220));
+        assert!(weather.is_excused(1, 0, at(240)) && !weather.is_excused(0, 0, at(240)));
+        weather.end(other, at(230));
+        assert!(weather.is_excused(1, 0, at(280)) && !weather.is_excused(1, 0, at(281)));
     }
 
     #[test]

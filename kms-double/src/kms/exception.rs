@@ -107,6 +107,7 @@ exception_names! {
     Disabled = "DisabledException", 400;
     DryRunOperation = "DryRunOperationException", 400;
     ExpiredImportToken = "ExpiredImportTokenException", 400;
+    IamLimitExceeded = "LimitExceeded", 409;
     IncorrectKey = "IncorrectKeyException", 400;
     IncorrectKeyMaterial = "IncorrectKeyMaterialException", 400;
     Internal = "KMSInternalException", 500;
@@ -116,15 +117,18 @@ exception_names! {
     InvalidImportToken = "InvalidImportTokenException", 400;
     InvalidKeyUsage = "InvalidKeyUsageException", 400;
     InvalidMarker = "InvalidMarkerException", 400;
+    InvalidSignature = "InvalidSignatureException", 400;
     InvalidState = "KMSInvalidStateException", 400;
     LimitExceeded = "LimitExceededException", 400;
     MalformedPolicyDocument = "MalformedPolicyDocumentException", 400;
     MissingAuthenticationToken = "MissingAuthenticationTokenException", 403;
+    NoSuchEntity = "NoSuchEntity", 404;
     NotFound = "NotFoundException", 400;
     Serialization = "SerializationException", 400;
     Tag = "TagException", 400;
     Throttling = "ThrottlingException", 400;
     UnknownOperation = "UnknownOperationException", 404;
+    UnrecognizedClient = "UnrecognizedClientException", 400;
     UnsupportedOperation = "UnsupportedOperationException", 400;
     Validation = "ValidationException", 400;
     XksKeyAlreadyInUse = "XksKeyAlreadyInUseException", 400;

@@ -106,7 +106,7 @@ impl Faults {
         calls.made += 1;
         let number = calls.made;
         if plan.denied.contains(operation) {
-            let (who, action) = (&caller.principal_arn, format!("kms:{operation}"));
+            let (who, action) = (&caller.principal_arn, action(operation));
             return Err(Exception::new(
                 ExceptionName::AccessDenied,
                 format!(
@@ -138,6 +138,17 @@ impl Faults {
         };
         Err(Exception::new(name, "injected by kms-double"))
     }
+}
+
+/// An operation as policies name it.
+fn action(operation: &str) -> String {
+    let service = match operation {
+        "GetUser" | "ListUsers" | "ListRoles" => "iam",
+        "GetCallerIdentity" => "sts",
+        _ if operation.contains("AccessKey") => "iam",
+        _ => "kms",
+    };
+    format!("{service}:{operation}")
 }
 
 pub(crate) fn lost() -> Exception {

@@ -42,6 +42,7 @@
 //! * Keys of other origins than EXTERNAL_KEY_STORE and EXTERNAL, of other specs than SYMMETRIC_DEFAULT,
 //!   multi-Region keys, and grants.
 
+mod access_keys;
 mod aliases;
 mod answer;
 pub mod api;
@@ -90,6 +91,7 @@ use std::{
 use zeroize::Zeroizing;
 
 pub use self::{
+    access_keys::{AccessKeyMetadata, Identity, NewAccessKey, Part, PartRequest},
     answer::{Health, HealthStatus, KeyManager},
     binary::Binary,
     caller::Caller,

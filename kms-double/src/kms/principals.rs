@@ -81,6 +81,9 @@ impl Kms {
                 let message = format!("There is no {kind:?} {name:?}");
                 return Err(Exception::new(ExceptionName::NotFound, message));
             }
+            if kind == PrincipalKind::User {
+                state.access_keys.retain(|key| !key.is_of(name));
+            }
             Ok(())
         })
     }

@@ -8,6 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    access_keys::AccessKey,
     api::{ConnectionState, Connectivity, KeyState, ProxyCredential},
     blob::KeyIdBytes,
     exception::{Exception, ExceptionName},
@@ -27,6 +28,7 @@ pub(crate) struct State {
     pub(crate) keys: Vec<Arc<Key>>,
     pub(crate) aliases: Vec<Arc<Alias>>,
     pub(crate) principals: Vec<Principal>,
+    pub(crate) access_keys: Vec<AccessKey>,
     /// Ids of keys and names of aliases that are not found for the time of one change.
     #[serde(skip)]
     pub(crate) unseen: Arc<HashSet<String>>,

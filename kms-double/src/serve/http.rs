@@ -15,11 +15,14 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{caller::caller, control, protocol};
+use super::{caller::caller, control, protocol, query, signature};
 use crate::kms::{Exception, ExceptionName, Kms, uuid};
 
 /// More than any operation takes.
 const MAX_BODY: usize = 1 << 20;
+
+/// The content type of IAM's and STS's protocol.
+const FORM: &[u8] = b"application/x-www-form-urlencoded";
 
 /// How long a client may take for the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -30,6 +33,8 @@ pub(super) struct Server {
     pub(super) kms: Kms,
     pub(super) tls: Option<TlsAcceptor>,
     pub(super) account: String,
+    /// Whether signatures are verified, by the access keys of the account's users.
+    pub(super) verifies: bool,
     /// Whether others than this machine's users may call.
     pub(super) is_open: bool,
 }
@@ -76,7 +81,11 @@ impl Server {
     /// The answer; none where it is lost on purpose.
     async fn response(&self, request: Request<Incoming>) -> Option<Response<Full<Bytes>>> {
         let request_id = uuid().unwrap_or_default();
-        let (status, body) = match self.answer(request, &request_id).await {
+        let content_type = request.headers().get(header::CONTENT_TYPE);
+        let is_form = content_type.is_some_and(|value| value.as_bytes().starts_with(FORM));
+        let is_query =
+            is_form && request.uri().path() != control::PATH && !request.headers().contains_key("x-amz-target");
+        let (status, body) = match self.answer(request, is_query, &request_id).await {
             Ok(body) => (StatusCode::OK, body),
             Err(exception) if exception.name() == ExceptionName::AnswerLost => {
                 log(&format!("{request_id} {}", exception.message()));
@@ -90,25 +99,30 @@ impl Server {
                     exception.message(),
                     detail.unwrap_or_default()
                 ));
-                let status = StatusCode::from_u16(exception.name().status());
-                (
-                    status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-                    protocol::told(&exception).into(),
-                )
+                let (status, body) = match is_query {
+                    true => query::told(&exception, &request_id),
+                    false => (exception.name().status(), protocol::told(&exception)),
+                };
+                let status = StatusCode::from_u16(status);
+                (status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), body.into())
             }
         };
         let mut response = Response::new(Full::new(body));
         *response.status_mut() = status;
         let headers = response.headers_mut();
-        let json = HeaderValue::from_static("application/x-amz-json-1.1");
-        headers.insert(header::CONTENT_TYPE, json);
+        let content_type = if is_query {
+            "text/xml"
+        } else {
+            "application/x-amz-json-1.1"
+        };
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         if let Ok(id) = HeaderValue::try_from(request_id) {
             headers.insert("x-amzn-requestid", id);
         }
         Some(response)
     }
 
-    async fn answer(&self, request: Request<Incoming>, request_id: &str) -> Result<Bytes, Exception> {
+    async fn answer(&self, request: Request<Incoming>, is_query: bool, request_id: &str) -> Result<Bytes, Exception> {
         let (parts, body) = request.into_parts();
         let headers = &parts.headers;
         let is_control = parts.uri.path() == control::PATH;
@@ -127,15 +141,29 @@ impl Server {
             let status = control::change(&self.kms, &body)?;
             return Ok(Bytes::copy_from_slice(&protocol::json(&status)?));
         }
-        let caller = caller(headers, &self.account).ok_or_else(|| {
+        // Who signs is looked at before the body is read, where that is possible.
+        let claimed = caller(headers, &self.account).ok_or_else(|| {
             Exception::new(
                 ExceptionName::MissingAuthenticationToken,
                 "the request is not signed: use any credential",
             )
         })?;
         let body = collected(body).await?;
-        let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok());
+        let caller = match self.verifies {
+            true => {
+                let services: &[_] = if is_query { &["iam", "sts"] } else { &["kms"] };
+                signature::verified(&self.kms, &parts, &body, services)?
+            }
+            false => claimed,
+        };
         let caller = caller.request_id(request_id);
+        if is_query {
+            return Ok(query::answer(&self.kms, &caller, request_id, &body).await?.into());
+        }
+        let target = parts
+            .headers
+            .get("x-amz-target")
+            .and_then(|target| target.to_str().ok());
         let body = protocol::answer(&self.kms, &caller, target.unwrap_or_default(), &body).await?;
         // hyper's buffers are not wiped, so neither does it help to wipe this one any longer.
         Ok(Bytes::copy_from_slice(&body))

@@ -3,18 +3,21 @@
 //! ```text
 //! mod        arguments, and its life              protocol   operations by name, JSON in and out
 //! http       connections and requests             caller     the caller, by the access key of the signature
-//! control    the clock and faults, for tests
+//! control    the clock and faults, for tests         query      IAM and STS: a form in, XML out
+//! signature  verifies signatures, where that is wanted
 //! ```
 
 mod caller;
 mod control;
 mod http;
 mod protocol;
+mod query;
+mod signature;
 
 use std::{
     io::{self, Write as _},
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
     time::Duration,
@@ -27,6 +30,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 use tokio_rustls::TlsAcceptor;
+use zeroize::Zeroizing;
 
 use crate::{
     kms::{BuildError, Exception, Kms, PrincipalKind, RequestQuotas},
@@ -110,6 +114,11 @@ pub struct Arguments {
     #[arg(long = "role", value_name = "NAME")]
     roles: Vec<String>,
 
+    /// Verify signatures, by the access keys in this file: a line of user, access key id and secret access
+    /// key, separated by commas, for each
+    #[arg(long, value_name = "FILE")]
+    verify_callers: Option<PathBuf>,
+
     /// The account of keys and callers
     #[arg(long, default_value = "111122223333")]
     account: String,
@@ -128,6 +137,9 @@ pub enum ServeError {
     /// Nothing can be listened to there.
     #[error("{0}: {1}")]
     Listen(SocketAddr, io::Error),
+    /// The file of access keys cannot be read.
+    #[error("{0}: {1}")]
+    AccessKeys(PathBuf, String),
     /// Something that it needs is not there.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -137,6 +149,22 @@ pub enum ServeError {
     /// A user or role has no legal name, or the health check failed, though no proxy was at fault.
     #[error(transparent)]
     Kms(#[from] Exception),
+}
+
+/// The access keys of a file.
+fn add_access_keys(kms: &Kms, path: &Path) -> Result<(), ServeError> {
+    let text = std::fs::read_to_string(path).map(Zeroizing::new);
+    let text = text.map_err(|error| ServeError::AccessKeys(path.to_owned(), error.to_string()))?;
+    for (number, line) in text.lines().enumerate() {
+        let mut parts = line.split(',').map(str::trim);
+        let (Some(user), Some(id), Some(secret), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            let message = format!("line {}: expected user,access key id,secret access key", number + 1);
+            return Err(ServeError::AccessKeys(path.to_owned(), message));
+        };
+        kms.add_access_key(user, id, secret)?;
+    }
+    Ok(())
 }
 
 fn positive(text: &str) -> Result<f64, String> {
@@ -160,6 +188,9 @@ impl Arguments {
         for name in &self.users {
             kms.add_principal(PrincipalKind::User, name)?;
         }
+        if let Some(path) = &self.verify_callers {
+            add_access_keys(&kms, path)?;
+        }
         for name in &self.roles {
             kms.add_principal(PrincipalKind::Role, name)?;
         }
@@ -177,6 +208,7 @@ impl Arguments {
             kms: kms.clone(),
             tls,
             account: self.account,
+            verifies: self.verify_callers.is_some(),
             is_open: self.allow_remote_callers,
         };
         let watch = async {

@@ -9,11 +9,26 @@ use crate::project;
 /// Calls one KMS.
 pub(crate) struct Aws {
     url: String,
+    service: &'static str,
+    credential: (String, String),
 }
 
 impl Aws {
     pub(crate) fn new(url: &str) -> Self {
-        Self { url: url.to_owned() }
+        Self {
+            url: url.to_owned(),
+            service: "kms",
+            credential: ("ALICE".into(), "any-secret-will-do".into()),
+        }
+    }
+
+    /// Another service, by another access key.
+    pub(crate) fn of(url: &str, service: &'static str, access_key_id: &str, secret: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            service,
+            credential: (access_key_id.to_owned(), secret.to_owned()),
+        }
     }
 
     /// What an operation answers, `null` where it answers nothing.
@@ -51,8 +66,8 @@ impl Aws {
         let paths = std::iter::once(tools).chain(std::env::split_paths(&paths));
         command
             .env("PATH", std::env::join_paths(paths).unwrap())
-            .env("AWS_ACCESS_KEY_ID", "ALICE")
-            .env("AWS_SECRET_ACCESS_KEY", "any-secret-will-do")
+            .env("AWS_ACCESS_KEY_ID", &self.credential.0)
+            .env("AWS_SECRET_ACCESS_KEY", &self.credential.1)
             .env("AWS_DEFAULT_REGION", "us-east-1")
             .env("AWS_CONFIG_FILE", "/dev/null")
             .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
@@ -61,7 +76,7 @@ impl Aws {
             .env("AWS_PAGER", "")
             .env("no_proxy", "127.0.0.1,localhost")
             .env("NO_PROXY", "127.0.0.1,localhost")
-            .args(["--output", "json", "--endpoint-url", &self.url, "kms"])
+            .args(["--output", "json", "--endpoint-url", &self.url, self.service])
             .args(arguments);
         let output = command
             .output()

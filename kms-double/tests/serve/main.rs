@@ -13,6 +13,7 @@
 mod administration;
 mod adverse;
 mod aws;
+mod callers;
 mod cli;
 #[path = "../check/support/folder.rs"]
 mod folder;

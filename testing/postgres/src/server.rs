@@ -117,27 +117,28 @@ impl Server {
     /// As [`standby`](Self::standby), set up in another way.
     #[must_use]
     pub fn standby_with(&self, name: &str, setup: Setup) -> Self {
-        let folder = Folder::new(&self.programs);
-        certificates::copy(&self.folder, &folder);
-        folder.write("password", PASSWORD);
         let primary = format!(
             "host={} port={} user=postgres application_name={name}",
             self.folder.path().display(),
             self.port
         );
-        succeed(
-            command(&self.programs.join("pg_basebackup"))
-                .args([
-                    "--no-sync",
-                    "--checkpoint=fast",
-                    "--write-recovery-conf",
-                    "--create-slot",
-                    "--slot",
-                ])
-                .args([name, "-d", &primary, "-D"])
-                .arg(folder.file("data"))
-                .env("PGPASSWORD", PASSWORD),
-        );
+        self.standby_by(name, setup, |data| {
+            let data = data.display();
+            self.shell(&format!(
+                "pg_basebackup --no-sync --checkpoint=fast --write-recovery-conf --create-slot --slot {name} \
+                 --dbname '{primary}' --pgdata {data}"
+            ));
+        })
+    }
+
+    /// As [`standby_with`](Self::standby_with), by commands of the caller, who gets the path of the data
+    /// directory, which is not there yet.
+    #[must_use]
+    pub fn standby_by(&self, name: &str, setup: Setup, make: impl FnOnce(&Path)) -> Self {
+        let folder = Folder::new(&self.programs);
+        certificates::copy(&self.folder, &folder);
+        folder.write("password", PASSWORD);
+        make(&folder.file("data"));
         let standby = Self::configured(self.programs.clone(), folder, setup);
         standby.start_again();
         let follows = format!(
@@ -146,6 +147,18 @@ impl Server {
         );
         self.until("the standby follows", &follows, "1");
         standby
+    }
+
+    /// Runs a shell command as the server's user, with PostgreSQL's programs on the path, and returns what it
+    /// wrote.
+    pub fn shell(&self, script: &str) -> String {
+        let path = std::env::var("PATH").unwrap_or_default();
+        succeed(
+            command(Path::new("/bin/sh"))
+                .args(["-ec", script])
+                .env("PATH", format!("{}:{path}", self.programs.display()))
+                .env("PGPASSWORD", PASSWORD),
+        )
     }
 
     /// From now on a commit waits until the standby of this name has it on its disk.
@@ -233,6 +246,14 @@ impl Server {
                 .env("PGPASSWORD", PASSWORD),
         );
         written.strip_suffix('\n').unwrap_or(&written).to_owned()
+    }
+
+    /// Returns whether it runs.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        let mut status = command(&self.programs.join("pg_ctl"));
+        let output = status.arg("-D").arg(self.folder.file("data")).arg("status").output();
+        output.unwrap().status.success()
     }
 
     /// Returns its port.

@@ -18,7 +18,7 @@ use crate::support::{
 const GUIDE: &str = include_str!("../../../../docs/balancers.md");
 
 /// The guide's configuration of this kind.
-fn snippet(kind: &str) -> String {
+pub(crate) fn snippet(kind: &str) -> String {
     let begin = format!("\n```{kind}\n");
     let (_, rest) = GUIDE.split_once(&begin).expect("the guide has such a snippet");
     let (snippet, rest) = rest.split_once("```").unwrap();

@@ -1,6 +1,7 @@
 //! Several nodes on one PostgreSQL: what one commits is served by all, and what happens when one goes.
 
 mod confirmed;
+mod guide;
 mod shared;
 mod site;
 

@@ -113,6 +113,11 @@ pub trait BackendSettings: PartialEq + Send + Sync + 'static {
         None
     }
 
+    /// Returns by what its device is found, such as the label of a token: other nodes show it.
+    fn device(&self) -> Option<String> {
+        None
+    }
+
     /// Returns why no keys can be made in such a backend, as a message ends that begins with its name; `None`
     /// where the open backend has a [key manager](OpenBackend::as_key_manager).
     fn makes_no_keys(&self) -> Option<&'static str> {

@@ -163,6 +163,14 @@ impl Backends {
         self.0.iter().map(|open| (&*open.configured.name, &open.backend))
     }
 
+    /// As [`iter`](Self::iter), with what each was made of.
+    #[cfg(feature = "lifecycle")]
+    pub(crate) fn configured(&self) -> impl Iterator<Item = (&str, &ConfiguredBackend, &Arc<dyn OpenBackend>)> {
+        self.0
+            .iter()
+            .map(|open| (&*open.configured.name, &open.configured, &open.backend))
+    }
+
     /// The backends of which no call has returned for so long that nothing in this process has them served
     /// again, and for how long.
     pub(crate) fn stuck_for(&self, bound: Duration) -> Vec<(String, Duration)> {

@@ -7,7 +7,10 @@
 
 use std::{
     collections::BTreeSet,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -27,7 +30,12 @@ pub(crate) struct Health {
     works: AtomicBool,
     is_stopping: AtomicBool,
     is_alive: AtomicBool,
+    /// What else there must be, asked at each check.
+    condition: OnceLock<Condition>,
 }
+
+/// Whether something is so at this moment.
+type Condition = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// The interval of the check whether a module hangs.
 const LIVENESS: Duration = Duration::from_secs(1);
@@ -39,11 +47,20 @@ impl Health {
             works: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
             is_alive: AtomicBool::new(true),
+            condition: OnceLock::new(),
         }
     }
 
+    /// From now on it is ready only while this is so too.
+    #[cfg(feature = "lifecycle")]
+    pub(crate) fn require(&self, condition: impl Fn() -> bool + Send + Sync + 'static) {
+        drop(self.condition.set(Box::new(condition))); // once
+    }
+
     pub(crate) fn is_ready(&self) -> bool {
-        self.works.load(Ordering::Relaxed) && !self.is_stopping.load(Ordering::Relaxed)
+        self.works.load(Ordering::Relaxed)
+            && !self.is_stopping.load(Ordering::Relaxed)
+            && self.condition.get().is_none_or(|condition| condition())
     }
 
     /// Whether this process can do what it is there for, now or when its key managers are well again.

@@ -230,7 +230,13 @@ async fn live(
     #[cfg(feature = "lifecycle")]
     let (administration, node) = match managed {
         Some(managed) => {
+            let serves_key_stores = managed.serves_key_stores();
             let (administration, node) = Administration::start(managed).await?;
+            if let Some(node) = &node {
+                let has_lease = node.has_lease();
+                health.require(move || has_lease() || !serves_key_stores());
+                node.tell(&reconciler, server.program.version, ports.addresses().api);
+            }
             (Some(administration), node)
         }
         None => (None, None),

@@ -108,6 +108,11 @@ impl ConfiguredBackend {
     }
 
     #[cfg(feature = "lifecycle")]
+    pub(crate) fn device(&self) -> Option<String> {
+        self.settings.device()
+    }
+
+    #[cfg(feature = "lifecycle")]
     pub(crate) fn makes_no_keys(&self) -> Option<&'static str> {
         self.settings.makes_no_keys()
     }
@@ -148,6 +153,8 @@ trait AnySettings: Any + Send + Sync {
     fn may_block(&self) -> bool;
     fn is_test_key(&self, key: &KeyId) -> bool;
     fn own_metadata(&self) -> Option<&'static str>;
+    #[cfg(feature = "lifecycle")]
+    fn device(&self) -> Option<String>;
     #[cfg(feature = "lifecycle")]
     fn makes_no_keys(&self) -> Option<&'static str>;
     #[cfg(feature = "lifecycle")]
@@ -196,6 +203,11 @@ impl<S: BackendSettings> AnySettings for S {
     #[cfg(feature = "lifecycle")]
     fn names_keys_as(&self, other: &dyn AnySettings) -> bool {
         downcast(other).is_none_or(|other| BackendSettings::names_keys_as(self, other))
+    }
+
+    #[cfg(feature = "lifecycle")]
+    fn device(&self) -> Option<String> {
+        BackendSettings::device(self)
     }
 
     #[cfg(feature = "lifecycle")]

@@ -67,6 +67,15 @@ impl Lease {
         self.enter() == Some(pass)
     }
 
+    /// Returns for how much longer the lease is trusted, if nothing renews it; none while it is not.
+    #[must_use]
+    pub fn remaining(&self) -> Option<Duration> {
+        self.enter()?;
+        let end_ms = self.trust.load(Ordering::Acquire) & ((1 << Self::JOIN) - 1);
+        let now = self.clocks()?.now.shown();
+        Some(Duration::from_millis(end_ms).saturating_sub(now))
+    }
+
     /// Reads the clocks; none if there is no lease clock.
     pub(super) fn clocks(&self) -> Option<Clocks> {
         let shown = self.timer.lease_clock()?;
@@ -132,9 +141,12 @@ mod tests {
         let sent = lease.clocks().unwrap();
         lease.set(trust(1, 2_000), sent);
         let pass = lease.enter().unwrap();
+        assert_eq!(lease.remaining(), Some(Duration::from_secs(1)));
         set(1_999, 5_999);
         assert!(lease.holds(pass));
+        assert_eq!(lease.remaining(), Some(Duration::from_millis(1)));
         set(2_000, 6_000);
+        assert_eq!(lease.remaining(), None);
         assert!(!lease.holds(pass) && lease.enter().is_none());
         lease.set(trust(1, 3_000), sent);
         assert!(lease.holds(pass), "it was renewed");

@@ -6,7 +6,7 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::Poll,
     time::Duration,
@@ -44,6 +44,7 @@ pub struct Node {
     pub(super) tells: Notifier<()>,
     /// Whether a node that breaks the order of a join has read the snapshot for it.
     has_read: AtomicBool,
+    unconfirmed: AtomicU64,
 }
 
 /// Why there can be no node.
@@ -81,6 +82,7 @@ impl Node {
             process,
             observer: Mutex::new(Observer::new(terms)),
             leaves: Notifier::default(),
+            unconfirmed: AtomicU64::new(0),
             usability: Mutex::default(),
             tells: Notifier::default(),
             has_read: AtomicBool::new(false),
@@ -97,6 +99,19 @@ impl Node {
     #[must_use]
     pub fn row(&self) -> Option<NodeRow> {
         lock(&self.life).row().cloned()
+    }
+
+    /// Returns the latest revision of the store of which this node has heard. It serves an earlier one until
+    /// it has read that.
+    #[must_use]
+    pub fn head(&self) -> Revision {
+        lock(&self.life).head()
+    }
+
+    /// Returns how many commands of this process were not confirmed by all nodes.
+    #[must_use]
+    pub fn unconfirmed(&self) -> u64 {
+        self.unconfirmed.load(Ordering::Relaxed)
     }
 
     /// Sets what else the row tells of the node, from the next renewal on.
@@ -345,6 +360,9 @@ impl Node {
             delay = (delay * 2).min(self.terms.retry());
         }
         let mut confirmation = Confirmation::new(&confirming, failed, took);
+        if !confirmation.is_confirmed() {
+            self.unconfirmed.fetch_add(1, Ordering::Relaxed);
+        }
         let durable = self.within(self.terms.renewal(), store.durability()).await;
         confirmation.durable = durable.and_then(Result::ok);
         confirmation

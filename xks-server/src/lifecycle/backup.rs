@@ -73,7 +73,7 @@ async fn open_to_read(place: &StorePlace) -> Result<Arc<dyn Store>, StartError> 
     let file = match place {
         StorePlace::File(file) => file.clone(),
         #[cfg(feature = "postgres")]
-        StorePlace::Database(_) => return open_store(place, None).await,
+        StorePlace::Database(_) => return open_store(place).await,
     };
     let store = spawn_blocking(move || SqliteStore::open_read_only(&file)).await;
     let store = store.map_err(|_| StartError::Thread)?;
@@ -93,7 +93,7 @@ pub(crate) fn restore(settings: &StoreSettings, backends: &[ConfiguredBackend], 
 async fn restore_with(settings: &StoreSettings, backends: &Backends, from: &Path) -> Result<String, StartError> {
     let place = || Place::new(&settings.place);
     let roots = roots(&settings.roots, backends)?;
-    let store = open_store(&settings.place, None).await?;
+    let store = open_store(&settings.place).await?;
     // It is a legal name.
     let actor = Actor::new(&format!("uid:{}", rustix::process::getuid().as_raw())).map_err(|_| StartError::Thread)?;
     let restored = backup::restore(from, store, &roots, &actor, now()).await;

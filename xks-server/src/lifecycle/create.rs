@@ -55,7 +55,7 @@ async fn create_in(settings: &StoreSettings, backends: &Backends) -> Result<Stri
         is_final: all_in_files(&settings.roots),
         error,
     };
-    let store = open_store(&settings.place, None).await?;
+    let store = open_store(&settings.place).await?;
     // Before a root is made.
     match Repository::open(Arc::clone(&store), &[]).await {
         Err(RepositoryError::Empty) => {}

@@ -1,6 +1,8 @@
 //! Why keys under management cannot be served.
 
-use std::{fmt, io};
+use std::fmt;
+#[cfg(feature = "postgres")]
+use std::io;
 
 use thiserror::Error;
 use xks_lifecycle::{
@@ -83,6 +85,7 @@ pub(crate) enum StartError {
     /// Before anything was asked.
     #[error("several nodes on one database")]
     Node(#[from] NodeError),
+    #[cfg(feature = "postgres")]
     #[error("cannot start the threads for the database: {0}")]
     Threads(#[source] io::Error),
     #[error("not backed up")]
@@ -114,7 +117,9 @@ impl StartError {
                 _ => WRONG_SETTINGS,
             },
             Self::Node(NodeError::NoLeaseClock) => WRONG_SETTINGS,
-            Self::Backup(_) | Self::Node(_) | Self::Threads(_) | Self::Random(_) | Self::Thread => FAILURE,
+            #[cfg(feature = "postgres")]
+            Self::Threads(_) => FAILURE,
+            Self::Backup(_) | Self::Node(_) | Self::Random(_) | Self::Thread => FAILURE,
         }
     }
 }

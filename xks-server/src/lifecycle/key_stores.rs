@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use thiserror::Error;
@@ -29,6 +32,7 @@ const SOURCE: &str = "an external key store under management";
 pub(crate) struct KeyStoresInForce {
     reconciler: Arc<Reconciler>,
     known: Mutex<BTreeMap<KeyStoreId, Known>>,
+    has_any: AtomicBool,
 }
 
 /// A key store as it is wanted.
@@ -54,7 +58,13 @@ impl KeyStoresInForce {
         Self {
             reconciler: Arc::clone(reconciler),
             known: Mutex::default(),
+            has_any: AtomicBool::new(false),
         }
+    }
+
+    /// Whether there are any, in force or not.
+    pub(super) fn has_any(&self) -> bool {
+        self.has_any.load(Ordering::Relaxed)
     }
 
     /// How many external key stores are in force, and how many are not.
@@ -149,6 +159,7 @@ impl Observer for KeyStoresInForce {
                 Err(error) => say(&name, wanted.prefix.as_str(), &error),
             }
         }
+        self.has_any.store(!known.is_empty(), Ordering::Relaxed);
     }
 }
 

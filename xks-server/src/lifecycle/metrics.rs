@@ -18,7 +18,7 @@ use xks_lifecycle::{
     view::{Totals, View},
 };
 
-use super::KeyStoresInForce;
+use super::{KeyStoresInForce, node_meter::NodeMeter};
 use crate::metrics::Samples;
 
 /// Between two counts of all keys.
@@ -39,6 +39,8 @@ pub(crate) struct Measured {
     pub(super) scheduled: AtomicU64,
     /// Times at which the store could not be read or written in the background.
     pub(super) store: AtomicU64,
+    /// This process as one of several nodes.
+    node: Option<NodeMeter>,
 }
 
 pub(super) fn add(counter: &AtomicU64, number: usize) {
@@ -46,7 +48,7 @@ pub(super) fn add(counter: &AtomicU64, number: usize) {
 }
 
 impl Measured {
-    pub(super) fn new(view: Arc<View>, key_stores: Arc<KeyStoresInForce>) -> Self {
+    pub(super) fn new(view: Arc<View>, key_stores: Arc<KeyStoresInForce>, node: Option<NodeMeter>) -> Self {
         Self {
             view,
             key_stores,
@@ -55,6 +57,7 @@ impl Measured {
             unrecovered: AtomicU64::new(0),
             scheduled: AtomicU64::new(0),
             store: AtomicU64::new(0),
+            node,
         }
     }
 
@@ -80,6 +83,9 @@ impl Measured {
         samples.gauge("store_revision", "Revision of the store that is served", &[], revision);
         let help = "Times at which the store could not be read or written in the background";
         samples.counter("store_failures", help, &[], value(&self.store));
+        if let Some(node) = &self.node {
+            node.measure(samples);
+        }
         let (in_force, not_in_force) = self.key_stores.count();
         for (is_served, count) in [("true", in_force), ("false", not_in_force)] {
             let help = "External key stores of the store, by whether they are served";

@@ -15,11 +15,30 @@ mod background;
 mod backup;
 mod create;
 mod error;
+#[cfg_attr(
+    not(feature = "postgres"),
+    allow(dead_code, reason = "a store in a file has no nodes")
+)]
+mod facts;
 mod guard;
 mod in_use;
 mod key_stores;
 mod metrics;
+#[cfg_attr(
+    not(feature = "postgres"),
+    allow(dead_code, reason = "a store in a file has no nodes")
+)]
 mod node;
+#[cfg_attr(
+    not(feature = "postgres"),
+    allow(dead_code, reason = "a store in a file has no nodes")
+)]
+mod node_meter;
+#[cfg_attr(
+    not(feature = "postgres"),
+    allow(dead_code, reason = "a store in a file has no nodes")
+)]
+mod node_watch;
 mod open;
 mod summary;
 
@@ -56,9 +75,16 @@ pub(crate) struct Running {
     scheduler: Scheduler,
     actor: Actor,
     measured: Arc<Measured>,
+    key_stores: Arc<KeyStoresInForce>,
 }
 
 impl Running {
+    /// Returns what says whether external key stores of the store are to be served.
+    pub(crate) fn serves_key_stores(&self) -> impl Fn() -> bool + Send + Sync + 'static {
+        let key_stores = Arc::clone(&self.key_stores);
+        move || key_stores.has_any()
+    }
+
     /// Joins the other nodes, if there may be any.
     pub(crate) fn join(&mut self) -> Option<LiveNode> {
         let node = self.node.take()?.start(&self.commands);
@@ -76,9 +102,11 @@ impl Running {
             node,
         } = opened;
         let key_stores = Arc::new(KeyStoresInForce::new(reconciler));
-        let measured = Arc::new(Measured::new(Arc::clone(commands.view()), Arc::clone(&key_stores)));
+        let meter = node.as_ref().map(OwnNode::meter);
+        let measured = Measured::new(Arc::clone(commands.view()), Arc::clone(&key_stores), meter);
+        let measured = Arc::new(measured);
         reconciler.manage(in_use, &key_stores, &measured);
-        let commands = Arc::new(commands.with_observer(key_stores));
+        let commands = Arc::new(commands.with_observer(Arc::clone(&key_stores) as _));
         // It is a legal name.
         let actor = Actor::new(ACTOR).map_err(|_| StartError::Thread)?;
         let scheduler = Scheduler::new(Arc::clone(&commands), actor.clone())?;
@@ -90,6 +118,7 @@ impl Running {
             scheduler,
             actor,
             measured,
+            key_stores,
         })
     }
 }

@@ -3,23 +3,39 @@
 //! The connections to the database and the renewals of the lease have two threads of their own: neither
 //! requests nor a key manager that hangs can hold them up.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+#[cfg(feature = "postgres")]
+use tokio::runtime::Builder;
 use tokio::{
-    runtime::{Builder, Runtime},
+    runtime::Runtime,
     task::JoinHandle,
     time::{sleep, timeout},
 };
 use xks_core::text::ErrorChain;
+#[cfg(feature = "postgres")]
+use xks_lifecycle::nodes::Terms;
 use xks_lifecycle::{
     commands::Commands,
-    nodes::{Node, Terms},
+    nodes::Node,
     store::{ClaimKind, Store},
 };
 
-use super::{StartError, open::open_store};
+#[cfg(feature = "postgres")]
+use super::{
+    StartError,
+    open::{named, open_database},
+};
+use super::{
+    facts,
+    node_meter::NodeMeter,
+    node_watch::{Database, watch},
+};
+use crate::reconciler::Reconciler;
+#[cfg(feature = "postgres")]
 use crate::{
-    settings::{NodeSettings, StorePlace},
+    program::Program,
+    settings::{DatabaseSettings, NodeSettings, StorePlace},
     timer::ServerTimer,
 };
 
@@ -31,7 +47,9 @@ const LOOK: Duration = Duration::from_millis(10);
 /// The node, and what it runs on.
 pub(crate) struct OwnNode {
     node: Arc<Node>,
-    store: Arc<dyn Store>,
+    meter: NodeMeter,
+    lease: Duration,
+    database: Database,
     runtime: Threads,
 }
 
@@ -48,11 +66,17 @@ impl Drop for Threads {
 
 impl OwnNode {
     /// Opens the store, and prepares the node, which has not joined yet.
+    #[cfg(feature = "postgres")]
     pub(super) async fn open(
-        place: &StorePlace,
+        database: &DatabaseSettings,
         settings: &NodeSettings,
-    ) -> Result<(Arc<dyn Store>, Self), StartError> {
-        let node = Node::new(&settings.name, Terms::new(settings.lease), Arc::new(ServerTimer))?;
+        program: Program,
+    ) -> Result<Self, StartError> {
+        let node = Arc::new(Node::new(
+            &settings.name,
+            Terms::new(settings.lease),
+            Arc::new(ServerTimer),
+        )?);
         // Two, since a revision that is being read keeps one of them.
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
@@ -60,18 +84,29 @@ impl OwnNode {
             .enable_all()
             .build();
         let runtime = runtime.map_err(StartError::Threads)?;
-        let (place, lease) = (place.clone(), settings.lease);
-        let opening = runtime.spawn(async move { open_store(&place, Some(lease)).await });
+        let (own, lease) = (database.clone(), settings.lease);
+        let opening = runtime.spawn(async move { open_database(&own, Some(lease)).await });
         let runtime = Threads(Some(runtime));
-        let store = opening.await.map_err(|_| StartError::Thread)??;
-        Ok((
-            Arc::clone(&store),
-            Self {
-                node: Arc::new(node),
-                store,
-                runtime,
+        let postgres = opening.await.map_err(|_| StartError::Thread)??;
+        Ok(Self {
+            meter: NodeMeter::new(Arc::clone(&node), settings.name.as_str(), program.version, lease),
+            node,
+            lease,
+            database: Database {
+                place: named(&StorePlace::Database(database.clone())),
+                store: Arc::clone(&postgres) as _,
+                postgres,
             },
-        ))
+            runtime,
+        })
+    }
+
+    pub(super) fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.database.store)
+    }
+
+    pub(super) fn meter(&self) -> NodeMeter {
+        self.meter.clone()
     }
 
     pub(super) fn node(&self) -> Arc<Node> {
@@ -82,8 +117,14 @@ impl OwnNode {
     pub(crate) fn start(self, commands: &Arc<Commands>) -> LiveNode {
         let (node, commands) = (Arc::clone(&self.node), Arc::clone(commands));
         let running = async move { node.run(&commands).await };
+        let watching = watch(self.meter.clone(), self.database.clone(), self.lease);
+        let runtime = self.runtime.0.as_ref();
+        let (running, watching) = runtime
+            .map(|runtime| (runtime.spawn(running), runtime.spawn(watching)))
+            .unzip();
         LiveNode {
-            running: self.runtime.0.as_ref().map(|runtime| runtime.spawn(running)),
+            running,
+            watching,
             own: self,
         }
     }
@@ -93,6 +134,7 @@ impl OwnNode {
 pub(crate) struct LiveNode {
     own: OwnNode,
     running: Option<JoinHandle<()>>,
+    watching: Option<JoinHandle<()>>,
 }
 
 impl LiveNode {
@@ -101,21 +143,44 @@ impl LiveNode {
         joined(self.own.node())
     }
 
+    /// Returns what says whether it has a lease.
+    pub(crate) fn has_lease(&self) -> impl Fn() -> bool + Send + Sync + 'static {
+        let node = self.own.node();
+        move || node.lease().enter().is_some()
+    }
+
+    /// Keeps current what the others are told of this node. Within a runtime.
+    pub(crate) fn tell(&self, reconciler: &Arc<Reconciler>, version: &'static str, address: SocketAddr) {
+        let (node, reconciler) = (self.own.node(), Arc::clone(reconciler));
+        // At once, so that the first row has it.
+        node.set_facts(facts::look(&reconciler, version, &address.to_string()));
+        tokio::spawn(facts::keep(node, reconciler, version, address.to_string()));
+    }
+
     /// Returns what says whether it is the only one.
     pub(crate) fn company(&self) -> Company {
         Company {
             node: self.own.node(),
-            store: Arc::clone(&self.own.store),
+            store: self.own.store(),
         }
     }
 
     /// Deletes its row. To be called when the last answer has gone.
     pub(crate) async fn leave(self) {
+        if let Some(watching) = &self.watching {
+            watching.abort(); // that it has no lease any more is meant
+        }
+        let own = self.own.node.row().map(|row| row.id());
         self.own.node.leave();
         let Some(running) = self.running else { return };
-        match timeout(LEAVE, running).await {
-            Ok(_) => tracing::info!("this node has left the others"),
-            Err(_) => tracing::warn!(
+        let left = timeout(LEAVE, async {
+            let _ = running.await; // it does not panic
+            let claims = self.own.database.store.claims(ClaimKind::Node).await;
+            claims.is_ok_and(|(claims, _)| claims.iter().all(|claim| Some(&*claim.id) != own.as_deref()))
+        });
+        match left.await {
+            Ok(true) => tracing::info!("this node has left the others"),
+            _ => tracing::warn!(
                 "the database does not answer, so that this node did not leave: commands of the others wait until its \
                  lease has ended"
             ),

@@ -1,9 +1,8 @@
 //! The store is opened, with its roots and the backends that have keys under management.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+#[cfg(feature = "postgres")]
+use std::time::Duration;
+use std::{sync::Arc, time::SystemTime};
 
 use tokio::task::spawn_blocking;
 use xks_lifecycle::{
@@ -13,7 +12,12 @@ use xks_lifecycle::{
     store::{SqliteStore, Store},
 };
 
+#[cfg(feature = "postgres")]
+use xks_lifecycle::{nodes::Terms, store::PostgresStore};
+
 use super::{Guard, InUse, StartError, backend::NamedBackend, error::Place, node::OwnNode};
+#[cfg(feature = "postgres")]
+use crate::settings::DatabaseSettings;
 use crate::{
     backends::Backends,
     program::Program,
@@ -43,11 +47,13 @@ impl Opened {
             return Err(StartError::NoStore(place(), program.name));
         }
         let roots = roots(&settings.store.roots, backends)?;
-        let (store, node) = match &settings.node {
-            None => (open_store(&settings.store.place, None).await?, None),
-            Some(node) => OwnNode::open(&settings.store.place, node)
-                .await
-                .map(|(store, node)| (store, Some(node)))?,
+        let (store, node): (_, Option<OwnNode>) = match (&settings.store.place, &settings.node) {
+            #[cfg(feature = "postgres")]
+            (StorePlace::Database(database), Some(node)) => {
+                let node = OwnNode::open(database, node, program).await?;
+                (node.store(), Some(node))
+            }
+            (place, _) => (open_store(place).await?, None),
         };
         let opened = Repository::open(store, &roots).await;
         let (repository, snapshot) = opened.map_err(|error| match error {
@@ -118,29 +124,37 @@ pub(super) fn roots(settings: &[RootSettings], backends: &Backends) -> Result<Ve
     settings.iter().map(root).collect()
 }
 
-/// Opens a store to read and write it, within a runtime that its connections run on, if it has any. A node
-/// with a lease of this length asks and waits accordingly.
-pub(super) async fn open_store(place: &StorePlace, lease: Option<Duration>) -> Result<Arc<dyn Store>, StartError> {
-    let failed = |error| StartError::Store(Place::new(place), error);
+/// Opens a store to read and write it, within a runtime that its connections run on, if it has any.
+pub(super) async fn open_store(place: &StorePlace) -> Result<Arc<dyn Store>, StartError> {
     match place {
         StorePlace::File(file) => {
-            let (file, _) = (file.clone(), lease);
+            let file = file.clone();
             let opened = spawn_blocking(move || SqliteStore::open(&file)).await;
             let opened = opened.map_err(|_| StartError::Thread)?;
-            Ok(Arc::new(opened.map_err(failed)?))
+            Ok(Arc::new(
+                opened.map_err(|error| StartError::Store(Place::new(place), error))?,
+            ))
         }
         #[cfg(feature = "postgres")]
-        StorePlace::Database(database) => {
-            let mut settings = database.postgres().map_err(failed)?;
-            if let Some(renewal) = lease.map(|lease| xks_lifecycle::nodes::Terms::new(lease).renewal()) {
-                // An answer that is waited for keeps the next renewal waiting.
-                let timeout = renewal.clamp(Duration::from_secs(1), Duration::from_secs(5));
-                settings = settings.timeout(timeout).poll(renewal.min(Duration::from_secs(5)));
-            }
-            let opened = xks_lifecycle::store::PostgresStore::open(settings).await;
-            Ok(Arc::new(opened.map_err(failed)?))
-        }
+        StorePlace::Database(database) => Ok(open_database(database, None).await?),
     }
+}
+
+/// Opens a database within a runtime that its connections run on. A node with a lease of this length asks and
+/// waits accordingly.
+#[cfg(feature = "postgres")]
+pub(super) async fn open_database(
+    database: &DatabaseSettings,
+    lease: Option<Duration>,
+) -> Result<Arc<PostgresStore>, StartError> {
+    let failed = |error| StartError::Store(Place::new(&StorePlace::Database(database.clone())), error);
+    let mut settings = database.postgres().map_err(failed)?;
+    if let Some(renewal) = lease.map(|lease| Terms::new(lease).renewal()) {
+        // An answer that is waited for keeps the next renewal waiting.
+        let timeout = renewal.clamp(Duration::from_secs(1), Duration::from_secs(5));
+        settings = settings.timeout(timeout).poll(renewal.min(Duration::from_secs(5)));
+    }
+    PostgresStore::open(settings).await.map(Arc::new).map_err(failed)
 }
 
 /// The file or the hosts of a store, for a person.

@@ -1,6 +1,9 @@
 //! Checks of certificates before they are served: version, order, validity.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    net::IpAddr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use x509_parser::{certificate::X509Certificate, error::X509Error, extensions::GeneralName, x509::X509Version};
 
@@ -79,8 +82,22 @@ impl Stage {
     }
 }
 
+/// What a server's own certificate says, for people who compare nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OwnCertificate {
+    /// The hosts that it names.
+    pub(crate) names: Vec<String>,
+    pub(crate) issuer: String,
+    /// Its end.
+    pub(crate) end: String,
+    /// Whether every issuer follows, up to one that clients may have.
+    pub(crate) has_whole_chain: bool,
+}
+
 /// The findings on a server's chain.
 pub(super) struct Inspected {
+    /// None for roots.
+    pub(super) own: Option<OwnCertificate>,
     /// Of each certificate, the server's own first.
     pub(super) endings: Vec<Ending>,
     /// Reasons for which a client may refuse it.
@@ -109,6 +126,7 @@ pub(super) fn inspect(chain: &[Listed], now: SystemTime) -> Result<Inspected, Fa
     if let Some(own) = parsed.first() {
         warnings.extend(inspect_own(own)?);
     }
+    let mut has_whole_chain = true;
     for (place, (line, lower)) in parsed.iter().enumerate() {
         let mut others = parsed.iter().enumerate().filter(|(other, _)| *other != place);
         let issuer = others.find(|(_, (_, upper))| is_issued_by(lower, upper));
@@ -142,12 +160,38 @@ pub(super) fn inspect(chain: &[Listed], now: SystemTime) -> Result<Inspected, Fa
                  root that all clients trust"
             ),
         };
+        has_whole_chain = false;
         warnings.push(Fault::new(*line, warning));
     }
     Ok(Inspected {
+        own: parsed.first().map(|(_, own)| OwnCertificate {
+            names: names_of(own),
+            issuer: own.issuer().to_string(),
+            end: own.validity().not_after.to_string(),
+            has_whole_chain,
+        }),
         endings: look_at_dates(&parsed, now, &mut warnings),
         warnings,
     })
+}
+
+/// The DNS names and addresses of a certificate.
+fn names_of(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let names = certificate.subject_alternative_name().ok().flatten();
+    let names = names.iter().flat_map(|names| &names.value.general_names);
+    let shown = names.filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => match bytes.len() {
+            4 => <[u8; 4]>::try_from(*bytes)
+                .ok()
+                .map(|bytes| IpAddr::from(bytes).to_string()),
+            _ => <[u8; 16]>::try_from(*bytes)
+                .ok()
+                .map(|bytes| IpAddr::from(bytes).to_string()),
+        },
+        _ => None,
+    });
+    shown.collect()
 }
 
 /// Reasons for which clients may refuse the server's own certificate.
@@ -216,6 +260,7 @@ pub(super) fn inspect_roots(roots: &[Listed], now: SystemTime) -> Inspected {
         }
     }
     Inspected {
+        own: None,
         endings: look_at_dates(&parsed, now, &mut warnings),
         warnings,
     }

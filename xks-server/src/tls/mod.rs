@@ -14,7 +14,7 @@ use rustls::{
     server::NoServerSessionStorage,
 };
 
-pub(crate) use self::chain::{Ending, Stage};
+pub(crate) use self::chain::{Ending, OwnCertificate, Stage};
 use self::{client::NamedClients, content::Listed, pem::Fault};
 
 /// The content of the TLS files, ready to serve.
@@ -23,6 +23,12 @@ pub(crate) struct TlsMaterial {
     pub(crate) config: Arc<ServerConfig>,
     /// When the server's own certificate ends.
     pub(crate) expires: SystemTime,
+    /// What the server's own certificate says.
+    #[cfg_attr(
+        not(feature = "lifecycle"),
+        allow(dead_code, reason = "other nodes show it, and there are none")
+    )]
+    pub(crate) own: Option<Arc<OwnCertificate>>,
     /// When each certificate ends that is shown or believed.
     pub(crate) endings: Vec<Ending>,
     /// Reasons for which a client may refuse them.
@@ -91,7 +97,7 @@ impl TlsMaterial {
         };
         let mut warnings = CertificateChain.problems(inspected.warnings);
         warnings.extend(PrivateKey.problems(warnings_of_key));
-        let mut endings = inspected.endings;
+        let (mut endings, own) = (inspected.endings, inspected.own.map(Arc::new));
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -128,6 +134,7 @@ impl TlsMaterial {
         Ok(Self {
             config: Arc::new(config),
             expires,
+            own,
             endings,
             warnings,
             clients,

@@ -129,6 +129,15 @@ impl BackendSettings for Pkcs11Settings {
         }
     }
 
+    fn device(&self) -> Option<String> {
+        Some(match &self.slot {
+            SlotSelector::TokenLabel(label) => format!("token label {label}"),
+            SlotSelector::Serial(serial) => format!("token serial {serial}"),
+            SlotSelector::Index(index) => format!("slot {index}"),
+            _ => return None,
+        })
+    }
+
     fn makes_no_keys(&self) -> Option<&'static str> {
         None
     }

@@ -50,7 +50,7 @@ fn place(table: &mut Table<'_, '_>) -> Option<StorePlace> {
             }
             file_place(table, file?)
         }
-        (false, true) => database(table, url?, password_file, ca_file),
+        (false, true) => database(table, &url?, password_file, ca_file),
         (true, true) => {
             let wrong = "`file` and `url` are both set: keep `file` for one process, or `url` for several nodes on one \
                          database";
@@ -85,7 +85,7 @@ fn file_place(table: &Table<'_, '_>, file: Item<PathBuf>) -> Option<StorePlace> 
 #[cfg(feature = "postgres")]
 fn database(
     table: &Table<'_, '_>,
-    url: Item<String>,
+    url: &Item<String>,
     password_file: Option<Item<PathBuf>>,
     ca_file: Option<Item<PathBuf>>,
 ) -> Option<StorePlace> {
@@ -101,7 +101,7 @@ fn database(
         return Some(StorePlace::Database(database));
     };
     let span = match &error {
-        StoreError::Setting { setting: "url", .. } => Some(url.span),
+        StoreError::Setting { setting: "url", .. } => Some(url.span.clone()),
         StoreError::Setting {
             setting: "password_file",
             ..
@@ -118,12 +118,12 @@ fn database(
 #[cfg(not(feature = "postgres"))]
 fn database(
     table: &Table<'_, '_>,
-    url: Item<String>,
+    url: &Item<String>,
     _: Option<Item<PathBuf>>,
     _: Option<Item<PathBuf>>,
 ) -> Option<StorePlace> {
     table.error_at(
-        &url,
+        url,
         "`url`: this build has no PostgreSQL: build it with `--features postgres`, or name a `file`",
     );
     None

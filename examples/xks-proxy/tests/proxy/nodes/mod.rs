@@ -2,6 +2,7 @@
 
 mod confirmed;
 mod guide;
+mod lapse;
 mod shared;
 mod site;
 

@@ -261,6 +261,8 @@ fn table(error: &CommandError) -> (StatusCode, &'static str) {
         CommandError::Manager { source, .. } => of_manager(source.kind()),
         CommandError::Backend { source, .. } => of_backend(source.kind()),
         CommandError::Repository(error) => of_repository(error),
+        CommandError::UnknownNode(_) => (StatusCode::NOT_FOUND, "not-found"),
+        CommandError::NodeLives(_) => (StatusCode::CONFLICT, "node-lives"),
         CommandError::UnderWay { .. } => (StatusCode::CONFLICT, "under-way"),
         CommandError::NotConfirmed { .. } => (StatusCode::SERVICE_UNAVAILABLE, "not-confirmed"),
         CommandError::Random(_) => (StatusCode::SERVICE_UNAVAILABLE, "no-random-bytes"),

@@ -130,7 +130,7 @@ fn a_row_that_cannot_be_read_leaves_a_command_unconfirmed() {
     );
     let (_, confirmation) = disable(&site, "wait=0");
     assert_eq!(confirmation["confirmed"], false);
-    let why = confirmation["store"].as_str().unwrap();
+    let why = confirmation["missing"][0]["reason"].as_str().unwrap();
     assert!(
         why.contains("the claim of node `there/process.1` cannot be read"),
         "{why}"

@@ -71,6 +71,15 @@ pub enum CommandError {
              removed by the next start"
     )]
     AnotherFailed,
+    /// There is no node of this id.
+    #[error("there is no row of a node `{0}`: it has ended, or joined again under another incarnation")]
+    UnknownNode(Box<str>),
+    /// The row is not known to be that of a node which has ended.
+    #[error(
+        "node `{0}` has renewed its lease lately, or was not watched for as long as a lease lasts: stop it, and give \
+         the command again when that time is over"
+    )]
+    NodeLives(Box<str>),
     /// Another node is making the version.
     #[error("node `{node}` is making version {version} at the moment: wait until it has, or has ended")]
     UnderWay {
@@ -130,6 +139,8 @@ impl CommandError {
             | Self::Credential(_)
             | Self::Field(_)
             | Self::UnderWay { .. }
+            | Self::UnknownNode(_)
+            | Self::NodeLives(_)
             | Self::Unfit { .. } => Outcome::Refused,
             Self::Repository(RepositoryError::Change(_)) => Outcome::Refused,
             Self::Manager { source, .. } if source.kind() == ManageErrorKind::Unsupported => Outcome::Refused,

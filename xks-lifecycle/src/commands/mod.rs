@@ -37,6 +37,7 @@ mod noun;
 mod observer;
 mod orphans;
 mod recover;
+mod remove_node;
 mod seen;
 mod usage;
 mod verify;

@@ -53,14 +53,8 @@ impl Commands {
     pub async fn nodes(&self) -> Result<Option<Nodes>, CommandError> {
         let Some(node) = self.node() else { return Ok(None) };
         let (claims, head) = self.repository().store().claims(ClaimKind::Node).await?;
-        let (mut rows, mut unreadable) = (Vec::new(), Vec::new());
-        for claim in &claims {
-            match NodeRow::from_claim(claim) {
-                Ok(row) => rows.push(row),
-                Err(error) => unreadable.push(error.to_string()),
-            }
-        }
-        node.observe(&rows);
+        let (rows, unreadable) = node.observe(&claims);
+        let unreadable = unreadable.iter().map(ToString::to_string).collect();
         let entry = |row: NodeRow| NodeEntry {
             is_this: node.is_of(&row),
             unchanged: node.unchanged(&row),

@@ -4,7 +4,7 @@ use std::{borrow::Cow, time::Duration};
 
 use serde::Serialize;
 
-use super::{Confirming, Fate, NodeRow, usable::Versions};
+use super::{Confirming, Fate, NodeRow, NodeRowError, usable::Versions};
 use crate::store::{Durability, Revision};
 
 /// Who has confirmed a command, and who has not. Its state is committed in any case.
@@ -44,6 +44,10 @@ pub struct Missing {
 fn reason(row: &NodeRow, revision: Revision, versions: Option<&Versions>) -> Cow<'static, str> {
     let Some(versions) = versions else {
         return match row.served {
+            Some(_) if row.serves_on => "it has not said that it serves the revision, and serves on when its lease \
+                                         has ended, since it may have lost the store: it counts until it renews, or \
+                                         a person who has stopped it removes its row"
+                .into(),
             None => "it joins, and has not read the state yet".into(),
             Some(_) => "it has not said that it serves the revision, and its lease has not ended".into(),
         };
@@ -72,12 +76,22 @@ impl Confirmation {
         self.missing.is_empty() && self.store.is_none()
     }
 
-    pub(super) fn new(confirming: &Confirming, store: Option<String>, took: Duration) -> Self {
+    pub(super) fn new(
+        confirming: &Confirming,
+        unreadable: &[NodeRowError],
+        store: Option<String>,
+        took: Duration,
+    ) -> Self {
         let revision = confirming.revision();
         let of = |wanted| {
             let nodes = confirming.nodes().filter(move |(_, fate)| *fate == wanted);
             nodes.map(|(row, _)| row)
         };
+        let unreadable = unreadable.iter().map(|error| Missing {
+            node: error.id().into(),
+            serves: None,
+            reason: format!("{error}; remove the row if the node has ended").into(),
+        });
         let missing = of(Fate::Awaited).map(|row| Missing {
             node: Box::from(&*row.node),
             serves: row.served,
@@ -87,7 +101,7 @@ impl Confirmation {
             revision,
             confirmed: of(Fate::Serves).map(|row| Box::from(&*row.node)).collect(),
             ended: of(Fate::Ended).map(|row| Box::from(&*row.node)).collect(),
-            missing: missing.collect(),
+            missing: missing.chain(unreadable).collect(),
             store: match (confirming.is_over(), confirming.is_begun()) {
                 (true, _) => None,
                 (false, true) => store,

@@ -12,6 +12,7 @@ use std::{
 use xks_core::timer::Timer;
 
 use super::{Moment, Trust};
+use crate::store::Notifier;
 
 /// How far the system's time may run ahead of the lease clock after a renewal, in milliseconds. When a
 /// virtual machine is resumed its clocks go on where they were, and then the system's time is set.
@@ -25,6 +26,8 @@ pub struct Lease {
     trust: AtomicU64,
     /// By how many milliseconds the system's time was ahead of the lease clock before the last renewal.
     ahead_ms: AtomicI64,
+    /// Whether a request has found that the system's time has jumped ahead since.
+    has_jumped: Notifier<bool>,
 }
 
 /// Says under which join a request has started.
@@ -41,12 +44,15 @@ pub(super) struct Clocks {
 impl Lease {
     /// Where the join begins in the word.
     const JOIN: u32 = 48;
+    /// The end of what never ends.
+    const NEVER: u64 = (1 << Self::JOIN) - 1;
 
     pub(super) const fn new(timer: Arc<dyn Timer>) -> Self {
         Self {
             timer,
             trust: AtomicU64::new(0),
             ahead_ms: AtomicI64::new(0),
+            has_jumped: Notifier::new(false),
         }
     }
 
@@ -55,10 +61,20 @@ impl Lease {
     pub fn enter(&self) -> Option<Pass> {
         let trust = self.trust.load(Ordering::Acquire);
         let clocks = self.clocks()?;
-        let end_ms = u128::from(trust & ((1 << Self::JOIN) - 1));
+        let end_ms = u128::from(trust & Self::NEVER);
         let has_jumped = clocks.ahead_ms - self.ahead_ms.load(Ordering::Relaxed) > AHEAD_MS;
-        let is_trusted = clocks.now.shown().as_millis() < end_ms && !has_jumped;
-        is_trusted.then_some(Pass(trust >> Self::JOIN))
+        let has_time = clocks.now.shown().as_millis() < end_ms;
+        if has_jumped && has_time && end_ms != u128::from(Self::NEVER) {
+            self.has_jumped.set();
+            return None;
+        }
+        has_time.then_some(Pass(trust >> Self::JOIN))
+    }
+
+    /// Waits until a request has found that the system's time has jumped ahead, since that was asked last.
+    pub(super) async fn jumped(&self) {
+        self.has_jumped.wait(|has_jumped| has_jumped.then_some(())).await;
+        self.has_jumped.change(|has_jumped| *has_jumped = false);
     }
 
     /// Checks the lease again before the answer leaves: whether it is trusted, and was without a break.
@@ -88,7 +104,10 @@ impl Lease {
     /// Puts in force what the node trusts; `sent` is what the clocks showed before its last renewal was sent.
     pub(super) fn set(&self, trust: Option<Trust>, sent: Clocks) {
         let word = trust.map_or(0, |trust| {
-            let end_ms = trust.end.shown().as_millis() as u64 & ((1 << Self::JOIN) - 1);
+            let end_ms = match trust.end {
+                Moment::NEVER => Self::NEVER,
+                end => end.shown().as_millis() as u64 & Self::NEVER,
+            };
             u64::from(trust.join) << Self::JOIN | end_ms
         });
         self.ahead_ms.store(sent.ahead_ms, Ordering::Relaxed);
@@ -172,5 +191,39 @@ mod tests {
         set(2_000, 60_000);
         lease.set(trust(1, 9_500), lease.clocks().unwrap());
         assert!(lease.enter().is_some(), "it was renewed");
+    }
+
+    /// The renewal that follows costs no lapse until the next one that would come by itself.
+    #[test]
+    fn a_request_that_finds_a_jump_lets_the_lease_be_renewed() {
+        let shown = Arc::new(Shown(Mutex::new((1_000, 5_000))));
+        let lease = Lease::new(Arc::clone(&shown) as _);
+        lease.set(trust(1, 9_000), lease.clocks().unwrap());
+        let mut jumped = Box::pin(lease.jumped());
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(jumped.as_mut().poll(&mut context).is_pending());
+        assert!(lease.enter().is_some());
+        assert!(jumped.as_mut().poll(&mut context).is_pending());
+        *shown.0.lock().unwrap() = (1_000, 6_000);
+        assert_eq!(lease.enter(), None);
+        assert!(jumped.as_mut().poll(&mut context).is_ready());
+        // A lease that has ended is not renewed by a request.
+        *shown.0.lock().unwrap() = (9_000, 90_000);
+        assert_eq!(lease.enter(), None);
+        let mut jumped = Box::pin(lease.jumped());
+        assert!(jumped.as_mut().poll(&mut context).is_pending());
+    }
+
+    #[test]
+    fn what_never_ends_outlives_each_clock() {
+        let shown = Arc::new(Shown(Mutex::new((1_000, 5_000))));
+        let lease = Lease::new(Arc::clone(&shown) as _);
+        let end = Moment::NEVER;
+        lease.set(Some(Trust { join: 3, end }), lease.clocks().unwrap());
+        let pass = lease.enter().unwrap();
+        *shown.0.lock().unwrap() = (1 << 40, 1 << 44);
+        assert!(lease.holds(pass));
+        lease.set(None, lease.clocks().unwrap());
+        assert!(!lease.holds(pass));
     }
 }

@@ -16,6 +16,7 @@ pub struct Life {
     process: Arc<str>,
     facts: Facts,
     usable: Arc<Usable>,
+    serves_on: bool,
     joins: u32,
     state: State,
     /// The latest revision of which it has heard.
@@ -126,11 +127,27 @@ impl Life {
             process: process.into(),
             facts: Facts::default(),
             usable: Arc::default(),
+            serves_on: false,
             joins: 0,
             state: State::Out,
             head: Revision::ZERO,
             resume: None,
             leaves: false,
+        }
+    }
+
+    /// Lets the node serve on when the store is lost, from what it has read last: it has no lease that ends,
+    /// and its row says so. Only who finds that its row is gone stops, and joins again.
+    #[must_use]
+    pub fn serving_on(self) -> Self {
+        let serves_on = true;
+        Self { serves_on, ..self }
+    }
+
+    /// Lets the lease be renewed next.
+    pub const fn renew(&mut self) {
+        if let State::In(tenure) = &mut self.state {
+            tenure.renew = Moment::new(Duration::ZERO);
         }
     }
 
@@ -183,7 +200,7 @@ impl Life {
         match &self.state {
             State::In(tenure) if !self.leaves => Some(Trust {
                 join: tenure.row.join,
-                end: tenure.end,
+                end: if self.serves_on { Moment::NEVER } else { tenure.end },
             }),
             _ => None,
         }
@@ -207,7 +224,7 @@ impl Life {
         }
         if let State::In(tenure) = &mut self.state {
             tenure.settle(served);
-            if now >= tenure.end {
+            if now >= tenure.end && !self.serves_on {
                 let row = tenure.row.clone();
                 self.state = State::Lapsed { row };
             }
@@ -260,6 +277,7 @@ impl Life {
             lease: self.terms.lease(),
             facts: self.facts.clone(),
             usable: Arc::clone(&self.usable),
+            serves_on: self.serves_on,
         };
         self.state = State::Inserting {
             row: row.clone(),
@@ -271,7 +289,7 @@ impl Life {
     /// When trust ends.
     fn lapse(&self) -> Option<Moment> {
         match &self.state {
-            State::In(tenure) => Some(tenure.end),
+            State::In(tenure) if !self.serves_on => Some(tenure.end),
             _ => None,
         }
     }

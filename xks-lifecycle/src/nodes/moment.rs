@@ -8,6 +8,9 @@ use std::time::Duration;
 pub struct Moment(Duration);
 
 impl Moment {
+    /// Later than any clock shows.
+    pub(super) const NEVER: Self = Self(Duration::MAX);
+
     /// What the clock shows.
     #[must_use]
     pub const fn new(shown: Duration) -> Self {

@@ -1,6 +1,7 @@
 //! Lives the life of a node over a store.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     future::{pending, poll_fn},
     pin::pin,
@@ -16,15 +17,15 @@ use thiserror::Error;
 use xks_core::timer::Timer;
 
 use super::{
-    Confirmation, Confirming, Event, Facts, Lease, Life, Moment, NodeRow, Observer, Step, Terms, Usability,
-    lease::Clocks,
+    Confirmation, Confirming, Event, Facts, Lease, Life, Moment, NodeRow, NodeRowError, Observer, Step, Terms,
+    Usability, lease::Clocks,
 };
 use crate::{
     Name, RandomError,
     broken_nodes::{Rule, breaks},
     commands::Commands,
     generate_key_id,
-    store::{Claim, ClaimKind, Notifier, Revision, Store, Swap},
+    store::{Claim, ClaimKind, Notifier, Revision, Store, StoreError, Swap},
 };
 
 /// A node of several on one store: this process.
@@ -39,6 +40,8 @@ pub struct Node {
     life: Mutex<Life>,
     observer: Mutex<Observer>,
     leaves: Notifier<bool>,
+    /// The claims of nodes that cannot be read: counters, and when they were seen first.
+    unreadable: Mutex<BTreeMap<Box<str>, (u64, Moment)>>,
     pub(super) usability: Mutex<Usability>,
     /// Tells of each change of `usability`, and of what the row shall say of it.
     pub(super) tells: Notifier<()>,
@@ -83,10 +86,21 @@ impl Node {
             observer: Mutex::new(Observer::new(terms)),
             leaves: Notifier::default(),
             unconfirmed: AtomicU64::new(0),
+            unreadable: Mutex::default(),
             usability: Mutex::default(),
             tells: Notifier::default(),
             has_read: AtomicBool::new(false),
         })
+    }
+
+    /// Lets the node serve on when it has lost the store, from what it has read last. A command that the
+    /// other nodes serve then is not confirmed: it names this node, until that reaches the store again, or a
+    /// person [removes](Commands::remove_node) its row. To be called before [`run`](Self::run).
+    #[must_use]
+    pub fn serving_on(self) -> Self {
+        let life = self.life.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let life = Mutex::new(life.serving_on());
+        Self { life, ..self }
     }
 
     /// Returns what requests ask whether they may be answered.
@@ -184,6 +198,11 @@ impl Node {
             }
         };
         let leaves = self.leaves.wait(|leaves| leaves.then_some(()));
+        let jumped = async {
+            self.lease.jumped().await;
+            lock(&self.life).renew();
+        };
+        let leaves = first(leaves, jumped);
         let has_news = self.tells.wait(|()| lock(&self.life).has_news().then_some(()));
         self.within(duration, first(news, first(leaves, has_news))).await;
     }
@@ -242,12 +261,7 @@ impl Node {
         let Ok((swapped, claims)) = store.swap_and_list(Swap::Replace { seen, next }).await else {
             return Event::Failed;
         };
-        // A row that cannot be read is not taken for dead.
-        let rows: Vec<_> = claims
-            .iter()
-            .filter_map(|claim| NodeRow::from_claim(claim).ok())
-            .collect();
-        self.observe(&rows);
+        self.observe(&claims);
         if swapped.is_done {
             let head = swapped.revision;
             return Event::Renewed { head };
@@ -267,11 +281,54 @@ impl Node {
         since.zip(now).map_or(Duration::ZERO, |(since, now)| since.until(now))
     }
 
-    /// Takes in rows that have arrived.
-    pub(crate) fn observe(&self, rows: &[NodeRow]) {
-        if let Some(Clocks { now, .. }) = self.lease.clocks() {
-            lock(&self.observer).observe(now, rows);
+    /// Takes in rows that have arrived. One that cannot be read is not taken for dead.
+    pub(crate) fn observe(&self, claims: &[Claim]) -> (Vec<NodeRow>, Vec<NodeRowError>) {
+        let (mut rows, mut errors, mut unreadable) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let now = self.now();
+        for claim in claims {
+            match (NodeRow::from_claim(claim), now) {
+                (Ok(row), _) => rows.push(row),
+                (Err(error), now) => {
+                    errors.push(error);
+                    let known = lock(&self.unreadable).get(&claim.id).copied();
+                    let since = known.filter(|(counter, _)| *counter == claim.counter);
+                    if let Some(since) = since.map(|(_, since)| since).or(now) {
+                        unreadable.insert(claim.id.clone(), (claim.counter, since));
+                    }
+                }
+            }
         }
+        if let Some(now) = now {
+            lock(&self.observer).observe(now, &rows);
+            *lock(&self.unreadable) = unreadable;
+        }
+        (rows, errors)
+    }
+
+    /// Whether the node of a row has ended, as far as its silence says so.
+    fn has_ended(&self, claim: &Claim) -> bool {
+        let Some(now) = self.now() else { return false };
+        match NodeRow::from_claim(claim) {
+            Ok(row) => row.process != self.process && lock(&self.observer).has_ended(now, &row),
+            Err(_) => {
+                let known = lock(&self.unreadable).get(&claim.id).copied();
+                let wait = self.terms.wait(self.terms.lease());
+                known.is_some_and(|(counter, since)| counter == claim.counter && now >= since.plus(wait))
+            }
+        }
+    }
+
+    /// Removes the row of a node that has ended. Returns whether it did; none if there is no such row.
+    pub(crate) async fn remove(&self, store: &dyn Store, id: &str) -> Result<Option<bool>, StoreError> {
+        let claims = store.claims(ClaimKind::Node).await?.0;
+        drop(self.observe(&claims));
+        let Some(claim) = claims.into_iter().find(|claim| *claim.id == *id) else {
+            return Ok(None);
+        };
+        if !self.has_ended(&claim) {
+            return Ok(Some(false));
+        }
+        Ok(Some(store.swap(Swap::Delete(claim)).await?.is_done))
     }
 
     /// Deletes the rows of the dead. Returns whether there were any.
@@ -326,7 +383,7 @@ impl Node {
         mut confirming: Confirming,
         patience: Duration,
     ) -> Confirmation {
-        let (mut took, mut failed) = (Duration::ZERO, None);
+        let (mut took, mut failed, mut unreadable) = (Duration::ZERO, None, Vec::new());
         let start = self.lease.clocks().map(|clocks| clocks.now);
         let mut delay = Duration::from_millis(1);
         while took < patience {
@@ -338,20 +395,18 @@ impl Node {
             };
             took = start.until(now);
             match call {
-                Some(Ok((claims, _))) => match claims.iter().map(NodeRow::from_claim).collect::<Result<Vec<_>, _>>() {
-                    Ok(mut rows) => {
-                        failed = None;
-                        self.observe(&rows);
-                        rows.retain(|row| !written_off.contains(&row.id()));
-                        if confirming.observe(&rows) {
-                            break;
-                        }
-                        if self.bury(store, now).await {
-                            continue;
-                        }
+                Some(Ok((claims, _))) => {
+                    failed = None;
+                    let (mut rows, errors) = self.observe(&claims);
+                    unreadable = errors;
+                    rows.retain(|row| !written_off.contains(&row.id()));
+                    if confirming.observe(&rows) && unreadable.is_empty() {
+                        break;
                     }
-                    Err(error) => failed = Some(error.to_string()),
-                },
+                    if self.bury(store, now).await {
+                        continue;
+                    }
+                }
                 Some(Err(error)) => failed = Some(error.to_string()),
                 None => failed = Some("the store did not answer in time".to_owned()),
             }
@@ -359,7 +414,7 @@ impl Node {
                 .await;
             delay = (delay * 2).min(self.terms.retry());
         }
-        let mut confirmation = Confirmation::new(&confirming, failed, took);
+        let mut confirmation = Confirmation::new(&confirming, &unreadable, failed, took);
         if !confirmation.is_confirmed() {
             self.unconfirmed.fetch_add(1, Ordering::Relaxed);
         }

@@ -41,10 +41,21 @@ impl Observer {
     }
 
     /// Returns the rows whose nodes have no lease any more. Each is dead when its row was deleted as it is
-    /// here; if it cannot be, it was renewed.
+    /// here; if it cannot be, it was renewed. Of a node that serves on without a lease, silence says nothing.
     pub fn ended(&self, now: Moment) -> impl Iterator<Item = &NodeRow> {
-        let is_ended = move |seen: &&Seen| now >= seen.since.plus(self.terms.wait(seen.row.lease));
-        self.seen.values().filter(is_ended).map(|seen| &seen.row)
+        let rows = self.seen.values().filter(move |seen| self.is_silent(now, seen));
+        rows.map(|seen| &seen.row).filter(|row| !row.serves_on)
+    }
+
+    /// Returns whether a row has stayed as it is for as long as a lease lasts, with drift and margin.
+    #[must_use]
+    pub fn has_ended(&self, now: Moment, row: &NodeRow) -> bool {
+        let seen = self.seen.get(&row.id()).filter(|seen| seen.row.counter == row.counter);
+        seen.is_some_and(|seen| self.is_silent(now, seen))
+    }
+
+    fn is_silent(&self, now: Moment, seen: &Seen) -> bool {
+        now >= seen.since.plus(self.terms.wait(seen.row.lease))
     }
 
     /// Returns when the counter of a row was seen first.
@@ -60,6 +71,7 @@ impl Observer {
         let ends = self
             .seen
             .values()
+            .filter(|seen| !seen.row.serves_on)
             .map(|seen| seen.since.plus(self.terms.wait(seen.row.lease)));
         ends.min()
     }

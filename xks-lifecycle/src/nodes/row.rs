@@ -30,6 +30,9 @@ pub struct NodeRow {
     /// Which versions it can use of those that are published. A program that knew nothing of that says
     /// nothing.
     pub usable: Arc<Usable>,
+    /// Whether it serves on when it has lost the store. Then its row tells of its end only when it or a
+    /// person removes it.
+    pub serves_on: bool,
 }
 
 /// What a node tells of itself, by names.
@@ -43,6 +46,14 @@ pub struct NodeRowError {
     problem: String,
 }
 
+impl NodeRowError {
+    /// Returns the id of the claim.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Body {
     served: Option<u64>,
@@ -51,6 +62,8 @@ struct Body {
     facts: BTreeMap<Box<str>, Box<str>>,
     #[serde(default)]
     usable: UsableBody,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    serves_on: bool,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -114,6 +127,7 @@ impl NodeRow {
             lease_ms: u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX),
             facts: (*self.facts).clone(),
             usable: (&*self.usable).into(),
+            serves_on: self.serves_on,
         };
         let body = serde_json::to_string(&body).unwrap_or_default(); // it always has one
         Claim::new(ClaimKind::Node, &self.id(), &self.incarnation(), self.counter, &body)
@@ -145,6 +159,7 @@ impl NodeRow {
             lease: Duration::from_millis(body.lease_ms),
             facts: Arc::new(body.facts),
             usable: Arc::new(body.usable.into()),
+            serves_on: body.serves_on,
         })
     }
 }
@@ -172,6 +187,7 @@ mod tests {
                     }],
                     more: 9,
                 }),
+                serves_on: served.is_some(),
             };
             let claim = row.to_claim();
             assert_eq!((&*claim.id, &*claim.owner), ("rack/7/abc.3", "abc.3"));

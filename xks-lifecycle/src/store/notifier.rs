@@ -19,7 +19,21 @@ struct State<T> {
     waiting: Vec<Waker>,
 }
 
+impl Notifier<bool> {
+    /// Sets it, unless it is: then nobody waits.
+    pub(crate) fn set(&self) {
+        if !self.read(|is_set| *is_set) {
+            self.change(|is_set| *is_set = true);
+        }
+    }
+}
+
 impl<T> Notifier<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        let waiting = Vec::new();
+        Self(Mutex::new(State { value, waiting }))
+    }
+
     /// Changes the value, and lets all who wait look again.
     pub(crate) fn change(&self, change: impl FnOnce(&mut T)) {
         let waiting = {

@@ -2,6 +2,7 @@
 //! broken twins, and as they run over a store.
 
 mod explorer;
+mod lost;
 mod promotion;
 mod running;
 mod scenarios;

@@ -23,29 +23,30 @@ use crate::{
     support::{TempDir, at},
 };
 
-const LEASE: Duration = Duration::from_secs(1);
+pub(super) const LEASE: Duration = Duration::from_secs(1);
 
 /// A process with its own key manager.
-struct Process {
-    hsm: Arc<SoftBackend>,
-    commands: Arc<Commands>,
-    managed: Managed,
+pub(super) struct Process {
+    pub(super) hsm: Arc<SoftBackend>,
+    pub(super) commands: Arc<Commands>,
+    pub(super) managed: Managed,
+    pub(super) far: Arc<Far>,
 }
 
 /// Two nodes, `a` and `b`.
-struct Pair {
-    clock: Arc<Clock>,
-    store: Arc<MemoryStore>,
+pub(super) struct Pair {
+    pub(super) clock: Arc<Clock>,
+    pub(super) store: Arc<MemoryStore>,
     root: Root,
-    slots: Vec<Arc<Slot>>,
-    a: Process,
-    b: Process,
+    pub(super) slots: Vec<Arc<Slot>>,
+    pub(super) a: Process,
+    pub(super) b: Process,
     hsm_keys: KeySetId,
-    vault_keys: KeySetId,
+    pub(super) vault_keys: KeySetId,
     _directory: TempDir,
 }
 
-fn alice() -> Actor {
+pub(super) fn alice() -> Actor {
     Actor::new("alice").unwrap()
 }
 
@@ -56,25 +57,41 @@ fn commands(repository: Repository, snapshot: xks_lifecycle::Snapshot, hsm: &Arc
 
 impl Process {
     fn start(clock: &Arc<Clock>, store: &Arc<MemoryStore>, root: &Root, name: &str, slot: &Slot) -> Self {
+        Self::start_as(clock, store, root, (name, |node| node), slot)
+    }
+
+    fn start_as(
+        clock: &Arc<Clock>,
+        store: &Arc<MemoryStore>,
+        root: &Root,
+        (name, option): (&str, fn(Node) -> Node),
+        slot: &Slot,
+    ) -> Self {
         let hsm = Arc::new(SoftBackend::new());
-        let far = Far {
+        let far = Arc::new(Far {
             inner: Arc::clone(store),
             clock: Arc::clone(clock),
             is_near: AtomicBool::new(true),
             is_cut_off: AtomicBool::new(false),
-        };
-        let (repository, snapshot) = block_on(Repository::open(Arc::new(far), std::slice::from_ref(root))).unwrap();
+        });
+        let (repository, snapshot) =
+            block_on(Repository::open(Arc::clone(&far) as _, std::slice::from_ref(root))).unwrap();
         let timer = Apart {
             clock: Arc::clone(clock),
             thousandths: 1_000,
         };
         let name = Name::new("node", name).unwrap();
-        let node = Arc::new(Node::new(&name, Terms::new(LEASE), Arc::new(timer)).unwrap());
+        let node = Arc::new(option(Node::new(&name, Terms::new(LEASE), Arc::new(timer)).unwrap()));
         let commands = Arc::new(commands(repository, snapshot, &hsm).with_node(Arc::clone(&node)));
         let managed = Managed::all(&commands);
         let run = Arc::clone(&commands);
         *slot.task.lock().unwrap() = Some(Box::pin(async move { node.run(&run).await }));
-        Self { hsm, commands, managed }
+        Self {
+            hsm,
+            commands,
+            managed,
+            far,
+        }
     }
 
     async fn create(&self, spec: CreateKey) -> Result<KeyEntry, CommandError> {
@@ -96,6 +113,11 @@ impl Process {
 
 impl Pair {
     fn new() -> Self {
+        Self::with(|node| node)
+    }
+
+    /// `b` is a node with an option.
+    pub(super) fn with(option: fn(Node) -> Node) -> Self {
         let (directory, store) = (TempDir::new(), Arc::new(MemoryStore::new()));
         let root = directory.root("first");
         let roots = std::slice::from_ref(&root);
@@ -112,7 +134,7 @@ impl Pair {
         let slots: Vec<Arc<Slot>> = (0..2).map(|_| Arc::default()).collect();
         Self {
             a: Process::start(&clock, &store, &root, "a", &slots[0]),
-            b: Process::start(&clock, &store, &root, "b", &slots[1]),
+            b: Process::start_as(&clock, &store, &root, ("b", option), &slots[1]),
             clock,
             store,
             root,
@@ -123,8 +145,16 @@ impl Pair {
         }
     }
 
+    /// The state as another process opens it.
+    pub(super) fn repository(&self) -> Repository {
+        let roots = std::slice::from_ref(&self.root);
+        block_on(Repository::open(Arc::clone(&self.store) as _, roots))
+            .unwrap()
+            .0
+    }
+
     /// Runs a test when both nodes serve.
-    fn run(self, test: impl AsyncFnOnce(&Self)) {
+    pub(super) fn run(self, test: impl AsyncFnOnce(&Self)) {
         let (clock, slots) = (Arc::clone(&self.clock), self.slots.clone());
         let test = async {
             self.clock.sleep(LEASE).await;

@@ -9,17 +9,24 @@ use xks_lifecycle::{
     store::Revision,
 };
 
-use super::{resource::Limit, table::Routes};
+use super::{
+    resource::{Limit, Nothing, object},
+    table::Routes,
+};
 use crate::{
     answer::{Answer, Page},
     call::Call,
+    confirmation::Done,
     problem::Problem,
 };
 
 const PATH: &str = "nodes";
 
 pub(super) fn routes() -> Routes {
-    Routes::new().get("/nodes", list).get("/nodes/{id}", show)
+    Routes::new()
+        .get("/nodes", list)
+        .get("/nodes/{id}", show)
+        .delete("/nodes/{id}", remove)
 }
 
 #[derive(Deserialize)]
@@ -129,4 +136,18 @@ async fn show(call: Call) -> Result<Answer, Problem> {
     let found = nodes.into_iter().find(|entry| entry.row.incarnation() == call.param(0));
     let found = found.ok_or_else(|| Problem::unknown(PATH, call.param(0)))?;
     Answer::json(&ShownNode::new(found, head))
+}
+
+/// Removes the row of a node that has ended and whose row does not go by itself. A claim that cannot be read
+/// is named by its whole id.
+async fn remove(call: Call) -> Result<Done, Problem> {
+    let work = async {
+        let _: Nothing = call.body()?;
+        let (Nodes { nodes, .. }, _) = all(&call).await?;
+        let found = nodes.iter().find(|entry| entry.row.incarnation() == call.param(0));
+        let id = found.map_or_else(|| call.param(0).to_owned(), |entry| entry.row.id());
+        call.commands.remove_node(&call.actor, &id).await?;
+        Ok(Answer::json(&Nothing {})?.done(call.commands.revision()))
+    };
+    call.command("remove-node", &object(PATH, call.param(0)), work).await
 }

@@ -72,11 +72,11 @@ impl OwnNode {
         settings: &NodeSettings,
         program: Program,
     ) -> Result<Self, StartError> {
-        let node = Arc::new(Node::new(
-            &settings.name,
-            Terms::new(settings.lease),
-            Arc::new(ServerTimer),
-        )?);
+        let node = Node::new(&settings.name, Terms::new(settings.lease), Arc::new(ServerTimer))?;
+        let node = Arc::new(match settings.serves_on {
+            true => node.serving_on(),
+            false => node,
+        });
         // Two, since a revision that is being read keeps one of them.
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)

@@ -53,6 +53,8 @@ pub(crate) struct NodeSettings {
     pub(crate) name: Name,
     /// How long it serves after it has reached the database last.
     pub(crate) lease: Duration,
+    /// Whether it serves on when it has not reached the database for longer.
+    pub(crate) serves_on: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -40,6 +40,12 @@ pub(crate) enum Command {
         /// Its name, or its incarnation where several have the name
         node: String,
     },
+    /// Removes the row of a node that has ended, which only a person knows: of one that serves on without the
+    /// store
+    Remove {
+        /// Its name, or its incarnation where several have the name
+        node: String,
+    },
 }
 
 impl Command {
@@ -58,6 +64,7 @@ impl Command {
                     _ => output,
                 })
             }
+            Self::Remove { node } => client.remove(NOUN, &node),
             Self::Show { node } => Ok(Output::fields(client.find(NOUN, &node)?.body, COLUMNS)),
         }
     }

@@ -55,6 +55,7 @@ pub(super) fn lifecycle(root: &mut Table<'_, '_>, backends: &Backends) -> Option
     let lease = table
         .as_mut()
         .and_then(|table| table.number_item("lease_secs", 1..=3600));
+    let on_lost_store = table.as_mut().and_then(|table| table.text("on_lost_store"));
     if let Some(table) = &table {
         made_in.iter().for_each(|name| check_makes_keys(table, name, backends));
         for (place, name) in made_in.iter().enumerate() {
@@ -66,11 +67,12 @@ pub(super) fn lifecycle(root: &mut Table<'_, '_>, backends: &Backends) -> Option
     let store = store??;
     let is_shared = !matches!(store.value.place, StorePlace::File(_));
     let node = match is_shared {
-        true => Some(node_settings(root.source, &store, node, lease)),
+        true => Some(node_settings(root.source, &store, node, lease, on_lost_store)),
         false => {
             for (key, span) in [
                 ("node", node.map(|item| item.span)),
                 ("lease_secs", lease.map(|item| item.span)),
+                ("on_lost_store", on_lost_store.map(|item| item.span)),
             ] {
                 if let Some(span) = span {
                     let wrong = format!(
@@ -132,6 +134,7 @@ fn node_settings(
     store: &Item<StoreSettings>,
     name: Option<Item<String>>,
     lease: Option<Item<u64>>,
+    on_lost_store: Option<Item<String>>,
 ) -> Option<NodeSettings> {
     let name = match name {
         Some(name) => match Name::new("node", &name.value) {
@@ -155,8 +158,21 @@ fn node_settings(
             }
         }
     };
+    let serves_on = match on_lost_store.as_ref().map(|item| &*item.value) {
+        None | Some("stop") => false,
+        Some("serve") => true,
+        Some(_) => {
+            let wrong = "`on_lost_store`: write `stop` or `serve`".to_owned();
+            source.error(
+                on_lost_store.map_or_else(|| store.span.clone(), |item| item.span),
+                wrong,
+            );
+            return None;
+        }
+    };
     Some(NodeSettings {
         name,
+        serves_on,
         lease: lease.map_or(NodeSettings::LEASE, |lease| Duration::from_secs(lease.value)),
     })
 }

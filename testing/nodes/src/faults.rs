@@ -53,10 +53,11 @@ impl World {
         let all: Vec<_> = (0..self.nodes.len()).collect();
         let held = fault.held(self.shared.lease);
         let (felt, nodes) = match fault.kind {
-            Kind::Kill | Kind::Terminate | Kind::SlowJoin => (Felt::Down, vec![fault.node]),
+            Kind::Kill | Kind::Terminate => (Felt::Down, vec![fault.node]),
+            Kind::SlowJoin if fault.is_other_way => (Felt::Down, vec![fault.node]),
             // Whichever a command is sent to.
             Kind::KillCommander => (Felt::Down, all.clone()),
-            Kind::Stop | Kind::StopInRenewal => (Felt::Stopped, vec![fault.node]),
+            Kind::Stop | Kind::StopInRenewal | Kind::SlowJoin => (Felt::Stopped, vec![fault.node]),
             Kind::Partition | Kind::PartitionOneWay => (Felt::Alone, vec![fault.node]),
             Kind::KillPooler => (Felt::Alone, vec![self.pooled(fault.node)?]),
             Kind::PartitionAll | Kind::CrashDatabase | Kind::StopDatabase | Kind::Promote => (Felt::Alone, all.clone()),
@@ -161,7 +162,7 @@ impl World {
     fn go_on(&self, node: usize) -> anyhow::Result<()> {
         // Others too: what that node takes for dead may serve.
         for node in 0..self.nodes.len() {
-            self.shared.burst(node, self.shared.lease / 4);
+            self.shared.burst(node, self.shared.lease / 2);
         }
         self.signal(node, Signal::CONT)
     }
@@ -235,18 +236,29 @@ impl World {
         self.go_on(node)
     }
 
-    /// Restarts a node, whose row then takes its time to come into the database.
+    /// Lets a node join again, or restarts it, where its row takes its time to come into the database.
     async fn join_slowly(&self, fault: &Fault, held: Duration) -> anyhow::Result<()> {
         let seconds = self.shared.lease.as_secs_f64() * 0.15;
-        self.terminate(fault.node).await?;
         let slow = move |database: &mut Database| {
             database.slow_joins(seconds);
             Ok(())
         };
-        blocking(&self.database, slow).await?;
-        sleep(held).await;
-        self.start(fault.node).await?;
+        if fault.is_other_way {
+            self.terminate(fault.node).await?;
+            blocking(&self.database, slow).await?;
+            self.start(fault.node).await?;
+        } else {
+            // Before it is stopped, which may be in a transaction that the change of the table would wait
+            // for.
+            blocking(&self.database, slow).await?;
+            self.shared.leave_alone(Some(fault.node));
+            sleep(self.shared.lease / 4).await;
+            self.signal(fault.node, Signal::STOP)?;
+            sleep(held).await;
+            self.go_on(fault.node)?;
+        }
         sleep(self.shared.lease / 2).await;
+        self.shared.leave_alone(None);
         blocking(&self.database, |database| {
             database.joins_as_usual();
             Ok(())

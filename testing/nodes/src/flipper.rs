@@ -130,7 +130,7 @@ impl Flipper {
     /// Gives a command once, to any node that takes it.
     async fn give(&mut self, subject: SubjectId, command: Command, path: &str, body: &Value) -> Option<Returned> {
         let shared = Arc::clone(&self.shared);
-        let node = self.rng.usize(..shared.nodes());
+        let node = shared.choose_node(&mut self.rng);
         let sent = shared.sent(subject);
         shared.commander_is(node);
         let socket = node::socket(&shared.folder, node);

@@ -47,7 +47,7 @@ impl Kind {
             Self::Terminate => "SIGTERM, restart",
             Self::Stop => "SIGSTOP, SIGCONT",
             Self::StopInRenewal => "SIGSTOP in a renewal",
-            Self::SlowJoin => "restart, slow join",
+            Self::SlowJoin => "slow join",
             Self::Partition => "partition of a node",
             Self::PartitionOneWay => "partition, one direction",
             Self::PartitionAll => "partition of all nodes",
@@ -66,7 +66,8 @@ impl Kind {
             Self::Partition | Self::PartitionOneWay => (0.3, 3.0),
             Self::PartitionAll | Self::StopDatabase => (0.1, 2.0),
             Self::Kill | Self::KillCommander | Self::KillPooler => (0.0, 1.5),
-            Self::Terminate | Self::SlowJoin => (0.0, 0.5),
+            Self::Terminate => (0.0, 0.5),
+            Self::SlowJoin => (1.3, 1.8), // its lease ends
             Self::CrashDatabase | Self::Promote => (0.0, 0.3),
         }
     }

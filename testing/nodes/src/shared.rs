@@ -36,6 +36,8 @@ pub(crate) struct Shared {
     /// The node to which the last command was sent; is notified of each.
     pub(crate) commander: AtomicU64,
     pub(crate) commands: Notify,
+    /// A node that gets no commands, which would bring it up to date by themselves.
+    left_alone: AtomicU64,
 }
 
 /// What is changed under the lock.
@@ -72,6 +74,7 @@ impl Shared {
             bursts: (0..nodes).map(|_| AtomicU64::new(0)).collect(),
             commander: AtomicU64::new(0),
             commands: Notify::new(),
+            left_alone: AtomicU64::new(u64::MAX),
         }
     }
 
@@ -176,6 +179,19 @@ impl Shared {
         let at = self.now();
         state.judge.returned(subject, command, returned, at);
         state.tally.command(label, command, returned, at - sent);
+    }
+
+    /// Gives a node no commands from now on; none: all get some.
+    pub(crate) fn leave_alone(&self, node: Option<usize>) {
+        let node = node.map_or(u64::MAX, |node| node as u64);
+        self.left_alone.store(node, Ordering::SeqCst);
+    }
+
+    /// A node for the next command.
+    pub(crate) fn choose_node(&self, rng: &mut fastrand::Rng) -> usize {
+        let left_alone = self.left_alone.load(Ordering::SeqCst);
+        let nodes: Vec<_> = (0..self.nodes()).filter(|node| *node as u64 != left_alone).collect();
+        rng.choice(nodes).unwrap_or_default()
     }
 
     /// A command is about to be sent to a node.

@@ -261,7 +261,10 @@ impl Node {
         let Ok((swapped, claims)) = store.swap_and_list(Swap::Replace { seen, next }).await else {
             return Event::Failed;
         };
-        self.observe(&claims);
+        // Without a fence what a commander remembers is as old as its last command.
+        if !breaks(Rule::RowFence) {
+            self.observe(&claims);
+        }
         if swapped.is_done {
             let head = swapped.revision;
             return Event::Renewed { head };

@@ -24,7 +24,7 @@ impl Kms {
     /// # Errors
     /// The double itself failed.
     pub async fn check_health(&self) -> Result<(), Exception> {
-        let nobody = Caller::new("AWS Internal");
+        let internal = Caller::new("AWS Internal");
         let connected = self.read(|state| {
             let stores = state.key_stores.iter();
             let connected = stores.filter(|store| store.connection == Connection::Connected);
@@ -33,7 +33,7 @@ impl Kms {
         for store in connected {
             let proxy = self.proxy(&store.id, &store.proxy)?;
             let outcome = self
-                .under_request_id("KmsHealthCheck", &nobody, false, async |operation| {
+                .under_request_id("KmsHealthCheck", &internal, false, async |operation| {
                     Ok(proxy.health(operation).await)
                 })
                 .await?;

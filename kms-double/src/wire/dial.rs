@@ -44,7 +44,7 @@ impl Endpoint {
     /// Opens a connection, and leaves to the caller what goes over it.
     ///
     /// # Errors
-    /// Nobody takes it, or the TLS handshake fails, or the limit for both has passed.
+    /// No program takes it, or the TLS handshake fails, or the limit for both has passed.
     pub async fn stream(&self) -> Result<(Box<dyn Stream>, Option<Handshake>), CallError> {
         let opened = timeout(self.connect_timeout, Box::pin(self.opened()));
         opened.await.unwrap_or_else(|_| {

@@ -133,7 +133,7 @@ async fn a_policy_names_principals_that_are_known() {
 }
 
 #[tokio::test]
-async fn a_policy_has_its_form_and_locks_nobody_out() {
+async fn a_policy_has_its_form_and_locks_no_one_out() {
     let site = Importing::new().await;
     let put = async |text: &str, bypass| {
         let mut request = PutKeyPolicyRequest::new(&site.key_id, text);

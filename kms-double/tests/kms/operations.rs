@@ -154,7 +154,7 @@ async fn a_proxy_is_told_who_does_what() {
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), 5);
-    assert_eq!(field("awsPrincipalArn")[4..], ["", ""], "health knows nobody who asks");
+    assert_eq!(field("awsPrincipalArn")[4..], ["", ""], "health knows no caller");
 }
 
 #[tokio::test]

@@ -6,9 +6,10 @@
 //! request     a request as it is written, for either version of HTTP
 //! connection  a connection over which one request goes at a time
 //! pace        when requests are due, at a fixed rate
+//! program     the program that is tested, built on request
 //! ```
-//! Without the feature `http` there is only the signer. Methods panic when something is wrong that no test is
-//! about.
+//! Without the feature `http` there are only the signer and the program. Methods panic when something is
+//! wrong that no test is about.
 
 #![forbid(unsafe_code)]
 #![allow(
@@ -27,16 +28,20 @@ mod connection;
 mod http1;
 #[cfg(feature = "http")]
 pub mod pace;
+mod program;
 #[cfg(feature = "http")]
 mod request;
 mod signer;
 #[cfg(feature = "http")]
 mod target;
 
-pub use self::signer::{ACCESS_KEY_ID, HOST, REGION, SECRET_ACCESS_KEY, Signer};
 #[cfg(feature = "http")]
 pub use self::{
     connection::{Answer, Connection, Failure, Handshake},
     request::Prepared,
     target::{Http, Target},
+};
+pub use self::{
+    program::build_proxy,
+    signer::{ACCESS_KEY_ID, HOST, REGION, SECRET_ACCESS_KEY, Signer},
 };

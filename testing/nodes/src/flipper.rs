@@ -103,7 +103,7 @@ impl Flipper {
             let subject = Subject::new(id, "a credential", &way, Operations::Both);
             subject.refused_with((401, "AuthenticationFailedException"))
         };
-        // It is refused before it is made, and nobody has promised anything then.
+        // It is refused before it is made, so nothing was promised then.
         let subject = self.shared.add_subject(make);
         let made = self.give(subject, Command::Open, &store, &given).await;
         if matches!(made, Some(Returned::Confirmed | Returned::NotConfirmed)) {

@@ -34,13 +34,14 @@ use std::{
     env, fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::{Command, ExitCode},
+    process::ExitCode,
     sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context as _, bail};
 use clap::Parser;
+use xks_test_client::build_proxy;
 
 use crate::{
     node::Place,
@@ -106,26 +107,6 @@ impl Arguments {
     }
 }
 
-/// Has cargo build the proxy; returns where it is.
-fn build() -> anyhow::Result<PathBuf> {
-    let folder = env::current_exe()?
-        .parent()
-        .context("a program is in a folder")?
-        .to_owned();
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--locked", "--package", "xks-proxy"]);
-    cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
-    if folder.ends_with("release") {
-        cargo.arg("--release");
-    }
-    let target = folder.parent().context("a folder of builds")?;
-    let status = cargo.env("CARGO_TARGET_DIR", target).status().context("cargo")?;
-    if !status.success() {
-        bail!("xks-proxy cannot be built");
-    }
-    Ok(folder.join("xks-proxy"))
-}
-
 fn main() -> ExitCode {
     match drive(&Arguments::parse()) {
         Ok(true) => ExitCode::SUCCESS,
@@ -145,7 +126,7 @@ fn enter(arguments: &Arguments) -> anyhow::Result<Infallible> {
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o777))?;
     let built = match &arguments.proxy {
         Some(_) => Vec::new(),
-        None => vec!["--proxy".into(), build()?.into()],
+        None => vec!["--proxy".into(), build_proxy()?.into()],
     };
     network::enter(&folder, &built)
 }

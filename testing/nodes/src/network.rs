@@ -71,7 +71,7 @@ pub(crate) fn enter(folder: &Path, arguments: &[OsString]) -> anyhow::Result<Inf
             "--kill-child=KILL",
             "--mount-proc",
         ])
-        // The first process of a namespace has to take in the end of those that nobody else waits for.
+        // The first process of a namespace has to take in the end of those that no other process waits for.
         .args(["sh", "-c", "\"$0\" \"$@\"; exit $?"])
         .arg(env::current_exe()?)
         .args(env::args_os().skip(1))

@@ -25,17 +25,12 @@ mod tally;
 mod vault;
 mod witness;
 
-use std::{
-    env,
-    path::PathBuf,
-    process::{Command, ExitCode},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use clap::Parser;
 use xks_pkcs11_fixture::SoftHsm;
+use xks_test_client::build_proxy;
 
 use crate::{plan::Life, run::Run, shared::Versions};
 
@@ -91,7 +86,7 @@ impl Arguments {
             total,
             clients: self.clients,
             seed: self.seed.unwrap_or_else(|| fastrand::u64(..)),
-            proxy: self.proxy.clone().map_or_else(build, Ok)?,
+            proxy: self.proxy.clone().map_or_else(build_proxy, Ok)?,
             versions: self.http,
             lives: Life::both(match self.tls {
                 Tls::On => [true, true],
@@ -100,26 +95,6 @@ impl Arguments {
             }),
         })
     }
-}
-
-/// Has cargo build the proxy; returns where it is.
-fn build() -> anyhow::Result<PathBuf> {
-    let folder = env::current_exe()?
-        .parent()
-        .context("a program is in a folder")?
-        .to_owned();
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--locked", "--package", "xks-proxy"]);
-    cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
-    if folder.ends_with("release") {
-        cargo.arg("--release");
-    }
-    let target = folder.parent().context("a folder of builds")?;
-    let status = cargo.env("CARGO_TARGET_DIR", target).status().context("cargo")?;
-    if !status.success() {
-        bail!("xks-proxy cannot be built");
-    }
-    Ok(folder.join("xks-proxy"))
 }
 
 fn main() -> ExitCode {

@@ -26,6 +26,8 @@ pub struct Lease {
     trust: AtomicU64,
     /// By how many milliseconds the system's time was ahead of the lease clock before the last renewal.
     ahead_ms: AtomicI64,
+    /// What the lease clock showed, in milliseconds, before that renewal was sent; zero before the first.
+    renewed_ms: AtomicU64,
     /// Whether a request has found that the system's time has jumped ahead since.
     has_jumped: Notifier<bool>,
 }
@@ -52,6 +54,7 @@ impl Lease {
             timer,
             trust: AtomicU64::new(0),
             ahead_ms: AtomicI64::new(0),
+            renewed_ms: AtomicU64::new(0),
             has_jumped: Notifier::new(false),
         }
     }
@@ -83,13 +86,13 @@ impl Lease {
         self.enter() == Some(pass)
     }
 
-    /// Returns for how much longer the lease is trusted, if nothing renews it; none while it is not.
+    /// Returns how long ago the last renewal was sent that was trusted, also when trust has ended; none
+    /// before the first.
     #[must_use]
-    pub fn remaining(&self) -> Option<Duration> {
-        self.enter()?;
-        let end_ms = self.trust.load(Ordering::Acquire) & ((1 << Self::JOIN) - 1);
+    pub fn age(&self) -> Option<Duration> {
+        let renewed_ms = self.renewed_ms.load(Ordering::Relaxed);
         let now = self.clocks()?.now.shown();
-        Some(Duration::from_millis(end_ms).saturating_sub(now))
+        (renewed_ms > 0).then(|| now.saturating_sub(Duration::from_millis(renewed_ms)))
     }
 
     /// Reads the clocks; none if there is no lease clock.
@@ -111,6 +114,10 @@ impl Lease {
             u64::from(trust.join) << Self::JOIN | end_ms
         });
         self.ahead_ms.store(sent.ahead_ms, Ordering::Relaxed);
+        if trust.is_some() {
+            self.renewed_ms
+                .store(sent.now.shown().as_millis() as u64, Ordering::Relaxed);
+        }
         self.trust.store(word, Ordering::Release);
     }
 }
@@ -156,23 +163,29 @@ mod tests {
         let shown = Arc::new(Shown(Mutex::new((1_000, 5_000))));
         let lease = Lease::new(Arc::clone(&shown) as _);
         let set = |lease_ms, system_ms| *shown.0.lock().unwrap() = (lease_ms, system_ms);
-        assert_eq!(lease.enter(), None);
+        assert_eq!((lease.enter(), lease.age()), (None, None));
         let sent = lease.clocks().unwrap();
         lease.set(trust(1, 2_000), sent);
         let pass = lease.enter().unwrap();
-        assert_eq!(lease.remaining(), Some(Duration::from_secs(1)));
+        assert_eq!(lease.age(), Some(Duration::ZERO));
         set(1_999, 5_999);
         assert!(lease.holds(pass));
-        assert_eq!(lease.remaining(), Some(Duration::from_millis(1)));
+        assert_eq!(lease.age(), Some(Duration::from_millis(999)));
         set(2_000, 6_000);
-        assert_eq!(lease.remaining(), None);
+        assert_eq!(lease.age(), Some(Duration::from_secs(1)), "it has ended");
         assert!(!lease.holds(pass) && lease.enter().is_none());
         lease.set(trust(1, 3_000), sent);
         assert!(lease.holds(pass), "it was renewed");
         lease.set(trust(2, 3_000), sent);
         assert!(!lease.holds(pass) && lease.enter().is_some(), "it has joined again");
-        lease.set(None, sent);
+        let end = Moment::NEVER;
+        lease.set(Some(Trust { join: 2, end }), lease.clocks().unwrap());
+        set(9_000, 13_000);
+        assert!(lease.enter().is_some(), "it serves on");
+        assert_eq!(lease.age(), Some(Duration::from_secs(7)));
+        lease.set(None, lease.clocks().unwrap());
         assert_eq!(lease.enter(), None);
+        assert_eq!(lease.age(), Some(Duration::from_secs(7)), "nothing was renewed");
     }
 
     /// A virtual machine was stopped, or the time was set.

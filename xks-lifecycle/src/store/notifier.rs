@@ -20,7 +20,7 @@ struct State<T> {
 }
 
 impl Notifier<bool> {
-    /// Sets it, unless it is: then nobody waits.
+    /// Sets it, unless it is: then there is no one to wake.
     pub(crate) fn set(&self) {
         if !self.read(|is_set| *is_set) {
             self.change(|is_set| *is_set = true);

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use xks_backend_soft::SoftBackend;
 use xks_lifecycle::{
-    KeySet, KeySetId, KeySource, Name, Repository, Tenant, TenantId, VersionState,
+    Name, Repository, VersionState,
     commands::{Actor, Backends, CommandError, Commands, CreateKey, Deployment},
     key_state::{KeyCommand, KeyState},
     store::{ClaimKind, Store as _},
@@ -31,11 +31,7 @@ fn a_version_waits_for_the_node_that_is_synchronised_late() {
         let a = Running::start(&database, &root, "a", lease, Arc::default()).await;
         let b = Running::start(&database, &root, "b", lease, Arc::default()).await;
         let alice = Actor::new("alice").unwrap();
-        let tenant = Tenant::new(TenantId::generate().unwrap(), "Tenant").unwrap();
-        let set = KeySet::new(KeySetId::generate().unwrap(), tenant.id, "Set", KeySource::Hsm).unwrap();
-        let spec = CreateKey::new(set.id, "Key").unwrap();
-        a.commands.create(&alice, tenant).await.unwrap();
-        a.commands.create(&alice, set).await.unwrap();
+        let spec = CreateKey::new(a.key_set(&alice).await, "Key").unwrap();
 
         // Its creator waits, and goes on when the other one has got it.
         let making = {

@@ -16,8 +16,8 @@ use xks_core::{
     timer::{Sleep, Timer},
 };
 use xks_lifecycle::{
-    Name, Repository, Timestamp,
-    commands::{Backends, Commands, Deployment},
+    KeySet, KeySetId, KeySource, Name, Repository, Tenant, TenantId, Timestamp,
+    commands::{Actor, Backends, Commands, Deployment},
     nodes::{Node, Terms},
     seal::Root,
     store::PostgresStore,
@@ -133,6 +133,16 @@ impl Running {
         })
         .await;
         running
+    }
+
+    /// Makes a key set whose keys are in the key manager.
+    pub(crate) async fn key_set(&self, actor: &Actor) -> KeySetId {
+        let tenant = Tenant::new(TenantId::generate().unwrap(), "Tenant").unwrap();
+        let set = KeySet::new(KeySetId::generate().unwrap(), tenant.id, "Set", KeySource::Hsm).unwrap();
+        let id = set.id;
+        self.commands.create(actor, tenant).await.unwrap();
+        self.commands.create(actor, set).await.unwrap();
+        id
     }
 
     /// Renews its lease no more, as when the process is stopped.

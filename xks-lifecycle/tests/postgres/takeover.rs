@@ -114,11 +114,7 @@ fn what_another_node_is_making_is_left_to_it_while_it_lives() {
         let a = Running::start(&database, &root, "a", lease, Arc::clone(&soft)).await;
         let b = Running::start(&database, &root, "b", lease, Arc::clone(&soft)).await;
         let alice = Actor::new("alice").unwrap();
-        let tenant = Tenant::new(TenantId::generate().unwrap(), "Tenant").unwrap();
-        let set = KeySet::new(KeySetId::generate().unwrap(), tenant.id, "Set", KeySource::Hsm).unwrap();
-        let spec = CreateKey::new(set.id, "Key").unwrap();
-        a.commands.create(&alice, tenant).await.unwrap();
-        a.commands.create(&alice, set).await.unwrap();
+        let spec = CreateKey::new(a.key_set(&alice).await, "Key").unwrap();
         let id = a.commands.create_key(&alice, spec).await.unwrap().key.id;
         a.hsm.stops.store(true, Ordering::Relaxed);
         let stopped = {

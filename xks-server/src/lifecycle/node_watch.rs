@@ -38,7 +38,7 @@ impl Database {
 pub(super) async fn watch(meter: NodeMeter, database: Database, lease: Duration) {
     // Until it has joined for the first time, the start waits, and says so itself.
     let mut waited = Duration::ZERO;
-    while !meter.look() {
+    while !meter.has_lease() {
         sleep(LOOK).await;
         waited += LOOK;
         if waited == lease {
@@ -70,7 +70,7 @@ pub(super) async fn watch(meter: NodeMeter, database: Database, lease: Duration)
             said = warning;
         }
         let (had_lease, before) = (has_lease, meter.age());
-        has_lease = meter.look();
+        has_lease = meter.has_lease();
         match (had_lease, has_lease) {
             (true, false) => tracing::error!(
                 "this node has no lease any more: {} was not reached within lease_secs = {}; keys \
@@ -84,7 +84,7 @@ pub(super) async fn watch(meter: NodeMeter, database: Database, lease: Duration)
                 tracing::warn!(
                     "this node has joined again and serves keys under management; before, its lease was renewed {} s \
                      ago last",
-                    before.as_secs()
+                    before.unwrap_or_default().as_secs()
                 );
             }
             _ => {}

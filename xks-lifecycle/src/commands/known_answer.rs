@@ -4,7 +4,7 @@
 //!
 //! A version of a vault needs none: a node that has taken it in has unsealed what it encrypts with.
 
-use std::{collections::BTreeSet, error::Error as StdError};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use xks_backend_soft::KeyVersion as SoftVersion;
@@ -13,7 +13,7 @@ use xks_core::{
     aad::{AadFraming, BoundAad},
     api::RequestMetadata,
     backend::{BackendErrorKind, CiphertextMetadata, DecryptRequest, EncryptRequest, Encrypted, Iv, Tag},
-    text::{Hex, decode_hex},
+    text::{ErrorChain, Hex, decode_hex},
 };
 
 use super::{Commands, KeyEntry, ManagedBackend};
@@ -180,18 +180,7 @@ impl Commands {
         match backend.keys.decrypt(key, &request).await {
             Ok(plaintext) if *plaintext == PLAINTEXT => Ok(()),
             Ok(_) => Err("its known answer opens to something else".to_owned()),
-            Err(error) => Err(format!("backend `{}`: {}", backend.name, with_causes(&error))),
+            Err(error) => Err(format!("backend `{}`: {}", backend.name, ErrorChain(&error))),
         }
     }
-}
-
-/// An error with its causes, in words.
-fn with_causes(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

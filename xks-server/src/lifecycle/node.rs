@@ -145,11 +145,11 @@ impl LiveNode {
 
     /// Returns what says whether it has a lease.
     pub(crate) fn has_lease(&self) -> impl Fn() -> bool + Send + Sync + 'static {
-        let node = self.own.node();
-        move || node.lease().enter().is_some()
+        let meter = self.own.meter();
+        move || meter.has_lease()
     }
 
-    /// Keeps current what the others are told of this node. Within a runtime.
+    /// Keeps the facts in this node's row current. To be called within a runtime.
     pub(crate) fn tell(&self, reconciler: &Arc<Reconciler>, version: &'static str, address: SocketAddr) {
         let (node, reconciler) = (self.own.node(), Arc::clone(reconciler));
         // At once, so that the first row has it.

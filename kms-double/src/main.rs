@@ -10,6 +10,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use kms_double::{check, serve};
+use xks_core::text::ErrorChain;
 
 /// The exit code when a command could not run.
 const COULD_NOT_RUN: u8 = 2;
@@ -37,18 +38,7 @@ async fn main() -> ExitCode {
         Command::Serve(arguments) => Box::pin(arguments.run()).await.map_err(Into::into),
     };
     done.unwrap_or_else(|error| {
-        let _ = writeln!(io::stderr(), "kms-double: {}", with_causes(&*error));
+        let _ = writeln!(io::stderr(), "kms-double: {}", ErrorChain(&*error));
         COULD_NOT_RUN.into()
     })
-}
-
-/// An error and what caused it, in one line.
-fn with_causes(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -82,6 +82,39 @@ pub struct PartRequest {
     pub marker: Option<String>,
     /// The number of items at a time, 1 to 1000; 100 by default.
     pub max_items: Option<usize>,
+    /// Only users or roles whose path begins so. All of them have the path `/`.
+    pub path_prefix: Option<String>,
+}
+
+impl PartRequest {
+    /// Creates a request for the part after a marker.
+    #[must_use]
+    pub fn new(marker: Option<String>, max_items: Option<usize>) -> Self {
+        Self {
+            marker,
+            max_items,
+            path_prefix: None,
+        }
+    }
+
+    /// Sets the path that users or roles have to begin with.
+    #[must_use]
+    pub fn path_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.path_prefix = Some(prefix.into());
+        self
+    }
+}
+
+/// Who calls, as STS says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CallerIdentity {
+    /// The ARN of the principal.
+    pub arn: String,
+    /// The id of a user of the account, `AIDA…`; of others the end of the ARN.
+    pub user_id: String,
+    /// The account.
+    pub account: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -135,9 +168,16 @@ impl Kms {
     ) -> Result<Part<Identity>, Exception> {
         self.operate(name, caller, async |operation| {
             operation.read(|state| {
-                let wanted = state.principals.iter().filter(|principal| principal.kind == kind);
-                let (limit, marker) = (part.max_items, part.marker.as_deref());
-                let page = page(wanted, |principal| &principal.name, Limits::USUAL, limit, marker)?;
+                let has_path = part.path_prefix.as_ref().is_none_or(|prefix| "/".starts_with(prefix));
+                let is_wanted = |principal: &&Principal| principal.kind == kind && has_path;
+                let wanted = state.principals.iter().filter(is_wanted);
+                let page = page(
+                    wanted,
+                    |principal| &principal.name,
+                    Limits::IAM,
+                    part.max_items,
+                    part.marker.as_deref(),
+                )?;
                 Ok(Part {
                     items: page.items.into_iter().map(identity).collect(),
                     next_marker: page.next_marker,
@@ -155,12 +195,18 @@ impl Kms {
         &self,
         caller: &Caller,
         user_name: Option<&str>,
-    ) -> Result<Vec<AccessKeyMetadata>, Exception> {
+        part: PartRequest,
+    ) -> Result<Part<AccessKeyMetadata>, Exception> {
         self.operate("ListAccessKeys", caller, async |operation| {
             let name = user_name_or_own(user_name, caller)?;
             operation.read(|state| {
                 state.user(&name)?;
-                Ok(state.access_keys_of(&name).map(AccessKey::metadata).collect())
+                let keys = state.access_keys_of(&name);
+                let page = page(keys, |key| &key.id, Limits::IAM, part.max_items, part.marker.as_deref())?;
+                Ok(Part {
+                    items: page.items.into_iter().map(AccessKey::metadata).collect(),
+                    next_marker: page.next_marker,
+                })
             })
         })
         .await
@@ -250,13 +296,24 @@ impl Kms {
         .await
     }
 
-    /// STS GetCallerIdentity: returns the caller's ARN.
+    /// STS GetCallerIdentity: returns who the caller is.
     ///
     /// # Errors
     /// Whatever goes wrong [on purpose](super::Faults).
-    pub async fn get_caller_identity(&self, caller: &Caller) -> Result<String, Exception> {
-        self.operate("GetCallerIdentity", caller, async |_| Ok(caller.principal_arn.clone()))
-            .await
+    pub async fn get_caller_identity(&self, caller: &Caller) -> Result<CallerIdentity, Exception> {
+        self.operate("GetCallerIdentity", caller, async |operation| {
+            let arn = caller.principal_arn.clone();
+            let known = operation.read(|state| {
+                let known = state.principals.iter().find(|principal| principal.arn == arn);
+                Ok(known.map(|principal| principal.id.clone()))
+            })?;
+            Ok(CallerIdentity {
+                user_id: known.unwrap_or_else(|| arn.rsplit('/').next().unwrap_or_default().to_owned()),
+                account: arn.split(':').nth(4).unwrap_or_default().to_owned(),
+                arn,
+            })
+        })
+        .await
     }
 
     /// Gives a user an access key that is known already, and works at once. Where there is one of that id, it
@@ -282,14 +339,20 @@ impl Kms {
     }
 
     /// The caller and the secret of an access key that works now.
-    pub(crate) fn signer(&self, access_key_id: &str) -> Result<Option<(Caller, Binary)>, Exception> {
+    ///
+    /// # Errors
+    /// `UnrecognizedClient`.
+    pub(crate) fn signer(&self, access_key_id: &str) -> Result<(Caller, Binary), Exception> {
         let now = self.now();
         self.read(|state| {
             let mut keys = state.access_keys.iter();
             let key = keys.find(|key| key.id == access_key_id && key.is_active && key.works_from <= now);
-            let Some(key) = key else { return Ok(None) };
+            let key = key.ok_or_else(|| {
+                let message = "The security token included in the request is invalid.";
+                Exception::new(ExceptionName::UnrecognizedClient, message)
+            })?;
             let user = state.user(&key.user)?;
-            Ok(Some((Caller::new(&user.arn), key.secret.clone())))
+            Ok((Caller::new(&user.arn), key.secret.clone()))
         })
     }
 }

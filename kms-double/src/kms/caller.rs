@@ -31,6 +31,12 @@ impl Caller {
         }
     }
 
+    /// Returns the principal's ARN.
+    #[must_use]
+    pub fn principal_arn(&self) -> &str {
+        &self.principal_arn
+    }
+
     /// Sets the AWS service that calls for the principal.
     #[must_use]
     pub fn via_service(mut self, service: impl Into<String>) -> Self {

@@ -1,4 +1,5 @@
-//! The clock of the double: the system's, or moved forward by a test that cannot wait for a year.
+//! The clock of the double: the system's, or one that stands still; moved forward by a test that cannot wait
+//! for a year.
 
 use std::{
     sync::{
@@ -8,7 +9,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// The system's clock, and how far a test has moved it forward. Clones share that.
+/// The system's clock or a fixed time, and how far a test has moved it forward. Clones share that.
 ///
 /// ```
 /// use std::time::Duration;
@@ -26,9 +27,21 @@ use std::{
 pub struct Clock {
     /// Milliseconds.
     ahead: Arc<AtomicU64>,
+    /// Seconds since 1970; none for the system's clock.
+    stopped_at: Option<f64>,
 }
 
 impl Clock {
+    /// Creates a clock that stands still at a time, in seconds since 1970, and is only
+    /// [moved](Self::advance).
+    #[must_use]
+    pub fn stopped_at(seconds: f64) -> Self {
+        Self {
+            ahead: Arc::default(),
+            stopped_at: Some(seconds),
+        }
+    }
+
     /// Moves it forward. What is due by then happens before the next operation.
     pub fn advance(&self, duration: Duration) {
         let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
@@ -40,9 +53,12 @@ impl Clock {
     /// Returns its time: seconds since 1970, to the millisecond.
     #[must_use]
     pub fn now(&self) -> f64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = self.stopped_at.unwrap_or_else(|| {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH);
+            since.unwrap_or_default().as_secs_f64()
+        });
         let ahead = Duration::from_millis(self.ahead.load(Ordering::Relaxed));
-        (since.saturating_add(ahead).as_secs_f64() * 1000.0).floor() / 1000.0
+        ((since + ahead.as_secs_f64()) * 1000.0).floor() / 1000.0
     }
 }
 
@@ -60,5 +76,14 @@ mod tests {
         clock.advance(Duration::MAX);
         clock.advance(Duration::MAX);
         assert!(clock.now() > before + 1000.0);
+    }
+
+    #[test]
+    fn one_that_stands_still_is_only_moved() {
+        let clock = Clock::stopped_at(1000.5);
+        let clone = clock.clone();
+        assert_eq!((clock.now(), clone.now()), (1000.5, 1000.5));
+        clone.advance(Duration::from_secs(2));
+        assert_eq!((clock.now(), clone.now()), (1002.5, 1002.5));
     }
 }

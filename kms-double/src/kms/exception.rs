@@ -28,6 +28,11 @@ impl Exception {
         Self::new(ExceptionName::Validation, message)
     }
 
+    pub(crate) fn wrong_signature() -> Self {
+        let message = "The request signature we calculated does not match the signature you provided.";
+        Self::new(ExceptionName::InvalidSignature, message)
+    }
+
     /// For what the proxy did, under the name that the table has for it.
     pub(crate) fn of(name: ExceptionName, fault: Fault) -> Self {
         Self {

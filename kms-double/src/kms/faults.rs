@@ -12,6 +12,7 @@ use super::{
     exception::{Exception, ExceptionName},
     locked,
 };
+use crate::call::Service;
 
 /// What goes wrong with one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -141,12 +142,11 @@ impl Faults {
 }
 
 /// An operation as policies name it.
-fn action(operation: &str) -> String {
-    let service = match operation {
-        "GetUser" | "ListUsers" | "ListRoles" => "iam",
-        "GetCallerIdentity" => "sts",
-        _ if operation.contains("AccessKey") => "iam",
-        _ => "kms",
+pub(crate) fn action(operation: &str) -> String {
+    let service = match Service::of(operation) {
+        Service::Kms => "kms",
+        Service::Iam => "iam",
+        Service::Sts => "sts",
     };
     format!("{service}:{operation}")
 }

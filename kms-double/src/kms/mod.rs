@@ -91,7 +91,7 @@ use std::{
 use zeroize::Zeroizing;
 
 pub use self::{
-    access_keys::{AccessKeyMetadata, Identity, NewAccessKey, Part, PartRequest},
+    access_keys::{AccessKeyMetadata, CallerIdentity, Identity, NewAccessKey, Part, PartRequest},
     answer::{Health, HealthStatus, KeyManager},
     binary::Binary,
     caller::Caller,

@@ -5,17 +5,32 @@ use super::exception::{Exception, ExceptionName};
 /// The greatest number of items in a part.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
+    /// The parameter.
+    name: &'static str,
     default: usize,
     most: usize,
 }
 
 impl Limits {
     pub(crate) const USUAL: Self = Self {
+        name: "Limit",
         default: 100,
         most: 1000,
     };
-    pub(crate) const TAGS: Self = Self { default: 50, most: 50 };
-    pub(crate) const ALIASES: Self = Self { default: 50, most: 100 };
+    pub(crate) const IAM: Self = Self {
+        name: "MaxItems",
+        ..Self::USUAL
+    };
+    pub(crate) const TAGS: Self = Self {
+        name: "Limit",
+        default: 50,
+        most: 50,
+    };
+    pub(crate) const ALIASES: Self = Self {
+        name: "Limit",
+        default: 50,
+        most: 100,
+    };
 }
 
 /// A part of a list, and the marker of the next.
@@ -34,7 +49,10 @@ pub(crate) fn page<T>(
 ) -> Result<Page<T>, Exception> {
     let limit = limit.unwrap_or(limits.default);
     if !(1..=limits.most).contains(&limit) {
-        return Err(Exception::validation(format!("Limit has to be 1 to {}", limits.most)));
+        return Err(Exception::validation(format!(
+            "{} has to be 1 to {}",
+            limits.name, limits.most
+        )));
     }
     let mut rest = items.into_iter();
     if let Some(marker) = marker {

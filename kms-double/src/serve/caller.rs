@@ -8,16 +8,24 @@ use crate::kms::Caller;
 /// By the access key id in the `Authorization` header: `arn:aws:iam::ACCOUNT:user/ACCESSKEYID`; none, where
 /// there is no signature.
 pub(super) fn caller(headers: &HeaderMap, account: &str) -> Option<Caller> {
-    let authorization = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let parameters = authorization.strip_prefix("AWS4-HMAC-SHA256 ")?;
-    let credential = parameters
-        .split(',')
-        .find_map(|parameter| parameter.trim().strip_prefix("Credential="))?;
-    let (access_key_id, _) = credential.split_once('/')?;
+    let (access_key_id, _) = credential(headers)?.split_once('/')?;
     // What a user may be called in IAM, so that the ARN is one.
     let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || b"+=.@_-".contains(&byte);
     let is_name = (1..=128).contains(&access_key_id.len()) && access_key_id.bytes().all(is_legal);
     is_name.then(|| Caller::new(format!("arn:aws:iam::{account}:user/{access_key_id}")))
+}
+
+/// The service that the request is signed for.
+pub(super) fn service(headers: &HeaderMap) -> Option<&str> {
+    credential(headers)?.split('/').nth(3)
+}
+
+/// `ACCESSKEYID/DATE/REGION/SERVICE/aws4_request`.
+fn credential(headers: &HeaderMap) -> Option<&str> {
+    let authorization = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let parameters = authorization.strip_prefix("AWS4-HMAC-SHA256 ")?;
+    let mut parameters = parameters.split(',').map(str::trim);
+    parameters.find_map(|parameter| parameter.strip_prefix("Credential="))
 }
 
 #[cfg(test)]
@@ -35,6 +43,8 @@ mod tests {
             SignedHeaders=host;x-amz-date, Signature=00";
         let expected = Caller::new("arn:aws:iam::111122223333:user/AKIAEXAMPLE");
         assert_eq!(of(signed), Some(expected));
+        let headers = HeaderMap::from_iter([(header::AUTHORIZATION, signed.parse().unwrap())]);
+        assert_eq!(service(&headers), Some("kms"));
         for unsigned in [
             "",
             "Basic YTpi",

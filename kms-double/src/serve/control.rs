@@ -5,8 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::protocol::parsed;
-use crate::kms::{Calls, Exception, Kms, PrincipalKind, Trouble};
+use crate::{
+    call::json::parsed,
+    kms::{Calls, Exception, Kms, PrincipalKind, Trouble},
+};
 
 pub(super) const PATH: &str = "/kms-double/control";
 

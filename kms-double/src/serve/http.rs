@@ -15,8 +15,14 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{caller::caller, control, protocol, query, signature};
-use crate::kms::{Exception, ExceptionName, Kms, uuid};
+use super::{
+    caller::{caller, service},
+    control, query, signature,
+};
+use crate::{
+    call::{Service, dispatched, error_body, json::json, status_and_code},
+    kms::{Exception, ExceptionName, Kms, uuid},
+};
 
 /// More than any operation takes.
 const MAX_BODY: usize = 1 << 20;
@@ -85,6 +91,7 @@ impl Server {
         let is_form = content_type.is_some_and(|value| value.as_bytes().starts_with(FORM));
         let is_query =
             is_form && request.uri().path() != control::PATH && !request.headers().contains_key("x-amz-target");
+        let service = service(request.headers()).map(str::to_owned);
         let (status, body) = match self.answer(request, is_query, &request_id).await {
             Ok(body) => (StatusCode::OK, body),
             Err(exception) if exception.name() == ExceptionName::AnswerLost => {
@@ -100,8 +107,11 @@ impl Server {
                     detail.unwrap_or_default()
                 ));
                 let (status, body) = match is_query {
-                    true => query::told(&exception, &request_id),
-                    false => (exception.name().status(), protocol::told(&exception)),
+                    true => query::told(&exception, service.as_deref(), &request_id),
+                    false => {
+                        let (status, code) = status_and_code(&exception, Service::Kms);
+                        (status, error_body(code, exception.message()).to_string().into_bytes())
+                    }
                 };
                 let status = StatusCode::from_u16(status);
                 (status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), body.into())
@@ -139,7 +149,7 @@ impl Server {
         if is_control {
             let body = collected(body).await?;
             let status = control::change(&self.kms, &body)?;
-            return Ok(Bytes::copy_from_slice(&protocol::json(&status)?));
+            return Ok(Bytes::copy_from_slice(&json(&status)?));
         }
         // Who signs is looked at before the body is read, where that is possible.
         let claimed = caller(headers, &self.account).ok_or_else(|| {
@@ -160,11 +170,11 @@ impl Server {
         if is_query {
             return Ok(query::answer(&self.kms, &caller, request_id, &body).await?.into());
         }
-        let target = parts
-            .headers
-            .get("x-amz-target")
-            .and_then(|target| target.to_str().ok());
-        let body = protocol::answer(&self.kms, &caller, target.unwrap_or_default(), &body).await?;
+        let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok());
+        let operation = target.and_then(|target| target.strip_prefix("TrentService."));
+        // IAM and STS have another protocol.
+        let operation = operation.filter(|operation| Service::of(operation) == Service::Kms);
+        let body = dispatched(&self.kms, &caller, operation.unwrap_or_default(), &body).await?;
         // hyper's buffers are not wiped, so neither does it help to wipe this one any longer.
         Ok(Bytes::copy_from_slice(&body))
     }

@@ -1,16 +1,14 @@
 //! `kms-double serve`: the AWS KMS API on loopback, over a proxy, for the AWS CLI and the AWS SDKs.
 //!
 //! ```text
-//! mod        arguments, and its life              protocol   operations by name, JSON in and out
+//! mod        arguments, and its life              query      IAM and STS: a form in, XML out
 //! http       connections and requests             caller     the caller, by the access key of the signature
-//! control    the clock and faults, for tests         query      IAM and STS: a form in, XML out
-//! signature  verifies signatures, where that is wanted
+//! control    the clock and faults, for tests      signature  verifies signatures, where that is wanted
 //! ```
 
 mod caller;
 mod control;
 mod http;
-mod protocol;
 mod query;
 mod signature;
 

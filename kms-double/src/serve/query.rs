@@ -1,138 +1,102 @@
 //! IAM and STS: the query protocol, a form in and XML out.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _};
+use std::fmt::Write as _;
 
+use serde_json::{Map, Value};
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 
-use crate::kms::{AccessKeyMetadata, Caller, Exception, ExceptionName, Identity, Kms, Part, PartRequest};
+use crate::{
+    call::{Service, dispatched, status_and_code},
+    kms::{Caller, Exception, ExceptionName, Kms},
+};
 
+/// The version and the namespace of each API.
 const IAM: (&str, &str) = ("2010-05-08", "https://iam.amazonaws.com/doc/2010-05-08/");
 const STS: (&str, &str) = ("2011-06-15", "https://sts.amazonaws.com/doc/2011-06-15/");
 
 const DATE: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
 
-/// The parameters of a form.
-struct Form<'a>(BTreeMap<Cow<'a, str>, Cow<'a, str>>);
-
-impl Form<'_> {
-    fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(|value| &**value)
-    }
-
-    fn required(&self, name: &str) -> Result<&str, Exception> {
-        self.get(name)
-            .ok_or_else(|| Exception::validation(format!("{name} is required")))
-    }
-
-    fn part(&self) -> Result<PartRequest, Exception> {
-        let max_items = self.get("MaxItems").map(str::parse).transpose();
-        Ok(PartRequest {
-            max_items: max_items.map_err(|_| Exception::validation("MaxItems is not a number"))?,
-            marker: self.get("Marker").map(str::to_owned),
-        })
-    }
-}
-
 /// Does the operation that the form names. Returns the body of the answer.
 pub(super) async fn answer(kms: &Kms, caller: &Caller, request_id: &str, body: &[u8]) -> Result<Vec<u8>, Exception> {
-    let form = Form(form_urlencoded::parse(body).collect());
-    let action = form.get("Action").unwrap_or_default();
-    let (version, namespace) = if action == "GetCallerIdentity" { STS } else { IAM };
-    let unknown = || {
-        let message = format!("kms-double does not implement {action:?}");
-        Exception::new(ExceptionName::UnknownOperation, message)
+    let mut parameters = parameters(body)?;
+    let mut taken = |name: &str| match parameters.remove(name) {
+        Some(Value::String(text)) => text,
+        _ => String::new(),
     };
-    if form.get("Version") != Some(version) {
-        return Err(unknown());
+    let (action, version) = (taken("Action"), taken("Version"));
+    let service = Service::of(&action);
+    let (expected, namespace) = of(service);
+    if service == Service::Kms || version != expected {
+        let message = format!("kms-double does not implement {action:?} of version {version:?}");
+        return Err(Exception::new(ExceptionName::UnknownOperation, message));
     }
-    let user = form.get("UserName");
-    let mut xml = Xml::default();
-    match action {
-        "GetUser" => {
-            let user = kms.get_user(caller, user).await?;
-            xml.within("User", |xml| xml.identity("User", &user));
-        }
-        "ListUsers" => xml.identities("User", &kms.list_users(caller, form.part()?).await?),
-        "ListRoles" => xml.identities("Role", &kms.list_roles(caller, form.part()?).await?),
-        "ListAccessKeys" => {
-            let keys = kms.list_access_keys(caller, user).await?;
-            xml.within("AccessKeyMetadata", |xml| {
-                for key in &keys {
-                    xml.within("member", |xml| xml.access_key(key));
-                }
-            });
-            xml.element("IsTruncated", "false");
-        }
-        "CreateAccessKey" => {
-            let made = kms.create_access_key(caller, user).await?;
-            xml.within("AccessKey", |xml| {
-                xml.access_key(&made.metadata);
-                xml.element("SecretAccessKey", &made.secret_access_key);
-            });
-        }
-        "UpdateAccessKey" => {
-            let is_active = match form.required("Status")? {
-                "Active" => true,
-                "Inactive" => false,
-                _ => return Err(Exception::validation("Status has to be Active or Inactive")),
-            };
-            let id = form.required("AccessKeyId")?;
-            kms.update_access_key(caller, user, id, is_active).await?;
-        }
-        "DeleteAccessKey" => {
-            let id = form.required("AccessKeyId")?;
-            kms.delete_access_key(caller, user, id).await?;
-        }
-        "GetCallerIdentity" => {
-            let arn = kms.get_caller_identity(caller).await?;
-            xml.element("Arn", &arn);
-            xml.element("UserId", arn.rsplit('/').next().unwrap_or_default());
-            xml.element("Account", arn.split(':').nth(4).unwrap_or_default());
-        }
-        _ => return Err(unknown()),
-    }
-    let Xml(result) = xml;
+    let parameters = Value::Object(parameters).to_string();
+    let answer = dispatched(kms, caller, &action, parameters.as_bytes()).await?;
     let metadata = format!("<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata>");
     // Operations without an output have no result.
-    let result = match action {
-        "UpdateAccessKey" | "DeleteAccessKey" => String::new(),
-        _ => format!("<{action}Result>{result}</{action}Result>"),
+    let result = match &**answer {
+        [] => String::new(),
+        answer => {
+            let answer: Value = serde_json::from_slice(answer)
+                .map_err(|error| Exception::new(ExceptionName::Internal, error.to_string()))?;
+            let mut xml = Xml::default();
+            xml.element(&format!("{action}Result"), &answer);
+            xml.0
+        }
     };
     let body = format!("<{action}Response xmlns=\"{namespace}\">{result}{metadata}</{action}Response>");
     Ok(body.into_bytes())
 }
 
-/// The status and the body that tell of an exception.
-pub(super) fn told(exception: &Exception, request_id: &str) -> (u16, Vec<u8>) {
-    use ExceptionName as Name;
-    let (status, code) = match exception.name() {
-        Name::NoSuchEntity | Name::IamLimitExceeded => (exception.name().status(), exception.name().as_str()),
-        Name::AccessDenied => (403, "AccessDenied"),
-        Name::InvalidSignature => (403, "SignatureDoesNotMatch"),
-        Name::UnrecognizedClient => (403, "InvalidClientTokenId"),
-        Name::MissingAuthenticationToken => (403, "MissingAuthenticationToken"),
-        Name::Throttling => (400, "Throttling"),
-        Name::UnknownOperation => (400, "InvalidAction"),
-        Name::Internal | Name::DependencyTimeout => (500, "ServiceFailure"),
-        _ => (400, "ValidationError"),
+/// The status and the body that tell of an exception. The request was signed for `service`.
+pub(super) fn told(exception: &Exception, service: Option<&str>, request_id: &str) -> (u16, Vec<u8>) {
+    let service = if service == Some("sts") {
+        Service::Sts
+    } else {
+        Service::Iam
     };
+    let (status, code) = status_and_code(exception, service);
     let kind = if status < 500 { "Sender" } else { "Receiver" };
     let mut xml = Xml::default();
+    let error = [("Type", kind), ("Code", code), ("Message", exception.message())];
     xml.within("Error", |xml| {
-        xml.element("Type", kind);
-        xml.element("Code", code);
-        xml.element("Message", exception.message());
+        for (name, text) in error {
+            xml.text(name, text);
+        }
     });
-    xml.element("RequestId", request_id);
-    let body = format!("<ErrorResponse xmlns=\"{}\">{}</ErrorResponse>", IAM.1, xml.0);
+    xml.text("RequestId", request_id);
+    let (_, namespace) = of(service);
+    let body = format!("<ErrorResponse xmlns=\"{namespace}\">{}</ErrorResponse>", xml.0);
     (status, body.into_bytes())
+}
+
+fn of(service: Service) -> (&'static str, &'static str) {
+    if service == Service::Sts { STS } else { IAM }
+}
+
+/// A form as JSON. All that the operations take are texts, and the number of items.
+fn parameters(body: &[u8]) -> Result<Map<String, Value>, Exception> {
+    let mut parameters = Map::new();
+    for (name, text) in form_urlencoded::parse(body) {
+        let value = match &*name {
+            "MaxItems" => {
+                let number = text.parse::<u64>();
+                number
+                    .map_err(|_| Exception::validation("MaxItems is not a number"))?
+                    .into()
+            }
+            _ => text.into_owned().into(),
+        };
+        parameters.insert(name.into_owned(), value);
+    }
+    Ok(parameters)
 }
 
 #[derive(Default)]
 struct Xml(String);
 
 impl Xml {
-    fn element(&mut self, name: &str, text: &str) {
+    fn text(&mut self, name: &str, text: &str) {
         let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
         let _ = write!(self.0, "<{name}>{text}</{name}>"); // a String takes all
     }
@@ -143,37 +107,27 @@ impl Xml {
         let _ = write!(self.0, "</{name}>");
     }
 
-    fn date(&mut self, name: &str, seconds: f64) {
-        #[expect(clippy::cast_possible_truncation, reason = "no fractions of a second")]
-        let date = OffsetDateTime::from_unix_timestamp(seconds as i64);
-        let text = date.ok().and_then(|date| date.format(DATE).ok());
-        self.element(name, &text.unwrap_or_default());
-    }
-
-    fn identity(&mut self, kind: &str, identity: &Identity) {
-        self.element("Path", "/");
-        self.element(&format!("{kind}Name"), &identity.name);
-        self.element(&format!("{kind}Id"), &identity.id);
-        self.element("Arn", &identity.arn);
-        self.date("CreateDate", identity.created);
-    }
-
-    fn identities(&mut self, kind: &str, part: &Part<Identity>) {
-        self.within(&format!("{kind}s"), |xml| {
-            for identity in &part.items {
-                xml.within("member", |xml| xml.identity(kind, identity));
-            }
-        });
-        self.element("IsTruncated", if part.next_marker.is_some() { "true" } else { "false" });
-        if let Some(marker) = &part.next_marker {
-            self.element("Marker", marker);
+    fn element(&mut self, name: &str, value: &Value) {
+        match value {
+            Value::Object(members) => self.within(name, |xml| {
+                for (name, value) in members {
+                    xml.element(name, value);
+                }
+            }),
+            Value::Array(items) => self.within(name, |xml| {
+                for item in items {
+                    xml.element("member", item);
+                }
+            }),
+            Value::String(text) => self.text(name, text),
+            Value::Number(number) if name == "CreateDate" => self.text(name, &date(number.as_f64())),
+            other => self.text(name, &other.to_string()),
         }
     }
+}
 
-    fn access_key(&mut self, key: &AccessKeyMetadata) {
-        self.element("UserName", &key.user_name);
-        self.element("AccessKeyId", &key.access_key_id);
-        self.element("Status", if key.is_active { "Active" } else { "Inactive" });
-        self.date("CreateDate", key.created);
-    }
+fn date(seconds: Option<f64>) -> String {
+    #[expect(clippy::cast_possible_truncation, reason = "no fractions of a second")]
+    let date = seconds.and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds as i64).ok());
+    date.and_then(|date| date.format(DATE).ok()).unwrap_or_default()
 }

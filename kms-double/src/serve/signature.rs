@@ -52,10 +52,7 @@ pub(super) fn verified(kms: &Kms, parts: &Parts, body: &[u8], services: &[&str])
         let message = "the request is not signed";
         Exception::new(ExceptionName::MissingAuthenticationToken, message)
     })?;
-    let (caller, secret) = kms.signer(claim.access_key_id)?.ok_or_else(|| {
-        let message = "The security token included in the request is invalid.";
-        Exception::new(ExceptionName::UnrecognizedClient, message)
-    })?;
+    let (caller, secret) = kms.signer(claim.access_key_id)?;
     let wrong = |message: &str| Exception::new(ExceptionName::InvalidSignature, message);
     if !services.contains(&claim.service) {
         return Err(wrong("Credential should be scoped to the service that is called"));
@@ -72,9 +69,7 @@ pub(super) fn verified(kms: &Kms, parts: &Parts, body: &[u8], services: &[&str])
     let expected = signature(parts, body, &claim, secret, signed_at);
     let is_right = expected.is_some_and(|expected| expected.as_bytes().ct_eq(claim.signature.as_bytes()).into());
     if !is_right {
-        return Err(wrong(
-            "The request signature we calculated does not match the signature you provided.",
-        ));
+        return Err(Exception::wrong_signature());
     }
     Ok(caller)
 }

@@ -13,6 +13,7 @@
 mod administration;
 mod adverse;
 mod broken;
+mod calls;
 mod hsm;
 mod import;
 mod importing;

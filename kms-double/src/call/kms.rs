@@ -1,22 +1,17 @@
-//! The protocol of AWS KMS, JSON 1.1: the operation is named by a header, its parameters are the body.
+//! The operations of AWS KMS by name, JSON in and JSON out.
 
-use serde::{
-    Serialize,
-    de::{DeserializeOwned, IgnoredAny},
-};
-use serde_json::{error::Category, json};
 use zeroize::Zeroizing;
 
+use super::json::{json, parsed};
 use crate::kms::{Caller, Exception, ExceptionName, Kms};
 
-/// Does the operation that `X-Amz-Target` names. Returns the body of the answer.
+/// Does an operation. Returns the body of the answer.
 pub(super) async fn answer(
     kms: &Kms,
     caller: &Caller,
-    target: &str,
+    operation: &str,
     body: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, Exception> {
-    let operation = target.strip_prefix("TrentService.").unwrap_or_default();
     match operation {
         "CreateCustomKeyStore" => json(&kms.create_custom_key_store(caller, parsed(body)?).await?),
         "ConnectCustomKeyStore" => json(&kms.connect_custom_key_store(caller, parsed(body)?).await?),
@@ -63,38 +58,4 @@ pub(super) async fn answer(
             format!("kms-double does not implement {operation:?}"),
         )),
     }
-}
-
-/// The body that tells of an exception.
-pub(super) fn told(exception: &Exception) -> Vec<u8> {
-    let body = json!({ "__type": exception.name().as_str(), "message": exception.message() });
-    body.to_string().into_bytes()
-}
-
-pub(super) fn parsed<R: DeserializeOwned>(body: &[u8]) -> Result<R, Exception> {
-    serde_json::from_slice(body).map_err(|error| {
-        let text = error.to_string();
-        let names_a_field = ["unknown field", "missing field", "duplicate field"];
-        match error.classify() {
-            Category::Data if names_a_field.iter().any(|start| text.starts_with(start)) => Exception::validation(text),
-            // Other texts could quote a value, and that could be a secret.
-            Category::Data => Exception::validation(format!(
-                "invalid value at line {} column {}",
-                error.line(),
-                error.column()
-            )),
-            // `null` where an enumeration is expected, for instance.
-            _ if serde_json::from_slice::<IgnoredAny>(body).is_ok() => Exception::validation(format!(
-                "invalid value at line {} column {}",
-                error.line(),
-                error.column()
-            )),
-            _ => Exception::new(ExceptionName::Serialization, "the body is not JSON"),
-        }
-    })
-}
-
-pub(super) fn json(answer: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, Exception> {
-    let body = serde_json::to_vec(answer).map(Zeroizing::new);
-    body.map_err(|error| Exception::new(ExceptionName::Internal, error.to_string()))
 }

@@ -114,7 +114,7 @@ operations! {
     DisconnectCustomKeyStore Kms "kms" Some(5), false, [ExternalKeyStore];
     DescribeCustomKeyStores Kms "kms" Some(5), false, [ExternalKeyStore Adoption];
     DeleteCustomKeyStore Kms "kms" Some(5), false, [ExternalKeyStore];
-    GetUser Iam "iam" None, false, [AccessKeyRotation];
+    GetUser Iam "iam" None, false, [Principals];
     ListUsers Iam "iam" None, false, [Principals];
     ListRoles Iam "iam" None, false, [Principals];
     ListAccessKeys Iam "iam" None, false, [AccessKeyRotation];

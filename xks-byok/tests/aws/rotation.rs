@@ -125,7 +125,7 @@ impl Account {
     async fn assert_rotated(&self, when: &str) {
         assert_eq!((&self.state, &self.held), (&State::Idle, &None), "{when}");
         assert_ne!(self.current.access_key_id, "AKIAFIRSTFIRSTFIRST7", "{when}");
-        assert_eq!(self.keys().await, [self.current.access_key_id.clone()], "{when}");
+        assert_eq!(self.keys().await, [&*self.current.access_key_id], "{when}");
     }
 }
 

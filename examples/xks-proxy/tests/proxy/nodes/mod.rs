@@ -5,5 +5,6 @@ mod guide;
 mod lapse;
 mod shared;
 mod site;
+mod tokens;
 
-pub(crate) use self::site::{Site, done, give, key, key_store};
+pub(crate) use self::site::{Site, done, give, key, key_store, key_store_of};

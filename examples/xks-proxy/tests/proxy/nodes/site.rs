@@ -119,6 +119,11 @@ pub(crate) fn done(settings: &Settings, arguments: &[&str]) -> Value {
 
 /// Makes an external key store with sealed keys, by commands on one node.
 pub(crate) fn key_store(settings: &Settings, name: &str) -> KeyStore {
+    key_store_of(settings, name, "vault")
+}
+
+/// The same with keys from this source.
+pub(crate) fn key_store_of(settings: &Settings, name: &str, source: &str) -> KeyStore {
     let prefix = format!("/{name}");
     done(settings, &["tenants", "create", "--name", name]);
     let create = [
@@ -149,7 +154,7 @@ pub(crate) fn key_store(settings: &Settings, name: &str) -> KeyStore {
         "--name",
         name,
         "--source",
-        "vault",
+        source,
         "--key-store",
         name,
     ];

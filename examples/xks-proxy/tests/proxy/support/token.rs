@@ -25,16 +25,7 @@ impl Token {
     pub(crate) const VALUE: &[u8; 32] = b"the value of a key for all to se";
 
     pub(crate) fn new() -> Self {
-        let folder = Folder::new();
-        let tokens = folder.path().join("tokens");
-        std::fs::create_dir(&tokens).unwrap();
-        let config = format!("directories.tokendir = {}\nlog.level = ERROR\n", tokens.display());
-        let mut token = Self {
-            config: folder.write("softhsm2.conf", &config),
-            pin: folder.write("pin", &format!("{}\n", Self::PIN)),
-            serial: String::new(),
-            folder,
-        };
+        let mut token = Self::empty();
         token.util(&["--init-token", "--free", "--label", Self::LABEL, "--so-pin", "so 1234"]);
         token.import("known", "01", Self::VALUE);
         token.import("other", "02", b"of this key nobody needs to know");
@@ -44,6 +35,53 @@ impl Token {
             .find_map(|line| line.trim().strip_prefix("Serial number:"));
         token.serial = serial.unwrap().trim().to_owned();
         token
+    }
+
+    /// A folder of SoftHSM2 without tokens.
+    fn empty() -> Self {
+        let folder = Folder::new();
+        let tokens = folder.path().join("tokens");
+        std::fs::create_dir(&tokens).unwrap();
+        let config = format!("directories.tokendir = {}\nlog.level = ERROR\n", tokens.display());
+        Self {
+            config: folder.write("softhsm2.conf", &config),
+            pin: folder.write("pin", &format!("{}\n", Self::PIN)),
+            serial: String::new(),
+            folder,
+        }
+    }
+
+    /// The same token in another folder, as in a second HSM: what is made in one is not in the other.
+    pub(crate) fn replica(&self) -> Self {
+        let replica = Self::empty();
+        replica.synchronise(self);
+        Self {
+            serial: self.serial.clone(),
+            ..replica
+        }
+    }
+
+    /// Brings all that the other one has, as the synchronisation of HSMs does. A file comes at one moment,
+    /// and last the one which says that there is something new.
+    pub(crate) fn synchronise(&self, other: &Self) {
+        let [from, to] = [other, self].map(|token| token.folder.path().join("tokens"));
+        for token in std::fs::read_dir(&from)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+        {
+            let [from, to] = [&from, &to].map(|tokens| tokens.join(&token));
+            std::fs::create_dir_all(&to).unwrap();
+            let mut files: Vec<_> = std::fs::read_dir(&from)
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name())
+                .collect();
+            files.sort_by_key(|name| name == "generation");
+            for name in files {
+                let new = to.join("new");
+                std::fs::copy(from.join(&name), &new).unwrap();
+                std::fs::rename(new, to.join(name)).unwrap();
+            }
+        }
     }
 
     pub(crate) fn import(&self, label: &str, id: &str, value: &[u8]) {

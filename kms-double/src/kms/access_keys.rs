@@ -1,7 +1,7 @@
 //! IAM and STS, as far as a tool needs them that picks users and roles for key policies, and rotates its own
 //! access key.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -171,13 +171,7 @@ impl Kms {
                 let has_path = part.path_prefix.as_ref().is_none_or(|prefix| "/".starts_with(prefix));
                 let is_wanted = |principal: &&Principal| principal.kind == kind && has_path;
                 let wanted = state.principals.iter().filter(is_wanted);
-                let page = page(
-                    wanted,
-                    |principal| &principal.name,
-                    Limits::IAM,
-                    part.max_items,
-                    part.marker.as_deref(),
-                )?;
+                let page = page(wanted, |principal| &principal.name, Limits::IAM, &part)?;
                 Ok(Part {
                     items: page.items.into_iter().map(identity).collect(),
                     next_marker: page.next_marker,
@@ -202,7 +196,7 @@ impl Kms {
             operation.read(|state| {
                 state.user(&name)?;
                 let keys = state.access_keys_of(&name);
-                let page = page(keys, |key| &key.id, Limits::IAM, part.max_items, part.marker.as_deref())?;
+                let page = page(keys, |key| &key.id, Limits::IAM, &part)?;
                 Ok(Part {
                     items: page.items.into_iter().map(AccessKey::metadata).collect(),
                     next_marker: page.next_marker,
@@ -237,7 +231,7 @@ impl Kms {
                     return Err(Exception::new(ExceptionName::IamLimitExceeded, message));
                 }
                 let metadata = key.metadata();
-                state.access_keys.push(key);
+                Arc::make_mut(&mut state.access_keys).push(key);
                 Ok(NewAccessKey {
                     metadata,
                     secret_access_key: secret,
@@ -261,7 +255,7 @@ impl Kms {
         self.operate("UpdateAccessKey", caller, async |operation| {
             let user = user_name_or_own(user_name, caller)?;
             operation.change(|state| {
-                let mut keys = state.access_keys.iter_mut();
+                let mut keys = Arc::make_mut(&mut state.access_keys).iter_mut();
                 let key = keys.find(|key| key.id == access_key_id && key.user == user);
                 key.ok_or_else(|| no_access_key(access_key_id))?.is_active = is_active;
                 Ok(())
@@ -284,9 +278,7 @@ impl Kms {
             let user = user_name_or_own(user_name, caller)?;
             operation.change(|state| {
                 let before = state.access_keys.len();
-                state
-                    .access_keys
-                    .retain(|key| key.id != access_key_id || key.user != user);
+                Arc::make_mut(&mut state.access_keys).retain(|key| key.id != access_key_id || key.user != user);
                 if state.access_keys.len() == before {
                     return Err(no_access_key(access_key_id));
                 }
@@ -325,8 +317,8 @@ impl Kms {
         self.add_principal(PrincipalKind::User, user_name)?;
         let now = self.now();
         self.change(|state| {
-            state.access_keys.retain(|key| key.id != access_key_id);
-            state.access_keys.push(AccessKey {
+            Arc::make_mut(&mut state.access_keys).retain(|key| key.id != access_key_id);
+            Arc::make_mut(&mut state.access_keys).push(AccessKey {
                 id: access_key_id.to_owned(),
                 user: user_name.to_owned(),
                 secret: secret.as_bytes().into(),

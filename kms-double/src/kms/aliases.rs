@@ -10,7 +10,7 @@ use super::{
     },
     caller::Caller,
     exception::{Exception, ExceptionName},
-    page::{Limits, page},
+    page::{Limits, page, page_of},
     proxy::Operation,
     state::{Alias, State},
 };
@@ -24,18 +24,17 @@ impl Kms {
         self.operate("CreateAlias", caller, async |operation| {
             check_name(&request.alias_name)?;
             operation.change(|state| {
-                if state.aliases.iter().any(|alias| alias.name == request.alias_name) {
+                if state.aliases().get(&request.alias_name).is_some() {
                     let message = format!("There is an alias {} already", request.alias_name);
                     return Err(Exception::new(ExceptionName::AlreadyExists, message));
                 }
                 let key_id = self.alias_target(operation, state, &request.target_key_id)?;
-                state.aliases.push(Arc::new(Alias {
+                state.put_alias(Alias {
                     name: request.alias_name.clone(),
                     key_id,
                     created: self.now(),
                     updated: self.now(),
-                }));
-                state.aliases.sort_by(|a, b| a.name.cmp(&b.name));
+                });
                 Ok(Empty {})
             })
         })
@@ -50,12 +49,14 @@ impl Kms {
         self.operate("UpdateAlias", caller, async |operation| {
             check_name(&request.alias_name)?;
             operation.change(|state| {
-                let has_name = |alias: &Arc<Alias>| alias.name == request.alias_name && state.sees_alias(alias);
-                let index = state.aliases.iter().position(has_name);
                 let key_id = self.alias_target(operation, state, &request.target_key_id)?;
-                let alias = index.and_then(|index| state.aliases.get_mut(index));
-                let alias = Arc::make_mut(alias.ok_or_else(|| no_alias(&request.alias_name))?);
-                (alias.key_id, alias.updated) = (key_id, self.now());
+                let alias = state.alias(&request.alias_name);
+                let alias = alias.ok_or_else(|| no_alias(&request.alias_name))?.clone();
+                state.put_alias(Alias {
+                    key_id,
+                    updated: self.now(),
+                    ..alias
+                });
                 Ok(Empty {})
             })
         })
@@ -69,13 +70,10 @@ impl Kms {
     pub async fn delete_alias(&self, caller: &Caller, request: DeleteAliasRequest) -> Result<Empty, Exception> {
         self.operate("DeleteAlias", caller, async |operation| {
             operation.change(|state| {
-                let before = state.aliases.len();
-                let unseen = Arc::clone(&state.unseen);
-                let is_meant = |name: &String| *name == request.alias_name && !unseen.contains(name);
-                state.aliases.retain(|alias| !is_meant(&alias.name));
-                if state.aliases.len() == before {
+                if state.alias(&request.alias_name).is_none() {
                     return Err(no_alias(&request.alias_name));
                 }
+                state.remove_alias(&request.alias_name);
                 Ok(Empty {})
             })
         })
@@ -93,12 +91,13 @@ impl Kms {
     ) -> Result<ListAliasesResponse, Exception> {
         self.operate("ListAliases", caller, async |operation| {
             operation.read(|state| {
-                let key = request.key_id.as_deref().map(|named| state.key_by_id(named));
-                let key = key.transpose()?;
-                let is_wanted = |alias: &&Arc<Alias>| key.is_none_or(|key| alias.key_id == key.id);
-                let wanted = state.aliases.iter().filter(is_wanted);
-                let (limit, marker) = (request.limit, request.marker.as_deref());
-                let page = page(wanted, |alias| &alias.name, Limits::ALIASES, limit, marker)?;
+                let page = match &request.key_id {
+                    Some(named) => {
+                        let aliases = state.aliases_of(&state.key_by_id(named)?.id);
+                        page(aliases, |alias| &alias.name, Limits::ALIASES, &request)?
+                    }
+                    None => page_of(state.aliases(), Limits::ALIASES, &request)?,
+                };
                 let entry = |alias: &&Arc<Alias>| AliasListEntry {
                     alias_name: alias.name.clone(),
                     alias_arn: self.arn(&alias.name),
@@ -108,7 +107,7 @@ impl Kms {
                 };
                 Ok(ListAliasesResponse {
                     aliases: page.items.iter().map(entry).collect(),
-                    truncated: page.next_marker.is_some(),
+                    truncated: page.is_truncated(),
                     next_marker: page.next_marker,
                 })
             })
@@ -121,10 +120,8 @@ impl Kms {
         if named.contains("alias/") {
             return Err(Exception::validation("TargetKeyId has to be a key id or a key's ARN"));
         }
-        let key = state.key_by_id(named)?;
-        state.check_key_state(operation.name, key)?;
-        let names = state.aliases.iter().filter(|alias| alias.key_id == key.id);
-        if names.count() >= self.0.settings.resources.aliases_of_a_key {
+        let key = operation.key_by_id(state, named)?;
+        if state.aliases_of(&key.id).len() >= self.0.settings.resources.aliases_of_a_key {
             let message = format!("{} has as many aliases as it may have", key.arn);
             return Err(Exception::new(ExceptionName::LimitExceeded, message));
         }

@@ -12,9 +12,10 @@ use super::{
     context::EncryptionContext,
     exception::{Exception, ExceptionName},
     imported::{self, WithMaterial, invalid_ciphertext},
+    key::Key,
     locked,
     proxy::{Operation, Proxy},
-    state::{Key, State},
+    state::State,
 };
 
 /// The only algorithm of a symmetric key.
@@ -187,7 +188,7 @@ impl Kms {
     }
 
     fn usable_key(&self, operation: Operation<'_>, state: &State, key: &Key) -> Result<Usable, Exception> {
-        state.check_key_state(operation.name, key)?;
+        operation.check(state, key)?;
         let proxy = match key.external() {
             Some(external) => {
                 let id = &external.key_store_id;

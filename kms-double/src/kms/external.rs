@@ -6,9 +6,9 @@ use super::{
     context::{EncryptionContext, aad},
     exception::{Exception, ExceptionName},
     failure::{Failure, Fault},
+    key::Key,
     proxy::{ExternalKey, Operation, Proxy},
     seal::{KeyMaterial, Purpose},
-    state::Key,
 };
 
 impl Key {

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Kms, answer::Health, caller::Caller, exception::Exception, failure::Failure, locked, state::Connection};
+use super::{
+    Kms, answer::Health, caller::Caller, exception::Exception, failure::Failure, key_store::Connection, locked,
+};
 
 /// The outcome of one health check.
 #[derive(Clone, Debug)]

@@ -8,9 +8,10 @@ use super::{
     },
     caller::Caller,
     exception::{Exception, ExceptionName},
-    materials::{Import, Materials},
+    key::KeyStatus,
+    materials::Import,
     seal::KeyMaterial,
-    state::{Key, KeyStatus, SECONDS_A_DAY, State, not_imported},
+    state::{SECONDS_A_DAY, State},
     wrapping::{Token, WrappingKey},
 };
 
@@ -31,11 +32,7 @@ impl Kms {
         request: GetParametersForImportRequest,
     ) -> Result<GetParametersForImportResponse, Exception> {
         self.operate("GetParametersForImport", caller, async |operation| {
-            let (key_id, arn) = operation.read(|state| {
-                let key = state.key_by_id(&request.key_id)?;
-                state.check_key_state(operation.name, key)?;
-                Ok((key.id.clone(), key.arn.clone()))
-            })?;
+            let (key_id, arn) = operation.read_key(&request.key_id, |key| Ok((key.id.clone(), key.arn.clone())))?;
             request.wrapping_algorithm.check(request.wrapping_key_spec)?;
             // Making an RSA key takes long.
             let spec = request.wrapping_key_spec;
@@ -68,9 +65,7 @@ impl Kms {
             let now = self.now();
             let valid_to = checked_end(request.expiration_model, request.valid_to, now)?;
             let secret = self.token_secret()?;
-            operation.change(|state| {
-                let key = state.key_by_id(&request.key_id)?;
-                state.check_key_state(operation.name, key)?;
+            operation.change_key(&request.key_id, |key| {
                 let token = Token::open(&request.import_token, &secret);
                 let token = token.filter(|token| token.key_id == key.id).ok_or_else(|| {
                     let message = "The import token is not one of this KMS key";
@@ -94,9 +89,8 @@ impl Kms {
                     description: request.key_material_description.clone(),
                     valid_to,
                 };
-                let key = state.key_mut(&request.key_id)?;
                 let key_id = key.id.clone();
-                let materials = key.materials_mut()?;
+                let materials = key.imported_mut()?;
                 let was_complete = materials.are_complete();
                 let material_id = materials.import(&key_id, bytes, import)?;
                 if !was_complete && materials.are_complete() {
@@ -122,11 +116,8 @@ impl Kms {
     ) -> Result<KeyMaterialResponse, Exception> {
         self.operate("DeleteImportedKeyMaterial", caller, async |operation| {
             check_material_id(request.key_material_id.as_deref())?;
-            operation.change(|state| {
-                let key = state.key_by_id(&request.key_id)?;
-                state.check_key_state(operation.name, key)?;
-                let key = state.key_mut(&request.key_id)?;
-                let key_material_id = key.materials_mut()?.delete(request.key_material_id.as_deref())?;
+            operation.change_key(&request.key_id, |key| {
+                let key_material_id = key.imported_mut()?.delete(request.key_material_id.as_deref())?;
                 Ok(KeyMaterialResponse {
                     key_id: key.arn.clone(),
                     key_material_id,
@@ -143,13 +134,6 @@ impl Kms {
         }
         let new = KeyMaterial::generate()?;
         self.change(|state: &mut State| Ok(state.token_secret.get_or_insert(new).clone()))
-    }
-}
-
-impl Key {
-    fn materials_mut(&mut self) -> Result<&mut Materials, Exception> {
-        let arn = self.arn.clone();
-        self.imported_mut().ok_or_else(|| not_imported(&arn))
     }
 }
 

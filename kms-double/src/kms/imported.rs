@@ -13,8 +13,8 @@ use super::{
     blob::KeyIdBytes,
     context::{EncryptionContext, aad},
     exception::{Exception, ExceptionName},
+    key::{Key, not_imported},
     seal::Purpose,
-    state::{Key, not_imported},
 };
 
 const VERSION: u8 = 2;

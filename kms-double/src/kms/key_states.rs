@@ -8,7 +8,8 @@
 use super::{
     api::KeyState,
     exception::{Exception, ExceptionName},
-    state::{Key, State, not_imported},
+    key::{Key, not_imported},
+    state::State,
 };
 
 /// What an operation does with a key in some state.

@@ -1,5 +1,7 @@
 //! The operations on custom key stores.
 
+use std::sync::Arc;
+
 use super::{
     Kms,
     api::{
@@ -10,11 +12,12 @@ use super::{
     caller::Caller,
     exception::{Exception, ExceptionName},
     failure::Fault,
+    key_store::{Connection, KeyStore, ProxySettings},
     locked,
     page::{Limits, page},
     proxy::Operation,
     random,
-    state::{Connection, KeyStore, ProxySettings, State},
+    state::State,
 };
 
 impl Kms {
@@ -64,7 +67,7 @@ impl Kms {
             let id = format!("cks-{hex}0");
             operation.change(|state| {
                 check_unique(state, "", &name, &proxy)?;
-                state.key_stores.push(KeyStore {
+                Arc::make_mut(&mut state.key_stores).push(KeyStore {
                     id: id.clone(),
                     name,
                     created: self.now(),
@@ -156,34 +159,28 @@ impl Kms {
         request: DescribeCustomKeyStoresRequest,
     ) -> Result<DescribeCustomKeyStoresResponse, Exception> {
         self.operate("DescribeCustomKeyStores", caller, async |operation| {
-            let (id, name) = (request.custom_key_store_id, request.custom_key_store_name);
+            let (id, name) = (&request.custom_key_store_id, &request.custom_key_store_name);
             if id.is_some() && name.is_some() {
                 return Err(Exception::validation(
                     "either CustomKeyStoreId or CustomKeyStoreName, not both",
                 ));
             }
             operation.read(|state| {
-                if let Some(id) = &id {
+                if let Some(id) = id {
                     state.key_store(id)?;
                 }
                 let is_wanted = |store: &&KeyStore| {
                     id.as_ref().is_none_or(|id| store.id == *id) && name.as_ref().is_none_or(|name| store.name == *name)
                 };
                 let wanted: Vec<_> = state.key_stores.iter().filter(is_wanted).collect();
-                if let (Some(name), true) = (&name, wanted.is_empty()) {
+                if let (Some(name), true) = (name, wanted.is_empty()) {
                     let message = format!("There is no custom key store {name:?}");
                     return Err(Exception::new(ExceptionName::CustomKeyStoreNotFound, message));
                 }
-                let page = page(
-                    wanted,
-                    |store| &store.id,
-                    Limits::USUAL,
-                    request.limit,
-                    request.marker.as_deref(),
-                )?;
+                let page = page(wanted, |store| &store.id, Limits::USUAL, &request)?;
                 Ok(DescribeCustomKeyStoresResponse {
                     custom_key_stores: page.items.iter().map(|store| self.described(store)).collect(),
-                    truncated: page.next_marker.is_some(),
+                    truncated: page.is_truncated(),
                     next_marker: page.next_marker,
                 })
             })
@@ -257,7 +254,7 @@ impl Kms {
                 if store.connection != Connection::Disconnected {
                     return Err(wrong_state("has to be disconnected first"));
                 }
-                state.key_stores.retain(|store| store.id != id);
+                Arc::make_mut(&mut state.key_stores).retain(|store| store.id != id);
                 Ok(Empty {})
             })
         })

@@ -12,12 +12,15 @@ use super::{
     caller::Caller,
     exception::{Exception, ExceptionName},
     failure::Fault,
+    key::{Backing, ExternalBacking, Key, KeyStatus},
+    key_store::Connection,
     materials::Materials,
-    page::{Limits, page},
+    page::{Limits, page_of},
     policy::{Proposal, default_policy},
     proxy::{ExternalKey, Operation},
     seal::KeyMaterial,
-    state::{Backing, Connection, ExternalBacking, Key, KeyStatus, SECONDS_A_DAY, State, not_connected},
+    sorted::Sorted,
+    state::{SECONDS_A_DAY, State, not_connected},
     tags::{add_tags, check_description},
     uuid,
 };
@@ -53,7 +56,7 @@ impl Kms {
                 ..attributes
             };
             operation.change(|state| {
-                if state.keys.len() >= self.0.settings.resources.keys {
+                if state.keys().len() >= self.0.settings.resources.keys {
                     let message = "The account has as many KMS keys in this Region as it may have";
                     return Err(Exception::new(ExceptionName::LimitExceeded, message));
                 }
@@ -62,7 +65,7 @@ impl Kms {
                     state.key_store(&external.key_store_id)?;
                 }
                 let key_metadata = self.described_key(state, &key);
-                state.keys.push(Arc::new(key));
+                state.put_key(key);
                 Ok(KeyMetadataResponse { key_metadata })
             })
         })
@@ -159,16 +162,15 @@ impl Kms {
             }
             operation.read(|state| {
                 // No other account shares keys with this one.
-                let keys = state.keys.iter().filter(|_| owners.contains(&ResourceOwner::Owned));
-                let (limit, marker) = (request.limit, request.marker.as_deref());
-                let page = page(keys, |key| &key.id, Limits::USUAL, limit, marker)?;
+                let (none, is_own) = (Sorted::default(), owners.contains(&ResourceOwner::Owned));
+                let page = page_of(if is_own { state.keys() } else { &none }, Limits::USUAL, &request)?;
                 let entry = |key: &&Arc<Key>| KeyListEntry {
                     key_id: key.id.clone(),
                     key_arn: key.arn.clone(),
                 };
                 Ok(ListKeysResponse {
                     keys: page.items.iter().map(entry).collect(),
-                    truncated: page.next_marker.is_some(),
+                    truncated: page.is_truncated(),
                     next_marker: page.next_marker,
                 })
             })
@@ -209,9 +211,7 @@ impl Kms {
                 return Err(Exception::validation("PendingWindowInDays has to be 7 to 30"));
             }
             let deletion_date = self.now() + f64::from(days) * SECONDS_A_DAY;
-            operation.change(|state| {
-                state.check_key_state(operation.name, state.key_by_id(&request.key_id)?)?;
-                let key = state.key_mut(&request.key_id)?;
+            operation.change_key(&request.key_id, |key| {
                 key.status = KeyStatus::PendingDeletion(deletion_date);
                 Ok(ScheduleKeyDeletionResponse {
                     key_id: key.arn.clone(),
@@ -234,9 +234,7 @@ impl Kms {
         request: KeyIdRequest,
     ) -> Result<KeyIdResponse, Exception> {
         self.operate("CancelKeyDeletion", caller, async |operation| {
-            operation.change(|state| {
-                state.check_key_state(operation.name, state.key_by_id(&request.key_id)?)?;
-                let key = state.key_mut(&request.key_id)?;
+            operation.change_key(&request.key_id, |key| {
                 key.status = KeyStatus::Disabled;
                 Ok(KeyIdResponse {
                     key_id: key.arn.clone(),
@@ -254,9 +252,8 @@ impl Kms {
         status: KeyStatus,
     ) -> Result<Empty, Exception> {
         self.operate(name, caller, async |operation| {
-            operation.change(|state| {
-                state.check_key_state(operation.name, state.key_by_id(named)?)?;
-                state.key_mut(named)?.status = status;
+            operation.change_key(named, |key| {
+                key.status = status;
                 Ok(Empty {})
             })
         })
@@ -307,16 +304,6 @@ impl Kms {
     }
 }
 
-impl Key {
-    /// The external key, as its proxy is told of it.
-    pub(crate) fn external_key(&self) -> Option<ExternalKey<'_>> {
-        self.external().map(|external| ExternalKey {
-            id: &external.xks_key_id,
-            kms_key_arn: Some(&self.arn),
-        })
-    }
-}
-
 /// Only what the double makes.
 fn check_kind(request: &CreateKeyRequest) -> Result<(), Exception> {
     let unsupported = |what: &str| Err(Exception::new(ExceptionName::UnsupportedOperation, what));
@@ -355,9 +342,7 @@ fn check_kind(request: &CreateKeyRequest) -> Result<(), Exception> {
 }
 
 fn check_unused(state: &State, key_store_id: &str, xks_key_id: &str) -> Result<(), Exception> {
-    let is_same =
-        |external: &ExternalBacking| external.key_store_id == key_store_id && external.xks_key_id == xks_key_id;
-    if state.keys.iter().filter_map(|key| key.external()).any(is_same) {
+    if state.uses_external_key(key_store_id, xks_key_id) {
         let message = format!("The external key {xks_key_id} is in use by another KMS key of this key store");
         return Err(Exception::new(ExceptionName::XksKeyAlreadyInUse, message));
     }

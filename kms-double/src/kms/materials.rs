@@ -101,8 +101,9 @@ impl Materials {
             .min_by(f64::total_cmp)
     }
 
-    pub(crate) fn has_expired_by(&self, now: f64) -> bool {
-        self.0.iter().any(|material| material.has_expired_by(now))
+    /// When each of those that expire does so.
+    pub(crate) fn ends(&self) -> impl Iterator<Item = f64> {
+        self.0.iter().filter_map(|material| material.valid_to)
     }
 
     /// Takes away what has expired.

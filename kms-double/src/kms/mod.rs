@@ -59,7 +59,9 @@ mod faults;
 mod health;
 mod import;
 mod imported;
+mod key;
 mod key_states;
+mod key_store;
 mod key_stores;
 mod keys;
 mod materials;
@@ -73,6 +75,7 @@ mod request_quotas;
 mod resources;
 mod rotation;
 mod seal;
+mod sorted;
 mod state;
 mod state_file;
 mod tags;
@@ -108,10 +111,12 @@ pub use self::{
 };
 use self::{
     api::KeyLastUsage,
+    key_store::ProxySettings,
     proxy::{Operation, Proxy},
     replicas::Replicas,
     request_quotas::Buckets,
-    state::{ProxySettings, State},
+    state::State,
+    state_file::StateFile,
 };
 use crate::wire::{Client, Credential, Endpoint, EndpointError, Http, Tls};
 
@@ -126,6 +131,7 @@ pub struct Kms(Arc<Inner>);
 struct Inner {
     settings: Builder,
     state: Mutex<Replicas>,
+    state_file: Mutex<Option<StateFile>>,
     /// The clients of the key stores' proxies, with the settings that they were made of.
     proxies: Mutex<HashMap<String, (ProxySettings, Proxy)>>,
     health: Mutex<HashMap<String, HealthCheck>>,
@@ -274,15 +280,14 @@ impl Builder {
     /// The state file cannot be read, or a file of TLS cannot be used.
     pub fn build(self) -> Result<Kms, BuildError> {
         self.endpoint("https://localhost", Credential::new("", "", ""))?;
-        let state = match &self.state_file {
-            Some(path) => state_file::read(path)?,
-            None => State::default(),
-        };
+        let file = self.state_file.as_deref().map(StateFile::open).transpose()?;
+        let state = file.as_ref().map(|file| file.state().clone()).unwrap_or_default();
         Ok(Kms(Arc::new(Inner {
             started: self.clock.now(),
             last_usage: Mutex::default(),
             settings: self,
             state: Mutex::new(Replicas::new(state)),
+            state_file: Mutex::new(file),
             buckets: Mutex::default(),
             turn: AtomicU64::new(0),
             proxies: Mutex::default(),
@@ -376,8 +381,8 @@ impl Kms {
         let mut state = locked(&self.0.state);
         let mut changed = state.changeable(now, is_behind.then_some(settle));
         let result = change(&mut changed)?;
-        if let Some(path) = &self.0.settings.state_file {
-            state_file::write(path, &changed).map_err(|error| replicas::not_kept(&error))?;
+        if let Some(file) = &mut *locked(&self.0.state_file) {
+            file.save(&changed).map_err(|error| replicas::not_kept(&error))?;
         }
         state.replace(changed, now, settle);
         Ok(result)
@@ -454,13 +459,5 @@ fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, Exception> {
 pub(crate) fn uuid() -> Result<String, Exception> {
     let number = u128::from_be_bytes(*random::<16>()?);
     let number = number & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
-    let hex = format!("{number:032x}");
-    let (parts, _) = [8, 4, 4, 4, 12]
-        .iter()
-        .fold((Vec::new(), &*hex), |(mut parts, rest), length| {
-            let (part, rest) = rest.split_at_checked(*length).unwrap_or((rest, ""));
-            parts.push(part);
-            (parts, rest)
-        });
-    Ok(parts.join("-"))
+    Ok(state::hyphenated(number))
 }

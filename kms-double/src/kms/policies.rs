@@ -33,10 +33,12 @@ impl Kms {
                 now: self.now(),
             };
             operation.change(|state| {
-                state.check_key_state(operation.name, state.key_by_id(&request.key_id)?)?;
+                operation.key_by_id(state, &request.key_id)?;
                 proposal.check(state)?;
-                state.key_mut(&request.key_id)?.policy.clone_from(&request.policy);
-                Ok(Empty {})
+                state.change_key(&request.key_id, |key| {
+                    key.policy.clone_from(&request.policy);
+                    Ok(Empty {})
+                })
             })
         })
         .await
@@ -54,9 +56,7 @@ impl Kms {
         self.operate("GetKeyPolicy", caller, async |operation| {
             let name = request.policy_name.as_deref().unwrap_or(DEFAULT);
             check_name(Some(name))?;
-            operation.read(|state| {
-                let key = state.key_by_id(&request.key_id)?;
-                state.check_key_state(operation.name, key)?;
+            operation.read_key(&request.key_id, |key| {
                 let policy = if name == AWS_RAM {
                     key.ram_policy.as_ref()
                 } else {
@@ -85,15 +85,12 @@ impl Kms {
         request: ListOfKeyRequest,
     ) -> Result<ListKeyPoliciesResponse, Exception> {
         self.operate("ListKeyPolicies", caller, async |operation| {
-            operation.read(|state| {
-                let key = state.key_by_id(&request.key_id)?;
-                state.check_key_state(operation.name, key)?;
+            operation.read_key(&request.key_id, |key| {
                 let names = [Some(DEFAULT), key.ram_policy.as_ref().map(|_| AWS_RAM)];
-                let (limit, marker) = (request.limit, request.marker.as_deref());
-                let page = page(names.into_iter().flatten(), |name| name, Limits::USUAL, limit, marker)?;
+                let page = page(names.into_iter().flatten(), |name| name, Limits::USUAL, &request)?;
                 Ok(ListKeyPoliciesResponse {
+                    truncated: page.is_truncated(),
                     policy_names: page.items.into_iter().map(str::to_owned).collect(),
-                    truncated: page.next_marker.is_some(),
                     next_marker: page.next_marker,
                 })
             })
@@ -108,8 +105,10 @@ impl Kms {
     /// There is no such key.
     pub fn set_ram_policy(&self, key_id: &str, policy: Option<&str>) -> Result<(), Exception> {
         self.change(|state| {
-            state.key_mut(key_id)?.ram_policy = policy.map(str::to_owned);
-            Ok(())
+            state.change_key(key_id, |key| {
+                key.ram_policy = policy.map(str::to_owned);
+                Ok(())
+            })
         })
     }
 }

@@ -1,5 +1,7 @@
 //! The users and roles of the account: those that a key policy can name.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -54,7 +56,7 @@ impl Kms {
         self.change(|state| {
             let is_same = |other: &Principal| other.kind == kind && other.name == name;
             if !state.principals.iter().any(is_same) {
-                state.principals.push(Principal {
+                Arc::make_mut(&mut state.principals).push(Principal {
                     kind,
                     name: name.to_owned(),
                     arn: format!("arn:aws:iam::{}:{folder}/{name}", self.0.settings.account),
@@ -74,15 +76,13 @@ impl Kms {
     pub fn remove_principal(&self, kind: PrincipalKind, name: &str) -> Result<(), Exception> {
         self.change(|state| {
             let before = state.principals.len();
-            state
-                .principals
-                .retain(|other| other.kind != kind || other.name != name);
+            Arc::make_mut(&mut state.principals).retain(|other| other.kind != kind || other.name != name);
             if state.principals.len() == before {
                 let message = format!("There is no {kind:?} {name:?}");
                 return Err(Exception::new(ExceptionName::NotFound, message));
             }
             if kind == PrincipalKind::User {
-                state.access_keys.retain(|key| !key.is_of(name));
+                Arc::make_mut(&mut state.access_keys).retain(|key| !key.is_of(name));
             }
             Ok(())
         })

@@ -14,6 +14,7 @@ use super::{
     caller::Caller,
     exception::Exception,
     failure::{Failure, Fault},
+    key::Key,
     state::State,
 };
 use crate::wire::{CallError, Client};
@@ -56,6 +57,39 @@ impl<'a> Operation<'a> {
     /// Changes the state as a whole, or not at all.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State) -> Result<T, Exception>) -> Result<T, Exception> {
         self.kms.change_as(self.is_behind, change)
+    }
+
+    /// Refuses an operation on a key that is not in a state for it.
+    pub(crate) fn check(&self, state: &State, key: &Key) -> Result<(), Exception> {
+        state.check_key_state(self.name, key)
+    }
+
+    /// The key of an operation that does not take an alias, [checked](Self::check).
+    pub(crate) fn key_by_id<'s>(&self, state: &'s State, named: &str) -> Result<&'s Key, Exception> {
+        let key = state.key_by_id(named)?;
+        self.check(state, key)?;
+        Ok(key)
+    }
+
+    /// Looks at a key, [checked](Self::check).
+    pub(crate) fn read_key<T>(
+        &self,
+        named: &str,
+        look: impl FnOnce(&Key) -> Result<T, Exception>,
+    ) -> Result<T, Exception> {
+        self.read(|state| look(self.key_by_id(state, named)?))
+    }
+
+    /// Changes a key, [checked](Self::check), as a whole or not at all.
+    pub(crate) fn change_key<T>(
+        &self,
+        named: &str,
+        change: impl FnOnce(&mut Key) -> Result<T, Exception>,
+    ) -> Result<T, Exception> {
+        self.change(|state| {
+            self.key_by_id(state, named)?;
+            state.change_key(named, change)
+        })
     }
 
     fn metadata(&self, key_arn: Option<&'a str>) -> RequestMetadata<'a> {

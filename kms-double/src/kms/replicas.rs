@@ -4,15 +4,9 @@
 //! first by every other request, and an old and a new value take turns, as callers of AWS KMS see it. What a
 //! request changes is changed in both; it may fail because a key or alias that it names is not found yet.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    sync::Arc,
-};
+use std::collections::VecDeque;
 
-use super::{
-    exception::Exception,
-    state::{Alias, Key, State},
-};
+use super::{exception::Exception, state::State};
 
 /// The state, and the states before it that a replica still shows.
 #[derive(Debug, Default)]
@@ -47,39 +41,15 @@ impl Replicas {
 
     /// What is to be changed. Behind, new keys and aliases are not found in it.
     pub(crate) fn changeable(&mut self, now: f64, settle: Option<f64>) -> State {
-        let unseen = settle.map(|settle| {
-            let behind = self.behind(now, settle);
-            let seen_keys: HashSet<_> = behind.keys.iter().map(|key| key.id.clone()).collect();
-            let seen_aliases: HashSet<_> = behind.aliases.iter().map(|alias| alias.name.clone()).collect();
-            let keys = self.latest.keys.iter().filter(|key| !seen_keys.contains(&key.id));
-            let aliases = self.latest.aliases.iter();
-            let aliases = aliases.filter(|alias| !seen_aliases.contains(&alias.name));
-            let names = keys
-                .map(|key| key.id.clone())
-                .chain(aliases.map(|alias| alias.name.clone()));
-            names.collect::<HashSet<_>>()
-        });
-        let mut changed = self.latest(now).clone();
-        changed.unseen = Arc::new(unseen.unwrap_or_default());
-        changed
+        let seen = settle.map(|settle| self.behind(now, settle).clone());
+        self.latest(now).clone().seen_as(seen)
     }
 
-    pub(crate) fn replace(&mut self, mut changed: State, now: f64, settle: f64) {
-        changed.unseen = Arc::default();
-        let former = std::mem::replace(&mut self.latest, changed);
+    pub(crate) fn replace(&mut self, changed: State, now: f64, settle: f64) {
+        let former = std::mem::replace(&mut self.latest, changed.seen_as(None));
         if settle > 0.0 {
             self.past.push_back((now, former));
         }
-    }
-}
-
-impl State {
-    pub(crate) fn sees_key(&self, key: &Key) -> bool {
-        !self.unseen.contains(&key.id)
-    }
-
-    pub(crate) fn sees_alias(&self, alias: &Alias) -> bool {
-        !self.unseen.contains(&alias.name)
     }
 }
 

@@ -10,9 +10,9 @@ use super::{
     },
     caller::Caller,
     exception::Exception,
+    key::not_imported,
     materials::Material,
     page::{Limits, page},
-    state::not_imported,
 };
 
 impl Kms {
@@ -27,14 +27,11 @@ impl Kms {
     ) -> Result<KeyIdResponse, Exception> {
         self.operate("RotateKeyOnDemand", caller, async |operation| {
             let now = self.now();
-            operation.change(|state| {
-                let key = state.key_by_id(&request.key_id)?;
-                state.check_key_state(operation.name, key)?;
-                let key = state.key_mut(&request.key_id)?;
-                let arn = key.arn.clone();
-                let materials = key.imported_mut().ok_or_else(|| not_imported(&arn))?;
-                materials.rotate(now)?;
-                Ok(KeyIdResponse { key_id: arn })
+            operation.change_key(&request.key_id, |key| {
+                key.imported_mut()?.rotate(now)?;
+                Ok(KeyIdResponse {
+                    key_id: key.arn.clone(),
+                })
             })
         })
         .await
@@ -50,19 +47,16 @@ impl Kms {
         request: ListKeyRotationsRequest,
     ) -> Result<ListKeyRotationsResponse, Exception> {
         self.operate("ListKeyRotations", caller, async |operation| {
-            operation.read(|state| {
-                let key = state.key_by_id(&request.key_id)?;
-                state.check_key_state(operation.name, key)?;
+            operation.read_key(&request.key_id, |key| {
                 let materials = key.imported().ok_or_else(|| not_imported(&key.arn))?;
                 let wants_all = request.include_key_material == Some(IncludeKeyMaterial::AllKeyMaterial);
                 let wanted = materials
                     .iter()
                     .filter(|material| wants_all || material.rotated.is_some());
-                let (limit, marker) = (request.limit, request.marker.as_deref());
-                let page = page(wanted, |material| &material.id, Limits::USUAL, limit, marker)?;
+                let page = page(wanted, |material| &material.id, Limits::USUAL, &request)?;
                 Ok(ListKeyRotationsResponse {
                     rotations: page.items.iter().map(|material| entry(&key.id, material)).collect(),
-                    truncated: page.next_marker.is_some(),
+                    truncated: page.is_truncated(),
                     next_marker: page.next_marker,
                 })
             })
@@ -80,9 +74,7 @@ impl Kms {
         request: KeyIdRequest,
     ) -> Result<GetKeyRotationStatusResponse, Exception> {
         self.operate("GetKeyRotationStatus", caller, async |operation| {
-            operation.read(|state| {
-                let key = state.key_by_id(&request.key_id)?;
-                state.check_key_state(operation.name, key)?;
+            operation.read_key(&request.key_id, |key| {
                 Ok(GetKeyRotationStatusResponse {
                     key_id: key.arn.clone(),
                     key_rotation_enabled: false,
@@ -122,11 +114,7 @@ impl Kms {
 
     async fn refuse_automatic_rotation(&self, name: &str, caller: &Caller, named: &str) -> Result<Empty, Exception> {
         self.operate(name, caller, async |operation| {
-            operation.read(|state| {
-                let key = state.key_by_id(named)?;
-                state.check_key_state(operation.name, key)?;
-                Ok(Empty {})
-            })
+            operation.read_key(named, |_| Ok(Empty {}))
         })
         .await
     }

@@ -1,139 +1,51 @@
 //! The state of KMS: key stores, keys, aliases.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     access_keys::AccessKey,
-    api::{ConnectionState, Connectivity, KeyState, ProxyCredential},
+    api::KeyState,
     blob::KeyIdBytes,
     exception::{Exception, ExceptionName},
-    failure::{ConnectionErrorCode, Failure, Fault},
-    materials::Materials,
+    failure::{Failure, Fault},
+    key::{Backing, Key, KeyStatus},
+    key_store::{Connection, KeyStore},
     principals::Principal,
     seal::KeyMaterial,
+    sorted::{Named, Sorted},
 };
 
 pub(crate) const SECONDS_A_DAY: f64 = 86_400.0;
 
-/// All of it, as it stands in a state file too. A change copies it, so keys and aliases are shared with the
-/// copy until they change themselves.
+/// All of it, as it stands in a state file too. A change copies it, and shares with it all but what changes.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct State {
-    pub(crate) key_stores: Vec<KeyStore>,
-    pub(crate) keys: Vec<Arc<Key>>,
-    pub(crate) aliases: Vec<Arc<Alias>>,
-    pub(crate) principals: Vec<Principal>,
-    pub(crate) access_keys: Vec<AccessKey>,
-    /// Ids of keys and names of aliases that are not found for the time of one change.
-    #[serde(skip)]
-    pub(crate) unseen: Arc<HashSet<String>>,
+    pub(crate) key_stores: Arc<Vec<KeyStore>>,
+    keys: Sorted<Key>,
+    aliases: Sorted<Alias>,
+    pub(crate) principals: Arc<Vec<Principal>>,
+    pub(crate) access_keys: Arc<Vec<AccessKey>>,
     /// What import tokens are sealed with, once there was one.
     pub(crate) token_secret: Option<KeyMaterial>,
+    /// `KEY-ID ALIAS`.
+    #[serde(skip)]
+    aliases_of_keys: Sorted<Entry>,
+    /// `KEY-STORE-ID EXTERNAL-KEY-ID` of the keys in external key stores.
+    #[serde(skip)]
+    external_keys: Sorted<Entry>,
+    /// Before then nothing happens to keys by itself.
+    #[serde(skip)]
+    next_due: f64,
+    /// Keys and aliases that are not in here are not found, for the time of one change.
+    #[serde(skip)]
+    seen: Option<Arc<Self>>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct KeyStore {
-    pub(crate) id: String,
-    pub(crate) name: String,
-    pub(crate) created: f64,
-    pub(crate) connection: Connection,
-    pub(crate) proxy: ProxySettings,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ProxySettings {
-    pub(crate) connectivity: Connectivity,
-    pub(crate) uri_endpoint: String,
-    pub(crate) uri_path: String,
-    pub(crate) vpc_service: Option<String>,
-    pub(crate) vpc_owner: Option<String>,
-    pub(crate) credential: ProxyCredential,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) enum Connection {
-    Disconnected,
-    /// Until this moment, in seconds since 1970; with what it ends in.
-    Connecting {
-        until: f64,
-        error: Option<ConnectionErrorCode>,
-    },
-    Connected,
-    Disconnecting {
-        until: f64,
-    },
-    Failed(ConnectionErrorCode),
-}
-
-impl Connection {
-    pub(crate) fn state(self) -> ConnectionState {
-        match self {
-            Self::Disconnected => ConnectionState::Disconnected,
-            Self::Connecting { .. } => ConnectionState::Connecting,
-            Self::Disconnecting { .. } => ConnectionState::Disconnecting,
-            Self::Connected => ConnectionState::Connected,
-            Self::Failed(_) => ConnectionState::Failed,
-        }
-    }
-
-    /// What it has become by a time.
-    pub(crate) fn at(self, now: f64) -> Self {
-        match self {
-            Self::Connecting { until, error } if until <= now => error.map_or(Self::Connected, Self::Failed),
-            Self::Disconnecting { until } if until <= now => Self::Disconnected,
-            other => other,
-        }
-    }
-
-    pub(crate) fn error_code(self) -> Option<ConnectionErrorCode> {
-        match self {
-            Self::Failed(code) => Some(code),
-            _ => None,
-        }
-    }
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Key {
-    pub(crate) id: String,
-    pub(crate) arn: String,
-    pub(crate) description: String,
-    pub(crate) created: f64,
-    pub(crate) status: KeyStatus,
-    pub(crate) backing: Backing,
-    pub(crate) policy: String,
-    pub(crate) ram_policy: Option<String>,
-    pub(crate) tags: BTreeMap<String, String>,
-}
-
-/// Where the key material of a key is, by its origin.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum Backing {
-    /// `EXTERNAL_KEY_STORE`: behind a proxy, and a layer of KMS's own.
-    ExternalKeyStore(ExternalBacking),
-    /// `EXTERNAL`: imported.
-    Imported(Materials),
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct ExternalBacking {
-    pub(crate) key_store_id: String,
-    pub(crate) xks_key_id: String,
-    pub(crate) material: KeyMaterial,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) enum KeyStatus {
-    Enabled,
-    Disabled,
-    /// Until this moment, in seconds since 1970.
-    PendingDeletion(f64),
-}
+/// An entry of an index.
+#[derive(Debug)]
+struct Entry(String);
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Alias {
@@ -145,15 +57,63 @@ pub(crate) struct Alias {
     pub(crate) updated: f64,
 }
 
+impl Named for Entry {
+    fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Named for Alias {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn is_name(text: &str) -> bool {
+        text.starts_with("alias/")
+    }
+}
+
+impl Alias {
+    fn entry(&self) -> Entry {
+        Entry(format!("{} {}", self.key_id, self.name))
+    }
+}
+
 impl State {
+    /// Only the keys and aliases of another state are found, or all of them.
+    pub(crate) fn seen_as(mut self, seen: Option<Self>) -> Self {
+        self.seen = seen.map(Arc::new);
+        self
+    }
+
     pub(crate) fn key_store(&self, id: &str) -> Result<&KeyStore, Exception> {
         let found = self.key_stores.iter().find(|store| store.id == id);
         found.ok_or_else(|| no_key_store(id))
     }
 
     pub(crate) fn key_store_mut(&mut self, id: &str) -> Result<&mut KeyStore, Exception> {
-        let found = self.key_stores.iter_mut().find(|store| store.id == id);
+        let found = Arc::make_mut(&mut self.key_stores)
+            .iter_mut()
+            .find(|store| store.id == id);
         found.ok_or_else(|| no_key_store(id))
+    }
+
+    /// The keys, by id.
+    pub(crate) fn keys(&self) -> &Sorted<Key> {
+        &self.keys
+    }
+
+    /// The aliases, by name.
+    pub(crate) fn aliases(&self) -> &Sorted<Alias> {
+        &self.aliases
+    }
+
+    /// The aliases of one key, by name.
+    pub(crate) fn aliases_of<'a>(&'a self, key_id: &str) -> Vec<&'a Arc<Alias>> {
+        let start = format!("{key_id} ");
+        let entries = self.aliases_of_keys.beginning_with(&start);
+        let names = entries.filter_map(|entry| entry.0.strip_prefix(&*start));
+        names.filter_map(|name| self.aliases.get(name)).collect()
     }
 
     /// By key id, key ARN, alias name or alias ARN.
@@ -162,11 +122,8 @@ impl State {
             None => return self.key_by_id(named),
             Some(start) => {
                 let (before, name) = named.split_at(start);
-                let alias = self
-                    .aliases
-                    .iter()
-                    .find(|alias| alias.name == name && self.sees_alias(alias));
-                let key = alias.and_then(|alias| self.keys.iter().find(|key| key.id == alias.key_id));
+                let alias = self.alias(name);
+                let key = alias.and_then(|alias| self.keys.get(&alias.key_id));
                 key.filter(|key| before.is_empty() || key.arn.starts_with(before))
             }
         };
@@ -175,22 +132,78 @@ impl State {
 
     /// By key id or key ARN, as operations that change a key want it: an alias may have moved to another key.
     pub(crate) fn key_by_id(&self, named: &str) -> Result<&Key, Exception> {
-        let found = self.keys.iter().find(|key| key.has_id(named) && self.sees_key(key));
-        found.map(|key| &**key).ok_or_else(|| no_key(named))
+        let id = named.rsplit_once(":key/").map_or(named, |(_, id)| id);
+        let found = self.keys.get(id).filter(|key| key.id == named || key.arn == named);
+        let is_seen = |key: &&Arc<Key>| self.seen.as_ref().is_none_or(|seen| seen.keys.get(&key.id).is_some());
+        found.filter(is_seen).map(|key| &**key).ok_or_else(|| no_key(named))
     }
 
-    /// By key id or key ARN.
-    pub(crate) fn key_mut(&mut self, named: &str) -> Result<&mut Key, Exception> {
-        let unseen = &self.unseen;
-        let mut keys = self.keys.iter_mut();
-        let found = keys.find(|key| key.has_id(named) && !unseen.contains(&key.id));
-        found.map(Arc::make_mut).ok_or_else(|| no_key(named))
+    /// By its name, with `alias/` in front.
+    pub(crate) fn alias(&self, name: &str) -> Option<&Alias> {
+        let is_seen = |alias: &&Arc<Alias>| {
+            self.seen
+                .as_ref()
+                .is_none_or(|seen| seen.aliases.get(&alias.name).is_some())
+        };
+        self.aliases.get(name).filter(is_seen).map(|alias| &**alias)
     }
 
     /// By the bytes that a blob has of it.
     pub(crate) fn key_of_blob(&self, id: &KeyIdBytes) -> Option<&Key> {
-        let found = self.keys.iter().find(|key| key.id_bytes().as_ref() == Some(id));
-        found.map(|key| &**key)
+        let key = self.keys.get(&hyphenated(u128::from_be_bytes(*id)))?;
+        (key.id_bytes().as_ref() == Some(id)).then_some(&**key)
+    }
+
+    /// Changes a key, by key id or key ARN; or not at all.
+    pub(crate) fn change_key<T>(
+        &mut self,
+        named: &str,
+        change: impl FnOnce(&mut Key) -> Result<T, Exception>,
+    ) -> Result<T, Exception> {
+        let mut key = self.key_by_id(named)?.clone();
+        let result = change(&mut key)?;
+        self.put_key(key);
+        Ok(result)
+    }
+
+    /// Takes in a key, in the place of the one that has its id.
+    pub(crate) fn put_key(&mut self, key: Key) {
+        self.next_due = self.next_due.min(key.next_due());
+        if let Some(entry) = external_entry(&key) {
+            self.external_keys.put(entry);
+        }
+        self.keys.put(key);
+    }
+
+    /// Removes a key and its aliases.
+    pub(crate) fn remove_key(&mut self, id: &str) {
+        let names = self.aliases_of(id).into_iter().map(|alias| alias.name.clone());
+        for name in names.collect::<Vec<_>>() {
+            self.remove_alias(&name);
+        }
+        if let Some(entry) = self.keys.remove(id).and_then(|key| external_entry(&key)) {
+            self.external_keys.remove(entry.name());
+        }
+    }
+
+    /// Takes in an alias, in the place of the one that has its name.
+    pub(crate) fn put_alias(&mut self, alias: Alias) {
+        self.remove_alias(&alias.name);
+        self.aliases_of_keys.put(alias.entry());
+        self.aliases.put(alias);
+    }
+
+    pub(crate) fn remove_alias(&mut self, name: &str) {
+        if let Some(alias) = self.aliases.remove(name) {
+            self.aliases_of_keys.remove(alias.entry().name());
+        }
+    }
+
+    /// Makes what is not in the state file: indexes.
+    pub(crate) fn indexed(mut self) -> Self {
+        self.external_keys = self.keys.iter().filter_map(|key| external_entry(key)).collect();
+        self.aliases_of_keys = self.aliases.iter().map(|alias| alias.entry()).collect();
+        self
     }
 
     pub(crate) fn key_state(&self, key: &Key) -> KeyState {
@@ -204,8 +217,14 @@ impl State {
     }
 
     pub(crate) fn has_keys(&self, key_store_id: &str) -> bool {
-        let mut external = self.keys.iter().filter_map(|key| key.external());
-        external.any(|external| external.key_store_id == key_store_id)
+        let start = format!("{key_store_id} ");
+        self.external_keys.beginning_with(&start).next().is_some()
+    }
+
+    /// Whether there is a KMS key of an external key.
+    pub(crate) fn uses_external_key(&self, key_store_id: &str, xks_key_id: &str) -> bool {
+        let name = format!("{key_store_id} {xks_key_id}");
+        self.external_keys.get(&name).is_some()
     }
 
     /// Refuses a key whose key store is not connected.
@@ -222,71 +241,55 @@ impl State {
 
     /// Does what is due: deletes keys whose waiting period is over, and imported material that has expired.
     pub(crate) fn settle(&mut self, now: f64) {
-        let is_due = |key: &Key| matches!(key.status, KeyStatus::PendingDeletion(at) if at <= now);
-        if self.keys.iter().any(|key| is_due(key)) {
-            self.keys.retain(|key| !is_due(key));
-            let keys = &self.keys;
-            self.aliases
-                .retain(|alias| keys.iter().any(|key| key.id == alias.key_id));
-        }
-        for store in &mut self.key_stores {
-            store.connection = store.connection.at(now);
-        }
-        for key in &mut self.keys {
-            let has_expired = |materials: &Materials| materials.has_expired_by(now);
-            if key.imported().is_some_and(has_expired)
-                && let Some(materials) = Arc::make_mut(key).imported_mut()
-            {
-                materials.expire(now);
+        if self
+            .key_stores
+            .iter()
+            .any(|store| store.connection.at(now) != store.connection)
+        {
+            for store in Arc::make_mut(&mut self.key_stores) {
+                store.connection = store.connection.at(now);
             }
         }
+        if now < self.next_due {
+            return;
+        }
+        let is_due = |key: &&Arc<Key>| key.next_due() <= now;
+        let due: Vec<_> = self.keys.iter().filter(is_due).cloned().collect();
+        for key in due {
+            if matches!(key.status, KeyStatus::PendingDeletion(at) if at <= now) {
+                self.remove_key(&key.id);
+                continue;
+            }
+            let mut key = Key::clone(&key);
+            if let Ok(materials) = key.imported_mut() {
+                materials.expire(now);
+            }
+            self.put_key(key);
+        }
+        self.next_due = self.keys.iter().map(|key| key.next_due()).fold(f64::INFINITY, f64::min);
     }
 }
 
-impl Key {
-    fn has_id(&self, named: &str) -> bool {
-        self.id == named || self.arn == named
-    }
+fn external_entry(key: &Key) -> Option<Entry> {
+    let external = key.external()?;
+    Some(Entry(format!("{} {}", external.key_store_id, external.xks_key_id)))
+}
 
-    /// The external key, of a key in an external key store.
-    pub(crate) fn external(&self) -> Option<&ExternalBacking> {
-        match &self.backing {
-            Backing::ExternalKeyStore(external) => Some(external),
-            Backing::Imported(_) => None,
-        }
-    }
-
-    /// The material, of a key with imported material.
-    pub(crate) fn imported(&self) -> Option<&Materials> {
-        match &self.backing {
-            Backing::Imported(materials) => Some(materials),
-            Backing::ExternalKeyStore(_) => None,
-        }
-    }
-
-    pub(crate) fn imported_mut(&mut self) -> Option<&mut Materials> {
-        match &mut self.backing {
-            Backing::Imported(materials) => Some(materials),
-            Backing::ExternalKeyStore(_) => None,
-        }
-    }
-
-    /// Its id without the hyphens, as bytes.
-    pub(crate) fn id_bytes(&self) -> Option<KeyIdBytes> {
-        let digits: String = self.id.chars().filter(|character| *character != '-').collect();
-        let number = u128::from_str_radix(&digits, 16).ok()?;
-        (digits.len() == 32).then(|| number.to_be_bytes())
-    }
+/// A number as a UUID is written.
+pub(crate) fn hyphenated(number: u128) -> String {
+    let hex = format!("{number:032x}");
+    let (parts, _) = [8, 4, 4, 4, 12]
+        .iter()
+        .fold((Vec::new(), &*hex), |(mut parts, rest), length| {
+            let (part, rest) = rest.split_at_checked(*length).unwrap_or((rest, ""));
+            parts.push(part);
+            (parts, rest)
+        });
+    parts.join("-")
 }
 
 pub(crate) fn not_connected() -> Fault {
     Fault::new(Failure::NotConnected, "the proxy was not called")
-}
-
-/// For what is done with imported material alone.
-pub(crate) fn not_imported(arn: &str) -> Exception {
-    let message = format!("{arn} origin is EXTERNAL_KEY_STORE which is not valid for this operation.");
-    Exception::new(ExceptionName::UnsupportedOperation, message)
 }
 
 fn no_key(named: &str) -> Exception {
@@ -305,12 +308,14 @@ fn no_key_store(id: &str) -> Exception {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::collections::BTreeMap;
+
+    use super::{super::key::ExternalBacking, *};
 
     fn state() -> State {
         let key = |number: u32, status| {
             let id = format!("00000000-0000-4000-8000-00000000000{number}");
-            Arc::new(Key {
+            Key {
                 arn: format!("arn:aws:kms:us-east-1:111122223333:key/{id}"),
                 id,
                 description: String::new(),
@@ -324,29 +329,26 @@ mod tests {
                 policy: String::new(),
                 ram_policy: None,
                 tags: BTreeMap::new(),
-            })
+            }
         };
-        let keys = vec![key(1, KeyStatus::Enabled), key(2, KeyStatus::PendingDeletion(1000.0))];
-        let alias = |name: &str, key: &Key| {
-            Arc::new(Alias {
+        let keys = [key(1, KeyStatus::Enabled), key(2, KeyStatus::PendingDeletion(1000.0))];
+        let mut state = State::default();
+        for (name, key) in ["alias/one", "alias/two"].into_iter().zip(keys) {
+            state.put_alias(Alias {
                 name: name.into(),
                 key_id: key.id.clone(),
                 created: 0.0,
                 updated: 0.0,
-            })
-        };
-        let aliases = vec![alias("alias/one", &keys[0]), alias("alias/two", &keys[1])];
-        State {
-            keys,
-            aliases,
-            ..State::default()
+            });
+            state.put_key(key);
         }
+        state
     }
 
     #[test]
     fn a_key_has_four_kinds_of_names() {
         let state = state();
-        let key = &state.keys[0];
+        let key = state.keys.iter().next().unwrap();
         let alias_arn = "arn:aws:kms:us-east-1:111122223333:alias/one";
         for name in [&*key.id, &key.arn, "alias/one", alias_arn] {
             assert_eq!(state.key(name).unwrap().id, key.id, "{name}");
@@ -375,12 +377,50 @@ mod tests {
         state.settle(1000.0);
         assert_eq!((state.keys.len(), state.aliases.len()), (1, 1));
         assert!(state.key("alias/one").is_ok() && state.key("alias/two").is_err());
+        assert_eq!(state.next_due, f64::INFINITY);
+    }
+
+    #[test]
+    fn indexes_follow_keys_and_aliases() {
+        let mut state = state();
+        let (first, second) = (
+            "00000000-0000-4000-8000-000000000001",
+            "00000000-0000-4000-8000-000000000002",
+        );
+        let names = |state: &State, id| {
+            state
+                .aliases_of(id)
+                .iter()
+                .map(|alias| alias.name.clone())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (names(&state, first), names(&state, second)),
+            (vec!["alias/one".into()], vec!["alias/two".into()])
+        );
+        let mut moved = state.alias("alias/one").unwrap().clone();
+        moved.key_id = second.into();
+        state.put_alias(moved);
+        assert_eq!(names(&state, first), Vec::<String>::new());
+        assert_eq!(names(&state, second), ["alias/one", "alias/two"]);
+        assert!(state.has_keys("cks-1") && state.uses_external_key("cks-1", "external") && !state.has_keys("cks"));
+        let text = serde_json::to_string(&state).unwrap();
+        let again = serde_json::from_str::<State>(&text).unwrap().indexed();
+        assert_eq!(names(&again, second), ["alias/one", "alias/two"]);
+        assert!(again.has_keys("cks-1"));
+        state.remove_key(first);
+        assert!(state.key("alias/one").is_ok(), "it is the second one's");
+        state.remove_key(second);
+        assert_eq!(
+            (state.keys.len(), state.aliases.len(), state.has_keys("cks-1")),
+            (0, 0, false)
+        );
     }
 
     #[test]
     fn nothing_secret_is_printed() {
         let state = state();
-        let printed = format!("{:?}", state.keys[0]);
+        let printed = format!("{:?}", state.keys.iter().next().unwrap());
         assert!(printed.contains("material: KeyMaterial }"), "{printed}");
     }
 }

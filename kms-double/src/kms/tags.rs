@@ -28,9 +28,8 @@ impl Kms {
     /// As AWS documents them for TagResource.
     pub async fn tag_resource(&self, caller: &Caller, request: TagResourceRequest) -> Result<Empty, Exception> {
         self.operate("TagResource", caller, async |operation| {
-            operation.change(|state| {
-                state.check_key_state(operation.name, state.key_by_id(&request.key_id)?)?;
-                add_tags(&mut state.key_mut(&request.key_id)?.tags, &request.tags)?;
+            operation.change_key(&request.key_id, |key| {
+                add_tags(&mut key.tags, &request.tags)?;
                 Ok(Empty {})
             })
         })
@@ -43,9 +42,7 @@ impl Kms {
     /// As AWS documents them for UntagResource.
     pub async fn untag_resource(&self, caller: &Caller, request: UntagResourceRequest) -> Result<Empty, Exception> {
         self.operate("UntagResource", caller, async |operation| {
-            operation.change(|state| {
-                state.check_key_state(operation.name, state.key_by_id(&request.key_id)?)?;
-                let key = state.key_mut(&request.key_id)?;
+            operation.change_key(&request.key_id, |key| {
                 key.tags.retain(|name, _| !request.tag_keys.contains(name));
                 Ok(Empty {})
             })
@@ -63,15 +60,12 @@ impl Kms {
         request: ListOfKeyRequest,
     ) -> Result<ListResourceTagsResponse, Exception> {
         self.operate("ListResourceTags", caller, async |operation| {
-            operation.read(|state| {
-                let key = state.key_by_id(&request.key_id)?;
-                state.check_key_state(operation.name, key)?;
+            operation.read_key(&request.key_id, |key| {
                 let tags = key.tags.iter().map(|(name, value)| Tag::new(name, value));
-                let (limit, marker) = (request.limit, request.marker.as_deref());
-                let page = page(tags, |tag| &tag.tag_key, Limits::TAGS, limit, marker)?;
+                let page = page(tags, |tag| &tag.tag_key, Limits::TAGS, &request)?;
                 Ok(ListResourceTagsResponse {
+                    truncated: page.is_truncated(),
                     tags: page.items,
-                    truncated: page.next_marker.is_some(),
                     next_marker: page.next_marker,
                 })
             })
@@ -90,12 +84,8 @@ impl Kms {
     ) -> Result<Empty, Exception> {
         self.operate("UpdateKeyDescription", caller, async |operation| {
             check_description(&request.description)?;
-            operation.change(|state| {
-                state.check_key_state(operation.name, state.key_by_id(&request.key_id)?)?;
-                state
-                    .key_mut(&request.key_id)?
-                    .description
-                    .clone_from(&request.description);
+            operation.change_key(&request.key_id, |key| {
+                key.description.clone_from(&request.description);
                 Ok(Empty {})
             })
         })

@@ -19,6 +19,7 @@ mod import;
 mod importing;
 mod key_states;
 mod key_stores;
+mod many;
 mod operations;
 #[path = "../serve/programs.rs"]
 mod programs;

@@ -31,13 +31,13 @@ DIFFERS = {
 
 
 class Judge:
-    def __init__(self, url):
+    def __init__(self, url, service="kms", credentials=("ALICE", "any-secret-will-do")):
         session = botocore.session.get_session()
-        session.set_credentials("ALICE", "any-secret-will-do")
+        session.set_credentials(*credentials)
         config = Config(retries={"max_attempts": 0}, parameter_validation=False, read_timeout=60)
-        self.client = session.create_client("kms", region_name="us-east-1", endpoint_url=url, config=config)
+        self.client = session.create_client(service, region_name="us-east-1", endpoint_url=url, config=config)
         self.model = self.client.meta.service_model
-        self.client.meta.events.register("before-parse.kms", self.raw)
+        self.client.meta.events.register(f"before-parse.{service}", self.raw)
         self.wrong = []
         self.succeeded = set()
         self.failed = set()
@@ -306,4 +306,5 @@ def main():
     sys.exit(1 if judge.wrong else 0)
 
 
-main()
+if __name__ == "__main__":
+    main()

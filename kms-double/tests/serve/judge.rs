@@ -1,4 +1,4 @@
-//! Judges: every answer and error, as AWS's own model of the API has it.
+//! Judges: every answer and error, as AWS's own models of the APIs have it.
 
 use std::{path::PathBuf, process::Command};
 
@@ -26,20 +26,35 @@ fn every_answer_is_as_botocores_model_says() {
     let (_proxy, url) = proxy(&folder);
     let (_program, address) = serve(&[]);
     let parameters = folder.write("key-store.json", &key_store(&url));
+    judged("judge.py", &[&address, parameters.to_str().unwrap()]);
+}
+
+#[test]
+fn every_answer_of_iam_and_sts_is_as_botocores_model_says() {
+    let folder = Folder::new();
+    let (id, secret) = ("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
+    let file = folder.write("access-keys", &format!("Carol,{id},{secret}\n"));
+    let (_program, url) = serve(&["--user", "ALICE", "--user", "Bob", "--role", "Admins"]);
+    let (_verifying, verifying) = serve(&["--verify-callers", file.to_str().unwrap()]);
+    judged("judge_identity.py", &[&url, &verifying, id, secret]);
+}
+
+/// Runs a script that has to find nothing wrong.
+fn judged(script: &str, arguments: &[&str]) {
     let mut judge = Command::new(python());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("AWS_") {
             judge.env_remove(name);
         }
     }
-    let script = project().join("kms-double/tests/serve/judge.py");
+    let script = project().join("kms-double/tests/serve").join(script);
     let output = judge
         .env("AWS_CONFIG_FILE", "/dev/null")
         .env("no_proxy", "127.0.0.1")
         .env("NO_PROXY", "127.0.0.1")
+        .env("PYTHONDONTWRITEBYTECODE", "1")
         .arg(script)
-        .arg(&address)
-        .arg(&parameters)
+        .args(arguments)
         .output()
         .unwrap();
     let out = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -186,7 +186,7 @@ pub struct XksKeyConfiguration {
     pub id: String,
 }
 
-/// Asks for the keys, oldest first.
+/// Asks for the keys, in the order of their ids.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 #[non_exhaustive]

@@ -1,8 +1,8 @@
 //! What one commit is to change.
 
 use crate::{
-    Event, ExternalKeyStore, Key, KeySet, KeySetId, KeyStoreCredential, KeyStoreId, KeyVersion, Schedule, ScheduleId,
-    Tenant, TenantId,
+    CloudAccount, CloudAccountId, CloudKey, CloudKeyId, CloudKeyStore, CloudKeyStoreId, Event, ExternalKeyStore, Key,
+    KeySet, KeySetId, KeyStoreCredential, KeyStoreId, KeyVersion, Schedule, ScheduleId, Tenant, TenantId,
     seal::Wrapped,
     snapshot::{Item, Object},
     store::{Claim, Table},
@@ -60,8 +60,10 @@ macro_rules! from {
 }
 
 from! {
-    Tenant, ExternalKeyStore, KeyStoreCredential, Schedule, KeySet, Key, KeyVersion;
-    TenantId => Tenants, KeyStoreId => KeyStores, ScheduleId => Schedules, KeySetId => KeySets
+    Tenant, ExternalKeyStore, KeyStoreCredential, Schedule, KeySet, Key, KeyVersion, CloudAccount, CloudKeyStore,
+    CloudKey;
+    TenantId => Tenants, KeyStoreId => KeyStores, ScheduleId => Schedules, KeySetId => KeySets,
+    CloudAccountId => CloudAccounts, CloudKeyStoreId => CloudKeyStores, CloudKeyId => CloudKeys
 }
 
 impl Changes {

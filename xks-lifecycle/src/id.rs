@@ -153,6 +153,22 @@ id! {
     /// Names a schedule.
     ScheduleId, "schedule"
 }
+id! {
+    /// Names a [`CloudAccount`](crate::CloudAccount).
+    CloudAccountId, "account"
+}
+id! {
+    /// Names a [`CloudKeyStore`](crate::CloudKeyStore).
+    CloudKeyStoreId, "cloud_key_store"
+}
+id! {
+    /// Names a [`CloudKey`](crate::CloudKey).
+    CloudKeyId, "cloud_key"
+}
+id! {
+    /// Names a job.
+    JobId, "job"
+}
 
 /// Names a version of a key: 32 random bits, which a ciphertext carries.
 ///

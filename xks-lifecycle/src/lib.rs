@@ -14,7 +14,7 @@
 //! # Where to look
 //! | to | see |
 //! |---|---|
-//! | know what is kept | [`Tenant`], [`KeySet`], [`Key`], [`KeyVersion`], [`Schedule`], [`ExternalKeyStore`], [`KeyStoreCredential`], [`Event`] |
+//! | know what is kept | [`Tenant`], [`KeySet`], [`Key`], [`KeyVersion`], [`Schedule`], [`ExternalKeyStore`], [`KeyStoreCredential`], [`CloudAccount`], [`CloudKeyStore`], [`CloudKey`], [`Event`] |
 //! | open, load and change the state | [`Repository`], [`Snapshot`], [`Changes`] |
 //! | make and change keys, as the server's administration does | [`commands::Commands`] |
 //! | know what a command does, and what AWS KMS sees of a key | [`key_state`] |
@@ -26,6 +26,7 @@
 //! | know what a reader or a writer of the database can do | [`seal`] |
 //! | back the state up, and restore it | [`backup`] |
 //! | know how commands are felt on several nodes | [`nodes`] |
+//! | keep how far work outside has come | [`jobs`] |
 //! | keep the state elsewhere | [`store::Store`], `store_conformance!` |
 //!
 //! # What is not authenticated
@@ -59,6 +60,7 @@ mod counts;
 mod credentials;
 mod field;
 mod id;
+pub mod jobs;
 pub mod key_state;
 #[cfg(feature = "kill-points")]
 pub mod kill_point;
@@ -88,12 +90,17 @@ pub use self::{
     counts::{Counts, Usage},
     credentials::ManagedCredentials,
     field::{Description, FieldError, FieldProblem, Name, UnknownName},
-    id::{KeySetId, KeyStoreId, RandomError, ScheduleId, TenantId, VersionId, generate_key_id},
+    id::{
+        CloudAccountId, CloudKeyId, CloudKeyStoreId, JobId, KeySetId, KeyStoreId, RandomError, ScheduleId, TenantId,
+        VersionId, generate_key_id,
+    },
     managed::Managed,
     nouns::{
-        Event, EventText, ExternalKeyStore, Key, KeySet, KeySource, KeyStoreCredential, KeyVersion, KeyVersionId,
-        KmsKeyArn, LifetimeDays, Material, Minima, Outcome, OverlapMinutes, Regions, Restore, Rotation, Schedule,
-        Tenant, VersionState, WaitingDays,
+        AliasName, AwsAccessKeyId, AwsAccountId, AwsSecret, CloudAccessKey, CloudAccount, CloudCredential, CloudKey,
+        CloudKeyOrigin, CloudKeyStore, CustomKeyStoreId, CustomKeyStoreName, DeletionDays, Event, EventText,
+        ExternalKeyStore, Key, KeyPolicy, KeySet, KeySource, KeyStoreCredential, KeyVersion, KeyVersionId, KmsKeyArn,
+        LifetimeDays, Material, Minima, Outcome, OverlapMinutes, PrincipalArn, Region, Regions, Restore, Rotation,
+        Schedule, Tags, Tenant, VersionState, VpcEndpointService, WaitingDays, WantedKey, WantedKeyStore,
     },
     record::{RowError, RowProblem},
     repository::{Repository, RepositoryError},

@@ -9,10 +9,12 @@ use std::{
 use xks_core::{KeyId, key_store::AccessKeyId};
 
 use crate::{
-    ChangeError, Changes, ExternalKeyStore, Key, KeySet, KeySetId, KeyStoreCredential, KeyStoreId, KeyVersion,
-    KeyVersionId, Restore, Schedule, ScheduleId, Tenant, TenantId, Timestamp, VersionState,
+    ChangeError, Changes, CloudAccount, CloudAccountId, CloudKey, CloudKeyId, CloudKeyStore, CloudKeyStoreId,
+    ExternalKeyStore, Key, KeySet, KeySetId, KeyStoreCredential, KeyStoreId, KeyVersion, KeyVersionId, Restore,
+    Schedule, ScheduleId, Tenant, TenantId, Timestamp, VersionState,
     changes::Put,
     commands::{is_told_by_name, named_version},
+    nouns::CloudName,
     record::{Record, RowError, RowProblem, decode, encode},
     seal::{DataKey, RootId, SealError, Sum, Wrapped},
     store::{Head, Revision, Row, Table},
@@ -170,6 +172,20 @@ items! {
     Key(Key, KeyId) in keys,
     Version(KeyVersion, KeyVersionId) in versions,
     Restore(Restore, Revision) in restores,
+    CloudAccount(CloudAccount, CloudAccountId) in cloud_accounts,
+    CloudKeyStore(CloudKeyStore, CloudKeyStoreId) in cloud_key_stores,
+    CloudKey(CloudKey, CloudKeyId) in cloud_keys,
+}
+
+impl Item {
+    /// Its name in AWS.
+    fn cloud_name(&self) -> Option<CloudName<'_>> {
+        match self {
+            Self::CloudKeyStore(store) => Some(store.cloud_name()),
+            Self::CloudKey(key) => Some(key.cloud_name()),
+            _ => None,
+        }
+    }
 }
 
 impl Snapshot {
@@ -266,6 +282,39 @@ impl Snapshot {
     /// Returns all schedules, in the order of their ids.
     pub fn schedules(&self) -> impl ExactSizeIterator<Item = &Entry<Schedule>> {
         self.schedules.values()
+    }
+
+    /// Returns a cloud account.
+    #[must_use]
+    pub fn cloud_account(&self, id: CloudAccountId) -> Option<&Entry<CloudAccount>> {
+        self.cloud_accounts.get(&id)
+    }
+
+    /// Returns all cloud accounts, in the order of their ids.
+    pub fn cloud_accounts(&self) -> impl ExactSizeIterator<Item = &Entry<CloudAccount>> {
+        self.cloud_accounts.values()
+    }
+
+    /// Returns a key store in AWS.
+    #[must_use]
+    pub fn cloud_key_store(&self, id: CloudKeyStoreId) -> Option<&Entry<CloudKeyStore>> {
+        self.cloud_key_stores.get(&id)
+    }
+
+    /// Returns all key stores in AWS, in the order of their ids.
+    pub fn cloud_key_stores(&self) -> impl ExactSizeIterator<Item = &Entry<CloudKeyStore>> {
+        self.cloud_key_stores.values()
+    }
+
+    /// Returns a KMS key.
+    #[must_use]
+    pub fn cloud_key(&self, id: CloudKeyId) -> Option<&Entry<CloudKey>> {
+        self.cloud_keys.get(&id)
+    }
+
+    /// Returns all KMS keys, in the order of their ids.
+    pub fn cloud_keys(&self) -> impl ExactSizeIterator<Item = &Entry<CloudKey>> {
+        self.cloud_keys.values()
     }
 
     /// Returns a key.
@@ -408,6 +457,11 @@ impl Snapshot {
             (Table::Schedules, _) => self.schedule(id.parse().ok()?).map(|known| known.tenant),
             (Table::KeySets, Some(Item::KeySet(set))) => Some(set.tenant),
             (Table::KeySets, _) => self.key_set(id.parse().ok()?).map(|known| known.tenant),
+            (Table::CloudAccounts, Some(Item::CloudAccount(account))) => Some(account.tenant),
+            (Table::CloudAccounts, _) => self.cloud_account(id.parse().ok()?).map(|known| known.tenant),
+            (Table::CloudKeyStores, Some(Item::CloudKeyStore(store))) => Some(store.tenant),
+            (Table::CloudKeyStores, _) => self.cloud_key_store(id.parse().ok()?).map(|known| known.tenant),
+            (Table::CloudKeys, Some(Item::CloudKey(key))) => next(Table::KeySets, &key.key_set),
             (Table::Keys, Some(Item::Key(key))) => next(Table::KeySets, &key.key_set),
             (Table::Keys, _) => next(Table::KeySets, &self.key(&id.parse().ok()?)?.key_set),
             _ => None, // refers to one thing only
@@ -437,6 +491,27 @@ impl Snapshot {
         Ok(())
     }
 
+    /// Checks that no name in AWS, of which there is one in an account and Region, is used twice.
+    fn check_cloud_names(&self, changes: &Changes, changed: &HashMap<Object, &Item>) -> Result<(), ChangeError> {
+        let mut new: HashMap<_, Object> = HashMap::new();
+        for item in changes.items() {
+            let Some(name) = item.cloud_name() else { continue };
+            let object = item.object();
+            let is_kept = |known: &Object| !changed.contains_key(known) && !changes.removed.contains(known);
+            let stores = self
+                .cloud_key_stores()
+                .map(|known| (object_of(known), known.cloud_name()));
+            let keys = self.cloud_keys().map(|known| (object_of(known), known.cloud_name()));
+            let mut known = stores.chain(keys).filter(|(known, _)| is_kept(known));
+            let known = known.find(|(_, other)| *other == name).map(|(known, _)| known);
+            if let Some(by) = new.insert(name, object.clone()).or(known) {
+                let field = name.field;
+                return Err(ChangeError::Taken { object, field, by });
+            }
+        }
+        Ok(())
+    }
+
     /// Checks that the changes leave a state in which every reference has its target, of the same tenant, and
     /// no key of a backend and no prefix is used twice.
     pub(crate) fn check(&self, changes: &Changes) -> Result<(), ChangeError> {
@@ -446,6 +521,7 @@ impl Snapshot {
         let will_be_there = |object: &Object| put.contains_key(object) || is_there(object) && !removed.contains(object);
         self.check_backend_keys(changes)?;
         self.check_prefixes(changes, &put)?;
+        self.check_cloud_names(changes, &put)?;
         let mut seen = HashSet::new();
         for (how, item) in &changes.puts {
             let object = item.object();
@@ -508,6 +584,10 @@ impl fmt::Debug for Snapshot {
 
 fn object<R: Record>(record: &R) -> Object {
     Object::new(R::TABLE, &record.id())
+}
+
+fn object_of<R: Record>(entry: &Entry<R>) -> Object {
+    object(&entry.value)
 }
 
 /// A row, as messages call it.

@@ -32,7 +32,13 @@ impl Touched {
                 let key = id.split_once('/').map(|(key, _)| key.parse::<KeyId>());
                 self.keys.extend(key.and_then(Result::ok));
             }
-            Table::Roots | Table::Tenants | Table::Schedules | Table::Restores => {}
+            Table::Roots
+            | Table::Tenants
+            | Table::Schedules
+            | Table::Restores
+            | Table::CloudAccounts
+            | Table::CloudKeyStores
+            | Table::CloudKeys => {}
         }
     }
 }

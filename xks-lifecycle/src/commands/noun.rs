@@ -1,4 +1,5 @@
-//! Tenants, key sets, external key stores and schedules: made, changed and removed as they are.
+//! Tenants, key sets, external key stores, schedules and what is kept of AWS: made, changed and removed as
+//! they are.
 
 use serde::Serialize;
 
@@ -7,13 +8,14 @@ use super::{
     seen::{Seen, shown},
 };
 use crate::{
-    Changes, CommandError, Entry, Event, EventText, ExternalKeyStore, KeySet, KeySetId, KeySource, KeyStoreId, Noun,
-    Object, Outcome, Removable, Schedule, ScheduleId, Snapshot, Tenant, TenantId, Timestamp,
+    Changes, CloudAccount, CloudAccountId, CloudKey, CloudKeyId, CloudKeyStore, CloudKeyStoreId, CommandError, Entry,
+    Event, EventText, ExternalKeyStore, KeySet, KeySetId, KeySource, KeyStoreId, Noun, Object, Outcome, Removable,
+    Schedule, ScheduleId, Snapshot, Tenant, TenantId, Timestamp,
     store::{Revision, Table},
 };
 
 /// What is made, changed and removed as a whole: a [`Tenant`], a [`KeySet`], an [`ExternalKeyStore`],
-/// a [`Schedule`].
+/// a [`Schedule`], a [`CloudAccount`], a [`CloudKeyStore`], a [`CloudKey`].
 #[expect(private_bounds, reason = "only for types of this crate")]
 pub trait Administered: Sealed + Serialize + Into<Noun> + Clone + PartialEq + Send + Sync + 'static {
     /// By what it is called.
@@ -69,6 +71,15 @@ administered! {
             Self { since, ..self }
         }
     }
+    CloudAccount, CloudAccountId, CloudAccounts, cloud_account, {
+        fn stamped(self, former: Option<&Self>, now: Timestamp) -> Self {
+            let known = former.map(|former| (former.schedule, former.schedule_since));
+            let schedule_since = since(known, self.schedule, now);
+            Self { schedule_since, ..self }
+        }
+    }
+    CloudKeyStore, CloudKeyStoreId, CloudKeyStores, cloud_key_store, {}
+    CloudKey, CloudKeyId, CloudKeys, cloud_key, {}
     KeySet, KeySetId, KeySets, key_set, {
         fn stamped(self, former: Option<&Self>, now: Timestamp) -> Self {
             let known = former.map(|former| (former.schedule, former.schedule_since));

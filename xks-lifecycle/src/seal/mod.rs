@@ -14,7 +14,7 @@
 //! | who | can | cannot |
 //! |---|---|---|
 //! | reads the database | see names, ids, states and times | see secrets or key material |
-//! | writes the database | refuse service; change counts and events | enable a key, admit a credential, move or put back a row |
+//! | writes the database | refuse service; change counts and events; put the row of a [job](crate::jobs) back, or take it away | enable a key, admit a credential, move or put back a row |
 //! | puts an older file in its place | go back to an earlier revision | hide that from a process that has seen a later one |
 //! | restores a [backup](crate::backup) | go back to its revision | do so without a root, or hide it |
 //! | has a root too | do all of it | |
@@ -189,6 +189,18 @@ impl DataKey {
         self.line(before, line).ct_eq(code).into()
     }
 
+    /// The code of a claim.
+    pub(crate) fn claim(&self, kind: &str, id: &str, owner: &str, counter: u64, body: &str) -> RowCode {
+        let mut code = self.codes.clone();
+        code.update(b"claim");
+        for text in [kind, id, owner, body] {
+            part(&mut code, text.as_bytes());
+        }
+        code.update(&counter.to_be_bytes());
+        let code = <[u8; 32]>::from(code.finalize().into_bytes());
+        code.first_chunk().copied().unwrap_or_default() // it is longer
+    }
+
     /// The code of a revision whose rows have this sum.
     pub(crate) fn head(&self, revision: Revision, sum: Sum) -> Head {
         let mut code = self.codes.clone();
@@ -202,6 +214,11 @@ impl DataKey {
     pub(crate) fn is_head(&self, head: &Head, sum: Sum) -> bool {
         self.head(head.revision, sum).code.ct_eq(&head.code).into()
     }
+}
+
+/// Whether two codes are the same, in a time that does not depend on them.
+pub(crate) fn is_same_code(code: &RowCode, other: &RowCode) -> bool {
+    code.ct_eq(other).into()
 }
 
 /// Never prints the key.

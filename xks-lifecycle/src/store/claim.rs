@@ -26,6 +26,10 @@ pub enum ClaimKind {
     /// its promotion. It is no column of the version, since a program of the schema version before serves
     /// the same database, and takes a row with a column that it does not know for edited.
     KnownAnswer,
+    /// How far a [job](crate::jobs) has come.
+    CloudJob,
+    /// From when on AWS may be called, so that its request quotas are kept.
+    CloudQuota,
 }
 
 named_enum! {
@@ -36,6 +40,8 @@ named_enum! {
     Node => "node",
     Job => "job",
     KnownAnswer => "known-answer",
+    CloudJob => "cloud-job",
+    CloudQuota => "cloud-quota",
 }
 
 /// A claim.

@@ -27,6 +27,12 @@ pub enum Table {
     Versions,
     /// [`Restore`](crate::Restore)
     Restores,
+    /// [`CloudAccount`](crate::CloudAccount)
+    CloudAccounts,
+    /// [`CloudKeyStore`](crate::CloudKeyStore)
+    CloudKeyStores,
+    /// [`CloudKey`](crate::CloudKey)
+    CloudKeys,
 }
 
 named_enum! {
@@ -40,6 +46,9 @@ named_enum! {
     Keys => "keys",
     Versions => "versions",
     Restores => "restores",
+    CloudAccounts => "cloud_accounts",
+    CloudKeyStores => "cloud_key_stores",
+    CloudKeys => "cloud_keys",
 }
 
 impl Table {
@@ -116,6 +125,52 @@ impl Table {
                 "promoted",
             ],
             Self::Restores => &["time", "backup_revision", "backup_time"],
+            Self::CloudAccounts => &[
+                "tenant",
+                "name",
+                "description",
+                "region",
+                "credential",
+                "credential_file",
+                "access_key",
+                "secret",
+                "next_access_key",
+                "next_secret",
+                "rotated",
+                "schedule",
+                "schedule_since",
+                "account",
+            ],
+            Self::CloudKeyStores => &[
+                "tenant",
+                "account",
+                "region",
+                "name",
+                "key_store",
+                "endpoint",
+                "vpc_service",
+                "vpc_owner",
+                "wanted",
+                "custom_key_store_id",
+            ],
+            Self::CloudKeys => &[
+                "key_set",
+                "alias",
+                "description",
+                "account",
+                "region",
+                "origin",
+                "cloud_key_store",
+                "managed_key",
+                "tags",
+                "administrators",
+                "users",
+                "policy",
+                "wanted",
+                "waiting_days",
+                "kms_key",
+                "is_adopted",
+            ],
         }
     }
 }

@@ -50,13 +50,15 @@ fn any_row(table: Table, id: &str, turn: usize) -> Row<'static> {
         | "promoted"
         | "time"
         | "backup_revision"
-        | "backup_time" => [
+        | "backup_time"
+        | "rotated"
+        | "is_adopted" => [
             Cell::Integer(0),
             Cell::Integer(i64::MIN),
             Cell::Integer(i64::MAX),
             Cell::Null,
         ],
-        "wrapped" | "secret" | "material" | "legacy_metadata" => [
+        "wrapped" | "secret" | "next_secret" | "material" | "legacy_metadata" => [
             Cell::Bytes(Vec::new().into()),
             Cell::Bytes(vec![0].into()),
             Cell::Bytes(all_bytes.clone().into()),

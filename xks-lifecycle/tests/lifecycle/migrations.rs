@@ -109,6 +109,19 @@ fn databases_of_every_version_are_opened() {
                 "{expected} of version {version}:\n{state}"
             );
         }
+        let has_cloud = version >= 5;
+        for expected in [
+            "payroll-in-aws",
+            "cks-1234567890abcdef0",
+            "alias/salaries",
+            "opens: true",
+        ] {
+            assert_eq!(
+                state.contains(expected),
+                has_cloud,
+                "{expected} of version {version}:\n{state}"
+            );
+        }
         // Secret and material open.
         assert_eq!(state.matches(" true\n").count(), 2, "version {version}:\n{state}");
         let key = "key-of-salaries".parse().unwrap();

@@ -12,9 +12,11 @@ use std::{
 use pollster::block_on;
 use xks_core::{Credential, Zeroizing, key_store::SecretAccessKey, manage::CreationToken};
 use xks_lifecycle::{
-    Changes, Event, ExternalKeyStore, Key, KeySet, KeySetId, KeySource, KeyStoreCredential, KeyStoreId, KeyVersion,
-    KeyVersionId, Material, Name, Outcome, OverlapMinutes, Regions, Repository, Schedule, ScheduleId, Snapshot, Tenant,
-    TenantId, Timestamp, VersionId, VersionState,
+    AwsSecret, Changes, CloudAccessKey, CloudAccount, CloudAccountId, CloudCredential, CloudKey, CloudKeyId,
+    CloudKeyOrigin, CloudKeyStore, CloudKeyStoreId, DeletionDays, Event, ExternalKeyStore, Key, KeyPolicy, KeySet,
+    KeySetId, KeySource, KeyStoreCredential, KeyStoreId, KeyVersion, KeyVersionId, Material, Name, Noun, Outcome,
+    OverlapMinutes, Regions, Repository, Schedule, ScheduleId, Snapshot, Tags, Tenant, TenantId, Timestamp, VersionId,
+    VersionState, VpcEndpointService, WantedKey, WantedKeyStore,
     key_state::StoredState,
     schedule::Timing,
     seal::Root,
@@ -85,6 +87,40 @@ pub(crate) fn event(command: &str, object: &str) -> Event {
     Event::new(at(1_800_000_000), "alice", command, object, Outcome::Done).unwrap()
 }
 
+/// A cloud account, a key store in AWS and a KMS key.
+fn cloud(tenant: &Tenant, key_store: &ExternalKeyStore, key: &Key) -> [Noun; 3] {
+    let access_key = |id: &str| CloudAccessKey {
+        id: id.parse().unwrap(),
+        secret: AwsSecret::new(Zeroizing::new(SECRET.to_owned())).unwrap(),
+    };
+    let region = "eu-central-1".parse().unwrap();
+    let mut account = CloudAccount::new(CloudAccountId::generate().unwrap(), tenant.id, "Main", region).unwrap();
+    account.credential = CloudCredential::AccessKey(access_key("AKIAIOSFODNN7EXAMPLE"));
+    account.next = Some(access_key("AKIAI44QH8DHBEXAMPLE"));
+    account.account = Some("111122223333".parse().unwrap());
+    let id = CloudKeyStoreId::generate().unwrap();
+    let (name, endpoint) = ("payroll-in-aws".parse().unwrap(), "https://xks.example.com");
+    let mut cloud_key_store = CloudKeyStore::new(id, &account, name, key_store.id, endpoint).unwrap();
+    let service = "com.amazonaws.vpce.eu-central-1.vpce-svc-0123456789abcdef0";
+    cloud_key_store.vpc = Some(VpcEndpointService::new(service, account.account.clone()).unwrap());
+    cloud_key_store.wanted = WantedKeyStore::Disconnected;
+    cloud_key_store.custom_key_store_id = Some("cks-1234567890abcdef0".parse().unwrap());
+    let origin = CloudKeyOrigin::ExternalKeyStore {
+        cloud_key_store: cloud_key_store.id,
+        key: key.id.clone(),
+    };
+    let (id, alias) = (CloudKeyId::generate().unwrap(), "alias/salaries".parse().unwrap());
+    let mut cloud_key = CloudKey::new(id, key.key_set, &account, alias, origin).unwrap();
+    cloud_key.tags = Tags::new([("team", "payroll")]).unwrap();
+    cloud_key.policy = KeyPolicy::People {
+        administrators: vec!["arn:aws:iam::111122223333:role/admin".parse().unwrap()],
+        users: vec![],
+    };
+    cloud_key.wanted = WantedKey::Deleted(DeletionDays::DEFAULT);
+    cloud_key.kms_key = key.kms_key.clone();
+    [account.into(), cloud_key_store.into(), cloud_key.into()]
+}
+
 /// Makes a state with one of everything.
 pub(crate) fn fill(store: Arc<dyn Store>, roots: &[Root]) -> (Repository, Snapshot, Filled) {
     let now = at(1_800_000_000);
@@ -125,6 +161,7 @@ pub(crate) fn fill(store: Arc<dyn Store>, roots: &[Root]) -> (Repository, Snapsh
     hsm_version.state = VersionState::DecryptOnly;
     hsm_version.earlier_encryptions = 1 << 31;
     hsm_version.legacy_metadata = Some(b"version=1".as_slice().try_into().unwrap());
+    let [account, cloud_key_store, cloud_key] = cloud(&tenant, &key_store, &key);
     let filled = Filled {
         tenant: tenant.id,
         key_set: key_set.id,
@@ -141,6 +178,9 @@ pub(crate) fn fill(store: Arc<dyn Store>, roots: &[Root]) -> (Repository, Snapsh
         .insert(key)
         .insert(vault_version)
         .insert(hsm_version)
+        .insert(account)
+        .insert(cloud_key_store)
+        .insert(cloud_key)
         .event(event("create", "keys/key-of-salaries"));
     block_on(repository.commit(&mut snapshot, changes)).unwrap();
     assert_eq!(block_on(repository.reserve(&vault, COUNT, 1 << 32)).unwrap(), 0..COUNT);
@@ -174,6 +214,16 @@ pub(crate) fn shown(snapshot: &Snapshot) -> String {
             let is_same = matches!(&version.material, Material::Vault(material) if **material == MATERIAL);
             writeln!(text, "{:?} {:?} {is_same}", version.revision(), **version).unwrap();
         }
+    }
+    for account in snapshot.cloud_accounts() {
+        let is_same = matches!(&account.credential, CloudCredential::AccessKey(key) if key.secret.expose() == SECRET);
+        writeln!(text, "{:?} {:?} opens: {is_same};", account.revision(), **account).unwrap();
+    }
+    for key_store in snapshot.cloud_key_stores() {
+        writeln!(text, "{:?} {:?}", key_store.revision(), **key_store).unwrap();
+    }
+    for key in snapshot.cloud_keys() {
+        writeln!(text, "{:?} {:?}", key.revision(), **key).unwrap();
     }
     writeln!(text, "{:?}", snapshot.roots().collect::<Vec<_>>()).unwrap();
     text

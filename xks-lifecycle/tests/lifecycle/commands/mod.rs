@@ -1,6 +1,7 @@
 //! Commands over the real store and a real key manager, which fails where a test wants it.
 
 mod adoption;
+mod cloud;
 mod conflicts;
 mod creation;
 mod creation_of_many;
@@ -8,6 +9,7 @@ pub(crate) mod credentials;
 mod events;
 mod expiry;
 pub(crate) mod hooked;
+mod jobs;
 mod observer;
 mod removal;
 mod rotation;

@@ -1,0 +1,56 @@
+-- AWS from the outside: accounts, the external key stores that AWS has of ours, and KMS keys.
+CREATE TABLE cloud_accounts (
+    id TEXT PRIMARY KEY,
+    revision INTEGER NOT NULL,
+    code BLOB NOT NULL,
+    tenant TEXT,
+    name TEXT,
+    description TEXT,
+    region TEXT,
+    credential TEXT,
+    credential_file TEXT,
+    access_key TEXT,
+    secret BLOB,
+    next_access_key TEXT,
+    next_secret BLOB,
+    rotated INTEGER,
+    schedule TEXT,
+    schedule_since INTEGER,
+    account TEXT
+) STRICT, WITHOUT ROWID;
+CREATE TABLE cloud_key_stores (
+    id TEXT PRIMARY KEY,
+    revision INTEGER NOT NULL,
+    code BLOB NOT NULL,
+    tenant TEXT,
+    account TEXT,
+    region TEXT,
+    name TEXT,
+    key_store TEXT,
+    endpoint TEXT,
+    vpc_service TEXT,
+    vpc_owner TEXT,
+    wanted TEXT,
+    custom_key_store_id TEXT
+) STRICT, WITHOUT ROWID;
+CREATE TABLE cloud_keys (
+    id TEXT PRIMARY KEY,
+    revision INTEGER NOT NULL,
+    code BLOB NOT NULL,
+    key_set TEXT,
+    alias TEXT,
+    description TEXT,
+    account TEXT,
+    region TEXT,
+    origin TEXT,
+    cloud_key_store TEXT,
+    managed_key TEXT,
+    tags TEXT,
+    administrators TEXT,
+    users TEXT,
+    policy TEXT,
+    wanted TEXT,
+    waiting_days INTEGER,
+    kms_key TEXT,
+    is_adopted INTEGER
+) STRICT, WITHOUT ROWID;

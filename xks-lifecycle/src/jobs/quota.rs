@@ -11,9 +11,9 @@ const LONGEST: u64 = 3600 * 1_000_000;
 
 impl Commands {
     /// Reserves a quota that all nodes share. The counter of its claim is the time from which on it is free.
-    /// Times are in microseconds since 1970, by the clock of the caller: `seen` is what it has seen there last
-    /// (0 at first), `now` the present time, `cost` for how long the quota is taken. Returns from when on it
-    /// is the caller's.
+    /// Times are in microseconds since 1970, by the clock of the caller: `seen` is what it has seen there
+    /// last (0 at first), `now` the present time, `cost` for how long the quota is taken. Returns from when
+    /// on it is the caller's.
     ///
     /// Clocks of nodes that differ take nothing from the quota but their difference, once: the time in the
     /// store goes forward with each reservation, by its cost at least.

@@ -4,6 +4,9 @@
 //! | to | see |
 //! |---|---|
 //! | call AWS KMS, IAM and STS, or implement that | [`aws`] |
+//! | make in AWS what the state wants, by jobs that any node goes on with | [`jobs`] |
+//! | know what a job would do, and why | [`plan`] |
+//! | read what is there in AWS | [`observe`] |
 //! | read an account's credentials, know its IAM policy, rotate its access key | [`accounts`] |
 //!
 //! The crate owns no socket, runtime or thread, and names no type of the AWS SDK.
@@ -11,4 +14,10 @@
 #![forbid(unsafe_code)]
 
 pub mod accounts;
+pub mod apply;
 pub mod aws;
+pub mod caller;
+pub mod jobs;
+pub mod observe;
+pub mod plan;
+pub mod quota;

@@ -1,0 +1,87 @@
+//! Calls of AWS KMS: each waits for its quota, and is counted.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use thiserror::Error;
+use xks_lifecycle::CommandError;
+
+use crate::{
+    aws::{AwsError, Kms, Operation},
+    quota::Quotas,
+};
+
+/// Why a call was not answered as expected, or not made.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// AWS refused it, or did not answer.
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+    /// The quota could not be reserved: the store failed.
+    #[error(transparent)]
+    Store(#[from] CommandError),
+}
+
+/// Calls AWS KMS in one account and Region.
+pub struct Caller {
+    kms: Arc<dyn Kms>,
+    quotas: Arc<Quotas>,
+    /// Account and Region, as the quotas call them.
+    place: String,
+    calls: Mutex<BTreeMap<Operation, u64>>,
+}
+
+impl Caller {
+    /// Calls over a client. `place` is the account and Region that it belongs to.
+    pub fn new(kms: Arc<dyn Kms>, quotas: Arc<Quotas>, place: impl Into<String>) -> Self {
+        Self {
+            kms,
+            quotas,
+            place: place.into(),
+            calls: Mutex::default(),
+        }
+    }
+
+    /// Returns the client.
+    #[must_use]
+    pub fn kms(&self) -> &dyn Kms {
+        &*self.kms
+    }
+
+    /// Makes a call when its quota allows it.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn call<T, F: Future<Output = Result<T, AwsError>>>(
+        &self,
+        operation: Operation,
+        call: impl FnOnce() -> F,
+    ) -> Result<T, CallError> {
+        self.quotas.take(&self.place, operation).await?;
+        *self
+            .calls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(operation)
+            .or_default() += 1;
+        Ok(call().await?)
+    }
+
+    /// Returns how many calls were made, by operation, and begins to count again.
+    #[must_use]
+    pub fn take_calls(&self) -> BTreeMap<Operation, u64> {
+        std::mem::take(&mut *self.calls.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller")
+            .field("place", &self.place)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,286 @@
+//! Jobs, as administration starts, shows and ends them.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use futures_util::lock::Mutex;
+use xks_core::timer::Timer;
+use xks_lifecycle::{
+    JobId, Outcome,
+    commands::{Actor, Commands},
+    jobs::{JobRow, Worker},
+};
+
+use super::{Intent, Job, JobError, JobState, StoredPlan};
+use crate::{
+    aws::Connector,
+    observe::{Observed, observe},
+    plan::{Context, Plan, plan},
+    quota::Quotas,
+};
+
+/// How jobs work.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Settings {
+    /// The name of the tag that a KMS key gets with the id of the job that makes it. Policies can decide by
+    /// tags, so it can be another one. `xks:operation` by default.
+    pub operation_tag: String,
+    /// For how long AWS may not show what was created. 5 minutes by default.
+    pub settle: Duration,
+    /// How many reads in a row must be equal before a plan is made from them: AWS's answers flip between old
+    /// and new for some seconds after a change. 3 by default.
+    pub reads: u32,
+    /// How long to wait between them. A second by default.
+    pub read_interval: Duration,
+    /// How long one step may take: after that another node goes on with the job. 2 minutes by default.
+    pub step_limit: Duration,
+    /// How many jobs are worked on at once. 16 by default.
+    pub at_once: usize,
+    /// How many ended jobs are kept. 1000 by default.
+    pub kept: usize,
+    /// How many times AWS's default request quotas the accounts have. 1 by default.
+    pub quota_scale: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            operation_tag: "xks:operation".to_owned(),
+            settle: Duration::from_secs(300),
+            reads: 3,
+            read_interval: Duration::from_secs(1),
+            step_limit: Duration::from_secs(120),
+            at_once: 16,
+            kept: 1000,
+            quota_scale: 1,
+        }
+    }
+}
+
+/// Jobs on a state.
+pub struct Jobs {
+    pub(super) commands: Arc<Commands>,
+    pub(super) connector: Arc<dyn Connector>,
+    pub(super) timer: Arc<dyn Timer>,
+    pub(super) actor: Actor,
+    pub(super) settings: Settings,
+    pub(super) quotas: Arc<Quotas>,
+    pub(super) worker: Mutex<Worker>,
+}
+
+/// What a job would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Preview {
+    /// The plan.
+    pub plan: Plan,
+    /// The hash of what it was made from: who starts a job says by this what was shown.
+    pub observed: String,
+    /// What is there.
+    pub found: Observed,
+}
+
+impl Jobs {
+    /// Jobs on a state, which AWS is called for over a connector. `actor` changes the state in their name,
+    /// such as `jobs`. The timer must be able to wait.
+    ///
+    /// # Errors
+    /// There are no random bytes.
+    pub fn new(
+        commands: Arc<Commands>,
+        connector: Arc<dyn Connector>,
+        timer: Arc<dyn Timer>,
+        actor: Actor,
+        settings: Settings,
+    ) -> Result<Self, JobError> {
+        let quotas = Quotas::new(Arc::clone(&commands), Arc::clone(&timer)).with_scale(settings.quota_scale);
+        let worker = Worker::new(&commands, settings.step_limit)?;
+        Ok(Self {
+            commands,
+            connector,
+            timer,
+            actor,
+            settings,
+            quotas: Arc::new(quotas),
+            worker: Mutex::new(worker),
+        })
+    }
+
+    /// Returns the request quotas, which other calls of the same accounts share.
+    #[must_use]
+    pub const fn quotas(&self) -> &Arc<Quotas> {
+        &self.quotas
+    }
+
+    /// The time, in milliseconds since 1970.
+    pub(super) fn now(&self) -> u64 {
+        let since = self.timer.system_time().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Observes and plans, and does nothing. Only the number of an account is kept that was not known.
+    ///
+    /// # Errors
+    /// What it is about is not there, or a call of AWS.
+    pub async fn preview(&self, intent: Intent) -> Result<Preview, JobError> {
+        self.commands.refresh().await?;
+        let site = self.site(intent, &self.actor).await?;
+        let desired = self.desired(intent)?;
+        let found = observe(&site.caller, &desired).await?;
+        let context = Context {
+            operation: "the id of the job".to_owned(),
+            ..Context::default()
+        };
+        Ok(Preview {
+            plan: plan(&desired, &found, &context),
+            observed: found.fingerprint(),
+            found,
+        })
+    }
+
+    /// Starts a job, which the next [`run_due`](Self::run_due) of any node begins. `shown` is the hash of
+    /// what a preview was made from: the job is refused if something else is there now.
+    ///
+    /// # Errors
+    /// [`JobError::Outdated`]; [`JobError::UnderWay`]; what it is about is not there, or a call of AWS.
+    pub async fn start(&self, actor: &Actor, intent: Intent, shown: Option<&str>) -> Result<Job, JobError> {
+        if let Some(other) = self
+            .list()
+            .await?
+            .iter()
+            .find(|job| job.intent == intent && !job.state.is_ended())
+            && let Some(id) = other.id
+        {
+            return Err(JobError::UnderWay(id));
+        }
+        let preview = self.preview(intent).await?;
+        if shown.is_some_and(|shown| shown != preview.observed) {
+            return Err(JobError::Outdated);
+        }
+        let id = JobId::generate()?;
+        let context = Context {
+            operation: id.to_string(),
+            ..Context::default()
+        };
+        let plan = plan(&self.desired(intent)?, &preview.found, &context);
+        let stored = StoredPlan::new(&plan, &preview.found);
+        let mut job = Job::new(id, intent, actor.to_string(), self.now(), stored);
+        job.note(self.now(), format!("started by {actor}"));
+        let about = intent.to_string();
+        self.commands
+            .record_job(actor, "start job", id, Outcome::Begun, Some(&about))
+            .await?;
+        self.commands.insert_job(id, &job.body()).await?;
+        Ok(job)
+    }
+
+    /// Returns all jobs, the latest first. One whose row cannot be read is left out: see
+    /// [`unreadable`](Self::unreadable).
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn list(&self) -> Result<Vec<Job>, JobError> {
+        let rows = self.commands.job_rows().await?.rows;
+        let mut jobs: Vec<_> = rows
+            .iter()
+            .filter_map(|row| Job::read(row.id, &row.body).ok())
+            .collect();
+        jobs.sort_by_key(|job| std::cmp::Reverse((job.created, job.id)));
+        Ok(jobs)
+    }
+
+    /// Returns the ids of rows that are not those of a job: edited in the database, or of a later version.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn unreadable(&self) -> Result<Vec<String>, JobError> {
+        let rows = self.commands.job_rows().await?;
+        let unknown = rows.rows.iter().filter(|row| Job::read(row.id, &row.body).is_err());
+        let unknown: Vec<_> = unknown.map(|row| row.id.to_string()).collect();
+        let refused = rows.refused.iter().map(ToString::to_string);
+        Ok(refused.chain(unknown).collect())
+    }
+
+    /// Returns a job.
+    ///
+    /// # Errors
+    /// It is not there, or its row cannot be read.
+    pub async fn get(&self, id: JobId) -> Result<Job, JobError> {
+        self.row(id).await.map(|(_, job)| job)
+    }
+
+    async fn row(&self, id: JobId) -> Result<(JobRow, Job), JobError> {
+        let rows = self.commands.job_rows().await?.rows;
+        let row = rows.into_iter().find(|row| row.id == id).ok_or(JobError::Unknown(id))?;
+        let job = Job::read(id, &row.body).map_err(|problem| JobError::Unreadable {
+            id,
+            problem: problem.to_string(),
+        })?;
+        Ok((row, job))
+    }
+
+    /// Ends a job where it is. A call that is under way is not called back; what was made stays, and the next
+    /// job of the same object goes on from it.
+    ///
+    /// # Errors
+    /// It is not there, has ended, or has changed at this moment.
+    pub async fn cancel(&self, actor: &Actor, id: JobId) -> Result<Job, JobError> {
+        let end = |job: &mut Job, now| {
+            job.state = JobState::Cancelled;
+            job.ended = Some(now);
+        };
+        self.change(actor, "cancel job", id, end).await
+    }
+
+    /// Lets a job go on that is blocked, stuck or waiting.
+    ///
+    /// # Errors
+    /// It is not there, has ended, or has changed at this moment.
+    pub async fn retry(&self, actor: &Actor, id: JobId) -> Result<Job, JobError> {
+        let again = |job: &mut Job, _| {
+            job.state = JobState::Planned;
+            job.has_connected = false;
+            job.failures = 0;
+        };
+        self.change(actor, "retry job", id, again).await
+    }
+
+    async fn change(
+        &self,
+        actor: &Actor,
+        command: &str,
+        id: JobId,
+        change: impl Fn(&mut Job, u64) + Send,
+    ) -> Result<Job, JobError> {
+        const ATTEMPTS: usize = 10;
+        for _ in 0..ATTEMPTS {
+            let (row, mut job) = self.row(id).await?;
+            if job.state.is_ended() {
+                return Err(JobError::Ended(id));
+            }
+            let now = self.now();
+            change(&mut job, now);
+            job.note(now, format!("{command} by {actor}"));
+            // A worker that has it finds that it has lost it.
+            if self.commands.replace_job(&row, "", &job.body()).await?.is_some() {
+                self.commands
+                    .record_job(actor, command, id, Outcome::Done, None)
+                    .await?;
+                return Ok(job);
+            }
+        }
+        Err(JobError::Changed(id))
+    }
+}
+
+impl fmt::Debug for Jobs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Jobs")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,105 @@
+//! What administration shows of AWS besides jobs: what there is in a Region, who can be named in a key
+//! policy, and when a KMS key was last used.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use xks_lifecycle::{CloudAccount, CloudAccountId, CloudKeyId, CloudKeyOrigin, Region};
+
+use super::{Intent, JobError, Jobs, site::credentials};
+use crate::{
+    aws::{Identity, Page, PageRequest},
+    caller::Caller,
+    observe::{LastUse, ObservedRegion, last_use, region},
+    plan::Undesirable,
+};
+
+/// Who can be named in a key policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Principals {
+    /// The users.
+    pub users: Vec<Identity>,
+    /// The roles.
+    pub roles: Vec<Identity>,
+}
+
+impl Jobs {
+    fn account(&self, id: CloudAccountId) -> Result<CloudAccount, JobError> {
+        let found = self
+            .commands
+            .read(|state| state.cloud_account(id).map(|entry| (**entry).clone()));
+        Ok(found.ok_or_else(|| Undesirable::Unknown(format!("cloud-accounts/{id}")))?)
+    }
+
+    /// Reads all keys and key stores of an account in a Region, at the pace of its request quotas: for 10 000
+    /// keys five seconds, and a hundred if their material is imported.
+    ///
+    /// # Errors
+    /// The account is not there, or a call of AWS.
+    pub async fn region(&self, account: CloudAccountId, name: &Region) -> Result<ObservedRegion, JobError> {
+        let found = self.account(account)?;
+        let kms = self.connector.kms(&credentials(&found)?, name.as_str()).await?;
+        let caller = Caller::new(kms, Arc::clone(&self.quotas), format!("{account}/{name}"));
+        Ok(region(&caller).await?)
+    }
+
+    /// Returns the ids of the KMS keys in a Region that a job has made and the state does not know: what is
+    /// left where a state was restored, or a record removed. None of them is deleted by itself.
+    #[must_use]
+    pub fn orphans(&self, found: &ObservedRegion) -> Vec<String> {
+        let known: BTreeSet<_> = self.commands.read(|state| {
+            let arns = state.cloud_keys().filter_map(|key| key.kms_key.as_ref());
+            arns.map(ToString::to_string).collect()
+        });
+        let ours = found.keys.iter().filter(|(_, key)| {
+            key.tags.contains_key(&self.settings.operation_tag) && !known.contains(&key.metadata.arn)
+        });
+        ours.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Lists who can be named in a key policy.
+    ///
+    /// # Errors
+    /// The account is not there, or a call of AWS.
+    pub async fn principals(&self, account: CloudAccountId) -> Result<Principals, JobError> {
+        let found = self.account(account)?;
+        let iam = self.connector.iam(&credentials(&found)?, found.region.as_str()).await?;
+        let mut principals = Principals::default();
+        let mut page = PageRequest::first();
+        loop {
+            let Page { items, next_marker } = iam.list_users(page).await?;
+            principals.users.extend(items);
+            let Some(marker) = next_marker else { break };
+            page = PageRequest::after(marker);
+        }
+        let mut page = PageRequest::first();
+        loop {
+            let Page { items, next_marker } = iam.list_roles(page).await?;
+            principals.roles.extend(items);
+            let Some(marker) = next_marker else { break };
+            page = PageRequest::after(marker);
+        }
+        Ok(principals)
+    }
+
+    /// Returns when a KMS key was last used, as AWS knows it and as the counts of its external key do: what
+    /// to know before a deletion.
+    ///
+    /// # Errors
+    /// It is not there, or not in AWS yet, or a call of AWS.
+    pub async fn last_use(&self, id: CloudKeyId) -> Result<LastUse, JobError> {
+        let unknown = |what: &str| Undesirable::Unknown(format!("{what} of cloud-keys/{id}"));
+        let found = self
+            .commands
+            .read(|state| state.cloud_key(id).map(|entry| (**entry).clone()));
+        let found = found.ok_or_else(|| unknown("record"))?;
+        let arn = found.kms_key.as_ref().ok_or_else(|| unknown("KMS key"))?.to_string();
+        let CloudKeyOrigin::ExternalKeyStore { key, .. } = &found.origin else {
+            return Err(unknown("external key").into());
+        };
+        let versions = self.commands.usage(key).await?;
+        let ours = versions.iter().filter_map(|version| version.usage.last_used).max();
+        let site = self.site(Intent::CloudKey(id), &self.actor).await?;
+        Ok(last_use(&site.caller, &arn, ours).await?)
+    }
+}

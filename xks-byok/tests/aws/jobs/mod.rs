@@ -1,0 +1,10 @@
+//! Jobs against the double of AWS, over a proxy in this process.
+
+mod bars;
+mod crashes;
+mod failures;
+mod others;
+mod plans;
+mod site;
+mod store;
+mod whole;

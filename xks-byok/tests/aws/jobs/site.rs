@@ -1,0 +1,320 @@
+//! A state with a KMS key that is wanted in an account, and workers on it.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use kms_double::kms::{Builder, Clock, Kms};
+use xks_byok::{
+    aws::{
+        AwsCredentials, Connector as _, CustomKeyStore, DescribeCustomKeyStoresRequest, KeyListEntry,
+        ListAliasesRequest, PageRequest,
+    },
+    jobs::{Intent, Job, JobState, Jobs, Settings},
+};
+use xks_core::{
+    key_store::SecretAccessKey,
+    timer::{Sleep, Timer},
+};
+use xks_lifecycle::{
+    Changes, CloudAccount, CloudAccountId, CloudKey, CloudKeyId, CloudKeyOrigin, CloudKeyStore, CloudKeyStoreId,
+    ExternalKeyStore, Key, KeySet, KeySetId, KeySource, KeyStoreCredential, KeyStoreId, Regions, Repository, Tags,
+    Tenant, TenantId, WantedKey, WantedKeyStore,
+    commands::{Actor, Backends, Commands, Deployment},
+    key_state::StoredState,
+    seal::Root,
+};
+use xks_test_aws::{AwsDouble, TestProxy};
+
+use super::store::{MortalStore, shared};
+
+pub(super) const REGION: &str = "eu-central-1";
+pub(super) const ALIAS: &str = "alias/salaries";
+pub(super) const TAG: &str = "xks:operation";
+
+/// The clock of the double: to wait is to move it.
+pub(super) struct TestTimer(Clock);
+
+impl TestTimer {
+    pub(super) fn new(kms: &Kms) -> Self {
+        Self(kms.clock().clone())
+    }
+}
+
+impl Timer for TestTimer {
+    fn system_time(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs_f64(self.0.now())
+    }
+
+    fn sleep(&self, duration: Duration) -> Option<Sleep> {
+        // Of several that wait at once the last one decides.
+        let (clock, end) = (self.0.clone(), self.0.now() + duration.as_secs_f64());
+        Some(Box::pin(async move {
+            let rest = end - clock.now();
+            if rest > 0.0 {
+                clock.advance(Duration::from_secs_f64(rest));
+            }
+        }))
+    }
+}
+
+pub(super) fn alice() -> Actor {
+    Actor::new("alice").unwrap()
+}
+
+pub(super) struct Site {
+    pub(super) kms: Kms,
+    pub(super) aws: AwsDouble,
+    pub(super) store: Arc<MortalStore>,
+    pub(super) commands: Arc<Commands>,
+    pub(super) cloud_key_store: CloudKeyStoreId,
+    pub(super) cloud_key: CloudKeyId,
+    root: Root,
+    _folder: Folder,
+    _proxy: TestProxy,
+}
+
+/// A folder that is removed in the end.
+struct Folder(std::path::PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("xks-byok-jobs-{}-{number}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn builder() -> Builder {
+    let clock = Clock::stopped_at(1_800_000_000.0);
+    Kms::builder()
+        .region(REGION)
+        .clock(clock)
+        .allow_http()
+        .timeout(Duration::from_secs(30))
+}
+
+impl Site {
+    pub(super) async fn new() -> Self {
+        Self::with(|builder| builder).await
+    }
+
+    pub(super) async fn with(change: impl FnOnce(Builder) -> Builder) -> Self {
+        let kms = change(builder()).build().unwrap();
+        let aws = AwsDouble::new(REGION, kms.clone()).unwrap();
+        kms.clock().advance(Duration::from_secs(300)); // the user of the chain is known everywhere
+        let proxy = TestProxy::start(REGION).await;
+        let folder = Folder::new();
+        let path = folder.0.join("root");
+        Root::create_file(&path).unwrap();
+        let root = Root::file("root", &path).unwrap();
+        let store = shared();
+        let now = (UNIX_EPOCH + Duration::from_secs_f64(kms.clock().now())).into();
+        let made = Repository::create(Arc::clone(&store) as _, std::slice::from_ref(&root), now);
+        let (repository, mut snapshot) = made.await.unwrap();
+        let tenant = Tenant::new(TenantId::generate().unwrap(), "Payroll").unwrap();
+        let regions = Regions::new([REGION]).unwrap();
+        let ours = KeyStoreId::generate().unwrap();
+        let ours = ExternalKeyStore::new(ours, tenant.id, "Payroll", "/test".parse().unwrap(), regions).unwrap();
+        let credential = TestProxy::credential();
+        let secret = SecretAccessKey::new(credential.raw_secret_access_key.to_string()).unwrap();
+        let id = credential.access_key_id.parse().unwrap();
+        let credential = KeyStoreCredential::new(ours.id, id, secret, now);
+        let set = KeySet::new(KeySetId::generate().unwrap(), tenant.id, "Salaries", KeySource::Vault).unwrap();
+        let mut key = Key::new(TestProxy::KEYS[0].parse().unwrap(), set.id, "Salaries 2027").unwrap();
+        key.state = StoredState::Enabled;
+        let account = CloudAccountId::generate().unwrap();
+        let account = CloudAccount::new(account, tenant.id, "Main", REGION.parse().unwrap()).unwrap();
+        let (id, name) = (CloudKeyStoreId::generate().unwrap(), "payroll".parse().unwrap());
+        let cloud_key_store = CloudKeyStore::new(id, &account, name, ours.id, proxy.url()).unwrap();
+        let origin = CloudKeyOrigin::ExternalKeyStore {
+            cloud_key_store: cloud_key_store.id,
+            key: key.id.clone(),
+        };
+        let id = CloudKeyId::generate().unwrap();
+        let mut cloud_key = CloudKey::new(id, set.id, &account, ALIAS.parse().unwrap(), origin).unwrap();
+        cloud_key.tags = Tags::new([("team", "payroll")]).unwrap();
+        let (key_store_id, key_id) = (cloud_key_store.id, cloud_key.id);
+        let changes = Changes::new()
+            .insert(tenant)
+            .insert(ours)
+            .insert(credential)
+            .insert(set)
+            .insert(key)
+            .insert(account)
+            .insert(cloud_key_store)
+            .insert(cloud_key);
+        repository.commit(&mut snapshot, changes).await.unwrap();
+        let commands = commands(repository, snapshot, &kms);
+        Self {
+            kms,
+            aws,
+            store,
+            commands,
+            cloud_key_store: key_store_id,
+            cloud_key: key_id,
+            root,
+            _folder: folder,
+            _proxy: proxy,
+        }
+    }
+
+    /// Another process on the same state.
+    pub(super) async fn process(&self) -> Arc<Commands> {
+        let opened = Repository::open(Arc::clone(&self.store) as _, std::slice::from_ref(&self.root));
+        let (repository, snapshot) = opened.await.unwrap();
+        commands(repository, snapshot, &self.kms)
+    }
+
+    /// Jobs in another process.
+    pub(super) async fn jobs(&self) -> Jobs {
+        self.jobs_with(|_| {}).await
+    }
+
+    pub(super) async fn jobs_with(&self, change: impl FnOnce(&mut Settings)) -> Jobs {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        let timer = Arc::new(TestTimer::new(&self.kms));
+        let actor = Actor::new("jobs").unwrap();
+        Jobs::new(self.process().await, Arc::new(self.aws.clone()), timer, actor, settings).unwrap()
+    }
+
+    pub(super) fn wait(&self, seconds: u64) {
+        self.kms.clock().advance(Duration::from_secs(seconds));
+    }
+
+    /// Runs until a job does not go on by itself.
+    pub(super) async fn finish(&self, jobs: &Jobs, id: xks_lifecycle::JobId) -> Job {
+        for _ in 0..300 {
+            let ran = jobs.run_due().await;
+            assert!(ran.failed.is_empty(), "{:?}", ran.failed);
+            let job = jobs.get(id).await.unwrap();
+            if job.state.due().is_none() {
+                return job;
+            }
+            self.wait(ran.next_in(Duration::from_secs(20)).as_secs() + 1);
+        }
+        panic!("it does not end: {:#?}", jobs.get(id).await.unwrap());
+    }
+
+    /// Starts a job and runs it to its end.
+    pub(super) async fn run(&self, intent: Intent) -> Job {
+        let jobs = self.jobs().await;
+        let id = jobs.start(&alice(), intent, None).await.unwrap().id.unwrap();
+        self.finish(&jobs, id).await
+    }
+
+    /// The key store is there and connected.
+    pub(super) async fn connected(&self) {
+        let job = self.run(Intent::CloudKeyStore(self.cloud_key_store)).await;
+        assert_eq!(job.state, JobState::Done, "{job:#?}");
+        self.commands.refresh().await.unwrap();
+    }
+
+    /// Both are there.
+    pub(super) async fn made(&self) {
+        self.connected().await;
+        let job = self.run(Intent::CloudKey(self.cloud_key)).await;
+        assert_eq!(job.state, JobState::Done, "{job:#?}");
+        self.commands.refresh().await.unwrap();
+    }
+
+    pub(super) async fn want_key(&self, change: impl FnOnce(&mut CloudKey)) {
+        self.commands.refresh().await.unwrap();
+        let found = self
+            .commands
+            .read(|state| (**state.cloud_key(self.cloud_key).unwrap()).clone());
+        let mut wanted = found;
+        change(&mut wanted);
+        self.commands.update(&alice(), wanted, None).await.unwrap();
+    }
+
+    pub(super) async fn want_key_store(&self, change: impl FnOnce(&mut CloudKeyStore)) {
+        self.commands.refresh().await.unwrap();
+        let found = self
+            .commands
+            .read(|state| (**state.cloud_key_store(self.cloud_key_store).unwrap()).clone());
+        let mut wanted = found;
+        change(&mut wanted);
+        self.commands.update(&alice(), wanted, None).await.unwrap();
+    }
+
+    pub(super) async fn key(&self) -> CloudKey {
+        self.commands.refresh().await.unwrap();
+        self.commands
+            .read(|state| (**state.cloud_key(self.cloud_key).unwrap()).clone())
+    }
+
+    pub(super) async fn client(&self) -> Arc<dyn xks_byok::aws::Kms> {
+        self.aws.kms(&AwsCredentials::Chain, REGION).await.unwrap()
+    }
+
+    pub(super) async fn keys(&self) -> Vec<KeyListEntry> {
+        self.client().await.list_keys(PageRequest::first()).await.unwrap().items
+    }
+
+    pub(super) async fn key_stores(&self) -> Vec<CustomKeyStore> {
+        let request = DescribeCustomKeyStoresRequest::all(PageRequest::first());
+        self.client()
+            .await
+            .describe_custom_key_stores(request)
+            .await
+            .unwrap()
+            .items
+    }
+
+    pub(super) async fn aliases(&self) -> BTreeMap<String, Option<String>> {
+        let request = ListAliasesRequest::all(PageRequest::first());
+        let aliases = self.client().await.list_aliases(request).await.unwrap().items;
+        aliases
+            .into_iter()
+            .map(|alias| (alias.alias_name, alias.target_key_id))
+            .collect()
+    }
+
+    /// There is one key store and one KMS key, as the state knows them, and both as they are wanted.
+    pub(super) async fn assert_made(&self, when: &str) {
+        self.kms.faults().clear();
+        self.wait(600);
+        let stores = self.key_stores().await;
+        assert_eq!(stores.len(), 1, "{when}: {stores:?}");
+        assert_eq!(stores[0].connection_state.as_str(), "CONNECTED", "{when}");
+        let keys = self.keys().await;
+        assert_eq!(keys.len(), 1, "{when}: {keys:?}");
+        let key = self.key().await;
+        let known = key.kms_key.unwrap().to_string();
+        assert_eq!(known, keys[0].key_arn, "{when}");
+        assert_eq!(
+            self.aliases().await.get(ALIAS),
+            Some(&Some(keys[0].key_id.clone())),
+            "{when}"
+        );
+        let described = self.client().await.describe_key(&known).await.unwrap();
+        assert_eq!(described.xks_key_id.as_deref(), Some(TestProxy::KEYS[0]), "{when}");
+        let is_enabled = key.wanted == WantedKey::Enabled;
+        assert_eq!(described.enabled, is_enabled, "{when}");
+    }
+
+    pub(super) async fn disconnected_is_wanted(&self) {
+        self.want_key_store(|wanted| wanted.wanted = WantedKeyStore::Disconnected)
+            .await;
+    }
+}
+
+fn commands(repository: Repository, snapshot: xks_lifecycle::Snapshot, kms: &Kms) -> Arc<Commands> {
+    let clock = kms.clock().clone();
+    let commands = Commands::new(repository, snapshot, Backends::new(), Deployment::new("test").unwrap());
+    Arc::new(commands.with_clock(move || (UNIX_EPOCH + Duration::from_secs_f64(clock.now())).into()))
+}

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use thiserror::Error;
@@ -26,6 +26,10 @@ pub enum CallError {
     Store(#[from] CommandError),
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Calls AWS KMS in one account and Region.
 pub struct Caller {
     kms: Arc<dyn Kms>,
@@ -33,6 +37,8 @@ pub struct Caller {
     /// Account and Region, as the quotas call them.
     place: String,
     calls: Mutex<BTreeMap<Operation, u64>>,
+    /// Calls whose quota was waited for, and which were not made yet.
+    reserved: Mutex<BTreeMap<Operation, u64>>,
 }
 
 impl Caller {
@@ -43,6 +49,7 @@ impl Caller {
             quotas,
             place: place.into(),
             calls: Mutex::default(),
+            reserved: Mutex::default(),
         }
     }
 
@@ -50,6 +57,27 @@ impl Caller {
     #[must_use]
     pub fn kms(&self) -> &dyn Kms {
         &*self.kms
+    }
+
+    /// Waits for the quota of the next call of an operation, which is then made without a wait: for what must
+    /// be written right before a call.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn reserve(&self, operation: Operation) -> Result<(), CallError> {
+        self.quotas.take(&self.place, operation).await?;
+        *lock(&self.reserved).entry(operation).or_default() += 1;
+        Ok(())
+    }
+
+    /// Uses what was reserved for an operation, if anything was.
+    fn use_reserved(&self, operation: Operation) -> bool {
+        let mut reserved = lock(&self.reserved);
+        let Some(left) = reserved.get_mut(&operation).filter(|left| **left > 0) else {
+            return false;
+        };
+        *left -= 1;
+        true
     }
 
     /// Makes a call when its quota allows it.
@@ -61,20 +89,17 @@ impl Caller {
         operation: Operation,
         call: impl FnOnce() -> F,
     ) -> Result<T, CallError> {
-        self.quotas.take(&self.place, operation).await?;
-        *self
-            .calls
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(operation)
-            .or_default() += 1;
+        if !self.use_reserved(operation) {
+            self.quotas.take(&self.place, operation).await?;
+        }
+        *lock(&self.calls).entry(operation).or_default() += 1;
         Ok(call().await?)
     }
 
     /// Returns how many calls were made, by operation, and begins to count again.
     #[must_use]
     pub fn take_calls(&self) -> BTreeMap<Operation, u64> {
-        std::mem::take(&mut *self.calls.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *lock(&self.calls))
     }
 }
 

@@ -371,6 +371,11 @@ impl Jobs {
         let intent = work.job.intent;
         let mut actor = actor.clone();
         if action.creates() {
+            // Not after the mark: another worker may take the job over during the wait, and the call would
+            // come after its search.
+            if let Some(operation) = action.operation() {
+                site.caller.reserve(operation).await.map_err(JobError::from)?;
+            }
             let since = self.now();
             work.job.pending = Some(Pending {
                 action: action.clone(),

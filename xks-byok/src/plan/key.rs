@@ -116,8 +116,12 @@ fn found(mut plan: Plan, desired: &DesiredKey, observed: &ObservedKey, metadata:
         KeyState::Enabled | KeyState::Disabled | KeyState::PendingDeletion => {}
         KeyState::Creating | KeyState::Updating => return plan.wait(format!("the KMS key is {}", metadata.key_state)),
         KeyState::Unavailable => {
-            plan.warnings
-                .push("its key store is disconnected: AWS serves no request for it until that is connected".to_owned());
+            // Enabling and disabling succeed then, and show only when the key store is connected.
+            change(&mut plan, desired, observed, metadata);
+            return plan.ask(
+                "the key store of the KMS key is disconnected: AWS serves no request for it, and does not show whether \
+                 it is enabled; connect the key store",
+            );
         }
         other => return plan.ask(format!("the KMS key is {other}: look at it in AWS's console")),
     }

@@ -107,6 +107,29 @@ async fn changes_are_made_in_place() {
     );
 }
 
+/// Whether it is enabled AWS shows only when the key store is connected.
+#[tokio::test]
+async fn a_key_of_a_disconnected_key_store_is_a_question() {
+    let site = Site::new().await;
+    site.made().await;
+    site.disconnected_is_wanted().await;
+    site.run(Intent::CloudKeyStore(site.cloud_key_store)).await;
+    site.want_key(|key| key.wanted = WantedKey::Disabled).await;
+    let job = site.run(Intent::CloudKey(site.cloud_key)).await;
+    let JobState::Blocked { question } = &job.state else {
+        panic!("{job:#?}")
+    };
+    assert!(question.contains("connect the key store"), "{question}");
+    site.want_key_store(|store| store.wanted = WantedKeyStore::Connected)
+        .await;
+    site.run(Intent::CloudKeyStore(site.cloud_key_store)).await;
+    let jobs = site.jobs().await;
+    jobs.retry(&alice(), job.id.unwrap()).await.unwrap();
+    let job = site.finish(&jobs, job.id.unwrap()).await;
+    assert_eq!(job.state, JobState::Done, "{job:#?}");
+    site.assert_made("connected again").await;
+}
+
 #[tokio::test]
 async fn what_is_there_is_adopted() {
     let site = Site::new().await;

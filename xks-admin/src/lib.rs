@@ -17,6 +17,8 @@
 //! | `/tenants`, `/key-sets`, `/schedules` | a page | creates | | |
 //! | `/tenants/{id}`, `/key-sets/{id}`, `/schedules/{id}` | one | | changes | removes |
 //! | `/key-stores`, `/key-stores/{id}` | as these | as these | as these | as these |
+//! | `/cloud-accounts`, `/cloud-key-stores`, `/cloud-keys`, each with `/{id}` | as these | as these | as these | as these; AWS is left as it is |
+//! | `/cloud-accounts/{id}/iam-policy` | the smallest IAM policy; with `principals`, `adoption` | | | |
 //! | `/key-stores/{id}/credentials` | all of the key store | makes one, and shows its secret | | |
 //! | `/key-stores/{id}/credentials/{access key id}` | one | | | |
 //! | `/keys` | a page | creates one or `count`, or adopts where `backend_key` is given | | |
@@ -61,7 +63,8 @@
 //! * **Errors** are problem details (RFC 9457) with a stable `code`, and the `field` where there is one.
 //!   Fields, parameters and paths that are not known are refused.
 //! * **Events**: each command is an event, also one that is refused, or that cannot be read.
-//! * **Secrets** and key material are in no answer, but for the one that makes a credential.
+//! * **Secrets** and key material are in no answer, but for the one that makes a credential. The secret of an
+//!   access key of AWS is taken, and never shown.
 
 #![forbid(unsafe_code)]
 

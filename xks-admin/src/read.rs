@@ -159,6 +159,15 @@ pub(crate) fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(
         .map_err(|error: T::Err| FieldError::new(field, FieldProblem::Illegal(error.to_string())))
 }
 
+/// Reads a text that has a rule of its own, as the value of this field.
+pub(crate) fn checked<T: std::str::FromStr<Err = FieldError>>(
+    field: &'static str,
+    text: &str,
+) -> Result<T, FieldError> {
+    text.parse()
+        .map_err(|error: FieldError| FieldError::new(field, error.problem().clone()))
+}
+
 /// Reads constant metadata of ciphertexts, which is written as hex digits.
 pub(crate) fn metadata(field: &'static str, text: &str) -> Result<CiphertextMetadata, FieldError> {
     let illegal = |rule: String| FieldError::new(field, FieldProblem::Illegal(rule));

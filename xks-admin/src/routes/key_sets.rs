@@ -54,7 +54,7 @@ impl Resource for KeySet {
     type New = NewKeySet;
     type Patch = KeySetPatch;
 
-    fn make(new: NewKeySet) -> Result<Self, Problem> {
+    fn make(new: NewKeySet, _: &Snapshot) -> Result<Self, Problem> {
         let tenant = required("tenant", new.tenant)?;
         let source = parse("source", &required("source", new.source)?)?;
         let mut set = Self::new(KeySetId::generate()?, tenant, &required("name", new.name)?, source)?;
@@ -99,12 +99,12 @@ impl Resource for KeySet {
         self.id
     }
 
-    fn tenant(&self) -> TenantId {
-        self.tenant
+    fn tenant(&self, _: &Snapshot) -> Option<TenantId> {
+        Some(self.tenant)
     }
 
-    fn name(&self) -> &Name {
-        &self.name
+    fn name(&self) -> &str {
+        self.name.as_str()
     }
 
     fn find(snapshot: &Snapshot, id: KeySetId) -> Option<&Entry<Self>> {

@@ -46,7 +46,7 @@ impl Resource for ExternalKeyStore {
     type New = NewKeyStore;
     type Patch = KeyStorePatch;
 
-    fn make(new: NewKeyStore) -> Result<Self, Problem> {
+    fn make(new: NewKeyStore, _: &Snapshot) -> Result<Self, Problem> {
         let tenant = required("tenant", new.tenant)?;
         let name = required("name", new.name)?;
         let prefix = parse("prefix", &required("prefix", new.prefix)?)?;
@@ -78,12 +78,12 @@ impl Resource for ExternalKeyStore {
         self.id
     }
 
-    fn tenant(&self) -> TenantId {
-        self.tenant
+    fn tenant(&self, _: &Snapshot) -> Option<TenantId> {
+        Some(self.tenant)
     }
 
-    fn name(&self) -> &Name {
-        &self.name
+    fn name(&self) -> &str {
+        self.name.as_str()
     }
 
     fn find(snapshot: &Snapshot, id: KeyStoreId) -> Option<&Entry<Self>> {

@@ -1,5 +1,8 @@
 //! The paths of the API.
 
+mod cloud_accounts;
+mod cloud_key_stores;
+mod cloud_keys;
 mod credentials;
 mod events;
 mod key_sets;
@@ -16,7 +19,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use http::Method;
-use xks_lifecycle::{ExternalKeyStore, KeySet, Schedule, Tenant, commands::Commands};
+use xks_lifecycle::{
+    CloudAccount, CloudKey, CloudKeyStore, ExternalKeyStore, KeySet, Schedule, Tenant, commands::Commands,
+};
 
 use self::table::Routes;
 use crate::problem::Problem;
@@ -46,6 +51,10 @@ fn all() -> Routes {
         .merge(resource::routes::<KeySet>())
         .merge(resource::routes::<ExternalKeyStore>())
         .merge(resource::routes::<Schedule>())
+        .merge(resource::routes::<CloudAccount>())
+        .merge(resource::routes::<CloudKeyStore>())
+        .merge(resource::routes::<CloudKey>())
+        .merge(cloud_accounts::routes())
         .merge(key_sets::routes())
         .merge(key_stores::routes())
         .merge(credentials::routes())

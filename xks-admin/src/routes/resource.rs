@@ -1,10 +1,10 @@
-//! What is made, changed and removed as a whole: the paths of tenants, key sets, external key stores and
-//! schedules, once for all of them.
+//! What is made, changed and removed as a whole: the paths of tenants, key sets, external key stores,
+//! schedules and what is kept of AWS, once for all of them.
 
 use std::{fmt::Display, str::FromStr};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use xks_lifecycle::{Entry, FieldError, Name, Snapshot, TenantId, commands::Administered, store::Revision};
+use xks_lifecycle::{Entry, FieldError, Snapshot, TenantId, commands::Administered, store::Revision};
 
 use super::Routes;
 use crate::{
@@ -23,11 +23,12 @@ pub(super) trait Resource: Administered<Id: FromStr + Display + Ord> {
     /// What changes one.
     type Patch: DeserializeOwned + Send;
 
-    fn make(new: Self::New) -> Result<Self, Problem>;
+    /// Makes one in a state.
+    fn make(new: Self::New, snapshot: &Snapshot) -> Result<Self, Problem>;
     fn patch(&mut self, patch: Self::Patch) -> Result<(), FieldError>;
     fn id(&self) -> Self::Id;
-    fn tenant(&self) -> TenantId;
-    fn name(&self) -> &Name;
+    fn tenant(&self, snapshot: &Snapshot) -> Option<TenantId>;
+    fn name(&self) -> &str;
     fn find(snapshot: &Snapshot, id: Self::Id) -> Option<&Entry<Self>>;
     fn all(snapshot: &Snapshot) -> impl Iterator<Item = &Entry<Self>>;
 }
@@ -129,8 +130,8 @@ async fn list<R: Resource>(call: Call) -> Result<Answer, Problem> {
     let page = call.commands.read(|snapshot| {
         let wanted = R::all(snapshot)
             .filter(|entry| after.is_none_or(|after| entry.id() > after))
-            .filter(|entry| query.tenant.is_none_or(|tenant| entry.tenant() == tenant))
-            .filter(|entry| query.name.as_ref().is_none_or(|name| entry.name().as_str() == name));
+            .filter(|entry| query.tenant.is_none_or(|tenant| entry.tenant(snapshot) == Some(tenant)))
+            .filter(|entry| query.name.as_ref().is_none_or(|name| entry.name() == name));
         let revised = wanted.map(|entry| Revised {
             revision: entry.revision(),
             record: (**entry).clone(),
@@ -146,7 +147,8 @@ async fn show<R: Resource>(call: Call) -> Result<Answer, Problem> {
 
 async fn create<R: Resource>(call: Call) -> Result<Done, Problem> {
     let work = async {
-        let record = R::make(call.body()?)?;
+        let new = call.body()?;
+        let record = call.commands.read(|snapshot| R::make(new, snapshot))?;
         let id = record.id();
         call.commands.create(&call.actor, record).await?;
         Ok(done::<R>(&call, id)?.created(format_args!("{}/{id}", R::PATH)))

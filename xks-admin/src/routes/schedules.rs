@@ -65,7 +65,7 @@ impl Resource for Schedule {
     type New = NewSchedule;
     type Patch = SchedulePatch;
 
-    fn make(new: NewSchedule) -> Result<Self, Problem> {
+    fn make(new: NewSchedule, _: &Snapshot) -> Result<Self, Problem> {
         let tenant = required("tenant", new.tenant)?;
         let name = required("name", new.name)?;
         let timing = required("every_days", timing(new.every_days, new.cron)?)?;
@@ -97,12 +97,12 @@ impl Resource for Schedule {
         self.id
     }
 
-    fn tenant(&self) -> TenantId {
-        self.tenant
+    fn tenant(&self, _: &Snapshot) -> Option<TenantId> {
+        Some(self.tenant)
     }
 
-    fn name(&self) -> &Name {
-        &self.name
+    fn name(&self) -> &str {
+        self.name.as_str()
     }
 
     fn find(snapshot: &Snapshot, id: ScheduleId) -> Option<&Entry<Self>> {

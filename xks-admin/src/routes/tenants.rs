@@ -29,7 +29,7 @@ impl Resource for Tenant {
     type New = NewTenant;
     type Patch = TenantPatch;
 
-    fn make(new: NewTenant) -> Result<Self, Problem> {
+    fn make(new: NewTenant, _: &Snapshot) -> Result<Self, Problem> {
         let mut tenant = Self::new(TenantId::generate()?, &required("name", new.name)?)?;
         tenant.description = Description::new("description", new.description)?;
         Ok(tenant)
@@ -49,12 +49,12 @@ impl Resource for Tenant {
         self.id
     }
 
-    fn tenant(&self) -> TenantId {
-        self.id
+    fn tenant(&self, _: &Snapshot) -> Option<TenantId> {
+        Some(self.id)
     }
 
-    fn name(&self) -> &Name {
-        &self.name
+    fn name(&self) -> &str {
+        self.name.as_str()
     }
 
     fn find(snapshot: &Snapshot, id: TenantId) -> Option<&Entry<Self>> {

@@ -163,6 +163,100 @@ const CASES: &[Case] = &[
     case("GET schedules/upcoming?days=400", "", "200", ""),
     case("GET schedules/upcoming?days=-1", "", "422 invalid-field days", ""),
 
+    case("GET cloud-accounts?tenant={tenant}&name=main", "", "200", ""),
+    case("GET cloud-accounts/{account}", "", "200", ""),
+    case("GET cloud-accounts/no-id", "", "404 not-found", ""),
+    case("GET cloud-accounts/{account}/iam-policy", "", "200", ""),
+    case("GET cloud-accounts/{account}/iam-policy?principals=true&adoption=true", "", "200", ""),
+    case("GET cloud-accounts/{account}/iam-policy?all=true", "", "400 invalid-parameter all", ""),
+    case("GET cloud-accounts/SOME_ID/iam-policy", "", "404 not-found", ""),
+    case("POST cloud-accounts", r#"{"tenant": "{tenant}", "name": "n", "region": "eu-west-1", "description": "d"}"#,
+        "201", "create cloud-accounts/* done"),
+    case("POST cloud-accounts", r#"{"tenant": "{tenant}", "name": "n", "region": "eu-west-1", "credential":
+        {"file": "/etc/key.csv"}}"#, "201", "create cloud-accounts/* done"),
+    case("POST cloud-accounts", r#"{"tenant": "{tenant}", "name": "n", "region": "eu-west-1", "credential":
+        {"access_key": {"id": "AKIAIOSFODNN7EXAMPLE", "secret": "wJalrXUtnFEMI/K7MDENG"}}}"#, "201",
+        "create cloud-accounts/* done"),
+    case("POST cloud-accounts", r#"{"tenant": "{tenant}", "name": "n", "region": "eu-west-1", "credential":
+        {"access_key": {"id": "AKIAIOSFODNN7EXAMPLE"}}}"#, "422 invalid-field credential.access_key",
+        "create cloud-accounts refused"),
+    case("POST cloud-accounts", r#"{"tenant": "{tenant}", "name": "n", "region": "eu-west-1", "credential":
+        {"access_key": {"id": "AKIAIOSFODNN7EXAMPLE", "secret": "short"}}}"#, "422 invalid-field secret",
+        "create cloud-accounts refused"),
+    case("POST cloud-accounts", r#"{"tenant": "{tenant}", "name": "n", "region": "eu-west-1", "credential":
+        {"file": "key.csv"}}"#, "422 invalid-field credential_file", "create cloud-accounts refused"),
+    case("POST cloud-accounts", r#"{"tenant": "{tenant}", "name": "n", "region": "EU"}"#, "422 invalid-field region",
+        "create cloud-accounts refused"),
+    case("POST cloud-accounts", r#"{"tenant": "SOME_ID", "name": "n", "region": "eu-west-1"}"#,
+        "422 invalid-field tenant", "create cloud-accounts/* refused"),
+    case("PATCH cloud-accounts/{account}", r#"{"region": "us-west-2", "credential": "chain", "name": "m",
+        "description": "d"}"#, "200", "update cloud-accounts/{account} done"),
+    case("PATCH cloud-accounts/{account}", r#"{"credential": null}"#, "422 invalid-field credential",
+        "update cloud-accounts/{account} refused"),
+    case("PATCH cloud-accounts/{account}", r#"{"account": "111122223333"}"#, "422 invalid-field account",
+        "update cloud-accounts/{account} refused"),
+    case("DELETE cloud-accounts/{account}", "", "409 in-use", "remove cloud-accounts/{account} refused"),
+    case("DELETE cloud-accounts/{unused-account}", "", "200", "remove cloud-accounts/{unused-account} done"),
+
+    case("GET cloud-key-stores?tenant={tenant}&name=payroll", "", "200", ""),
+    case("GET cloud-key-stores/{cloud-key-store}", "", "200", ""),
+    case("POST cloud-key-stores", r#"{"account": "{account}", "name": "n", "key_store": "{key-store}",
+        "endpoint": "https://xks.example.com", "region": "us-west-2", "wanted": "disconnected",
+        "vpc": {"name": "com.amazonaws.vpce.us-west-2.vpce-svc-0123456789abcdef0", "owner": "111122223333"}}"#, "201",
+        "create cloud-key-stores/* done"),
+    case("POST cloud-key-stores", r#"{"account": "{account}", "name": "payroll", "key_store": "{key-store}",
+        "endpoint": "https://xks.example.com"}"#, "409 taken name", "create cloud-key-stores/* refused"),
+    case("POST cloud-key-stores", r#"{"account": "SOME_ID", "name": "n", "key_store": "{key-store}",
+        "endpoint": "https://xks.example.com"}"#, "422 invalid-field account", "create cloud-key-stores refused"),
+    case("POST cloud-key-stores", r#"{"account": "{account}", "name": "n", "key_store": "SOME_ID",
+        "endpoint": "https://xks.example.com"}"#, "422 invalid-field key_store", "create cloud-key-stores/* refused"),
+    case("POST cloud-key-stores", r#"{"account": "{account}", "name": "n", "key_store": "{key-store}",
+        "endpoint": "http://xks.example.com"}"#, "422 invalid-field endpoint", "create cloud-key-stores refused"),
+    case("POST cloud-key-stores", r#"{"account": "{account}", "name": "n", "key_store": "{key-store}",
+        "endpoint": "https://xks.example.com", "wanted": "gone"}"#, "422 invalid-field wanted",
+        "create cloud-key-stores refused"),
+    case("PATCH cloud-key-stores/{cloud-key-store}", r#"{"wanted": "disconnected", "name": "pay", "endpoint":
+        "https://xks-2.example.com", "vpc": null}"#, "200", "update cloud-key-stores/{cloud-key-store} done"),
+    case("PATCH cloud-key-stores/{cloud-key-store}", r#"{"vpc": {"name": "vpce-svc"}}"#,
+        "422 invalid-field vpc_service", "update cloud-key-stores/{cloud-key-store} refused"),
+    case("PATCH cloud-key-stores/{cloud-key-store}", r#"{"region": "us-west-2"}"#, "422 invalid-field region",
+        "update cloud-key-stores/{cloud-key-store} refused"),
+    case("DELETE cloud-key-stores/{cloud-key-store}", "", "409 in-use",
+        "remove cloud-key-stores/{cloud-key-store} refused"),
+    case("DELETE cloud-key-stores/{unused-cloud-key-store}", "", "200",
+        "remove cloud-key-stores/{unused-cloud-key-store} done"),
+
+    case("GET cloud-keys?tenant={tenant}&name=alias/salaries", "", "200", ""),
+    case("GET cloud-keys/{cloud-key}", "", "200", ""),
+    case("POST cloud-keys", r#"{"key_set": "{vault}", "alias": "alias/n", "key": "{key}", "cloud_key_store":
+        "{cloud-key-store}", "description": "d", "tags": {"team": "pay"}, "wanted": "disabled", "policy": {"people":
+        {"administrators": ["arn:aws:iam::111122223333:role/admin"], "users": []}}}"#, "201",
+        "create cloud-keys/* done"),
+    case("POST cloud-keys", r#"{"key_set": "{vault}", "alias": "alias/n", "key": "{key}", "cloud_key_store":
+        "{cloud-key-store}", "policy": {"json": "{\"Statement\": []}"}}"#, "201", "create cloud-keys/* done"),
+    case("POST cloud-keys", r#"{"key_set": "{vault}", "alias": "alias/n", "key": "{key}", "cloud_key_store":
+        "{cloud-key-store}", "policy": {"json": "[]"}}"#, "422 invalid-field policy", "create cloud-keys refused"),
+    case("POST cloud-keys", r#"{"key_set": "{vault}", "alias": "alias/n", "key": "{key}", "cloud_key_store":
+        "{cloud-key-store}", "policy": {"people": {"users": ["bob"]}}}"#, "422 invalid-field users",
+        "create cloud-keys refused"),
+    case("POST cloud-keys", r#"{"key_set": "{vault}", "alias": "n", "key": "{key}", "cloud_key_store":
+        "{cloud-key-store}"}"#, "422 invalid-field alias", "create cloud-keys refused"),
+    case("POST cloud-keys", r#"{"key_set": "{vault}", "alias": "alias/salaries", "key": "{key}", "cloud_key_store":
+        "{cloud-key-store}"}"#, "409 taken alias", "create cloud-keys/* refused"),
+    case("POST cloud-keys", r#"{"key_set": "{vault}", "alias": "alias/n", "key": "absent", "cloud_key_store":
+        "{cloud-key-store}"}"#, "422 invalid-field key", "create cloud-keys/* refused"),
+    case("POST cloud-keys", r#"{"key_set": "{vault}", "alias": "alias/n", "key": "{key}", "cloud_key_store":
+        "SOME_ID"}"#, "422 invalid-field cloud_key_store", "create cloud-keys refused"),
+    case("PATCH cloud-keys/{cloud-key}", r#"{"alias": "alias/pay", "description": "d", "tags": {"a": "b"},
+        "policy": {"people": {}}, "wanted": {"deleted": 7}}"#, "200", "update cloud-keys/{cloud-key} done"),
+    case("PATCH cloud-keys/{cloud-key}", r#"{"wanted": {"deleted": 6}}"#, "422 invalid-field waiting_days",
+        "update cloud-keys/{cloud-key} refused"),
+    case("PATCH cloud-keys/{cloud-key}", r#"{"tags": {"aws:x": "y"}}"#, "422 invalid-field tags",
+        "update cloud-keys/{cloud-key} refused"),
+    case("PATCH cloud-keys/{cloud-key}", r#"{"key": "other"}"#, "422 invalid-field key",
+        "update cloud-keys/{cloud-key} refused"),
+    case("DELETE cloud-keys/{cloud-key}", "", "200", "remove cloud-keys/{cloud-key} done"),
+
     case("GET keys?key_set={vault}&tenant={tenant}&name=salaries", "", "200", ""),
     case("GET keys?key_set=x", "", "400 invalid-parameter key_set", ""),
     case("GET keys/{key}", "", "200", ""),
@@ -385,4 +479,52 @@ fn a_key_that_may_be_needed_is_destroyed_by_its_typed_name_after_its_waiting_tim
     assert_eq!(command("destroy", typed("of old")), "200 destroyed");
     let left = site.send("GET", "/admin/v1/keys/made-elsewhere", None);
     assert_eq!(left.text("state"), "destroyed");
+}
+
+/// The secret of an access key is taken, and is in no answer and no event; a policy is for the Regions in
+/// use.
+#[test]
+fn what_is_kept_of_aws_is_shown_as_it_is_given_but_for_secrets() {
+    const SECRET: &str = "wJalrXUtnFEMI/K7MDENG";
+    let site = Site::new();
+    let key = serde_json::json!({"access_key": {"id": "AKIAIOSFODNN7EXAMPLE", "secret": SECRET}});
+    let body = serde_json::json!({"credential": key});
+    let patched = site.send("PATCH", "/admin/v1/cloud-accounts/{account}", Some(body));
+    let shown = site.send("GET", "/admin/v1/cloud-accounts/{account}", None);
+    let id = serde_json::json!({"access_key": {"id": "AKIAIOSFODNN7EXAMPLE"}});
+    assert_eq!((&patched.body["credential"], &shown.body["credential"]), (&id, &id));
+    let events = site.send("GET", "/admin/v1/events?last=5", None);
+    for reply in [&patched, &shown, &events] {
+        assert!(!reply.body.to_string().contains(SECRET), "{}", reply.body);
+    }
+    let kept = |snapshot: &xks_lifecycle::Snapshot| {
+        let account = snapshot
+            .cloud_accounts()
+            .find(|account| account.name.as_str() == "main");
+        matches!(&account.unwrap().credential,
+            xks_lifecycle::CloudCredential::AccessKey(key) if key.secret.expose() == SECRET)
+    };
+    assert!(site.commands.read(kept));
+
+    let cloud_key = site.send("GET", "/admin/v1/cloud-keys/{cloud-key}", None);
+    assert_eq!(cloud_key.text("key"), site.fill("{key}"));
+    assert_eq!(cloud_key.text("cloud_key_store"), site.fill("{cloud-key-store}"));
+    assert_eq!(
+        (cloud_key.text("wanted"), cloud_key.text("region")),
+        ("enabled".to_owned(), "us-east-1".to_owned())
+    );
+    let policy = serde_json::json!({"people": {"administrators": [], "users": []}});
+    assert_eq!(cloud_key.body["policy"], policy);
+
+    let moved = serde_json::json!({"region": "us-west-2"});
+    assert_eq!(
+        site.send("PATCH", "/admin/v1/cloud-accounts/{account}", Some(moved))
+            .status,
+        200
+    );
+    let policy = site.send("GET", "/admin/v1/cloud-accounts/{account}/iam-policy", None);
+    let statements = policy.body["Statement"].as_array().unwrap();
+    assert_eq!(statements.len(), 1, "{}", policy.body);
+    let regions = &statements[0]["Condition"]["StringEquals"]["aws:RequestedRegion"];
+    assert_eq!(*regions, serde_json::json!(["us-east-1", "us-west-2"]));
 }

@@ -58,8 +58,7 @@ impl Reply {
 
 impl Site {
     /// A tenant with a key set of each source, two external key stores, of which one has a
-    /// credential, and a schedule; and in the set `vault` a
-    /// key with two versions.
+    /// credential, and a schedule; in the set `vault` a key with two versions; and that key in AWS.
     pub(crate) fn new() -> Self {
         Self::of_node(None)
     }
@@ -121,6 +120,19 @@ impl Site {
         let versions = rotated.body["versions"].as_array().unwrap();
         site.ids
             .push(("current", versions[1]["id"].as_str().unwrap().to_owned()));
+        let account = json!({"tenant": "{tenant}", "name": "main", "region": "us-east-1"});
+        site.make("account", "cloud-accounts", account);
+        let store = json!({"account": "{account}", "name": "payroll", "key_store": "{served}",
+            "endpoint": "https://xks.example.com"});
+        site.make("cloud-key-store", "cloud-key-stores", store);
+        let unused = json!({"tenant": "{tenant}", "name": "unused", "region": "us-east-1"});
+        site.make("unused-account", "cloud-accounts", unused);
+        let unused = json!({"account": "{account}", "name": "unused", "key_store": "{served}",
+            "endpoint": "https://xks.example.com"});
+        site.make("unused-cloud-key-store", "cloud-key-stores", unused);
+        let cloud_key = json!({"key_set": "{vault}", "alias": "alias/salaries", "key": "{key}",
+            "cloud_key_store": "{cloud-key-store}"});
+        site.make("cloud-key", "cloud-keys", cloud_key);
         site
     }
 

@@ -31,6 +31,7 @@ pub struct CloudKey {
     /// In which Region.
     pub region: Region,
     /// Where its key material is.
+    #[serde(flatten)]
     pub origin: CloudKeyOrigin,
     /// Its tags. Others that it has in AWS are left alone.
     pub tags: Tags,

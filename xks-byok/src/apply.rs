@@ -84,7 +84,7 @@ pub async fn apply(caller: &Caller, action: &Action, target: &Target) -> Result<
         return Ok(Effect::Changed);
     };
     match action {
-        Action::Adopt { .. } | Action::Forget => {}
+        Action::Adopt { .. } | Action::Forget | Action::RotateAccessKey { .. } => {}
         Action::CreateKeyStore {
             name,
             endpoint,

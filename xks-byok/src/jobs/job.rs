@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
-use xks_lifecycle::{CloudKeyId, CloudKeyStoreId, JobId, Timestamp};
+use xks_lifecycle::{CloudAccountId, CloudKeyId, CloudKeyStoreId, JobId, Timestamp};
 
+use super::Rotation;
 use crate::{
     observe::Observed,
     plan::{Action, Plan, Step, Then},
@@ -19,6 +20,8 @@ pub enum Intent {
     CloudKeyStore(CloudKeyStoreId),
     /// A KMS key.
     CloudKey(CloudKeyId),
+    /// The access key of a cloud account: it is replaced by a new one.
+    CloudAccount(CloudAccountId),
 }
 
 /// As the path of the object.
@@ -27,6 +30,7 @@ impl fmt::Display for Intent {
         match self {
             Self::CloudKeyStore(id) => write!(f, "cloud-key-stores/{id}"),
             Self::CloudKey(id) => write!(f, "cloud-keys/{id}"),
+            Self::CloudAccount(id) => write!(f, "cloud-accounts/{id}"),
         }
     }
 }
@@ -187,6 +191,9 @@ pub struct Job {
     /// Whether it has asked AWS to connect the key store.
     #[serde(default)]
     pub has_connected: bool,
+    /// How far the rotation of an access key has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<Rotation>,
     /// How many times in a row it has got no further.
     #[serde(default)]
     pub failures: u32,
@@ -218,6 +225,7 @@ impl Job {
             pending: None,
             settles: 0,
             has_connected: false,
+            rotation: None,
             failures: 0,
             calls: BTreeMap::new(),
             log: Vec::new(),

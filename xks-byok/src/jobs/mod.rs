@@ -16,6 +16,10 @@
 //! with the id of the job. When no answer comes the job searches for that tag, and makes a key again only
 //! when none was found for the [settle time](Settings::settle). A key store has its name for that.
 //!
+//! # Access keys of accounts
+//! A cloud account whose access key is in the store has jobs too: started by a person, or by its schedule in
+//! [`run_due`](Jobs::run_due).
+//!
 //! # Use
 //! ```no_run
 //! # use std::sync::Arc;
@@ -49,6 +53,7 @@
 mod error;
 mod job;
 mod record;
+mod rotation;
 mod run;
 mod service;
 mod shown;
@@ -57,6 +62,7 @@ mod site;
 pub use self::{
     error::JobError,
     job::{Entry, Intent, Job, JobState, Pending, StoredPlan, shown},
+    rotation::Rotation,
     run::Ran,
     service::{Jobs, Preview, Settings},
     shown::Principals,

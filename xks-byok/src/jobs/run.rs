@@ -103,6 +103,7 @@ impl Jobs {
     /// Takes the jobs that are due and that no other node is at, and removes those that ended long ago.
     async fn take_due(&self, ran: &mut Ran) -> Result<Vec<Work>, JobError> {
         self.commands.refresh().await?;
+        self.start_scheduled().await?;
         let rows = self.commands.job_rows().await?.rows;
         let mut worker = self.worker.lock().await;
         worker.retain(&rows);
@@ -151,6 +152,15 @@ impl Jobs {
         let intent = work.job.intent;
         while work.job.state == JobState::Running {
             let actor = self.commands.under_job(&self.actor, &work.row);
+            if let Intent::CloudAccount(account) = intent {
+                if let Err(error) = self.rotate(&mut work.job, &actor, account).await {
+                    self.failed(&mut work.job, error)?;
+                } else if work.job.state == JobState::Running {
+                    let owner = work.row.owner.clone();
+                    self.write(&mut work, &owner).await?;
+                }
+                continue;
+            }
             let site = match self.site(intent, &actor).await {
                 Ok(site) => site,
                 Err(error) => {

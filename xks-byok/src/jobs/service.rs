@@ -157,6 +157,11 @@ impl Jobs {
         {
             return Err(JobError::UnderWay(id));
         }
+        if let Intent::CloudAccount(account) = intent {
+            self.commands.refresh().await?;
+            let plan = self.rotation_plan(account)?;
+            return self.insert(actor, JobId::generate()?, intent, plan).await;
+        }
         let preview = self.preview(intent).await?;
         if shown.is_some_and(|shown| shown != preview.observed) {
             return Err(JobError::Outdated);
@@ -168,7 +173,11 @@ impl Jobs {
         };
         let plan = plan(&self.desired(intent)?, &preview.found, &context);
         let stored = StoredPlan::new(&plan, &preview.found);
-        let mut job = Job::new(id, intent, actor.to_string(), self.now(), stored);
+        self.insert(actor, id, intent, stored).await
+    }
+
+    async fn insert(&self, actor: &Actor, id: JobId, intent: Intent, plan: StoredPlan) -> Result<Job, JobError> {
+        let mut job = Job::new(id, intent, actor.to_string(), self.now(), plan);
         job.note(self.now(), format!("started by {actor}"));
         let about = intent.to_string();
         self.commands

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use xks_lifecycle::{CloudAccount, CloudAccountId, CloudKeyId, CloudKeyOrigin, Region};
+use xks_lifecycle::{CloudAccountId, CloudKeyId, CloudKeyOrigin, Region};
 
 use super::{Intent, JobError, Jobs, site::credentials};
 use crate::{
@@ -24,13 +24,6 @@ pub struct Principals {
 }
 
 impl Jobs {
-    fn account(&self, id: CloudAccountId) -> Result<CloudAccount, JobError> {
-        let found = self
-            .commands
-            .read(|state| state.cloud_account(id).map(|entry| (**entry).clone()));
-        Ok(found.ok_or_else(|| Undesirable::Unknown(format!("cloud-accounts/{id}")))?)
-    }
-
     /// Reads all keys and key stores of an account in a Region, at the pace of its request quotas: for 10 000
     /// keys five seconds, and a hundred if their material is imported.
     ///

@@ -68,6 +68,9 @@ pub struct DesiredKey {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Undesirable {
+    /// It has no plan from what is there: what is done with it takes its own steps.
+    #[error("{0} has no plan that could be shown: its access key is made, proved, used, and the former one deleted")]
+    Unplanned(String),
     /// It is not in the state.
     #[error("there is no {0}")]
     Unknown(String),

@@ -13,7 +13,8 @@ const fn phase(action: &Action) -> u8 {
         | Action::UpdateDescription { .. }
         | Action::PutPolicy { .. }
         | Action::Tag { .. }
-        | Action::CreateAlias { .. } => 3,
+        | Action::CreateAlias { .. }
+        | Action::RotateAccessKey { .. } => 3,
         Action::ConnectKeyStore | Action::DisableKey => 4,
         Action::DeleteKeyStore | Action::ScheduleDeletion { .. } | Action::Forget => 5,
     }

@@ -139,6 +139,11 @@ pub enum Action {
     CancelDeletion,
     /// Takes what is gone in AWS out of the state.
     Forget,
+    /// Rotates the access key of the account, which takes several calls.
+    RotateAccessKey {
+        /// The one that is replaced.
+        access_key_id: String,
+    },
 }
 
 impl Action {
@@ -146,7 +151,7 @@ impl Action {
     #[must_use]
     pub const fn operation(&self) -> Option<Operation> {
         Some(match self {
-            Self::Adopt { .. } | Self::Forget => return None,
+            Self::Adopt { .. } | Self::Forget | Self::RotateAccessKey { .. } => return None,
             Self::CreateKeyStore { .. } => Operation::CreateCustomKeyStore,
             Self::UpdateKeyStore(_) => Operation::UpdateCustomKeyStore,
             Self::ConnectKeyStore => Operation::ConnectCustomKeyStore,
@@ -200,6 +205,7 @@ impl fmt::Display for Action {
             Self::ScheduleDeletion { days } => write!(f, "schedule the deletion of the KMS key in {days} days"),
             Self::CancelDeletion => f.write_str("cancel the deletion of the KMS key"),
             Self::Forget => f.write_str("note that it is gone in AWS"),
+            Self::RotateAccessKey { access_key_id } => write!(f, "rotate the access key {access_key_id}"),
         }
     }
 }

@@ -5,6 +5,7 @@ mod crashes;
 mod failures;
 mod others;
 mod plans;
+mod rotation;
 mod site;
 mod store;
 mod whole;

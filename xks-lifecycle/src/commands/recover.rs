@@ -22,8 +22,8 @@ impl Commands {
     /// reached: versions that were being made are made, and what belongs to destroyed versions is destroyed.
     /// A key whose creation it finishes is not active: its administrator learns of it first.
     ///
-    /// What another live node is making is left to it. It is to be called while no command of this process is
-    /// under way.
+    /// What another live node is making is left to it, so that nodes may do this at once. A node has to have
+    /// joined, and it is to be called while no command of this process is under way.
     ///
     /// # Errors
     /// Those of the store. What a key manager refuses is in the answer.
@@ -51,7 +51,13 @@ impl Commands {
                     continue;
                 }
             }
-            match self.finish(actor, &version).await {
+            let finish = self.finish(actor, &version);
+            let finished = match version.state {
+                // What cannot be finished here, another node may finish.
+                VersionState::Pending => self.marked(&id, finish).await,
+                _ => finish.await,
+            };
+            match finished {
                 Ok(()) if version.state == VersionState::Destroyed => recovered.removed.push(id),
                 Ok(()) => recovered.made.push(id),
                 Err(CommandError::Repository(error)) => return Err(error.into()),

@@ -1,6 +1,7 @@
 //! Nodes that run on one database, each as a process has it.
 
 use std::{
+    num::NonZeroUsize,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -13,6 +14,7 @@ use xks_backend_soft::SoftBackend;
 use xks_core::{
     BackendError, KeyBackend as _, KeyId, async_trait,
     backend::{EncryptRequest, Layered, VerifiedEncryption},
+    manage::{Capabilities, KeyDescription, KeyManager, KeyPage, ManageError, NewKey},
     timer::{Sleep, Timer},
 };
 use xks_lifecycle::{
@@ -38,12 +40,13 @@ impl Timer for Real {
     }
 }
 
-/// The key manager of a node, in which an encryption stops when a test wants it to.
+/// The key manager of a node, in which an encryption, or the end of a key, stops when a test wants it to.
 #[derive(Default)]
 pub(crate) struct Hsm {
     pub(crate) soft: Arc<SoftBackend>,
     pub(crate) stops: AtomicBool,
-    /// An encryption has come to where it stops.
+    pub(crate) stops_to_destroy: AtomicBool,
+    /// A call has come to where it stops.
     pub(crate) is_there: Notify,
     pub(crate) goes_on: Notify,
 }
@@ -66,6 +69,38 @@ impl Layered for Hsm {
             self.goes_on.notified().await;
         }
         self.soft.encrypt_verified(key, request).await
+    }
+}
+
+#[async_trait]
+impl KeyManager for Hsm {
+    async fn capabilities(&self, deadline: Instant) -> Result<Capabilities, ManageError> {
+        self.soft.capabilities(deadline).await
+    }
+
+    async fn create_key(&self, key: &NewKey, deadline: Instant) -> Result<KeyId, ManageError> {
+        self.soft.create_key(key, deadline).await
+    }
+
+    async fn keys(
+        &self,
+        after: Option<&KeyId>,
+        limit: NonZeroUsize,
+        deadline: Instant,
+    ) -> Result<KeyPage, ManageError> {
+        self.soft.keys(after, limit, deadline).await
+    }
+
+    async fn key(&self, id: &KeyId, deadline: Instant) -> Result<KeyDescription, ManageError> {
+        KeyManager::key(&*self.soft, id, deadline).await
+    }
+
+    async fn destroy_key(&self, id: &KeyId, deadline: Instant) -> Result<(), ManageError> {
+        if self.stops_to_destroy.swap(false, Ordering::Relaxed) {
+            self.is_there.notify_one();
+            self.goes_on.notified().await;
+        }
+        self.soft.destroy_key(id, deadline).await
     }
 }
 
@@ -102,11 +137,8 @@ impl Running {
         lease: Duration,
         soft: Arc<SoftBackend>,
     ) -> Self {
-        let hsm = Arc::new(Hsm {
-            soft: Arc::clone(&soft),
-            ..Hsm::default()
-        });
-        let backends = Backends::new().with(Name::new("name", "hsm").unwrap(), hsm.clone(), soft);
+        let hsm = Arc::new(Hsm { soft, ..Hsm::default() });
+        let backends = Backends::new().with(Name::new("name", "hsm").unwrap(), hsm.clone(), hsm.clone());
         let store = Arc::new(database.open().await);
         let roots = std::slice::from_ref(root);
         let (repository, snapshot) = Repository::open(Arc::clone(&store) as _, roots).await.unwrap();

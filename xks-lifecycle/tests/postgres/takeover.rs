@@ -7,8 +7,9 @@ use std::{
 
 use xks_backend_soft::SoftBackend;
 use xks_lifecycle::{
-    KeySet, KeySetId, KeySource, Outcome, Schedule, ScheduleId, Tenant, TenantId, VersionState,
+    KeySet, KeySetId, KeySource, Material, Outcome, Schedule, ScheduleId, Tenant, TenantId, VersionState,
     commands::{Actor, CreateKey},
+    key_state::VersionCommand,
     schedule::{PeriodDays, Scheduler, Task, Timing},
     store::{ClaimKind, Store as _},
 };
@@ -159,6 +160,128 @@ fn what_another_node_is_making_is_left_to_it_while_it_lives() {
         let late = soon(stopped).await.unwrap().unwrap();
         assert!(late.versions.iter().map(|version| version.state).eq(states), "{late:?}");
         assert_eq!(soft.key_ids().len(), 2, "no key was made twice");
+        b.leave().await;
+    });
+}
+
+/// Two nodes start at once after another one has ended in the middle of making a version: one of them makes
+/// it, and the other one leaves it to that.
+#[test]
+fn of_two_recoveries_at_once_one_makes_what_a_dead_node_has_left_half_made() {
+    RUNTIME.block_on(async {
+        let database = Database::new().await;
+        let root = state_of(&database).await;
+        let (lease, soft) = (Duration::from_secs(4), Arc::<SoftBackend>::default());
+        let mut nodes = Vec::new();
+        for name in ["a", "b", "c"] {
+            nodes.push(Running::start(&database, &root, name, lease, Arc::clone(&soft)).await);
+        }
+        let [a, b, c] = <[Running; 3]>::try_from(nodes).ok().unwrap();
+        let alice = Actor::new("alice").unwrap();
+        let spec = CreateKey::new(a.key_set(&alice).await, "Key").unwrap();
+        let id = a.commands.create_key(&alice, spec).await.unwrap().key.id;
+        a.hsm.stops.store(true, Ordering::Relaxed);
+        let stopped = {
+            let (commands, alice, id) = (Arc::clone(&a.commands), alice.clone(), id.clone());
+            tokio::spawn(async move { commands.rotate(&alice, &id, None).await })
+        };
+        soon(a.hsm.is_there.notified()).await;
+        a.stop();
+        stopped.abort();
+        soon(async {
+            while b.store.claims(ClaimKind::Node).await.unwrap().0.len() > 2 {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        })
+        .await;
+
+        // The first is in the middle of it while the second begins.
+        b.hsm.stops.store(true, Ordering::Relaxed);
+        let first = {
+            let (commands, alice) = (Arc::clone(&b.commands), alice.clone());
+            tokio::spawn(async move { commands.recover(&alice).await })
+        };
+        soon(b.hsm.is_there.notified()).await;
+        let second = c.commands.recover(&alice).await.unwrap();
+        let version = c.commands.key(&id).unwrap().versions[1].clone();
+        assert_eq!(version.state, VersionState::Pending);
+        assert_eq!(second.left, std::slice::from_ref(&version.id), "{second:?}");
+        assert!(second.made.is_empty() && second.failed.is_empty(), "{second:?}");
+        b.hsm.goes_on.notify_one();
+        let first = soon(first).await.unwrap().unwrap();
+        assert_eq!(first.made, [version.id], "{first:?}");
+        // What is made is left by both.
+        let again = tokio::join!(b.commands.recover(&alice), c.commands.recover(&alice));
+        for recovered in [again.0.unwrap(), again.1.unwrap()] {
+            let all = [&recovered.made, &recovered.removed, &recovered.left];
+            assert!(
+                all.iter().all(|list| list.is_empty()) && recovered.failed.is_empty(),
+                "{recovered:?}"
+            );
+        }
+        assert_eq!(soft.key_ids().len(), 2, "no key was made twice");
+        assert!(b.store.claims(ClaimKind::Job).await.unwrap().0.is_empty());
+        b.leave().await;
+        c.leave().await;
+    });
+}
+
+/// Two nodes find the material of the same destroyed version: it is destroyed once, and neither fails.
+#[test]
+fn of_two_recoveries_at_once_both_find_a_destroyed_version_gone() {
+    RUNTIME.block_on(async {
+        let database = Database::new().await;
+        let root = state_of(&database).await;
+        let (lease, soft) = (Duration::from_secs(4), Arc::<SoftBackend>::default());
+        let a = Running::start(&database, &root, "a", lease, Arc::clone(&soft)).await;
+        let b = Running::start(&database, &root, "b", lease, Arc::clone(&soft)).await;
+        let alice = Actor::new("alice").unwrap();
+        let spec = CreateKey::new(a.key_set(&alice).await, "Key").unwrap();
+        let id = a.commands.create_key(&alice, spec).await.unwrap().key.id;
+        let doomed = a.commands.rotate(&alice, &id, None).await.unwrap().versions[0]
+            .id
+            .clone();
+        let change = |command| a.commands.change_version(&alice, &doomed, None, command);
+        change(VersionCommand::Revoke).await.unwrap();
+        let destroy = VersionCommand::Destroy {
+            typed_name: Some("Key".to_owned()),
+        };
+        a.hsm.stops_to_destroy.store(true, Ordering::Relaxed);
+        let ended = tokio::select! {
+            ended = change(destroy) => Some(ended),
+            () = soon(a.hsm.is_there.notified()) => None, // the process ends in the middle
+        };
+        assert!(ended.is_none(), "{ended:?}");
+        let material = |node: &Running| node.commands.key(&id).unwrap().versions[0].material.clone();
+        assert_eq!(soft.key_ids().len(), 2, "its key manager has it still");
+
+        // The first is about to destroy it while the second does.
+        a.hsm.stops_to_destroy.store(true, Ordering::Relaxed);
+        let first = {
+            let (commands, alice) = (Arc::clone(&a.commands), alice.clone());
+            tokio::spawn(async move { commands.recover(&alice).await })
+        };
+        soon(a.hsm.is_there.notified()).await;
+        let second = b.commands.recover(&alice).await.unwrap();
+        assert_eq!(
+            (&*second.removed, second.failed.len()),
+            (std::slice::from_ref(&doomed), 0),
+            "{second:?}"
+        );
+        assert_eq!((material(&b), soft.key_ids().len()), (Material::Gone, 1));
+        a.hsm.goes_on.notify_one();
+        let first = soon(first).await.unwrap().unwrap();
+        assert_eq!(
+            (&*first.removed, first.failed.len()),
+            (std::slice::from_ref(&doomed), 0),
+            "{first:?}"
+        );
+        assert_eq!(
+            (material(&a), soft.key_ids().len()),
+            (Material::Gone, 1),
+            "the other version stays"
+        );
+        a.leave().await;
         b.leave().await;
     });
 }

@@ -1,12 +1,12 @@
 //! What the life cycle has to do by itself, beside the requests.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::oneshot, time::sleep};
 use xks_core::text::ErrorChain;
 use xks_lifecycle::{commands::Commands, schedule::Scheduler};
 
-use super::{Measured, Running, metrics::add};
+use super::{Measured, Running, metrics::add, node::joined};
 
 /// Between two times at which usage is added to the store.
 const FLUSH: Duration = Duration::from_secs(30);
@@ -22,14 +22,11 @@ impl Running {
     /// Finishes what an earlier process has left half done, says so, and then does what is due, without end.
     /// No command should be given before the first is done.
     pub(crate) async fn run(self, recovered: oneshot::Sender<()>) {
-        // Another node may be in the middle of what would look half done.
-        match &self.company {
-            Some(company) if !company.is_alone().await => tracing::info!(
-                "there are other nodes: what a process has left half done is finished when a node starts alone, or by \
-                 giving its command again"
-            ),
-            _ => self.recover().await,
+        if let Some(node) = self.commands.node() {
+            // What it goes on with is its own only while it has a row.
+            joined(Arc::clone(node)).await;
         }
+        self.recover().await;
         let _ = recovered.send(()); // the server may have ended meanwhile
         self.tell_of_restores().await;
         let Self {
@@ -92,6 +89,9 @@ impl Running {
                 }
                 for version in &recovered.removed {
                     tracing::info!(%version, "the material of a destroyed key is destroyed in its key manager");
+                }
+                for version in &recovered.left {
+                    tracing::info!(%version, "another node is making this key: it is left to that node");
                 }
                 for (version, error) in &recovered.failed {
                     tracing::error!(

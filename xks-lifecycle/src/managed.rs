@@ -66,6 +66,14 @@ impl Managed {
         }
     }
 
+    /// Checks that a request that starts now may be answered, as each does.
+    ///
+    /// # Errors
+    /// Without a lease, that of every request: [`BackendErrorKind::Timeout`].
+    pub fn check_lease(&self) -> Result<(), BackendError> {
+        self.enter().map(drop)
+    }
+
     /// Checks the lease when a request starts, before anything is read for it.
     fn enter(&self) -> Result<Option<Pass>, BackendError> {
         let Some(node) = self.node.as_ref().filter(|_| !breaks(Rule::LeaseCheck)) else {

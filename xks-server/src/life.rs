@@ -230,11 +230,11 @@ async fn live(
     #[cfg(feature = "lifecycle")]
     let (administration, node) = match managed {
         Some(managed) => {
-            let serves_key_stores = managed.serves_key_stores();
+            let serves_keys = managed.serves_keys();
             let (administration, node) = Administration::start(managed).await?;
             if let Some(node) = &node {
                 let has_lease = node.has_lease();
-                health.require(move || has_lease() || !serves_key_stores());
+                health.require(move || has_lease() || !serves_keys());
                 node.tell(&reconciler, server.program.version, ports.addresses().api);
             }
             (Some(administration), node)

@@ -61,6 +61,8 @@ struct ShownNode {
     is_this: bool,
     /// How long it trusts its lease after a renewal.
     lease_seconds: f64,
+    /// Whether it serves on when its lease has ended: then its row stays until it or a person removes it.
+    serves_on: bool,
     /// How long ago the node that answers saw it renew its lease, at least.
     seconds_since_renewal: f64,
     /// The revision that it serves; none while it joins.
@@ -88,6 +90,7 @@ impl ShownNode {
             name: (*row.node).to_owned(),
             is_this,
             lease_seconds: row.lease.as_secs_f64(),
+            serves_on: row.serves_on,
             seconds_since_renewal: unchanged.as_secs_f64(),
             serves: row.served,
             head: head.max(row.served.unwrap_or_default()),

@@ -159,7 +159,7 @@ fn nodes_are_listed_with_what_they_say_of_themselves() {
     );
     assert!(node["seconds_since_renewal"].take().as_f64().unwrap() >= 0.0);
     let expected = json!({
-        "id": "process.1", "name": "there", "is_this": false, "lease_seconds": 1.5, "seconds_since_renewal": null,
+        "id": "process.1", "name": "there", "is_this": false, "lease_seconds": 1.5, "serves_on": false, "seconds_since_renewal": null,
         "serves": 3, "head": head, "usable_through": null, "unusable_more": 2,
         "unusable": [{"version": "key/01020304", "reason": "it is not there"}], "facts": {"version": "1.2"},
     });

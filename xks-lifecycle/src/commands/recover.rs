@@ -51,7 +51,7 @@ impl Commands {
                     continue;
                 }
             }
-            let finish = self.finish(actor, &version);
+            let finish = Box::pin(self.finish(actor, &version));
             let finished = match version.state {
                 // What cannot be finished here, another node may finish.
                 VersionState::Pending => self.marked(&id, finish).await,

@@ -66,6 +66,8 @@ struct SetView {
     key_store: Option<KeyStoreId>,
     keeps_decryption: bool,
     is_blocked: bool,
+    /// Whether its keys were adopted.
+    is_adopted: bool,
 }
 
 /// Where the material of a key is.
@@ -286,6 +288,17 @@ impl View {
         adopted().or_else(named).or_else(unnamed)
     }
 
+    /// Returns whether a backend has any key that was [adopted](Management::Adopted). It may look at all
+    /// keys, where there are key sets of adopted ones.
+    #[must_use]
+    pub fn has_adopted(&self, backend: usize) -> bool {
+        let state = self.state.load();
+        let is_there = |set: &SetView| set.is_adopted && set.place == Some(Place::Backend(backend));
+        let sets = &state.sets.views;
+        let is_in_one = |key: &KeyView| sets.get(key.set as usize).is_some_and(is_there);
+        sets.iter().any(is_there) && state.keys.iter().any(|key| is_in_one(key) && key.is_adopted())
+    }
+
     fn set_view(&self, set: &KeySet, snapshot: &Snapshot) -> SetView {
         let key_store = set.key_store.and_then(|id| snapshot.key_store(id));
         SetView {
@@ -296,6 +309,7 @@ impl View {
             key_store: set.key_store,
             keeps_decryption: set.keeps_decryption,
             is_blocked: key_store.is_some_and(|key_store| key_store.is_blocked),
+            is_adopted: set.source == KeySource::Adopted,
         }
     }
 

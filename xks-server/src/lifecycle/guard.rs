@@ -4,13 +4,16 @@
 //! lists. A key that was adopted goes on being served under its id, through the layer of managed keys: its
 //! state and its counts hold from the moment in which the command that adopts it returns.
 
-use std::{pin::Pin, sync::Arc};
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
 
 use xks_core::{
     BackendError, KeyBackend, KeyId, Zeroizing,
     backend::{
-        BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, KeyMetadata, Layered,
-        VerifiedEncryption,
+        BackendErrorKind, DecryptRequest, EncryptRequest, Encrypted, GetKeyMetadataRequest, Health, KeyMetadata,
+        Layered, VerifiedEncryption,
     },
 };
 use xks_lifecycle::{
@@ -28,6 +31,8 @@ pub(crate) struct Guard {
     adopted: Arc<Managed>,
     /// The backends that have keys under management, each with the number that the view knows it by.
     numbers: Arc<[(String, usize)]>,
+    /// What it has guarded, as far as that is in use.
+    guarded: Arc<Mutex<Vec<Weak<Guarded>>>>,
 }
 
 impl Guard {
@@ -38,7 +43,17 @@ impl Guard {
             numbers: numbers.collect(),
             view: Arc::clone(view),
             adopted: Arc::new(Managed::all(commands)),
+            guarded: Arc::default(),
         }
+    }
+
+    /// Whether a key store of the settings file leads to a key that was adopted. It may look at all keys.
+    pub(super) fn serves_adopted(&self) -> bool {
+        let guarded: Vec<_> = {
+            let guarded = self.guarded.lock().unwrap_or_else(PoisonError::into_inner);
+            guarded.iter().filter_map(Weak::upgrade).collect()
+        };
+        guarded.iter().any(|guarded| guarded.serves_adopted())
     }
 
     /// Guards `inner`, which leads to the backend of a key store, and says which of the keys that the
@@ -49,7 +64,7 @@ impl Guard {
         backends: &Backends,
         settings: &KeyStoreSettings,
     ) -> Arc<dyn KeyBackend> {
-        let guarded = self.guarded(inner, &settings.backend, backends);
+        let guarded = self.guarded(inner, settings, backends);
         let key_store = settings.prefix.as_str();
         for key in settings.keys.iter().flatten() {
             match guarded.management(key) {
@@ -64,10 +79,15 @@ impl Guard {
                 None => {}
             }
         }
-        Arc::new(guarded)
+        let guarded = Arc::new(guarded);
+        let mut known = self.guarded.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|known| known.strong_count() > 0);
+        known.push(Arc::downgrade(&guarded));
+        guarded
     }
 
-    fn guarded(&self, inner: Arc<dyn KeyBackend>, name: &str, backends: &Backends) -> Guarded {
+    fn guarded(&self, inner: Arc<dyn KeyBackend>, settings: &KeyStoreSettings, backends: &Backends) -> Guarded {
+        let name = &settings.backend;
         let is_same = |other: &str| backends.may_share_device(name, other);
         let (same, others): (Vec<_>, Vec<_>) = self.numbers.iter().partition(|(other, _)| is_same(other));
         let numbers = |all: Vec<&(String, usize)>| all.into_iter().map(|(_, number)| *number).collect();
@@ -82,6 +102,7 @@ impl Guard {
             same: numbers(same),
             others,
             test_keys_of: backends.of_devices(name),
+            listed: settings.keys.as_ref().map(|keys| keys.iter().cloned().collect()),
         }
     }
 }
@@ -100,6 +121,8 @@ struct Guarded {
     others: Box<[usize]>,
     /// Those of the same device that have test keys of their own.
     test_keys_of: Box<[ConfiguredBackend]>,
+    /// The keys of the key store; none for all that the backend has.
+    listed: Option<Box<[KeyId]>>,
 }
 
 impl Guarded {
@@ -110,6 +133,17 @@ impl Guarded {
             let mut others = self.others.iter().filter_map(|number| self.view.manages(*number, key));
             others.find(|management| *management == Management::Made)
         })
+    }
+
+    /// Whether it leads to a key that was adopted.
+    fn serves_adopted(&self) -> bool {
+        match &self.listed {
+            Some(keys) => {
+                let mut keys = keys.iter();
+                keys.any(|key| self.management(key) == Some(Management::Adopted))
+            }
+            None => self.same.iter().any(|number| self.view.has_adopted(*number)),
+        }
     }
 
     /// The backend that serves a key.
@@ -208,6 +242,18 @@ impl Layered for Guarded {
         match self.serving(key) {
             Ok(backend) => backend.decrypt(key, request),
             Err(error) => refused(error),
+        }
+    }
+
+    /// That of the backend; but without a lease no adopted key is served.
+    // HLT-1
+    fn health<'a, 'e>(&'a self) -> Answer<'e, Health>
+    where
+        'a: 'e,
+    {
+        match self.adopted.check_lease() {
+            Err(error) if self.serves_adopted() => refused(error),
+            _ => self.inner().health(),
         }
     }
 

@@ -58,7 +58,7 @@ pub(crate) use self::{
     in_use::{InUse, other_names},
     key_stores::KeyStoresInForce,
     metrics::Measured,
-    node::{Company, LiveNode, OwnNode},
+    node::{LiveNode, OwnNode},
     open::Opened,
 };
 use crate::{reconciler::Reconciler, settings::AdminSettings};
@@ -71,25 +71,24 @@ pub(crate) struct Running {
     pub(crate) commands: Arc<Commands>,
     pub(crate) admin: AdminSettings,
     node: Option<OwnNode>,
-    company: Option<Company>,
     scheduler: Scheduler,
     actor: Actor,
     measured: Arc<Measured>,
     key_stores: Arc<KeyStoresInForce>,
+    guard: Guard,
 }
 
 impl Running {
-    /// Returns what says whether external key stores of the store are to be served.
-    pub(crate) fn serves_key_stores(&self) -> impl Fn() -> bool + Send + Sync + 'static {
-        let key_stores = Arc::clone(&self.key_stores);
-        move || key_stores.has_any()
+    /// Returns what says whether keys under management are to be served: in external key stores of the store,
+    /// or as adopted keys in key stores of the settings file.
+    pub(crate) fn serves_keys(&self) -> impl Fn() -> bool + Send + Sync + 'static {
+        let (key_stores, guard) = (Arc::clone(&self.key_stores), self.guard.clone());
+        move || key_stores.has_any() || guard.serves_adopted()
     }
 
     /// Joins the other nodes, if there may be any.
     pub(crate) fn join(&mut self) -> Option<LiveNode> {
-        let node = self.node.take()?.start(&self.commands);
-        self.company = Some(node.company());
-        Some(node)
+        Some(self.node.take()?.start(&self.commands))
     }
 
     /// Puts the external key stores of the store in force, and keeps them so: a command that has returned is
@@ -98,6 +97,7 @@ impl Running {
         let Opened {
             commands,
             in_use,
+            guard,
             admin,
             node,
         } = opened;
@@ -114,11 +114,11 @@ impl Running {
             commands,
             admin,
             node,
-            company: None,
             scheduler,
             actor,
             measured,
             key_stores,
+            guard,
         })
     }
 }

@@ -12,7 +12,6 @@ use tokio::{
     task::JoinHandle,
     time::{sleep, timeout},
 };
-use xks_core::text::ErrorChain;
 #[cfg(feature = "postgres")]
 use xks_lifecycle::nodes::Terms;
 use xks_lifecycle::{
@@ -29,7 +28,7 @@ use super::{
 use super::{
     facts,
     node_meter::NodeMeter,
-    node_watch::{Database, watch},
+    node_watch::{Database, Watch},
 };
 use crate::reconciler::Reconciler;
 #[cfg(feature = "postgres")]
@@ -49,6 +48,7 @@ pub(crate) struct OwnNode {
     node: Arc<Node>,
     meter: NodeMeter,
     lease: Duration,
+    serves_on: bool,
     database: Database,
     runtime: Threads,
 }
@@ -92,6 +92,7 @@ impl OwnNode {
             meter: NodeMeter::new(Arc::clone(&node), settings.name.as_str(), program.version, lease),
             node,
             lease,
+            serves_on: settings.serves_on,
             database: Database {
                 place: named(&StorePlace::Database(database.clone())),
                 store: Arc::clone(&postgres) as _,
@@ -115,9 +116,16 @@ impl OwnNode {
 
     /// Joins the others, and renews the lease from now on.
     pub(crate) fn start(self, commands: &Arc<Commands>) -> LiveNode {
+        let watch = Watch {
+            meter: self.meter.clone(),
+            database: self.database.clone(),
+            commands: Arc::clone(commands),
+            lease: self.lease,
+            serves_on: self.serves_on,
+        };
         let (node, commands) = (Arc::clone(&self.node), Arc::clone(commands));
         let running = async move { node.run(&commands).await };
-        let watching = watch(self.meter.clone(), self.database.clone(), self.lease);
+        let watching = watch.run();
         let runtime = self.runtime.0.as_ref();
         let (running, watching) = runtime
             .map(|runtime| (runtime.spawn(running), runtime.spawn(watching)))
@@ -157,14 +165,6 @@ impl LiveNode {
         tokio::spawn(facts::keep(node, reconciler, version, address.to_string()));
     }
 
-    /// Returns what says whether it is the only one.
-    pub(crate) fn company(&self) -> Company {
-        Company {
-            node: self.own.node(),
-            store: self.own.store(),
-        }
-    }
-
     /// Deletes its row. To be called when the last answer has gone.
     pub(crate) async fn leave(self) {
         if let Some(watching) = &self.watching {
@@ -188,29 +188,9 @@ impl LiveNode {
     }
 }
 
-async fn joined(node: Arc<Node>) {
+/// Waits until a node has joined.
+pub(super) async fn joined(node: Arc<Node>) {
     while node.lease().enter().is_none() {
         sleep(LOOK).await;
-    }
-}
-
-/// The other nodes, as a start sees them.
-pub(crate) struct Company {
-    node: Arc<Node>,
-    store: Arc<dyn Store>,
-}
-
-impl Company {
-    /// Waits until this node has joined, and returns whether no other has a row.
-    pub(super) async fn is_alone(&self) -> bool {
-        joined(Arc::clone(&self.node)).await;
-        let own = self.node.row().map(|row| row.id());
-        match self.store.claims(ClaimKind::Node).await {
-            Ok((claims, _)) => claims.iter().all(|claim| Some(&*claim.id) == own.as_deref()),
-            Err(error) => {
-                tracing::error!("whether there are other nodes is not known: {}", ErrorChain(&error));
-                false
-            }
-        }
     }
 }

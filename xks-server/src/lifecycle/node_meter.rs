@@ -48,6 +48,11 @@ impl NodeMeter {
         self.node.lease().age()
     }
 
+    /// Returns whether the store was not reached within a lease, which some nodes serve beyond.
+    fn has_lost_store(&self, has_lease: bool) -> bool {
+        self.age().is_some_and(|age| age >= self.lease || !has_lease)
+    }
+
     pub(super) fn measure(&self, samples: &mut Samples) {
         let has_lease = self.has_lease();
         let help = "The node, and the version of its program";
@@ -55,6 +60,10 @@ impl NodeMeter {
         samples.gauge("node_info", help, &labels, 1.0);
         let help = "Whether this node has a lease: without one it serves no keys under management";
         samples.gauge("node_has_lease", help, &[], f64::from(u8::from(has_lease)));
+        let has_lost_store = f64::from(u8::from(self.has_lost_store(has_lease)));
+        let help =
+            "Whether the store was not reached within lease_secs; with on_lost_store = \"serve\" keys are served on";
+        samples.gauge("node_store_lost", help, &[], has_lost_store);
         let help = "How long the lease lasts after a renewal (lease_secs)";
         samples.gauge("node_lease_seconds", help, &[], self.lease.as_secs_f64());
         let help = "How long ago the lease was renewed last";

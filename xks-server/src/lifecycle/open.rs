@@ -28,6 +28,8 @@ use crate::{
 pub(crate) struct Opened {
     pub(super) commands: Commands,
     pub(super) in_use: InUse,
+    /// Keeps key stores of the settings file from keys under management.
+    pub(super) guard: Guard,
     pub(super) admin: AdminSettings,
     pub(super) node: Option<OwnNode>,
 }
@@ -89,6 +91,7 @@ impl Opened {
             commands = commands.with_node(node.node());
         }
         Ok(Self {
+            guard: Guard::new(&commands, in_use.names()),
             commands,
             node,
             in_use,
@@ -98,7 +101,7 @@ impl Opened {
 
     /// What keeps key stores of the settings file from keys under management.
     pub(crate) fn guard(&self) -> Guard {
-        Guard::new(&self.commands, self.in_use.names())
+        self.guard.clone()
     }
 }
 

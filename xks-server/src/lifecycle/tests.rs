@@ -98,10 +98,12 @@ impl World {
         let name = xks_lifecycle::Name::new("name", "one").unwrap();
         let managed = xks_lifecycle::commands::Backends::new().with(name, named.clone(), named.clone());
         let commands = Commands::new(repository, snapshot, managed, Deployment::new("xks").unwrap());
+        let in_use = InUse::new(vec![named], Vec::new());
         let opened = Opened {
+            guard: Guard::new(&commands, in_use.names()),
             commands,
             node: None,
-            in_use: InUse::new(vec![named], Vec::new()),
+            in_use,
             admin: AdminSettings {
                 socket: "socket".into(),
                 group: None,

@@ -16,6 +16,7 @@ const COLUMNS: &[&str] = &[
     "id",
     "is_this",
     "lease_seconds",
+    "serves_on",
     "seconds_since_renewal",
     "serves",
     "head",

@@ -159,11 +159,29 @@ fn a_stopped_node_is_waited_for_until_its_lease_has_ended() {
         (Some(6), &json!(false)),
         "{confirmation}"
     );
-    assert_eq!(confirmation["missing"][0]["node"], "b", "{confirmation}");
+    let waiting = "it has not said that it serves the revision, and its lease has not ended";
+    let missing = &confirmation["missing"];
+    assert_eq!(
+        (
+            &missing[0]["node"],
+            &missing[0]["reason"],
+            missing.as_array().map(Vec::len)
+        ),
+        (&json!("b"), &json!(waiting), Some(1)),
+        "{confirmation}"
+    );
+    // It is committed in any case.
+    assert_eq!(done(&one, &["keys", "show", &key])["state"], "disabled");
+    let (code, shown, log) = give(&one, &["keys", "show", &key]);
+    let state = shown.lines().find(|line| line.starts_with("state "));
+    assert!(
+        code == Some(0) && state.is_some_and(|line| line.ends_with(" disabled")),
+        "{shown}{log}"
+    );
     let (code, _, log) = give(&one, &["keys", "disable", &key, "--yes", "salaries", "--wait", "0"]);
     assert_eq!(code, Some(6), "{log}");
     assert!(
-        log.starts_with("NOT confirmed after ") && log.contains("node b: "),
+        log.starts_with("NOT confirmed after ") && log.contains(&format!("but committed: node b: {waiting}")),
         "{log}"
     );
     assert!(log.contains("S3 bucket keys"), "{log}");

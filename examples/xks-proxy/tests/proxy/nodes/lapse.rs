@@ -3,8 +3,10 @@
 use serde_json::{Value, json};
 use xks_test_postgres::Server as Postgres;
 
-use super::{Site, key, key_store};
-use crate::support::{Curl, Server, body, error, fetch, plaintext, wait_until};
+use super::{Site, done, key, key_store, site::of_database};
+use crate::support::{
+    Curl, PREFIX, Server, body, error, fetch, key_store as table_of_key_store, plaintext, usual_credential, wait_until,
+};
 
 fn encrypt(curl: &Curl, key: &str) -> (u16, Value) {
     curl.call_once(&format!("keys/{key}/encrypt"), &plaintext(b"a secret"), &[])
@@ -18,11 +20,7 @@ fn health(curl: &Curl) -> (u16, Value) {
 fn without_the_database_keys_of_the_store_are_not_served_and_those_of_the_file_are() {
     let postgres = Postgres::start();
     postgres.create_database("xks");
-    let site = Site::at(&format!(
-        "postgres:///xks?user=xks&host={}&port={}",
-        postgres.directory().display(),
-        postgres.port()
-    ));
+    let site = Site::at(&of_database(&postgres, "xks"));
     let settings = site.node("one", "lease_secs = 4\n");
     let server = Server::start(&settings);
     let ping = || fetch(&format!("{}/ping", server.url()), &[]).0;
@@ -56,6 +54,10 @@ fn without_the_database_keys_of_the_store_are_not_served_and_those_of_the_file_a
     assert_eq!(facts["address"], server.address().to_string(), "{row}");
 
     postgres.stop();
+    let log = server.process.log.wait_for("was not reached for");
+    let line = log.lines().find(|line| line.contains("was not reached for")).unwrap();
+    let meanwhile = "until the lease ends (lease_secs = 4); commands fail until it is";
+    assert!(line.contains("WARN") && line.contains(meanwhile), "{line}");
     wait_until("the lease has ended", || server.readiness() == 503);
     assert_eq!(ping(), 503);
     assert_eq!(fetch(&livez, &[]).0, 200, "a restart is of no use");
@@ -69,6 +71,7 @@ fn without_the_database_keys_of_the_store_are_not_served_and_those_of_the_file_a
     );
     let metrics = server.metrics();
     assert_eq!(metrics.value("xks_node_has_lease", &[]), 0.0);
+    assert_eq!(metrics.value("xks_node_store_lost", &[]), 1.0);
     assert!(metrics.value("xks_node_lease_age_seconds", &[]) >= 4.0);
 
     postgres.start_again();
@@ -76,7 +79,9 @@ fn without_the_database_keys_of_the_store_are_not_served_and_those_of_the_file_a
     assert_eq!(encrypt(&curl, &key).0, 200);
     server.process.log.wait_for("this node has joined again");
     // Counted before it is said.
-    assert_eq!(server.metrics().value("xks_node_joins_total", &[]), 2.0);
+    let metrics = server.metrics();
+    assert_eq!(metrics.value("xks_node_joins_total", &[]), 2.0);
+    assert_eq!(metrics.value("xks_node_store_lost", &[]), 0.0);
     let (status, log) = server.stop();
     assert!(status.success(), "{log}");
     assert_eq!(
@@ -101,4 +106,54 @@ fn a_node_without_key_stores_of_the_store_stays_ready() {
     // Its row stays, since it cannot be deleted; that takes no longer than it may.
     let (status, log) = server.stop();
     assert!(status.success() && log.contains("did not leave"), "{log}");
+}
+
+/// A key of the settings file that came under management is served by nodes with a lease alone: a balancer
+/// has to take another one. A key store of the file that leads to no such key goes on.
+#[test]
+fn a_node_that_serves_an_adopted_key_of_the_file_is_not_ready_without_a_lease() {
+    let postgres = Postgres::start();
+    postgres.create_database("xks");
+    let site = Site::at(&of_database(&postgres, "xks"));
+    let mut settings = site.node("one", "lease_secs = 1\nbackends = [\"keys\"]\n");
+    settings.folder.write("other.key", "another 32 bytes, also no secret");
+    settings.backends = "[backends.keys]\nkind = \"soft\"\ndirectory = \"made\"\n\
+                         keys = { usable = \"usable.key\", other = \"other.key\" }\n"
+        .to_owned();
+    settings.key_stores = [PREFIX, "/of/others"]
+        .map(|prefix| {
+            let key = if prefix == PREFIX { "usable" } else { "other" };
+            table_of_key_store(prefix, &format!("keys = [\"{key}\"]"), &[usual_credential()])
+        })
+        .concat();
+    let server = Server::start(&settings);
+    done(&settings, &["tenants", "create", "--name", "payroll"]);
+    let create = "key-sets create --tenant payroll --name adopted --source adopted --backend keys";
+    done(&settings, &create.split(' ').collect::<Vec<_>>());
+    let (curl, other) = (server.curl(), server.curl_of("/of/others"));
+    postgres.stop();
+    server.process.log.wait_for("this node has no lease any more");
+    assert_eq!(
+        (server.readiness(), health(&curl).0, encrypt(&curl, "usable").0),
+        (200, 200, 200)
+    );
+
+    postgres.start_again();
+    server.process.log.wait_for("this node has joined again");
+    let adopt = "keys adopt --key-set adopted --name of-old --backend-key usable";
+    done(&settings, &adopt.split(' ').collect::<Vec<_>>());
+    assert_eq!(
+        (server.readiness(), health(&curl).0, encrypt(&curl, "usable").0),
+        (200, 200, 200)
+    );
+    postgres.stop();
+    wait_until("it is not ready", || server.readiness() == 503);
+    for answer in [health(&curl), encrypt(&curl, "usable")] {
+        assert_eq!(error(&answer), (503, "DependencyTimeoutException"));
+    }
+    assert_eq!((health(&other).0, encrypt(&other, "other").0), (200, 200));
+
+    postgres.start_again();
+    wait_until("it is ready", || server.readiness() == 200);
+    assert_eq!((health(&curl).0, encrypt(&curl, "usable").0), (200, 200));
 }

@@ -3,6 +3,7 @@
 mod confirmed;
 mod guide;
 mod lapse;
+mod serving_on;
 mod shared;
 mod site;
 mod tokens;

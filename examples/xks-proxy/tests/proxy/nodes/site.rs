@@ -91,7 +91,11 @@ impl Site {
 }
 
 fn new_url() -> String {
-    let (postgres, name) = (&*POSTGRES, new_database(&POSTGRES));
+    of_database(&POSTGRES, &new_database(&POSTGRES))
+}
+
+/// The URL of a database by the Unix socket.
+pub(crate) fn of_database(postgres: &Postgres, name: &str) -> String {
     let (directory, port) = (postgres.directory().display(), postgres.port());
     format!("postgres:///{name}?user={USER}&host={directory}&port={port}")
 }

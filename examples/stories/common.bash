@@ -42,19 +42,22 @@ fi
 
 umask 077
 folder=$(mktemp -d)
+folders=("$folder")
 pids=()
 clean_up() {
-    local status=$? pid log
+    local status=$? pid log at
     if ((status != 0)); then
         for log in "$folder"/*.log; do
             [[ ! -s $log ]] || printf '\n%s:\n%s\n' "${log##*/}" "$(<"$log")" >&2
         done
     fi
-    for pid in "${pids[@]}"; do
+    # What was started last ends first: a database waits for who is connected.
+    for ((at = ${#pids[@]} - 1; at >= 0; at--)); do
+        pid=${pids[at]}
         kill "$pid" 2>/dev/null || true
         wait "$pid" 2>/dev/null || true
     done
-    rm -rf "$folder"
+    rm -rf "${folders[@]}"
 }
 trap clean_up EXIT
 trap 'exit 1' INT TERM
@@ -183,6 +186,11 @@ must_fail() {
     printf '%s\n' "$said" | sed '/^$/d'
 }
 
+# A credential out of what `create-credential --console-json` and `rotate-credential --console-json` print.
+credential_of() {
+    sed -n 's/.*"XksProxyAuthenticationCredential":\({[^}]*}\).*/\1/p'
+}
+
 # The command line of administration.
 admin() {
     printf '$ xks-proxy %s\n' "$*" >&2
@@ -261,6 +269,16 @@ get_and_compare() {
     cmp "$1" "$folder/read" || give_up "what came back of $2 is not what went in"
     rm "$folder/read"
     echo "$2 is what it was."
+}
+# Reads an object's data key again and again while $folder/load is there, and says how often. Fails when a read fails.
+read_under_load() {
+    local done=0 decrypt
+    mapfile -t decrypt < <(decrypt_of "$1")
+    while [[ -e $folder/load ]]; do
+        kms "${decrypt[@]}" --query KeyId >/dev/null || return 1
+        ((done += 1))
+    done
+    echo "$done requests, none failed"
 }
 # An object that cannot be read now, for this exception.
 must_not_read() {

@@ -65,3 +65,18 @@ fn the_story_of_an_adopted_key_goes_through() {
     assert_eq!(told.matches("before.txt is what it was.").count(), 5, "{told}");
     assert_eq!(told.matches("(XksKeyNotFoundException)").count(), 2, "{told}");
 }
+
+/// What one node disables both refuse, and a node that stops is not missed.
+#[test]
+fn the_story_of_several_nodes_goes_through() {
+    let told = tell("nodes");
+    for part in ["state          disabled", "requests, none failed", "is CONNECTED"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    // Each says that both nodes were asked.
+    assert_eq!(told.matches("answered with status 200 by a: ").count(), 5, "{told}");
+    assert_eq!(told.matches("answered with status 400 by a: ").count(), 1, "{told}");
+    // Read by both, and again when one node has been killed.
+    assert_eq!(told.matches("report.txt is what it was.").count(), 5, "{told}");
+    assert_eq!(told.matches("(KMSInvalidStateException)").count(), 2, "{told}");
+}

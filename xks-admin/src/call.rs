@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, Request, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use xks_lifecycle::{
-    commands::{Actor, Commands},
+    commands::{Actor, Commands, LastCommit},
     store::Revision,
 };
 
@@ -18,6 +18,8 @@ use crate::{Admin, problem::Problem, read};
 pub(crate) struct Call {
     pub(crate) commands: Arc<Commands>,
     pub(crate) actor: Actor,
+    /// What the command of this request has committed, also if it fails after that.
+    pub(crate) last_commit: LastCommit,
     /// The variable parts of the path.
     params: Vec<String>,
     query: String,
@@ -32,6 +34,7 @@ impl FromRequest<Arc<Commands>> for Call {
     async fn from_request(request: Request<axum::body::Body>, commands: &Arc<Commands>) -> Result<Self, Problem> {
         let (mut parts, body) = request.into_parts();
         let actor = parts.extensions.get::<Actor>().cloned().ok_or_else(Problem::no_actor)?;
+        let last_commit = LastCommit::default();
         // Only a part that is not UTF-8 is none: it names nothing.
         let params = RawPathParams::from_request_parts(&mut parts, commands).await;
         let params = params.map_err(|_| Problem::no_such_path())?;
@@ -45,7 +48,8 @@ impl FromRequest<Arc<Commands>> for Call {
                 });
         Ok(Self {
             commands: Arc::clone(commands),
-            actor,
+            actor: actor.noting(&last_commit),
+            last_commit,
             params,
             query: parts.uri.query().unwrap_or_default().to_owned(),
             headers: parts.headers,

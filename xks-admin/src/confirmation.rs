@@ -5,6 +5,9 @@
 //! back, each node that can reach the store takes it in by itself, and one that cannot stops to serve when
 //! its lease ends. A client that needs to know gives the command again: it finds nothing to do, and waits for
 //! the nodes once more.
+//!
+//! A command that fails after it has committed something, such as one whose key manager cannot be reached,
+//! has the confirmation in its problem.
 
 use std::time::Duration;
 
@@ -42,12 +45,17 @@ impl Done {
     /// Waits for the nodes, and says in the answer which of them have confirmed. `patience` is what the
     /// client wants to wait at most, if it says so.
     pub(crate) async fn confirmed(self, commands: &Commands, patience: Option<Duration>) -> Result<Answer, Problem> {
-        let most = commands.patience();
-        let patience = patience.map_or(most, |patience| patience.clamp(SHORTEST, most.max(SHORTEST)));
-        let confirmation = commands.confirm_within(self.revision, patience).await;
+        let confirmation = confirm(commands, self.revision, patience).await;
         let shown = ShownConfirmation::new(&confirmation, commands.node().is_none());
         self.answer.with("confirmation", &shown)
     }
+}
+
+/// Waits for the nodes. `patience` is what the client wants to wait at most, if it says so.
+pub(crate) async fn confirm(commands: &Commands, revision: Revision, patience: Option<Duration>) -> Confirmation {
+    let most = commands.patience();
+    let patience = patience.map_or(most, |patience| patience.clamp(SHORTEST, most.max(SHORTEST)));
+    commands.confirm_within(revision, patience).await
 }
 
 /// A confirmation, as answers show it.

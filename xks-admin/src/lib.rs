@@ -58,7 +58,8 @@
 //!
 //!   The status is 200 or 201 also where `confirmed` is false, since the change is committed: no request can
 //!   take that back, and each node takes it in by itself, or stops to serve. Who gives the same command again
-//!   waits again. `Prefer: wait=SECONDS` (RFC 7240) shortens the wait.
+//!   waits again. `Prefer: wait=SECONDS` (RFC 7240) shortens the wait. A command that fails after it has
+//!   committed something, as one whose key manager cannot be reached, has a `confirmation` in its problem.
 //! * **PATCH** changes the fields that are given; `null` removes one that may be missing.
 //! * **Errors** are problem details (RFC 9457) with a stable `code`, and the `field` where there is one.
 //!   Fields, parameters and paths that are not known are refused.

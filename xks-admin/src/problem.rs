@@ -1,17 +1,23 @@
 //! Problem details (RFC 9457): what a request that was not served is answered with.
 
+use std::time::Duration;
+
 use axum::response::IntoResponse;
 use http::{Response, StatusCode};
 use serde::Serialize;
 use xks_core::{backend::BackendErrorKind, manage::ManageErrorKind};
 use xks_lifecycle::{
     ChangeError, CommandError, FieldError, Object, RandomError, RepositoryError,
-    commands::CredentialRefused,
+    commands::{Commands, CredentialRefused},
     key_state::Refused,
     store::{Revision, StoreError},
 };
 
-use crate::{answer::headers, confirmation::ShownConfirmation, service::Body};
+use crate::{
+    answer::headers,
+    confirmation::{ShownConfirmation, confirm},
+    service::Body,
+};
 
 /// Makes the answer to a request that a server does not let through to [`Admin`](crate::Admin), in the form
 /// of the API's own problem details. `code` is what programs decide by, `detail` what people read.
@@ -37,7 +43,7 @@ pub(crate) struct Problem {
     /// What the object has become meanwhile.
     #[serde(flatten)]
     changed: Option<Box<Changed>>,
-    /// Which nodes keep the command from its end.
+    /// Which nodes serve what the command has committed before it failed, or which keep it from its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     confirmation: Option<Box<serde_json::Value>>,
     /// Whether an event says it.
@@ -94,6 +100,22 @@ impl Problem {
     /// The same where some of what was to be made was made before.
     pub(crate) fn partly(mut self, made: usize, all: usize) -> Self {
         self.detail = format!("{made} of {all} keys were made, and then: {}", self.detail);
+        self
+    }
+
+    /// Waits for the nodes to serve what the command has committed before it failed, if it has, and says
+    /// which do.
+    pub(crate) async fn confirmed(
+        mut self,
+        commands: &Commands,
+        committed: Option<Revision>,
+        patience: Option<Duration>,
+    ) -> Self {
+        if let Some(revision) = committed.filter(|_| self.confirmation.is_none()) {
+            let confirmation = confirm(commands, revision, patience).await;
+            let shown = ShownConfirmation::new(&confirmation, commands.node().is_none());
+            self.confirmation = serde_json::to_value(shown).ok().map(Box::new);
+        }
         self
     }
 

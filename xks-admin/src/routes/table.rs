@@ -102,7 +102,12 @@ where
 {
     move |call| {
         let (commands, patience) = (Arc::clone(&call.commands), call.patience());
-        let done = command(call);
-        Box::pin(async move { done.await?.confirmed(&commands, patience).await })
+        let (last_commit, done) = (call.last_commit.clone(), command(call));
+        Box::pin(async move {
+            match done.await {
+                Ok(done) => done.confirmed(&commands, patience).await,
+                Err(problem) => Err(problem.confirmed(&commands, last_commit.revision(), patience).await),
+            }
+        })
     }
 }

@@ -1,7 +1,7 @@
 //! The confirmation of a command where several nodes have the state: this process, and one that is a row.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -100,6 +100,77 @@ fn a_node_that_has_not_confirmed_is_named_and_the_same_command_waits_for_it_agai
         (&confirmation["confirmed"], &confirmation["nodes"]),
         (&json!(true), &json!([]))
     );
+}
+
+/// What is committed is felt or not, whatever became of the command then.
+#[test]
+fn a_command_that_fails_after_its_commit_says_who_serves_what_it_has_committed() {
+    let site = site();
+    let key = site.send(
+        "POST",
+        "/admin/v1/keys",
+        Some(json!({"key_set": site.fill("{hsm}"), "name": "made"})),
+    );
+    let path = format!("/admin/v1/keys/{}", key.text("id"));
+    let rotated = site.send("POST", &format!("{path}/rotate"), None);
+    let version = rotated.body["versions"][0]["id"].as_str().unwrap().to_owned();
+    let path = format!("{path}/versions/{version}");
+    assert_eq!(site.send("POST", &format!("{path}/revoke"), None).status, 200);
+    swap(&site, Swap::Insert(row(1, Some(1))));
+    site.manager.is_away.store(true, Ordering::Relaxed);
+    let headers = [("content-type", "application/json"), ("prefer", "wait=0")];
+    let destroy = || {
+        let body = json!({"typed_name": "made"}).to_string();
+        site.send_raw("POST", &format!("{path}/destroy-version"), &headers, body)
+    };
+    let before = site.commands.revision();
+    let failed = destroy();
+    assert_eq!(
+        (failed.status.as_u16(), &*failed.text("code")),
+        (503, "key-manager-unavailable"),
+        "{}",
+        failed.body
+    );
+    let committed = site.commands.revision();
+    assert!(committed > before);
+    let confirmation = &failed.body["confirmation"];
+    assert_eq!(
+        (&confirmation["confirmed"], &confirmation["missing"][0]["node"]),
+        (&json!(false), &json!("there")),
+        "{confirmation}"
+    );
+    assert_eq!(confirmation["revision"], committed.get());
+
+    // Given again it fails as it did, and by now every node serves what it wants.
+    let next = row(2, Some(committed.get()));
+    swap(
+        &site,
+        Swap::Replace {
+            seen: row(1, Some(1)),
+            next,
+        },
+    );
+    let failed = destroy();
+    let confirmation = &failed.body["confirmation"];
+    assert_eq!(
+        (
+            failed.status.as_u16(),
+            &confirmation["confirmed"],
+            &confirmation["nodes"]
+        ),
+        (503, &json!(true), &json!(["there"])),
+        "{}",
+        failed.body
+    );
+    // One that is refused has committed nothing.
+    let refused = site.send("POST", &format!("{path}/promote"), None);
+    assert!(
+        refused.status.is_client_error() && refused.body["confirmation"].is_null(),
+        "{}",
+        refused.body
+    );
+    site.manager.is_away.store(false, Ordering::Relaxed);
+    assert_eq!(destroy().status, 200);
 }
 
 #[test]

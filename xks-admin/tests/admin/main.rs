@@ -9,6 +9,7 @@
 
 mod confirmation;
 mod hostile;
+mod hsm;
 mod pages;
 mod revisions;
 mod routes;

@@ -4,7 +4,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -24,6 +24,8 @@ use xks_lifecycle::{
     store::MemoryStore,
 };
 
+use crate::hsm::Manager;
+
 pub(crate) const START: u64 = 1_800_000_000;
 pub(crate) const DAY: u64 = 24 * 60 * 60;
 
@@ -31,6 +33,7 @@ pub(crate) struct Site {
     pub(crate) admin: Admin,
     pub(crate) commands: Arc<Commands>,
     pub(crate) store: Arc<MemoryStore>,
+    pub(crate) manager: Arc<Manager>,
     clock: Arc<AtomicU64>,
     /// What a path and a body may call by `{name}`.
     ids: Vec<(&'static str, String)>,
@@ -84,7 +87,11 @@ impl Site {
             );
         }
         let soft = Arc::new(soft);
-        let backends = Backends::new().with(Name::new("name", "hsm").unwrap(), soft.clone(), soft);
+        let manager = Arc::new(Manager {
+            soft: Arc::clone(&soft),
+            is_away: AtomicBool::new(false),
+        });
+        let backends = Backends::new().with(Name::new("name", "hsm").unwrap(), soft, manager.clone());
         let time = Arc::clone(&clock);
         let commands = Commands::new(repository, snapshot, backends, Deployment::new("test").unwrap())
             .with_clock(move || at(time.load(Ordering::Relaxed)));
@@ -97,6 +104,7 @@ impl Site {
             admin: Admin::new(Arc::clone(&commands)),
             commands,
             store,
+            manager,
             clock,
             ids: Vec::new(),
         };

@@ -1,8 +1,17 @@
 //! Who gives a command.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
-use crate::{EventText, FieldError, FieldProblem, store::Claim};
+use crate::{
+    EventText, FieldError, FieldProblem,
+    store::{Claim, Revision},
+};
 
 /// Who gives a command, as events show it: a user of the machine, a person, a program, the scheduler. 1 to
 /// 256 characters without control characters.
@@ -19,7 +28,30 @@ pub struct Actor {
     text: EventText,
     /// The claim under which commands are given: they change nothing when another has taken it over.
     claim: Option<Claim>,
+    last_commit: Option<LastCommit>,
 }
+
+/// What an actor's commands have committed last, or found as they want it, those that failed after that too:
+/// to wait for other nodes, [confirm](super::Commands::confirm) this revision. A clone is the same.
+#[derive(Clone, Debug, Default)]
+pub struct LastCommit(Arc<AtomicU64>);
+
+impl LastCommit {
+    /// Returns the revision; none if no command has come as far as that.
+    #[must_use]
+    pub fn revision(&self) -> Option<Revision> {
+        let revision = self.0.load(Ordering::Relaxed);
+        (revision > 0).then(|| Revision::new(revision))
+    }
+}
+
+impl PartialEq for LastCommit {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for LastCommit {}
 
 impl Actor {
     const MAX: usize = 256;
@@ -37,7 +69,25 @@ impl Actor {
             return Err(FieldError::new("actor", FieldProblem::Control));
         }
         let text = EventText::new("actor", name)?;
-        Ok(Self { text, claim: None })
+        Ok(Self {
+            text,
+            claim: None,
+            last_commit: None,
+        })
+    }
+
+    /// Returns the same actor, whose commands note what they commit.
+    #[must_use]
+    pub fn noting(self, last_commit: &LastCommit) -> Self {
+        let last_commit = Some(last_commit.clone());
+        Self { last_commit, ..self }
+    }
+
+    /// Notes that what a command wants is in the state at this revision.
+    pub(super) fn note(&self, revision: Revision) {
+        if let Some(LastCommit(noted)) = &self.last_commit {
+            noted.fetch_max(revision.get(), Ordering::Relaxed);
+        }
     }
 
     /// The same actor, who changes something only while the claim is as it is here.

@@ -50,7 +50,7 @@ use std::{
 };
 
 pub use self::{
-    actor::Actor,
+    actor::{Actor, LastCommit},
     backends::{Backends, Deployment},
     create::{Adopt, Adopted, AdoptionWarning, CreateKey},
     error::CommandError,
@@ -404,7 +404,10 @@ impl Commands {
             let (prepared, answer) = {
                 let snapshot = self.lock();
                 let Decided { changes, answer } = decide(&snapshot, now)?;
-                let Some(changes) = changes else { return Ok(answer) };
+                let Some(changes) = changes else {
+                    actor.note(snapshot.revision());
+                    return Ok(answer);
+                };
                 let changes = changes.under(actor.claim(), self.node.is_some());
                 (self.repository.prepare(&snapshot, changes)?, answer)
             };
@@ -414,7 +417,7 @@ impl Commands {
                     kill_point!(Written);
                     let touched = prepared.touched();
                     let mut snapshot = self.lock();
-                    prepared.apply(&mut snapshot);
+                    actor.note(prepared.apply(&mut snapshot));
                     self.applied(&snapshot, &touched);
                     return Ok(answer);
                 }

@@ -5,7 +5,7 @@ use std::{error::Error, fmt, path::PathBuf};
 use serde_json::{Value, json};
 
 use super::{
-    nodes_say::NOT_CONFIRMED,
+    nodes_say::{NOT_CONFIRMED, NodesSay},
     show::{field, plain},
 };
 
@@ -48,6 +48,15 @@ impl Failure {
             Self::NotConfirmed(_) | Self::NotFound(_) => 3,
             Self::Unreachable { .. } => 5,
             Self::Other(_) => 1,
+        }
+    }
+
+    /// What the nodes say of what was committed before the command failed. Where they are why it failed, the
+    /// problem says it.
+    pub(super) fn nodes_say(&self) -> Option<NodesSay<'_>> {
+        match self {
+            Self::Problem(problem) if field(problem, "code") != "not-confirmed" => NodesSay::of(problem),
+            _ => None,
         }
     }
 

@@ -122,7 +122,10 @@ pub(crate) fn run(server: &Server, config: Option<&Path>, command: AdminCommand)
         Err(failure) => {
             let text = match failure.json().filter(|_| reach.json) {
                 Some(problem) => format!("{problem}\n"),
-                None => format!("{}: {failure}\n", server.program.name),
+                None => {
+                    let line = failure.nodes_say().map(|says| says.line() + "\n").unwrap_or_default();
+                    format!("{}: {failure}\n{line}", server.program.name)
+                }
             };
             let _ = io::stderr().write_all(text.as_bytes());
             Ok(failure.exit_status().into())

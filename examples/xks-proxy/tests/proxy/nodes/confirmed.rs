@@ -1,6 +1,7 @@
 //! Commands that return when no node serves what is over.
 
 use std::{
+    fs,
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
@@ -211,4 +212,48 @@ fn a_stopped_node_is_waited_for_until_its_lease_has_ended() {
     wait_until("the node that is left serves", || {
         metadata(&store.curl(&first), &key).0 == 200
     });
+}
+
+/// The version is destroyed for KMS, on all nodes, though its key manager could not be reached: the command
+/// fails, and says both. Given again when that works, it is done.
+#[test]
+fn a_command_whose_key_manager_fails_after_its_commit_says_who_has_confirmed_that() {
+    let site = Site::new();
+    let mut settings = site.node("one", "backends = [\"keys\"]\n");
+    settings.backends = "[backends.keys]\nkind = \"soft\"\ndirectory = \"made\"\n".to_owned();
+    settings.key_stores.clear();
+    let _server = Server::start(&settings);
+    done(&settings, &["tenants", "create", "--name", "payroll"]);
+    let create = "key-sets create --tenant payroll --name hsm --source hsm --backend keys";
+    done(&settings, &create.split(' ').collect::<Vec<_>>());
+    let key = key(&settings, "hsm", "salaries");
+    done(&settings, &["keys", "rotate", &key]);
+    done(&settings, &["keys", "revoke-version", &key, "1", "--yes", "salaries"]);
+    let (made, away) = (settings.file("made"), settings.file("away"));
+    fs::rename(&made, &away).unwrap();
+    settings.folder.write("made", "not a directory");
+    let destroy = ["keys", "destroy-version", &key, "1", "--yes", "salaries"];
+    let (code, out, log) = give(&settings, &destroy);
+    let lines: Vec<_> = log.lines().collect();
+    assert_eq!((code, out.as_str(), lines.len()), (Some(1), "", 2), "{log}");
+    assert!(
+        lines[0].contains("key manager `keys`: a key could not be destroyed"),
+        "{log}"
+    );
+    assert!(
+        lines[1].starts_with("confirmed by 1 node in ") && lines[1].ends_with("durable: single"),
+        "{log}"
+    );
+    let (code, _, log) = give(&settings, &[&destroy[..], &["--json"]].concat());
+    let problem: Value = serde_json::from_str(&log).unwrap();
+    assert_eq!(
+        (code, &problem["confirmation"]["nodes"]),
+        (Some(1), &json!(["one"])),
+        "{problem}"
+    );
+
+    fs::remove_file(&made).unwrap();
+    fs::rename(&away, &made).unwrap();
+    let destroyed = done(&settings, &destroy);
+    assert_eq!(destroyed["versions"][0]["state"], "destroyed", "{destroyed}");
 }

@@ -7,5 +7,6 @@ mod serving_on;
 mod shared;
 mod site;
 mod tokens;
+mod told;
 
 pub(crate) use self::site::{Site, done, give, key, key_store, key_store_of};

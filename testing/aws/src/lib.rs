@@ -8,6 +8,7 @@ mod json;
 mod keys;
 mod kms;
 mod proxy;
+mod simulator;
 pub mod suite;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -17,7 +18,7 @@ use serde_json::Value;
 use xks_byok::aws::{AccessKey, AwsCredentials, AwsError, AwsErrorKind, Connector, Iam, Kms, Operation, Service};
 use xks_core::async_trait;
 
-pub use self::proxy::TestProxy;
+pub use self::{proxy::TestProxy, simulator::Simulator};
 
 /// The user that [`AwsCredentials::Chain`] belongs to.
 pub const CHAIN_USER: &str = "chain";

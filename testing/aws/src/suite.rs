@@ -3,6 +3,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::missing_panics_doc,
     reason = "only tests use it"
 )]
@@ -10,10 +11,10 @@
 use aws_lc_rs::rsa::{OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncryptingKey};
 use xks_byok::aws::{
     AccessKeyStatus, AwsCredentials, AwsError, AwsErrorKind, ConnectionState, Connectivity, Connector,
-    CreateKeyRequest, DescribeCustomKeyStoresRequest, ExpirationModel, GetParametersForImportRequest, Iam,
-    ImportKeyMaterialRequest, ImportState, ImportType, KeyManager, KeyMaterialState, KeyState, Kms, ListAliasesRequest,
-    ListKeyRotationsRequest, Origin, PageRequest, PutKeyPolicyRequest, Tag, UpdateCustomKeyStoreRequest,
-    WrappingAlgorithm, WrappingKeySpec,
+    CreateCustomKeyStoreRequest, CreateKeyRequest, DescribeCustomKeyStoresRequest, ExpirationModel,
+    GetParametersForImportRequest, Iam, ImportKeyMaterialRequest, ImportState, ImportType, KeyManager,
+    KeyMaterialState, KeyState, Kms, ListAliasesRequest, ListKeyRotationsRequest, Operation, Origin, PageRequest,
+    PutKeyPolicyRequest, Tag, UpdateCustomKeyStoreRequest, WrappingAlgorithm, WrappingKeySpec,
 };
 use xks_lifecycle::Timestamp;
 
@@ -308,4 +309,79 @@ pub async fn identities(iam: &dyn Iam) {
         before
     );
     assert_eq!(kind(iam.delete_access_key(None, id).await), AwsErrorKind::NotFound);
+}
+
+/// Calls an operation with what it takes, of objects that need not be there: for what goes wrong before that
+/// matters.
+///
+/// # Errors
+/// Those of the operation.
+pub async fn call(operation: Operation, kms: &dyn Kms, iam: &dyn Iam) -> Result<(), AwsError> {
+    const KEY: &str = "00000000-0000-4000-8000-000000000000";
+    const STORE: &str = "cks-00000000000000000";
+    let page = PageRequest::first;
+    match operation {
+        Operation::CreateKey => kms.create_key(CreateKeyRequest::external()).await.map(drop),
+        Operation::DescribeKey => kms.describe_key(KEY).await.map(drop),
+        Operation::ListKeys => kms.list_keys(page()).await.map(drop),
+        Operation::ListAliases => kms.list_aliases(ListAliasesRequest::all(page())).await.map(drop),
+        Operation::CreateAlias => kms.create_alias("alias/a", KEY).await,
+        Operation::UpdateAlias => kms.update_alias("alias/a", KEY).await,
+        Operation::DeleteAlias => kms.delete_alias("alias/a").await,
+        Operation::GetKeyPolicy => kms.get_key_policy(KEY, "default").await.map(drop),
+        Operation::PutKeyPolicy => kms.put_key_policy(PutKeyPolicyRequest::new(KEY, "{}")).await,
+        Operation::ListKeyPolicies => kms.list_key_policies(KEY, page()).await.map(drop),
+        Operation::ListResourceTags => kms.list_resource_tags(KEY, page()).await.map(drop),
+        Operation::TagResource => kms.tag_resource(KEY, vec![Tag::new("a", "b")]).await,
+        Operation::UntagResource => kms.untag_resource(KEY, vec!["a".into()]).await,
+        Operation::UpdateKeyDescription => kms.update_key_description(KEY, "").await,
+        Operation::EnableKey => kms.enable_key(KEY).await,
+        Operation::DisableKey => kms.disable_key(KEY).await,
+        Operation::ScheduleKeyDeletion => kms.schedule_key_deletion(KEY, 7).await.map(drop),
+        Operation::CancelKeyDeletion => kms.cancel_key_deletion(KEY).await,
+        Operation::GetKeyLastUsage => kms.get_key_last_usage(KEY).await.map(drop),
+        Operation::GetParametersForImport => {
+            let (algorithm, spec) = (WrappingAlgorithm::RsaesOaepSha256, WrappingKeySpec::Rsa2048);
+            let request = GetParametersForImportRequest::new(KEY, algorithm, spec);
+            kms.get_parameters_for_import(request).await.map(drop)
+        }
+        Operation::ImportKeyMaterial => {
+            let request = ImportKeyMaterialRequest::new(KEY, b"token", b"material");
+            kms.import_key_material(request).await.map(drop)
+        }
+        Operation::DeleteImportedKeyMaterial => kms.delete_imported_key_material(KEY, None).await.map(drop),
+        Operation::RotateKeyOnDemand => kms.rotate_key_on_demand(KEY).await,
+        Operation::ListKeyRotations => {
+            let request = ListKeyRotationsRequest::all(KEY, page());
+            kms.list_key_rotations(request).await.map(drop)
+        }
+        Operation::CreateCustomKeyStore => {
+            let (url, credential) = ("https://xks.example.com", TestProxy::credential());
+            let request = CreateCustomKeyStoreRequest::new("a", url, TestProxy::PATH, credential);
+            kms.create_custom_key_store(request).await.map(drop)
+        }
+        Operation::UpdateCustomKeyStore => {
+            kms.update_custom_key_store(UpdateCustomKeyStoreRequest::new(STORE))
+                .await
+        }
+        Operation::ConnectCustomKeyStore => kms.connect_custom_key_store(STORE).await,
+        Operation::DisconnectCustomKeyStore => kms.disconnect_custom_key_store(STORE).await,
+        Operation::DescribeCustomKeyStores => {
+            let request = DescribeCustomKeyStoresRequest::all(page());
+            kms.describe_custom_key_stores(request).await.map(drop)
+        }
+        Operation::DeleteCustomKeyStore => kms.delete_custom_key_store(STORE).await,
+        Operation::GetUser => iam.get_user(None).await.map(drop),
+        Operation::ListUsers => iam.list_users(page()).await.map(drop),
+        Operation::ListRoles => iam.list_roles(page()).await.map(drop),
+        Operation::ListAccessKeys => iam.list_access_keys(None, page()).await.map(drop),
+        Operation::CreateAccessKey => iam.create_access_key(None).await.map(drop),
+        Operation::UpdateAccessKey => {
+            let status = AccessKeyStatus::Inactive;
+            iam.update_access_key(None, "AKIANONENONENONENONE", status).await
+        }
+        Operation::DeleteAccessKey => iam.delete_access_key(None, "AKIANONENONENONENONE").await,
+        Operation::GetCallerIdentity => iam.get_caller_identity().await.map(drop),
+        _ => panic!("{operation} is not known here"),
+    }
 }

@@ -52,12 +52,14 @@
 
 mod error;
 mod job;
+mod outcome;
 mod record;
 mod rotation;
 mod run;
 mod service;
 mod shown;
 mod site;
+mod step;
 
 pub use self::{
     error::JobError,

@@ -1,0 +1,114 @@
+//! What the outcome of a step means for its job.
+
+use xks_lifecycle::Outcome;
+
+use super::{Job, JobError, JobState, Jobs, run::Stop};
+use crate::{
+    aws::{AwsError, AwsErrorKind},
+    plan::Action,
+};
+
+/// How long a job waits that has got no further, in milliseconds; each time twice as long.
+const FIRST_WAIT: u64 = 1000;
+/// How long it waits at most.
+const LAST_WAIT: u64 = 60_000;
+/// How long it waits while AWS is at work.
+pub(super) const LOOK_AGAIN: u64 = 5000;
+/// How often a job may get no further for a reason that it does not know.
+const MOST_FAILURES: u32 = 8;
+
+impl Jobs {
+    pub(super) fn done(&self, job: &mut Job, action: &Action) {
+        let now = self.now();
+        job.note(now, format!("done: {action}"));
+        job.cursor += 1;
+        job.failures = 0;
+        job.pending = None;
+        if action.creates() {
+            let settle = u64::try_from(self.settings.settle.as_millis()).unwrap_or(u64::MAX);
+            job.settles = now.saturating_add(settle);
+        }
+        job.has_connected |= *action == Action::ConnectKeyStore;
+    }
+
+    /// A step was refused, or was not answered.
+    pub(super) fn refused(&self, job: &mut Job, action: &Action, error: &AwsError) {
+        let now = self.now();
+        job.note(now, format!("{action}: {error}"));
+        if action.creates() {
+            match error.kind {
+                // Something is there already, of ours or of others.
+                AwsErrorKind::XksKeyAlreadyInUse => {
+                    if let Some(pending) = &mut job.pending {
+                        pending.is_taken = true;
+                    }
+                }
+                _ if error.is_effect_unknown() => {}
+                _ => job.pending = None,
+            }
+        }
+        match &error.kind {
+            AwsErrorKind::XksKeyAlreadyInUse
+            | AwsErrorKind::AlreadyExists
+            | AwsErrorKind::CustomKeyStoreNameInUse
+            | AwsErrorKind::NotFound
+            | AwsErrorKind::CustomKeyStoreNotFound
+            | AwsErrorKind::InvalidState
+            | AwsErrorKind::Disabled
+            | AwsErrorKind::Conflict
+            | AwsErrorKind::CustomKeyStoreInvalidState
+            // A principal may be so new that AWS KMS does not know it yet.
+            | AwsErrorKind::MalformedPolicyDocument => self.again(job, error),
+            _ if error.is_retryable() => self.wait(job, error.to_string()),
+            _ => job.state = blocked(error),
+        }
+    }
+
+    /// What is there may have been changed by somebody else, or not be shown yet: look again, some times.
+    fn again(&self, job: &mut Job, error: &AwsError) {
+        if job.failures >= MOST_FAILURES {
+            job.state = match error.kind {
+                AwsErrorKind::MalformedPolicyDocument => blocked(error),
+                _ => JobState::Stuck {
+                    problem: error.to_string(),
+                },
+            };
+        } else {
+            self.wait(job, error.to_string());
+        }
+    }
+
+    /// Waits, each time twice as long.
+    pub(super) fn wait(&self, job: &mut Job, reason: String) {
+        let wait = FIRST_WAIT.saturating_mul(1 << job.failures.min(10)).min(LAST_WAIT);
+        job.failures = job.failures.saturating_add(1);
+        let until = self.now() + wait;
+        job.state = JobState::Waiting { until, reason };
+    }
+
+    /// Something else than a step has failed.
+    pub(super) fn failed(&self, job: &mut Job, error: JobError) -> Result<(), Stop> {
+        match error {
+            JobError::Aws(error) if error.is_retryable() => self.wait(job, error.to_string()),
+            JobError::Aws(error) => job.state = blocked(&error),
+            JobError::Command(error) if error.outcome() == Outcome::Refused => {
+                job.state = JobState::Stuck {
+                    problem: error.to_string(),
+                }
+            }
+            JobError::Command(error) => return Err(error.into()),
+            error => {
+                job.state = JobState::Blocked {
+                    question: error.to_string(),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn blocked(error: &AwsError) -> JobState {
+    JobState::Blocked {
+        question: error.to_string(),
+    }
+}

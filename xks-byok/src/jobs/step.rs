@@ -1,0 +1,215 @@
+//! One step of a job, from what is there.
+
+use std::time::Duration;
+
+use xks_lifecycle::commands::Actor;
+
+use super::{
+    Job, JobError, JobState, Jobs, Pending,
+    outcome::LOOK_AGAIN,
+    run::{Stop, Work},
+    site::Site,
+};
+use crate::{
+    apply::{ApplyError, Effect, apply},
+    caller::CallError,
+    observe::{Observed, observe, search_operation, search_pair},
+    plan::{Action, Context, Desired, Plan, Then, lint, plan},
+};
+
+impl Jobs {
+    /// Finds out what was created, observes, plans, and does one step.
+    pub(super) async fn step(&self, site: &Site, work: &mut Work) -> Result<(), Stop> {
+        let actor = self.commands.under_job(&self.actor, &work.row);
+        if self.is_searching(site, work, &actor).await? {
+            return Ok(());
+        }
+        let Some((desired, observed)) = self.settled(site, &mut work.job).await? else {
+            return Ok(());
+        };
+        let context = Context {
+            operation: work.id.to_string(),
+            has_connected: work.job.has_connected,
+            is_settling: self.now() < work.job.settles,
+        };
+        let plan = plan(&desired, &observed, &context);
+        let faults = lint(&plan, &desired, &observed, &context);
+        if !faults.is_empty() {
+            work.job.state = JobState::Stuck {
+                problem: format!(
+                    "a plan that breaks its rules was not carried out: {}",
+                    faults.join("; ")
+                ),
+            };
+            return Ok(());
+        }
+        let now = self.now();
+        work.job.take_plan(&plan, &observed, now);
+        match plan.steps.first() {
+            Some(step) => {
+                let action = step.action.clone();
+                self.perform(site, work, &actor, &desired, action).await
+            }
+            None => {
+                self.rest(&mut work.job, plan);
+                Ok(())
+            }
+        }
+    }
+
+    /// There is no step: the job has ended, waits, or asks.
+    fn rest(&self, job: &mut Job, plan: Plan) {
+        let until = self.now() + LOOK_AGAIN;
+        job.state = match plan.then {
+            Then::Done => JobState::Done,
+            Then::Wait(reason) => JobState::Waiting { until, reason },
+            Then::Ask(question) => JobState::Blocked { question },
+        };
+    }
+
+    /// What is wanted, and what is there by several equal reads; nothing if the answers still flip.
+    async fn settled(&self, site: &Site, job: &mut Job) -> Result<Option<(Desired, Observed)>, Stop> {
+        const ATTEMPTS: u32 = 4;
+        self.commands.refresh().await?;
+        let desired = self.desired(job.intent).map_err(JobError::from)?;
+        let wanted = self.settings.reads.max(1);
+        let mut last = observe(&site.caller, &desired).await.map_err(JobError::from)?;
+        let mut equal = 1;
+        for _ in 1..wanted * ATTEMPTS {
+            if equal >= wanted {
+                break;
+            }
+            self.sleep(self.settings.read_interval).await;
+            let next = observe(&site.caller, &desired).await.map_err(JobError::from)?;
+            equal = if next == last { equal + 1 } else { 1 };
+            last = next;
+        }
+        if equal >= wanted {
+            return Ok(Some((desired, last)));
+        }
+        let until = self.now() + LOOK_AGAIN;
+        let reason = "AWS's answers still flip between old and new".to_owned();
+        job.state = JobState::Waiting { until, reason };
+        Ok(None)
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        if let Some(sleep) = self.timer.sleep(duration) {
+            sleep.await;
+        }
+    }
+
+    /// Looks for what may have been created. Returns whether the job waits for that.
+    async fn is_searching(&self, site: &Site, work: &mut Work, actor: &Actor) -> Result<bool, Stop> {
+        let Some(pending) = work.job.pending.clone() else {
+            return Ok(false);
+        };
+        let Action::CreateKey {
+            operation,
+            custom_key_store_id,
+            xks_key_id,
+            ..
+        } = &pending.action
+        else {
+            // A key store is observed by its name, and AWS makes no second one of that.
+            work.job.pending = None;
+            return Ok(false);
+        };
+        let known = self.known_keys(site);
+        let tag = (self.settings.operation_tag.as_str(), operation.as_str());
+        let found = search_operation(&site.caller, &known, tag)
+            .await
+            .map_err(JobError::from)?;
+        let now = self.now();
+        let others: Vec<_> = found.iter().skip(1).map(|key| key.key_id.as_str()).collect();
+        if !others.is_empty() {
+            let others = others.join(", ");
+            work.job.note(
+                now,
+                format!("more than one KMS key has the tag of this job; not used: {others}"),
+            );
+        }
+        if let Some(key) = found.first() {
+            work.job.note(now, format!("found {}, whose answer was lost", key.arn));
+            self.keep_id(actor, work.job.intent, &key.arn, false).await?;
+            work.job.pending = None;
+            return Ok(false);
+        }
+        if pending.is_taken
+            && let Some(key) = search_pair(&site.caller, &known, custom_key_store_id, xks_key_id)
+                .await
+                .map_err(JobError::from)?
+        {
+            work.job.note(
+                now,
+                format!("found {}, which somebody else has made for this external key", key.arn),
+            );
+            self.keep_id(actor, work.job.intent, &key.arn, true).await?;
+            work.job.pending = None;
+            return Ok(false);
+        }
+        let settle = u64::try_from(self.settings.settle.as_millis()).unwrap_or(u64::MAX);
+        let end = pending.since.saturating_add(settle);
+        if now < end {
+            let reason = "no answer came to the creation of the KMS key: looking whether it is there".to_owned();
+            let until = end.min(now + 2 * LOOK_AGAIN);
+            work.job.state = JobState::Waiting { until, reason };
+            return Ok(true);
+        }
+        work.job.pending = None;
+        work.job.note(now, "no KMS key was made: none has the tag of this job");
+        Ok(false)
+    }
+
+    /// Does one step. A mark is written before what creates.
+    async fn perform(
+        &self,
+        site: &Site,
+        work: &mut Work,
+        actor: &Actor,
+        desired: &Desired,
+        action: Action,
+    ) -> Result<(), Stop> {
+        let intent = work.job.intent;
+        let mut actor = actor.clone();
+        if action.creates() {
+            // Not after the mark: another worker may take the job over during the wait, and the call would
+            // come after its search.
+            if let Some(operation) = action.operation() {
+                site.caller.reserve(operation).await.map_err(JobError::from)?;
+            }
+            let since = self.now();
+            work.job.pending = Some(Pending {
+                action: action.clone(),
+                since,
+                is_taken: false,
+            });
+            let owner = work.row.owner.clone();
+            self.write(work, &owner).await?;
+            actor = self.commands.under_job(&self.actor, &work.row);
+        }
+        let target = self.target(intent, desired);
+        match apply(&site.caller, &action, &target).await {
+            Ok(effect) => {
+                match (&effect, &action) {
+                    (Effect::KeyStore(id), _) => self.keep_id(&actor, intent, id, false).await?,
+                    (Effect::Key(key), _) => self.keep_id(&actor, intent, &key.arn, false).await?,
+                    (Effect::Changed, Action::Adopt { id }) => self.keep_id(&actor, intent, id, true).await?,
+                    (Effect::Changed, Action::Forget) => self.forget_id(&actor, intent).await?,
+                    (Effect::Changed, _) => {}
+                }
+                self.done(&mut work.job, &action);
+                Ok(())
+            }
+            Err(ApplyError::Call(CallError::Aws(error))) => {
+                self.refused(&mut work.job, &action, &error);
+                Ok(())
+            }
+            Err(ApplyError::Call(CallError::Store(error))) => Err(error.into()),
+            Err(error @ (ApplyError::NoCredential(_) | ApplyError::NoTarget(_))) => {
+                self.wait(&mut work.job, error.to_string());
+                Ok(())
+            }
+        }
+    }
+}

@@ -52,6 +52,7 @@ impl Kms {
                 let key_id = self.alias_target(operation, state, &request.target_key_id)?;
                 let alias = state.alias(&request.alias_name);
                 let alias = alias.ok_or_else(|| no_alias(&request.alias_name))?.clone();
+                operation.check_permission(operation.name, state.key_by_id(&alias.key_id)?)?;
                 state.put_alias(Alias {
                     key_id,
                     updated: self.now(),
@@ -70,9 +71,9 @@ impl Kms {
     pub async fn delete_alias(&self, caller: &Caller, request: DeleteAliasRequest) -> Result<Empty, Exception> {
         self.operate("DeleteAlias", caller, async |operation| {
             operation.change(|state| {
-                if state.alias(&request.alias_name).is_none() {
-                    return Err(no_alias(&request.alias_name));
-                }
+                let alias = state.alias(&request.alias_name);
+                let alias = alias.ok_or_else(|| no_alias(&request.alias_name))?;
+                operation.check_permission(operation.name, state.key_by_id(&alias.key_id)?)?;
                 state.remove_alias(&request.alias_name);
                 Ok(Empty {})
             })

@@ -184,11 +184,22 @@ impl Kms {
 
     /// A key that may be used at this moment, and its proxy.
     fn usable(&self, operation: Operation<'_>, named: &str) -> Result<Usable, Exception> {
-        operation.read(|state| self.usable_key(operation, state, state.key(named)?))
+        let action = match operation.name {
+            "ReEncrypt" => "ReEncryptTo",
+            name => name,
+        };
+        operation.read(|state| self.usable_key(operation, action, state, state.key(named)?))
     }
 
-    fn usable_key(&self, operation: Operation<'_>, state: &State, key: &Key) -> Result<Usable, Exception> {
-        operation.check(state, key)?;
+    /// As policies name the operation.
+    fn usable_key(
+        &self,
+        operation: Operation<'_>,
+        action: &str,
+        state: &State,
+        key: &Key,
+    ) -> Result<Usable, Exception> {
+        operation.check_as(action, state, key)?;
         let proxy = match key.external() {
             Some(external) => {
                 let id = &external.key_store_id;
@@ -228,7 +239,11 @@ impl Kms {
                     "The key ID in the request does not identify a key that can perform this operation.",
                 ));
             }
-            self.usable_key(operation, state, key)
+            let action = match operation.name {
+                "ReEncrypt" => "ReEncryptFrom",
+                name => name,
+            };
+            self.usable_key(operation, action, state, key)
         })?;
         let plaintext = match (&usable.proxy, &external, &imported) {
             // Our reading: the proxy is not asked for a dry run.

@@ -143,7 +143,9 @@ impl Kms {
     pub async fn describe_key(&self, caller: &Caller, request: KeyIdRequest) -> Result<KeyMetadataResponse, Exception> {
         self.operate("DescribeKey", caller, async |operation| {
             operation.read(|state| {
-                let key_metadata = self.described_key(state, state.key(&request.key_id)?);
+                let key = state.key(&request.key_id)?;
+                operation.check(state, key)?;
+                let key_metadata = self.described_key(state, key);
                 Ok(KeyMetadataResponse { key_metadata })
             })
         })

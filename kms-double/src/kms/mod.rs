@@ -32,7 +32,8 @@
 //! import tokens, unwrapping, expiry, rotation on demand.
 //!
 //! # What is not
-//! * Every caller may do everything: key policies are checked and kept, and decide nothing.
+//! * Every caller may do everything, unless [key policies decide](Builder::key_policies_decide); there are no
+//!   policies of users and roles, and conditions are left out of account.
 //! * A key store is connected, or has failed to be, when [`Kms::connect_custom_key_store`] returns, unless
 //!   [`Builder::connecting`] gives it time.
 //! * An endpoint may have a port, and with [`Builder::allow_http`] no TLS.
@@ -66,6 +67,7 @@ mod key_stores;
 mod keys;
 mod materials;
 mod page;
+mod permissions;
 mod policies;
 mod policy;
 mod principals;
@@ -158,6 +160,7 @@ pub struct Builder {
     clock: Clock,
     settle: Duration,
     connecting: Duration,
+    do_policies_decide: bool,
     resources: Resources,
     quotas: Option<RequestQuotas>,
     faults: Faults,
@@ -178,6 +181,7 @@ impl Kms {
             clock: Clock::default(),
             settle: Duration::ZERO,
             connecting: Duration::ZERO,
+            do_policies_decide: false,
             resources: Resources::default(),
             quotas: None,
             faults: Faults::default(),
@@ -259,6 +263,15 @@ impl Builder {
     #[must_use]
     pub fn connecting(mut self, time: Duration) -> Self {
         self.connecting = time;
+        self
+    }
+
+    /// Lets key policies decide what a caller may do with a key: by principal, action and effect, without
+    /// conditions. A policy that names the account lets all of its users and roles in. By default every
+    /// caller may do everything.
+    #[must_use]
+    pub fn key_policies_decide(mut self) -> Self {
+        self.do_policies_decide = true;
         self
     }
 

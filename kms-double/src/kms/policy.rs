@@ -1,11 +1,12 @@
-//! Key policies: their form, their principals, and the lockout safety check. They are kept, and decide
-//! nothing: here every caller may do everything, but for [what is denied on purpose](super::Kms).
+//! Key policies: their form, their principals, and the lockout safety check. What they allow is in
+//! [`permissions`](super::permissions).
 
 use serde_json::Value;
 
 use super::{
     caller::Caller,
     exception::{Exception, ExceptionName},
+    permissions::{Question, statements, text, texts_of},
     state::State,
 };
 
@@ -53,15 +54,21 @@ impl Proposal<'_> {
             return Err(Exception::new(ExceptionName::LimitExceeded, message));
         }
         let policy: Value = serde_json::from_str(self.text).map_err(|_| malformed("The policy is not JSON"))?;
-        let statements = match policy.get("Statement") {
-            Some(Value::Array(statements)) if !statements.is_empty() => statements.iter().collect(),
-            Some(statement @ Value::Object(_)) => vec![statement],
-            _ => return Err(malformed("The policy has no Statement")),
-        };
+        let statements = statements(&policy);
+        if statements.is_empty() {
+            return Err(malformed("The policy has no Statement"));
+        }
         for statement in &statements {
             self.check_statement(statement, state)?;
         }
-        if !self.bypasses_lockout_check && !statements.iter().any(|statement| self.lets_in(statement)) {
+        let to_put_another = Question {
+            principal_arn: &self.caller.principal_arn,
+            action: "kms:PutKeyPolicy",
+            resource: None,
+        };
+        let lets_in =
+            |statement: &&Value| text(statement, "Effect") == Some("Allow") && to_put_another.applies(statement);
+        if !self.bypasses_lockout_check && !statements.iter().any(lets_in) {
             return Err(malformed(
                 "The new key policy will not allow you to update the key policy in the future.",
             ));
@@ -123,25 +130,6 @@ impl Proposal<'_> {
             _ => false,
         }
     }
-
-    /// Whether a statement lets the caller put another policy.
-    fn lets_in(&self, statement: &Value) -> bool {
-        let is_caller = |principal: &str| {
-            let root = format!("arn:aws:iam::{}:root", self.account);
-            ["*", self.account, &root, &self.caller.principal_arn].contains(&principal)
-        };
-        let names_caller = statement
-            .get("Principal")
-            .is_some_and(|principals| texts_of(principals, "AWS").into_iter().any(is_caller));
-        let is_allowed = |action: &str| match action.strip_suffix('*') {
-            Some(start) => "kms:putkeypolicy".starts_with(&start.to_ascii_lowercase()),
-            None => action.eq_ignore_ascii_case("kms:PutKeyPolicy"),
-        };
-        let allows = statement
-            .get("Action")
-            .is_some_and(|actions| texts(actions).into_iter().any(is_allowed));
-        text(statement, "Effect") == Some("Allow") && names_caller && allows && statement.get("Condition").is_none()
-    }
 }
 
 fn malformed(message: &str) -> Exception {
@@ -150,25 +138,4 @@ fn malformed(message: &str) -> Exception {
 
 fn is_account(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-fn text<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
-    value.get(name)?.as_str()
-}
-
-/// A text, or all of a list.
-fn texts(value: &Value) -> Vec<&str> {
-    match value {
-        Value::Array(all) => all.iter().filter_map(Value::as_str).collect(),
-        one => one.as_str().into_iter().collect(),
-    }
-}
-
-/// The principals of a kind; `"*"` alone is one of AWS.
-fn texts_of<'a>(principals: &'a Value, kind: &str) -> Vec<&'a str> {
-    match principals {
-        Value::Object(kinds) => kinds.get(kind).map(texts).unwrap_or_default(),
-        one if kind == "AWS" => texts(one),
-        _ => Vec::new(),
-    }
 }

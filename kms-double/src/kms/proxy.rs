@@ -15,6 +15,7 @@ use super::{
     exception::Exception,
     failure::{Failure, Fault},
     key::Key,
+    permissions,
     state::State,
 };
 use crate::wire::{CallError, Client};
@@ -59,9 +60,24 @@ impl<'a> Operation<'a> {
         self.kms.change_as(self.is_behind, change)
     }
 
-    /// Refuses an operation on a key that is not in a state for it.
+    /// Refuses an operation that the key policy does not allow the caller, or on a key that is not in a state
+    /// for it.
     pub(crate) fn check(&self, state: &State, key: &Key) -> Result<(), Exception> {
+        self.check_as(self.name, state, key)
+    }
+
+    /// [Checks](Self::check) an operation that policies have another name for.
+    pub(crate) fn check_as(&self, action: &str, state: &State, key: &Key) -> Result<(), Exception> {
+        self.check_permission(action, key)?;
         state.check_key_state(self.name, key)
+    }
+
+    /// Refuses what the key policy does not allow the caller, where key policies decide.
+    pub(crate) fn check_permission(&self, action: &str, key: &Key) -> Result<(), Exception> {
+        match self.kms.0.settings.do_policies_decide {
+            true => permissions::check(key, self.caller, &format!("kms:{action}")),
+            false => Ok(()),
+        }
     }
 
     /// The key of an operation that does not take an alias, [checked](Self::check).

@@ -104,6 +104,7 @@ impl Kms {
         self.operate("GetKeyLastUsage", caller, async |operation| {
             operation.read(|state| {
                 let key = state.key_by_id(&request.key_id)?;
+                operation.check_permission(operation.name, key)?;
                 let last_usage = locked(&self.0.last_usage).get(&key.id).cloned();
                 Ok(GetKeyLastUsageResponse {
                     key_id: key.arn.clone(),

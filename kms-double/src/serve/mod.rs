@@ -113,7 +113,7 @@ pub struct Arguments {
     roles: Vec<String>,
 
     /// Verify signatures, by the access keys in this file: a line of user, access key id and secret access
-    /// key, separated by commas, for each
+    /// key, separated by commas, for each. Key policies decide what these users may do
     #[arg(long, value_name = "FILE")]
     verify_callers: Option<PathBuf>,
 
@@ -250,6 +250,9 @@ impl Arguments {
             .tls(tls);
         if let Some(factor) = self.quotas {
             builder = builder.request_quotas(RequestQuotas::aws().scaled(factor));
+        }
+        if self.verify_callers.is_some() {
+            builder = builder.key_policies_decide();
         }
         if self.allow_http {
             builder = builder.allow_http();

@@ -21,6 +21,7 @@ mod key_states;
 mod key_stores;
 mod many;
 mod operations;
+mod permissions;
 #[path = "../serve/programs.rs"]
 mod programs;
 mod rotation;

@@ -15,6 +15,7 @@ mod adverse;
 mod aws;
 mod callers;
 mod cli;
+mod emulators;
 #[path = "../check/support/folder.rs"]
 mod folder;
 mod import;

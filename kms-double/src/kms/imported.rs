@@ -1,5 +1,5 @@
-//! Encryption with imported key material: by AES-256-GCM, bound to the key, the material and the encryption
-//! context.
+//! Encryption with key material that KMS has, imported or made by it: by AES-256-GCM, bound to the key, the
+//! material and the encryption context.
 //!
 //! ```text
 //! version            1 byte, 2
@@ -13,7 +13,7 @@ use super::{
     blob::KeyIdBytes,
     context::{EncryptionContext, aad},
     exception::{Exception, ExceptionName},
-    key::{Key, not_imported},
+    key::Key,
     seal::Purpose,
 };
 
@@ -57,7 +57,7 @@ impl Key {
         plaintext: &[u8],
         context: &EncryptionContext,
     ) -> Result<WithMaterial, Exception> {
-        let materials = self.imported().ok_or_else(|| not_imported(&self.arn))?;
+        let materials = self.materials()?;
         let current = materials.current().ok_or_else(|| self.pending_import())?;
         let bytes = current.bytes.as_ref().ok_or_else(|| self.pending_import())?;
         let mut blob = vec![VERSION];
@@ -77,7 +77,7 @@ impl Key {
         blob: &Blob<'_>,
         context: &EncryptionContext,
     ) -> Result<WithMaterial, Exception> {
-        let materials = self.imported().ok_or_else(|| not_imported(&self.arn))?;
+        let materials = self.materials()?;
         let material = materials.by_id(blob.material_id).ok_or_else(invalid_ciphertext)?;
         let bytes = material.bytes.as_ref().ok_or_else(|| self.pending_import())?;
         let plaintext = bytes.open(Purpose::Imported, blob.sealed, &[blob.head, &aad(context)?]);

@@ -33,6 +33,34 @@ pub(crate) enum Backing {
     ExternalKeyStore(ExternalBacking),
     /// `EXTERNAL`: imported.
     Imported(Materials),
+    /// `AWS_KMS`: made by KMS.
+    Generated(Generated),
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Generated {
+    pub(crate) materials: Materials,
+    /// None while it is off.
+    pub(crate) automatic_rotation: Option<AutomaticRotation>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct AutomaticRotation {
+    pub(crate) period_in_days: u32,
+    /// When it was turned on, in seconds since 1970.
+    pub(crate) since: f64,
+}
+
+impl Generated {
+    /// With the first material, which is there at once.
+    pub(crate) fn new(key_id: &str) -> Result<Self, Exception> {
+        let mut materials = Materials::default();
+        materials.generate(key_id)?;
+        Ok(Self {
+            materials,
+            automatic_rotation: None,
+        })
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -65,7 +93,7 @@ impl Key {
     pub(crate) fn external(&self) -> Option<&ExternalBacking> {
         match &self.backing {
             Backing::ExternalKeyStore(external) => Some(external),
-            Backing::Imported(_) => None,
+            Backing::Imported(_) | Backing::Generated(_) => None,
         }
     }
 
@@ -81,15 +109,69 @@ impl Key {
     pub(crate) fn imported(&self) -> Option<&Materials> {
         match &self.backing {
             Backing::Imported(materials) => Some(materials),
-            Backing::ExternalKeyStore(_) => None,
+            Backing::ExternalKeyStore(_) | Backing::Generated(_) => None,
         }
     }
 
     pub(crate) fn imported_mut(&mut self) -> Result<&mut Materials, Exception> {
+        let wrong_origin = self.wrong_origin();
         match &mut self.backing {
             Backing::Imported(materials) => Ok(materials),
-            Backing::ExternalKeyStore(_) => Err(not_imported(&self.arn)),
+            Backing::ExternalKeyStore(_) | Backing::Generated(_) => Err(wrong_origin),
         }
+    }
+
+    /// What KMS has made for a key whose material it makes.
+    pub(crate) fn generated(&self) -> Option<&Generated> {
+        match &self.backing {
+            Backing::Generated(generated) => Some(generated),
+            Backing::ExternalKeyStore(_) | Backing::Imported(_) => None,
+        }
+    }
+
+    pub(crate) fn generated_mut(&mut self) -> Result<&mut Generated, Exception> {
+        let wrong_origin = self.wrong_origin();
+        match &mut self.backing {
+            Backing::Generated(generated) => Ok(generated),
+            Backing::ExternalKeyStore(_) | Backing::Imported(_) => Err(wrong_origin),
+        }
+    }
+
+    /// The material that KMS encrypts with, imported or made by it.
+    pub(crate) fn materials(&self) -> Result<&Materials, Exception> {
+        match &self.backing {
+            Backing::Imported(materials) => Ok(materials),
+            Backing::Generated(generated) => Ok(&generated.materials),
+            Backing::ExternalKeyStore(_) => Err(self.wrong_origin()),
+        }
+    }
+
+    /// Rotates to the material that waits for it, or to new material where KMS makes it.
+    pub(crate) fn rotate(&mut self, now: f64) -> Result<(), Exception> {
+        let wrong_origin = self.wrong_origin();
+        match &mut self.backing {
+            Backing::Imported(materials) => materials.rotate(now),
+            Backing::Generated(generated) => {
+                generated.materials.generate(&self.id)?;
+                generated.materials.rotate(now)
+            }
+            Backing::ExternalKeyStore(_) => Err(wrong_origin),
+        }
+    }
+
+    pub(crate) fn origin(&self) -> &'static str {
+        match self.backing {
+            Backing::ExternalKeyStore(_) => "EXTERNAL_KEY_STORE",
+            Backing::Imported(_) => "EXTERNAL",
+            Backing::Generated(_) => "AWS_KMS",
+        }
+    }
+
+    /// For an operation that is not for keys of this origin.
+    pub(crate) fn wrong_origin(&self) -> Exception {
+        let (arn, origin) = (&self.arn, self.origin());
+        let message = format!("{arn} origin is {origin} which is not valid for this operation.");
+        Exception::new(ExceptionName::UnsupportedOperation, message)
     }
 
     /// Its id without the hyphens, as bytes.
@@ -113,10 +195,4 @@ pub(crate) fn id_bytes(id: &str) -> Option<KeyIdBytes> {
     let digits: String = id.chars().filter(|character| *character != '-').collect();
     let number = u128::from_str_radix(&digits, 16).ok()?;
     (digits.len() == 32).then(|| number.to_be_bytes())
-}
-
-/// For what is done with imported material alone.
-pub(crate) fn not_imported(arn: &str) -> Exception {
-    let message = format!("{arn} origin is EXTERNAL_KEY_STORE which is not valid for this operation.");
-    Exception::new(ExceptionName::UnsupportedOperation, message)
 }

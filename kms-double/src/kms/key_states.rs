@@ -8,7 +8,7 @@
 use super::{
     api::KeyState,
     exception::{Exception, ExceptionName},
-    key::{Key, not_imported},
+    key::Key,
     state::State,
 };
 
@@ -39,9 +39,10 @@ enum Origins {
     All,
     /// `[9]` Those with imported material.
     Imported,
-    /// `[6]`, `[7]` Neither those with imported material nor those in custom key stores: none of the
-    /// double's.
-    Neither,
+    /// `[6]`, `[7]` Neither those with imported material nor those in custom key stores.
+    Generated,
+    /// `[7]` Those with imported material, and those whose material KMS makes.
+    InKms,
 }
 
 /// One row: the operation, the keys that it is for, and the states Enabled, Disabled, PendingImport,
@@ -54,7 +55,7 @@ const TABLE: &[Row] = {
         Disabled as D, NotPendingDeletion as N, PendingDeletion as P, PendingImport as I, Unavailable as U,
         WrongState as W, Yes,
     };
-    use Origins::{All, Imported, Neither};
+    use Origins::{All, Generated, Imported, InKms};
     &[
         ("CancelKeyDeletion", All, [N, N, N, Yes, N]),
         ("CreateAlias", All, [Yes, Yes, Yes, P, Yes]),
@@ -62,22 +63,22 @@ const TABLE: &[Row] = {
         ("DeleteImportedKeyMaterial", Imported, [Yes, Yes, Yes, Yes, U]), // API Reference: PendingDeletion stays
         ("DescribeKey", All, [Yes, Yes, Yes, Yes, Yes]),
         ("DisableKey", All, [Yes, Yes, I, P, Yes]),
-        ("DisableKeyRotation", Neither, [Yes, D, Yes, P, Yes]),
+        ("DisableKeyRotation", Generated, [Yes, D, Yes, P, Yes]),
         ("EnableKey", All, [Yes, Yes, I, P, Yes]),
-        ("EnableKeyRotation", Neither, [Yes, D, Yes, P, Yes]),
+        ("EnableKeyRotation", Generated, [Yes, D, Yes, P, Yes]),
         ("Encrypt", All, [Yes, D, I, P, U]),
         ("GenerateDataKey", All, [Yes, D, I, P, U]),
         ("GenerateDataKeyWithoutPlaintext", All, [Yes, D, I, P, U]),
         ("GetKeyPolicy", All, [Yes, Yes, Yes, Yes, Yes]),
-        ("GetKeyRotationStatus", Imported, [Yes, Yes, Yes, Yes, U]), // since on-demand rotation of imported material
+        ("GetKeyRotationStatus", InKms, [Yes, Yes, Yes, Yes, U]), // since on-demand rotation of imported material
         ("GetParametersForImport", Imported, [Yes, Yes, Yes, P, U]),
         ("ImportKeyMaterial", Imported, [Yes, W, Yes, P, U]), // API Reference: PendingImport or Enabled
         ("ListKeyPolicies", All, [Yes, Yes, Yes, Yes, Yes]),
-        ("ListKeyRotations", Imported, [Yes, Yes, Yes, Yes, U]),
+        ("ListKeyRotations", InKms, [Yes, Yes, Yes, Yes, U]),
         ("ListResourceTags", All, [Yes, Yes, Yes, Yes, Yes]),
         ("PutKeyPolicy", All, [Yes, Yes, Yes, Yes, Yes]),
         ("ReEncrypt", All, [Yes, D, I, P, U]),
-        ("RotateKeyOnDemand", Imported, [Yes, D, I, P, U]),
+        ("RotateKeyOnDemand", InKms, [Yes, D, I, P, U]),
         ("ScheduleKeyDeletion", All, [Yes, Yes, Yes, P, Yes]),
         ("TagResource", All, [Yes, Yes, Yes, P, Yes]),
         ("UntagResource", All, [Yes, Yes, Yes, P, Yes]),
@@ -97,10 +98,11 @@ impl State {
         let is_for_key = match origins {
             Origins::All => true,
             Origins::Imported => key.imported().is_some(),
-            Origins::Neither => false,
+            Origins::Generated => key.generated().is_some(),
+            Origins::InKms => key.external().is_none(),
         };
         if !is_for_key {
-            return Err(not_for_origin(key));
+            return Err(key.wrong_origin());
         }
         let [enabled, disabled, pending_import, pending_deletion, unavailable] = cells;
         let cell = match self.key_state(key) {
@@ -125,16 +127,6 @@ impl State {
             Cell::PendingImport => invalid("is pending import"),
             Cell::WrongState => invalid("is disabled, and has to be enabled or pending import for this operation"),
             Cell::Unavailable => self.check_connected(key),
-        }
-    }
-}
-
-fn not_for_origin(key: &Key) -> Exception {
-    match key.imported() {
-        None => not_imported(&key.arn),
-        Some(_) => {
-            let message = format!("{} origin is EXTERNAL which is not valid for this operation.", key.arn);
-            Exception::new(ExceptionName::UnsupportedOperation, message)
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{
     caller::Caller,
     exception::{Exception, ExceptionName},
     failure::Fault,
-    key::{Backing, ExternalBacking, Key, KeyStatus},
+    key::{Backing, ExternalBacking, Generated, Key, KeyStatus},
     key_store::Connection,
     materials::Materials,
     page::{Limits, page_of},
@@ -26,8 +26,9 @@ use super::{
 };
 
 impl Kms {
-    /// Makes a KMS key: one that waits for the import of its key material, or one over an external key, after
-    /// the proxy has said that it is an AES-256 key that can encrypt and decrypt and is enabled.
+    /// Makes a KMS key: one with material that KMS makes, one that waits for the import of its key material,
+    /// or one over an external key, after the proxy has said that it is an AES-256 key that can encrypt and
+    /// decrypt and is enabled.
     ///
     /// # Errors
     /// As AWS documents them for CreateKey; for what the proxy does, by [the table](super::Failure::row).
@@ -39,14 +40,15 @@ impl Kms {
         self.operate("CreateKey", caller, async |operation| {
             check_kind(&request)?;
             let attributes = self.attributes(operation, &request)?;
+            let id = uuid()?;
             let backing = match (&request.custom_key_store_id, &request.xks_key_id) {
                 (Some(key_store_id), Some(xks_key_id)) => {
                     let external = self.external_backing(operation, key_store_id, xks_key_id).await?;
                     Backing::ExternalKeyStore(external)
                 }
-                _ => Backing::Imported(Materials::default()),
+                _ if request.origin.as_deref() == Some("EXTERNAL") => Backing::Imported(Materials::default()),
+                _ => Backing::Generated(Generated::new(&id)?),
             };
-            let id = uuid()?;
             let key = Key {
                 arn: self.arn(&format!("key/{id}")),
                 id,
@@ -279,10 +281,7 @@ impl Kms {
                 KeyStatus::PendingDeletion(date) => Some(date),
                 _ => None,
             },
-            origin: match key.backing {
-                Backing::ExternalKeyStore(_) => "EXTERNAL_KEY_STORE",
-                Backing::Imported(_) => "EXTERNAL",
-            },
+            origin: key.origin(),
             custom_key_store_id: external.map(|external| external.key_store_id.clone()),
             expiration_model: imported
                 .filter(has_material)
@@ -291,7 +290,9 @@ impl Kms {
                     None => ExpirationModel::KeyMaterialDoesNotExpire,
                 }),
             valid_to: imported.and_then(Materials::earliest_end),
-            current_key_material_id: imported
+            current_key_material_id: key
+                .materials()
+                .ok()
                 .and_then(Materials::current)
                 .map(|material| material.id.clone()),
             key_manager: "CUSTOMER",
@@ -311,10 +312,10 @@ fn check_kind(request: &CreateKeyRequest) -> Result<(), Exception> {
     let unsupported = |what: &str| Err(Exception::new(ExceptionName::UnsupportedOperation, what));
     let names_external_key = (request.custom_key_store_id.is_some(), request.xks_key_id.is_some());
     match (request.origin.as_deref(), names_external_key) {
-        (Some("EXTERNAL"), (false, false)) | (Some("EXTERNAL_KEY_STORE"), (true, true)) => (),
-        (Some("EXTERNAL"), _) => {
+        (None | Some("AWS_KMS" | "EXTERNAL"), (false, false)) | (Some("EXTERNAL_KEY_STORE"), (true, true)) => (),
+        (None | Some("AWS_KMS" | "EXTERNAL"), _) => {
             return Err(Exception::validation(
-                "CustomKeyStoreId and XksKeyId cannot be specified with the origin EXTERNAL",
+                "CustomKeyStoreId and XksKeyId can only be specified with the origin EXTERNAL_KEY_STORE",
             ));
         }
         (Some("EXTERNAL_KEY_STORE"), _) => {
@@ -322,7 +323,7 @@ fn check_kind(request: &CreateKeyRequest) -> Result<(), Exception> {
                 "CustomKeyStoreId and XksKeyId are required for the origin EXTERNAL_KEY_STORE",
             ));
         }
-        _ => return unsupported("Origin has to be EXTERNAL or EXTERNAL_KEY_STORE"),
+        _ => return unsupported("Origin has to be AWS_KMS, EXTERNAL or EXTERNAL_KEY_STORE"),
     }
     if request
         .key_usage

@@ -1,4 +1,4 @@
-//! The key material of one KMS key of the origin EXTERNAL: a set, of which one is current.
+//! The key material of one KMS key of the origin EXTERNAL or AWS_KMS: a set, of which one is current.
 //!
 //! ```text
 //! NEW, the first            → CURRENT
@@ -167,6 +167,17 @@ impl Materials {
             }
         }
         Ok(id)
+    }
+
+    /// Takes in new material of KMS's own: the current one, or one to rotate to.
+    pub(crate) fn generate(&mut self, key_id: &str) -> Result<(), Exception> {
+        let new = Import {
+            import_type: Some(ImportType::NewKeyMaterial),
+            material_id: None,
+            description: None,
+            valid_to: None,
+        };
+        self.import(key_id, KeyMaterial::generate()?, new).map(drop)
     }
 
     /// Deletes one material, by default the current one. Returns its id; none where there never was any.

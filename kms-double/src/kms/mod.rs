@@ -1,5 +1,5 @@
 //! AWS KMS as a proxy sees it, and as who imports key material sees it: external key stores, KMS keys in
-//! them, KMS keys with imported material, and what is done with those.
+//! them, KMS keys with imported material or KMS's own, and what is done with those.
 //!
 //! ```no_run
 //! use kms_double::kms::{Caller, Kms, api::*};
@@ -40,8 +40,9 @@
 //! * A VPC endpoint service is a name and no more: the proxy is called like any other.
 //! * Ciphertext blobs and the AAD of an encryption context have forms of their own, for AWS does not publish
 //!   its own.
-//! * Keys of other origins than EXTERNAL_KEY_STORE and EXTERNAL, of other specs than SYMMETRIC_DEFAULT,
-//!   multi-Region keys, and grants.
+//! * Automatic rotation is a setting: nothing is rotated by it.
+//! * Keys of other origins than AWS_KMS, EXTERNAL_KEY_STORE and EXTERNAL, of other specs than
+//!   SYMMETRIC_DEFAULT, multi-Region keys, and grants.
 
 mod access_keys;
 mod aliases;

@@ -318,7 +318,7 @@ async fn external_keys_that_are_not_right_make_no_kms_key() {
         assert_eq!(name(create(wrong).await), Name::Validation, "{wrong}");
     }
     for change in [
-        (|key| key.origin = Some("AWS_KMS".into())) as fn(&mut CreateKeyRequest),
+        (|key| key.origin = Some("AWS_CLOUDHSM".into())) as fn(&mut CreateKeyRequest),
         |key| key.key_spec = Some("RSA_2048".into()),
         |key| key.key_usage = Some("SIGN_VERIFY".into()),
         |key| key.multi_region = Some(true),

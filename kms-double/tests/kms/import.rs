@@ -174,7 +174,7 @@ async fn only_the_same_material_comes_back() {
     assert_eq!(site.state().await, KeyState::PendingImport);
     assert_eq!(name(site.decrypt(&blob).await), Name::InvalidState);
     let listed = &site.all_material().await[0];
-    assert_eq!(listed.import_state, ImportState::PendingImport);
+    assert_eq!(listed.import_state, Some(ImportState::PendingImport));
     assert_eq!(
         (listed.key_material_state, listed.expiration_model),
         (KeyMaterialState::Current, None)
@@ -287,7 +287,10 @@ async fn material_expires_and_comes_back() {
     site.clock.advance(DAY);
     assert_eq!(site.state().await, KeyState::PendingImport);
     assert_eq!(name(site.decrypt(&blob).await), Name::InvalidState);
-    assert_eq!(site.all_material().await[0].import_state, ImportState::PendingImport);
+    assert_eq!(
+        site.all_material().await[0].import_state,
+        Some(ImportState::PendingImport)
+    );
     site.import(&material(1), |_| ()).await.unwrap();
     assert_eq!(&*site.decrypt(&blob).await.unwrap().plaintext, b"plain");
     assert_eq!(site.described().await.valid_to, None);
@@ -322,13 +325,9 @@ async fn nothing_is_imported_into_an_external_key_store() {
     );
     let parameters = site.kms.get_parameters_for_import(&alice(), request).await;
     assert_eq!(name(parameters), Name::UnsupportedOperation);
-    let mut wrong = CreateKeyRequest::external();
-    wrong.custom_key_store_id = Some(site.store.clone());
-    assert_eq!(name(site.kms.create_key(&alice(), wrong).await), Name::Validation);
-    let mut wrong = CreateKeyRequest::external();
-    wrong.origin = None;
-    assert_eq!(
-        name(site.kms.create_key(&alice(), wrong).await),
-        Name::UnsupportedOperation
-    );
+    for origin in [Some("EXTERNAL".to_owned()), Some("AWS_KMS".to_owned()), None] {
+        let mut wrong = CreateKeyRequest::external();
+        (wrong.origin, wrong.custom_key_store_id) = (origin, Some(site.store.clone()));
+        assert_eq!(name(site.kms.create_key(&alice(), wrong).await), Name::Validation);
+    }
 }

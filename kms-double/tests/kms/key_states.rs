@@ -8,37 +8,38 @@ use crate::{
 };
 
 /// Operation; a key with imported material that is Enabled, Disabled, PendingImport, PendingDeletion; a key
-/// in an external key store that is Enabled, Disabled, PendingDeletion, Unavailable.
+/// in an external key store that is Enabled, Disabled, PendingDeletion, Unavailable; a key with material of
+/// KMS's own that is Enabled, Disabled, PendingDeletion.
 ///
 /// Y yes, D DisabledException, S KMSInvalidStateException, U UnsupportedOperationException.
 const TABLE: &str = "
-    CancelKeyDeletion               S S S Y  S S Y S
-    CreateAlias                     Y Y Y S  Y Y S Y
-    Decrypt                         Y D S S  Y D S S
-    DeleteImportedKeyMaterial       Y Y Y Y  U U U U
-    DescribeKey                     Y Y Y Y  Y Y Y Y
-    DisableKey                      Y Y S S  Y Y S Y
-    DisableKeyRotation              U U U U  U U U U
-    EnableKey                       Y Y S S  Y Y S Y
-    EnableKeyRotation               U U U U  U U U U
-    Encrypt                         Y D S S  Y D S S
-    GenerateDataKey                 Y D S S  Y D S S
-    GenerateDataKeyWithoutPlaintext Y D S S  Y D S S
-    GetKeyRotationStatus            Y Y Y Y  U U U U
-    GetKeyPolicy                    Y Y Y Y  Y Y Y Y
-    GetParametersForImport          Y Y Y S  U U U U
-    ImportKeyMaterial               Y S Y S  U U U U
-    ListKeyRotations                Y Y Y Y  U U U U
-    ListKeyPolicies                 Y Y Y Y  Y Y Y Y
-    ListResourceTags                Y Y Y Y  Y Y Y Y
-    PutKeyPolicy                    Y Y Y Y  Y Y Y Y
-    ReEncrypt                       Y D S S  Y D S S
-    RotateKeyOnDemand               Y D S S  U U U U
-    ScheduleKeyDeletion             Y Y Y S  Y Y S Y
-    TagResource                     Y Y Y S  Y Y S Y
-    UntagResource                   Y Y Y S  Y Y S Y
-    UpdateAlias                     Y Y Y S  Y Y S Y
-    UpdateKeyDescription            Y Y Y S  Y Y S Y
+    CancelKeyDeletion               S S S Y  S S Y S  S S Y
+    CreateAlias                     Y Y Y S  Y Y S Y  Y Y S
+    Decrypt                         Y D S S  Y D S S  Y D S
+    DeleteImportedKeyMaterial       Y Y Y Y  U U U U  U U U
+    DescribeKey                     Y Y Y Y  Y Y Y Y  Y Y Y
+    DisableKey                      Y Y S S  Y Y S Y  Y Y S
+    DisableKeyRotation              U U U U  U U U U  Y D S
+    EnableKey                       Y Y S S  Y Y S Y  Y Y S
+    EnableKeyRotation               U U U U  U U U U  Y D S
+    Encrypt                         Y D S S  Y D S S  Y D S
+    GenerateDataKey                 Y D S S  Y D S S  Y D S
+    GenerateDataKeyWithoutPlaintext Y D S S  Y D S S  Y D S
+    GetKeyRotationStatus            Y Y Y Y  U U U U  Y Y Y
+    GetKeyPolicy                    Y Y Y Y  Y Y Y Y  Y Y Y
+    GetParametersForImport          Y Y Y S  U U U U  U U U
+    ImportKeyMaterial               Y S Y S  U U U U  U U U
+    ListKeyRotations                Y Y Y Y  U U U U  Y Y Y
+    ListKeyPolicies                 Y Y Y Y  Y Y Y Y  Y Y Y
+    ListResourceTags                Y Y Y Y  Y Y Y Y  Y Y Y
+    PutKeyPolicy                    Y Y Y Y  Y Y Y Y  Y Y Y
+    ReEncrypt                       Y D S S  Y D S S  Y D S
+    RotateKeyOnDemand               Y D S S  U U U U  Y D S
+    ScheduleKeyDeletion             Y Y Y S  Y Y S Y  Y Y S
+    TagResource                     Y Y Y S  Y Y S Y  Y Y S
+    UntagResource                   Y Y Y S  Y Y S Y  Y Y S
+    UpdateAlias                     Y Y Y S  Y Y S Y  Y Y S
+    UpdateKeyDescription            Y Y Y S  Y Y S Y  Y Y S
 ";
 
 /// A key in one state, and what operations on it need.
@@ -90,6 +91,26 @@ async fn external(state: KeyState) -> Subject {
     Subject {
         site,
         _external: Some(external),
+        state,
+        blob,
+        import,
+    }
+}
+
+async fn generated(state: KeyState) -> Subject {
+    let mut site = Importing::new().await;
+    let import = site.request(&material(1)).await;
+    let made = site.kms.create_key(&alice(), CreateKeyRequest::default()).await;
+    site.key_id = made.unwrap().key_metadata.key_id;
+    let blob = site.encrypt(b"plain").await.unwrap().ciphertext_blob.to_vec();
+    match state {
+        KeyState::Disabled => drop(site.kms.disable_key(&alice(), site.id()).await.unwrap()),
+        KeyState::PendingDeletion => schedule(&site).await,
+        _ => (),
+    }
+    Subject {
+        site,
+        _external: None,
         state,
         blob,
         import,
@@ -205,13 +226,16 @@ async fn each_operation_in_each_state() {
         let mut cells = row.split_whitespace();
         let operation = cells.next().unwrap();
         let cells: Vec<_> = cells.collect();
-        assert_eq!(cells.len(), 8, "{row}");
+        assert_eq!(cells.len(), 11, "{row}");
         let mut subjects = Vec::new();
         for state in [Enabled, Disabled, PendingImport, PendingDeletion] {
             subjects.push(imported(state).await);
         }
         for state in [Enabled, Disabled, PendingDeletion, Unavailable] {
             subjects.push(external(state).await);
+        }
+        for state in [Enabled, Disabled, PendingDeletion] {
+            subjects.push(generated(state).await);
         }
         for (subject, cell) in subjects.into_iter().zip(cells) {
             let described = subject.site.described().await;

@@ -14,6 +14,7 @@ mod administration;
 mod adverse;
 mod broken;
 mod calls;
+mod generated;
 mod hsm;
 mod import;
 mod importing;

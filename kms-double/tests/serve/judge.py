@@ -195,6 +195,23 @@ def imported_keys(judge):
     administration(judge, key, other)
 
 
+def generated_keys(judge):
+    """Keys with material of KMS's own."""
+    call = judge.call
+    key = call("CreateKey")["KeyMetadata"]["KeyId"]
+    call("DescribeKey", KeyId=key)
+    cryptography(judge, key)
+    call("GetKeyRotationStatus", KeyId=key)
+    call("EnableKeyRotation", KeyId=key, RotationPeriodInDays=90)
+    call("EnableKeyRotation", "ValidationException", KeyId=key, RotationPeriodInDays=89)
+    call("GetKeyRotationStatus", KeyId=key)
+    call("RotateKeyOnDemand", KeyId=key)
+    call("ListKeyRotations", KeyId=key, IncludeKeyMaterial="ALL_KEY_MATERIAL")
+    call("DisableKeyRotation", KeyId=key)
+    call("GetParametersForImport", "UnsupportedOperationException", KeyId=key, WrappingKeySpec="RSA_2048",
+         WrappingAlgorithm="RSAES_OAEP_SHA_256")
+
+
 def cryptography(judge, key):
     call = judge.call
     call("GetKeyLastUsage", KeyId=key)
@@ -294,11 +311,11 @@ def external_key_stores(judge, parameters):
 def main():
     judge = Judge(sys.argv[1])
     imported_keys(judge)
+    generated_keys(judge)
     with open(sys.argv[2]) as file:
         external_key_stores(judge, json.load(file))
-    # What was never judged is not served, and says so; these are refused always.
-    refused = {"EnableKeyRotation", "DisableKeyRotation"}
-    for operation in sorted(set(judge.model.operation_names) - judge.succeeded - refused):
+    # What was never judged is not served, and says so.
+    for operation in sorted(set(judge.model.operation_names) - judge.succeeded):
         judge.call(operation, "UnknownOperationException")
     print(f"{len(judge.succeeded)} operations of {len(judge.model.operation_names)} judged")
     for what in judge.wrong:

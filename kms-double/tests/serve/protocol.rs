@@ -146,7 +146,7 @@ fn null_is_absence() {
     let blob = "bm8gYmxvYg==";
     let endpoint = "XksProxyUriEndpoint XksProxyUriPath XksProxyConnectivity XksProxyVpcEndpointServiceName \
         XksProxyVpcEndpointServiceOwner XksProxyAuthenticationCredential";
-    let new_key = "CustomKeyStoreId XksKeyId Description KeyUsage KeySpec CustomerMasterKeySpec MultiRegion Policy \
+    let new_key = "CustomKeyStoreId XksKeyId Description KeySpec CustomerMasterKeySpec MultiRegion Policy \
         BypassPolicyLockoutSafetyCheck Tags Origin";
     let both_contexts = "SourceEncryptionContext DestinationEncryptionContext SourceKeyId SourceEncryptionAlgorithm \
         DestinationEncryptionAlgorithm GrantTokens DryRun DryRunModifiers";
@@ -171,7 +171,7 @@ fn null_is_absence() {
             json!({}),
             "CustomKeyStoreId CustomKeyStoreName Limit Marker",
         ),
-        ("CreateKey", json!({}), new_key),
+        ("CreateKey", json!({ "KeyUsage": "SIGN_VERIFY" }), new_key),
         ("DescribeKey", json!({ "KeyId": "k" }), "GrantTokens"),
         ("ListKeys", json!({}), "Limit Marker ResourceOwners"),
         ("EnableKey", json!({ "KeyId": "k" }), ""),

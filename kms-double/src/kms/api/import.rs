@@ -191,8 +191,14 @@ impl DeleteImportedKeyMaterialRequest {
 pub struct GetKeyRotationStatusResponse {
     /// The ARN of the key.
     pub key_id: String,
-    /// Never: imported key material is rotated on demand alone.
+    /// Whether KMS rotates it by itself: imported key material is rotated on demand alone.
     pub key_rotation_enabled: bool,
+    /// The period, where it is on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotation_period_in_days: Option<u32>,
+    /// When the period ends, where it is on, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_rotation_date: Option<f64>,
 }
 
 /// Which material ListKeyRotations lists.
@@ -283,8 +289,9 @@ pub struct RotationsListEntry {
     /// Its description, where it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_material_description: Option<String>,
-    /// Whether it is there.
-    pub import_state: ImportState,
+    /// Whether it is there, of imported material.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub import_state: Option<ImportState>,
     /// What it is used for.
     pub key_material_state: KeyMaterialState,
     /// Whether it expires; none while it waits for its import.

@@ -3,12 +3,13 @@
 use super::{ExpirationModel, Tag, null_is_absent};
 use serde::{Deserialize, Serialize};
 
-/// Makes a KMS key over an external key, or one that key material is imported into.
+/// Makes a KMS key: with material that KMS makes, over an external key, or one that key material is imported
+/// into.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct CreateKeyRequest {
-    /// `EXTERNAL_KEY_STORE` or `EXTERNAL`.
+    /// `AWS_KMS`, which is the default, `EXTERNAL_KEY_STORE` or `EXTERNAL`.
     pub origin: Option<String>,
     /// Of an external key: the key store, which has to be connected.
     pub custom_key_store_id: Option<String>,
@@ -148,7 +149,7 @@ pub struct KeyMetadata {
     /// When it is going to be deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deletion_date: Option<f64>,
-    /// `EXTERNAL_KEY_STORE` or `EXTERNAL`.
+    /// `AWS_KMS`, `EXTERNAL_KEY_STORE` or `EXTERNAL`.
     pub origin: &'static str,
     /// Its key store, of an external key.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -159,7 +160,7 @@ pub struct KeyMetadata {
     /// When the first of its imported material expires, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub valid_to: Option<f64>,
-    /// The current one of its imported material.
+    /// The current one of its material, where KMS has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub current_key_material_id: Option<String>,
     /// `CUSTOMER`.

@@ -10,8 +10,8 @@ use super::{
     },
     caller::Caller,
     exception::{Exception, ExceptionName},
+    operation::Operation,
     page::{Limits, page, page_of},
-    proxy::Operation,
     state::{Alias, State},
 };
 

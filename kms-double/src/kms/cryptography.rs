@@ -14,7 +14,8 @@ use super::{
     imported::{self, WithMaterial, invalid_ciphertext},
     key::Key,
     locked,
-    proxy::{Operation, Proxy},
+    operation::Operation,
+    proxy::Proxy,
     state::State,
 };
 

@@ -7,7 +7,8 @@ use super::{
     exception::{Exception, ExceptionName},
     failure::{Failure, Fault},
     key::Key,
-    proxy::{ExternalKey, Operation, Proxy},
+    operation::Operation,
+    proxy::{ExternalKey, Proxy},
     seal::{KeyMaterial, Purpose},
 };
 

@@ -11,25 +11,13 @@ use super::{
     answer::{Decrypted, Encrypted, Health, KeyMetadata, checked},
     binary::Binary,
     blob::External,
-    caller::Caller,
     exception::Exception,
     failure::{Failure, Fault},
-    key::Key,
-    permissions,
-    state::State,
+    key_store::ProxySettings,
+    locked,
+    operation::Operation,
 };
-use crate::wire::{CallError, Client};
-
-/// One operation of KMS, which may take more than one call to a proxy. All of them have its request id.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Operation<'a> {
-    pub(crate) kms: &'a Kms,
-    pub(crate) name: &'a str,
-    pub(crate) request_id: &'a str,
-    pub(crate) caller: &'a Caller,
-    /// Whether the replica that answers is behind.
-    pub(crate) is_behind: bool,
-}
+use crate::wire::{CallError, Client, Credential};
 
 /// `requestMetadata`. That of health has no caller.
 #[derive(Serialize)]
@@ -50,64 +38,6 @@ struct RequestMetadata<'a> {
 }
 
 impl<'a> Operation<'a> {
-    /// Looks at the state as this operation sees it.
-    pub(crate) fn read<T>(&self, look: impl FnOnce(&State) -> Result<T, Exception>) -> Result<T, Exception> {
-        self.kms.read_as(self.is_behind, look)
-    }
-
-    /// Changes the state as a whole, or not at all.
-    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State) -> Result<T, Exception>) -> Result<T, Exception> {
-        self.kms.change_as(self.is_behind, change)
-    }
-
-    /// Refuses an operation that the key policy does not allow the caller, or on a key that is not in a state
-    /// for it.
-    pub(crate) fn check(&self, state: &State, key: &Key) -> Result<(), Exception> {
-        self.check_as(self.name, state, key)
-    }
-
-    /// [Checks](Self::check) an operation that policies have another name for.
-    pub(crate) fn check_as(&self, action: &str, state: &State, key: &Key) -> Result<(), Exception> {
-        self.check_permission(action, key)?;
-        state.check_key_state(self.name, key)
-    }
-
-    /// Refuses what the key policy does not allow the caller, where key policies decide.
-    pub(crate) fn check_permission(&self, action: &str, key: &Key) -> Result<(), Exception> {
-        match self.kms.0.settings.do_policies_decide {
-            true => permissions::check(key, self.caller, &format!("kms:{action}")),
-            false => Ok(()),
-        }
-    }
-
-    /// The key of an operation that does not take an alias, [checked](Self::check).
-    pub(crate) fn key_by_id<'s>(&self, state: &'s State, named: &str) -> Result<&'s Key, Exception> {
-        let key = state.key_by_id(named)?;
-        self.check(state, key)?;
-        Ok(key)
-    }
-
-    /// Looks at a key, [checked](Self::check).
-    pub(crate) fn read_key<T>(
-        &self,
-        named: &str,
-        look: impl FnOnce(&Key) -> Result<T, Exception>,
-    ) -> Result<T, Exception> {
-        self.read(|state| look(self.key_by_id(state, named)?))
-    }
-
-    /// Changes a key, [checked](Self::check), as a whole or not at all.
-    pub(crate) fn change_key<T>(
-        &self,
-        named: &str,
-        change: impl FnOnce(&mut Key) -> Result<T, Exception>,
-    ) -> Result<T, Exception> {
-        self.change(|state| {
-            self.key_by_id(state, named)?;
-            state.change_key(named, change)
-        })
-    }
-
     fn metadata(&self, key_arn: Option<&'a str>) -> RequestMetadata<'a> {
         let vpc = self.caller.vpc.as_ref();
         RequestMetadata {
@@ -168,6 +98,33 @@ pub(crate) struct ExternalKey<'a> {
 /// The proxy of one key store.
 #[derive(Clone, Debug)]
 pub(crate) struct Proxy(pub(crate) Client);
+
+impl Kms {
+    /// The proxy of a key store, over the connections that it has.
+    pub(super) fn proxy(&self, key_store_id: &str, settings: &ProxySettings) -> Result<Proxy, Exception> {
+        let mut proxies = locked(&self.0.proxies);
+        if let Some((of, proxy)) = proxies.get(key_store_id)
+            && of == settings
+        {
+            return Ok(proxy.clone());
+        }
+        let proxy = self.new_proxy(settings)?;
+        proxies.insert(key_store_id.to_owned(), (settings.clone(), proxy.clone()));
+        Ok(proxy)
+    }
+
+    pub(super) fn new_proxy(&self, settings: &ProxySettings) -> Result<Proxy, Exception> {
+        let credential = Credential::new(
+            &settings.credential.access_key_id,
+            &*settings.credential.raw_secret_access_key,
+            &self.0.settings.region,
+        );
+        let url = format!("{}{}", settings.uri_endpoint, settings.uri_path);
+        let endpoint = self.0.settings.endpoint(&url, credential);
+        let endpoint = endpoint.map_err(|error| Exception::validation(error.to_string()))?;
+        Ok(Proxy(Client::new(endpoint)))
+    }
+}
 
 impl Proxy {
     pub(crate) async fn health(&self, operation: Operation<'_>) -> Result<Health, Fault> {

@@ -11,8 +11,8 @@ use super::{
     caller::Caller,
     exception::{Exception, ExceptionName},
     locked,
+    operation::Operation,
     page::{Limits, page},
-    proxy::Operation,
     uuid,
 };
 

@@ -380,15 +380,16 @@ impl Node {
     }
 
     /// Waits until every node says what is wanted, has left, or is dead; for so long at most.
-    pub(crate) async fn confirm(
-        &self,
-        store: &dyn Store,
-        mut confirming: Confirming,
-        patience: Duration,
-    ) -> Confirmation {
+    pub(crate) async fn confirm(&self, store: &dyn Store, confirming: Confirming, patience: Duration) -> Confirmation {
+        let durability = self.within(self.terms.renewal(), store.durability());
+        let (mut confirmation, durable) = both(self.wait_for(store, confirming, patience), durability).await;
+        confirmation.durable = durable.and_then(Result::ok);
+        confirmation
+    }
+
+    async fn wait_for(&self, store: &dyn Store, mut confirming: Confirming, patience: Duration) -> Confirmation {
         let (mut took, mut failed, mut unreadable) = (Duration::ZERO, None, Vec::new());
         let start = self.lease.clocks().map(|clocks| clocks.now);
-        let mut delay = Duration::from_millis(1);
         while took < patience {
             let written_off = self.written_off();
             let call = self.within(self.terms.renewal(), store.claims(ClaimKind::Node)).await;
@@ -413,16 +414,15 @@ impl Node {
                 Some(Err(error)) => failed = Some(error.to_string()),
                 None => failed = Some("the store did not answer in time".to_owned()),
             }
+            // The answer comes later by a quarter at most.
+            let delay = (took / 4).max(Duration::from_millis(1)).min(self.terms.retry());
             self.within(delay.min(patience.saturating_sub(took)), pending::<()>())
                 .await;
-            delay = (delay * 2).min(self.terms.retry());
         }
-        let mut confirmation = Confirmation::new(&confirming, &unreadable, failed, took);
+        let confirmation = Confirmation::new(&confirming, &unreadable, failed, took);
         if !confirmation.is_confirmed() {
             self.unconfirmed.fetch_add(1, Ordering::Relaxed);
         }
-        let durable = self.within(self.terms.renewal(), store.durability()).await;
-        confirmation.durable = durable.and_then(Result::ok);
         confirmation
     }
 
@@ -458,6 +458,35 @@ pub(super) async fn first<T>(one: impl Future<Output = T>, other: impl Future<Ou
         Poll::Pending => other.as_mut().poll(context),
     })
     .await
+}
+
+/// Waits for both.
+async fn both<A, B>(one: impl Future<Output = A>, other: impl Future<Output = B>) -> (A, B) {
+    let (mut one, mut other) = (pin!(one), pin!(other));
+    let mut answers = (None, None);
+    poll_fn(|context| {
+        if answers.0.is_none() {
+            answers.0 = ready(one.as_mut().poll(context));
+        }
+        if answers.1.is_none() {
+            answers.1 = ready(other.as_mut().poll(context));
+        }
+        match std::mem::take(&mut answers) {
+            (Some(one), Some(other)) => Poll::Ready((one, other)),
+            others => {
+                answers = others;
+                Poll::Pending
+            }
+        }
+    })
+    .await
+}
+
+fn ready<T>(poll: Poll<T>) -> Option<T> {
+    match poll {
+        Poll::Ready(answer) => Some(answer),
+        Poll::Pending => None,
+    }
 }
 
 impl fmt::Debug for Node {

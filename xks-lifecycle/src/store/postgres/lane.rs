@@ -2,12 +2,17 @@
 
 use std::{future::poll_fn, ops::Deref, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
+use futures_util::future::join;
 use tokio::{
     sync::{Mutex, MutexGuard},
     time::{Instant, sleep},
 };
+use tokio_postgres::Row;
 
-use super::{PostgresSettings, StoreError, connection::Connection};
+use super::{
+    PostgresSettings, StoreError,
+    connection::{Connection, Param},
+};
 
 /// The first and the longest pause between attempts to connect.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -26,6 +31,12 @@ struct State {
     /// When the last call gave up, and why.
     gave_up: Option<(Instant, String)>,
 }
+
+/// A statement and its parameters.
+pub(super) type Statement<'s> = (&'s str, &'s [Param<'s>]);
+
+/// A transaction that has begun, and the rows of its first statements.
+type Begun<'l> = (Transaction<'l>, Vec<Vec<Row>>);
 
 /// What a transaction does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,9 +60,10 @@ impl Lane {
         Self { settings, state }
     }
 
-    /// Waits for the lane and begins a transaction; connects if there is no connection, and again, with
-    /// pauses, as long as the timeout of the settings allows. Nothing was asked for yet, so that it may.
-    pub(super) async fn begin(&self, does: Does) -> Result<Transaction<'_>, StoreError> {
+    /// Waits for the lane and begins a transaction with its first statements, which go to the database
+    /// together; connects if there is no connection, and again, with pauses, as long as the timeout of the
+    /// settings allows. It may as long as no transaction has begun.
+    pub(super) async fn begin(&self, does: Does, first: &[Statement<'_>]) -> Result<Begun<'_>, StoreError> {
         let came = Instant::now();
         let mut state = self.state.lock().await;
         // The call that had the lane meanwhile has tried for this call too.
@@ -64,10 +76,11 @@ impl Lane {
         loop {
             let kept = state.connection.take();
             let was_kept = kept.is_some();
-            let error = match self.attempt(kept, does).await {
-                Ok(connection) => {
+            let error = match self.attempt(kept, does, first).await {
+                Ok((connection, rows)) => {
                     state.failures = 0;
-                    return Ok(Transaction { state, connection });
+                    let rows = rows?;
+                    return Ok((Transaction { state, connection }, rows));
                 }
                 Err(error) => error,
             };
@@ -84,7 +97,20 @@ impl Lane {
         }
     }
 
-    async fn attempt(&self, kept: Option<Connection>, does: Does) -> Result<Connection, StoreError> {
+    /// Returns the rows of statements that read at one revision. All of it is one round trip.
+    pub(super) async fn read(&self, statements: &[Statement<'_>]) -> Result<Vec<Vec<Row>>, StoreError> {
+        let statements = [statements, &[("ROLLBACK", &[])]].concat();
+        let (transaction, rows) = self.begin(Does::Read, &statements).await?;
+        transaction.keep();
+        Ok(rows)
+    }
+
+    async fn attempt(
+        &self,
+        kept: Option<Connection>,
+        does: Does,
+        first: &[Statement<'_>],
+    ) -> Result<(Connection, Result<Vec<Vec<Row>>, StoreError>), StoreError> {
         let connection = match kept {
             Some(connection) if !connection.is_closed() => connection,
             _ => Connection::open(&self.settings, None).await?,
@@ -102,14 +128,21 @@ impl Lane {
                 timeout = self.settings.timeout.as_millis()
             ),
         };
-        connection.run(&begin).await?;
-        Ok(connection)
+        let mut calls: Vec<Call<'_, Vec<Row>>> = Vec::with_capacity(first.len());
+        for (statement, params) in first {
+            calls.push(Box::pin(connection.query(statement, params)));
+        }
+        let rows = answers(calls);
+        // Each is sent when it is first polled, and this polls in their order.
+        let (begun, rows) = join(connection.run(&begin), rows).await;
+        begun?;
+        Ok((connection, rows))
     }
 }
 
 impl Transaction<'_> {
     /// Commits. The outcome is unknown when this fails.
-    pub(super) async fn commit(mut self) -> Result<(), StoreError> {
+    pub(super) async fn commit(self) -> Result<(), StoreError> {
         let unknown = |reason: String| StoreError::unavailable("whether the change was made is unknown", reason);
         drop(self.connection.warning());
         let committed = self.connection.run("COMMIT").await;
@@ -118,15 +151,20 @@ impl Transaction<'_> {
         if let Some(warning) = self.connection.warning() {
             return Err(unknown(format!("the database warns: {warning}")));
         }
-        self.state.connection = Some(self.connection);
+        self.keep();
         Ok(())
     }
 
     /// Ends it without a change.
-    pub(super) async fn end(mut self) -> Result<(), StoreError> {
+    pub(super) async fn end(self) -> Result<(), StoreError> {
         self.connection.run("ROLLBACK").await?;
-        self.state.connection = Some(self.connection);
+        self.keep();
         Ok(())
+    }
+
+    /// Keeps the connection for the next one.
+    fn keep(mut self) {
+        self.state.connection = Some(self.connection);
     }
 }
 

@@ -65,7 +65,7 @@ pub(super) async fn check(connection: &Connection) -> Result<(), StoreError> {
 
 /// Brings the database to [`VERSION`], unless it is there or further.
 pub(super) async fn migrate(lane: &Lane) -> Result<(), StoreError> {
-    let transaction = lane.begin(Does::Write).await?;
+    let (transaction, _) = lane.begin(Does::Write, &[]).await?;
     // Nodes that start at once come one after the other.
     transaction
         .run(&format!("SELECT pg_advisory_xact_lock({LOCK})"))

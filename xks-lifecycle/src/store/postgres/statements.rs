@@ -12,7 +12,7 @@ use super::{
     cell::{Bound, Found},
     connection::{Connection, Param},
     error,
-    lane::{Call, Does, Lane, answers},
+    lane::{Call, Does, Lane, Statement, answers},
 };
 use crate::{
     Event,
@@ -37,19 +37,42 @@ fn revision(row: &SqlRow, place: usize) -> Result<Revision, StoreError> {
     number(row, place).map(Revision::new)
 }
 
+const HEAD: &str = "SELECT revision FROM xks.head";
+
 /// The revision that the database is at.
 pub(super) async fn head_revision(connection: &Connection) -> Result<Revision, StoreError> {
-    revision(&connection.query_one("SELECT revision FROM xks.head", &[]).await?, 0)
+    revision(&connection.query_one(HEAD, &[]).await?, 0)
+}
+
+fn no_head() -> StoreError {
+    StoreError::Damaged("`xks.head` has no row".to_owned())
+}
+
+fn missing() -> StoreError {
+    StoreError::unavailable("the database failed", "an answer is missing")
 }
 
 pub(super) async fn load(lane: &Lane, scope: Scope, mut sink: RowSink) -> Result<Head, StoreError> {
-    let transaction = lane.begin(Does::Read).await?;
-    let row = transaction
-        .query_one("SELECT revision, code FROM xks.head", &[])
-        .await?;
+    let since = match scope {
+        Scope::Since(after) => Some(after.get().cast_signed()),
+        _ => None,
+    };
+    let changed = since.as_ref().map(|since| [(since as _, Type::INT8)]);
+    let mut first: Vec<Statement<'_>> = vec![("SELECT revision, code FROM xks.head", &[])];
+    if let Some(changed) = &changed {
+        first.push((
+            "SELECT DISTINCT table_name FROM xks.changes WHERE revision > $1",
+            changed,
+        ));
+    }
+    let (transaction, rows) = lane.begin(Does::Read, &first).await?;
+    let [head, changed @ ..] = &*rows else {
+        return Err(missing());
+    };
+    let row = head.first().ok_or_else(no_head)?;
     // A code of another length is no code.
-    let code = get::<&[u8]>(&row, 1)?.try_into().unwrap_or_default();
-    let head = Head::new(revision(&row, 0)?, code);
+    let code = get::<&[u8]>(row, 1)?.try_into().unwrap_or_default();
+    let head = Head::new(revision(row, 0)?, code);
     match scope {
         Scope::Everything => {
             for table in Table::ALL {
@@ -57,7 +80,7 @@ pub(super) async fn load(lane: &Lane, scope: Scope, mut sink: RowSink) -> Result
             }
         }
         Scope::Table(table) => load_table(&transaction, table, &mut sink).await?,
-        Scope::Since(after) => load_changes(&transaction, after, &mut sink).await?,
+        Scope::Since(after) => load_changes(&transaction, after, changed.iter().flatten(), &mut sink).await?,
     }
     transaction.end().await?;
     Ok(head)
@@ -72,14 +95,14 @@ async fn load_table(connection: &Connection, table: Table, sink: &mut RowSink) -
     connection.each(&statement, &[], each).await
 }
 
-async fn load_changes(connection: &Connection, after: Revision, sink: &mut RowSink) -> Result<(), StoreError> {
+async fn load_changes(
+    connection: &Connection,
+    after: Revision,
+    changed: impl Iterator<Item = &SqlRow>,
+    sink: &mut RowSink,
+) -> Result<(), StoreError> {
     let after = after.get().cast_signed();
-    let changed = "SELECT DISTINCT table_name FROM xks.changes WHERE revision > $1";
-    let changed = connection.query(changed, &[(&after, Type::INT8)]).await?;
-    let changed = changed
-        .iter()
-        .map(|row| get::<&str>(row, 0))
-        .collect::<Result<Vec<_>, _>>()?;
+    let changed = changed.map(|row| get::<&str>(row, 0)).collect::<Result<Vec<_>, _>>()?;
     for table in Table::ALL.into_iter().filter(|table| changed.contains(&table.as_str())) {
         let statement = format!(
             "SELECT row_id, changed, is_removed, {}
@@ -116,12 +139,11 @@ fn row_at(table: Table, row: &SqlRow, first: usize) -> Result<Row<'_>, StoreErro
 }
 
 pub(super) async fn commit(lane: &Lane, changes: &ChangeSet) -> Result<Revision, StoreError> {
-    let transaction = lane.begin(Does::Write).await?;
     // Commits come one after the other, and one that is late learns it before it has written.
-    let head = transaction
-        .query_one("SELECT revision FROM xks.head FOR NO KEY UPDATE", &[])
-        .await?;
-    let (expected, head) = (changes.expected, revision(&head, 0)?);
+    let head: Statement<'_> = ("SELECT revision FROM xks.head FOR NO KEY UPDATE", &[]);
+    let (transaction, rows) = lane.begin(Does::Write, &[head]).await?;
+    let head = rows.iter().flatten().next().ok_or_else(no_head)?;
+    let (expected, head) = (changes.expected, revision(head, 0)?);
     if expected != head {
         transaction.end().await?;
         return Err(StoreError::Conflict { expected, head });
@@ -332,30 +354,28 @@ async fn move_head(connection: &Connection, expected: Revision, next: Head) -> R
 }
 
 pub(super) async fn record(lane: &Lane, events: &[Event]) -> Result<(), StoreError> {
-    let transaction = lane.begin(Does::Write).await?;
-    let connection: &Connection = &transaction;
     // Numbers are given when a row is inserted. So that who has read up to a number misses no event with a
     // lower one that is committed later, those who append come one after the other.
-    let mut calls: Vec<Call<'_, u64>> = vec![Box::pin(
-        connection.execute("SELECT FROM xks.head FOR NO KEY UPDATE", &[]),
-    )];
-    for events in events.chunks(ROWS) {
-        calls.push(Box::pin(append(connection, events, None)));
-    }
-    answers(calls).await?;
+    let (transaction, _) = lane
+        .begin(Does::Write, &[("SELECT FROM xks.head FOR NO KEY UPDATE", &[])])
+        .await?;
+    let connection: &Connection = &transaction;
+    let appends = events
+        .chunks(ROWS)
+        .map(|events| -> Call<'_, u64> { Box::pin(append(connection, events, None)) });
+    answers(appends.collect()).await?;
     transaction.commit().await
 }
 
 pub(super) async fn events(lane: &Lane, after: u64, limit: usize) -> Result<Vec<(u64, Event)>, StoreError> {
-    let transaction = lane.begin(Does::Read).await?;
     let statement =
         format!("SELECT number, {EVENT_COLUMNS} FROM xks.events WHERE number > $1 ORDER BY number LIMIT $2");
     let after = i64::try_from(after).unwrap_or(i64::MAX);
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let params: &[Param<'_>] = &[(&after, Type::INT8), (&limit, Type::INT8)];
-    let rows = transaction.query(&statement, params).await?;
-    transaction.end().await?;
-    rows.iter().map(|row| event_row(row)?.event(number(row, 0)?)).collect()
+    let rows = lane.read(&[(&statement, params)]).await?;
+    let rows = rows.iter().flatten();
+    rows.map(|row| event_row(row)?.event(number(row, 0)?)).collect()
 }
 
 fn event_row(row: &SqlRow) -> Result<EventRow, StoreError> {
@@ -403,26 +423,23 @@ pub(super) async fn swap(lane: &Lane, swap: &Swap, lists: bool) -> Result<(Swapp
         params.extend([(owner as &(dyn ToSql + Sync), Type::TEXT), (counter, Type::INT8)]);
         params.extend(body.as_ref().map(|body| (body as _, Type::TEXT)));
     }
-    let transaction = lane.begin(Does::Write).await?;
     // What follows the change sees what others have committed until then.
-    let mut calls: Vec<Call<'_, Vec<SqlRow>>> = vec![
-        Box::pin(transaction.query(statement, &params)),
-        Box::pin(transaction.query(
+    let mut statements: Vec<Statement<'_>> = vec![
+        (statement, &params),
+        (
             "SELECT revision, owner, counter, body FROM xks.head LEFT JOIN xks.claims ON kind = $1 AND id = $2",
             &place,
-        )),
+        ),
     ];
     if lists {
-        calls.push(Box::pin(transaction.query(LIST, place.get(..1).unwrap_or_default())));
+        statements.push((LIST, place.get(..1).unwrap_or_default()));
     }
-    let answers = answers(calls).await?;
+    let (transaction, answers) = lane.begin(Does::Write, &statements).await?;
     transaction.commit().await?;
     let [changed, found, listed @ ..] = &*answers else {
-        return Err(StoreError::unavailable("the database failed", "an answer is missing"));
+        return Err(missing());
     };
-    let found = found
-        .first()
-        .ok_or_else(|| StoreError::Damaged("`xks.head` has no row".to_owned()))?;
+    let found = found.first().ok_or_else(no_head)?;
     let is_there = get::<Option<&str>>(found, 1)?.is_some();
     let claim = is_there.then(|| claim_at(kind, id, found, 1)).transpose()?;
     let listed = listed.iter().flatten().map(|row| claim_at(kind, get(row, 0)?, row, 1));
@@ -434,11 +451,13 @@ pub(super) async fn swap(lane: &Lane, swap: &Swap, lists: bool) -> Result<(Swapp
 const LIST: &str = "SELECT id, owner, counter, body FROM xks.claims WHERE kind = $1 ORDER BY id COLLATE \"C\"";
 
 pub(super) async fn claims(lane: &Lane, kind: ClaimKind) -> Result<(Vec<Claim>, Revision), StoreError> {
-    let transaction = lane.begin(Does::Read).await?;
-    let rows = transaction.query(LIST, &[(&kind.as_str(), Type::TEXT)]).await?;
-    let revision = head_revision(&transaction).await?;
-    transaction.end().await?;
-    let claims = rows.iter().map(|row| claim_at(kind, get(row, 0)?, row, 1));
+    let name = kind.as_str();
+    let rows = lane.read(&[(HEAD, &[]), (LIST, &[(&name, Type::TEXT)])]).await?;
+    let [head, listed, ..] = &*rows else {
+        return Err(missing());
+    };
+    let revision = revision(head.first().ok_or_else(no_head)?, 0)?;
+    let claims = listed.iter().map(|row| claim_at(kind, get(row, 0)?, row, 1));
     Ok((claims.collect::<Result<_, _>>()?, revision))
 }
 
@@ -449,16 +468,14 @@ fn claim_at(kind: ClaimKind, id: &str, row: &SqlRow, first: usize) -> Result<Cla
 }
 
 pub(super) async fn durability(lane: &Lane) -> Result<Durability, StoreError> {
-    let transaction = lane.begin(Does::Read).await?;
     let statement = "SELECT current_setting('fsync') = 'on',
                             current_setting('synchronous_commit'),
                             current_setting('synchronous_standby_names') <> '',
                             EXISTS (SELECT FROM pg_stat_replication)
                                 OR EXISTS (SELECT FROM pg_replication_slots WHERE slot_type = 'physical')";
-    let row = transaction.query_one(statement, &[]).await?;
-    transaction.end().await?;
-    let (is_flushed, waits, names_standbys, has_standbys) =
-        (get(&row, 0)?, get(&row, 1)?, get(&row, 2)?, get(&row, 3)?);
+    let rows = lane.read(&[(statement, &[])]).await?;
+    let row = rows.iter().flatten().next().ok_or_else(missing)?;
+    let (is_flushed, waits, names_standbys, has_standbys) = (get(row, 0)?, get(row, 1)?, get(row, 2)?, get(row, 3)?);
     Ok(durability_of(is_flushed, waits, names_standbys, has_standbys))
 }
 

@@ -35,8 +35,8 @@ use xks_lifecycle::key_state::KeyCommand;
 
 use self::{bare::Bare, load::Load, site::Site, threads::processor_time};
 
-/// Requests a second at each node: together they take a sixth of a core.
-const RATE: u32 = 10_000;
+/// Requests a second at each node: together they take about a sixth of a core.
+const RATE: u32 = 5_000;
 /// How long leases last by default.
 const DEFAULT_LEASE: Duration = Duration::from_secs(30);
 /// A lease for those who cannot wait: that of the tests with faults.
@@ -57,14 +57,14 @@ fn confirmed(site: &Site, rounds: usize) {
     let nodes = site.nodes(DEFAULT_LEASE);
     let bare = Bare::new(&site.server);
     let loads: Vec<_> = nodes.iter().map(|node| Load::start(node, &site.key, RATE)).collect();
-    let (mut heard, mut answered, mut disabled) = (Vec::new(), Vec::new(), Vec::new());
+    let [mut heard, mut answered, mut committed, mut disabled] = [const { Vec::new() }; 4];
     let (began, before) = (Instant::now(), processor_time("load-"));
     for round in 0..rounds {
         heard.push(bare.heard());
         answered.push(bare.answered());
         let node = &nodes[round % nodes.len()];
         let start = Instant::now();
-        node.command(&site.key, KeyCommand::Disable);
+        committed.push(node.command(&site.key, KeyCommand::Disable) - start);
         disabled.push(start.elapsed());
         for load in &loads {
             assert!(!load.ask(), "a request that began after the confirmation was served");
@@ -80,7 +80,7 @@ fn confirmed(site: &Site, rounds: usize) {
     for load in loads {
         load.stop();
     }
-    for times in [&mut heard, &mut answered, &mut disabled] {
+    for times in [&mut heard, &mut answered, &mut committed, &mut disabled] {
         times.sort_unstable();
     }
     println!(
@@ -91,6 +91,7 @@ fn confirmed(site: &Site, rounds: usize) {
     for (what, times) in [
         ("one commit, and its notification heard by three connections", &heard),
         ("the same, each answered by a write that the committer sees", &answered),
+        ("a disable until its commit has returned", &committed),
         ("a confirmed disable", &disabled),
     ] {
         println!("{what}: median {}, p99 {}", at(times, 0.5).1, at(times, 0.99).1);

@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use rustix::time::{ClockId, clock_gettime};
@@ -93,9 +93,9 @@ impl Node {
         node
     }
 
-    fn wait(&self, work: impl Future<Output = ()>) {
+    fn wait<T>(&self, work: impl Future<Output = T>) -> T {
         let soon = async { timeout(Duration::from_secs(30), work).await };
-        self.runtime.block_on(soon).expect("the database answers");
+        self.runtime.block_on(soon).expect("the database answers")
     }
 
     fn member(&self) -> &Member {
@@ -107,14 +107,18 @@ impl Node {
         self.member().row().map_or(0, |row| row.counter)
     }
 
-    /// Gives a command on a key, and waits until all nodes have confirmed it.
-    pub(crate) fn command(&self, key: &KeyId, command: KeyCommand) {
-        self.wait(async {
+    /// Gives a command on a key, and waits until all nodes have confirmed it. Returns when its commit had
+    /// returned.
+    pub(crate) fn command(&self, key: &KeyId, command: KeyCommand) -> Instant {
+        let work = async {
             let entry = self.commands.change_key(&actor(), key, None, command).await.unwrap();
+            let committed = Instant::now();
             let confirmation = self.commands.confirm(entry.revision).await;
             assert!(confirmation.is_confirmed(), "{confirmation:?}");
             assert_eq!(confirmation.confirmed.len(), 3, "{confirmation:?}");
-        });
+            committed
+        };
+        self.wait(work)
     }
 
     pub(crate) fn leave(self) {

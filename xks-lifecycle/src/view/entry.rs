@@ -266,12 +266,6 @@ impl KeyView {
         })
     }
 
-    /// Whether the backend has a key of this id, which was adopted.
-    pub(super) fn is_adopted(&self) -> bool {
-        let is_own = |version: &VersionView| matches!(&version.material, Held::Backend(key) if *key == self.id);
-        self.versions.iter().any(is_own)
-    }
-
     /// The keys of the backend that belong to this key, and whose names do not say so.
     pub(super) fn unnamed(&self) -> impl Iterator<Item = Unnamed> {
         self.versions.iter().filter_map(|version| {

@@ -279,7 +279,12 @@ impl View {
         let of_owner = |owner: &str, version: Option<VersionId>| {
             let owner = state.keys.get(owner)?;
             let set = state.sets.views.get(owner.set as usize)?;
-            let management = owner.manages(key, version);
+            let management = if set.is_adopted && owner.id == *key {
+                // Also when the version that it was is destroyed: the key of this id has other versions.
+                Some(Management::Adopted)
+            } else {
+                owner.manages(key, version)
+            };
             management.filter(|_| set.place == Some(Place::Backend(backend)))
         };
         let adopted = || of_owner(key.as_str(), None);
@@ -296,7 +301,7 @@ impl View {
         let is_there = |set: &SetView| set.is_adopted && set.place == Some(Place::Backend(backend));
         let sets = &state.sets.views;
         let is_in_one = |key: &KeyView| sets.get(key.set as usize).is_some_and(is_there);
-        sets.iter().any(is_there) && state.keys.iter().any(|key| is_in_one(key) && key.is_adopted())
+        sets.iter().any(is_there) && state.keys.iter().any(is_in_one)
     }
 
     fn set_view(&self, set: &KeySet, snapshot: &Snapshot) -> SetView {

@@ -6,6 +6,7 @@ use xks_lifecycle::{
     Material, Minima, Outcome, VersionState,
     commands::{Adopt, CreateKey, KeyEntry},
     key_state::{KeyCommand, KeyState, VersionCommand},
+    view::Management,
 };
 
 use super::world::{Fault, World, alice};
@@ -57,6 +58,18 @@ fn an_adopted_key_rotates_to_a_version_that_is_made_here() {
     assert_eq!(rotated.versions[0].backend_key(), Some(&id));
     let label = rotated.versions[1].backend_key().unwrap().as_str();
     assert_eq!(label, format!("test.nshield-key.{}", rotated.versions[1].id.version));
+
+    // Key stores that lead to the adopted key go on to do so when its first version is gone.
+    let first = &rotated.versions[0].id;
+    world.change_version(first, VersionCommand::Revoke).unwrap();
+    let typed_name = Some("Name".to_owned());
+    world
+        .change_version(first, VersionCommand::Destroy { typed_name })
+        .unwrap();
+    let view = world.commands.view();
+    let number = view.backend_number("hsm").unwrap();
+    assert_eq!(view.manages(number, &id), Some(Management::Adopted));
+    assert!(view.has_adopted(number));
 }
 
 /// Whatever is lost, one version is made, and the same command ends what it has begun.

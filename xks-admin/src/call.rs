@@ -7,16 +7,19 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Request, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
+use xks_byok::jobs::Jobs;
 use xks_lifecycle::{
     commands::{Actor, Commands, LastCommit},
     store::Revision,
 };
 
-use crate::{Admin, problem::Problem, read};
+use crate::{Admin, problem::Problem, read, service::Served};
 
 /// A request: who gives it, to what, and its body.
 pub(crate) struct Call {
     pub(crate) commands: Arc<Commands>,
+    /// None where AWS is not called.
+    pub(crate) jobs: Option<Arc<Jobs>>,
     pub(crate) actor: Actor,
     /// What the command of this request has committed, also if it fails after that.
     pub(crate) last_commit: LastCommit,
@@ -28,15 +31,15 @@ pub(crate) struct Call {
     body: Result<Bytes, Problem>,
 }
 
-impl FromRequest<Arc<Commands>> for Call {
+impl FromRequest<Served> for Call {
     type Rejection = Problem;
 
-    async fn from_request(request: Request<axum::body::Body>, commands: &Arc<Commands>) -> Result<Self, Problem> {
+    async fn from_request(request: Request<axum::body::Body>, served: &Served) -> Result<Self, Problem> {
         let (mut parts, body) = request.into_parts();
         let actor = parts.extensions.get::<Actor>().cloned().ok_or_else(Problem::no_actor)?;
         let last_commit = LastCommit::default();
         // Only a part that is not UTF-8 is none: it names nothing.
-        let params = RawPathParams::from_request_parts(&mut parts, commands).await;
+        let params = RawPathParams::from_request_parts(&mut parts, served).await;
         let params = params.map_err(|_| Problem::no_such_path())?;
         let params = params.iter().map(|(_, value)| value.to_owned()).collect();
         let body = Limited::new(body, Admin::MAX_BODY_BYTES).collect().await;
@@ -47,7 +50,8 @@ impl FromRequest<Arc<Commands>> for Call {
                     false => Problem::unreadable(&*error),
                 });
         Ok(Self {
-            commands: Arc::clone(commands),
+            commands: Arc::clone(&served.commands),
+            jobs: served.jobs.clone(),
             actor: actor.noting(&last_commit),
             last_commit,
             params,

@@ -27,6 +27,9 @@
 //! | `/keys/{id}/versions` | all of the key | makes one and publishes it | | |
 //! | `/keys/{id}/versions/{version}` | one | | | |
 //! | `/schedules/upcoming` | what will happen by itself in so many `days` | | | |
+//! | `/jobs` | a page, the latest first | starts one for a `cloud_key`, a `cloud_key_store`, or the access key of a `cloud_account` | | |
+//! | `/jobs/{id}` | one, with its steps and its log | | | |
+//! | `/jobs/plan` | | what a job would do, and why | | |
 //! | `/events` | a page, or the `last` ones | | | |
 //! | `/nodes`, `/nodes/{id}` | the nodes on the store, as the one that answers sees them | | | |
 //!
@@ -34,7 +37,8 @@
 //! `/keys/{id}/{activate, enable, disable, deactivate, set-expiry, set-rotation, set-minima,
 //! schedule-deletion, cancel-deletion, destroy, rotate}`, `/keys/{id}/versions/{version}/{promote, revoke,
 //! restore, destroy-version}`, `/key-sets/{id}/verify-backend`, `/key-stores/{id}/{block, unblock,
-//! rotate-credential}`, `/key-stores/{id}/credentials/{access key id}/{revoke, take-secret}`.
+//! rotate-credential}`, `/key-stores/{id}/credentials/{access key id}/{revoke, take-secret}`,
+//! `/jobs/{id}/{cancel, retry}`.
 //!
 //! # Rules
 //! * **Pages** hold `items`, in the order of their ids, and `next` where there are more: give it as `after`.
@@ -60,6 +64,7 @@
 //!   take that back, and each node takes it in by itself, or stops to serve. Who gives the same command again
 //!   waits again. `Prefer: wait=SECONDS` (RFC 7240) shortens the wait. A command that fails after it has
 //!   committed something, as one whose key manager cannot be reached, has a `confirmation` in its problem.
+//!   Answers about jobs have none: jobs are no part of the revision, and any node goes on with one.
 //! * **PATCH** changes the fields that are given; `null` removes one that may be missing.
 //! * **Errors** are problem details (RFC 9457) with a stable `code`, and the `field` where there is one.
 //!   Fields, parameters and paths that are not known are refused.

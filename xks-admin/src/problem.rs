@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::response::IntoResponse;
 use http::{Response, StatusCode};
 use serde::Serialize;
+use xks_byok::{aws::AwsErrorKind, jobs::JobError};
 use xks_core::{backend::BackendErrorKind, manage::ManageErrorKind};
 use xks_lifecycle::{
     ChangeError, CommandError, FieldError, Object, RandomError, RepositoryError,
@@ -124,6 +125,12 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, "not-authenticated", detail)
     }
 
+    /// For a server that calls no AWS.
+    pub(crate) fn no_jobs() -> Self {
+        let detail = "this server does not call AWS: give its settings a [cloud], in a build with `--features cloud`";
+        Self::new(StatusCode::CONFLICT, "no-cloud", detail)
+    }
+
     pub(crate) fn no_such_path() -> Self {
         let detail = "there is no such path; /admin/v1/tenants is one";
         Self::new(StatusCode::NOT_FOUND, "no-such-path", detail)
@@ -220,6 +227,46 @@ impl From<CommandError> for Problem {
             is_recorded: true,
             ..Self::new(status, code, error.to_string())
         }
+    }
+}
+
+/// A job that cannot be started, read or changed. No event says that yet.
+impl From<JobError> for Problem {
+    fn from(error: JobError) -> Self {
+        let (status, code) = match &error {
+            JobError::Command(_) | JobError::Field(_) | JobError::Random(_) => {
+                return match error {
+                    JobError::Command(error) => Self {
+                        is_recorded: false,
+                        ..Self::from(error)
+                    },
+                    JobError::Field(error) => error.into(),
+                    JobError::Random(error) => error.into(),
+                    error => Self::internal(&error),
+                };
+            }
+            JobError::Unknown(_) | JobError::Undesirable(_) => (StatusCode::NOT_FOUND, "not-found"),
+            JobError::UnderWay(_) => (StatusCode::CONFLICT, "job-under-way"),
+            JobError::Outdated => (StatusCode::CONFLICT, "plan-outdated"),
+            JobError::Ended(_) => (StatusCode::CONFLICT, "job-ended"),
+            JobError::Changed(_) => (StatusCode::CONFLICT, "conflict"),
+            JobError::Unreadable { .. } => (StatusCode::CONFLICT, "job-unreadable"),
+            JobError::File { .. } | JobError::Csv(_) => (StatusCode::CONFLICT, "no-credentials"),
+            JobError::Aws(error) => of_aws(&error.kind),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+const fn of_aws(kind: &AwsErrorKind) -> (StatusCode, &'static str) {
+    match kind {
+        AwsErrorKind::Denied => (StatusCode::BAD_GATEWAY, "aws-denied"),
+        AwsErrorKind::Throttled => (StatusCode::SERVICE_UNAVAILABLE, "aws-throttled"),
+        AwsErrorKind::Unreachable => (StatusCode::SERVICE_UNAVAILABLE, "aws-unreachable"),
+        AwsErrorKind::AnswerLost => (StatusCode::GATEWAY_TIMEOUT, "aws-no-answer"),
+        AwsErrorKind::NoCredentials => (StatusCode::CONFLICT, "no-credentials"),
+        _ => (StatusCode::BAD_GATEWAY, "aws-failed"),
     }
 }
 

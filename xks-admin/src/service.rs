@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body::{Frame, SizeHint};
 use tower_service::Service;
+use xks_byok::jobs::Jobs;
 use xks_lifecycle::commands::Commands;
 
 use crate::routes;
@@ -42,6 +43,14 @@ use crate::routes;
 #[derive(Clone)]
 pub struct Admin(axum::Router);
 
+/// What the API is served from.
+#[derive(Clone)]
+pub(crate) struct Served {
+    pub(crate) commands: Arc<Commands>,
+    /// None where AWS is not called.
+    pub(crate) jobs: Option<Arc<Jobs>>,
+}
+
 impl Admin {
     /// The most bytes of a request's body: 1 MiB.
     pub const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -52,10 +61,18 @@ impl Admin {
         routes::paths()
     }
 
-    /// Serves these commands.
+    /// Serves these commands, and no jobs: AWS is not called.
     #[must_use]
     pub fn new(commands: Arc<Commands>) -> Self {
-        Self(routes::router(commands))
+        let jobs = None;
+        Self(routes::router(Served { commands, jobs }))
+    }
+
+    /// Serves these commands and jobs, which must be on the same state.
+    #[must_use]
+    pub fn with_jobs(commands: Arc<Commands>, jobs: Arc<Jobs>) -> Self {
+        let jobs = Some(jobs);
+        Self(routes::router(Served { commands, jobs }))
     }
 }
 

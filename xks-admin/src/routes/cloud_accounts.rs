@@ -5,7 +5,7 @@ use xks_byok::accounts::{Configured, iam_policy};
 use xks_core::Zeroizing;
 use xks_lifecycle::{
     AwsSecret, CloudAccessKey, CloudAccount, CloudAccountId, CloudCredential, Description, Entry, FieldError, Name,
-    Region, Snapshot, TenantId,
+    Region, ScheduleId, Snapshot, TenantId,
 };
 
 use super::{
@@ -29,6 +29,7 @@ pub(super) struct NewCloudAccount {
     region: Option<String>,
     #[serde(default)]
     credential: Credential,
+    schedule: Option<ScheduleId>,
 }
 
 #[derive(Default, Deserialize)]
@@ -38,6 +39,7 @@ pub(super) struct CloudAccountPatch {
     description: Patch<String>,
     region: Patch<String>,
     credential: Patch<Credential>,
+    schedule: Patch<ScheduleId>,
 }
 
 /// As whom AWS is called: in the form in which it is shown, and with the secret.
@@ -87,6 +89,7 @@ impl Resource for CloudAccount {
         let mut account = Self::new(CloudAccountId::generate()?, tenant, &name, region)?;
         account.description = Description::new("description", new.description)?;
         account.credential = new.credential.read()?;
+        account.schedule = new.schedule;
         Ok(account)
     }
 
@@ -100,6 +103,7 @@ impl Resource for CloudAccount {
             .replace("description", &mut self.description, describe)?;
         let region = |text: String| checked("region", &text);
         patch.region.replace("region", &mut self.region, region)?;
+        patch.schedule.apply(&mut self.schedule, Ok)?;
         if !matches!(patch.credential, Patch::Keep) {
             // It would take the place of the credential that is set now.
             self.next = None;

@@ -5,6 +5,7 @@ mod cloud_key_stores;
 mod cloud_keys;
 mod credentials;
 mod events;
+mod jobs;
 mod key_sets;
 mod key_stores;
 mod keys;
@@ -15,16 +16,12 @@ mod table;
 mod tenants;
 mod versions;
 
-use std::sync::Arc;
-
 use axum::Router;
 use http::Method;
-use xks_lifecycle::{
-    CloudAccount, CloudKey, CloudKeyStore, ExternalKeyStore, KeySet, Schedule, Tenant, commands::Commands,
-};
+use xks_lifecycle::{CloudAccount, CloudKey, CloudKeyStore, ExternalKeyStore, KeySet, Schedule, Tenant};
 
 use self::table::Routes;
-use crate::problem::Problem;
+use crate::{problem::Problem, service::Served};
 
 /// What all paths begin with.
 const ROOT: &str = "/admin/v1";
@@ -37,12 +34,12 @@ pub(crate) fn paths() -> Vec<(Method, String)> {
         .collect()
 }
 
-pub(crate) fn router(commands: Arc<Commands>) -> Router {
+pub(crate) fn router(served: Served) -> Router {
     Router::new()
         .nest(ROOT, all().into_router())
         .fallback(async || Problem::no_such_path())
         .method_not_allowed_fallback(async || Problem::no_such_method())
-        .with_state(commands)
+        .with_state(served)
 }
 
 fn all() -> Routes {
@@ -61,6 +58,7 @@ fn all() -> Routes {
         .merge(schedules::routes())
         .merge(keys::routes())
         .merge(versions::routes())
+        .merge(jobs::routes())
         .merge(events::routes())
         .merge(nodes::routes())
 }

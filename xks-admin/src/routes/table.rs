@@ -7,14 +7,13 @@ use axum::{
     routing::{MethodFilter, on},
 };
 use http::Method;
-use xks_lifecycle::commands::Commands;
 
-use crate::{answer::Answer, call::Call, confirmation::Done, problem::Problem};
+use crate::{answer::Answer, call::Call, confirmation::Done, problem::Problem, service::Served};
 
 /// Paths with what they do. What changes something is [`Done`], which has no answer before the nodes were
 /// asked: so no path can forget that.
 pub(super) struct Routes {
-    router: Router<Arc<Commands>>,
+    router: Router<Served>,
     paths: Vec<(Method, String)>,
 }
 
@@ -81,7 +80,7 @@ impl Routes {
         self.paths.into_iter()
     }
 
-    pub(super) fn into_router(self) -> Router<Arc<Commands>> {
+    pub(super) fn into_router(self) -> Router<Served> {
         self.router
     }
 

@@ -190,7 +190,9 @@ const CASES: &[Case] = &[
     case("POST cloud-accounts", r#"{"tenant": "SOME_ID", "name": "n", "region": "eu-west-1"}"#,
         "422 invalid-field tenant", "create cloud-accounts/* refused"),
     case("PATCH cloud-accounts/{account}", r#"{"region": "us-west-2", "credential": "chain", "name": "m",
-        "description": "d"}"#, "200", "update cloud-accounts/{account} done"),
+        "description": "d", "schedule": "{schedule}"}"#, "200", "update cloud-accounts/{account} done"),
+    case("POST cloud-accounts", r#"{"tenant": "{spare}", "name": "n", "region": "eu-west-1", "schedule":
+        "{schedule}"}"#, "422 invalid-field schedule", "create cloud-accounts/* refused"),
     case("PATCH cloud-accounts/{account}", r#"{"credential": null}"#, "422 invalid-field credential",
         "update cloud-accounts/{account} refused"),
     case("PATCH cloud-accounts/{account}", r#"{"account": "111122223333"}"#, "422 invalid-field account",
@@ -256,6 +258,29 @@ const CASES: &[Case] = &[
     case("PATCH cloud-keys/{cloud-key}", r#"{"key": "other"}"#, "422 invalid-field key",
         "update cloud-keys/{cloud-key} refused"),
     case("DELETE cloud-keys/{cloud-key}", "", "200", "remove cloud-keys/{cloud-key} done"),
+
+    case("GET jobs", "", "200", ""),
+    case("GET jobs?limit=1&after={job}", "", "200", ""),
+    case("GET jobs?after=x", "", "400 invalid-parameter after", ""),
+    case("GET jobs/{job}", "", "200", ""),
+    case("GET jobs/SOME_ID", "", "404 not-found", ""),
+    case("GET jobs/no-id", "", "404 not-found", ""),
+    case("POST jobs/plan", r#"{"cloud_key_store": "{cloud-key-store}"}"#, "200", ""),
+    case("POST jobs/plan", r#"{"cloud_key": "{cloud-key}"}"#, "200", ""),
+    case("POST jobs/plan", r#"{"cloud_key": "SOME_ID"}"#, "404 not-found", ""),
+    case("POST jobs/plan", "{}", "422 invalid-field cloud_key", ""),
+    case("POST jobs", r#"{"cloud_key_store": "{unused-cloud-key-store}"}"#, "201", "start job jobs/* begun"),
+    case("POST jobs", r#"{"cloud_key_store": "{cloud-key-store}"}"#, "409 job-under-way", "start job jobs refused"),
+    case("POST jobs", r#"{"cloud_key": "{cloud-key}", "observed": "other"}"#, "409 plan-outdated",
+        "start job jobs refused"),
+    case("POST jobs", r#"{"cloud_key": "{cloud-key}", "cloud_key_store": "{cloud-key-store}"}"#,
+        "422 invalid-field cloud_key", "start job jobs refused"),
+    case("POST jobs", r#"{"cloud_key": "SOME_ID"}"#, "404 not-found", "start job jobs refused"),
+    case("POST jobs", r#"{"cloud_account": "SOME_ID"}"#, "404 not-found", "start job jobs refused"),
+    case("POST jobs/{job}/cancel", "", "200", "cancel job jobs/{job} done"),
+    case("POST jobs/no-id/cancel", "", "404 not-found", "cancel job jobs/no-id refused"),
+    case("POST jobs/{job}/retry", "", "200", "retry job jobs/{job} done"),
+    case("POST jobs/SOME_ID/retry", "", "404 not-found", "retry job jobs/SOME_ID refused"),
 
     case("GET keys?key_set={vault}&tenant={tenant}&name=salaries", "", "200", ""),
     case("GET keys?key_set=x", "", "400 invalid-parameter key_set", ""),
@@ -353,8 +378,10 @@ const CASES: &[Case] = &[
     case("GET nothing", "", "404 no-such-path", ""),
 ];
 
-/// The command that commits nothing.
-const CHANGES_NOTHING: &str = "/verify-backend";
+/// The commands that commit nothing: jobs are no part of the revision.
+fn commits(path: &str) -> bool {
+    !path.ends_with("/verify-backend") && !path.starts_with("/admin/v1/jobs")
+}
 
 /// A path that is forgotten here would not be tried by the test below.
 #[test]
@@ -438,7 +465,7 @@ fn each_path_answers_as_it_should_and_each_command_is_an_event() {
             wrong.push(format!("{request} {body}\n  {answer}, event `{event}`: {}", reply.body));
         }
         // Whatever changes something says which nodes have confirmed that, and nothing else does.
-        let changes = reply.status.is_success() && method != "GET" && !path.ends_with(CHANGES_NOTHING);
+        let changes = reply.status.is_success() && method != "GET" && commits(&path);
         let confirmation = &reply.body["confirmation"];
         assert_eq!(confirmation.is_object(), changes, "{}: {}", case.request, reply.body);
         if changes {
@@ -527,4 +554,52 @@ fn what_is_kept_of_aws_is_shown_as_it_is_given_but_for_secrets() {
     assert_eq!(statements.len(), 1, "{}", policy.body);
     let regions = &statements[0]["Condition"]["StringEquals"]["aws:RequestedRegion"];
     assert_eq!(*regions, serde_json::json!(["us-east-1", "us-west-2"]));
+}
+
+/// What a job is going to do is shown before it begins, and it begins only if that still holds.
+#[test]
+fn a_job_begins_as_its_plan_was_shown_and_ends_when_it_is_cancelled() {
+    let site = Site::new();
+    let about = || serde_json::json!({"cloud_key_store": "{unused-cloud-key-store}"});
+    let plan = site.send("POST", "/admin/v1/jobs/plan", Some(about()));
+    let steps = plan.body["steps"].as_array().unwrap();
+    assert!(
+        steps[0]["step"].as_str().unwrap().contains("key store"),
+        "{}",
+        plan.body
+    );
+    assert_eq!(steps[0]["is_done"], false);
+    let mut body = about();
+    body["observed"] = plan.body["observed"].clone();
+    let started = site.send("POST", "/admin/v1/jobs", Some(body));
+    assert_eq!(
+        (started.status.as_u16(), started.text("state")),
+        (201, "planned".to_owned())
+    );
+    assert_eq!(started.body["steps"], plan.body["steps"]);
+    let listed = site.send("GET", "/admin/v1/jobs", None);
+    let items = listed.body["items"].as_array().unwrap();
+    let ids: Vec<_> = items.iter().map(|job| job["id"].as_str().unwrap().to_owned()).collect();
+    assert!(
+        ids.contains(&started.text("id")) && ids.contains(&site.fill("{job}")),
+        "{ids:?}"
+    );
+    let cancelled = site.send("POST", &format!("/admin/v1/jobs/{}/cancel", started.text("id")), None);
+    assert_eq!(cancelled.text("state"), "cancelled");
+    let again = site.send("POST", &format!("/admin/v1/jobs/{}/retry", started.text("id")), None);
+    assert_eq!(
+        (again.status.as_u16(), again.text("code")),
+        (409, "job-ended".to_owned())
+    );
+}
+
+#[test]
+fn a_server_that_calls_no_aws_has_no_jobs() {
+    let mut site = Site::new();
+    site.admin = Admin::new(std::sync::Arc::clone(&site.commands));
+    let asked = site.send("GET", "/admin/v1/jobs", None);
+    assert_eq!(
+        (asked.status.as_u16(), asked.text("code")),
+        (409, "no-cloud".to_owned())
+    );
 }

@@ -11,11 +11,14 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
+use kms_double::kms::Kms;
 use pollster::block_on;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 use xks_admin::Admin;
 use xks_backend_soft::{SoftBackend, SoftKey};
+use xks_byok::jobs::{Jobs, Settings};
+use xks_core::timer::SystemClock;
 use xks_lifecycle::{
     Name, Repository, Timestamp,
     commands::{Actor, Backends, Commands, Deployment},
@@ -23,10 +26,12 @@ use xks_lifecycle::{
     seal::Root,
     store::MemoryStore,
 };
+use xks_test_aws::AwsDouble;
 
 use crate::hsm::Manager;
 
 pub(crate) const START: u64 = 1_800_000_000;
+const REGION: &str = "us-east-1";
 pub(crate) const DAY: u64 = 24 * 60 * 60;
 
 pub(crate) struct Site {
@@ -61,7 +66,8 @@ impl Reply {
 
 impl Site {
     /// A tenant with a key set of each source, two external key stores, of which one has a
-    /// credential, and a schedule; in the set `vault` a key with two versions; and that key in AWS.
+    /// credential, and a schedule; in the set `vault` a key with two versions; that key in AWS; and
+    /// a job that makes its key store there, which no worker does.
     pub(crate) fn new() -> Self {
         Self::of_node(None)
     }
@@ -100,8 +106,17 @@ impl Site {
             None => commands,
         };
         let commands = Arc::new(commands);
+        let aws = AwsDouble::new(REGION, Kms::builder().region(REGION).build().unwrap()).unwrap();
+        let jobs = Actor::new("jobs").unwrap();
+        let jobs = Jobs::new(
+            Arc::clone(&commands),
+            Arc::new(aws),
+            Arc::new(SystemClock),
+            jobs,
+            Settings::default(),
+        );
         let mut site = Self {
-            admin: Admin::new(Arc::clone(&commands)),
+            admin: Admin::with_jobs(Arc::clone(&commands), Arc::new(jobs.unwrap())),
             commands,
             store,
             manager,
@@ -141,6 +156,7 @@ impl Site {
         let cloud_key = json!({"key_set": "{vault}", "alias": "alias/salaries", "key": "{key}",
             "cloud_key_store": "{cloud-key-store}"});
         site.make("cloud-key", "cloud-keys", cloud_key);
+        site.make("job", "jobs", json!({"cloud_key_store": "{cloud-key-store}"}));
         site
     }
 

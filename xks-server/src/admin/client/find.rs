@@ -23,7 +23,12 @@ impl Found {
         let text = |name: &str| field(&reply.body, name).as_str().unwrap_or_default().to_owned();
         Self {
             id: text("id"),
-            name: text("name"),
+            // The name of a KMS key is its alias.
+            name: text(if reply.body.get("alias").is_some() {
+                "alias"
+            } else {
+                "name"
+            }),
             etag: reply.etag,
             body: reply.body,
         }

@@ -1,10 +1,14 @@
 //! The commands of administration: clients of the server's socket.
 
+mod cloud_accounts;
+mod cloud_key_stores;
+mod cloud_keys;
 mod confirm;
 mod connection;
 mod events;
 mod failure;
 mod find;
+mod jobs;
 mod key_sets;
 mod key_stores;
 mod keys;
@@ -47,6 +51,14 @@ pub(crate) enum AdminCommand {
     KeyStores(Given<key_stores::Command>),
     /// Schedules, by which keys rotate, and what will happen by itself
     Schedules(Given<schedules::Command>),
+    /// Cloud accounts: how AWS is called, and as whom
+    CloudAccounts(Given<cloud_accounts::Command>),
+    /// Key stores in AWS that lead to external key stores
+    CloudKeyStores(Given<cloud_key_stores::Command>),
+    /// KMS keys, whose key material is a managed key
+    CloudKeys(Given<cloud_keys::Command>),
+    /// Jobs: what is made in AWS as it is wanted, step by step
+    Jobs(Given<jobs::Command>),
     /// Nodes on the store: their leases, and what they serve
     Nodes(Given<nodes::Command>),
     /// Events: who did what, and what came of it
@@ -64,6 +76,10 @@ impl AdminCommand {
             Self::Keys(Given { reach, command }) => (reach, Box::new(|client| command.run(client))),
             Self::KeyStores(Given { reach, command }) => (reach, Box::new(|client| command.run(client))),
             Self::Schedules(Given { reach, command }) => (reach, Box::new(|client| command.run(client))),
+            Self::CloudAccounts(Given { reach, command }) => (reach, Box::new(|client| command.run(client))),
+            Self::CloudKeyStores(Given { reach, command }) => (reach, Box::new(|client| command.run(client))),
+            Self::CloudKeys(Given { reach, command }) => (reach, Box::new(|client| command.run(client))),
+            Self::Jobs(Given { reach, command }) => (reach, Box::new(|client| command.run(client))),
             Self::Nodes(Given { reach, command }) => (reach, Box::new(|client| command.run(client))),
             Self::Events(Events { reach, which }) => (reach, Box::new(move |client| which.run(client))),
         }

@@ -18,6 +18,8 @@ enum Form {
     Fields(&'static [&'static str]),
     /// The same, with one field as the JSON that it is.
     Made(&'static [&'static str], &'static str),
+    /// A document of JSON, to be used elsewhere.
+    Document,
     /// A line of its own.
     Line(String),
     /// One field alone, whatever is asked for.
@@ -57,6 +59,10 @@ impl Output {
         Self::new(body, Form::Made(first, json))
     }
 
+    pub(super) const fn document(body: Value) -> Self {
+        Self::new(body, Form::Document)
+    }
+
     pub(super) const fn line(body: Value, line: String) -> Self {
         Self::new(body, Form::Line(line))
     }
@@ -82,6 +88,7 @@ impl Output {
                 }
                 fields(&body, first)
             }
+            Form::Document => format!("{:#}\n", self.body),
             Form::Line(line) => format!("{line}\n"),
         }
     }
@@ -160,6 +167,8 @@ fn columns_of<'i>(key: &str, items: &'i [Value]) -> Vec<&'i str> {
             "backend_key",
             "earlier_encryptions",
         ],
+        "steps" => vec!["is_done", "step", "reason"],
+        "log" => vec!["time", "text"],
         _ => {
             let fields = items.first().and_then(Value::as_object);
             fields

@@ -113,6 +113,10 @@ fn commands() -> Vec<String> {
         "keys",
         "key-stores",
         "schedules",
+        "cloud-accounts",
+        "cloud-key-stores",
+        "cloud-keys",
+        "jobs",
         "nodes",
         "events",
     ];

@@ -1,0 +1,255 @@
+//! Jobs: what is made in AWS, step by step. Their rows are no part of the revision, so their answers have no
+//! confirmation: any node goes on with a job.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use xks_byok::{
+    jobs::{Intent, Job, JobState, Jobs, shown},
+    plan::{Step, Then},
+};
+use xks_lifecycle::{CloudAccountId, CloudKeyId, CloudKeyStoreId, JobId, Timestamp};
+
+use super::{
+    Routes,
+    resource::{Limit, Nothing, object},
+};
+use crate::{
+    answer::{Answer, Page},
+    call::Call,
+    problem::Problem,
+};
+
+const PATH: &str = "jobs";
+
+/// The paths of jobs.
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .get("/jobs", list)
+        .ask("/jobs", start)
+        .ask("/jobs/plan", plan)
+        .get("/jobs/{id}", show)
+        .ask("/jobs/{id}/cancel", cancel)
+        .ask("/jobs/{id}/retry", retry)
+}
+
+/// A job, as lists show it.
+#[derive(Serialize)]
+struct ListedJob {
+    id: Option<JobId>,
+    state: &'static str,
+    /// What it makes as it is wanted: the path of that.
+    object: String,
+    actor: String,
+    created: Timestamp,
+    ended: Option<Timestamp>,
+    /// How many steps of its plan are done, and of how many.
+    steps_done: usize,
+    steps_all: usize,
+    /// What it waits for, asks, or has failed by.
+    reason: Option<String>,
+    /// When it goes on by itself.
+    until: Option<Timestamp>,
+}
+
+impl ListedJob {
+    fn new(job: &Job) -> Self {
+        let (reason, until) = match &job.state {
+            JobState::Waiting { until, reason } => (Some(reason.clone()), Some(shown(*until))),
+            JobState::Blocked { question } => (Some(question.clone()), None),
+            JobState::Stuck { problem } => (Some(problem.clone()), None),
+            _ => (None, None),
+        };
+        Self {
+            id: job.id,
+            state: job.state.as_str(),
+            object: job.intent.to_string(),
+            actor: job.actor.clone(),
+            created: shown(job.created),
+            ended: job.ended.map(shown),
+            steps_done: job.cursor,
+            steps_all: job.plan().map_or(0, |plan| plan.steps.len()),
+            reason,
+            until,
+        }
+    }
+}
+
+/// A job with all that is known of it.
+#[derive(Serialize)]
+struct ShownJob<'j> {
+    #[serde(flatten)]
+    listed: ListedJob,
+    /// The steps of its plan.
+    steps: Vec<ShownStep<'j>>,
+    warnings: &'j [String],
+    /// How many calls of AWS it has made, by operation.
+    calls: &'j BTreeMap<String, u64>,
+    log: Vec<ShownEntry<'j>>,
+}
+
+#[derive(Serialize)]
+struct ShownStep<'s> {
+    is_done: bool,
+    step: String,
+    reason: &'s str,
+}
+
+#[derive(Serialize)]
+struct ShownEntry<'e> {
+    time: Timestamp,
+    text: &'e str,
+}
+
+fn steps(steps: &[Step], done: usize) -> Vec<ShownStep<'_>> {
+    let steps = steps.iter().enumerate();
+    let shown = steps.map(|(place, step)| ShownStep {
+        is_done: place < done,
+        step: step.action.to_string(),
+        reason: &step.reason,
+    });
+    shown.collect()
+}
+
+fn answer(job: &Job) -> Result<Answer, Problem> {
+    let plan = job.plan();
+    let log = job.log.iter().map(|entry| ShownEntry {
+        time: shown(entry.time),
+        text: &entry.text,
+    });
+    Answer::json(&ShownJob {
+        listed: ListedJob::new(job),
+        steps: steps(plan.map_or(&[], |plan| &plan.steps), job.cursor),
+        warnings: plan.map_or(&[], |plan| &plan.warnings),
+        calls: &job.calls,
+        log: log.collect(),
+    })
+}
+
+/// A plan that is not carried out.
+#[derive(Serialize)]
+struct ShownPlan<'p> {
+    object: String,
+    /// Give this when the job is started: it is refused if something else is there by then.
+    observed: &'p str,
+    steps: Vec<ShownStep<'p>>,
+    warnings: &'p [String],
+    /// What comes after the steps: `done`, `wait`, or `ask`.
+    then: &'static str,
+    reason: Option<&'p str>,
+}
+
+fn jobs(call: &Call) -> Result<&Arc<Jobs>, Problem> {
+    call.jobs.as_ref().ok_or_else(Problem::no_jobs)
+}
+
+/// What a job is about: one of them.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct About {
+    cloud_key_store: Option<CloudKeyStoreId>,
+    cloud_key: Option<CloudKeyId>,
+    /// Whose access key is replaced.
+    cloud_account: Option<CloudAccountId>,
+    /// What a plan was made from that was shown.
+    observed: Option<String>,
+}
+
+impl About {
+    fn intent(&self) -> Result<Intent, Problem> {
+        match (self.cloud_key_store, self.cloud_key, self.cloud_account) {
+            (Some(id), None, None) => Ok(Intent::CloudKeyStore(id)),
+            (None, Some(id), None) => Ok(Intent::CloudKey(id)),
+            (None, None, Some(id)) => Ok(Intent::CloudAccount(id)),
+            _ => {
+                let detail = "one of `cloud_key`, `cloud_key_store` and `cloud_account` must be given".to_owned();
+                Err(Problem::field("cloud_key", detail))
+            }
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    after: Option<String>,
+    #[serde(default)]
+    limit: Limit,
+}
+
+/// The latest first.
+async fn list(call: Call) -> Result<Answer, Problem> {
+    let query: ListQuery = call.query()?;
+    let all = jobs(&call)?.list().await?;
+    let is_last = |job: &Job| query.after.as_deref() == job.id.map(|id| id.to_string()).as_deref();
+    let start = match &query.after {
+        None => 0,
+        Some(_) => {
+            let wrong = || Problem::parameter("after", "`after` must be the `next` of a page".to_owned());
+            all.iter().position(is_last).ok_or_else(wrong)? + 1
+        }
+    };
+    let listed = all.iter().skip(start).map(ListedJob::new);
+    let id = |job: &ListedJob| job.id.map(|id| id.to_string()).unwrap_or_default();
+    Answer::json(&Page::of(listed, query.limit.get(), id))
+}
+
+async fn show(call: Call) -> Result<Answer, Problem> {
+    answer(&jobs(&call)?.get(id(&call)?).await?)
+}
+
+fn id(call: &Call) -> Result<JobId, Problem> {
+    let text = call.param(0);
+    text.parse().map_err(|_| Problem::unknown(PATH, text))
+}
+
+/// Observes and plans, and changes nothing.
+async fn plan(call: Call) -> Result<Answer, Problem> {
+    let about: About = call.body()?;
+    let intent = about.intent()?;
+    let preview = jobs(&call)?.preview(intent).await?;
+    let (then, reason) = match &preview.plan.then {
+        Then::Done => ("done", None),
+        Then::Wait(reason) => ("wait", Some(reason.as_str())),
+        Then::Ask(question) => ("ask", Some(question.as_str())),
+        _ => ("unknown", None),
+    };
+    Answer::json(&ShownPlan {
+        object: intent.to_string(),
+        observed: &preview.observed,
+        steps: steps(&preview.plan.steps, 0),
+        warnings: &preview.plan.warnings,
+        then,
+        reason,
+    })
+}
+
+async fn start(call: Call) -> Result<Answer, Problem> {
+    let work = async {
+        let about: About = call.body()?;
+        let intent = about.intent()?;
+        let started = jobs(&call)?.start(&call.actor, intent, about.observed.as_deref());
+        let job = started.await?;
+        let id = job.id.map(|id| id.to_string()).unwrap_or_default();
+        Ok(answer(&job)?.created(format_args!("{PATH}/{id}")))
+    };
+    call.command("start job", PATH, work).await
+}
+
+async fn cancel(call: Call) -> Result<Answer, Problem> {
+    let work = async {
+        let id = id(&call)?;
+        let _: Nothing = call.body()?;
+        answer(&jobs(&call)?.cancel(&call.actor, id).await?)
+    };
+    call.command("cancel job", &object(PATH, call.param(0)), work).await
+}
+
+async fn retry(call: Call) -> Result<Answer, Problem> {
+    let work = async {
+        let id = id(&call)?;
+        let _: Nothing = call.body()?;
+        answer(&jobs(&call)?.retry(&call.actor, id).await?)
+    };
+    call.command("retry job", &object(PATH, call.param(0)), work).await
+}

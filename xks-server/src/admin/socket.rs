@@ -31,6 +31,7 @@ use tokio::{
 };
 use tower_service::Service as _;
 use xks_admin::{Admin, Body, problem};
+use xks_byok::jobs::Jobs;
 use xks_lifecycle::commands::Commands;
 
 use super::{
@@ -159,12 +160,21 @@ impl AdminSocket {
         &self.file.path
     }
 
-    /// Serves these commands until [`Serving::end`], from when `begin` says so.
-    pub(crate) fn serve(self, commands: Arc<Commands>, begin: oneshot::Receiver<()>) -> Serving {
+    /// Serves these commands, and jobs where AWS is called, until [`Serving::end`], from when `begin` says
+    /// so.
+    pub(crate) fn serve(
+        self,
+        commands: Arc<Commands>,
+        jobs: Option<Arc<Jobs>>,
+        begin: oneshot::Receiver<()>,
+    ) -> Serving {
         let phase = watch::Sender::new(Phase::Serving);
         let door = Arc::new(Door {
             http: Http::new(PATIENCE, phase.subscribe()),
-            admin: Admin::new(Arc::clone(&commands)),
+            admin: match jobs {
+                Some(jobs) => Admin::with_jobs(Arc::clone(&commands), jobs),
+                None => Admin::new(Arc::clone(&commands)),
+            },
             commands,
             group: self.group,
             refusals: RateLimiter::direct(Quota::per_minute(REFUSALS_A_MINUTE)),

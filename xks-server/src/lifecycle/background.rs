@@ -6,7 +6,7 @@ use tokio::{sync::oneshot, time::sleep};
 use xks_core::text::ErrorChain;
 use xks_lifecycle::{commands::Commands, schedule::Scheduler};
 
-use super::{Measured, Running, metrics::add, node::joined};
+use super::{Measured, Running, cloud::work, metrics::add, node::joined};
 
 /// Between two times at which usage is added to the store.
 const FLUSH: Duration = Duration::from_secs(30);
@@ -33,6 +33,7 @@ impl Running {
             commands,
             scheduler,
             measured,
+            jobs,
             ..
         } = self;
         tokio::join!(
@@ -40,6 +41,7 @@ impl Running {
             keep_filled(&commands, &measured),
             keep_usage(&commands, &measured),
             measured.count(&commands),
+            work(jobs, &measured),
         );
     }
 

@@ -96,6 +96,8 @@ pub(crate) enum StartError {
     NoBackend { root: String, backend: String },
     #[error("lifecycle.backends: [backends.{0}] has no key manager")]
     NoManager(String),
+    #[error("cloud: {0}")]
+    Cloud(String),
     #[error("lifecycle")]
     Random(#[from] RandomError),
     #[error("the thread that opens the store has ended")]
@@ -106,9 +108,12 @@ impl StartError {
     /// The status to end with when the start fails so.
     pub(crate) const fn exit_status(&self) -> u8 {
         match self {
-            Self::NoStore(..) | Self::Exists(_) | Self::Root(..) | Self::NoBackend { .. } | Self::NoManager(_) => {
-                WRONG_SETTINGS
-            }
+            Self::Cloud(_)
+            | Self::NoStore(..)
+            | Self::Exists(_)
+            | Self::Root(..)
+            | Self::NoBackend { .. }
+            | Self::NoManager(_) => WRONG_SETTINGS,
             Self::Store(_, error) => of_store(error),
             Self::Repository { is_final, error, .. } => of_repository(error, *is_final),
             Self::Restore { is_final, error, .. } => match error {

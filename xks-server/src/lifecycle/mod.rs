@@ -13,6 +13,7 @@
 mod backend;
 mod background;
 mod backup;
+mod cloud;
 mod create;
 mod error;
 #[cfg_attr(
@@ -44,6 +45,7 @@ mod summary;
 
 use std::sync::Arc;
 
+use xks_byok::jobs::Jobs;
 use xks_lifecycle::{
     commands::{Actor, Commands},
     schedule::Scheduler,
@@ -76,6 +78,8 @@ pub(crate) struct Running {
     measured: Arc<Measured>,
     key_stores: Arc<KeyStoresInForce>,
     guard: Guard,
+    /// None where AWS is not called.
+    pub(crate) jobs: Option<Arc<Jobs>>,
 }
 
 impl Running {
@@ -100,6 +104,7 @@ impl Running {
             guard,
             admin,
             node,
+            cloud,
         } = opened;
         let key_stores = Arc::new(KeyStoresInForce::new(reconciler));
         let meter = node.as_ref().map(OwnNode::meter);
@@ -109,6 +114,8 @@ impl Running {
         let commands = Arc::new(commands.with_observer(Arc::clone(&key_stores) as _));
         // It is a legal name.
         let actor = Actor::new(ACTOR).map_err(|_| StartError::Thread)?;
+        let jobs = cloud.map(|connector| cloud::jobs(&commands, connector));
+        let jobs = jobs.transpose()?.map(Arc::new);
         let scheduler = Scheduler::new(Arc::clone(&commands), actor.clone())?;
         Ok(Self {
             commands,
@@ -119,6 +126,7 @@ impl Running {
             measured,
             key_stores,
             guard,
+            jobs,
         })
     }
 }

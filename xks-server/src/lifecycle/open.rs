@@ -5,6 +5,7 @@ use std::time::Duration;
 use std::{sync::Arc, time::SystemTime};
 
 use tokio::task::spawn_blocking;
+use xks_byok::aws::Connector;
 use xks_lifecycle::{
     Name, Repository, RepositoryError, Timestamp,
     commands::{Backends as ManagedBackends, Commands},
@@ -15,7 +16,7 @@ use xks_lifecycle::{
 #[cfg(feature = "postgres")]
 use xks_lifecycle::{nodes::Terms, store::PostgresStore};
 
-use super::{Guard, InUse, StartError, backend::NamedBackend, error::Place, node::OwnNode};
+use super::{Guard, InUse, StartError, backend::NamedBackend, cloud::connector, error::Place, node::OwnNode};
 #[cfg(feature = "postgres")]
 use crate::settings::DatabaseSettings;
 use crate::{
@@ -32,6 +33,8 @@ pub(crate) struct Opened {
     pub(super) guard: Guard,
     pub(super) admin: AdminSettings,
     pub(super) node: Option<OwnNode>,
+    /// What calls AWS.
+    pub(super) cloud: Option<Arc<dyn Connector>>,
 }
 
 impl Opened {
@@ -96,6 +99,7 @@ impl Opened {
             node,
             in_use,
             admin: settings.admin.clone(),
+            cloud: settings.cloud.as_ref().map(connector).transpose()?,
         })
     }
 

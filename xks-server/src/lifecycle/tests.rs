@@ -103,6 +103,7 @@ impl World {
             guard: Guard::new(&commands, in_use.names()),
             commands,
             node: None,
+            cloud: None,
             in_use,
             admin: AdminSettings {
                 socket: "socket".into(),

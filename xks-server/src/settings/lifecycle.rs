@@ -19,6 +19,18 @@ pub(crate) struct LifecycleSettings {
     pub(crate) admin: AdminSettings,
     /// This process as one of several nodes; none if the store is a file, which one process has.
     pub(crate) node: Option<NodeSettings>,
+    /// How AWS is called; none if it is not.
+    pub(crate) cloud: Option<CloudSettings>,
+}
+
+/// How AWS is called.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(not(feature = "cloud"), allow(dead_code, reason = "such a build does not call it"))]
+pub(crate) struct CloudSettings {
+    /// In place of AWS's endpoints.
+    pub(crate) endpoint_url: Option<String>,
+    /// What its certificate must chain to, in place of the system's roots.
+    pub(crate) ca_file: Option<PathBuf>,
 }
 
 /// The store and what opens it.

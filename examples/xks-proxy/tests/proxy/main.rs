@@ -19,6 +19,8 @@ mod backup;
 mod balancers;
 mod certificates;
 mod check;
+#[cfg(feature = "cloud")]
+mod cloud;
 mod credentials;
 mod demo;
 mod fleet;

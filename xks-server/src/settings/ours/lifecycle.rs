@@ -8,7 +8,7 @@ use xks_lifecycle::{Name, VersionId, commands::Deployment};
 use super::{
     DAY_MS,
     backends::{Backends, missing},
-    store,
+    cloud, store,
 };
 use crate::{
     lifecycle::other_names,
@@ -39,6 +39,11 @@ pub(super) fn lifecycle(root: &mut Table<'_, '_>, backends: &Backends) -> Option
     if let (Some(table), false) = (&table, has_store) {
         table.error("[lifecycle] requires a [store], in which its keys are kept");
     }
+    let cloud = root.table("cloud");
+    if let (Some(table), false) = (&cloud, has_store) {
+        table.error("[cloud] requires a [store], which says what is wanted in AWS");
+    }
+    let cloud = cloud.map(cloud::cloud);
     let deployment = table.as_mut().and_then(|table| table.text("deployment"));
     let deployment = match deployment {
         Some(name) => deployment_of(table.as_ref()?, &name),
@@ -123,6 +128,10 @@ pub(super) fn lifecycle(root: &mut Table<'_, '_>, backends: &Backends) -> Option
         },
         node: match node {
             Some(node) => Some(node?),
+            None => None,
+        },
+        cloud: match cloud {
+            Some(cloud) => Some(cloud?),
             None => None,
         },
     })

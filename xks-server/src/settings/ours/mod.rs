@@ -2,6 +2,8 @@
 
 mod authorization;
 mod backends;
+#[cfg(feature = "lifecycle")]
+mod cloud;
 mod key_stores;
 #[cfg_attr(not(feature = "lifecycle"), path = "no_lifecycle.rs")]
 mod lifecycle;

@@ -1,4 +1,4 @@
-//! `[store]` and `[lifecycle]` in a build that does not have them.
+//! `[store]`, `[lifecycle]` and `[cloud]` in a build that does not have them.
 
 use xks_core::KeyId;
 
@@ -11,7 +11,8 @@ pub(super) const fn has_store(_: &Table<'_, '_>) -> bool {
 /// Refuses the tables. Returns the conflicts of external keys with keys under management, of which there are
 /// none.
 pub(super) fn refuse(root: &mut Table<'_, '_>) -> impl Fn(&str, &KeyId) -> Option<String> + use<> {
-    for mut table in [root.table("store"), root.table("lifecycle")].into_iter().flatten() {
+    let tables = [root.table("store"), root.table("lifecycle"), root.table("cloud")];
+    for mut table in tables.into_iter().flatten() {
         table.error("this build has no keys under management: build it with `--features lifecycle`");
         table.forget();
     }

@@ -1,7 +1,7 @@
 //! The two text formats of the metrics: content negotiation, and independent readers of each.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     io::{self, Write as _},
     path::PathBuf,
     process::{Command, Output, Stdio},
@@ -197,6 +197,38 @@ fn promtool_has_no_complaint() {
     if let Some(output) = read_by("promtool", &["check", "metrics"], &text) {
         let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && said.is_empty(), "{said}{text}");
+    }
+}
+
+/// The names of metrics in a text.
+fn metrics_in(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let names = words.filter(|word| word.starts_with("xks_"));
+    names.map(|name| name.strip_suffix("_bucket").unwrap_or(name)).collect()
+}
+
+/// The rules have each metric of the guide's table of alerts, and none that the guide does not list.
+#[test]
+fn the_rules_for_prometheus_are_those_of_the_guide() {
+    let (guide, rules) = (
+        include_str!("../../README.md"),
+        include_str!("../../settings/alerts.yml"),
+    );
+    let (_, section) = guide.split_once("\n## Metrics\n").unwrap();
+    let (listed, alerts) = section.split_once("\nAlerts, which").unwrap();
+    let (alerts, _) = alerts.split_once("\n## ").unwrap();
+    let (listed, alerts, ruled) = (metrics_in(listed), metrics_in(alerts), metrics_in(rules));
+    assert!(alerts.len() > 15, "{alerts:?}");
+    assert!(alerts.is_subset(&ruled), "{:?}", alerts.difference(&ruled));
+    assert!(ruled.is_subset(&listed), "{:?}", ruled.difference(&listed));
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/settings/alerts.yml");
+    if let Some(output) = read_by("promtool", &["check", "rules", path], "") {
+        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        let count = rules.matches("- alert: ").count();
+        assert!(
+            output.status.success() && said.contains(&format!("{count} rules found")),
+            "{said}"
+        );
     }
 }
 

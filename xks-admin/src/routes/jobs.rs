@@ -233,7 +233,7 @@ async fn start(call: Call) -> Result<Answer, Problem> {
         let id = job.id.map(|id| id.to_string()).unwrap_or_default();
         Ok(answer(&job)?.created(format_args!("{PATH}/{id}")))
     };
-    call.command("start job", PATH, work).await
+    call.command("start", PATH, work).await
 }
 
 async fn cancel(call: Call) -> Result<Answer, Problem> {
@@ -242,7 +242,7 @@ async fn cancel(call: Call) -> Result<Answer, Problem> {
         let _: Nothing = call.body()?;
         answer(&jobs(&call)?.cancel(&call.actor, id).await?)
     };
-    call.command("cancel job", &object(PATH, call.param(0)), work).await
+    call.command("cancel", &object(PATH, call.param(0)), work).await
 }
 
 async fn retry(call: Call) -> Result<Answer, Problem> {
@@ -251,5 +251,5 @@ async fn retry(call: Call) -> Result<Answer, Problem> {
         let _: Nothing = call.body()?;
         answer(&jobs(&call)?.retry(&call.actor, id).await?)
     };
-    call.command("retry job", &object(PATH, call.param(0)), work).await
+    call.command("retry", &object(PATH, call.param(0)), work).await
 }

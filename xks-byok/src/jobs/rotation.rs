@@ -168,7 +168,7 @@ impl Jobs {
             }
             let about = intent.to_string();
             self.commands
-                .record_job(&self.actor, "start job", id, Outcome::Begun, Some(&about))
+                .record_job(&self.actor, "start", id, Outcome::Begun, Some(&about))
                 .await?;
         }
         Ok(())

@@ -192,11 +192,7 @@ impl Jobs {
                     .clone()
                     .map_or_else(|| state.to_owned(), |reason| format!("{state}: {reason}")),
             );
-            let command = if outcome == Outcome::Done {
-                "end job"
-            } else {
-                "pause job"
-            };
+            let command = if outcome == Outcome::Done { "end" } else { "pause" };
             self.commands
                 .record_job(&self.actor, command, work.id, outcome, reason.as_deref())
                 .await?;

@@ -181,7 +181,7 @@ impl Jobs {
         job.note(self.now(), format!("started by {actor}"));
         let about = intent.to_string();
         self.commands
-            .record_job(actor, "start job", id, Outcome::Begun, Some(&about))
+            .record_job(actor, "start", id, Outcome::Begun, Some(&about))
             .await?;
         self.commands.insert_job(id, &job.body()).await?;
         Ok(job)
@@ -242,7 +242,7 @@ impl Jobs {
             job.state = JobState::Cancelled;
             job.ended = Some(now);
         };
-        self.change(actor, "cancel job", id, end).await
+        self.change(actor, "cancel", id, end).await
     }
 
     /// Lets a job go on that is blocked, stuck or waiting.
@@ -255,7 +255,7 @@ impl Jobs {
             job.has_connected = false;
             job.failures = 0;
         };
-        self.change(actor, "retry job", id, again).await
+        self.change(actor, "retry", id, again).await
     }
 
     async fn change(

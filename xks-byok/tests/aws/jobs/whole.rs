@@ -55,7 +55,7 @@ async fn a_key_store_and_a_kms_key_are_made_as_they_are_wanted() {
     let of_jobs: Vec<_> = of_jobs
         .map(|(_, event)| (event.command.as_str(), event.outcome))
         .collect();
-    assert_eq!(of_jobs, [("start job", Outcome::Begun), ("end job", Outcome::Done)]);
+    assert_eq!(of_jobs, [("start", Outcome::Begun), ("end", Outcome::Done)]);
 }
 
 #[tokio::test]

@@ -2,8 +2,8 @@
 //!
 //! For each account, Region and operation the store has one time from which on the next call may be made. A
 //! node that calls moves it by what its calls cost, with a condition on what it has seen: so any number of
-//! nodes share what there is, whoever has work, and nothing has to be known of how many they are. (Shares of
-//! a third for each of three nodes would need no store, and leave two thirds unused while one works.)
+//! nodes share the quota, those that have work take it, and no node has to know how many there are. (Shares
+//! of a third for each of three nodes would need no store, and leave two thirds unused while one works.)
 //! Operations with a large quota take it in blocks of a twentieth of a second, so that the store is asked
 //! twenty times a second at most.
 

@@ -109,7 +109,6 @@ def imports(url):
         seen.see(f"Import by {algorithm}, Encrypt, Decrypt", life)
     seen.see("GetParametersForImport for RSAES_PKCS1_V1_5", lambda: parameters(new_key(), "RSAES_PKCS1_V1_5"))
     material, key = os.urandom(32), new_key()
-    seen.see("Import with the token of another key", lambda: bring(key, material, with_=parameters(new_key())))
     seen.see("Import with a token that is none", lambda: bring(
         key, material, with_={**parameters(key), "ImportToken": b"none" * 20}))
 
@@ -141,6 +140,7 @@ def imports(url):
         end = end and now + datetime.timedelta(days=end)
         seen.see(f"Import that expires by default, {what}", lambda end=end: bring(
             new_key(), material, **expires, ValidTo=end))
+    key = new_key()  # the former one may have taken what it should not have
     bring(key, material)
     blob = encrypted(key, EncryptionContext={"a": "1"})
     seen.see("Decrypt with another encryption context", lambda: decrypted(blob, EncryptionContext={"a": "2"}))
@@ -160,9 +160,19 @@ def imports(url):
         return state(key)
 
     seen.see("DeleteImportedKeyMaterial: state", delete)
-    seen.see("Import of other material after that", lambda: bring(key, os.urandom(32)))
     seen.see("Import of the same material after that", lambda: bring(key, material))
     seen.see("Decrypt after that", lambda: decrypted(blob, EncryptionContext={"a": "1"}))
+
+    def other_material():
+        key = new_key()
+        bring(key, os.urandom(32))
+        kms.delete_imported_key_material(KeyId=key)
+        return bring(key, os.urandom(32))
+
+    seen.see("Import of other material after a deletion", other_material)
+    key = new_key()
+    bring(key, material)
+    blob = encrypted(key, EncryptionContext={"a": "1"})
     seen.see("Import of NEW_KEY_MATERIAL", lambda: bring(key, os.urandom(32), ImportType="NEW_KEY_MATERIAL"))
     seen.see("RotateKeyOnDemand", lambda: kms.rotate_key_on_demand(KeyId=key))
     seen.see("Decrypt after the rotation", lambda: decrypted(blob, EncryptionContext={"a": "1"}))

@@ -1,8 +1,9 @@
 //! What one commit is to change.
 
 use crate::{
-    CloudAccount, CloudAccountId, CloudKey, CloudKeyId, CloudKeyStore, CloudKeyStoreId, Event, ExternalKeyStore, Key,
-    KeySet, KeySetId, KeyStoreCredential, KeyStoreId, KeyVersion, Schedule, ScheduleId, Tenant, TenantId,
+    CloudAccount, CloudAccountId, CloudKey, CloudKeyId, CloudKeyStore, CloudKeyStoreId, CloudMaterial, CloudMaterialId,
+    Event, ExternalKeyStore, Key, KeySet, KeySetId, KeyStoreCredential, KeyStoreId, KeyVersion, Schedule, ScheduleId,
+    Tenant, TenantId,
     seal::Wrapped,
     snapshot::{Item, Object},
     store::{Claim, Table},
@@ -61,7 +62,7 @@ macro_rules! from {
 
 from! {
     Tenant, ExternalKeyStore, KeyStoreCredential, Schedule, KeySet, Key, KeyVersion, CloudAccount, CloudKeyStore,
-    CloudKey;
+    CloudKey, CloudMaterial;
     TenantId => Tenants, KeyStoreId => KeyStores, ScheduleId => Schedules, KeySetId => KeySets,
     CloudAccountId => CloudAccounts, CloudKeyStoreId => CloudKeyStores, CloudKeyId => CloudKeys
 }
@@ -138,6 +139,13 @@ impl Changes {
 
     pub(crate) fn remove_root(mut self, name: &str) -> Self {
         self.removed.push(Object::new(Table::Roots, &name));
+        self
+    }
+
+    /// Removes what is left of destroyed materials, with the cloud key that they were for.
+    pub(crate) fn remove_materials(mut self, ids: impl IntoIterator<Item = CloudMaterialId>) -> Self {
+        let objects = ids.into_iter().map(|id| Object::new(Table::CloudMaterials, &id));
+        self.removed.extend(objects);
         self
     }
 

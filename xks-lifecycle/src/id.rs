@@ -166,6 +166,10 @@ id! {
     CloudKeyId, "cloud_key"
 }
 id! {
+    /// Names a [`CloudMaterial`](crate::CloudMaterial).
+    CloudMaterialId, "cloud_material"
+}
+id! {
     /// Names a job.
     JobId, "job"
 }

@@ -14,7 +14,7 @@
 //! # Where to look
 //! | to | see |
 //! |---|---|
-//! | know what is kept | [`Tenant`], [`KeySet`], [`Key`], [`KeyVersion`], [`Schedule`], [`ExternalKeyStore`], [`KeyStoreCredential`], [`CloudAccount`], [`CloudKeyStore`], [`CloudKey`], [`Event`] |
+//! | know what is kept | [`Tenant`], [`KeySet`], [`Key`], [`KeyVersion`], [`Schedule`], [`ExternalKeyStore`], [`KeyStoreCredential`], [`CloudAccount`], [`CloudKeyStore`], [`CloudKey`], [`CloudMaterial`], [`Event`] |
 //! | open, load and change the state | [`Repository`], [`Snapshot`], [`Changes`] |
 //! | make and change keys, as the server's administration does | [`commands::Commands`] |
 //! | know what a command does, and what AWS KMS sees of a key | [`key_state`] |
@@ -91,16 +91,18 @@ pub use self::{
     credentials::ManagedCredentials,
     field::{Description, FieldError, FieldProblem, Name, UnknownName},
     id::{
-        CloudAccountId, CloudKeyId, CloudKeyStoreId, JobId, KeySetId, KeyStoreId, RandomError, ScheduleId, TenantId,
-        VersionId, generate_key_id,
+        CloudAccountId, CloudKeyId, CloudKeyStoreId, CloudMaterialId, JobId, KeySetId, KeyStoreId, RandomError,
+        ScheduleId, TenantId, VersionId, generate_key_id,
     },
     managed::Managed,
     nouns::{
-        AliasName, AwsAccessKeyId, AwsAccountId, AwsSecret, CloudAccessKey, CloudAccount, CloudCredential, CloudKey,
-        CloudKeyOrigin, CloudKeyStore, CustomKeyStoreId, CustomKeyStoreName, DeletionDays, Event, EventText,
-        ExternalKeyStore, Key, KeyPolicy, KeySet, KeySource, KeyStoreCredential, KeyVersion, KeyVersionId, KmsKeyArn,
-        LifetimeDays, Material, Minima, Outcome, OverlapMinutes, PrincipalArn, Region, Regions, Restore, Rotation,
-        Schedule, Tags, Tenant, VersionState, VpcEndpointService, WaitingDays, WantedKey, WantedKeyStore,
+        AliasName, AwsAccessKeyId, AwsAccountId, AwsSecret, CheckValue, CloudAccessKey, CloudAccount, CloudCredential,
+        CloudKey, CloudKeyOrigin, CloudKeyStore, CloudMaterial, CustomKeyStoreId, CustomKeyStoreName, DeletionDays,
+        Event, EventText, ExternalKeyStore, Fingerprint, Import, KeepDays, Key, KeyPolicy, KeySet, KeySource,
+        KeyStoreCredential, KeyVersion, KeyVersionId, KmsKeyArn, KmsMaterialId, LifetimeDays, Material, MaterialCheck,
+        MaterialState, Minima, Outcome, OverlapMinutes, PrincipalArn, Region, Regions, Restore, Rotation,
+        RotationStyle, Schedule, Tags, Tenant, VersionState, VpcEndpointService, WaitingDays, WantedKey,
+        WantedKeyStore, WantedMaterial,
     },
     record::{RowError, RowProblem},
     repository::{Repository, RepositoryError},

@@ -38,7 +38,8 @@ impl Touched {
             | Table::Restores
             | Table::CloudAccounts
             | Table::CloudKeyStores
-            | Table::CloudKeys => {}
+            | Table::CloudKeys
+            | Table::CloudMaterials => {}
         }
     }
 }

@@ -8,9 +8,10 @@ use super::{
     seen::{Seen, shown},
 };
 use crate::{
-    Changes, CloudAccount, CloudAccountId, CloudKey, CloudKeyId, CloudKeyStore, CloudKeyStoreId, CommandError, Entry,
-    Event, EventText, ExternalKeyStore, KeySet, KeySetId, KeySource, KeyStoreId, Noun, Object, Outcome, Removable,
-    Schedule, ScheduleId, Snapshot, Tenant, TenantId, Timestamp,
+    Changes, CloudAccount, CloudAccountId, CloudKey, CloudKeyId, CloudKeyOrigin, CloudKeyStore, CloudKeyStoreId,
+    CommandError, Entry, Event, EventText, ExternalKeyStore, FieldError, FieldProblem, KeySet, KeySetId, KeySource,
+    KeyStoreId, Material, Noun, Object, Outcome, Removable, Schedule, ScheduleId, Snapshot, Tenant, TenantId,
+    Timestamp,
     store::{Revision, Table},
 };
 
@@ -32,6 +33,10 @@ trait Sealed: Sized {
     /// Checks what only the server knows.
     fn check(&self, _commands: &Commands) -> Result<(), CommandError> {
         Ok(())
+    }
+    /// Removes it, with what is left of what belonged to it.
+    fn removed(&self, _snapshot: &Snapshot, id: Removable) -> Changes {
+        Changes::new().remove(id)
     }
 }
 
@@ -79,7 +84,36 @@ administered! {
         }
     }
     CloudKeyStore, CloudKeyStoreId, CloudKeyStores, cloud_key_store, {}
-    CloudKey, CloudKeyId, CloudKeys, cloud_key, {}
+    CloudKey, CloudKeyId, CloudKeys, cloud_key, {
+        fn stamped(mut self, former: Option<&Self>, now: Timestamp) -> Self {
+            let former = former.and_then(CloudKey::import);
+            let known = former.map(|former| (former.rotation, former.rotation_since));
+            if let CloudKeyOrigin::External(import) = &mut self.origin {
+                import.rotation_since = since(known, import.rotation, now);
+            }
+            self
+        }
+
+        fn check(&self, commands: &Commands) -> Result<(), CommandError> {
+            let Some(import) = self.import() else { return Ok(()) };
+            import.check()?;
+            let set = commands.key_set(self.key_set)?;
+            match set.source {
+                KeySource::Vault => Ok(()),
+                KeySource::Hsm => Ok(commands.backends.of(&set).map(drop)?),
+                KeySource::Adopted => {
+                    let rule = "its keys are adopted: what AWS imports is made, in a key set of hsm or vault".to_owned();
+                    Err(FieldError::new("key_set", FieldProblem::Illegal(rule)).into())
+                }
+            }
+        }
+
+        fn removed(&self, snapshot: &Snapshot, id: Removable) -> Changes {
+            let materials = snapshot.materials_of(self.id);
+            let gone = materials.filter(|material| material.material == Material::Gone);
+            Changes::new().remove_materials(gone.map(|material| material.id)).remove(id)
+        }
+    }
     KeySet, KeySetId, KeySets, key_set, {
         fn stamped(self, former: Option<&Self>, now: Timestamp) -> Self {
             let known = former.map(|former| (former.schedule, former.schedule_since));
@@ -98,11 +132,7 @@ administered! {
 
 /// Since when something has a schedule, of which is known which it had before, and since when. What a new
 /// one has is newer than itself.
-fn since(
-    known: Option<(Option<ScheduleId>, Option<Timestamp>)>,
-    schedule: Option<ScheduleId>,
-    now: Timestamp,
-) -> Option<Timestamp> {
+fn since<T: Copy + PartialEq>(known: Option<(T, Option<Timestamp>)>, schedule: T, now: Timestamp) -> Option<Timestamp> {
     let (former, since) = known?;
     if former == schedule { since } else { Some(now) }
 }
@@ -208,7 +238,7 @@ impl Commands {
                     before: EventText::json(&**found),
                     ..call.event(now, Outcome::Done)
                 };
-                let changes = Changes::new().remove(id).event(event);
+                let changes = found.removed(snapshot, id.into()).event(event);
                 Ok(Decided::change(changes, snapshot.revision().next()))
             })
             .await

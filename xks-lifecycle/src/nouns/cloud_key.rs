@@ -5,9 +5,8 @@ use std::{collections::BTreeMap, str::FromStr};
 use xks_core::KeyId;
 
 use crate::{
-    AliasName, CloudAccountId, CloudKeyId, CloudKeyStoreId, Description, FieldError, FieldProblem, KeySetId, KmsKeyArn,
-    PrincipalArn, Region,
-    field::bounded,
+    AliasName, CloudAccountId, CloudKeyId, CloudKeyStoreId, Description, FieldError, FieldProblem, Import, KeyPolicy,
+    KeySetId, KmsKeyArn, PrincipalArn, Region, Rotation, RotationStyle, Tags, WantedKey,
     nouns::CloudName,
     record::{CellReader, CellWriter, Record, RowProblem},
     snapshot::Object,
@@ -39,7 +38,8 @@ pub struct CloudKey {
     pub policy: KeyPolicy,
     /// What it shall be.
     pub wanted: WantedKey,
-    /// The KMS key, once known.
+    /// The KMS key, once known. With imported keys of the style `new-key` it is the one to which the alias
+    /// leads: that of the material with the highest number, once it has come so far.
     pub kms_key: Option<KmsKeyArn>,
     /// Whether somebody else has made the KMS key.
     pub is_adopted: bool,
@@ -57,108 +57,33 @@ pub enum CloudKeyOrigin {
         /// Which managed key.
         key: KeyId,
     },
+    /// Made here and imported into AWS: [`CloudMaterial`](crate::CloudMaterial).
+    External(Import),
 }
 
-/// What a KMS key shall be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum WantedKey {
-    /// There and enabled.
-    Enabled,
-    /// There and disabled.
-    Disabled,
-    /// Gone, so many days after it is scheduled for that.
-    Deleted(DeletionDays),
-}
+impl CloudKeyOrigin {
+    const NAMES: &'static str = "external-key-store, external";
 
-bounded! {
-    /// How many days AWS waits before it deletes a KMS key: 7 to 30.
-    DeletionDays, "waiting_days", 7, 30
-}
-
-impl DeletionDays {
-    /// The longest.
-    pub const DEFAULT: Self = Self(30);
-}
-
-/// Who may do what with a KMS key.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum KeyPolicy {
-    /// As AWS's console writes it: the account, administrators, and users.
-    People {
-        /// Who may administer the key.
-        administrators: Vec<PrincipalArn>,
-        /// Who may use it.
-        users: Vec<PrincipalArn>,
-    },
-    /// A policy as a person wrote it.
-    Json(Box<str>),
-}
-
-impl KeyPolicy {
-    /// A policy that gives all to the account, whose IAM policies decide: AWS's default.
-    pub const ACCOUNT: Self = Self::People {
-        administrators: Vec::new(),
-        users: Vec::new(),
-    };
-
-    /// A policy as a person wrote it.
-    ///
-    /// # Errors
-    /// Of the field `policy`: not a JSON object, or longer than AWS takes (32 768 bytes).
-    pub fn json(text: &str) -> Result<Self, FieldError> {
-        let error = |problem| FieldError::new("policy", problem);
-        if text.is_empty() || text.len() > 32_768 {
-            let (min, max) = (1, 32_768);
-            return Err(error(FieldProblem::Length { min, max }));
-        }
-        match serde_json::from_str::<serde_json::Value>(text) {
-            Ok(value) if value.is_object() => Ok(Self::Json(text.into())),
-            Ok(_) => Err(error(FieldProblem::Illegal("a policy is a JSON object".to_owned()))),
-            Err(problem) => Err(FieldError::illegal("policy", &problem)),
-        }
-    }
-}
-
-/// The tags of a KMS key.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Tags(BTreeMap<Box<str>, Box<str>>);
-
-impl Tags {
-    /// Checks tags by AWS's rules.
-    ///
-    /// # Errors
-    /// Of the field `tags`: more than 50, a key that is empty, longer than 128 characters, given twice or
-    /// AWS's own, or a value longer than 256.
-    pub fn new<'t>(tags: impl IntoIterator<Item = (&'t str, &'t str)>) -> Result<Self, FieldError> {
-        let error = |problem| Err(FieldError::new("tags", problem));
-        let mut kept = BTreeMap::new();
-        for (key, value) in tags {
-            let is_legal = (1..=128).contains(&key.chars().count())
-                && value.chars().count() <= 256
-                && !key.starts_with("aws:")
-                && !key.chars().chain(value.chars()).any(char::is_control);
-            if !is_legal {
-                let rule =
-                    "a tag has a key of 1 to 128 characters that does not begin with aws:, and a value of up to 256";
-                return error(FieldProblem::Illegal(rule.to_owned()));
+    /// From its name, and the columns of either origin.
+    fn read(
+        origin: &str,
+        external_key: (Option<CloudKeyStoreId>, Option<KeyId>),
+        import: Option<Import>,
+    ) -> Result<Self, FieldError> {
+        let problem = |field, problem| Err(FieldError::new(field, problem));
+        match (origin, external_key, import) {
+            ("external-key-store", (Some(cloud_key_store), Some(key)), None) => {
+                Ok(Self::ExternalKeyStore { cloud_key_store, key })
             }
-            if kept.insert(key.into(), value.into()).is_some() {
-                return error(FieldProblem::Repeated);
-            }
+            ("external", (None, None), Some(import)) => Ok(Self::External(import)),
+            ("external-key-store", (None, _), _) => problem("cloud_key_store", FieldProblem::Missing),
+            ("external-key-store", (_, None), _) => problem("managed_key", FieldProblem::Missing),
+            ("external-key-store", _, Some(_)) => problem("style", FieldProblem::Unexpected),
+            ("external", (Some(_), _), _) => problem("cloud_key_store", FieldProblem::Unexpected),
+            ("external", (_, Some(_)), _) => problem("managed_key", FieldProblem::Unexpected),
+            ("external", _, None) => problem("style", FieldProblem::Missing),
+            _ => problem("origin", FieldProblem::Unknown(Self::NAMES)),
         }
-        if kept.len() > 50 {
-            return error(FieldProblem::Illegal("a KMS key has at most 50 tags".to_owned()));
-        }
-        Ok(Self(kept))
-    }
-
-    /// Returns keys and values, in the order of the keys.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
-        self.0.iter().map(|(key, value)| (&**key, &**value))
     }
 }
 
@@ -190,6 +115,19 @@ impl CloudKey {
         })
     }
 
+    /// Returns how its material is imported, if it is.
+    #[must_use]
+    pub const fn import(&self) -> Option<&Import> {
+        match &self.origin {
+            CloudKeyOrigin::External(import) => Some(import),
+            CloudKeyOrigin::ExternalKeyStore { .. } => None,
+        }
+    }
+
+    fn style(&self) -> Option<RotationStyle> {
+        self.import().map(|import| import.style)
+    }
+
     pub(crate) fn cloud_name(&self) -> CloudName<'_> {
         CloudName {
             field: "alias",
@@ -218,21 +156,35 @@ impl Record for CloudKey {
     }
 
     fn references(&self) -> Vec<(&'static str, Object)> {
-        let CloudKeyOrigin::ExternalKeyStore { cloud_key_store, key } = &self.origin;
-        vec![
+        let mut references = vec![
             ("key_set", Object::new(Table::KeySets, &self.key_set)),
             ("account", Object::new(Table::CloudAccounts, &self.account)),
-            ("cloud_key_store", Object::new(Table::CloudKeyStores, cloud_key_store)),
-            ("key", Object::new(Table::Keys, key)),
-        ]
+        ];
+        match &self.origin {
+            CloudKeyOrigin::ExternalKeyStore { cloud_key_store, key } => references.extend([
+                ("cloud_key_store", Object::new(Table::CloudKeyStores, cloud_key_store)),
+                ("key", Object::new(Table::Keys, key)),
+            ]),
+            CloudKeyOrigin::External(import) => {
+                if let Rotation::By(schedule) = &import.rotation {
+                    references.push(("rotation", Object::new(Table::Schedules, schedule)));
+                }
+            }
+        }
+        references
     }
 
     fn contradicts(&self, former: &Self) -> Option<&'static str> {
+        let is_same_origin = match (&self.origin, &former.origin) {
+            (CloudKeyOrigin::External(_), CloudKeyOrigin::External(_)) => true,
+            (origin, former) => origin == former,
+        };
         let is_other = [
             ("key_set", self.key_set != former.key_set),
             ("account", self.account != former.account),
             ("region", self.region != former.region),
-            ("origin", self.origin != former.origin),
+            ("origin", !is_same_origin),
+            ("style", self.style() != former.style()),
         ];
         is_other
             .into_iter()
@@ -240,51 +192,54 @@ impl Record for CloudKey {
     }
 
     fn write(&self, cells: &mut CellWriter<'_>) {
-        let CloudKeyOrigin::ExternalKeyStore { cloud_key_store, key } = &self.origin;
+        let (origin, external_key) = match &self.origin {
+            CloudKeyOrigin::ExternalKeyStore { cloud_key_store, key } => {
+                ("external-key-store", Some((cloud_key_store, key)))
+            }
+            CloudKeyOrigin::External(_) => ("external", None),
+        };
         let (administrators, users, policy) = match &self.policy {
             KeyPolicy::People { administrators, users } => (Some(json(administrators)), Some(json(users)), None),
             KeyPolicy::Json(text) => (None, None, Some(text)),
-        };
-        let (wanted, days) = match self.wanted {
-            WantedKey::Enabled => ("enabled", None),
-            WantedKey::Disabled => ("disabled", None),
-            WantedKey::Deleted(days) => ("deleted", Some(days.get().into())),
         };
         cells.text("key_set", &self.key_set);
         cells.text("alias", &self.alias);
         cells.text("description", &self.description);
         cells.text("account", &self.account);
         cells.text("region", &self.region);
-        cells.text("origin", &"external-key-store");
-        cells.text("cloud_key_store", cloud_key_store);
-        cells.text("managed_key", key);
+        cells.text("origin", &origin);
+        cells.optional("cloud_key_store", external_key.map(|(store, _)| store));
+        cells.optional("managed_key", external_key.map(|(_, key)| key));
         cells.text("tags", &json(&self.tags));
         cells.optional("administrators", administrators.as_ref());
         cells.optional("users", users.as_ref());
         cells.optional("policy", policy);
-        cells.text("wanted", &wanted);
-        cells.optional_number("waiting_days", days);
+        self.wanted.write("wanted", "waiting_days", cells);
         cells.optional("kms_key", self.kms_key.as_ref());
         cells.flag("is_adopted", self.is_adopted);
+        Import::write(self.import(), cells);
     }
 
     fn read(id: CloudKeyId, cells: &mut CellReader<'_>) -> Result<Self, RowProblem> {
-        Ok(Self {
+        let key_set = cells.parsed("key_set")?;
+        let alias = cells.parsed("alias")?;
+        let description = Description::new("description", cells.text("description")?)?;
+        let account = cells.parsed("account")?;
+        let region = cells.parsed("region")?;
+        let origin = cells.text("origin")?;
+        let external_key = (
+            cells.optional_parsed("cloud_key_store")?,
+            cells.optional_parsed("managed_key")?,
+        );
+        let mut key = Self {
             id,
-            key_set: cells.parsed("key_set")?,
-            alias: cells.parsed("alias")?,
-            description: Description::new("description", cells.text("description")?)?,
-            account: cells.parsed("account")?,
-            region: cells.parsed("region")?,
-            origin: {
-                if cells.text("origin")? != "external-key-store" {
-                    return Err(FieldError::new("origin", FieldProblem::Unknown("external-key-store")).into());
-                }
-                CloudKeyOrigin::ExternalKeyStore {
-                    cloud_key_store: cells.parsed("cloud_key_store")?,
-                    key: cells.parsed("managed_key")?,
-                }
-            },
+            key_set,
+            alias,
+            description,
+            account,
+            region,
+            // Its columns come last.
+            origin: CloudKeyOrigin::External(Import::new(RotationStyle::NewKey)),
             tags: {
                 let text = cells.text("tags")?;
                 let tags: BTreeMap<String, String> =
@@ -304,21 +259,11 @@ impl Record for CloudKey {
                     _ => return Err(FieldError::new("policy", FieldProblem::Missing).into()),
                 }
             },
-            wanted: match (cells.text("wanted")?, cells.optional_number("waiting_days")?) {
-                ("enabled", None) => WantedKey::Enabled,
-                ("disabled", None) => WantedKey::Disabled,
-                ("deleted", Some(days)) => WantedKey::Deleted(DeletionDays::new(days)?),
-                ("deleted", None) => return Err(FieldError::new("waiting_days", FieldProblem::Missing).into()),
-                ("enabled" | "disabled", Some(_)) => {
-                    return Err(FieldError::new("waiting_days", FieldProblem::Unexpected).into());
-                }
-                _ => {
-                    let names = "enabled, disabled, deleted";
-                    return Err(FieldError::new("wanted", FieldProblem::Unknown(names)).into());
-                }
-            },
+            wanted: WantedKey::read("wanted", "waiting_days", cells)?,
             kms_key: cells.optional_parsed("kms_key")?,
             is_adopted: cells.flag("is_adopted")?,
-        })
+        };
+        key.origin = CloudKeyOrigin::read(origin, external_key, Import::read(cells)?)?;
+        Ok(key)
     }
 }

@@ -2,10 +2,10 @@
 
 use std::{fmt, str::FromStr};
 
-use xks_core::{KeyId, Zeroizing, backend::CiphertextMetadata, manage::CreationToken};
+use xks_core::{KeyId, backend::CiphertextMetadata};
 
 use crate::{
-    FieldError, FieldProblem, Timestamp, VersionId,
+    FieldError, FieldProblem, Material, Timestamp, VersionId,
     field::{named, named_enum},
     record::{CellReader, CellWriter, Record, RowProblem},
     snapshot::Object,
@@ -104,64 +104,6 @@ named_enum! {
     Destroyed => "destroyed",
 }
 
-/// What encrypts and decrypts for a version. Key material is stored sealed, never printed, and wiped when it
-/// is dropped.
-#[derive(Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Material {
-    /// A key of the backend.
-    Backend {
-        /// The id under which the backend knows it; none until it is made.
-        key: Option<KeyId>,
-        /// By which its creation is repeated; none if it was there before.
-        token: Option<CreationToken>,
-    },
-    /// A key of this store.
-    Vault(Zeroizing<[u8; 32]>),
-    /// Destroyed.
-    Gone,
-}
-
-impl Material {
-    const KIND: &'static str = "backend, vault, gone";
-
-    const fn kind(&self) -> &'static str {
-        match self {
-            Self::Backend { .. } => "backend",
-            Self::Vault(_) => "vault",
-            Self::Gone => "gone",
-        }
-    }
-}
-
-impl fmt::Debug for Material {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Backend { key, token } => f
-                .debug_struct("Backend")
-                .field("key", key)
-                .field("token", token)
-                .finish(),
-            Self::Vault(_) => f.write_str("Vault"),
-            Self::Gone => f.write_str("Gone"),
-        }
-    }
-}
-
-impl serde::Serialize for Material {
-    /// Says where the material is, and for a backend under which id.
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::SerializeMap as _;
-
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("kind", self.kind())?;
-        if let Self::Backend { key: Some(key), .. } = self {
-            map.serialize_entry("key", key)?;
-        }
-        map.end()
-    }
-}
-
 impl KeyVersion {
     /// A version that is being made.
     ///
@@ -187,23 +129,16 @@ impl KeyVersion {
     /// Returns the id under which the backend knows it, if a backend has it.
     #[must_use]
     pub const fn backend_key(&self) -> Option<&KeyId> {
-        match &self.material {
-            Material::Backend { key, .. } => key.as_ref(),
-            Material::Vault(_) | Material::Gone => None,
-        }
+        self.material.backend_key()
     }
 
     /// The version as a tombstone. Sealed material is gone with this; a key of a backend is named until it is
     /// [gone](Self::without_material) there too, so that it is neither forgotten nor served elsewhere.
     #[must_use]
     pub fn destroyed(&self) -> Self {
-        let material = match &self.material {
-            Material::Backend { .. } => self.material.clone(),
-            Material::Vault(_) | Material::Gone => Material::Gone,
-        };
         Self {
             state: VersionState::Destroyed,
-            material,
+            material: self.material.destroyed(),
             ..self.clone()
         }
     }
@@ -247,18 +182,10 @@ impl Record for KeyVersion {
     }
 
     fn write(&self, cells: &mut CellWriter<'_>) {
-        let (key, token, vault) = match &self.material {
-            Material::Backend { key, token } => (key.as_ref(), token.as_ref(), None),
-            Material::Vault(material) => (None, None, Some(&material[..])),
-            Material::Gone => (None, None, None),
-        };
         cells.number("number", self.number.into());
         cells.text("state", &self.state);
         cells.number("created", self.created.seconds());
-        cells.text("material_kind", &self.material.kind());
-        cells.optional("backend_key", key);
-        cells.optional("token", token);
-        cells.secret("material", vault);
+        self.material.write(cells);
         cells.number("earlier_encryptions", self.earlier_encryptions);
         cells.optional_bytes(
             "legacy_metadata",
@@ -271,18 +198,7 @@ impl Record for KeyVersion {
         let number = cells.small_number("number")?;
         let state = named("state", cells.text("state")?, VersionState::NAMES)?;
         let created = cells.time("created")?;
-        let kind = cells.text("material_kind")?;
-        let (key, token) = (cells.optional_parsed("backend_key")?, cells.optional_parsed("token")?);
-        let material = match (kind, cells.optional_secret("material")?) {
-            ("backend", None) => Material::Backend { key, token },
-            ("vault", Some(bytes)) => Material::Vault(Zeroizing::new(
-                <[u8; 32]>::try_from(&bytes[..]).map_err(|error| FieldError::illegal("material", &error))?,
-            )),
-            ("gone", None) => Material::Gone,
-            ("vault", None) => return Err(FieldError::new("material", FieldProblem::Missing).into()),
-            ("backend" | "gone", Some(_)) => return Err(FieldError::new("material", FieldProblem::Unexpected).into()),
-            _ => return Err(FieldError::new("material_kind", FieldProblem::Unknown(Material::KIND)).into()),
-        };
+        let material = Material::read(cells)?;
         let mut version = Self::new(id, number, material, created)?;
         version.state = state;
         version.earlier_encryptions = cells.number("earlier_encryptions")?;

@@ -33,6 +33,8 @@ pub enum Table {
     CloudKeyStores,
     /// [`CloudKey`](crate::CloudKey)
     CloudKeys,
+    /// [`CloudMaterial`](crate::CloudMaterial)
+    CloudMaterials,
 }
 
 named_enum! {
@@ -49,6 +51,7 @@ named_enum! {
     CloudAccounts => "cloud_accounts",
     CloudKeyStores => "cloud_key_stores",
     CloudKeys => "cloud_keys",
+    CloudMaterials => "cloud_materials",
 }
 
 impl Table {
@@ -170,6 +173,32 @@ impl Table {
                 "waiting_days",
                 "kms_key",
                 "is_adopted",
+                "style",
+                "expires",
+                "disable_former",
+                "keep_days",
+                "rotation",
+                "rotation_since",
+            ],
+            Self::CloudMaterials => &[
+                "cloud_key",
+                "number",
+                "created",
+                "material_kind",
+                "backend_key",
+                "token",
+                "material",
+                "check_value",
+                "fingerprint",
+                "destroyed",
+                "kms_key",
+                "kms_material",
+                "imported",
+                "valid_to",
+                "wanted",
+                "former",
+                "former_days",
+                "retired",
             ],
         }
     }

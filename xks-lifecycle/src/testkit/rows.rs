@@ -52,7 +52,14 @@ fn any_row(table: Table, id: &str, turn: usize) -> Row<'static> {
         | "backup_revision"
         | "backup_time"
         | "rotated"
-        | "is_adopted" => [
+        | "is_adopted"
+        | "disable_former"
+        | "keep_days"
+        | "destroyed"
+        | "imported"
+        | "valid_to"
+        | "former_days"
+        | "retired" => [
             Cell::Integer(0),
             Cell::Integer(i64::MIN),
             Cell::Integer(i64::MAX),

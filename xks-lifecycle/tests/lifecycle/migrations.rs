@@ -122,6 +122,20 @@ fn databases_of_every_version_are_opened() {
                 "{expected} of version {version}:\n{state}"
             );
         }
+        let has_materials = version >= 6;
+        for expected in [
+            "alias/imported",
+            "keep_days: Some(KeepDays(60))",
+            "CheckValue(cacaca)",
+            "material-in-the-hsm",
+            "unsealed: true",
+        ] {
+            assert_eq!(
+                state.contains(expected),
+                has_materials,
+                "{expected} of version {version}:\n{state}"
+            );
+        }
         // Secret and material open.
         assert_eq!(state.matches(" true\n").count(), 2, "version {version}:\n{state}");
         let key = "key-of-salaries".parse().unwrap();

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use pollster::block_on;
 use xks_lifecycle::{
-    ChangeError, Changes, Description, Event, Key, KeySet, KeySetId, KeySource, KeyVersion, KeyVersionId, Material,
-    Outcome, Repository, RepositoryError, Tenant, TenantId, VersionId,
+    ChangeError, Changes, CloudKeyId, CloudMaterial, CloudMaterialId, Description, Event, Key, KeySet, KeySetId,
+    KeySource, KeyVersion, KeyVersionId, Material, MaterialState, Outcome, Repository, RepositoryError, Tenant,
+    TenantId, VersionId,
     key_state::StoredState,
     store::{MemoryStore, Revision, StoreError},
 };
@@ -174,6 +175,95 @@ fn a_key_of_a_backend_is_managed_once() {
     assert_eq!(snapshot.user_of_backend_key(&label).unwrap().to_string(), first);
     block_on(repository.commit(&mut snapshot, Changes::new().update(own.without_material()))).unwrap();
     block_on(repository.commit(&mut snapshot, Changes::new().insert(version(3, &label)))).unwrap();
+}
+
+type Change<'a> = &'a dyn Fn(&mut CloudMaterial);
+
+/// The material of a KMS key: found by its cloud key in the order of the numbers, each of which there is
+/// once, in a key of a backend that has nothing else; and never another.
+#[test]
+fn material_has_its_place_and_stays_what_it_is() {
+    let (_, repository, mut snapshot, filled) = filled();
+    let first = snapshot
+        .cloud_materials()
+        .find(|material| material.number == 1)
+        .unwrap();
+    let first = (**first).clone();
+    let second = (**snapshot.materials_of(first.cloud_key).next_back().unwrap()).clone();
+    assert_eq!((first.number, second.number), (1, 2));
+    let label: xks_core::KeyId = "material-in-the-hsm".parse().unwrap();
+    let user = snapshot.user_of_backend_key(&label).unwrap().to_string();
+    assert_eq!(user, format!("cloud-materials/{}", second.id));
+    let mut refused = |change: Change<'_>| {
+        let mut changed = first.clone();
+        change(&mut changed);
+        let changes = if changed.id == first.id {
+            Changes::new().update(changed)
+        } else {
+            Changes::new().insert(changed)
+        };
+        block_on(repository.commit(&mut snapshot, changes))
+            .unwrap_err()
+            .to_string()
+    };
+    let other = CloudMaterialId::generate().unwrap();
+    assert_eq!(
+        refused(&|material| material.id = other),
+        format!(
+            "cloud-materials/{other}: `number` is that of cloud-materials/{} already",
+            first.id
+        )
+    );
+    let taken = |material: &mut CloudMaterial| {
+        let (key, token) = (Some(label.clone()), None);
+        (material.id, material.number) = (other, 3);
+        material.material = Material::Backend { key, token };
+    };
+    assert!(refused(&taken).contains(&user));
+    let unknown = CloudKeyId::generate().unwrap();
+    let dangling = refused(&|material| (material.id, material.number, material.cloud_key) = (other, 3, unknown));
+    assert!(dangling.contains("`cloud_key` names"), "{dangling}");
+    let final_fields: [(&str, Change<'_>); 6] = [
+        ("cloud_key", &|material| material.cloud_key = unknown),
+        ("number", &|material| material.number = 3),
+        ("created", &|material| material.created = crate::support::at(0)),
+        ("material", &|material| {
+            let (key, token) = (None, None);
+            material.material = Material::Backend { key, token };
+        }),
+        ("check", &|material| material.check = None),
+        ("kms_material", &|material| material.kms_material = None),
+    ];
+    for (field, change) in final_fields {
+        let error = refused(change);
+        assert!(
+            error.ends_with(&format!("`{field}` cannot be changed")),
+            "{field}: {error}"
+        );
+    }
+    // With another KMS key it gets another id.
+    let mut moved = first.clone();
+    moved.kms_key = Some("arn:aws:kms:eu-central-1:111122223333:key/9".parse().unwrap());
+    moved.kms_material = None;
+    block_on(repository.commit(&mut snapshot, Changes::new().update(moved.clone()))).unwrap();
+    (moved.material, moved.destroyed) = (Material::Gone, Some(crate::support::at(2_000_000_000)));
+    block_on(repository.commit(&mut snapshot, Changes::new().update(moved.clone()))).unwrap();
+    moved.destroyed = None;
+    assert!(block_on(repository.commit(&mut snapshot, Changes::new().update(moved))).is_err());
+    let materials: Vec<_> = snapshot
+        .materials_of(first.cloud_key)
+        .map(|material| material.state())
+        .collect();
+    assert_eq!(materials, [MaterialState::Destroyed, MaterialState::Pending]);
+    // The key set, the cloud key and the account are in use.
+    let remove = Changes::new().remove(first.cloud_key);
+    let error = block_on(repository.commit(&mut snapshot, remove))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("is in use by cloud-materials/"), "{error}");
+    let remove = Changes::new().remove(filled.key_set);
+    assert!(block_on(repository.commit(&mut snapshot, remove)).is_err());
+    assert_eq!(shown(&block_on(repository.load()).unwrap()), shown(&snapshot));
 }
 
 /// What is destroyed or revoked stays so, and nothing moves to another owner.

@@ -13,10 +13,11 @@ use pollster::block_on;
 use xks_core::{Credential, Zeroizing, key_store::SecretAccessKey, manage::CreationToken};
 use xks_lifecycle::{
     AwsSecret, Changes, CloudAccessKey, CloudAccount, CloudAccountId, CloudCredential, CloudKey, CloudKeyId,
-    CloudKeyOrigin, CloudKeyStore, CloudKeyStoreId, DeletionDays, Event, ExternalKeyStore, Key, KeyPolicy, KeySet,
-    KeySetId, KeySource, KeyStoreCredential, KeyStoreId, KeyVersion, KeyVersionId, Material, Name, Noun, Outcome,
-    OverlapMinutes, Regions, Repository, Schedule, ScheduleId, Snapshot, Tags, Tenant, TenantId, Timestamp, VersionId,
-    VersionState, VpcEndpointService, WantedKey, WantedKeyStore,
+    CloudKeyOrigin, CloudKeyStore, CloudKeyStoreId, CloudMaterial, CloudMaterialId, DeletionDays, Event,
+    ExternalKeyStore, Import, KeepDays, Key, KeyPolicy, KeySet, KeySetId, KeySource, KeyStoreCredential, KeyStoreId,
+    KeyVersion, KeyVersionId, Material, MaterialCheck, Name, Noun, Outcome, OverlapMinutes, Regions, Repository,
+    RotationStyle, Schedule, ScheduleId, Snapshot, Tags, Tenant, TenantId, Timestamp, VersionId, VersionState,
+    VpcEndpointService, WantedKey, WantedKeyStore, WantedMaterial,
     key_state::StoredState,
     schedule::Timing,
     seal::Root,
@@ -87,8 +88,8 @@ pub(crate) fn event(command: &str, object: &str) -> Event {
     Event::new(at(1_800_000_000), "alice", command, object, Outcome::Done).unwrap()
 }
 
-/// A cloud account, a key store in AWS and a KMS key.
-fn cloud(tenant: &Tenant, key_store: &ExternalKeyStore, key: &Key) -> [Noun; 3] {
+/// A cloud account, a key store in AWS and a KMS key, and one with materials.
+fn cloud(tenant: &Tenant, key_store: &ExternalKeyStore, key: &Key) -> Vec<Noun> {
     let access_key = |id: &str| CloudAccessKey {
         id: id.parse().unwrap(),
         secret: AwsSecret::new(Zeroizing::new(SECRET.to_owned())).unwrap(),
@@ -118,7 +119,39 @@ fn cloud(tenant: &Tenant, key_store: &ExternalKeyStore, key: &Key) -> [Noun; 3] 
     };
     cloud_key.wanted = WantedKey::Deleted(DeletionDays::DEFAULT);
     cloud_key.kms_key = key.kms_key.clone();
-    [account.into(), cloud_key_store.into(), cloud_key.into()]
+    let mut nouns = imported(&account, key).to_vec();
+    nouns.extend([account.into(), cloud_key_store.into(), cloud_key.into()]);
+    nouns
+}
+
+/// A KMS key of imported material, and its materials.
+fn imported(account: &CloudAccount, key: &Key) -> [Noun; 3] {
+    let mut import = Import::new(RotationStyle::NewKey);
+    import.expires = Some(at(1_900_000_000));
+    import.keep_days = Some(KeepDays::new(60).unwrap());
+    let origin = CloudKeyOrigin::External(import);
+    let (id, alias) = (CloudKeyId::generate().unwrap(), "alias/imported".parse().unwrap());
+    let mut cloud_key = CloudKey::new(id, key.key_set, account, alias, origin).unwrap();
+    cloud_key.kms_key = Some("arn:aws:kms:eu-central-1:111122223333:key/5678".parse().unwrap());
+    let material = |number: u32, material| {
+        let id = CloudMaterialId::generate().unwrap();
+        CloudMaterial::new(id, cloud_key.id, number, material, at(1_800_000_000)).unwrap()
+    };
+    let mut first = material(1, Material::Vault(Zeroizing::new(MATERIAL)));
+    first.check = Some(MaterialCheck::new([0xca; 16], [0xfe; 16]));
+    first.kms_key.clone_from(&cloud_key.kms_key);
+    first.kms_material = Some("0123456789abcdef".repeat(4).parse().unwrap());
+    first.imported = Some(at(1_800_000_100));
+    first.valid_to = Some(at(1_830_000_000));
+    first.wanted = WantedMaterial::Removed;
+    first.former = WantedKey::Deleted(DeletionDays::DEFAULT);
+    first.retired = Some(at(1_810_000_000));
+    let second = Material::Backend {
+        key: Some("material-in-the-hsm".parse().unwrap()),
+        token: Some(CreationToken::from([5; 16])),
+    };
+    let second = material(2, second);
+    [cloud_key.into(), first.into(), second.into()]
 }
 
 /// Makes a state with one of everything.
@@ -161,7 +194,7 @@ pub(crate) fn fill(store: Arc<dyn Store>, roots: &[Root]) -> (Repository, Snapsh
     hsm_version.state = VersionState::DecryptOnly;
     hsm_version.earlier_encryptions = 1 << 31;
     hsm_version.legacy_metadata = Some(b"version=1".as_slice().try_into().unwrap());
-    let [account, cloud_key_store, cloud_key] = cloud(&tenant, &key_store, &key);
+    let cloud = cloud(&tenant, &key_store, &key);
     let filled = Filled {
         tenant: tenant.id,
         key_set: key_set.id,
@@ -178,10 +211,8 @@ pub(crate) fn fill(store: Arc<dyn Store>, roots: &[Root]) -> (Repository, Snapsh
         .insert(key)
         .insert(vault_version)
         .insert(hsm_version)
-        .insert(account)
-        .insert(cloud_key_store)
-        .insert(cloud_key)
         .event(event("create", "keys/key-of-salaries"));
+    let changes = cloud.into_iter().fold(changes, Changes::insert);
     block_on(repository.commit(&mut snapshot, changes)).unwrap();
     assert_eq!(block_on(repository.reserve(&vault, COUNT, 1 << 32)).unwrap(), 0..COUNT);
     (repository, snapshot, filled)
@@ -224,6 +255,10 @@ pub(crate) fn shown(snapshot: &Snapshot) -> String {
     }
     for key in snapshot.cloud_keys() {
         writeln!(text, "{:?} {:?}", key.revision(), **key).unwrap();
+    }
+    for material in snapshot.cloud_materials() {
+        let is_same = matches!(&material.material, Material::Vault(material) if **material == MATERIAL);
+        writeln!(text, "{:?} {:?} unsealed: {is_same};", material.revision(), **material).unwrap();
     }
     writeln!(text, "{:?}", snapshot.roots().collect::<Vec<_>>()).unwrap();
     text

@@ -4,8 +4,9 @@ use pollster::block_on;
 use xks_core::Zeroizing;
 use xks_lifecycle::{
     AwsSecret, ChangeError, CloudAccessKey, CloudAccount, CloudAccountId, CloudCredential, CloudKey, CloudKeyId,
-    CloudKeyOrigin, CloudKeyStore, CloudKeyStoreId, CommandError, ExternalKeyStore, KeyStoreId, Object, Regions,
-    RepositoryError, Tenant, TenantId, WantedKey, commands::Administered, store::Table,
+    CloudKeyOrigin, CloudKeyStore, CloudKeyStoreId, CommandError, ExternalKeyStore, Import, KeepDays, KeyStoreId,
+    Object, Regions, RepositoryError, Rotation, RotationStyle, Tenant, TenantId, WantedKey, commands::Administered,
+    store::Table,
 };
 
 use super::world::{World, alice};
@@ -160,6 +161,56 @@ fn what_belongs_to_another_tenant_is_not_used() {
     let moved = block_on(cloud.world.commands.update(alice(), moved, None));
     let error = refused(moved.map(drop));
     assert!(matches!(error, ChangeError::Final { field: "tenant", .. }), "{error}");
+}
+
+#[test]
+fn an_imported_key_has_a_source_for_its_material_and_keeps_its_origin_and_style() {
+    let cloud = Cloud::new();
+    let (world, in_key_store) = (&cloud.world, cloud.key);
+    let import = |style| CloudKeyOrigin::External(Import::new(style));
+    let imported = |key_set, alias: &str| {
+        let mut key = in_key_store.clone();
+        (key.id, key.key_set) = (CloudKeyId::generate().unwrap(), key_set);
+        (key.alias, key.origin) = (alias.parse().unwrap(), import(RotationStyle::NewKey));
+        key
+    };
+    let field = |outcome: Result<(), CommandError>| match outcome.unwrap_err() {
+        CommandError::Field(error) => error.field(),
+        other => panic!("{other}"),
+    };
+    assert_eq!(field(create(world, imported(world.adopted, "alias/a"))), "key_set");
+    let mut key = imported(world.hsm, "alias/a");
+    create(world, key.clone()).unwrap();
+    create(world, imported(world.vault, "alias/b")).unwrap();
+    let update = |key: &CloudKey| block_on(world.commands.update(alice(), key.clone(), None)).map(drop);
+    for (origin, expected) in [
+        (in_key_store.origin.clone(), "origin"),
+        (import(RotationStyle::InPlace), "style"),
+    ] {
+        let mut changed = key.clone();
+        changed.origin = origin;
+        let error = refused(update(&changed));
+        assert!(
+            matches!(error, ChangeError::Final { field, .. } if field == expected),
+            "{error}"
+        );
+    }
+    let mut changed = Import::new(RotationStyle::NewKey);
+    (changed.disable_former, changed.keep_days) = (true, Some(KeepDays::new(7).unwrap()));
+    key.origin = CloudKeyOrigin::External(changed.clone());
+    assert_eq!(field(update(&key)), "keep_days");
+    // Since when it rotates otherwise, is kept with it.
+    (changed.disable_former, changed.rotation) = (false, Rotation::Never);
+    key.origin = CloudKeyOrigin::External(changed);
+    update(&key).unwrap();
+    let known = world
+        .commands
+        .read(|state| (**state.cloud_key(key.id).unwrap()).clone());
+    let import = known.import().unwrap();
+    assert_eq!(
+        (import.rotation, import.rotation_since),
+        (Rotation::Never, Some(world.commands.now()))
+    );
 }
 
 #[test]

@@ -2,6 +2,8 @@
 # sourced, from anywhere; it goes to the project's folder.
 #
 # Needs softhsm2-util, openssl, the AWS CLI (version 1 or 2), and cargo unless XKS_PROXY and KMS_DOUBLE name the programs.
+# A story whose server calls AWS itself sets needs_cloud=1: the server is built with `--features cloud` then, which takes
+# some minutes more the first time.
 # TIMEOUT_MS is the time that KMS gives the proxy: 250, as AWS KMS does, which a slow machine may not keep.
 # Everything is in a folder of its own, which goes at the end. The exit code is 0 when all went as it has to.
 set -euo pipefail
@@ -35,7 +37,7 @@ for module in {/usr,/usr/local,/opt/homebrew}/{lib,lib64,lib/*}/{softhsm,pkcs11}
 done
 [[ $module != none ]] || give_up "SoftHSM2's module is missing"
 if [[ -z ${XKS_PROXY:-} || -z ${KMS_DOUBLE:-} ]]; then
-    cargo build --release --locked -p xks-proxy -p kms-double
+    cargo build --release --locked -p xks-proxy -p kms-double ${needs_cloud:+--features xks-proxy/cloud}
     XKS_PROXY=${CARGO_TARGET_DIR:-$PWD/target}/release/xks-proxy
     KMS_DOUBLE=${CARGO_TARGET_DIR:-$PWD/target}/release/kms-double
 fi
@@ -112,11 +114,25 @@ make_certificate() {
         -CAcreateserial -days 2 -extfile <(printf 'subjectAltName=DNS:localhost\n') -out "$folder/server.pem"
 }
 
-# The part of the proxy's settings that all stories have: listener, TLS, and the token of this label as a backend.
-settings_of_token() {
+# The token of this label as a backend, in the proxy's settings.
+settings_of_backend() {
     cat <<END
 [environment]
 SOFTHSM2_CONF = "$SOFTHSM2_CONF"
+
+[backends.softhsm]
+kind = "pkcs11"
+module = "$module"
+vendor = "softhsm"
+token_label = "$1"
+pin_file = "$folder/pin"
+END
+}
+
+# The part of the proxy's settings that the stories of one server have: listener, TLS, and that backend.
+settings_of_token() {
+    settings_of_backend "$1"
+    cat <<END
 
 [server]
 listen = "127.0.0.1:0"
@@ -126,13 +142,6 @@ drain_delay_secs = 0
 [tls]
 certificate_chain = "server.pem"
 private_key = "server-key.pem"
-
-[backends.softhsm]
-kind = "pkcs11"
-module = "$module"
-vendor = "softhsm"
-token_label = "$1"
-pin_file = "pin"
 END
 }
 
@@ -156,9 +165,9 @@ stop_proxy() {
     wait "$proxy" || give_up "the proxy did not stop cleanly"
 }
 
-# Starts KMS. From here on, `kms` is its command line.
+# Starts KMS, with further options. From here on, `kms` is its command line.
 start_kms() {
-    "$KMS_DOUBLE" serve --listen 127.0.0.1:0 --proxy-ca-file "$folder/ca.pem" --timeout-ms "$timeout_ms" \
+    "$KMS_DOUBLE" serve --listen 127.0.0.1:0 --proxy-ca-file "$folder/ca.pem" --timeout-ms "$timeout_ms" "$@" \
         >"$folder/kms.out" 2>"$folder/kms.log" &
     pids+=("$!")
     url=$(value_from "$folder/kms.out" "Listening on" "$!") || give_up "KMS does not start"

@@ -19,7 +19,7 @@ use crate::{Admin, problem::Problem, read, service::Served};
 pub(crate) struct Call {
     pub(crate) commands: Arc<Commands>,
     /// None where AWS is not called.
-    pub(crate) jobs: Option<Arc<Jobs>>,
+    jobs: Option<Arc<Jobs>>,
     pub(crate) actor: Actor,
     /// What the command of this request has committed, also if it fails after that.
     pub(crate) last_commit: LastCommit,
@@ -66,6 +66,11 @@ impl Call {
     /// Returns a variable part of the path.
     pub(crate) fn param(&self, place: usize) -> &str {
         self.params.get(place).map_or("", String::as_str)
+    }
+
+    /// Returns what calls AWS.
+    pub(crate) fn jobs(&self) -> Result<&Arc<Jobs>, Problem> {
+        self.jobs.as_ref().ok_or_else(Problem::no_jobs)
     }
 
     /// Reads the parameters behind the `?`.

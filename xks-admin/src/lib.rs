@@ -19,6 +19,8 @@
 //! | `/key-stores`, `/key-stores/{id}` | as these | as these | as these | as these |
 //! | `/cloud-accounts`, `/cloud-key-stores`, `/cloud-keys`, each with `/{id}` | as these | as these | as these | as these; AWS is left as it is |
 //! | `/cloud-accounts/{id}/iam-policy` | the smallest IAM policy; with `principals`, `adoption` | | | |
+//! | `/cloud-accounts/{id}/principals` | who can be named in a key policy, as AWS lists them | | | |
+//! | `/cloud-keys/{id}/last-use` | when the KMS key and its external key were used last | | | |
 //! | `/key-stores/{id}/credentials` | all of the key store | makes one, and shows its secret | | |
 //! | `/key-stores/{id}/credentials/{access key id}` | one | | | |
 //! | `/keys` | a page | creates one or `count`, or adopts where `backend_key` is given | | |
@@ -42,7 +44,8 @@
 //!
 //! # Rules
 //! * **Pages** hold `items`, in the order of their ids, and `next` where there are more: give it as `after`.
-//!   `limit` is 100 by default, 1000 at most. Filters: `tenant`, `name`, and for keys `key_set`.
+//!   `limit` is 100 by default, 1000 at most. Filters: `tenant`, `name`; `key_set` for keys, cloud keys and
+//!   jobs; `account` for key stores in AWS, cloud keys and jobs; `state` and `object` for jobs.
 //! * **Revisions**: each object has its `revision`, which is its `ETag` too. A change that gives it as
 //!   `If-Match` is refused with 412 where somebody has changed the object meanwhile.
 //! * **Confirmation**: whatever changes something waits until every node serves that, or is known to be dead,

@@ -20,7 +20,15 @@ pub(crate) fn xks_proxy() -> &'static Path {
         let proxy = programs.join("xks-proxy");
         if !proxy.exists() {
             let mut built = Command::new(env!("CARGO"));
-            built.args(["build", "--locked", "-p", "xks-proxy", "--target-dir"]);
+            built.args([
+                "build",
+                "--locked",
+                "-p",
+                "xks-proxy",
+                "--features",
+                "cloud",
+                "--target-dir",
+            ]);
             let status = built.arg(programs.parent().unwrap()).status().unwrap();
             assert!(status.success(), "xks-proxy is not built: {status}");
         }

@@ -35,20 +35,25 @@ fn the_envelope_story_goes_through() {
     assert_eq!(told.matches("report.txt is what it was.").count(), 4, "{told}");
 }
 
-/// Keys that are made, disabled, rotated and expired through the proxy, felt by who uses KMS.
+/// Two nodes make key store and KMS key in AWS; keys are disabled, rotated and expired, felt by who uses KMS.
 #[test]
 fn the_story_of_keys_of_ones_own_goes_through() {
     let told = tell("hyok");
     for part in [
         "state          disabled",
+        "payroll\tCONNECTED",
         "requests, none failed",
+        "salaries of 2027\nproduction\n",
         "state          deactivated",
     ] {
         assert!(told.contains(part), "{part}: {told}");
     }
-    assert_eq!(told.matches("report.txt is what it was.").count(), 6, "{told}");
-    // Disabled, blocked; and twice, that nothing is encrypted with a key that has expired.
-    assert_eq!(told.matches("(KMSInvalidStateException)").count(), 4, "{told}");
+    assert_eq!(told.matches("report.txt is what it was.").count(), 5, "{told}");
+    // Disabled through both nodes, blocked, and expired.
+    assert_eq!(told.matches("answered with status 400 by a: ").count(), 1, "{told}");
+    assert_eq!(told.matches("(KMSInvalidStateException)").count(), 3, "{told}");
+    // Jobs: key store, KMS key, credential, and what another node has gone on with.
+    assert_eq!(told.matches("state       done").count(), 4, "{told}");
 }
 
 /// A key that others have made comes under management, and what it has encrypted stays readable.

@@ -1,7 +1,10 @@
 //! Cloud accounts: how AWS is called, and as whom. The secret of an access key is taken and never shown.
 
-use serde::{Deserialize, Deserializer};
-use xks_byok::accounts::{Configured, iam_policy};
+use serde::{Deserialize, Deserializer, Serialize};
+use xks_byok::{
+    accounts::{Configured, iam_policy},
+    aws::Identity,
+};
 use xks_core::Zeroizing;
 use xks_lifecycle::{
     AwsSecret, CloudAccessKey, CloudAccount, CloudAccountId, CloudCredential, Description, Entry, FieldError, Name,
@@ -134,9 +137,11 @@ impl Resource for CloudAccount {
     }
 }
 
-/// What AWS has to allow.
+/// What AWS has to allow, and what it says of an account.
 pub(super) fn routes() -> Routes {
-    Routes::new().get("/cloud-accounts/{id}/iam-policy", policy)
+    Routes::new()
+        .get("/cloud-accounts/{id}/iam-policy", policy)
+        .get("/cloud-accounts/{id}/principals", principals)
 }
 
 /// What else than key stores and their keys the policy shall allow.
@@ -179,6 +184,37 @@ async fn policy(call: Call) -> Result<Answer, Problem> {
     });
     let configured = configured.ok_or_else(|| Problem::unknown(CloudAccount::PATH, call.param(0)))?;
     Answer::json(&iam_policy(&configured))
+}
+
+/// Who can be named in a key policy.
+#[derive(Serialize)]
+struct ShownPrincipals {
+    items: Vec<ShownPrincipal>,
+}
+
+#[derive(Serialize)]
+struct ShownPrincipal {
+    /// `user` or `role`.
+    kind: &'static str,
+    name: String,
+    arn: String,
+}
+
+async fn principals(call: Call) -> Result<Answer, Problem> {
+    let id = id::<CloudAccount>(&call)?;
+    let found = call.jobs()?.principals(id).await?;
+    let shown = |kind| {
+        move |identity: Identity| ShownPrincipal {
+            kind,
+            name: identity.name,
+            arn: identity.arn,
+        }
+    };
+    let users = found.users.into_iter().map(shown("user"));
+    let roles = found.roles.into_iter().map(shown("role"));
+    Answer::json(&ShownPrincipals {
+        items: users.chain(roles).collect(),
+    })
 }
 
 /// The partition of a Region (AWS General Reference, ARN format).

@@ -55,6 +55,7 @@ pub(super) fn no_account() -> FieldError {
 
 impl Resource for CloudKeyStore {
     const PATH: &'static str = "cloud-key-stores";
+    const FILTERS: &'static [&'static str] = &["account"];
     type New = NewCloudKeyStore;
     type Patch = CloudKeyStorePatch;
 
@@ -91,6 +92,10 @@ impl Resource for CloudKeyStore {
 
     fn tenant(&self, _: &Snapshot) -> Option<TenantId> {
         Some(self.tenant)
+    }
+
+    fn account(&self) -> Option<CloudAccountId> {
+        Some(self.account)
     }
 
     fn name(&self) -> &str {

@@ -2,15 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use xks_byok::observe::LastUse;
 use xks_core::KeyId;
 use xks_lifecycle::{
     CloudAccountId, CloudKey, CloudKeyId, CloudKeyOrigin, CloudKeyStoreId, DeletionDays, Description, Entry,
-    FieldError, FieldProblem, KeyPolicy, KeySetId, PrincipalArn, Snapshot, Tags, TenantId, WantedKey,
+    FieldError, FieldProblem, KeyPolicy, KeySetId, PrincipalArn, Snapshot, Tags, TenantId, Timestamp, WantedKey,
 };
 
-use super::resource::Resource;
+use super::{
+    Routes,
+    resource::{Resource, id},
+};
 use crate::{
+    answer::Answer,
+    call::Call,
     problem::Problem,
     read::{Patch, checked, parse, required},
 };
@@ -105,6 +111,7 @@ fn no_key_store() -> FieldError {
 
 impl Resource for CloudKey {
     const PATH: &'static str = "cloud-keys";
+    const FILTERS: &'static [&'static str] = &["account", "key_set"];
     type New = NewCloudKey;
     type Patch = CloudKeyPatch;
 
@@ -155,6 +162,14 @@ impl Resource for CloudKey {
         snapshot.key_set(self.key_set).map(|set| set.tenant)
     }
 
+    fn account(&self) -> Option<CloudAccountId> {
+        Some(self.account)
+    }
+
+    fn key_set(&self) -> Option<KeySetId> {
+        Some(self.key_set)
+    }
+
     fn name(&self) -> &str {
         self.alias.as_str()
     }
@@ -166,4 +181,57 @@ impl Resource for CloudKey {
     fn all(snapshot: &Snapshot) -> impl Iterator<Item = &Entry<Self>> {
         snapshot.cloud_keys()
     }
+}
+
+/// What is asked of AWS about a KMS key.
+pub(super) fn routes() -> Routes {
+    Routes::new().get("/cloud-keys/{id}/last-use", last_use)
+}
+
+/// When a KMS key was used last, as both sides know it.
+#[derive(Serialize)]
+struct ShownLastUse<'u> {
+    /// The later one of both.
+    latest: Option<Timestamp>,
+    /// When the external key was used last.
+    external_key: Option<Timestamp>,
+    /// What AWS KMS knows.
+    aws: Option<ShownUsage<'u>>,
+    /// Since when AWS KMS tracks it.
+    tracked_since: Option<Timestamp>,
+    /// What it says about a deletion.
+    advice: String,
+}
+
+#[derive(Serialize)]
+struct ShownUsage<'u> {
+    operation: &'u str,
+    time: Option<Timestamp>,
+    /// As the proxy's audit record has it.
+    kms_request_id: Option<&'u str>,
+    cloud_trail_event_id: Option<&'u str>,
+}
+
+impl<'u> ShownLastUse<'u> {
+    fn new(known: &'u LastUse) -> Self {
+        let aws = known.aws.last_usage.as_ref().map(|usage| ShownUsage {
+            operation: &usage.operation,
+            time: usage.timestamp,
+            kms_request_id: usage.kms_request_id.as_deref(),
+            cloud_trail_event_id: usage.cloud_trail_event_id.as_deref(),
+        });
+        Self {
+            latest: known.latest(),
+            external_key: known.ours,
+            aws,
+            tracked_since: known.aws.tracking_start_date,
+            advice: known.advice(),
+        }
+    }
+}
+
+async fn last_use(call: Call) -> Result<Answer, Problem> {
+    let id = id::<CloudKey>(&call)?;
+    let known = call.jobs()?.last_use(id).await?;
+    Answer::json(&ShownLastUse::new(&known))
 }

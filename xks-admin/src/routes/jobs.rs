@@ -1,14 +1,14 @@
 //! Jobs: what is made in AWS, step by step. Their rows are no part of the revision, so their answers have no
 //! confirmation: any node goes on with a job.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use xks_byok::{
-    jobs::{Intent, Job, JobState, Jobs, shown},
+    jobs::{Intent, Job, JobState, shown},
     plan::{Step, Then},
 };
-use xks_lifecycle::{CloudAccountId, CloudKeyId, CloudKeyStoreId, JobId, Timestamp};
+use xks_lifecycle::{CloudAccountId, CloudKeyId, CloudKeyStoreId, JobId, KeySetId, Snapshot, Timestamp};
 
 use super::{
     Routes,
@@ -130,17 +130,14 @@ fn answer(job: &Job) -> Result<Answer, Problem> {
 #[derive(Serialize)]
 struct ShownPlan<'p> {
     object: String,
-    /// Give this when the job is started: it is refused if something else is there by then.
-    observed: &'p str,
+    /// Give this when the job is started: it is refused if something else is there by then. None where it
+    /// depends on nothing in AWS.
+    observed: Option<&'p str>,
     steps: Vec<ShownStep<'p>>,
     warnings: &'p [String],
     /// What comes after the steps: `done`, `wait`, or `ask`.
     then: &'static str,
     reason: Option<&'p str>,
-}
-
-fn jobs(call: &Call) -> Result<&Arc<Jobs>, Problem> {
-    call.jobs.as_ref().ok_or_else(Problem::no_jobs)
 }
 
 /// What a job is about: one of them.
@@ -172,15 +169,55 @@ impl About {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
+    state: Option<String>,
+    /// About what: `cloud-keys/ID`, as the job shows it.
+    object: Option<String>,
+    account: Option<CloudAccountId>,
+    key_set: Option<KeySetId>,
     after: Option<String>,
     #[serde(default)]
     limit: Limit,
 }
 
+impl ListQuery {
+    /// The states of jobs.
+    const STATES: [&'static str; 7] = ["planned", "running", "waiting", "blocked", "done", "stuck", "cancelled"];
+
+    fn check(&self) -> Result<(), Problem> {
+        match &self.state {
+            Some(state) if !Self::STATES.contains(&&**state) => {
+                let detail = format!("`state` must be one of {}", Self::STATES.join(", "));
+                Err(Problem::parameter("state", detail))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn wants(&self, state: &Snapshot, job: &Job) -> bool {
+        let (account, key_set) = match job.intent {
+            Intent::CloudKeyStore(id) => (state.cloud_key_store(id).map(|store| store.account), None),
+            Intent::CloudKey(id) => {
+                let key = state.cloud_key(id);
+                (key.map(|key| key.account), key.map(|key| key.key_set))
+            }
+            Intent::CloudAccount(id) => (Some(id), None),
+            _ => (None, None),
+        };
+        self.state.as_ref().is_none_or(|wanted| wanted == job.state.as_str())
+            && self
+                .object
+                .as_ref()
+                .is_none_or(|object| *object == job.intent.to_string())
+            && self.account.is_none_or(|wanted| account == Some(wanted))
+            && self.key_set.is_none_or(|wanted| key_set == Some(wanted))
+    }
+}
+
 /// The latest first.
 async fn list(call: Call) -> Result<Answer, Problem> {
     let query: ListQuery = call.query()?;
-    let all = jobs(&call)?.list().await?;
+    query.check()?;
+    let all = call.jobs()?.list().await?;
     let is_last = |job: &Job| query.after.as_deref() == job.id.map(|id| id.to_string()).as_deref();
     let start = match &query.after {
         None => 0,
@@ -189,13 +226,17 @@ async fn list(call: Call) -> Result<Answer, Problem> {
             all.iter().position(is_last).ok_or_else(wrong)? + 1
         }
     };
-    let listed = all.iter().skip(start).map(ListedJob::new);
+    let rest = all.iter().skip(start);
+    let wanted: Vec<_> = call
+        .commands
+        .read(|state| rest.filter(|job| query.wants(state, job)).collect());
+    let listed = wanted.into_iter().map(ListedJob::new);
     let id = |job: &ListedJob| job.id.map(|id| id.to_string()).unwrap_or_default();
     Answer::json(&Page::of(listed, query.limit.get(), id))
 }
 
 async fn show(call: Call) -> Result<Answer, Problem> {
-    answer(&jobs(&call)?.get(id(&call)?).await?)
+    answer(&call.jobs()?.get(id(&call)?).await?)
 }
 
 fn id(call: &Call) -> Result<JobId, Problem> {
@@ -207,7 +248,19 @@ fn id(call: &Call) -> Result<JobId, Problem> {
 async fn plan(call: Call) -> Result<Answer, Problem> {
     let about: About = call.body()?;
     let intent = about.intent()?;
-    let preview = jobs(&call)?.preview(intent).await?;
+    if let Intent::CloudAccount(account) = intent {
+        let plan = call.jobs()?.preview_rotation(account).await?;
+        let reason = plan.question.as_deref();
+        return Answer::json(&ShownPlan {
+            object: intent.to_string(),
+            observed: None,
+            steps: steps(&plan.steps, 0),
+            warnings: &plan.warnings,
+            then: if reason.is_some() { "ask" } else { "done" },
+            reason,
+        });
+    }
+    let preview = call.jobs()?.preview(intent).await?;
     let (then, reason) = match &preview.plan.then {
         Then::Done => ("done", None),
         Then::Wait(reason) => ("wait", Some(reason.as_str())),
@@ -216,7 +269,7 @@ async fn plan(call: Call) -> Result<Answer, Problem> {
     };
     Answer::json(&ShownPlan {
         object: intent.to_string(),
-        observed: &preview.observed,
+        observed: Some(&preview.observed),
         steps: steps(&preview.plan.steps, 0),
         warnings: &preview.plan.warnings,
         then,
@@ -228,7 +281,7 @@ async fn start(call: Call) -> Result<Answer, Problem> {
     let work = async {
         let about: About = call.body()?;
         let intent = about.intent()?;
-        let started = jobs(&call)?.start(&call.actor, intent, about.observed.as_deref());
+        let started = call.jobs()?.start(&call.actor, intent, about.observed.as_deref());
         let job = started.await?;
         let id = job.id.map(|id| id.to_string()).unwrap_or_default();
         Ok(answer(&job)?.created(format_args!("{PATH}/{id}")))
@@ -240,7 +293,7 @@ async fn cancel(call: Call) -> Result<Answer, Problem> {
     let work = async {
         let id = id(&call)?;
         let _: Nothing = call.body()?;
-        answer(&jobs(&call)?.cancel(&call.actor, id).await?)
+        answer(&call.jobs()?.cancel(&call.actor, id).await?)
     };
     call.command("cancel", &object(PATH, call.param(0)), work).await
 }
@@ -249,7 +302,7 @@ async fn retry(call: Call) -> Result<Answer, Problem> {
     let work = async {
         let id = id(&call)?;
         let _: Nothing = call.body()?;
-        answer(&jobs(&call)?.retry(&call.actor, id).await?)
+        answer(&call.jobs()?.retry(&call.actor, id).await?)
     };
     call.command("retry", &object(PATH, call.param(0)), work).await
 }

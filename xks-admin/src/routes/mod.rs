@@ -52,6 +52,7 @@ fn all() -> Routes {
         .merge(resource::routes::<CloudKeyStore>())
         .merge(resource::routes::<CloudKey>())
         .merge(cloud_accounts::routes())
+        .merge(cloud_keys::routes())
         .merge(key_sets::routes())
         .merge(key_stores::routes())
         .merge(credentials::routes())

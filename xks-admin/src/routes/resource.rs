@@ -4,7 +4,9 @@
 use std::{fmt::Display, str::FromStr};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use xks_lifecycle::{Entry, FieldError, Snapshot, TenantId, commands::Administered, store::Revision};
+use xks_lifecycle::{
+    CloudAccountId, Entry, FieldError, KeySetId, Snapshot, TenantId, commands::Administered, store::Revision,
+};
 
 use super::Routes;
 use crate::{
@@ -18,6 +20,8 @@ use crate::{
 pub(super) trait Resource: Administered<Id: FromStr + Display + Ord> {
     /// Where they are.
     const PATH: &'static str;
+    /// The filters of a list that not all nouns have.
+    const FILTERS: &'static [&'static str] = &[];
     /// What a new one is made of.
     type New: DeserializeOwned + Send;
     /// What changes one.
@@ -28,6 +32,14 @@ pub(super) trait Resource: Administered<Id: FromStr + Display + Ord> {
     fn patch(&mut self, patch: Self::Patch) -> Result<(), FieldError>;
     fn id(&self) -> Self::Id;
     fn tenant(&self, snapshot: &Snapshot) -> Option<TenantId>;
+    /// In which cloud account it is, for what is in AWS.
+    fn account(&self) -> Option<CloudAccountId> {
+        None
+    }
+    /// To which key set it belongs, for what belongs to one.
+    fn key_set(&self) -> Option<KeySetId> {
+        None
+    }
     fn name(&self) -> &str;
     fn find(snapshot: &Snapshot, id: Self::Id) -> Option<&Entry<Self>>;
     fn all(snapshot: &Snapshot) -> impl Iterator<Item = &Entry<Self>>;
@@ -39,6 +51,8 @@ pub(super) trait Resource: Administered<Id: FromStr + Display + Ord> {
 struct ListQuery {
     tenant: Option<TenantId>,
     name: Option<String>,
+    account: Option<CloudAccountId>,
+    key_set: Option<KeySetId>,
     after: Option<String>,
     #[serde(default)]
     limit: Limit,
@@ -120,6 +134,15 @@ fn entry<R: Resource>(call: &Call, id: R::Id) -> Result<(Answer, Revision), Prob
 
 async fn list<R: Resource>(call: Call) -> Result<Answer, Problem> {
     let query: ListQuery = call.query()?;
+    let given = [
+        ("account", query.account.is_some()),
+        ("key_set", query.key_set.is_some()),
+    ];
+    for (name, is_given) in given {
+        if is_given && !R::FILTERS.contains(&name) {
+            return Err(Problem::parameter(name, format!("{} have no filter `{name}`", R::PATH)));
+        }
+    }
     let after: Option<R::Id> = match &query.after {
         None => None,
         Some(text) => {
@@ -131,7 +154,9 @@ async fn list<R: Resource>(call: Call) -> Result<Answer, Problem> {
         let wanted = R::all(snapshot)
             .filter(|entry| after.is_none_or(|after| entry.id() > after))
             .filter(|entry| query.tenant.is_none_or(|tenant| entry.tenant(snapshot) == Some(tenant)))
-            .filter(|entry| query.name.as_ref().is_none_or(|name| entry.name() == name));
+            .filter(|entry| query.name.as_ref().is_none_or(|name| entry.name() == name))
+            .filter(|entry| query.account.is_none_or(|account| entry.account() == Some(account)))
+            .filter(|entry| query.key_set.is_none_or(|set| entry.key_set() == Some(set)));
         let revised = wanted.map(|entry| Revised {
             revision: entry.revision(),
             record: (**entry).clone(),

@@ -65,6 +65,31 @@ fn filters_leave_out_what_was_not_asked_for() {
 }
 
 #[test]
+fn what_is_in_aws_is_found_by_account_and_key_set() {
+    let site = Site::new();
+    let all = ids(&site, "cloud-keys", 1);
+    assert_eq!(all.len(), 1);
+    assert_eq!(ids(&site, "cloud-keys?account={account}&key_set={vault}", 1), all);
+    assert!(ids(&site, "cloud-keys?account={unused-account}", 1).is_empty());
+    assert!(ids(&site, "cloud-keys?key_set={hsm}", 1).is_empty());
+    assert_eq!(ids(&site, "cloud-key-stores?account={account}", 1).len(), 2);
+    assert!(ids(&site, "cloud-key-stores?account={unused-account}", 1).is_empty());
+
+    let of_store = ids(&site, "jobs", 1);
+    let body = json!({"cloud_key": "{cloud-key}"});
+    let of_key = site.send("POST", "/admin/v1/jobs", Some(body)).text("id");
+    assert_eq!(ids(&site, "jobs?account={account}&state=planned", 1).len(), 2);
+    assert_eq!(ids(&site, "jobs?key_set={vault}", 1), std::slice::from_ref(&of_key));
+    assert_eq!(ids(&site, "jobs?object=cloud-keys/{cloud-key}", 1), [of_key]);
+    assert_eq!(
+        ids(&site, "jobs?object=cloud-key-stores/{cloud-key-store}", 1),
+        of_store
+    );
+    assert!(ids(&site, "jobs?state=done", 1).is_empty());
+    assert!(ids(&site, "jobs?account={unused-account}", 1).is_empty());
+}
+
+#[test]
 fn the_last_events_are_the_latest() {
     let site = Site::new();
     let all = ids(&site, "events", 1000);

@@ -170,6 +170,9 @@ const CASES: &[Case] = &[
     case("GET cloud-accounts/{account}/iam-policy?principals=true&adoption=true", "", "200", ""),
     case("GET cloud-accounts/{account}/iam-policy?all=true", "", "400 invalid-parameter all", ""),
     case("GET cloud-accounts/SOME_ID/iam-policy", "", "404 not-found", ""),
+    case("GET cloud-accounts/{account}/principals", "", "200", ""),
+    case("GET cloud-accounts/SOME_ID/principals", "", "404 not-found", ""),
+    case("GET cloud-accounts?account={account}", "", "400 invalid-parameter account", ""),
     case("POST cloud-accounts", r#"{"tenant": "{tenant}", "name": "n", "region": "eu-west-1", "description": "d"}"#,
         "201", "create cloud-accounts/* done"),
     case("POST cloud-accounts", r#"{"tenant": "{tenant}", "name": "n", "region": "eu-west-1", "credential":
@@ -230,6 +233,11 @@ const CASES: &[Case] = &[
 
     case("GET cloud-keys?tenant={tenant}&name=alias/salaries", "", "200", ""),
     case("GET cloud-keys/{cloud-key}", "", "200", ""),
+    case("GET cloud-keys?account={account}&key_set={vault}", "", "200", ""),
+    case("GET cloud-key-stores?account={account}", "", "200", ""),
+    case("GET cloud-key-stores?key_set={vault}", "", "400 invalid-parameter key_set", ""),
+    case("GET cloud-keys/{cloud-key}/last-use", "", "404 not-found", ""),
+    case("GET cloud-keys/SOME_ID/last-use", "", "404 not-found", ""),
     case("POST cloud-keys", r#"{"key_set": "{vault}", "alias": "alias/n", "key": "{key}", "cloud_key_store":
         "{cloud-key-store}", "description": "d", "tags": {"team": "pay"}, "wanted": "disabled", "policy": {"people":
         {"administrators": ["arn:aws:iam::111122223333:role/admin"], "users": []}}}"#, "201",
@@ -262,11 +270,15 @@ const CASES: &[Case] = &[
     case("GET jobs", "", "200", ""),
     case("GET jobs?limit=1&after={job}", "", "200", ""),
     case("GET jobs?after=x", "", "400 invalid-parameter after", ""),
+    case("GET jobs?state=planned&account={account}&object=cloud-key-stores/{cloud-key-store}", "", "200", ""),
+    case("GET jobs?key_set={vault}", "", "200", ""),
+    case("GET jobs?state=lost", "", "400 invalid-parameter state", ""),
     case("GET jobs/{job}", "", "200", ""),
     case("GET jobs/SOME_ID", "", "404 not-found", ""),
     case("GET jobs/no-id", "", "404 not-found", ""),
     case("POST jobs/plan", r#"{"cloud_key_store": "{cloud-key-store}"}"#, "200", ""),
     case("POST jobs/plan", r#"{"cloud_key": "{cloud-key}"}"#, "200", ""),
+    case("POST jobs/plan", r#"{"cloud_account": "{account}"}"#, "200", ""),
     case("POST jobs/plan", r#"{"cloud_key": "SOME_ID"}"#, "404 not-found", ""),
     case("POST jobs/plan", "{}", "422 invalid-field cloud_key", ""),
     case("POST jobs", r#"{"cloud_key_store": "{unused-cloud-key-store}"}"#, "201", "start jobs/* begun"),
@@ -417,6 +429,7 @@ fn each_path_of_the_api_is_answered_with_success_in_a_case() {
         "/destroy-version",
         "/cancel-deletion",
         "/nodes/{id}",
+        "/last-use",
     ];
     let is_known = |(_, path): &&&(http::Method, String)| elsewhere.iter().any(|end| path.ends_with(end));
     let unknown: Vec<_> = untried.iter().filter(|path| !is_known(path)).collect();

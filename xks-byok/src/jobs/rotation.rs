@@ -117,6 +117,15 @@ fn due(state: &Snapshot, now: Timestamp) -> Vec<(CloudAccountId, Timestamp)> {
 }
 
 impl Jobs {
+    /// Returns what a job that replaces the access key of an account would do, without a call of AWS.
+    ///
+    /// # Errors
+    /// The account is not there, or those of the store.
+    pub async fn preview_rotation(&self, account: CloudAccountId) -> Result<StoredPlan, JobError> {
+        self.commands.refresh().await?;
+        self.rotation_plan(account)
+    }
+
     /// The one step that a job of an account has in its plan.
     pub(super) fn rotation_plan(&self, id: CloudAccountId) -> Result<StoredPlan, JobError> {
         let found = self.account(id)?;

@@ -56,7 +56,7 @@ pub(super) fn plan(desired: &DesiredKeyStore, observed: Option<&CustomKeyStore>,
             Some(code) => {
                 let cause = cause(code);
                 format!(
-                    "AWS could not connect the key store ({code}): {}; {}",
+                    "AWS could not connect the key store ({code}): {}; {} (docs/connection-errors.md)",
                     cause.cause, cause.cure
                 )
             }

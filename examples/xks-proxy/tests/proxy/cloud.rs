@@ -1,13 +1,18 @@
 //! Jobs: the server makes key stores and KMS keys in AWS, in whose place there is the simulator.
 
-use std::process::Command;
+use std::{
+    fs::{self, File},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 use serde_json::{Value, json};
 use xks_test_aws::Simulator;
 
 use crate::{
     administration::Site,
-    support::{REGION, run},
+    support::{Clock, Folder, REGION, program, run},
 };
 
 const SECRET: &str = "tests/proxy/administration/example.secret";
@@ -95,6 +100,10 @@ fn jobs_make_in_aws_what_is_wanted() {
         &json!({"KeyId": "alias/salaries", "Plaintext": "YSBzZWNyZXQ="}),
     );
     assert_eq!(encrypted["KeyId"], arn, "{encrypted}");
+    let used = cloud.json("cloud-keys last-use alias/salaries");
+    assert_eq!(used["aws"]["operation"], "Encrypt", "{used}");
+    let request = used["aws"]["kms_request_id"].as_str().unwrap();
+    assert!(cloud.site.server.process.log.holds(request, 1), "{request}");
     let decrypted = cloud.kms("Decrypt", &json!({ "CiphertextBlob": encrypted["CiphertextBlob"] }));
     assert_eq!(decrypted["Plaintext"], "YSBzZWNyZXQ=", "{decrypted}");
 
@@ -104,6 +113,8 @@ fn jobs_make_in_aws_what_is_wanted() {
     let key = cloud.kms("DescribeKey", &json!({ "KeyId": arn }));
     assert_eq!(key["KeyMetadata"]["KeyState"], "Disabled", "{key}");
     let jobs = cloud.json("jobs list");
+    let watched = cloud.json(&format!("jobs watch {}", jobs["items"][0]["id"].as_str().unwrap()));
+    assert_eq!(watched["state"], "done", "{watched}");
     let states: Vec<_> = jobs["items"]
         .as_array()
         .unwrap()
@@ -130,4 +141,80 @@ fn what_aws_refuses_is_a_question_and_a_job_that_is_cancelled_ends() {
     let cancelled = cloud.json(&format!("jobs cancel {id}"));
     assert_eq!(cancelled["state"], "cancelled", "{cancelled}");
     assert_eq!(cloud.json(&format!("jobs show {id}"))["state"], "cancelled");
+}
+
+/// The account calls AWS by its own access key, which AWS verifies; another one takes its place.
+#[test]
+fn the_access_key_of_an_account_is_replaced_and_goes_on() {
+    let folder = Folder::new();
+    let secret = fs::read_to_string(SECRET).unwrap();
+    let keys = folder.write("access-keys", &format!("xks,AKIAIOSFODNN7EXAMPLE,{secret}"));
+    let simulator = Simulator::start(&[
+        "--region",
+        REGION,
+        "--role",
+        "Admins",
+        "--verify-callers",
+        keys.to_str().unwrap(),
+    ]);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let now = i64::try_from(now).unwrap();
+    let clock = Clock::new(now);
+    let mut command = program();
+    clock.rule(&mut command);
+    let site = Site::start_by(
+        &format!("[cloud]\nendpoint_url = {:?}\n", simulator.url()),
+        &mut command,
+    );
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let done = |text: &str| -> Value {
+        let arguments = words(&format!("{text} --json"));
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        serde_json::from_str(&site.done(&arguments)).unwrap()
+    };
+    done("tenants create --name payroll");
+    let arguments = words(&format!(
+        "cloud-accounts create --tenant payroll --name main --region {REGION} --access-key-id AKIAIOSFODNN7EXAMPLE \
+         --secret-file -"
+    ));
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    run(site.command(&arguments).stdin(Stdio::from(File::open(SECRET).unwrap())));
+    let principals = done("cloud-accounts principals main");
+    let names: Vec<_> = principals["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| &item["name"])
+        .collect();
+    assert_eq!(names, ["xks", "Admins"], "{principals}");
+
+    let plan = done("jobs start --cloud-account main --dry-run");
+    assert_eq!(plan["steps"].as_array().unwrap().len(), 1, "{plan}");
+    assert_eq!(simulator.calls("CreateAccessKey"), 0, "it is only shown");
+    let job = done("jobs start --cloud-account main")["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let start = Instant::now();
+    while done("cloud-accounts show main")["credential"]["access_key"]["id"] == "AKIAIOSFODNN7EXAMPLE" {
+        assert!(
+            start.elapsed() < Duration::from_secs(30),
+            "{}",
+            done(&format!("jobs show {job}"))
+        );
+        thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(
+        simulator.calls("DeleteAccessKey"),
+        0,
+        "calls of other nodes may use the old one"
+    );
+    clock.set(now + 120);
+    let job = done(&format!("jobs watch {job}"));
+    assert_eq!(
+        (&job["state"], simulator.calls("DeleteAccessKey")),
+        (&json!("done"), 1),
+        "{job}"
+    );
+    assert_eq!(done("cloud-accounts principals main"), principals, "by the new one");
 }

@@ -82,6 +82,11 @@ pub(crate) enum Command {
         #[arg(long)]
         adoption: bool,
     },
+    /// Lists the users and roles of a cloud account, who can be named in a key policy
+    Principals {
+        /// Its id or name
+        cloud_account: String,
+    },
     /// Removes a cloud account that nothing refers to. AWS is left as it is
     Remove {
         /// Its id or name
@@ -195,6 +200,11 @@ impl Command {
                 let path = client.find(NOUN, &cloud_account)?.path(NOUN);
                 let path = format!("{path}/iam-policy?principals={principals}&adoption={adoption}");
                 Ok(Output::document(client.get(&path)?.body))
+            }
+            Self::Principals { cloud_account } => {
+                let path = client.find(NOUN, &cloud_account)?.path(NOUN);
+                let list = client.get(&format!("{path}/principals"))?;
+                Ok(Output::table(list.body, &["kind", "name", "arn"]))
             }
             Self::Remove { cloud_account } => client.remove(NOUN, &cloud_account),
         }

@@ -38,6 +38,9 @@ pub(crate) enum Command {
         /// Only those of this name
         #[arg(long)]
         name: Option<String>,
+        /// Only those in this cloud account
+        #[arg(long)]
+        account: Option<String>,
         #[command(flatten)]
         page: Page,
     },
@@ -137,9 +140,21 @@ fn want(client: &Client, store: &str, wanted: &str) -> Result<Output, Failure> {
 impl Command {
     pub(super) fn run(self, client: &Client) -> Result<Output, Failure> {
         match self {
-            Self::List { tenant, name, page } => {
+            Self::List {
+                tenant,
+                name,
+                account,
+                page,
+            } => {
                 let tenant = tenant.map(|tenant| client.id("tenants", &tenant)).transpose()?;
-                let filters = [("tenant", tenant.as_deref()), ("name", name.as_deref())];
+                let account = account
+                    .map(|account| client.id("cloud-accounts", &account))
+                    .transpose()?;
+                let filters = [
+                    ("tenant", tenant.as_deref()),
+                    ("name", name.as_deref()),
+                    ("account", account.as_deref()),
+                ];
                 let list = client.get(&page.path(NOUN, &filters))?;
                 let columns = &["id", "name", "region", "wanted", "custom_key_store_id", "endpoint"];
                 Ok(Output::table(list.body, columns))

@@ -43,6 +43,12 @@ pub(crate) enum Command {
         /// Only the one with this alias
         #[arg(long)]
         alias: Option<String>,
+        /// Only those in this cloud account
+        #[arg(long)]
+        account: Option<String>,
+        /// Only those of this key set
+        #[arg(long)]
+        key_set: Option<String>,
         #[command(flatten)]
         page: Page,
     },
@@ -99,6 +105,11 @@ pub(crate) enum Command {
         waiting_days: u64,
         #[command(flatten)]
         confirm: Confirm,
+    },
+    /// Shows when a KMS key was used last, as AWS knows it and as its external key does
+    LastUse {
+        /// Its id or alias
+        cloud_key: String,
     },
     /// Removes a KMS key from what is managed. AWS is left as it is
     Remove {
@@ -174,9 +185,22 @@ fn want(client: &Client, key: &str, wanted: Value) -> Result<Output, Failure> {
 impl Command {
     pub(super) fn run(self, client: &Client) -> Result<Output, Failure> {
         match self {
-            Self::List { tenant, alias, page } => {
-                let tenant = tenant.map(|tenant| client.id("tenants", &tenant)).transpose()?;
-                let filters = [("tenant", tenant.as_deref()), ("name", alias.as_deref())];
+            Self::List {
+                tenant,
+                alias,
+                account,
+                key_set,
+                page,
+            } => {
+                let id = |noun, text: Option<String>| text.map(|text| client.id(noun, &text)).transpose();
+                let (tenant, account) = (id("tenants", tenant)?, id("cloud-accounts", account)?);
+                let key_set = id("key-sets", key_set)?;
+                let filters = [
+                    ("tenant", tenant.as_deref()),
+                    ("name", alias.as_deref()),
+                    ("account", account.as_deref()),
+                    ("key_set", key_set.as_deref()),
+                ];
                 let list = client.get(&page.path(NOUN, &filters))?;
                 let columns = &["id", "alias", "region", "wanted", "key", "kms_key", "description"];
                 Ok(Output::table(list.body, columns))
@@ -231,6 +255,12 @@ impl Command {
                 );
                 confirm.ask(&what, &found.name)?;
                 want(client, &found.id, json!({ "deleted": waiting_days }))
+            }
+            Self::LastUse { cloud_key } => {
+                let path = client.find(NOUN, &cloud_key)?.path(NOUN);
+                let known = client.get(&format!("{path}/last-use"))?;
+                let fields = &["latest", "external_key", "aws", "tracked_since", "advice"];
+                Ok(Output::fields(known.body, fields))
             }
             Self::Remove { cloud_key } => client.remove(NOUN, &cloud_key),
         }

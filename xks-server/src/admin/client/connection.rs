@@ -24,6 +24,8 @@ pub(super) struct Client {
     runtime: Runtime,
     /// For how many seconds a command waits for the nodes, if not for as many as the server would.
     wait: Option<u64>,
+    /// Whether programs read what is printed.
+    pub(super) is_json: bool,
 }
 
 /// What the server has answered.
@@ -36,10 +38,15 @@ pub(super) struct Reply {
 }
 
 impl Client {
-    pub(super) fn new(socket: PathBuf, wait: Option<u64>) -> Result<Self, Failure> {
+    pub(super) fn new(socket: PathBuf, wait: Option<u64>, is_json: bool) -> Result<Self, Failure> {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failure::Other(format!("cannot start the runtime: {error}")))?;
-        Ok(Self { socket, runtime, wait })
+        Ok(Self {
+            socket,
+            runtime,
+            wait,
+            is_json,
+        })
     }
 
     pub(super) fn get(&self, path: &str) -> Result<Reply, Failure> {

@@ -31,17 +31,34 @@ const FIELDS: &[&str] = &[
     "ended",
 ];
 /// Between two looks at a job that is followed.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Lists jobs, the latest first
     List {
+        /// Only those in this state, such as blocked
+        #[arg(long)]
+        state: Option<String>,
+        /// Only those in this cloud account
+        #[arg(long)]
+        account: Option<String>,
+        /// Only those about KMS keys of this key set
+        #[arg(long)]
+        key_set: Option<String>,
+        /// Only those about this KMS key
+        #[arg(long)]
+        cloud_key: Option<String>,
         #[command(flatten)]
         page: Page,
     },
     /// Shows a job, with its steps and what has happened to it
     Show {
+        /// Its id
+        job: String,
+    },
+    /// Shows what happens to a job on standard error, until it has ended or needs a person
+    Watch {
         /// Its id
         job: String,
     },
@@ -112,7 +129,10 @@ fn follow(client: &Client, mut job: Value) -> Result<Value, Failure> {
             .rposition(|entry| *entry == shown)
             .map_or(0, |place| place + 1);
         for entry in log.iter().skip(start) {
-            let line = format!("{}  {}", plain(field(entry, "time")), plain(field(entry, "text")));
+            let line = match client.is_json {
+                true => entry.to_string(),
+                false => format!("{}  {}", plain(field(entry, "time")), plain(field(entry, "text"))),
+            };
             let _ = writeln!(io::stderr(), "{line}");
         }
         shown = log.last().cloned().unwrap_or(Value::Null);
@@ -141,12 +161,28 @@ impl Command {
             Ok(Output::fields(done.body, FIELDS))
         };
         match self {
-            Self::List { page } => {
-                let list = client.get(&page.path(NOUN, &[]))?;
+            Self::List {
+                state,
+                account,
+                key_set,
+                cloud_key,
+                page,
+            } => {
+                let id = |noun, text: Option<String>| text.map(|text| client.id(noun, &text)).transpose();
+                let (account, key_set) = (id("cloud-accounts", account)?, id("key-sets", key_set)?);
+                let object = id("cloud-keys", cloud_key)?.map(|id| format!("cloud-keys/{id}"));
+                let filters = [
+                    ("state", state.as_deref()),
+                    ("account", account.as_deref()),
+                    ("key_set", key_set.as_deref()),
+                    ("object", object.as_deref()),
+                ];
+                let list = client.get(&page.path(NOUN, &filters))?;
                 let columns = &["id", "state", "object", "steps_done", "steps_all", "created", "reason"];
                 Ok(Output::table(list.body, columns))
             }
             Self::Show { job } => Ok(Output::fields(client.get(&path(&job))?.body, FIELDS)),
+            Self::Watch { job } => follow(client, client.get(&path(&job))?.body).and_then(ended),
             Self::Start {
                 about, dry_run: true, ..
             } => {

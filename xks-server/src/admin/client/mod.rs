@@ -117,7 +117,7 @@ pub(crate) struct Reach {
 pub(crate) fn run(server: &Server, config: Option<&Path>, command: AdminCommand) -> anyhow::Result<ExitCode> {
     let (reach, work) = command.parts();
     let socket = socket(server, config, &reach)?;
-    let done = Client::new(socket, reach.wait).and_then(|client| work(&client));
+    let done = Client::new(socket, reach.wait, reach.json).and_then(|client| work(&client));
     match done {
         Ok(output) => {
             print(&output.text(reach.json))?;

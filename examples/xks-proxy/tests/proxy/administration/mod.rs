@@ -18,6 +18,11 @@ pub(crate) struct Site {
 impl Site {
     /// `more` are settings of `[lifecycle]`.
     pub(crate) fn start(more: &str) -> Self {
+        Self::start_by(more, &mut program())
+    }
+
+    /// The same, by a command that runs the program.
+    pub(crate) fn start_by(more: &str, command: &mut Command) -> Self {
         let folder = Folder::new();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let mut settings = Settings::new();
@@ -27,7 +32,7 @@ impl Site {
         let (code, _, log) = create_store(&settings);
         assert_eq!(code, Some(0), "{log}");
         Self {
-            server: Server::start(&settings),
+            server: Server::start_by(command.arg("--config").arg(settings.write())),
             settings,
             folder,
         }

@@ -14,6 +14,7 @@ use crate::{
     config::{KeyLookup, KeyName},
     gcm::{self, AttemptError, Ivs},
     keys::{Keys, On},
+    manage::Found,
     quirks::{AppendedIv, IvSource},
     raw::{Cryptoki, Gcm, LinkedModule, Locking, MOST_SLOTS, MOST_WRAPPED, SLACK, Wrapping},
     session::Session,
@@ -80,10 +81,15 @@ fn small_answers(cryptoki: &Cryptoki) {
             assert!(signature.len() <= most);
         }
     }
-    for wrapping in [Wrapping::RsaOaepSha1, Wrapping::RsaOaepSha256, Wrapping::RsaAesSha256] {
+    for wrapping in [Wrapping::RsaOaepSha1, Wrapping::RsaAesSha256, Wrapping::AesKwp] {
         if let Ok(wrapped) = cryptoki.wrap_key(1, 1, 1, wrapping) {
             assert!(wrapped.len() <= MOST_WRAPPED);
         }
+    }
+    // What opens as the key of a trial is made by a wrapping alone, and by no luck.
+    let has = |mechanism| Ok(cryptoki.mechanism_info(1, mechanism).is_ok());
+    if let Ok(found) = Found::by_trial(on(cryptoki), true, has) {
+        assert_eq!(found.algorithms(), []);
     }
     let _ = cryptoki.random(1, &mut [0; 24]);
     let _ = cryptoki.close_session(1);

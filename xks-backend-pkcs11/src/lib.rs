@@ -77,9 +77,11 @@
 //! The backend is a [`KeyManager`](xks_core::manage::KeyManager) too: it creates, lists, destroys and wraps
 //! AES-256 keys, and computes AES-CMACs under them. Keys are sensitive, extractable only when that is asked
 //! for, and private where the token wants a login. `CKA_LABEL` is the label that was asked for, `CKA_ID` says
-//! which [`CreationToken`](xks_core::manage::CreationToken) a key was made with. Keys cannot be disabled on a
-//! token: modules ignore or refuse that. [`create_signing_key`](Pkcs11Backend::create_signing_key) and
-//! [`sign_digest`](Pkcs11Backend::sign_digest) sign digests by ECDSA on P-256.
+//! which [`CreationToken`](xks_core::manage::CreationToken) a key was made with. A way of wrapping is used
+//! only after what the token wraps by it was opened in a trial: that takes the feature `aws-lc-rs`. Keys
+//! cannot be disabled on a token: modules ignore or refuse that.
+//! [`create_signing_key`](Pkcs11Backend::create_signing_key) and [`sign_digest`](Pkcs11Backend::sign_digest)
+//! sign digests by ECDSA on P-256.
 //!
 //! # Health
 //! A thread of the backend's own [tests](Config::health_interval) the token with a key made for it, and

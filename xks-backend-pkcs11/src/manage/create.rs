@@ -67,11 +67,17 @@ impl Token {
 
     /// Why a key that can be wrapped is not made, if the token wraps none.
     pub(super) fn useless(&self, here: &Here<'_>, new: &NewKey) -> Result<Option<ManageError>, CallError> {
-        let wraps = || self.wrappings(here.access, here.connection, here.on.session);
-        if !new.is_extractable() || !wraps()?.is_empty() {
+        if !new.is_extractable() {
             return Ok(None);
         }
-        let detail = "the token wraps no keys for AWS KMS, so that an extractable one is of no use";
+        let found = self.wrappings(here.access, here.connection, here.on.session)?;
+        if !found.algorithms().is_empty() {
+            return Ok(None);
+        }
+        let detail = format!(
+            "the token wraps no keys for AWS KMS, so that an extractable one is of no use: not {}",
+            found.rejected()
+        );
         Ok(Some(ManageError::new(ManageErrorKind::Unsupported, detail)))
     }
 

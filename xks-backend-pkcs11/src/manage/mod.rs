@@ -25,6 +25,8 @@ use xks_core::{
 };
 
 pub use self::signing::SigningKey;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use self::wrap::Found;
 pub(crate) use self::wrap::Wrappings;
 use crate::{
     backend::{Calls, Pkcs11Backend},
@@ -70,7 +72,8 @@ impl Pkcs11Backend {
 #[async_trait]
 impl KeyManager for Pkcs11Backend {
     /// What the token's mechanisms and the kind of its sessions allow. How keys are wrapped is tried, once
-    /// for each connection, with a key that is made for it: SoftHSM2 has RSA-OAEP and takes SHA-1 alone.
+    /// for each initialization of the module: a known key is wrapped under a known RSA key, and what comes
+    /// out is opened. That takes the feature `aws-lc-rs`; without it no way of wrapping is found.
     async fn capabilities(&self, deadline: Instant) -> Result<Capabilities, ManageError> {
         self.administer(deadline, Token::capabilities).await
     }
@@ -163,7 +166,7 @@ impl Token {
                 capabilities.destroy = true;
             }
             capabilities.cmac = has(ck::CKM_AES_CMAC)?;
-            capabilities.wrapping = self.wrappings(access, connection, session.handle)?;
+            capabilities.wrapping = self.wrappings(access, connection, session.handle)?.algorithms();
             Ok(capabilities)
         });
         Ok(capabilities.map_err(Failed::into_error)?)

@@ -36,13 +36,19 @@ impl Gcm<'_> {
     }
 }
 
-/// How a key is wrapped under an RSA key.
+/// A mechanism that wraps keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wrapping {
+    /// Under an RSA key.
     RsaOaepSha1,
+    /// Under an RSA key.
     RsaOaepSha256,
-    /// A temporary AES-256 key wraps the key, and RSA-OAEP wraps that.
+    /// Under an RSA key: a temporary AES-256 key wraps the key, and RSA-OAEP wraps that.
     RsaAesSha256,
+    /// Under an AES key, as RFC 5649 has it.
+    AesKwp,
+    /// Under an AES key: by RFC 5649 in some modules, and in others with another padding.
+    AesPad,
 }
 
 impl Wrapping {
@@ -50,30 +56,35 @@ impl Wrapping {
         match self {
             Self::RsaOaepSha1 | Self::RsaOaepSha256 => ck::CKM_RSA_PKCS_OAEP,
             Self::RsaAesSha256 => ck::CKM_RSA_AES_KEY_WRAP,
+            Self::AesKwp => ck::CKM_AES_KEY_WRAP_KWP,
+            Self::AesPad => ck::CKM_AES_KEY_WRAP_PAD,
         }
     }
 
-    /// How many bytes longer than the modulus a wrapped AES-256 key is.
-    pub(crate) const fn added(self) -> usize {
+    /// The mechanism's name in the standard.
+    pub(crate) const fn name(self) -> &'static str {
         match self {
-            Self::RsaOaepSha1 | Self::RsaOaepSha256 => 0,
-            Self::RsaAesSha256 => 40,
+            Self::RsaOaepSha1 | Self::RsaOaepSha256 => "CKM_RSA_PKCS_OAEP",
+            Self::RsaAesSha256 => "CKM_RSA_AES_KEY_WRAP",
+            Self::AesKwp => "CKM_AES_KEY_WRAP_KWP",
+            Self::AesPad => "CKM_AES_KEY_WRAP_PAD",
         }
     }
 
-    /// OAEP with one hash for itself and MGF1, without a label.
-    pub(super) fn oaep(self) -> ck::CK_RSA_PKCS_OAEP_PARAMS {
+    /// OAEP with one hash for itself and MGF1, without a label; none for a wrapping under an AES key.
+    pub(super) fn oaep(self) -> Option<ck::CK_RSA_PKCS_OAEP_PARAMS> {
         let (hash, mask) = match self {
             Self::RsaOaepSha1 => (ck::CKM_SHA_1, ck::CKG_MGF1_SHA1),
             Self::RsaOaepSha256 | Self::RsaAesSha256 => (ck::CKM_SHA256, ck::CKG_MGF1_SHA256),
+            Self::AesKwp | Self::AesPad => return None,
         };
-        ck::CK_RSA_PKCS_OAEP_PARAMS {
+        Some(ck::CK_RSA_PKCS_OAEP_PARAMS {
             hashAlg: hash,
             mgf: mask,
             source: ck::CKZ_DATA_SPECIFIED,
             pSourceData: ptr::null_mut(),
             ulSourceDataLen: 0,
-        }
+        })
     }
 }
 

@@ -753,11 +753,15 @@ impl Cryptoki {
         let mut oaep = wrapping.oaep();
         let mut with_aes = ck::CK_RSA_AES_KEY_WRAP_PARAMS {
             ulAESKeyBits: 256,
-            pOAEPParams: &raw mut oaep,
+            pOAEPParams: ptr::null_mut(),
         };
-        let mut mechanism = match wrapping {
-            Wrapping::RsaOaepSha1 | Wrapping::RsaOaepSha256 => with_parameters(wrapping.mechanism(), &mut oaep),
-            Wrapping::RsaAesSha256 => with_parameters(wrapping.mechanism(), &mut with_aes),
+        let mut mechanism = match &mut oaep {
+            None => without_parameters(wrapping.mechanism()),
+            Some(oaep) if wrapping == Wrapping::RsaAesSha256 => {
+                with_aes.pOAEPParams = &raw mut *oaep;
+                with_parameters(wrapping.mechanism(), &mut with_aes)
+            }
+            Some(oaep) => with_parameters(wrapping.mechanism(), oaep),
         };
         // SAFETY: mechanism and parameters are only read and live until the call has returned, and there is
         // room for the stated number of bytes.

@@ -13,6 +13,8 @@ mod callers;
 mod checks;
 mod conformance;
 mod described;
+#[path = "../support/documented.rs"]
+mod documented;
 mod faults;
 mod handles;
 mod initializing;

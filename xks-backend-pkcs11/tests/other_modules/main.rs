@@ -18,8 +18,12 @@
 #[path = "../support/conformance.rs"]
 mod checks;
 mod conformance;
+#[path = "../support/documented.rs"]
+mod documented;
 mod keys;
 mod lifecycle;
+#[path = "../hsm/log.rs"]
+mod log;
 mod manage;
 #[path = "../support/managers.rs"]
 mod managers;

@@ -9,17 +9,20 @@ use aws_lc_rs::{
     cmac,
     digest::{SHA256, digest},
     encoding::AsDer as _,
+    key_wrap::{AES_256, AesKek, KeyWrapPadded as _},
     rsa::{KeySize, OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, PrivateDecryptingKey},
     signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey},
 };
 use xks_backend_pkcs11::Pkcs11Backend;
 use xks_core::manage::{
     CreationToken, KeyManager as _, ManageErrorKind, NewKey,
-    WrappingAlgorithm::{self, RsaOaepSha1, RsaOaepSha256},
+    WrappingAlgorithm::{self, RsaAesKeyWrapSha256, RsaOaepSha1},
     WrappingKey,
 };
 
 use crate::{
+    documented::assert_wrappings,
+    log::Log,
     managers,
     module::Module,
     support::{id, open, round_trip, run},
@@ -39,7 +42,7 @@ const NOTHING_LEAVES: [&str; 5] = [
 #[ignore = "needs scripts/modules"]
 fn craton() {
     with_token(Module::Craton, "manage::craton", |token| {
-        is_managed(token, &[], &NOTHING_LEAVES);
+        is_managed(token, "craton-hsm 0.10.6", &[], &NOTHING_LEAVES);
     });
 }
 
@@ -47,7 +50,7 @@ fn craton() {
 #[ignore = "needs scripts/modules"]
 fn kryoptic() {
     with_token(Module::Kryoptic, "manage::kryoptic", |token| {
-        is_managed(token, &[RsaOaepSha256, RsaOaepSha1], &[]);
+        is_managed(token, "kryoptic 1.5.4", &WrappingAlgorithm::ALL, &[]);
     });
 }
 
@@ -55,7 +58,7 @@ fn kryoptic() {
 #[ignore = "needs scripts/modules"]
 fn softoken() {
     with_token(Module::Softoken, "manage::softoken", |token| {
-        is_managed(token, &[RsaOaepSha256, RsaOaepSha1], &[]);
+        is_managed(token, "NSS softoken 3.87", &WrappingAlgorithm::ALL, &[]);
     });
 }
 
@@ -67,11 +70,16 @@ fn number(number: u8) -> CreationToken {
     CreationToken::from([number; 16])
 }
 
-fn is_managed(token: &Token, wrapping: &[WrappingAlgorithm], cannot: &[&str]) {
+fn is_managed(token: &Token, name: &str, wrapping: &[WrappingAlgorithm], cannot: &[&str]) {
+    let log = Log::begin();
     on_a_thread(|| {
         let backend = open(token.config());
         let capabilities = run(backend.capabilities(later())).unwrap();
         assert_eq!(capabilities.wrapping, wrapping);
+        let [line] = &log.lines(&["how keys can be wrapped"])[..] else {
+            panic!("{:#?}", log.lines(&[]));
+        };
+        assert_wrappings(name, line);
         assert!(capabilities.create && capabilities.destroy, "{capabilities:?}");
         keys_come_and_go(&backend);
         if capabilities.cmac && !wrapping.is_empty() {
@@ -122,8 +130,16 @@ fn keys_leave(backend: &Pkcs11Backend, wrapping: &[WrappingAlgorithm]) {
         } else {
             &OAEP_SHA256_MGF1SHA256
         };
-        let mut room = vec![0; private.min_output_size()];
-        let value = private.decrypt(oaep, &wrapped, &mut room, None).unwrap();
+        let (by_rsa, by_aes) = wrapped.split_at(private.key_size_bytes());
+        let (mut room, mut padded) = (vec![0; private.min_output_size()], [0; 40]);
+        let opened = private.decrypt(oaep, by_rsa, &mut room, None).unwrap();
+        let value = match algorithm {
+            RsaAesKeyWrapSha256 => {
+                let ephemeral = AesKek::new(&AES_256, opened).unwrap();
+                ephemeral.unwrap_with_padding(by_aes, &mut padded).unwrap()
+            }
+            _ => opened,
+        };
         let outside = cmac::Key::new(cmac::AES_256, value).unwrap();
         assert_eq!(cmac::sign(&outside, b"message").unwrap().as_ref(), mac, "{algorithm}");
         let stays = run(backend.wrap_key(&id("stays"), &wrapping_key, later())).unwrap_err();

@@ -134,7 +134,7 @@ pub struct Wrapping {
     pub mechanism: ck::CK_MECHANISM_TYPE,
     /// The bits of the temporary AES key, for `CKM_RSA_AES_KEY_WRAP`.
     pub aes_bits: Option<ck::CK_ULONG>,
-    /// The hash of OAEP.
+    /// The hash of OAEP; zero, as the two after it, for a wrapping under an AES key.
     pub hash: ck::CK_MECHANISM_TYPE,
     /// The mask generation function of OAEP.
     pub mask: ck::CK_RSA_PKCS_MGF_TYPE,

@@ -152,11 +152,20 @@ unsafe fn plain(mechanism: *mut ck::CK_MECHANISM) -> Option<ck::CK_MECHANISM_TYP
     (mechanism.pParameter.is_null() && mechanism.ulParameterLen == 0).then_some(mechanism.mechanism)
 }
 
-/// A mechanism that wraps keys under RSA keys, if its parameters are such.
+/// A mechanism that wraps keys, if its parameters are such.
 unsafe fn wrapping(mechanism: *mut ck::CK_MECHANISM) -> Option<Wrapping> {
     // SAFETY: the mechanism is one, and its parameters are as long as it says.
     unsafe {
         let mechanism = mechanism.read();
+        if let ck::CKM_AES_KEY_WRAP_KWP | ck::CKM_AES_KEY_WRAP_PAD = mechanism.mechanism {
+            return (mechanism.pParameter.is_null() && mechanism.ulParameterLen == 0).then_some(Wrapping {
+                mechanism: mechanism.mechanism,
+                aes_bits: None,
+                hash: 0,
+                mask: 0,
+                label: 0,
+            });
+        }
         let (oaep, aes_bits) = match (mechanism.mechanism, size(mechanism.ulParameterLen)) {
             (ck::CKM_RSA_PKCS_OAEP, OAEP) => (mechanism.pParameter.cast::<ck::CK_RSA_PKCS_OAEP_PARAMS>(), None),
             (ck::CKM_RSA_AES_KEY_WRAP, WITH_AES) => {

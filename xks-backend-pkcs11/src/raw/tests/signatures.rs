@@ -95,9 +95,17 @@ fn a_key_is_wrapped_as_asked() {
         aes_bits: Some(256),
         ..sha256
     };
+    let by_aes = |mechanism| fake::Wrapping {
+        mechanism,
+        hash: 0,
+        mask: 0,
+        ..sha1
+    };
     assert_eq!(wrap(Wrapping::RsaOaepSha1, sha1, 256), [7; 256]);
     assert_eq!(wrap(Wrapping::RsaOaepSha256, sha256, 512), [7; 512]);
     assert_eq!(wrap(Wrapping::RsaAesSha256, with_aes, 552), [7; 552]);
+    assert_eq!(wrap(Wrapping::AesKwp, by_aes(ck::CKM_AES_KEY_WRAP_KWP), 40), [7; 40]);
+    assert_eq!(wrap(Wrapping::AesPad, by_aes(ck::CKM_AES_KEY_WRAP_PAD), 48), [7; 48]);
     let lie = MOST_WRAPPED as ck::CK_ULONG + 1;
     assert_eq!(wrap(Wrapping::RsaOaepSha256, sha256, lie), [7; MOST_WRAPPED]);
 }

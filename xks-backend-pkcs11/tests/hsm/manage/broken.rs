@@ -1,7 +1,8 @@
 //! Key administration while calls fail, and their answers are lost.
 
+use xks_backend_pkcs11::Dispatch;
 use xks_core::manage::WrappingKey;
-use xks_pkcs11_fixture::{Function, Numbering, When};
+use xks_pkcs11_fixture::{Function, Numbering, When, Wraps};
 
 use super::*;
 
@@ -67,49 +68,88 @@ fn a_call_that_fails() {
     });
 }
 
-/// The same for what leaves the token: each call that fails is repeated within the call, or the caller
-/// repeats it.
+/// The same for what leaves the token: each call that fails is repeated within the call; also in the trial of
+/// how the token wraps keys, which finds what it finds otherwise.
 #[test]
 fn a_wrapping_that_fails() {
     own_process("manage::broken::a_wrapping_that_fails", |hsm| {
-        let scene = Scene::new(hsm, |config| config);
-        let backend = &*scene.backend;
-        create(backend, &NewKey::for_import(token(1), id("import"))).unwrap();
+        make_keys(hsm);
+        let shim = Shim::load();
         let spki = aws_lc_rs::rsa::PrivateDecryptingKey::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap();
         let spki = aws_lc_rs::encoding::AsDer::as_der(&spki.public_key()).unwrap();
-        let wrapping_key = WrappingKey::from_spki_der(spki.as_ref(), WrappingAlgorithm::RsaOaepSha1).unwrap();
-        let mac = run(backend.cmac(&id("import"), b"", later())).unwrap();
-        for code in CODES {
-            for function in [Function::C_CreateObject, Function::C_WrapKey, Function::C_DestroyObject] {
+        let direct = (&[][..], WrappingAlgorithm::RsaOaepSha1);
+        let composed = [Wraps::OaepSha256, Wraps::Kwp];
+        let composed = (&composed[..], WrappingAlgorithm::RsaAesKeyWrapSha256);
+        for (code, (ways, algorithm)) in CODES.into_iter().flat_map(|code| [(code, direct), (code, composed)]) {
+            shim.wraps(ways);
+            let scene = Scene::again(&shim, Profile::SoftHsm, |config| config);
+            let backend = &*scene.backend;
+            shim.fail(Function::C_WrapKey, code, When::once());
+            let found = run(backend.capabilities(later())).unwrap().wrapping;
+            assert_eq!(found.first(), Some(&algorithm), "{code:#x}");
+            shim.clear();
+            create(backend, &NewKey::for_import(token(1), id("import"))).unwrap();
+            let wrapping_key = WrappingKey::from_spki_der(spki.as_ref(), algorithm).unwrap();
+            let mac = run(backend.cmac(&id("import"), b"", later())).unwrap();
+            let is_made = (algorithm == WrappingAlgorithm::RsaAesKeyWrapSha256).then_some(Function::C_GenerateKey);
+            for function in [Function::C_CreateObject, Function::C_WrapKey, Function::C_DestroyObject]
+                .into_iter()
+                .chain(is_made)
+            {
                 for is_lost in [false, true] {
                     match is_lost {
-                        true => scene.shim.lose(function, code, When::once()),
-                        false => scene.shim.fail(function, code, When::once()),
+                        true => shim.lose(function, code, When::once()),
+                        false => shim.fail(function, code, When::once()),
                     }
                     let wrapped = run(backend.wrap_key(&id("import"), &wrapping_key, later()));
-                    assert_eq!(wrapped.unwrap().len(), 256, "{function:?}, {code:#x}");
-                    scene.shim.clear();
+                    let wrapped = wrapped.unwrap_or_else(|error| panic!("{function:?}, {code:#x}: {error:?}"));
+                    assert_eq!(wrapped.len(), wrapping_key.wrapped_length(), "{function:?}, {code:#x}");
+                    shim.clear();
                 }
             }
             for function in [Function::C_SignInit, Function::C_Sign] {
-                scene.shim.fail(function, code, When::once());
-                assert_eq!(
-                    run(backend.cmac(&id("import"), b"", later())).unwrap(),
-                    mac,
-                    "{function:?}, {code:#x}"
-                );
-                scene.shim.clear();
+                shim.fail(function, code, When::once());
+                let again = run(backend.cmac(&id("import"), b"", later())).unwrap();
+                assert_eq!(again, mac, "{function:?}, {code:#x}");
+                shim.clear();
                 // One that leaves the operation active, as modules do that break the standard.
-                scene.shim.fail_active(function, code, When::once());
-                assert_eq!(
-                    run(backend.cmac(&id("import"), b"", later())).unwrap(),
-                    mac,
-                    "{function:?}, {code:#x}"
-                );
-                scene.shim.clear();
+                shim.fail_active(function, code, When::once());
+                let again = run(backend.cmac(&id("import"), b"", later())).unwrap();
+                assert_eq!(again, mac, "{function:?}, {code:#x}");
+                shim.clear();
             }
+            assert_eq!(hsm.keys(TOKEN).len(), KEYS.len() + 1);
+            scene.end();
         }
-        assert_eq!(hsm.keys(TOKEN).len(), KEYS.len() + 1);
+    });
+}
+
+/// A key that another process destroys while it is being wrapped has left its handle to the key that wraps
+/// it, as openCryptoki gives it away: that is not wrapped in its place.
+#[test]
+fn a_handle_that_goes_to_the_key_that_wraps() {
+    own_process("manage::broken::a_handle_that_goes_to_the_key_that_wraps", |hsm| {
+        make_keys(hsm);
+        let shim = Shim::load();
+        shim.numbering(Numbering::Reused);
+        shim.wraps(&[Wraps::OaepSha256, Wraps::Kwp]);
+        let scene = Scene::again(&shim, Profile::SoftHsm, |config| config.dispatch(Dispatch::Threads));
+        let backend = &*scene.backend;
+        let spki = aws_lc_rs::rsa::PrivateDecryptingKey::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap();
+        let spki = aws_lc_rs::encoding::AsDer::as_der(&spki.public_key()).unwrap();
+        let algorithm = WrappingAlgorithm::RsaAesKeyWrapSha256;
+        let wrapping_key = WrappingKey::from_spki_der(spki.as_ref(), algorithm).unwrap();
+        create(backend, &NewKey::for_import(token(1), id("import"))).unwrap();
+        run(backend.wrap_key(&id("import"), &wrapping_key, later())).unwrap();
+        shim.hang(Function::C_GenerateKey, When::once());
+        let outcome = thread::scope(|scope| {
+            let wrapping = scope.spawn(|| run(backend.wrap_key(&id("import"), &wrapping_key, later())));
+            shim.wait_until("it hangs", |counters| counters.hung == 1);
+            hsm.delete_key(TOKEN, "import");
+            shim.release();
+            wrapping.join().unwrap()
+        });
+        assert_refused(outcome, ManageErrorKind::KeyNotFound);
         scene.end();
     });
 }

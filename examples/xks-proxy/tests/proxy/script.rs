@@ -93,7 +93,7 @@ fn it_runs_the_program_on_a_token_that_it_keeps() {
     let project = Project::new();
     let (server, curl) = project.start();
     let arguments = fs::read_to_string(project.folder.path().join("bin/cargo.arguments")).unwrap();
-    assert_eq!(arguments, "run --release --locked -p xks-proxy ");
+    assert_eq!(arguments, "run --locked -p xks-proxy ");
     assert_eq!((project.mode("pin"), project.mode(".")), (0o600, 0o700));
     assert!(!project.folder.path().join("target/softhsm-demo/key").exists());
 

@@ -61,10 +61,7 @@ impl KeyManager for SoftBackend {
 
     async fn create_key(&self, new: &NewKey, deadline: Instant) -> Result<KeyId, ManageError> {
         if new.is_extractable() && cfg!(not(feature = "aws-lc-rs")) {
-            return Err(ManageError::new(
-                ManageErrorKind::Unsupported,
-                "xks-backend-soft was built without its feature `aws-lc-rs`, and so wraps no keys",
-            ));
+            return Err(crate::material::needs_aws_lc());
         }
         let new = new.clone();
         let create = move |keys: &mut Keys, directory: Option<&KeyDirectory>| {

@@ -3,7 +3,10 @@
 use std::{fmt, path::Path};
 
 use subtle::ConstantTimeEq as _;
-use xks_core::Zeroizing;
+use xks_core::{
+    Zeroizing,
+    manage::{ManageError, ManageErrorKind, WrappingAlgorithm, WrappingKey},
+};
 
 use crate::{KeyMaterialError, key_file::KeyFile};
 
@@ -44,9 +47,56 @@ impl KeyMaterial {
         Ok(file.into_material())
     }
 
+    /// Returns by which algorithms [`wrap`](Self::wrap) wraps, best first: none without the feature
+    /// `aws-lc-rs`.
+    #[must_use]
+    pub const fn wrappings() -> &'static [WrappingAlgorithm] {
+        if cfg!(feature = "aws-lc-rs") {
+            &WrappingAlgorithm::ALL
+        } else {
+            &[]
+        }
+    }
+
+    /// Wraps the material for the import into AWS KMS, in software.
+    ///
+    /// # Errors
+    /// `Unsupported` without the feature `aws-lc-rs`, and for a wrapping key that AWS-LC refuses.
+    pub fn wrap(&self, key: &WrappingKey) -> Result<Vec<u8>, ManageError> {
+        #[cfg(feature = "aws-lc-rs")]
+        return crate::wrap::wrap(self, key);
+        #[cfg(not(feature = "aws-lc-rs"))]
+        {
+            let _ = key;
+            Err(needs_aws_lc())
+        }
+    }
+
+    /// Computes the AES-CMAC (NIST SP 800-38B) of a message under the material.
+    ///
+    /// # Errors
+    /// `Unsupported` without the feature `aws-lc-rs`.
+    pub fn cmac(&self, message: &[u8]) -> Result<[u8; 16], ManageError> {
+        #[cfg(feature = "aws-lc-rs")]
+        return crate::wrap::cmac(self, message);
+        #[cfg(not(feature = "aws-lc-rs"))]
+        {
+            let _ = message;
+            Err(needs_aws_lc())
+        }
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
+}
+
+/// Keys of this build do not leave it.
+pub(crate) fn needs_aws_lc() -> ManageError {
+    ManageError::new(
+        ManageErrorKind::Unsupported,
+        "xks-backend-soft was built without its feature `aws-lc-rs`, and so wraps no keys: build it with that",
+    )
 }
 
 impl PartialEq for KeyMaterial {

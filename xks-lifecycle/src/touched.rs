@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use xks_core::{KeyId, key_store::AccessKeyId};
 
-use crate::{KeySetId, KeyStoreId, Object, store::Table};
+use crate::{CloudMaterialId, KeySetId, KeyStoreId, Object, store::Table};
 
 /// The ids of what a change has made, changed or removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Touched {
     pub key_sets: BTreeSet<KeySetId>,
     /// Keys, or versions of them.
     pub keys: BTreeSet<KeyId>,
+    /// Materials of KMS keys.
+    pub cloud_materials: BTreeSet<CloudMaterialId>,
 }
 
 impl Touched {
@@ -32,14 +34,14 @@ impl Touched {
                 let key = id.split_once('/').map(|(key, _)| key.parse::<KeyId>());
                 self.keys.extend(key.and_then(Result::ok));
             }
+            Table::CloudMaterials => self.cloud_materials.extend(id.parse::<CloudMaterialId>().ok()),
             Table::Roots
             | Table::Tenants
             | Table::Schedules
             | Table::Restores
             | Table::CloudAccounts
             | Table::CloudKeyStores
-            | Table::CloudKeys
-            | Table::CloudMaterials => {}
+            | Table::CloudKeys => {}
         }
     }
 }

@@ -7,7 +7,7 @@ use xks_core::{
     manage::{CreationToken, KeyManager},
 };
 
-use crate::{FieldError, FieldProblem, KeySet, KeyVersion, KeyVersionId, Name, VersionId};
+use crate::{CloudMaterialId, FieldError, FieldProblem, KeySet, KeyVersion, KeyVersionId, Name, VersionId};
 
 /// A backend that serves keys, with the manager that makes them. Usually one type is both.
 #[derive(Clone)]
@@ -108,6 +108,26 @@ pub(crate) fn is_told_by_name(backend_key: &KeyId, owner: &KeyVersionId) -> bool
     *backend_key == owner.key || named_version(backend_key) == Some((owner.key.as_str(), owner.version))
 }
 
+/// The label of a material's key in its key manager. It is like that of no version.
+pub(super) fn material_label(deployment: &Deployment, id: CloudMaterialId) -> Result<KeyId, FieldError> {
+    let label = format!("{deployment}.{}", material_name(id));
+    label.parse().map_err(|error| FieldError::illegal("deployment", &error))
+}
+
+/// By what the label of a material's key says whose it is, behind the deployment's name.
+pub(crate) fn material_name(id: CloudMaterialId) -> String {
+    format!("{MATERIAL}{id}")
+}
+
+/// The material that a label is for, if it is one of a material.
+#[must_use]
+pub fn material_of_label(label: &str) -> Option<CloudMaterialId> {
+    let (_deployment, name) = label.split_once('.')?;
+    name.strip_prefix(MATERIAL)?.parse().ok()
+}
+
+const MATERIAL: &str = "material.";
+
 /// What distinguishes the keys of this deployment from those of others, in an HSM that several use: 1 to 32
 /// characters of `A-Z a-z 0-9 - _`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,6 +189,13 @@ mod tests {
             assert_eq!(is_told_by_name(&label, &owner), is_told, "{label}");
         }
         assert!(of(&longest, &"k".repeat(128)).ends_with("k.01020304"));
+        let material = CloudMaterialId::generate().unwrap();
+        let label = material_label(&longest, material).unwrap();
+        assert_eq!(material_of_label(label.as_str()), Some(material));
+        assert_eq!(
+            (named_version(&label), material_of_label("prod.abc.01020304")),
+            (None, None)
+        );
         for bad in ["", "a.b", "ä", &"d".repeat(33)] {
             assert_eq!(Deployment::new(bad).unwrap_err().field(), "deployment", "{bad:?}");
         }

@@ -9,7 +9,7 @@ use xks_core::{
 };
 
 use crate::{
-    ChangeError, FieldError, KeyVersionId, Object, Outcome, RandomError, RepositoryError,
+    ChangeError, FieldError, Object, Outcome, RandomError, RepositoryError,
     commands::CredentialRefused,
     key_state::Refused,
     nodes::Confirmation,
@@ -80,11 +80,11 @@ pub enum CommandError {
          the command again when that time is over"
     )]
     NodeLives(Box<str>),
-    /// Another node is making the version.
-    #[error("node `{node}` is making version {version} at the moment: wait until it has, or has ended")]
+    /// Another node is making the version, or the material.
+    #[error("node `{node}` is making {object} at the moment: wait until it has, or has ended")]
     UnderWay {
-        /// The version.
-        version: KeyVersionId,
+        /// What it makes.
+        object: Object,
         /// The node's name.
         node: Box<str>,
     },

@@ -1,40 +1,55 @@
-//! Which process is making a version, so that another node neither makes it a second time, in an HSM of its
-//! own, nor takes it for one that was left half done.
+//! Which process is making a version or material, so that another node neither makes it a second time, in an
+//! HSM of its own, nor takes it for one that was left half done.
 //!
 //! The mark is a claim, from the commit that begins with the version to the one that publishes it or gives it
 //! up. It counts while its process has a row among the nodes. A process alone has none.
 
+use std::fmt::Display;
+
 use super::Commands;
 use crate::{
-    CommandError, KeyVersionId,
+    CloudMaterialId, CommandError, KeyVersionId, Object,
     nodes::NodeRow,
-    store::{Claim, ClaimKind, Swap},
+    store::{Claim, ClaimKind, Swap, Table},
 };
 
-/// The id of the mark of a version.
-pub(crate) fn mark_id(version: &KeyVersionId) -> String {
-    format!("making {version}")
+/// What one process makes at a time: a version, or material, by its id.
+pub(crate) trait Made: Display {
+    const TABLE: Table;
+}
+
+impl Made for KeyVersionId {
+    const TABLE: Table = Table::Versions;
+}
+
+impl Made for CloudMaterialId {
+    const TABLE: Table = Table::CloudMaterials;
+}
+
+/// The id of the mark of what is made.
+pub(crate) fn mark_id(id: &impl Made) -> String {
+    format!("making {id}")
 }
 
 impl Commands {
-    /// The mark of a version that this process makes.
-    pub(super) fn mark(&self, version: &KeyVersionId) -> Option<Claim> {
+    /// The mark of what this process makes.
+    pub(super) fn mark(&self, id: &impl Made) -> Option<Claim> {
         let node = self.node.as_ref()?;
         let name = node.name();
-        Some(Claim::new(ClaimKind::Job, &mark_id(version), node.process(), 1, &name))
+        Some(Claim::new(ClaimKind::Job, &mark_id(id), node.process(), 1, &name))
     }
 
-    /// Takes a version over that another process has begun with, or this one, if no live one makes it.
+    /// Takes over what another process has begun with, or this one, if no live one makes it.
     ///
     /// # Errors
     /// [`CommandError::UnderWay`], and those of the store.
-    pub(super) async fn take_over(&self, version: &KeyVersionId) -> Result<(), CommandError> {
-        let Some(mark) = self.mark(version) else { return Ok(()) };
+    pub(super) async fn take_over<M: Made>(&self, id: &M) -> Result<(), CommandError> {
+        let Some(mark) = self.mark(id) else { return Ok(()) };
         let store = self.repository.store();
         let found = store.claims(ClaimKind::Job).await?.0;
         let found = found.into_iter().find(|claim| claim.id == mark.id);
         let under_way = |claim: &Claim| CommandError::UnderWay {
-            version: version.clone(),
+            object: Object::new(M::TABLE, id),
             node: claim.body.clone(),
         };
         let swap = match found {
@@ -57,24 +72,24 @@ impl Commands {
         Ok(rows.iter().any(may_be))
     }
 
-    /// Leaves a version that could not be made, so that any node may go on with it.
-    pub(super) async fn leave(&self, version: &KeyVersionId) -> Result<(), CommandError> {
-        if let Some(mark) = self.mark(version) {
+    /// Leaves what could not be made, so that any node may go on with it.
+    pub(super) async fn leave(&self, id: &impl Made) -> Result<(), CommandError> {
+        if let Some(mark) = self.mark(id) {
             self.repository.store().swap(Swap::Delete(mark)).await?;
         }
         Ok(())
     }
 
-    /// Waits for what is done with a version that this process has marked, and leaves it when that fails.
+    /// Waits for what is done with what this process has marked, and leaves it when that fails.
     pub(super) async fn marked<T>(
         &self,
-        version: &KeyVersionId,
+        id: &impl Made,
         work: impl Future<Output = Result<T, CommandError>>,
     ) -> Result<T, CommandError> {
         let outcome = work.await;
         if outcome.is_err() {
-            // If that fails too, the mark stays as long as this process, which may go on with the version.
-            drop(self.leave(version).await);
+            // If that fails too, the mark stays as long as this process, which may go on with it.
+            drop(self.leave(id).await);
         }
         outcome
     }

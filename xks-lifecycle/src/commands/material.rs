@@ -86,12 +86,15 @@ impl Commands {
     /// Makes the key of a version that the state has with its token, or finds the one that an earlier call
     /// has made, and returns the id under which the backend serves it.
     pub(super) async fn make(&self, backend: &ManagedBackend, version: &KeyVersion) -> Result<KeyId, CommandError> {
-        if let Some(key) = version.backend_key() {
-            return Ok(key.clone());
+        match version.backend_key() {
+            Some(key) => Ok(key.clone()),
+            None => self.make_key(backend, &self.new_key(version)?).await,
         }
-        let new = self.new_key(version)?;
+    }
+
+    pub(super) async fn make_key(&self, backend: &ManagedBackend, new: &NewKey) -> Result<KeyId, CommandError> {
         kill_point!(Making);
-        let created = backend.manager.create_key(&new, self.deadline()).await;
+        let created = backend.manager.create_key(new, self.deadline()).await;
         kill_point!(Made);
         created.map_err(|error| backend.failed("a key could not be made", error))
     }
@@ -138,7 +141,8 @@ impl Commands {
         };
         let versions: Vec<_> = entry.versions.iter().filter(tombstones).cloned().collect();
         for version in versions {
-            self.destroy(self.backend_of(&entry)?, &version).await?;
+            let new = || self.new_key(&version);
+            self.destroy(self.backend_of(&entry)?, &version.material, new).await?;
             let gone = |context: &KeyContext<'_>, _| {
                 let version = context.versions.iter().find(|known| known.id == version.id);
                 let is_left = version.filter(|version| version.material != Material::Gone);
@@ -152,15 +156,20 @@ impl Commands {
         Ok(entry)
     }
 
-    /// Destroys the key of a version in its key manager. One that is gone is as good.
-    async fn destroy(&self, backend: &ManagedBackend, version: &KeyVersion) -> Result<(), CommandError> {
-        let key = match &version.material {
+    /// Destroys material in its key manager. What is gone is as good. `new` is what was asked for when it was
+    /// made.
+    pub(super) async fn destroy(
+        &self,
+        backend: &ManagedBackend,
+        material: &Material,
+        new: impl FnOnce() -> Result<NewKey, CommandError>,
+    ) -> Result<(), CommandError> {
+        let key = match material {
             Material::Backend { key: Some(key), .. } => key.clone(),
             // Whether it was made is not known, and it may still be: a key manager that has been asked may
             // be slow. To ask for it again is the one call that ends this; then there is one, with a name.
             Material::Backend { token: Some(_), .. } => {
-                let new = self.new_key(version)?;
-                let created = backend.manager.create_key(&new, self.deadline()).await;
+                let created = backend.manager.create_key(&new()?, self.deadline()).await;
                 created.map_err(|error| backend.failed("a key that is to be destroyed was not found", error))?
             }
             Material::Backend { .. } | Material::Vault(_) | Material::Gone => return Ok(()),

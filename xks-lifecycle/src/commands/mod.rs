@@ -23,6 +23,7 @@
 mod actor;
 mod backends;
 mod backup;
+mod cloud_material;
 mod count;
 mod create;
 mod create_many;
@@ -51,7 +52,7 @@ use std::{
 
 pub use self::{
     actor::{Actor, LastCommit},
-    backends::{Backends, Deployment},
+    backends::{Backends, Deployment, material_of_label},
     create::{Adopt, Adopted, AdoptionWarning, CreateKey},
     error::CommandError,
     key::KeyEntry,
@@ -60,11 +61,11 @@ pub use self::{
     noun::Administered,
     observer::{Observed, Observer},
     orphans::Orphan,
-    recover::Recovered,
+    recover::{Recovered, RecoveredMaterials},
     usage::VersionUsage,
 };
 pub(crate) use self::{
-    backends::{ManagedBackend, is_told_by_name, named_version},
+    backends::{ManagedBackend, is_told_by_name, material_name, named_version},
     making::mark_id,
 };
 use crate::{

@@ -9,9 +9,8 @@ use super::{
 };
 use crate::{
     Changes, CloudAccount, CloudAccountId, CloudKey, CloudKeyId, CloudKeyOrigin, CloudKeyStore, CloudKeyStoreId,
-    CommandError, Entry, Event, EventText, ExternalKeyStore, FieldError, FieldProblem, KeySet, KeySetId, KeySource,
-    KeyStoreId, Material, Noun, Object, Outcome, Removable, Schedule, ScheduleId, Snapshot, Tenant, TenantId,
-    Timestamp,
+    CloudMaterial, CommandError, Entry, Event, EventText, ExternalKeyStore, KeySet, KeySetId, KeySource, KeyStoreId,
+    Material, Noun, Object, Outcome, Removable, Schedule, ScheduleId, Snapshot, Tenant, TenantId, Timestamp,
     store::{Revision, Table},
 };
 
@@ -23,7 +22,7 @@ pub trait Administered: Sealed + Serialize + Into<Noun> + Clone + PartialEq + Se
     type Id: Copy + Into<Removable> + Send + Sync;
 }
 
-trait Sealed: Sized {
+pub(super) trait Sealed: Sized {
     fn object(&self) -> Object;
     fn find<'s>(snapshot: &'s Snapshot, object: &Object) -> Option<&'s Entry<Self>>;
     /// The record with the times that commands set, in the place of what it was.
@@ -97,15 +96,7 @@ administered! {
         fn check(&self, commands: &Commands) -> Result<(), CommandError> {
             let Some(import) = self.import() else { return Ok(()) };
             import.check()?;
-            let set = commands.key_set(self.key_set)?;
-            match set.source {
-                KeySource::Vault => Ok(()),
-                KeySource::Hsm => Ok(commands.backends.of(&set).map(drop)?),
-                KeySource::Adopted => {
-                    let rule = "its keys are adopted: what AWS imports is made, in a key set of hsm or vault".to_owned();
-                    Err(FieldError::new("key_set", FieldProblem::Illegal(rule)).into())
-                }
-            }
+            commands.material_source(self.key_set).map(drop)
         }
 
         fn removed(&self, snapshot: &Snapshot, id: Removable) -> Changes {
@@ -127,6 +118,16 @@ administered! {
             }
             Ok(())
         }
+    }
+}
+
+impl Sealed for CloudMaterial {
+    fn object(&self) -> Object {
+        Object::new(Table::CloudMaterials, &self.id)
+    }
+
+    fn find<'s>(snapshot: &'s Snapshot, object: &Object) -> Option<&'s Entry<Self>> {
+        snapshot.cloud_material(object.1.parse().ok()?)
     }
 }
 
@@ -179,7 +180,7 @@ impl Commands {
     }
 
     /// Puts what `edit` makes of a record in its place, if it was `checked`.
-    pub(super) async fn change_one<T: Administered>(
+    pub(super) async fn change_one<T: Sealed + Serialize + Into<Noun> + Clone + PartialEq + Send + Sync>(
         &self,
         actor: &Actor,
         command: &'static str,

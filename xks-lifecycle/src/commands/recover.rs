@@ -1,7 +1,7 @@
 //! Finishing what a process has left half done.
 
 use super::{Actor, Call, CommandError, Commands};
-use crate::{KeyVersion, KeyVersionId, Material, VersionState};
+use crate::{CloudMaterial, CloudMaterialId, KeyVersion, KeyVersionId, Material, MaterialState, VersionState};
 
 /// What [`Commands::recover`] has found and done.
 #[derive(Debug, Default)]
@@ -15,12 +15,29 @@ pub struct Recovered {
     pub left: Vec<KeyVersionId>,
     /// Versions that are left as they were, each with why. The next call tries them again.
     pub failed: Vec<(KeyVersionId, CommandError)>,
+    /// The same of the materials of KMS keys.
+    pub materials: RecoveredMaterials,
+}
+
+/// What [`Commands::recover`] has found and done of the materials of KMS keys.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct RecoveredMaterials {
+    /// Materials that were to be made, and are made now.
+    pub made: Vec<CloudMaterialId>,
+    /// Destroyed materials that are gone now in their key manager too.
+    pub removed: Vec<CloudMaterialId>,
+    /// Materials that another node is making at the moment: they are left to it.
+    pub left: Vec<CloudMaterialId>,
+    /// Materials that are left as they were, each with why. The next call tries them again.
+    pub failed: Vec<(CloudMaterialId, CommandError)>,
 }
 
 impl Commands {
     /// Finishes what was begun and not ended, by a process that has ended or a key manager that could not be
     /// reached: versions that were being made are made, and what belongs to destroyed versions is destroyed.
-    /// A key whose creation it finishes is not active: its administrator learns of it first.
+    /// A key whose creation it finishes is not active: its administrator learns of it first. So it is with
+    /// the materials of KMS keys; what is imported of them is left to jobs.
     ///
     /// What another live node is making is left to it, so that nodes may do this at once. A node has to have
     /// joined, and it is to be called while no command of this process is under way.
@@ -64,6 +81,32 @@ impl Commands {
                 Err(error) => recovered.failed.push((id, error)),
             }
         }
+        recovered.materials = self.recover_materials(actor).await?;
+        Ok(recovered)
+    }
+
+    async fn recover_materials(&self, actor: &Actor) -> Result<RecoveredMaterials, CommandError> {
+        let unfinished: Vec<_> = self.read(|snapshot| {
+            let of_state = |material: &CloudMaterial| (material.id, material.state());
+            let materials = snapshot
+                .cloud_materials()
+                .filter(|material| is_unfinished_material(material));
+            materials.map(|material| of_state(material)).collect()
+        });
+        let mut recovered = RecoveredMaterials::default();
+        for (id, state) in unfinished {
+            let finished = match state {
+                MaterialState::Destroyed => Box::pin(self.finish_destruction(actor, id)).await,
+                _ => Box::pin(self.make_material_by(actor, "recover", id)).await,
+            };
+            match finished {
+                Ok(material) if material.state() == MaterialState::Destroyed => recovered.removed.push(id),
+                Ok(_) => recovered.made.push(id),
+                Err(CommandError::UnderWay { .. }) => recovered.left.push(id),
+                Err(CommandError::Repository(error)) => return Err(error.into()),
+                Err(error) => recovered.failed.push((id, error)),
+            }
+        }
         Ok(recovered)
     }
 
@@ -80,6 +123,14 @@ impl Commands {
             Ok(())
         };
         self.recorded(&call, work).await
+    }
+}
+
+fn is_unfinished_material(material: &CloudMaterial) -> bool {
+    match material.state() {
+        MaterialState::Pending => true,
+        MaterialState::Destroyed => material.material != Material::Gone,
+        MaterialState::Made => false,
     }
 }
 

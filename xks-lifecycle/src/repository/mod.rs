@@ -13,7 +13,7 @@ pub(crate) use self::count::advance;
 use self::differences::differences;
 pub use self::error::RepositoryError;
 use crate::{
-    ChangeError, Changes, Event, Object, Snapshot, Timestamp, Touched, VersionState,
+    ChangeError, Changes, Event, MaterialState, Object, Snapshot, Timestamp, Touched, VersionState,
     commands::mark_id,
     record::{RowError, decode},
     seal::{DataKey, Root, Sum, Wrapped},
@@ -52,10 +52,18 @@ pub struct Repository {
     key: Arc<DataKey>,
 }
 
-/// The claim of a version that ends when the item is committed: its known answer when it is published no
-/// more, and the mark of who makes it when it is made.
+/// The claim of a version or material that ends when the item is committed: its known answer when it is
+/// published no more, and the mark of who makes it when it is made.
 fn ended(snapshot: &Snapshot, item: &Item) -> Option<(ClaimKind, Box<str>)> {
-    let Item::Version(version) = item else { return None };
+    let version = match item {
+        Item::Version(version) => version,
+        Item::CloudMaterial(material) => {
+            let former = snapshot.cloud_material(material.id)?.state();
+            let is_made = former == MaterialState::Pending && material.state() != former;
+            return is_made.then(|| (ClaimKind::Job, mark_id(&material.id).into()));
+        }
+        _ => return None,
+    };
     let former = snapshot.versions.get(&version.id).map(|former| former.state);
     match former.filter(|former| *former != version.state)? {
         VersionState::Published => Some((ClaimKind::KnownAnswer, version.id.to_string().into())),

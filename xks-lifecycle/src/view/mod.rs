@@ -5,6 +5,7 @@
 //! part that has the key.
 
 mod entry;
+mod materials;
 mod shards;
 mod totals;
 
@@ -24,6 +25,7 @@ use xks_core::{
 pub use self::totals::Totals;
 use self::{
     entry::{KeyView, Unnamed},
+    materials::Materials,
     shards::Shards,
 };
 use crate::{
@@ -47,6 +49,8 @@ struct State {
     sets: Arc<Sets>,
     keys: Shards<KeyView>,
     unnamed: Shards<Unnamed>,
+    /// What AWS imports, which serves nothing.
+    materials: Materials,
     /// The keys of backends under which the data key is wrapped.
     roots: Arc<[KeyId]>,
 }
@@ -84,7 +88,7 @@ pub enum Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "a key is made here or elsewhere")]
 pub enum Management {
-    /// It was made for a version, or wraps the data key: nothing else may use it.
+    /// It was made for a version, or for AWS to import, or wraps the data key: nothing else may use it.
     Made,
     /// It was adopted: it goes on under its id, which is the external key id too, and only through
     /// [`Managed`](crate::Managed).
@@ -211,6 +215,8 @@ impl View {
         state.keys.put(keys.collect::<Vec<_>>());
         let unnamed: Vec<_> = state.keys.iter().flat_map(KeyView::unnamed).collect();
         state.unnamed.put(unnamed);
+        let materials = snapshot.cloud_materials().map(|material| material.id);
+        state.materials.update(snapshot, materials);
         view.store(state, snapshot);
         view
     }
@@ -232,6 +238,7 @@ impl View {
         next.unnamed.remove(former);
         next.unnamed.put(keys.iter().flat_map(KeyView::unnamed));
         next.keys.put(keys);
+        next.materials.update(snapshot, touched.cloud_materials.iter().copied());
         self.store(next, snapshot);
     }
 
@@ -290,7 +297,12 @@ impl View {
         let adopted = || of_owner(key.as_str(), None);
         let named = || named_version(key).and_then(|(owner, version)| of_owner(owner, Some(version)));
         let unnamed = || of_owner(state.unnamed.get(key.as_str())?.owner.as_str(), None);
-        adopted().or_else(named).or_else(unnamed)
+        let material = || {
+            let set = state.sets.places.get(&state.materials.set_of(key)?)?;
+            let place = state.sets.views.get(*set as usize)?.place;
+            (place == Some(Place::Backend(backend))).then_some(Management::Made)
+        };
+        adopted().or_else(named).or_else(unnamed).or_else(material)
     }
 
     /// Returns whether a backend has any key that was [adopted](Management::Adopted). It may look at all

@@ -19,12 +19,13 @@ use xks_core::{
     aad::{AadFraming, BoundAad},
     api::RequestMetadata,
     backend::EncryptRequest,
-    manage::{KeyManager, NewKey},
+    manage::{KeyManager, NewKey, WrappingAlgorithm, WrappingKey},
 };
 use xks_lifecycle::{
-    CommandError, ExternalKeyStore, KeySet, KeySetId, KeySource, KeyStoreId, Managed, Minima, Name, Outcome,
-    OverlapMinutes, Regions, Repository, RepositoryError, Rotation, Schedule, ScheduleId, Tenant, TenantId,
-    VersionState, WaitingDays,
+    CloudAccount, CloudAccountId, CloudKey, CloudKeyId, CloudKeyOrigin, CloudMaterial, CommandError, ExternalKeyStore,
+    Import, KeySet, KeySetId, KeySource, KeyStoreId, Managed, Material, MaterialState, Minima, Name, Outcome,
+    OverlapMinutes, Regions, Repository, RepositoryError, Rotation, RotationStyle, Schedule, ScheduleId, Tenant,
+    TenantId, VersionState, WaitingDays,
     commands::{Actor, Adopt, Backends, Commands, CreateKey, CredentialEntry, Deployment, KeyEntry},
     key_state::{KeyCommand, KeyState, VersionCommand},
     schedule::{PeriodDays, Scheduler, Timing},
@@ -160,6 +161,18 @@ const STEPS: &[Step] = &[
             block_on(site.commands.take_secret(alice(), &credential.access_key_id)).unwrap();
         }
     }),
+    ("make a cloud account and keys that AWS imports", Site::cloud_keys),
+    ("add material in the HSM", |site| site.add_material(KeySource::Hsm)),
+    ("make it", |site| site.make_material(KeySource::Hsm)),
+    ("wrap it", Site::wrap_material),
+    ("add sealed material", |site| site.add_material(KeySource::Vault)),
+    ("make that", |site| site.make_material(KeySource::Vault)),
+    ("destroy the material in the HSM", |site| {
+        let id = site.materials(KeySource::Hsm)[0].id;
+        block_on(site.commands.destroy_material(alice(), id)).unwrap();
+    }),
+    ("add another", |site| site.add_material(KeySource::Hsm)),
+    ("make that too", |site| site.make_material(KeySource::Hsm)),
     ("make another tenant", |site| site.tenant("Other")),
     ("remove it", |site| {
         let Some(id) = site.tenant_called("Other") else { return };
@@ -202,7 +215,10 @@ impl Site {
 
     pub(crate) fn recover(&mut self) {
         let recovered = block_on(self.commands.recover(&Actor::new("start").unwrap())).unwrap();
-        assert!(recovered.failed.is_empty(), "{recovered:?}");
+        assert!(
+            recovered.failed.is_empty() && recovered.materials.failed.is_empty(),
+            "{recovered:?}"
+        );
     }
 
     /// The names of the steps that are done.
@@ -229,7 +245,7 @@ impl Site {
             for version in &entry.versions {
                 assert_ne!(version.state, VersionState::Pending, "{entry:?}");
                 if version.state == VersionState::Destroyed {
-                    assert_eq!(version.material, xks_lifecycle::Material::Gone);
+                    assert_eq!(version.material, Material::Gone);
                 }
                 expected.extend(version.backend_key().map(ToString::to_string));
             }
@@ -239,6 +255,15 @@ impl Site {
                 .filter(|version| version.state == VersionState::Current);
             let is_gone = entry.state == KeyState::Destroyed;
             assert_eq!(current.count(), usize::from(!is_gone), "{entry:?}");
+        }
+        for material in self
+            .commands
+            .read(|state| state.cloud_materials().map(|one| (**one).clone()).collect::<Vec<_>>())
+        {
+            assert_ne!(material.state(), MaterialState::Pending, "{material:?}");
+            let is_destroyed = material.state() == MaterialState::Destroyed;
+            assert_eq!(material.material == Material::Gone, is_destroyed, "{material:?}");
+            expected.extend(material.material.backend_key().map(ToString::to_string));
         }
         expected.sort_unstable();
         expected.dedup();
@@ -298,6 +323,15 @@ impl Site {
             names.sort_unstable();
             lines.extend(names);
         });
+        for source in [KeySource::Hsm, KeySource::Vault] {
+            for material in self.materials(source) {
+                lines.push(format!(
+                    "material of {source}: {} {}",
+                    material.number,
+                    material.state()
+                ));
+            }
+        }
         if self.find_key_store().is_some() {
             let line = |entry: CredentialEntry| {
                 format!(
@@ -308,6 +342,65 @@ impl Site {
             lines.extend(self.credentials().into_iter().map(line));
         }
         lines
+    }
+
+    fn cloud_keys(&self) {
+        let tenant = self.tenant_called("Tenant").unwrap();
+        let account = self
+            .commands
+            .read(|state| state.cloud_accounts().next().map(|account| (**account).clone()));
+        let account = account.unwrap_or_else(|| {
+            let region = "eu-central-1".parse().unwrap();
+            let account = CloudAccount::new(CloudAccountId::generate().unwrap(), tenant, "Main", region).unwrap();
+            block_on(self.commands.create(alice(), account.clone())).unwrap();
+            account
+        });
+        for source in [KeySource::Hsm, KeySource::Vault] {
+            if self.cloud_key(source).is_some() {
+                continue;
+            }
+            let origin = CloudKeyOrigin::External(Import::new(RotationStyle::NewKey));
+            let alias = format!("alias/{source}").parse().unwrap();
+            let id = CloudKeyId::generate().unwrap();
+            let key = CloudKey::new(id, self.set(source), &account, alias, origin).unwrap();
+            block_on(self.commands.create(alice(), key)).unwrap();
+        }
+    }
+
+    fn cloud_key(&self, source: KeySource) -> Option<CloudKeyId> {
+        let alias = format!("alias/{source}");
+        self.commands.read(|state| {
+            let mut keys = state.cloud_keys();
+            keys.find(|key| key.alias.as_str() == alias).map(|key| key.id)
+        })
+    }
+
+    fn materials(&self, source: KeySource) -> Vec<CloudMaterial> {
+        let Some(key) = self.cloud_key(source) else {
+            return Vec::new();
+        };
+        self.commands
+            .read(|state| state.materials_of(key).map(|material| (**material).clone()).collect())
+    }
+
+    fn add_material(&self, source: KeySource) {
+        block_on(self.commands.add_material(alice(), self.cloud_key(source).unwrap())).unwrap();
+    }
+
+    fn make_material(&self, source: KeySource) {
+        let added = self.materials(source);
+        block_on(self.commands.make_material(alice(), added.last().unwrap().id)).unwrap();
+    }
+
+    fn wrap_material(&self) {
+        // A key of 2048 bits that has no owner, as DER.
+        let head = b"\x30\x82\x01\x22\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00\
+                     \x03\x82\x01\x0f\x00\x30\x82\x01\x0a\x02\x82\x01\x01\x00";
+        let der = [&head[..], &[0xa5; 256], b"\x02\x03\x01\x00\x01"].concat();
+        let key = WrappingKey::from_spki_der(&der, WrappingAlgorithm::RsaOaepSha256).unwrap();
+        let id = self.materials(KeySource::Hsm)[0].id;
+        let wrapped = block_on(self.commands.wrap_material(alice(), id, &key)).unwrap();
+        assert_eq!(wrapped.len(), 256);
     }
 
     fn tenant_called(&self, name: &str) -> Option<TenantId> {

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::oneshot, time::sleep};
 use xks_core::text::ErrorChain;
-use xks_lifecycle::{commands::Commands, schedule::Scheduler};
+use xks_lifecycle::{
+    commands::{Commands, RecoveredMaterials},
+    schedule::Scheduler,
+};
 
 use super::{Measured, Running, cloud::work, metrics::add, node::joined};
 
@@ -85,7 +88,11 @@ impl Running {
     async fn recover(&self) {
         match self.commands.recover(&self.actor).await {
             Ok(recovered) => {
-                add(&self.measured.unrecovered, recovered.failed.len());
+                add(
+                    &self.measured.unrecovered,
+                    recovered.failed.len() + recovered.materials.failed.len(),
+                );
+                report_materials(&recovered.materials);
                 for version in &recovered.made {
                     tracing::warn!(%version, "a key that was being made when a process ended is made, and not active");
                 }
@@ -112,6 +119,27 @@ impl Running {
                 );
             }
         }
+    }
+}
+
+/// Says what was finished of the materials of KMS keys.
+fn report_materials(recovered: &RecoveredMaterials) {
+    for material in &recovered.made {
+        tracing::info!(%material, "material for AWS to import, which was to be made, is made");
+    }
+    for material in &recovered.removed {
+        tracing::info!(%material, "destroyed material is destroyed in its key manager");
+    }
+    for material in &recovered.left {
+        tracing::info!(%material, "another node is making this material: it is left to that node");
+    }
+    for (material, error) in &recovered.failed {
+        tracing::error!(
+            %material,
+            "material for AWS to import cannot be made or destroyed: {}; its job tries again, or a restart when the \
+             key manager works",
+            ErrorChain(error)
+        );
     }
 }
 

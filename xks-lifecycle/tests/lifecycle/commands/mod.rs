@@ -2,6 +2,7 @@
 
 mod adoption;
 mod cloud;
+mod cloud_material;
 mod conflicts;
 mod creation;
 mod creation_of_many;

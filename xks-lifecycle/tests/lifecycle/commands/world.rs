@@ -15,7 +15,7 @@ use xks_backend_soft::SoftBackend;
 use xks_core::{
     KeyId, async_trait,
     backend::KeyStatus,
-    manage::{Capabilities, KeyDescription, KeyManager, KeyPage, ManageError, ManageErrorKind, NewKey},
+    manage::{Capabilities, KeyDescription, KeyManager, KeyPage, ManageError, ManageErrorKind, NewKey, WrappingKey},
 };
 use xks_lifecycle::{
     Event, KeySet, KeySetId, KeySource, KeyVersionId, Name, Repository, Tenant, TenantId, WaitingDays, backup,
@@ -49,6 +49,10 @@ pub(crate) struct Manager {
     pub(crate) is_loose: AtomicBool,
     /// Whether the value of its keys can be read.
     pub(crate) is_readable: AtomicBool,
+    /// Whether it makes keys that cannot be wrapped, though it was asked for others.
+    pub(crate) is_tight: AtomicBool,
+    /// Whether it wraps no keys.
+    pub(crate) wraps_nothing: AtomicBool,
     /// Whether it makes keys that do not serve.
     pub(crate) is_idle: AtomicBool,
     /// How many keys serve that it makes next, before those that do not.
@@ -63,6 +67,8 @@ impl Manager {
             faults: Mutex::default(),
             is_loose: AtomicBool::new(false),
             is_readable: AtomicBool::new(false),
+            is_tight: AtomicBool::new(false),
+            wraps_nothing: AtomicBool::new(false),
             is_idle: AtomicBool::new(false),
             serving: AtomicU64::new(u64::MAX),
         })
@@ -98,7 +104,11 @@ impl Manager {
 #[async_trait]
 impl KeyManager for Manager {
     async fn capabilities(&self, deadline: Instant) -> Result<Capabilities, ManageError> {
-        self.soft.capabilities(deadline).await
+        let can = self.soft.capabilities(deadline).await?;
+        Ok(match self.wraps_nothing.load(Ordering::Relaxed) {
+            true => can.with_wrapping([]),
+            false => can,
+        })
     }
 
     async fn create_key(&self, key: &NewKey, deadline: Instant) -> Result<KeyId, ManageError> {
@@ -120,6 +130,9 @@ impl KeyManager for Manager {
     async fn key(&self, id: &KeyId, deadline: Instant) -> Result<KeyDescription, ManageError> {
         let described = KeyManager::key(&*self.soft, id, deadline).await?;
         let described = described.with_sensitive(!self.is_readable.load(Ordering::Relaxed));
+        if self.is_tight.load(Ordering::Relaxed) {
+            return Ok(described.with_extractable(false));
+        }
         Ok(if self.is_loose.load(Ordering::Relaxed) {
             described.with_extractable(true)
         } else {
@@ -133,6 +146,14 @@ impl KeyManager for Manager {
 
     async fn set_status(&self, id: &KeyId, status: KeyStatus, deadline: Instant) -> Result<(), ManageError> {
         KeyManager::set_status(&*self.soft, id, status, deadline).await
+    }
+
+    async fn wrap_key(&self, id: &KeyId, key: &WrappingKey, deadline: Instant) -> Result<Vec<u8>, ManageError> {
+        self.call(self.soft.wrap_key(id, key, deadline)).await
+    }
+
+    async fn cmac(&self, id: &KeyId, message: &[u8], deadline: Instant) -> Result<[u8; 16], ManageError> {
+        self.soft.cmac(id, message, deadline).await
     }
 }
 

@@ -3,7 +3,10 @@
 use std::{ffi::OsString, os::unix::ffi::OsStrExt as _, path::PathBuf, time::Duration};
 
 use xks_core::KeyId;
-use xks_lifecycle::{Name, VersionId, commands::Deployment};
+use xks_lifecycle::{
+    Name, VersionId,
+    commands::{Deployment, material_of_label},
+};
 
 use super::{
     DAY_MS,
@@ -208,15 +211,21 @@ pub(super) fn conflict(
     }
     let deployment = &lifecycle.deployment;
     let label = key.as_str().strip_prefix(&format!("{deployment}."))?;
-    let (_, version) = label.rsplit_once('.')?;
-    let is_made = version.parse::<VersionId>().is_ok();
+    let is_of_version = label
+        .rsplit_once('.')
+        .is_some_and(|(_, version)| version.parse::<VersionId>().is_ok());
+    let is_material = material_of_label(key.as_str()).is_some();
+    let is_made = is_of_version || is_material;
     let mut made_in = lifecycle.backends.iter();
     let is_there = is_made && made_in.any(|other| backends.may_share_device(backend, other));
     is_there.then(|| {
-        format!(
-            "{key} is the label of a key under management of `lifecycle.deployment = \"{deployment}\"`: it is served \
-             under its external key id alone"
-        )
+        let of = format!("`lifecycle.deployment = \"{deployment}\"`");
+        match is_material {
+            true => format!("{key} is the label of material of {of} that AWS imports: no key store serves it"),
+            false => format!(
+                "{key} is the label of a key under management of {of}: it is served under its external key id alone"
+            ),
+        }
     })
 }
 

@@ -23,8 +23,10 @@ use crate::{
 const PLAINTEXT: &[u8] = b"a plaintext of 26 bytes...";
 const AAD: &[u8] = b"aad";
 const TAG: usize = 16;
+/// The part that is a trial of wrappings.
+const TRIAL: u8 = 252;
 
-/// Calls the module, in the one of four ways that `part` selects, and checks what the backend makes of its
+/// Calls the module, in the way that `part` selects, and checks what the backend makes of its
 /// answers. `is_told` returns whether the module told an attribute with a value other than zero.
 ///
 /// # Panics
@@ -34,6 +36,8 @@ pub fn check_answers(module: &LinkedModule, part: u8, is_told: impl Fn(c_ulong) 
         return;
     };
     match part % 4 {
+        // What opens by RSA takes a thousand times as long as all else.
+        0 if part == TRIAL => trial(&cryptoki),
         0 => small_answers(&cryptoki),
         1 => search(&cryptoki, is_told),
         2 => inventory(&cryptoki),
@@ -86,13 +90,16 @@ fn small_answers(cryptoki: &Cryptoki) {
             assert!(wrapped.len() <= MOST_WRAPPED);
         }
     }
-    // What opens as the key of a trial is made by a wrapping alone, and by no luck.
+    let _ = cryptoki.random(1, &mut [0; 24]);
+    let _ = cryptoki.close_session(1);
+}
+
+/// What opens as the key of a trial is made by a wrapping alone, and by no luck.
+fn trial(cryptoki: &Cryptoki) {
     let has = |mechanism| Ok(cryptoki.mechanism_info(1, mechanism).is_ok());
     if let Ok(found) = Found::by_trial(on(cryptoki), true, has) {
         assert_eq!(found.algorithms(), []);
     }
-    let _ = cryptoki.random(1, &mut [0; 24]);
-    let _ = cryptoki.close_session(1);
 }
 
 /// An empty cache of keys.

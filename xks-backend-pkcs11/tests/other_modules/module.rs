@@ -20,7 +20,7 @@ impl Module {
     /// The library. Panics if it has not been built.
     pub(crate) fn path(self) -> PathBuf {
         let folder = env::var_os("XKS_MODULES_DIR").map_or_else(
-            || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/modules"),
+            || Path::new(env!("CARGO_TARGET_TMPDIR")).join("../modules"),
             PathBuf::from,
         );
         let path = folder.join(match self {

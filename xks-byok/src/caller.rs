@@ -93,7 +93,13 @@ impl Caller {
             self.quotas.take(&self.place, operation).await?;
         }
         *lock(&self.calls).entry(operation).or_default() += 1;
-        Ok(call().await?)
+        if operation.is_read() {
+            return Ok(call().await?);
+        }
+        kill_point!(Calling);
+        let answer = call().await;
+        kill_point!(Called);
+        Ok(answer?)
     }
 
     /// Returns how many calls were made, by operation, and begins to count again.

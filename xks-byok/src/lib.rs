@@ -10,8 +10,19 @@
 //! | read an account's credentials, know its IAM policy, rotate its access key | [`accounts`] |
 //!
 //! The crate owns no socket, runtime or thread, and names no type of the AWS SDK.
+//!
+//! # Features
+//! * `kill-points`: tests can end the process at each step of a job. Not for production.
 
 #![forbid(unsafe_code)]
+
+/// Says that a job has come to this step, for tests that end the process there.
+macro_rules! kill_point {
+    ($point:ident) => {
+        #[cfg(feature = "kill-points")]
+        xks_lifecycle::kill_point::reach(xks_lifecycle::kill_point::KillPoint::$point);
+    };
+}
 
 pub mod accounts;
 pub mod apply;

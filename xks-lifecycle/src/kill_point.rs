@@ -29,6 +29,14 @@ pub enum KillPoint {
     Recording,
     /// The event of a command that changed nothing is recorded.
     Recorded,
+    /// The row of a job is about to be written.
+    Claiming,
+    /// The row of a job is written, and this process does not know it yet.
+    Claimed,
+    /// Another system is about to be called for a change.
+    Calling,
+    /// Another system has answered, and nothing of that is written.
+    Called,
 }
 
 named_enum! {
@@ -43,6 +51,10 @@ named_enum! {
     Reserved => "reserved",
     Recording => "recording",
     Recorded => "recorded",
+    Claiming => "claiming",
+    Claimed => "claimed",
+    Calling => "calling",
+    Called => "called",
 }
 
 type Hook = Box<dyn Fn(KillPoint) + Send + Sync>;
@@ -53,7 +65,8 @@ pub fn on_kill_point(hook: impl Fn(KillPoint) + Send + Sync + 'static) {
     let _ = HOOK.set(Box::new(hook));
 }
 
-pub(crate) fn reach(point: KillPoint) {
+/// Calls what was set, if anything was.
+pub fn reach(point: KillPoint) {
     if let Some(hook) = HOOK.get() {
         hook(point);
     }

@@ -10,6 +10,7 @@ mod kms;
 mod proxy;
 mod simulator;
 pub mod suite;
+mod wanted;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -18,7 +19,7 @@ use serde_json::Value;
 use xks_byok::aws::{AccessKey, AwsCredentials, AwsError, AwsErrorKind, Connector, Iam, Kms, Operation, Service};
 use xks_core::async_trait;
 
-pub use self::{proxy::TestProxy, simulator::Simulator};
+pub use self::{proxy::TestProxy, simulator::Simulator, wanted::Wanted};
 
 /// The user that [`AwsCredentials::Chain`] belongs to.
 pub const CHAIN_USER: &str = "chain";

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    PASSWORD, USER, certificates,
+    PASSWORD, USER, VERIFIER, certificates,
     folder::Folder,
     programs::{command, free_port, programs, succeed},
 };
@@ -82,7 +82,7 @@ impl Server {
         }
         let server = Self::configured(programs, folder, setup);
         server.start_again();
-        server.sql("postgres", &format!("CREATE ROLE {USER} LOGIN PASSWORD '{PASSWORD}'"));
+        server.sql("postgres", &format!("CREATE ROLE {USER} LOGIN PASSWORD '{VERIFIER}'"));
         server
     }
 

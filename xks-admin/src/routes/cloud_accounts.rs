@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 use xks_byok::{
-    accounts::{Configured, iam_policy},
+    accounts::{Configured, iam_policy, partition},
     aws::Identity,
 };
 use xks_core::Zeroizing;
 use xks_lifecycle::{
     AwsSecret, CloudAccessKey, CloudAccount, CloudAccountId, CloudCredential, Description, Entry, FieldError, Name,
-    Region, ScheduleId, Snapshot, TenantId,
+    ScheduleId, Snapshot, TenantId,
 };
 
 use super::{
@@ -215,17 +215,4 @@ async fn principals(call: Call) -> Result<Answer, Problem> {
     Answer::json(&ShownPrincipals {
         items: users.chain(roles).collect(),
     })
-}
-
-/// The partition of a Region (AWS General Reference, ARN format).
-fn partition(region: &Region) -> &'static str {
-    let starts = [
-        ("cn-", "aws-cn"),
-        ("us-gov-", "aws-us-gov"),
-        ("eusc-", "aws-eusc"),
-        ("us-iso-", "aws-iso"),
-        ("us-isob-", "aws-iso-b"),
-    ];
-    let found = starts.iter().find(|(start, _)| region.as_str().starts_with(start));
-    found.map_or("aws", |(_, partition)| partition)
 }

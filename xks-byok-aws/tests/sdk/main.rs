@@ -1,5 +1,5 @@
 //! The AWS SDK behind our traits, against the AWS APIs of kms-double over HTTP, and against servers that
-//! break off.
+//! break off. Jobs over it, in processes that are killed.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,6 +12,7 @@
 mod broken;
 mod credentials;
 mod faults;
+mod jobs;
 mod operations;
 
 use std::{path::PathBuf, sync::Arc};

@@ -13,5 +13,5 @@ pub mod rotation;
 
 pub use self::{
     csv::{CsvError, parse_csv},
-    policy::{Configured, iam_policy},
+    policy::{Configured, iam_policy, partition},
 };

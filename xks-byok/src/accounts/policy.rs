@@ -1,6 +1,7 @@
 //! The IAM policy of an account's user or role.
 
 use serde_json::{Value, json};
+use xks_lifecycle::Region;
 
 use crate::aws::{Operation, Purpose};
 
@@ -99,9 +100,48 @@ fn statement(configured: &Configured, purpose: Purpose) -> Value {
     statement
 }
 
+/// Returns the partition that a Region belongs to, which its name tells: what stands in an ARN after `arn:`.
+/// (AWS General Reference, ARN format; `partitions.json` of botocore.)
+#[must_use]
+pub fn partition(region: &Region) -> &'static str {
+    PARTITIONS
+        .iter()
+        .find(|(start, _)| region.as_str().starts_with(start))
+        .map_or("aws", |(_, partition)| partition)
+}
+
+/// How the names of Regions begin, and their partitions. All others are in `aws`.
+const PARTITIONS: &[(&str, &str)] = &[
+    ("cn-", "aws-cn"),
+    ("us-gov-", "aws-us-gov"),
+    ("eusc-", "aws-eusc"),
+    ("us-iso-", "aws-iso"),
+    ("us-isob-", "aws-iso-b"),
+    ("eu-isoe-", "aws-iso-e"),
+    ("us-isof-", "aws-iso-f"),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_name_of_a_region_tells_its_partition() {
+        for (region, expected) in [
+            ("us-east-1", "aws"),
+            ("eu-central-1", "aws"),
+            ("il-central-1", "aws"),
+            ("cn-northwest-1", "aws-cn"),
+            ("us-gov-west-1", "aws-us-gov"),
+            ("us-iso-east-1", "aws-iso"),
+            ("us-isob-east-1", "aws-iso-b"),
+            ("eu-isoe-west-1", "aws-iso-e"),
+            ("us-isof-south-1", "aws-iso-f"),
+            ("eusc-de-east-1", "aws-eusc"),
+        ] {
+            assert_eq!(partition(&region.parse().unwrap()), expected, "{region}");
+        }
+    }
 
     #[test]
     fn nothing_that_is_configured_needs_no_statement() {

@@ -52,6 +52,7 @@
 
 mod error;
 mod job;
+mod notifier;
 mod outcome;
 mod record;
 mod rotation;

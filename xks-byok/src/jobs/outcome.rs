@@ -96,6 +96,7 @@ impl Jobs {
                     problem: error.to_string(),
                 }
             }
+            JobError::Command(error) if error.is_claim_lost() => return Err(Stop::Lost),
             JobError::Command(error) => return Err(error.into()),
             error => {
                 job.state = JobState::Blocked {

@@ -12,7 +12,7 @@ use xks_lifecycle::{
     commands::Actor,
 };
 
-use super::{Intent, Job, JobError, JobState, Jobs, StoredPlan, site::credentials};
+use super::{Intent, Job, JobError, JobState, Jobs, StoredPlan, run::Work, site::credentials};
 use crate::{
     accounts::rotation::{self, Effect, Limits, RotationError, State, Step},
     aws::AccessKey,
@@ -184,12 +184,12 @@ impl Jobs {
     }
 
     /// One step of a rotation.
-    pub(super) async fn rotate(&self, job: &mut Job, actor: &Actor, id: CloudAccountId) -> Result<(), JobError> {
+    pub(super) async fn rotate(&self, work: &mut Work, actor: &Actor, id: CloudAccountId) -> Result<(), JobError> {
         self.commands.refresh().await?;
         let account = self.account(id)?;
         let CloudCredential::AccessKey(current) = &account.credential else {
             let question = "the account has no access key in the store".to_owned();
-            job.state = JobState::Blocked { question };
+            work.job.state = JobState::Blocked { question };
             return Ok(());
         };
         let current = current.id.to_string();
@@ -202,11 +202,15 @@ impl Jobs {
             job.state = JobState::Waiting { until, reason };
         };
         let Some(keys) = rotation::observe(&*iam).await? else {
-            wait(job, 5, "AWS's answers still flip between old and new");
+            wait(&mut work.job, 5, "AWS's answers still flip between old and new");
             return Ok(());
         };
-        let state = state_of(job.rotation.as_ref(), &current);
+        let state = state_of(work.job.rotation.as_ref(), &current);
         let step = rotation::plan(&state, &current, &keys, now, Limits::default());
+        if step == Step::Create && self.is_late(work) {
+            return Ok(()); // the row is written first, if it is still ours
+        }
+        let job = &mut work.job;
         match &step {
             Step::Wait { until } => {
                 let seconds = until.seconds().saturating_sub(now.seconds()).max(1);
@@ -230,7 +234,9 @@ impl Jobs {
             .next
             .as_ref()
             .map(|key| AccessKey::new(key.id.as_str(), key.secret.expose()));
+        kill_point!(Calling);
         let outcome = rotation::apply(&step, &*iam, held.as_ref(), &*self.connector, &region, now).await;
+        kill_point!(Called);
         let effect = match outcome {
             Ok(effect) => effect,
             Err(RotationError::Aws(error)) => return Err(error.into()),

@@ -1,11 +1,22 @@
 //! The work on jobs: which are due, who has them, and how they end.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeSet,
+    pin::{Pin, pin},
+    time::Duration,
+};
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::{
+    StreamExt as _,
+    future::{Either, select},
+    stream::FuturesUnordered,
+};
 use xks_lifecycle::{JobId, Outcome, jobs::JobRow};
 
 use super::{Intent, Job, JobError, JobState, Jobs, site::depends_on};
+
+/// While jobs are under way, those that become due are looked for after so long.
+const LOOK_AFTER: Duration = Duration::from_secs(2);
 
 /// What [`Jobs::run_due`] has done.
 #[derive(Debug, Default)]
@@ -15,7 +26,7 @@ pub struct Ran {
     pub jobs: Vec<Job>,
     /// Why jobs were left as they are: the store has failed.
     pub failed: Vec<JobError>,
-    /// How many jobs other nodes are at.
+    /// How many jobs other nodes are at, as far as it was seen last.
     pub elsewhere: usize,
     /// When the next job goes on, from now on.
     pub next: Option<Duration>,
@@ -34,6 +45,8 @@ pub(super) struct Work {
     pub(super) id: JobId,
     pub(super) row: JobRow,
     pub(super) job: Job,
+    /// A moment before the row was written last.
+    pub(super) written: Duration,
 }
 
 /// Why the work on a job has stopped.
@@ -50,45 +63,119 @@ impl<E: Into<JobError>> From<E> for Stop {
     }
 }
 
+/// What has come of one step of a job.
+enum Turn {
+    /// It goes on.
+    On(Work),
+    /// It rests, and its row is given back.
+    Rests(Job),
+}
+
+type Running<'a> = Pin<Box<dyn Future<Output = (JobId, Result<Turn, Stop>)> + Send + 'a>>;
+
+/// The jobs that are due.
+#[derive(Default)]
+struct Due {
+    work: Vec<Work>,
+    elsewhere: usize,
+    next: Option<Duration>,
+    /// There was no room for all.
+    is_more: bool,
+}
+
 impl Jobs {
-    /// Works on each job that is due until it waits, has ended, or needs a person. Jobs that other nodes are
-    /// at are left to them.
+    /// Works on each job that is due until it waits, has ended, or needs a person. Jobs that become due
+    /// meanwhile are taken too, up to [`at_once`](super::Settings::at_once); those that other nodes are at are
+    /// left to them. Returns when no job is under way any more.
     ///
     /// # Cancellation
     /// The future may be dropped at any time: this process or another one goes on with its jobs.
     pub async fn run_due(&self) -> Ran {
+        self.run_due_and(|_| {}).await
+    }
+
+    /// As [`run_due`](Self::run_due). `rested` is called with each job when it rests, and with the reason when
+    /// one is left as it is.
+    pub async fn run_due_and(&self, mut rested: impl FnMut(Result<&Job, &JobError>) + Send) -> Ran {
         let mut ran = Ran::default();
-        let work = match self.take_due(&mut ran).await {
-            Ok(work) => work,
-            Err(error) => {
-                ran.failed.push(error);
-                return ran;
+        let mut turns = FuturesUnordered::new();
+        let mut under_way = BTreeSet::new();
+        let (mut looked, mut due, mut lost) = (None, Due::default(), 0);
+        loop {
+            let is_time = looked.is_none_or(|at: Duration| self.moment() >= at.saturating_add(LOOK_AFTER));
+            // After a failure of the store the jobs that are under way come to rest, and none is taken.
+            if ran.failed.is_empty() && (self.notifier.take() || is_time) {
+                looked = Some(self.moment());
+                let room = self.settings.at_once.max(1).saturating_sub(turns.len());
+                match self.take_due(&under_way, room).await {
+                    Ok(mut found) => {
+                        for work in found.work.drain(..) {
+                            under_way.insert(work.id);
+                            turns.push(self.turn(work));
+                        }
+                        due = found;
+                    }
+                    Err(error) => {
+                        rested(Err(&error));
+                        ran.failed.push(error);
+                    }
+                }
             }
-        };
-        let runs: Vec<_> = work.into_iter().map(|work| self.run(work)).collect();
-        let mut runs = stream::iter(runs).buffer_unordered(self.settings.at_once.max(1));
-        while let Some(outcome) = runs.next().await {
-            match outcome {
-                Ok(job) => ran.jobs.push(job),
-                Err(Stop::Lost) => ran.elsewhere += 1,
-                Err(Stop::Failed(error)) => ran.failed.push(error),
+            let (id, turn) = match select(turns.next(), pin!(self.notifier.called())).await {
+                Either::Left((Some(turn), _)) => turn,
+                Either::Left((None, _)) => break,
+                Either::Right(_) if ran.failed.is_empty() => continue,
+                Either::Right((_, next)) => match next.await {
+                    Some(turn) => turn,
+                    None => break,
+                },
+            };
+            if let Ok(Turn::On(work)) = turn {
+                turns.push(self.turn(work));
+                continue;
+            }
+            under_way.remove(&id);
+            if due.is_more {
+                looked = None; // there is room now
+            }
+            match turn {
+                Ok(Turn::On(_)) => {}
+                Ok(Turn::Rests(job)) => {
+                    rested(Ok(&job));
+                    ran.jobs.retain(|other| other.id != job.id);
+                    ran.jobs.push(job);
+                }
+                Err(Stop::Lost) => lost += 1,
+                Err(Stop::Failed(error)) => {
+                    rested(Err(&error));
+                    ran.failed.push(error);
+                }
             }
         }
         let now = self.now();
         let dues = ran.jobs.iter().filter_map(|job| job.state.due());
         let dues = dues.map(|due| Duration::from_millis(due.saturating_sub(now)));
-        ran.next = dues.chain(ran.next).min();
+        ran.next = dues.chain(due.next).min();
+        ran.elsewhere = due.elsewhere + lost;
         ran
     }
 
-    /// Takes the jobs that are due and that no other node is at, and removes those that ended long ago.
-    async fn take_due(&self, ran: &mut Ran) -> Result<Vec<Work>, JobError> {
+    /// Returns when a job was started, or lets go on, in this process: for a loop that waits for the next
+    /// [`run_due`](Self::run_due). One at a time may wait.
+    pub async fn started(&self) {
+        self.notifier.called().await;
+    }
+
+    /// Takes jobs that are due and that no other node is at, as many as there is room for, and removes those
+    /// that ended long ago.
+    async fn take_due(&self, under_way: &BTreeSet<JobId>, room: usize) -> Result<Due, JobError> {
         self.commands.refresh().await?;
         self.start_scheduled().await?;
         let rows = self.commands.job_rows().await?.rows;
         let mut worker = self.worker.lock().await;
         worker.retain(&rows);
         let now = self.now();
+        let mut found = Due::default();
         let mut ended = Vec::new();
         let mut due = Vec::new();
         for row in rows {
@@ -99,11 +186,15 @@ impl Jobs {
                 ended.push((job.last_change(), row));
                 continue;
             }
+            // One that a person has given free while it is worked on here is taken when that has stopped.
+            if under_way.contains(&row.id) {
+                continue;
+            }
             match job.state.due() {
                 Some(time) if time <= now => due.push((row, job)),
                 Some(time) => {
                     let wait = Duration::from_millis(time - now);
-                    ran.next = Some(ran.next.map_or(wait, |next| next.min(wait)));
+                    found.next = Some(found.next.map_or(wait, |next| next.min(wait)));
                 }
                 None => {}
             }
@@ -113,62 +204,80 @@ impl Jobs {
         for (_, row) in ended.into_iter().take(surplus) {
             self.commands.remove_job(&row).await?;
         }
-        let mut work = Vec::new();
         for (row, mut job) in due {
             if !worker.may_take(&self.commands, &row).await? {
-                ran.elsewhere += 1;
+                found.elsewhere += 1;
                 continue;
+            }
+            if found.work.len() >= room {
+                found.is_more = true;
+                break;
             }
             job.state = JobState::Running;
+            let written = self.moment();
             match self.commands.replace_job(&row, worker.name(), &job.body()).await? {
-                Some(row) => work.push(Work { id: row.id, row, job }),
-                None => ran.elsewhere += 1,
+                Some(row) => found.work.push(Work {
+                    id: row.id,
+                    row,
+                    job,
+                    written,
+                }),
+                None => found.elsewhere += 1,
             }
         }
-        Ok(work)
+        Ok(found)
     }
 
-    /// Works on one job until it does not run any more.
-    async fn run(&self, mut work: Work) -> Result<Job, Stop> {
+    /// One step of a job.
+    fn turn(&self, work: Work) -> Running<'_> {
+        let id = work.id;
+        Box::pin(async move { (id, self.run(work).await) })
+    }
+
+    async fn run(&self, mut work: Work) -> Result<Turn, Stop> {
         let intent = work.job.intent;
-        while work.job.state == JobState::Running {
-            let actor = self.commands.under_job(&self.actor, &work.row);
-            if let Intent::CloudAccount(account) = intent {
-                if let Err(error) = self.rotate(&mut work.job, &actor, account).await {
-                    self.failed(&mut work.job, error)?;
-                } else if work.job.state == JobState::Running {
-                    let owner = work.row.owner.clone();
-                    self.write(&mut work, &owner).await?;
+        let actor = self.commands.under_job(&self.actor, &work.row);
+        let outcome = match intent {
+            Intent::CloudAccount(account) => self.rotate(&mut work, &actor, account).await.map_err(Stop::from),
+            _ => match self.site(intent, &actor).await {
+                Ok(site) => {
+                    let outcome = self.step(&site, &mut work).await;
+                    for (operation, count) in site.caller.take_calls() {
+                        *work.job.calls.entry(operation.name().to_owned()).or_default() += count;
+                    }
+                    outcome
                 }
-                continue;
-            }
-            let site = match self.site(intent, &actor).await {
-                Ok(site) => site,
-                Err(error) => {
-                    self.failed(&mut work.job, error)?;
-                    break;
-                }
-            };
-            let outcome = self.step(&site, &mut work).await;
-            for (operation, count) in site.caller.take_calls() {
-                *work.job.calls.entry(operation.name().to_owned()).or_default() += count;
-            }
-            match outcome {
-                Ok(()) if work.job.state == JobState::Running => {
-                    let owner = work.row.owner.clone();
-                    self.write(&mut work, &owner).await?;
-                }
-                Ok(()) => {}
-                Err(Stop::Failed(error)) => self.failed(&mut work.job, error)?,
-                Err(Stop::Lost) => return Err(Stop::Lost),
-            }
+                Err(error) => Err(error.into()),
+            },
+        };
+        match outcome {
+            Ok(()) => {}
+            Err(Stop::Failed(error)) => self.failed(&mut work.job, error)?,
+            Err(Stop::Lost) => return Err(Stop::Lost),
         }
-        self.end(work).await
+        if work.job.state == JobState::Running {
+            let owner = work.row.owner.clone();
+            self.write(&mut work, &owner).await?;
+            return Ok(Turn::On(work));
+        }
+        self.end(work).await.map(Turn::Rests)
+    }
+
+    /// Returns whether another worker may have taken a job over, since its row was written too long ago: what
+    /// creates something must not be called any more.
+    ///
+    /// What remains: a process that stands still after this check. AWS takes a signature for five minutes, so a
+    /// call can come late only if the process stands still in the instant before it signs. A KMS key that is
+    /// made then carries the operation tag, by which it is shown as an orphan.
+    pub(super) fn is_late(&self, work: &Work) -> bool {
+        self.moment() >= work.written.saturating_add(self.settings.step_limit)
     }
 
     pub(super) async fn write(&self, work: &mut Work, owner: &str) -> Result<(), Stop> {
-        let written = self.commands.replace_job(&work.row, owner, &work.job.body()).await?;
-        work.row = written.ok_or(Stop::Lost)?;
+        let written = self.moment();
+        let row = self.commands.replace_job(&work.row, owner, &work.job.body()).await?;
+        work.row = row.ok_or(Stop::Lost)?;
+        work.written = written;
         Ok(())
     }
 

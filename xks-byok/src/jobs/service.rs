@@ -14,7 +14,7 @@ use xks_lifecycle::{
     jobs::{JobRow, Worker},
 };
 
-use super::{Intent, Job, JobError, JobState, StoredPlan};
+use super::{Intent, Job, JobError, JobState, StoredPlan, notifier::Notifier};
 use crate::{
     aws::Connector,
     observe::{Observed, observe},
@@ -36,7 +36,8 @@ pub struct Settings {
     pub reads: u32,
     /// How long to wait between them. A second by default.
     pub read_interval: Duration,
-    /// How long one step may take: after that another node goes on with the job. 2 minutes by default.
+    /// How long one step may take: after that another node goes on with the job, and the step creates nothing
+    /// any more. 2 minutes by default.
     pub step_limit: Duration,
     /// How many jobs are worked on at once. 16 by default.
     pub at_once: usize,
@@ -70,6 +71,7 @@ pub struct Jobs {
     pub(super) settings: Settings,
     pub(super) quotas: Arc<Quotas>,
     pub(super) worker: Mutex<Worker>,
+    pub(super) notifier: Notifier,
 }
 
 /// What a job would do.
@@ -107,6 +109,7 @@ impl Jobs {
             settings,
             quotas: Arc::new(quotas),
             worker: Mutex::new(worker),
+            notifier: Notifier::default(),
         })
     }
 
@@ -120,6 +123,12 @@ impl Jobs {
     pub(super) fn now(&self) -> u64 {
         let since = self.timer.system_time().duration_since(UNIX_EPOCH).unwrap_or_default();
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// A moment on a clock that goes on while the machine is suspended, where the timer has one.
+    pub(super) fn moment(&self) -> Duration {
+        let now = || Duration::from_millis(self.now());
+        self.timer.lease_clock().unwrap_or_else(now)
     }
 
     /// Observes and plans, and does nothing. Only the number of an account is kept that was not known.
@@ -184,6 +193,7 @@ impl Jobs {
             .record_job(actor, "start", id, Outcome::Begun, Some(&about))
             .await?;
         self.commands.insert_job(id, &job.body()).await?;
+        self.notifier.call();
         Ok(job)
     }
 
@@ -279,6 +289,7 @@ impl Jobs {
                 self.commands
                     .record_job(actor, command, id, Outcome::Done, None)
                     .await?;
+                self.notifier.call();
                 return Ok(job);
             }
         }

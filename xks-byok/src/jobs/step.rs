@@ -187,6 +187,12 @@ impl Jobs {
             let owner = work.row.owner.clone();
             self.write(work, &owner).await?;
             actor = self.commands.under_job(&self.actor, &work.row);
+            if self.is_late(work) {
+                let now = self.now();
+                work.job.note(now, format!("too late to {action}: it was not tried"));
+                work.job.pending = None;
+                return Ok(());
+            }
         }
         let target = self.target(intent, desired);
         match apply(&site.caller, &action, &target).await {

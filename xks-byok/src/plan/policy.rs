@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 use xks_lifecycle::{AwsAccountId, KeyPolicy, PrincipalArn, Region};
 
+use crate::accounts::partition;
+
 /// What administrators may do: all but use the key.
 const ADMINISTRATION: &[&str] = &[
     "kms:Create*",
@@ -37,20 +39,10 @@ pub fn policy_json(policy: &KeyPolicy, account: Option<&AwsAccountId>, region: &
     match policy {
         KeyPolicy::Json(text) => Some(text.to_string()),
         KeyPolicy::People { administrators, users } => {
-            let root = format!("arn:{}:iam::{}:root", partition(region.as_str()), account?);
+            let root = format!("arn:{}:iam::{}:root", partition(region), account?);
             Some(written(&root, administrators, users).to_string())
         }
         _ => None,
-    }
-}
-
-/// The partition of a Region.
-fn partition(region: &str) -> &'static str {
-    match region {
-        _ if region.starts_with("cn-") => "aws-cn",
-        _ if region.starts_with("us-gov-") => "aws-us-gov",
-        _ if region.starts_with("eusc-") => "aws-eusc",
-        _ => "aws",
     }
 }
 

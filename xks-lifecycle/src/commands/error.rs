@@ -149,8 +149,10 @@ impl CommandError {
         }
     }
 
-    /// Whether it changed nothing, since the claim under which it was given is another's now.
-    pub(crate) const fn is_claim_lost(&self) -> bool {
+    /// Returns whether it changed nothing, since the claim [under which](super::Commands::under_job) it was given is
+    /// another's now.
+    #[must_use]
+    pub const fn is_claim_lost(&self) -> bool {
         match self {
             Self::Repository(RepositoryError::Store(error)) => matches!(error, StoreError::ClaimLost { .. }),
             Self::NotRecorded { error, .. } => error.is_claim_lost(),

@@ -50,7 +50,9 @@ impl Commands {
     pub async fn insert_job(&self, id: JobId, body: &str) -> Result<JobRow, CommandError> {
         let row = JobRow::new(id, "", 1, body);
         let swap = Swap::Insert(row.claim(self.repository().key()));
+        kill_point!(Claiming);
         let swapped = self.repository().store().swap(swap).await?;
+        kill_point!(Claimed);
         match swapped
             .claim
             .and_then(|claim| JobRow::read(self.repository().key(), &claim))
@@ -72,7 +74,9 @@ impl Commands {
             seen: seen.claim(key),
             next: next.claim(key),
         };
+        kill_point!(Claiming);
         let swapped = self.repository().store().swap(swap).await?;
+        kill_point!(Claimed);
         Ok(swapped.is_done.then_some(next))
     }
 
@@ -114,6 +118,9 @@ impl Commands {
             before: None,
             after: None,
         };
-        Ok(self.repository().record(vec![event]).await?)
+        kill_point!(Recording);
+        self.repository().record(vec![event]).await?;
+        kill_point!(Recorded);
+        Ok(())
     }
 }

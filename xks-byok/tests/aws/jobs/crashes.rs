@@ -1,4 +1,7 @@
-//! The process ends at each write of a job, before or after it is made; another one goes on.
+//! The process ends at each write of a job, before or after it is made, or stands still after it; another one
+//! goes on.
+
+use std::pin::pin;
 
 use xks_byok::jobs::{Intent, JobState};
 
@@ -55,4 +58,42 @@ async fn another_process_goes_on_from_each_write() {
                 .await;
         }
     }
+}
+
+/// It stands still for longer than a step may take, and finds that another one has the job.
+#[tokio::test]
+async fn a_process_that_stood_still_makes_nothing() {
+    for write in 1..=100 {
+        let site = Site::new().await;
+        site.connected().await;
+        let jobs = site.jobs().await;
+        let id = jobs
+            .start(&alice(), Intent::CloudKey(site.cloud_key), None)
+            .await
+            .unwrap()
+            .id
+            .unwrap();
+        site.store.end_at(write, true);
+        let mut first = pin!(site.finish(&jobs, id));
+        tokio::select! {
+            biased;
+            () = site.store.ended() => {}
+            job = &mut first => {
+                assert_eq!(job.state, JobState::Done, "{job:#?}");
+                assert!(write > 5);
+                return;
+            }
+        }
+        site.wait(600);
+        let another = site.jobs().await;
+        let job = site.finish(&another, id).await;
+        let when = format!("stood still after write {write}");
+        assert_eq!(job.state, JobState::Done, "{when}: {job:#?}");
+        site.store.go_on();
+        let job = first.await;
+        assert_eq!(job.state, JobState::Done, "{when}: {job:#?}");
+        assert_eq!(site.kms.faults().calls()["CreateKey"].made, 1, "{when}");
+        site.assert_made(&when).await;
+    }
+    panic!("it does not end");
 }

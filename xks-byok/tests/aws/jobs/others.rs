@@ -1,6 +1,6 @@
 //! What others do meanwhile: in AWS, and on other nodes.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use xks_byok::{
     apply::{Target, apply},
@@ -144,4 +144,29 @@ async fn keys_of_others_are_left_alone() {
     for key in theirs {
         assert_eq!(client.describe_key(&key.key_id).await.unwrap(), key);
     }
+}
+
+/// One run takes both, although the second is started when the first is under way.
+#[tokio::test]
+async fn a_job_that_is_started_while_another_is_under_way_is_taken() {
+    let site = Site::new().await;
+    let jobs = site.jobs().await;
+    let first = Intent::CloudKeyStore(site.cloud_key_store);
+    let first = jobs.start(&alice(), first, None).await.unwrap().id.unwrap();
+    let mut running = pin!(jobs.run_due());
+    while jobs.get(first).await.unwrap().state == JobState::Planned {
+        tokio::select! {
+            biased;
+            ran = &mut running => panic!("{ran:?}"),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    let second = Intent::CloudKey(site.cloud_key);
+    let second = jobs.start(&alice(), second, None).await.unwrap().id.unwrap();
+    let ran = running.await;
+    let mut worked: Vec<_> = ran.jobs.iter().filter_map(|job| job.id).collect();
+    worked.sort();
+    let mut both = [first, second];
+    both.sort();
+    assert_eq!(worked, both, "{ran:?}");
 }

@@ -14,24 +14,18 @@ use xks_byok::{
     },
     jobs::{Intent, Job, JobState, Jobs, Settings},
 };
-use xks_core::{
-    key_store::SecretAccessKey,
-    timer::{Sleep, Timer},
-};
+use xks_core::timer::{Sleep, Timer};
 use xks_lifecycle::{
-    Changes, CloudAccount, CloudAccountId, CloudKey, CloudKeyId, CloudKeyOrigin, CloudKeyStore, CloudKeyStoreId,
-    ExternalKeyStore, Key, KeySet, KeySetId, KeySource, KeyStoreCredential, KeyStoreId, Regions, Repository, Tags,
-    Tenant, TenantId, WantedKey, WantedKeyStore,
+    CloudCredential, CloudKey, CloudKeyId, CloudKeyStore, CloudKeyStoreId, Repository, WantedKey, WantedKeyStore,
     commands::{Actor, Backends, Commands, Deployment},
-    key_state::StoredState,
     seal::Root,
 };
-use xks_test_aws::{AwsDouble, TestProxy};
+use xks_test_aws::{AwsDouble, TestProxy, Wanted};
 
 use super::store::{MortalStore, shared};
 
 pub(super) const REGION: &str = "eu-central-1";
-pub(super) const ALIAS: &str = "alias/salaries";
+pub(super) const ALIAS: &str = Wanted::ALIAS;
 pub(super) const TAG: &str = "xks:operation";
 
 /// The clock of the double: to wait is to move it.
@@ -124,47 +118,16 @@ impl Site {
         let now = (UNIX_EPOCH + Duration::from_secs_f64(kms.clock().now())).into();
         let made = Repository::create(Arc::clone(&store) as _, std::slice::from_ref(&root), now);
         let (repository, mut snapshot) = made.await.unwrap();
-        let tenant = Tenant::new(TenantId::generate().unwrap(), "Payroll").unwrap();
-        let regions = Regions::new([REGION]).unwrap();
-        let ours = KeyStoreId::generate().unwrap();
-        let ours = ExternalKeyStore::new(ours, tenant.id, "Payroll", "/test".parse().unwrap(), regions).unwrap();
-        let credential = TestProxy::credential();
-        let secret = SecretAccessKey::new(credential.raw_secret_access_key.to_string()).unwrap();
-        let id = credential.access_key_id.parse().unwrap();
-        let credential = KeyStoreCredential::new(ours.id, id, secret, now);
-        let set = KeySet::new(KeySetId::generate().unwrap(), tenant.id, "Salaries", KeySource::Vault).unwrap();
-        let mut key = Key::new(TestProxy::KEYS[0].parse().unwrap(), set.id, "Salaries 2027").unwrap();
-        key.state = StoredState::Enabled;
-        let account = CloudAccountId::generate().unwrap();
-        let account = CloudAccount::new(account, tenant.id, "Main", REGION.parse().unwrap()).unwrap();
-        let (id, name) = (CloudKeyStoreId::generate().unwrap(), "payroll".parse().unwrap());
-        let cloud_key_store = CloudKeyStore::new(id, &account, name, ours.id, proxy.url()).unwrap();
-        let origin = CloudKeyOrigin::ExternalKeyStore {
-            cloud_key_store: cloud_key_store.id,
-            key: key.id.clone(),
-        };
-        let id = CloudKeyId::generate().unwrap();
-        let mut cloud_key = CloudKey::new(id, set.id, &account, ALIAS.parse().unwrap(), origin).unwrap();
-        cloud_key.tags = Tags::new([("team", "payroll")]).unwrap();
-        let (key_store_id, key_id) = (cloud_key_store.id, cloud_key.id);
-        let changes = Changes::new()
-            .insert(tenant)
-            .insert(ours)
-            .insert(credential)
-            .insert(set)
-            .insert(key)
-            .insert(account)
-            .insert(cloud_key_store)
-            .insert(cloud_key);
-        repository.commit(&mut snapshot, changes).await.unwrap();
+        let wanted = Wanted::new(proxy.url(), REGION, CloudCredential::Chain, now);
+        repository.commit(&mut snapshot, wanted.changes).await.unwrap();
         let commands = commands(repository, snapshot, &kms);
         Self {
             kms,
             aws,
             store,
             commands,
-            cloud_key_store: key_store_id,
-            cloud_key: key_id,
+            cloud_key_store: wanted.cloud_key_store,
+            cloud_key: wanted.cloud_key,
             root,
             _folder: folder,
             _proxy: proxy,

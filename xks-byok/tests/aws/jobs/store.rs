@@ -1,4 +1,5 @@
-//! A store at which a process ends: it never answers a write, before or after it was made.
+//! A store at which a process ends: it never answers a write, before or after it was made; or answers when
+//! the process, which stood still, goes on.
 
 use std::{
     future::pending,
@@ -25,6 +26,7 @@ pub(super) struct MortalStore {
     last: AtomicU64,
     is_made: AtomicBool,
     ended: Notify,
+    goes_on: Notify,
 }
 
 impl MortalStore {
@@ -44,16 +46,26 @@ impl MortalStore {
         self.ended.notified().await;
     }
 
+    /// Lets the process go on that stood still.
+    pub(super) fn go_on(&self) {
+        self.goes_on.notify_one();
+    }
+
     async fn write<T>(&self, write: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         let number = self.writes.fetch_add(1, Ordering::SeqCst) + 1;
         if number != self.last.load(Ordering::SeqCst) {
             return write.await;
         }
-        if self.is_made.load(Ordering::SeqCst) {
-            let _made = write.await?;
-        }
+        let made = match self.is_made.load(Ordering::SeqCst) {
+            true => Some(write.await),
+            false => None,
+        };
         self.ended.notify_one();
-        pending().await
+        self.goes_on.notified().await;
+        match made {
+            Some(made) => made,
+            None => pending().await,
+        }
     }
 }
 

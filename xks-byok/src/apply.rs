@@ -166,6 +166,9 @@ pub async fn apply(caller: &Caller, action: &Action, target: &Target) -> Result<
             let id = id()?;
             caller.call(operation, || kms.schedule_key_deletion(id, *days)).await?;
         }
+        Action::DeleteOrphan { arn, days } => {
+            caller.call(operation, || kms.schedule_key_deletion(arn, *days)).await?;
+        }
         Action::CancelDeletion => {
             let id = id()?;
             caller.call(operation, || kms.cancel_key_deletion(id)).await?;

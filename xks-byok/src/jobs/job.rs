@@ -7,6 +7,7 @@ use xks_lifecycle::{CloudAccountId, CloudKeyId, CloudKeyStoreId, JobId, Timestam
 
 use super::Rotation;
 use crate::{
+    caller::Caller,
     observe::Observed,
     plan::{Action, Plan, Step, Then},
 };
@@ -22,6 +23,8 @@ pub enum Intent {
     CloudKey(CloudKeyId),
     /// The access key of a cloud account: it is replaced by a new one.
     CloudAccount(CloudAccountId),
+    /// The KMS keys in a cloud account that jobs have made and no record knows: they are deleted.
+    Orphans(CloudAccountId),
 }
 
 /// As the path of the object.
@@ -31,6 +34,7 @@ impl fmt::Display for Intent {
             Self::CloudKeyStore(id) => write!(f, "cloud-key-stores/{id}"),
             Self::CloudKey(id) => write!(f, "cloud-keys/{id}"),
             Self::CloudAccount(id) => write!(f, "cloud-accounts/{id}"),
+            Self::Orphans(id) => write!(f, "cloud-accounts/{id}/orphans"),
         }
     }
 }
@@ -255,6 +259,18 @@ impl Job {
     #[must_use]
     pub fn last_change(&self) -> u64 {
         self.ended.unwrap_or(self.created)
+    }
+
+    /// Whether it has this id.
+    pub(super) fn is(&self, id: &str) -> bool {
+        self.id.is_some_and(|ours| ours.to_string() == id)
+    }
+
+    /// Adds the calls that were made for it.
+    pub(super) fn count(&mut self, caller: &Caller) {
+        for (operation, count) in caller.take_calls() {
+            *self.calls.entry(operation.name().to_owned()).or_default() += count;
+        }
     }
 
     pub(super) fn note(&mut self, time: u64, text: impl Into<String>) {

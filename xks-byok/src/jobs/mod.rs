@@ -20,6 +20,10 @@
 //! A cloud account whose access key is in the store has jobs too: started by a person, or by its schedule in
 //! [`run_due`](Jobs::run_due).
 //!
+//! # Cleaning up
+//! No job undoes anything. What is left, since a state was restored or a call came late, has a job of its
+//! own, [`Intent::Orphans`], which a person starts after having seen its [plan](Jobs::preview_orphans).
+//!
 //! # Use
 //! ```no_run
 //! # use std::sync::Arc;
@@ -50,6 +54,7 @@
 //! # }
 //! ```
 
+mod clean_up;
 mod error;
 mod job;
 mod notifier;
@@ -61,6 +66,7 @@ mod service;
 mod shown;
 mod site;
 mod step;
+mod tally;
 
 pub use self::{
     error::JobError,
@@ -69,4 +75,5 @@ pub use self::{
     run::Ran,
     service::{Jobs, Preview, Settings},
     shown::Principals,
+    tally::Tally,
 };

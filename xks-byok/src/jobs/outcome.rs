@@ -65,7 +65,7 @@ impl Jobs {
     }
 
     /// What is there may have been changed by somebody else, or not be shown yet: look again, some times.
-    fn again(&self, job: &mut Job, error: &AwsError) {
+    pub(super) fn again(&self, job: &mut Job, error: &AwsError) {
         if job.failures >= MOST_FAILURES {
             job.state = match error.kind {
                 AwsErrorKind::MalformedPolicyDocument => blocked(error),

@@ -15,7 +15,7 @@ impl Jobs {
         is_adopted: bool,
     ) -> Result<(), JobError> {
         match intent {
-            Intent::CloudAccount(_) => {}
+            Intent::CloudAccount(_) | Intent::Orphans(_) => {}
             Intent::CloudKeyStore(store) => {
                 let found = self
                     .commands
@@ -42,7 +42,7 @@ impl Jobs {
     /// Takes the id out of what is gone in AWS.
     pub(super) async fn forget_id(&self, actor: &Actor, intent: Intent) -> Result<(), JobError> {
         match intent {
-            Intent::CloudAccount(_) => {}
+            Intent::CloudAccount(_) | Intent::Orphans(_) => {}
             Intent::CloudKeyStore(store) => {
                 let found = self
                     .commands

@@ -12,10 +12,14 @@ use xks_lifecycle::{
     commands::Actor,
 };
 
-use super::{Intent, Job, JobError, JobState, Jobs, StoredPlan, run::Work, site::credentials};
+use super::{
+    Intent, Job, JobError, JobState, Jobs, StoredPlan,
+    run::{Stop, Work},
+    site::credentials,
+};
 use crate::{
     accounts::rotation::{self, Effect, Limits, RotationError, State, Step},
-    aws::AccessKey,
+    aws::{AccessKey, AwsErrorKind},
     plan::{Action, Step as PlanStep, Undesirable},
 };
 
@@ -184,7 +188,7 @@ impl Jobs {
     }
 
     /// One step of a rotation.
-    pub(super) async fn rotate(&self, work: &mut Work, actor: &Actor, id: CloudAccountId) -> Result<(), JobError> {
+    pub(super) async fn rotate(&self, work: &mut Work, actor: &Actor, id: CloudAccountId) -> Result<(), Stop> {
         self.commands.refresh().await?;
         let account = self.account(id)?;
         let CloudCredential::AccessKey(current) = &account.credential else {
@@ -206,7 +210,22 @@ impl Jobs {
             return Ok(());
         };
         let state = state_of(work.job.rotation.as_ref(), &current);
-        let step = rotation::plan(&state, &current, &keys, now, Limits::default());
+        let mut step = rotation::plan(&state, &current, &keys, now, Limits::default());
+        let mut actor = actor.clone();
+        if let Step::Mark { known } = &step {
+            let known = known.clone();
+            work.job.rotation = row_of(State::Creating { known, since: now }, &current);
+            work.job.note(self.now(), format!("done: {step}"));
+            let owner = work.row.owner.clone();
+            self.write(work, &owner).await?;
+            actor = self.commands.under_job(&self.actor, &work.row);
+            if self.is_late(work) {
+                work.job.rotation = None;
+                return Ok(());
+            }
+            // Without another list: for a key that somebody else makes meanwhile AWS refuses ours.
+            step = Step::Create;
+        }
         if step == Step::Create && self.is_late(work) {
             return Ok(()); // the row is written first, if it is still ours
         }
@@ -239,13 +258,22 @@ impl Jobs {
         kill_point!(Called);
         let effect = match outcome {
             Ok(effect) => effect,
-            Err(RotationError::Aws(error)) => return Err(error.into()),
+            Err(RotationError::Aws(error)) => {
+                if step == Step::Create && !error.is_effect_unknown() {
+                    job.rotation = None; // a second access key is not ours, then
+                    if error.kind == AwsErrorKind::LimitExceeded {
+                        self.again(job, &error); // there is one: the next list names it
+                        return Ok(());
+                    }
+                }
+                return Err(error.into());
+            }
             Err(error) => {
                 wait(job, 5, &error.to_string());
                 return Ok(());
             }
         };
-        self.keep_effect(job, actor, account, &current, effect).await?;
+        self.keep_effect(job, &actor, account, &current, effect).await?;
         job.note(self.now(), format!("done: {step}"));
         job.failures = 0;
         Ok(())

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     pin::{Pin, pin},
+    sync::PoisonError,
     time::Duration,
 };
 
@@ -13,7 +14,7 @@ use futures_util::{
 };
 use xks_lifecycle::{JobId, Outcome, jobs::JobRow};
 
-use super::{Intent, Job, JobError, JobState, Jobs, site::depends_on};
+use super::{Intent, Job, JobError, JobState, Jobs, Tally, site::depends_on};
 
 /// While jobs are under way, those that become due are looked for after so long.
 const LOOK_AFTER: Duration = Duration::from_secs(2);
@@ -85,8 +86,8 @@ struct Due {
 
 impl Jobs {
     /// Works on each job that is due until it waits, has ended, or needs a person. Jobs that become due
-    /// meanwhile are taken too, up to [`at_once`](super::Settings::at_once); those that other nodes are at are
-    /// left to them. Returns when no job is under way any more.
+    /// meanwhile are taken too, up to [`at_once`](super::Settings::at_once); those that other nodes are at
+    /// are left to them. Returns when no job is under way any more.
     ///
     /// # Cancellation
     /// The future may be dropped at any time: this process or another one goes on with its jobs.
@@ -94,8 +95,8 @@ impl Jobs {
         self.run_due_and(|_| {}).await
     }
 
-    /// As [`run_due`](Self::run_due). `rested` is called with each job when it rests, and with the reason when
-    /// one is left as it is.
+    /// As [`run_due`](Self::run_due). `rested` is called with each job when it rests, and with the reason
+    /// when one is left as it is.
     pub async fn run_due_and(&self, mut rested: impl FnMut(Result<&Job, &JobError>) + Send) -> Ran {
         let mut ran = Ran::default();
         let mut turns = FuturesUnordered::new();
@@ -178,10 +179,13 @@ impl Jobs {
         let mut found = Due::default();
         let mut ended = Vec::new();
         let mut due = Vec::new();
-        for row in rows {
-            let Ok(job) = Job::read(row.id, &row.body) else {
-                continue;
-            };
+        let jobs = rows
+            .into_iter()
+            .filter_map(|row| Some((Job::read(row.id, &row.body).ok()?, row)));
+        let jobs: Vec<_> = jobs.collect();
+        let tally = Tally::of(jobs.iter().map(|(job, _)| job));
+        *self.tally.lock().unwrap_or_else(PoisonError::into_inner) = Some(tally);
+        for (job, row) in jobs {
             if job.state.is_ended() {
                 ended.push((job.last_change(), row));
                 continue;
@@ -238,13 +242,12 @@ impl Jobs {
         let intent = work.job.intent;
         let actor = self.commands.under_job(&self.actor, &work.row);
         let outcome = match intent {
-            Intent::CloudAccount(account) => self.rotate(&mut work, &actor, account).await.map_err(Stop::from),
+            Intent::CloudAccount(account) => self.rotate(&mut work, &actor, account).await,
+            Intent::Orphans(account) => self.clean_up(&mut work, account).await,
             _ => match self.site(intent, &actor).await {
                 Ok(site) => {
                     let outcome = self.step(&site, &mut work).await;
-                    for (operation, count) in site.caller.take_calls() {
-                        *work.job.calls.entry(operation.name().to_owned()).or_default() += count;
-                    }
+                    work.job.count(&site.caller);
                     outcome
                 }
                 Err(error) => Err(error.into()),
@@ -266,9 +269,9 @@ impl Jobs {
     /// Returns whether another worker may have taken a job over, since its row was written too long ago: what
     /// creates something must not be called any more.
     ///
-    /// What remains: a process that stands still after this check. AWS takes a signature for five minutes, so a
-    /// call can come late only if the process stands still in the instant before it signs. A KMS key that is
-    /// made then carries the operation tag, by which it is shown as an orphan.
+    /// What remains: a process that stands still after this check. AWS takes a signature for five minutes, so
+    /// a call can come late only if the process stands still in the instant before it signs. A KMS key that
+    /// is made then carries the operation tag, by which [cleaning up](Intent::Orphans) finds it.
     pub(super) fn is_late(&self, work: &Work) -> bool {
         self.moment() >= work.written.saturating_add(self.settings.step_limit)
     }

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::Arc,
+    sync::{Arc, PoisonError},
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -14,7 +14,7 @@ use xks_lifecycle::{
     jobs::{JobRow, Worker},
 };
 
-use super::{Intent, Job, JobError, JobState, StoredPlan, notifier::Notifier};
+use super::{Intent, Job, JobError, JobState, StoredPlan, Tally, notifier::Notifier};
 use crate::{
     aws::Connector,
     observe::{Observed, observe},
@@ -72,6 +72,7 @@ pub struct Jobs {
     pub(super) quotas: Arc<Quotas>,
     pub(super) worker: Mutex<Worker>,
     pub(super) notifier: Notifier,
+    pub(super) tally: std::sync::Mutex<Option<Tally>>,
 }
 
 /// What a job would do.
@@ -110,6 +111,7 @@ impl Jobs {
             quotas: Arc::new(quotas),
             worker: Mutex::new(worker),
             notifier: Notifier::default(),
+            tally: std::sync::Mutex::default(),
         })
     }
 
@@ -117,6 +119,13 @@ impl Jobs {
     #[must_use]
     pub const fn quotas(&self) -> &Arc<Quotas> {
         &self.quotas
+    }
+
+    /// Returns how many jobs there are on all nodes, as [`run_due`](Self::run_due) has seen them last;
+    /// nothing before it has.
+    #[must_use]
+    pub fn tally(&self) -> Option<Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The time, in milliseconds since 1970.
@@ -169,6 +178,13 @@ impl Jobs {
         if let Intent::CloudAccount(account) = intent {
             self.commands.refresh().await?;
             let plan = self.rotation_plan(account)?;
+            return self.insert(actor, JobId::generate()?, intent, plan).await;
+        }
+        if let Intent::Orphans(account) = intent {
+            let plan = self.preview_orphans(account).await?;
+            if shown.is_some_and(|shown| shown != plan.observed) {
+                return Err(JobError::Outdated);
+            }
             return self.insert(actor, JobId::generate()?, intent, plan).await;
         }
         let preview = self.preview(intent).await?;

@@ -28,7 +28,9 @@ fn place(state: &Snapshot, intent: Intent) -> Result<(CloudAccountId, Region), U
             .cloud_key_store(id)
             .map(|store| (store.account, store.region.clone())),
         Intent::CloudKey(id) => state.cloud_key(id).map(|key| (key.account, key.region.clone())),
-        Intent::CloudAccount(id) => state.cloud_account(id).map(|account| (id, account.region.clone())),
+        Intent::CloudAccount(id) | Intent::Orphans(id) => {
+            state.cloud_account(id).map(|account| (id, account.region.clone()))
+        }
     };
     found.ok_or_else(|| Undesirable::Unknown(intent.to_string()))
 }
@@ -89,7 +91,7 @@ impl Jobs {
         self.commands.read(|state| match intent {
             Intent::CloudKeyStore(id) => Desired::key_store(state, id, now),
             Intent::CloudKey(id) => Desired::key(state, id, now),
-            Intent::CloudAccount(id) => Err(Undesirable::Unplanned(format!("cloud-accounts/{id}"))),
+            Intent::CloudAccount(_) | Intent::Orphans(_) => Err(Undesirable::Unplanned(intent.to_string())),
         })
     }
 
@@ -108,7 +110,7 @@ impl Jobs {
                 (desired.id.clone(), credential())
             }
             (_, Desired::Key(desired)) => (desired.arn.clone(), None),
-            (Intent::CloudKey(_) | Intent::CloudAccount(_), Desired::KeyStore(_)) => (None, None),
+            (_, Desired::KeyStore(_)) => (None, None),
         };
         Target {
             id,

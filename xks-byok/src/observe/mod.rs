@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use self::{
     last_use::{LastUse, last_use},
-    region::{ObservedRegion, RegionKey, region},
+    region::{ObservedRegion, RegionKey, region, region_key},
     search::{search_operation, search_pair},
 };
 use crate::{

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use futures_util::{StreamExt as _, TryStreamExt as _, future::try_join4, stream};
+use futures_util::{
+    StreamExt as _, TryStreamExt as _,
+    future::{try_join, try_join4},
+    stream,
+};
 
 use super::{aliases, keys, tags, unless_missing};
 use crate::{
@@ -33,7 +37,7 @@ pub struct ObservedRegion {
 pub struct RegionKey {
     /// What DescribeKey says.
     pub metadata: KeyMetadata,
-    /// Its aliases.
+    /// Its aliases, of a key among all of its Region.
     pub aliases: Vec<String>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
@@ -69,6 +73,28 @@ pub async fn region(caller: &Caller) -> Result<ObservedRegion, CallError> {
     Ok(ObservedRegion {
         keys: keys.collect(),
         key_stores,
+    })
+}
+
+/// Reads one key as [`region`] reads all, if it is there.
+///
+/// # Errors
+/// Of a call.
+pub async fn region_key(caller: &Caller, id: &str) -> Result<ObservedRegion, CallError> {
+    let listed = [KeyListEntry::new(id, id)];
+    let (described, mut tags) = try_join(described(caller, &listed), all_tags(caller, &listed)).await?;
+    let keys = described.into_iter().map(|(metadata, materials)| {
+        let key = RegionKey {
+            aliases: Vec::new(),
+            tags: tags.remove(id).unwrap_or_default(),
+            metadata,
+            materials,
+        };
+        (key.metadata.key_id.clone(), key)
+    });
+    Ok(ObservedRegion {
+        keys: keys.collect(),
+        key_stores: Vec::new(),
     })
 }
 

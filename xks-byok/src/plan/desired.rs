@@ -69,7 +69,7 @@ pub struct DesiredKey {
 #[non_exhaustive]
 pub enum Undesirable {
     /// It has no plan from what is there: what is done with it takes its own steps.
-    #[error("{0} has no plan that could be shown: its access key is made, proved, used, and the former one deleted")]
+    #[error("{0}: its steps do not follow from what is wanted")]
     Unplanned(String),
     /// It is not in the state.
     #[error("there is no {0}")]

@@ -16,7 +16,7 @@ const fn phase(action: &Action) -> u8 {
         | Action::CreateAlias { .. }
         | Action::RotateAccessKey { .. } => 3,
         Action::ConnectKeyStore | Action::DisableKey => 4,
-        Action::DeleteKeyStore | Action::ScheduleDeletion { .. } | Action::Forget => 5,
+        Action::DeleteKeyStore | Action::ScheduleDeletion { .. } | Action::DeleteOrphan { .. } | Action::Forget => 5,
     }
 }
 

@@ -137,6 +137,13 @@ pub enum Action {
     },
     /// Cancels the deletion of the key, which is disabled then.
     CancelDeletion,
+    /// Schedules the deletion of a KMS key that a job has made and no record knows.
+    DeleteOrphan {
+        /// Its ARN.
+        arn: String,
+        /// After so many days.
+        days: u32,
+    },
     /// Takes what is gone in AWS out of the state.
     Forget,
     /// Rotates the access key of the account, which takes several calls.
@@ -164,7 +171,7 @@ impl Action {
             Self::Tag { .. } => Operation::TagResource,
             Self::CreateAlias { .. } => Operation::CreateAlias,
             Self::DisableKey => Operation::DisableKey,
-            Self::ScheduleDeletion { .. } => Operation::ScheduleKeyDeletion,
+            Self::ScheduleDeletion { .. } | Self::DeleteOrphan { .. } => Operation::ScheduleKeyDeletion,
             Self::CancelDeletion => Operation::CancelKeyDeletion,
         })
     }
@@ -178,7 +185,10 @@ impl Action {
     /// Returns whether it deletes something.
     #[must_use]
     pub const fn deletes(&self) -> bool {
-        matches!(self, Self::DeleteKeyStore | Self::ScheduleDeletion { .. })
+        matches!(
+            self,
+            Self::DeleteKeyStore | Self::ScheduleDeletion { .. } | Self::DeleteOrphan { .. }
+        )
     }
 }
 
@@ -203,6 +213,7 @@ impl fmt::Display for Action {
             Self::CreateAlias { alias } => write!(f, "create {alias}"),
             Self::DisableKey => f.write_str("disable the KMS key"),
             Self::ScheduleDeletion { days } => write!(f, "schedule the deletion of the KMS key in {days} days"),
+            Self::DeleteOrphan { arn, days } => write!(f, "schedule the deletion of {arn} in {days} days"),
             Self::CancelDeletion => f.write_str("cancel the deletion of the KMS key"),
             Self::Forget => f.write_str("note that it is gone in AWS"),
             Self::RotateAccessKey { access_key_id } => write!(f, "rotate the access key {access_key_id}"),

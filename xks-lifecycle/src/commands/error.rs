@@ -149,8 +149,8 @@ impl CommandError {
         }
     }
 
-    /// Returns whether it changed nothing, since the claim [under which](super::Commands::under_job) it was given is
-    /// another's now.
+    /// Returns whether it changed nothing, since the claim [under which](super::Commands::under_job) it was
+    /// given is another's now.
     #[must_use]
     pub const fn is_claim_lost(&self) -> bool {
         match self {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use xks_byok::{
     aws::Connector,
     jobs::{Job, JobState, Jobs, Settings},
@@ -54,15 +54,16 @@ pub(super) fn jobs(commands: &Arc<Commands>, connector: Arc<dyn Connector>) -> R
 pub(super) async fn work(jobs: Option<Arc<Jobs>>, measured: &Measured) {
     let Some(jobs) = jobs else { return };
     loop {
-        let ran = jobs.run_due().await;
-        for job in &ran.jobs {
-            tell(job);
-        }
-        for error in &ran.failed {
-            add(&measured.store, 1);
-            tracing::error!("jobs wait: {}", ErrorChain(error));
-        }
-        sleep(ran.next_in(LONGEST_WAIT).max(SHORTEST_WAIT)).await;
+        let ran = jobs.run_due_and(|rested| match rested {
+            Ok(job) => tell(job),
+            Err(error) => {
+                add(&measured.store, 1);
+                tracing::error!("jobs wait: {}", ErrorChain(error));
+            }
+        });
+        let wait = ran.await.next_in(LONGEST_WAIT);
+        sleep(SHORTEST_WAIT).await;
+        let _ = timeout(wait.saturating_sub(SHORTEST_WAIT), jobs.started()).await;
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -12,6 +12,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use tokio::{task::spawn_blocking, time::sleep};
+use xks_byok::jobs::Jobs;
 use xks_lifecycle::{
     Timestamp,
     commands::Commands,
@@ -41,6 +42,8 @@ pub(crate) struct Measured {
     pub(super) store: AtomicU64,
     /// This process as one of several nodes.
     node: Option<NodeMeter>,
+    /// What works on jobs, if anything does.
+    pub(super) jobs: OnceLock<Arc<Jobs>>,
 }
 
 pub(super) fn add(counter: &AtomicU64, number: usize) {
@@ -58,6 +61,7 @@ impl Measured {
             scheduled: AtomicU64::new(0),
             store: AtomicU64::new(0),
             node,
+            jobs: OnceLock::new(),
         }
     }
 
@@ -85,6 +89,16 @@ impl Measured {
         samples.counter("store_failures", help, &[], value(&self.store));
         if let Some(node) = &self.node {
             node.measure(samples);
+        }
+        if let Some(tally) = self.jobs.get().and_then(|jobs| jobs.tally()) {
+            for (state, count) in tally.open {
+                let help = "Jobs that have not ended, on all nodes";
+                samples.gauge("jobs", help, &[("state", state)], count as f64);
+            }
+            if let Some(since) = tally.waits_for_person_since {
+                let help = "Unix time since which a job waits for a person: blocked or stuck";
+                samples.gauge("jobs_blocked_since_timestamp_seconds", help, &[], since as f64 / 1000.0);
+            }
         }
         let (in_force, not_in_force) = self.key_stores.count();
         for (is_served, count) in [("true", in_force), ("false", not_in_force)] {

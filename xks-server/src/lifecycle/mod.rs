@@ -116,6 +116,9 @@ impl Running {
         let actor = Actor::new(ACTOR).map_err(|_| StartError::Thread)?;
         let jobs = cloud.map(|connector| cloud::jobs(&commands, connector));
         let jobs = jobs.transpose()?.map(Arc::new);
+        if let Some(jobs) = &jobs {
+            let _ = measured.jobs.set(Arc::clone(jobs)); // for the first time
+        }
         let scheduler = Scheduler::new(Arc::clone(&commands), actor.clone())?;
         Ok(Self {
             commands,

@@ -217,7 +217,6 @@ async fn killed_everywhere(faults: &[(&str, &str)]) {
     let killed = killed.await.unwrap();
     let seen = place.folder.read("seen");
     assert_eq!(seen.lines().count(), killed);
-    println!("killed {killed} times");
     // Before and after each call that changes something.
     assert!(killed > 50, "{seen}");
     for point in [

@@ -158,6 +158,9 @@ impl fmt::Display for Step {
 /// How far the clocks of AWS and of this machine may be apart, in seconds: as far as AWS takes signatures.
 const SKEW_SECS: u64 = 5 * 60;
 
+/// For how long after the mark an access key is asked for, in seconds.
+const CALL_SECS: u64 = 2 * 60;
+
 /// Decides what to do next. `current` is the id of the account's credential, `keys` are all access keys of
 /// its user, as [`observe`](super::observe) reads them with that credential.
 #[must_use]
@@ -180,7 +183,11 @@ pub fn plan(state: &State, current: &str, keys: &[AccessKeyMetadata], now: Times
                 id: other.access_key_id.clone(),
             },
             Some(other) => second_key(other),
-            None => Step::Create,
+            None if now <= since.plus_seconds(CALL_SECS) => Step::Create,
+            // The next call is told from what others do by its own time.
+            None => Step::Mark {
+                known: keys.iter().map(|key| key.access_key_id.clone()).collect(),
+            },
         },
         // The credential is what the state takes for the new key: nothing of it is touched.
         State::Proving { new, .. } if new == current => Step::Finish,
@@ -211,11 +218,10 @@ fn second_key(other: &AccessKeyMetadata) -> Step {
     Step::Block(Blocked::SecondKey { other })
 }
 
-/// Whether an access key was made by a call of ours whose answer was lost: it is not one of those before, nor
-/// older than the mark. A list that was read too early may lack the key of somebody else.
+/// Whether an access key was made by a call of ours whose answer was lost: it is not one of those before, and
+/// was made in the time of the call. A list that was read too early may lack the key of somebody else.
 fn is_lost(key: &AccessKeyMetadata, known: &[String], marked: Timestamp) -> bool {
-    let is_older = key
-        .create_date
-        .is_some_and(|made| made.plus_seconds(SKEW_SECS) < marked);
-    !known.contains(&key.access_key_id) && !is_older
+    let last = marked.plus_seconds(CALL_SECS + SKEW_SECS);
+    let is_in_time = |made: Timestamp| made.plus_seconds(SKEW_SECS) >= marked && made <= last;
+    !known.contains(&key.access_key_id) && key.create_date.is_some_and(is_in_time)
 }

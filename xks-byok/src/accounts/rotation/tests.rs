@@ -73,6 +73,18 @@ fn a_key_whose_secret_was_lost_is_deleted_and_that_of_somebody_else_is_not() {
         planned(&creating(NOW + 301), "A", "AB"),
         Step::Block(Blocked::SecondKey { other })
     );
+    // Younger than any call of ours.
+    let other = "B".to_owned();
+    assert_eq!(
+        planned(&creating(NOW - 421), "A", "AB"),
+        Step::Block(Blocked::SecondKey { other })
+    );
+    let id = "B".to_owned();
+    assert_eq!(planned(&creating(NOW - 420), "A", "AB"), Step::DeleteLost { id });
+    // A call that comes later has a mark of its own.
+    assert_eq!(planned(&creating(NOW - 120), "A", "A"), Step::Create);
+    let known = vec!["A".into()];
+    assert_eq!(planned(&creating(NOW - 121), "A", "A"), Step::Mark { known });
     let state = State::Creating {
         known: vec!["A".into(), "B".into()],
         since: at(NOW),

@@ -1,6 +1,7 @@
 //! Jobs against the double of AWS, over a proxy in this process.
 
 mod bars;
+mod clean_up;
 mod crashes;
 mod failures;
 mod others;

@@ -1,5 +1,7 @@
 //! Access keys of accounts, rotated by jobs: by a person, by schedule, and over the end of a process.
 
+use std::pin::pin;
+
 use xks_byok::jobs::{Intent, JobState};
 use xks_core::Zeroizing;
 use xks_lifecycle::{
@@ -134,4 +136,37 @@ async fn a_rotation_goes_on_in_another_process() {
             }
         }
     }
+}
+
+/// It came between the list of access keys and the call, which AWS refuses: it is a question, and stays.
+#[tokio::test]
+async fn an_access_key_that_somebody_else_makes_meanwhile_is_not_touched() {
+    for write in 1..=30 {
+        let site = Site::new().await;
+        let id = with_access_key(&site).await;
+        let jobs = site.jobs().await;
+        let job = jobs.start(&alice(), Intent::CloudAccount(id), None).await.unwrap();
+        // Somebody makes it while the write is not answered.
+        site.store.end_at(write, true);
+        let mut running = pin!(site.finish(&jobs, job.id.unwrap()));
+        tokio::select! {
+            biased;
+            () = site.store.ended() => {}
+            _ = &mut running => panic!("no access key of ours was made"),
+        }
+        let has_asked = site.kms.faults().calls().contains_key("CreateAccessKey");
+        if has_asked {
+            return;
+        }
+        let (theirs, secret) = ("AKIATHEIRSTHEIRS7777", "TheSecretOfSomebodyElse1234567890ABCDEF");
+        site.kms.add_access_key("alice", theirs, secret).unwrap();
+        site.store.go_on();
+        let job = running.await;
+        let JobState::Blocked { question } = &job.state else {
+            panic!("{job:#?}")
+        };
+        assert!(question.contains(theirs), "{question}");
+        assert!(site.kms.signed_in(theirs, secret).is_ok(), "write {write}");
+    }
+    panic!("it does not end");
 }

@@ -41,8 +41,9 @@ impl Jobs {
     #[must_use]
     pub fn orphans(&self, found: &ObservedRegion) -> Vec<String> {
         let known: BTreeSet<_> = self.commands.read(|state| {
-            let arns = state.cloud_keys().filter_map(|key| key.kms_key.as_ref());
-            arns.map(ToString::to_string).collect()
+            let of_keys = state.cloud_keys().filter_map(|key| key.kms_key.as_ref());
+            let of_materials = state.cloud_materials().filter_map(|material| material.kms_key.as_ref());
+            of_keys.chain(of_materials).map(ToString::to_string).collect()
         });
         let ours = found.keys.iter().filter(|(_, key)| {
             key.tags.contains_key(&self.settings.operation_tag) && !known.contains(&key.metadata.arn)

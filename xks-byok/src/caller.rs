@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use thiserror::Error;
@@ -68,6 +69,11 @@ impl Caller {
         self.quotas.take(&self.place, operation).await?;
         *lock(&self.reserved).entry(operation).or_default() += 1;
         Ok(())
+    }
+
+    /// Returns for how long the quota of an operation is taken, as far as this process has seen.
+    pub async fn ahead(&self, operation: Operation) -> Duration {
+        self.quotas.ahead(&self.place, operation).await
     }
 
     /// Uses what was reserved for an operation, if anything was.

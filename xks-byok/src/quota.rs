@@ -20,6 +20,10 @@ use xks_lifecycle::{CommandError, commands::Commands};
 
 use crate::aws::Operation;
 
+/// The microseconds in which a quota is used up: one in a hundred more than a second, since a call that is a
+/// little late makes the next one come too early for AWS.
+const PACE: u64 = 1_010_000;
+
 /// Request quotas of AWS, shared by all nodes on a store.
 pub struct Quotas {
     commands: Arc<Commands>,
@@ -79,7 +83,7 @@ impl Quotas {
             let now = self.now();
             if bucket.left == 0 {
                 let count = (rate / 20).max(1);
-                let cost = u64::from(count) * 1_000_000 / u64::from(rate);
+                let cost = u64::from(count) * PACE / u64::from(rate);
                 let id = format!("{place}/{}", operation.name());
                 bucket.from = self.commands.reserve_quota(&id, &mut bucket.seen, now, cost).await?;
                 bucket.left = count;
@@ -93,6 +97,16 @@ impl Quotas {
             sleep.await;
         }
         Ok(())
+    }
+
+    /// Returns for how long the quota of an operation is taken at a place, as far as this process has seen.
+    pub async fn ahead(&self, place: &str, operation: Operation) -> Duration {
+        let key = (place.to_owned(), operation);
+        let Some(bucket) = self.places.lock().await.get(&key).map(Arc::clone) else {
+            return Duration::ZERO;
+        };
+        let free = bucket.lock().await.seen;
+        Duration::from_micros(free.saturating_sub(self.now()))
     }
 
     /// The time, in microseconds since 1970.

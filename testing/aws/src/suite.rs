@@ -211,6 +211,16 @@ pub async fn aliases(kms: &dyn Kms) {
     assert_eq!(kind(kms.delete_alias("alias/current").await), AwsErrorKind::NotFound);
 }
 
+/// Wraps material by RSA-OAEP with SHA-256 under a wrapping key of AWS.
+#[must_use]
+pub fn wrapped(public_key: &[u8], material: [u8; 32]) -> Vec<u8> {
+    let public = PublicEncryptingKey::from_der(public_key).unwrap();
+    let public = OaepPublicEncryptingKey::new(public).unwrap();
+    let mut wrapped = vec![0; public.ciphertext_size()];
+    let wrapped = public.encrypt(&OAEP_SHA256_MGF1SHA256, &material, &mut wrapped, None);
+    wrapped.unwrap().to_vec()
+}
+
 /// Imported material, its rotation and its end.
 pub async fn import(kms: &dyn Kms, now: Timestamp) {
     let key = kms.create_key(CreateKeyRequest::external()).await.unwrap();
@@ -220,14 +230,8 @@ pub async fn import(kms: &dyn Kms, now: Timestamp) {
         let request = GetParametersForImportRequest::new(id, algorithm, WrappingKeySpec::Rsa2048);
         let parameters = kms.get_parameters_for_import(request).await.unwrap();
         assert!(parameters.parameters_valid_to.unwrap() > now);
-        let public = PublicEncryptingKey::from_der(&parameters.public_key).unwrap();
-        let public = OaepPublicEncryptingKey::new(public).unwrap();
-        let mut wrapped = vec![0; public.ciphertext_size()];
-        let material = [material; 32];
-        let wrapped = public
-            .encrypt(&OAEP_SHA256_MGF1SHA256, &material, &mut wrapped, None)
-            .unwrap();
-        let mut request = ImportKeyMaterialRequest::new(id, parameters.import_token, &*wrapped);
+        let wrapped = wrapped(&parameters.public_key, [material; 32]);
+        let mut request = ImportKeyMaterialRequest::new(id, parameters.import_token, wrapped);
         change(&mut request);
         kms.import_key_material(request).await
     };

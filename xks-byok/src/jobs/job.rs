@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
-use xks_lifecycle::{CloudAccountId, CloudKeyId, CloudKeyStoreId, JobId, Timestamp};
+use xks_lifecycle::{CloudAccountId, CloudKeyId, CloudKeyStoreId, CloudMaterialId, JobId, Timestamp};
 
 use super::Rotation;
 use crate::{
@@ -21,6 +21,8 @@ pub enum Intent {
     CloudKeyStore(CloudKeyStoreId),
     /// A KMS key.
     CloudKey(CloudKeyId),
+    /// A material, and the KMS key that it was the current one of: it is synchronised, disabled or deleted.
+    CloudMaterial(CloudMaterialId),
     /// The access key of a cloud account: it is replaced by a new one.
     CloudAccount(CloudAccountId),
     /// The KMS keys in a cloud account that jobs have made and no record knows: they are deleted.
@@ -33,6 +35,7 @@ impl fmt::Display for Intent {
         match self {
             Self::CloudKeyStore(id) => write!(f, "cloud-key-stores/{id}"),
             Self::CloudKey(id) => write!(f, "cloud-keys/{id}"),
+            Self::CloudMaterial(id) => write!(f, "cloud-materials/{id}"),
             Self::CloudAccount(id) => write!(f, "cloud-accounts/{id}"),
             Self::Orphans(id) => write!(f, "cloud-accounts/{id}/orphans"),
         }
@@ -103,8 +106,8 @@ impl JobState {
     }
 }
 
-/// A plan that a job has, or had.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A plan that a job has, or had. That of a job which began by itself is empty until its first step.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct StoredPlan {
     /// The hash of what was observed when it was made.

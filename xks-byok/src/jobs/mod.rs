@@ -56,10 +56,12 @@
 
 mod clean_up;
 mod error;
+mod import;
 mod job;
 mod notifier;
 mod outcome;
 mod record;
+mod renewal;
 mod rotation;
 mod run;
 mod service;

@@ -1,6 +1,7 @@
 //! What the outcome of a step means for its job.
 
-use xks_lifecycle::Outcome;
+use xks_core::manage::ManageErrorKind;
+use xks_lifecycle::{CommandError, Outcome};
 
 use super::{Job, JobError, JobState, Jobs, run::Stop};
 use crate::{
@@ -24,7 +25,7 @@ impl Jobs {
         job.cursor += 1;
         job.failures = 0;
         job.pending = None;
-        if action.creates() {
+        if action.settles() {
             let settle = u64::try_from(self.settings.settle.as_millis()).unwrap_or(u64::MAX);
             job.settles = now.saturating_add(settle);
         }
@@ -57,6 +58,12 @@ impl Jobs {
             | AwsErrorKind::Disabled
             | AwsErrorKind::Conflict
             | AwsErrorKind::CustomKeyStoreInvalidState
+            // Material may be there already, the token may have run out while the key manager was slow, and a
+            // garbled answer may have garbled what was wrapped: the next attempt has another token.
+            | AwsErrorKind::IncorrectKeyMaterial
+            | AwsErrorKind::ExpiredImportToken
+            | AwsErrorKind::InvalidImportToken
+            | AwsErrorKind::InvalidCiphertext
             // A principal may be so new that AWS KMS does not know it yet.
             | AwsErrorKind::MalformedPolicyDocument => self.again(job, error),
             _ if error.is_retryable() => self.wait(job, error.to_string()),
@@ -68,7 +75,7 @@ impl Jobs {
     pub(super) fn again(&self, job: &mut Job, error: &AwsError) {
         if job.failures >= MOST_FAILURES {
             job.state = match error.kind {
-                AwsErrorKind::MalformedPolicyDocument => blocked(error),
+                AwsErrorKind::MalformedPolicyDocument | AwsErrorKind::IncorrectKeyMaterial => blocked(error),
                 _ => JobState::Stuck {
                     problem: error.to_string(),
                 },
@@ -91,6 +98,11 @@ impl Jobs {
         match error {
             JobError::Aws(error) if error.is_retryable() => self.wait(job, error.to_string()),
             JobError::Aws(error) => job.state = blocked(&error),
+            JobError::Command(error) if of_key_manager(&error) == Some(true) => self.wait(job, error.to_string()),
+            JobError::Command(error) if of_key_manager(&error) == Some(false) => {
+                let question = error.to_string();
+                job.state = JobState::Blocked { question };
+            }
             JobError::Command(error) if error.outcome() == Outcome::Refused => {
                 job.state = JobState::Stuck {
                     problem: error.to_string(),
@@ -111,5 +123,21 @@ impl Jobs {
 fn blocked(error: &AwsError) -> JobState {
     JobState::Blocked {
         question: error.to_string(),
+    }
+}
+
+/// Whether a command failed because of a key manager, and if so whether it may succeed a little later.
+fn of_key_manager(error: &CommandError) -> Option<bool> {
+    match error {
+        CommandError::Manager { source, .. } => Some(matches!(
+            source.kind(),
+            ManageErrorKind::Throttled
+                | ManageErrorKind::Timeout
+                | ManageErrorKind::Unavailable
+                | ManageErrorKind::Other
+        )),
+        CommandError::Backend { .. } => Some(true),
+        CommandError::NotRecorded { error, .. } => of_key_manager(error),
+        _ => None,
     }
 }

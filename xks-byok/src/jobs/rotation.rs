@@ -102,8 +102,13 @@ fn row_of(state: State, current: &str) -> Option<Rotation> {
 
 /// The id of the job that an account's schedule starts at a time: the same on every node.
 fn scheduled_id(account: CloudAccountId, due: Timestamp) -> Option<JobId> {
+    id_of(&format!("rotate {account} {}", due.seconds()))
+}
+
+/// The id that a job has by what it is started for, so that no other node starts it too.
+pub(super) fn id_of(occasion: &str) -> Option<JobId> {
     const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-    let hash = Sha256::digest(format!("rotate {account} {}", due.seconds()));
+    let hash = Sha256::digest(occasion);
     let symbol = |byte: &u8| ALPHABET.get(usize::from(byte % 32)).copied().map(char::from);
     let text: String = hash.iter().take(24).filter_map(symbol).collect();
     text.parse().ok()

@@ -172,6 +172,7 @@ impl Jobs {
     async fn take_due(&self, under_way: &BTreeSet<JobId>, room: usize) -> Result<Due, JobError> {
         self.commands.refresh().await?;
         self.start_scheduled().await?;
+        self.start_renewals().await?;
         let rows = self.commands.job_rows().await?.rows;
         let mut worker = self.worker.lock().await;
         worker.retain(&rows);

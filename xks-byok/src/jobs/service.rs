@@ -14,11 +14,11 @@ use xks_lifecycle::{
     jobs::{JobRow, Worker},
 };
 
-use super::{Intent, Job, JobError, JobState, StoredPlan, Tally, notifier::Notifier};
+use super::{Intent, Job, JobError, JobState, Pending, StoredPlan, Tally, notifier::Notifier};
 use crate::{
     aws::Connector,
     observe::{Observed, observe},
-    plan::{Context, Plan, plan},
+    plan::{Context, Plan, Undesirable, plan},
     quota::Quotas,
 };
 
@@ -39,7 +39,8 @@ pub struct Settings {
     /// How long one step may take: after that another node goes on with the job, and the step creates nothing
     /// any more. 2 minutes by default.
     pub step_limit: Duration,
-    /// How many jobs are worked on at once. 16 by default.
+    /// How many jobs are worked on at once. 32 by default: an import takes some 20 seconds, most of them
+    /// waits for equal reads, and AWS lets one begin each second.
     pub at_once: usize,
     /// How many ended jobs are kept. 1000 by default.
     pub kept: usize,
@@ -55,7 +56,7 @@ impl Default for Settings {
             reads: 3,
             read_interval: Duration::from_secs(1),
             step_limit: Duration::from_secs(120),
-            at_once: 16,
+            at_once: 32,
             kept: 1000,
             quota_scale: 1,
         }
@@ -146,6 +147,7 @@ impl Jobs {
     /// What it is about is not there, or a call of AWS.
     pub async fn preview(&self, intent: Intent) -> Result<Preview, JobError> {
         self.commands.refresh().await?;
+        let intent = self.subject(intent);
         let site = self.site(intent, &self.actor).await?;
         let desired = self.desired(intent)?;
         let found = observe(&site.caller, &desired).await?;
@@ -166,26 +168,28 @@ impl Jobs {
     /// # Errors
     /// [`JobError::Outdated`]; [`JobError::UnderWay`]; what it is about is not there, or a call of AWS.
     pub async fn start(&self, actor: &Actor, intent: Intent, shown: Option<&str>) -> Result<Job, JobError> {
-        if let Some(other) = self
-            .list()
-            .await?
-            .iter()
-            .find(|job| job.intent == intent && !job.state.is_ended())
+        self.commands.refresh().await?;
+        let intent = self.subject(intent);
+        let jobs = self.list().await?;
+        let mut jobs = jobs.iter().filter(|job| job.intent == intent);
+        let latest = jobs.next(); // of those before it each had ended when the next one was started
+        if let Some(other) = latest.filter(|job| !job.state.is_ended())
             && let Some(id) = other.id
         {
             return Err(JobError::UnderWay(id));
         }
+        // What a cancelled job has perhaps made is searched for before another one is made.
+        let pending = latest.and_then(|job| job.pending.clone());
         if let Intent::CloudAccount(account) = intent {
-            self.commands.refresh().await?;
             let plan = self.rotation_plan(account)?;
-            return self.insert(actor, JobId::generate()?, intent, plan).await;
+            return self.insert(actor, JobId::generate()?, intent, plan, None).await;
         }
         if let Intent::Orphans(account) = intent {
             let plan = self.preview_orphans(account).await?;
             if shown.is_some_and(|shown| shown != plan.observed) {
                 return Err(JobError::Outdated);
             }
-            return self.insert(actor, JobId::generate()?, intent, plan).await;
+            return self.insert(actor, JobId::generate()?, intent, plan, None).await;
         }
         let preview = self.preview(intent).await?;
         if shown.is_some_and(|shown| shown != preview.observed) {
@@ -198,11 +202,19 @@ impl Jobs {
         };
         let plan = plan(&self.desired(intent)?, &preview.found, &context);
         let stored = StoredPlan::new(&plan, &preview.found);
-        self.insert(actor, id, intent, stored).await
+        self.insert(actor, id, intent, stored, pending).await
     }
 
-    async fn insert(&self, actor: &Actor, id: JobId, intent: Intent, plan: StoredPlan) -> Result<Job, JobError> {
+    async fn insert(
+        &self,
+        actor: &Actor,
+        id: JobId,
+        intent: Intent,
+        plan: StoredPlan,
+        pending: Option<Pending>,
+    ) -> Result<Job, JobError> {
         let mut job = Job::new(id, intent, actor.to_string(), self.now(), plan);
+        job.pending = pending;
         job.note(self.now(), format!("started by {actor}"));
         let about = intent.to_string();
         self.commands
@@ -211,6 +223,24 @@ impl Jobs {
         self.commands.insert_job(id, &job.body()).await?;
         self.notifier.call();
         Ok(job)
+    }
+
+    /// What a job is about: of a material that shares its KMS key with the current one, the cloud key.
+    fn subject(&self, intent: Intent) -> Intent {
+        match self.desired(intent) {
+            Err(Undesirable::Current(_, key)) => Intent::CloudKey(key),
+            _ => intent,
+        }
+    }
+
+    /// Returns whether an earlier job of the same object has not ended: two may have been started in the same
+    /// instant, and each would make a KMS key.
+    pub(super) async fn is_second(&self, job: &Job) -> Result<bool, JobError> {
+        let jobs = self.list().await?;
+        let mut others = jobs
+            .iter()
+            .filter(|other| other.intent == job.intent && other.id != job.id);
+        Ok(others.any(|other| !other.state.is_ended() && (other.created, other.id) < (job.created, job.id)))
     }
 
     /// Returns all jobs, the latest first. One whose row cannot be read is left out: see

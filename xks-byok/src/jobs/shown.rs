@@ -88,11 +88,13 @@ impl Jobs {
             .read(|state| state.cloud_key(id).map(|entry| (**entry).clone()));
         let found = found.ok_or_else(|| unknown("record"))?;
         let arn = found.kms_key.as_ref().ok_or_else(|| unknown("KMS key"))?.to_string();
-        let CloudKeyOrigin::ExternalKeyStore { key, .. } = &found.origin else {
-            return Err(unknown("external key").into());
+        let ours = match &found.origin {
+            CloudKeyOrigin::ExternalKeyStore { key, .. } => {
+                let versions = self.commands.usage(key).await?;
+                versions.iter().filter_map(|version| version.usage.last_used).max()
+            }
+            _ => None, // AWS uses imported material by itself
         };
-        let versions = self.commands.usage(key).await?;
-        let ours = versions.iter().filter_map(|version| version.usage.last_used).max();
         let site = self.site(Intent::CloudKey(id), &self.actor).await?;
         Ok(last_use(&site.caller, &arn, ours).await?)
     }

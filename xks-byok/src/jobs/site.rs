@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use xks_core::Zeroizing;
 use xks_lifecycle::{CloudAccount, CloudAccountId, CloudCredential, CloudKeyOrigin, Region, Snapshot, commands::Actor};
 
-use super::{Intent, JobError, Jobs};
+use super::{Intent, JobError, Jobs, import::Materials};
 use crate::{
     accounts::parse_csv,
     apply::{Target, proxy_credential},
@@ -28,6 +28,11 @@ fn place(state: &Snapshot, intent: Intent) -> Result<(CloudAccountId, Region), U
             .cloud_key_store(id)
             .map(|store| (store.account, store.region.clone())),
         Intent::CloudKey(id) => state.cloud_key(id).map(|key| (key.account, key.region.clone())),
+        Intent::CloudMaterial(id) => {
+            let material = state.cloud_material(id);
+            let key = material.and_then(|material| state.cloud_key(material.cloud_key));
+            key.map(|key| (key.account, key.region.clone()))
+        }
         Intent::CloudAccount(id) | Intent::Orphans(id) => {
             state.cloud_account(id).map(|account| (id, account.region.clone()))
         }
@@ -91,6 +96,7 @@ impl Jobs {
         self.commands.read(|state| match intent {
             Intent::CloudKeyStore(id) => Desired::key_store(state, id, now),
             Intent::CloudKey(id) => Desired::key(state, id, now),
+            Intent::CloudMaterial(id) => Desired::material(state, id, now),
             Intent::CloudAccount(_) | Intent::Orphans(_) => Err(Undesirable::Unplanned(intent.to_string())),
         })
     }
@@ -110,12 +116,17 @@ impl Jobs {
                 (desired.id.clone(), credential())
             }
             (_, Desired::Key(desired)) => (desired.arn.clone(), None),
+            (_, Desired::Import(desired)) => (desired.candidate().map(str::to_owned), None),
             (_, Desired::KeyStore(_)) => (None, None),
         };
         Target {
             id,
             credential,
             operation_tag: self.settings.operation_tag.clone(),
+            wrapper: Some(Arc::new(Materials {
+                commands: Arc::clone(&self.commands),
+                actor: self.actor.clone(),
+            })),
         }
     }
 
@@ -125,7 +136,13 @@ impl Jobs {
             let here = state
                 .cloud_keys()
                 .filter(|key| (key.account, &key.region) == (site.account, &site.region));
-            let ids = here.filter_map(|key| Some(key.kms_key.as_ref()?.to_string().rsplit('/').next()?.to_owned()));
+            let arns = here.flat_map(|key| {
+                let of_materials = state
+                    .materials_of(key.id)
+                    .filter_map(|material| material.kms_key.as_ref());
+                key.kms_key.as_ref().into_iter().chain(of_materials)
+            });
+            let ids = arns.filter_map(|arn| Some(arn.to_string().rsplit('/').next()?.to_owned()));
             ids.collect()
         })
     }

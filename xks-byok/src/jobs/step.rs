@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     apply::{ApplyError, Effect, apply},
+    aws::Operation,
     caller::CallError,
     observe::{Observed, observe, search_operation, search_pair},
     plan::{Action, Context, Desired, Plan, Then, lint, plan},
@@ -104,13 +105,7 @@ impl Jobs {
         let Some(pending) = work.job.pending.clone() else {
             return Ok(false);
         };
-        let Action::CreateKey {
-            operation,
-            custom_key_store_id,
-            xks_key_id,
-            ..
-        } = &pending.action
-        else {
+        let (Action::CreateKey { operation, .. } | Action::CreateImportKey { operation, .. }) = &pending.action else {
             // A key store is observed by its name, and AWS makes no second one of that.
             work.job.pending = None;
             return Ok(false);
@@ -131,11 +126,17 @@ impl Jobs {
         }
         if let Some(key) = found.first() {
             work.job.note(now, format!("found {}, whose answer was lost", key.arn));
-            self.keep_id(actor, work.job.intent, &key.arn, false).await?;
+            let effect = Effect::Key(Box::new(key.clone()));
+            self.keep(actor, work.job.intent, &pending.action, None, effect).await?;
             work.job.pending = None;
             return Ok(false);
         }
         if pending.is_taken
+            && let Action::CreateKey {
+                custom_key_store_id,
+                xks_key_id,
+                ..
+            } = &pending.action
             && let Some(key) = search_pair(&site.caller, &known, custom_key_store_id, xks_key_id)
                 .await
                 .map_err(JobError::from)?
@@ -172,7 +173,18 @@ impl Jobs {
     ) -> Result<(), Stop> {
         let intent = work.job.intent;
         let mut actor = actor.clone();
+        if let Some(wait) = queue(site, &action).await {
+            let until = self.now() + u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            let reason = "AWS gives one wrapping key a second, and others come first".to_owned();
+            work.job.state = JobState::Waiting { until, reason };
+            return Ok(());
+        }
         if action.creates() {
+            if self.is_second(&work.job).await? {
+                let reason = "another job of the same object was started in the same instant".to_owned();
+                self.wait(&mut work.job, reason);
+                return Ok(());
+            }
             // Not after the mark: another worker may take the job over during the wait, and the call would
             // come after its search.
             if let Some(operation) = action.operation() {
@@ -197,13 +209,7 @@ impl Jobs {
         let target = self.target(intent, desired);
         match apply(&site.caller, &action, &target).await {
             Ok(effect) => {
-                match (&effect, &action) {
-                    (Effect::KeyStore(id), _) => self.keep_id(&actor, intent, id, false).await?,
-                    (Effect::Key(key), _) => self.keep_id(&actor, intent, &key.arn, false).await?,
-                    (Effect::Changed, Action::Adopt { id }) => self.keep_id(&actor, intent, id, true).await?,
-                    (Effect::Changed, Action::Forget) => self.forget_id(&actor, intent).await?,
-                    (Effect::Changed, _) => {}
-                }
+                self.keep(&actor, intent, &action, target.id.as_deref(), effect).await?;
                 self.done(&mut work.job, &action);
                 Ok(())
             }
@@ -212,10 +218,27 @@ impl Jobs {
                 Ok(())
             }
             Err(ApplyError::Call(CallError::Store(error))) => Err(error.into()),
-            Err(error @ (ApplyError::NoCredential(_) | ApplyError::NoTarget(_))) => {
+            Err(ApplyError::Material(error)) => Ok(self.failed(&mut work.job, error.into())?),
+            Err(error @ ApplyError::NoAlgorithm) => {
+                let question = error.to_string();
+                work.job.state = JobState::Blocked { question };
+                Ok(())
+            }
+            Err(error) => {
                 self.wait(&mut work.job, error.to_string());
                 Ok(())
             }
         }
     }
+}
+
+/// How long to wait before an import is tried, if many come first: a step must not take so long that another
+/// node goes on with its job, and other jobs find room meanwhile.
+async fn queue(site: &Site, action: &Action) -> Option<Duration> {
+    const MOST: Duration = Duration::from_secs(20);
+    if !matches!(action, Action::ImportMaterial { .. }) {
+        return None;
+    }
+    let ahead = site.caller.ahead(Operation::GetParametersForImport).await;
+    (ahead > MOST).then(|| ahead - MOST / 2)
 }

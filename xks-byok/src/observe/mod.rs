@@ -1,5 +1,6 @@
 //! What is there in AWS: what one job needs, by counted calls.
 
+mod import;
 mod last_use;
 mod region;
 mod search;
@@ -9,6 +10,7 @@ use std::collections::BTreeMap;
 use sha2::{Digest as _, Sha256};
 
 pub use self::{
+    import::{ImportedKey, ObservedImport},
     last_use::{LastUse, last_use},
     region::{ObservedRegion, RegionKey, region, region_key},
     search::{search_operation, search_pair},
@@ -30,6 +32,8 @@ pub enum Observed {
     KeyStore(Option<Box<CustomKeyStore>>),
     /// The KMS key.
     Key(Box<ObservedKey>),
+    /// The KMS keys behind an alias, whose material is imported.
+    Import(Box<ObservedImport>),
 }
 
 /// What was observed of a KMS key.
@@ -54,6 +58,12 @@ impl From<Option<CustomKeyStore>> for Observed {
     }
 }
 
+impl From<ObservedImport> for Observed {
+    fn from(observed: ObservedImport) -> Self {
+        Self::Import(Box::new(observed))
+    }
+}
+
 impl From<ObservedKey> for Observed {
     fn from(observed: ObservedKey) -> Self {
         Self::Key(Box::new(observed))
@@ -69,6 +79,11 @@ impl Observed {
     }
 }
 
+async fn describe(caller: &Caller, id: &str) -> Result<Option<KeyMetadata>, CallError> {
+    let call = || caller.kms().describe_key(id);
+    unless_missing(caller.call(Operation::DescribeKey, call).await)
+}
+
 /// Reads what a plan needs.
 ///
 /// # Errors
@@ -77,6 +92,7 @@ pub async fn observe(caller: &Caller, desired: &Desired) -> Result<Observed, Cal
     match desired {
         Desired::KeyStore(desired) => key_store(caller, desired).await.map(Observed::from),
         Desired::Key(desired) => key(caller, desired).await.map(Observed::from),
+        Desired::Import(desired) => import::import(caller, desired).await.map(Observed::from),
     }
 }
 
@@ -115,18 +131,11 @@ async fn key_store(caller: &Caller, desired: &DesiredKeyStore) -> Result<Option<
 
 async fn key(caller: &Caller, desired: &DesiredKey) -> Result<ObservedKey, CallError> {
     let mut observed = ObservedKey::default();
-    let describe = async |id: &str| {
-        unless_missing(
-            caller
-                .call(Operation::DescribeKey, || caller.kms().describe_key(id))
-                .await,
-        )
-    };
-    let by_alias = describe(&desired.alias).await?;
+    let by_alias = describe(caller, &desired.alias).await?;
     observed.alias_target = by_alias.as_ref().map(|key| key.key_id.clone());
     observed.metadata = match &desired.arn {
         Some(arn) if by_alias.as_ref().is_some_and(|key| key.arn == *arn) => by_alias,
-        Some(arn) => describe(arn).await?,
+        Some(arn) => describe(caller, arn).await?,
         // One that is there with this alias may be for this external key, made by somebody else.
         None => by_alias.filter(|key| {
             key.xks_key_id.as_ref() == Some(&desired.xks_key_id)
@@ -135,10 +144,8 @@ async fn key(caller: &Caller, desired: &DesiredKey) -> Result<ObservedKey, CallE
     };
     match &observed.metadata {
         Some(metadata) => {
-            let arn = metadata.arn.clone();
-            let policy = || caller.kms().get_key_policy(&arn, "default");
-            observed.policy = unless_missing(caller.call(Operation::GetKeyPolicy, policy).await)?;
-            observed.tags = tags(caller, &arn).await?;
+            observed.policy = policy(caller, &metadata.arn).await?;
+            observed.tags = tags(caller, &metadata.arn).await?;
         }
         None => {
             if let Some(id) = &desired.custom_key_store_id {
@@ -147,6 +154,12 @@ async fn key(caller: &Caller, desired: &DesiredKey) -> Result<ObservedKey, CallE
         }
     }
     Ok(observed)
+}
+
+/// The policy `default`; nothing if the key is not there.
+async fn policy(caller: &Caller, arn: &str) -> Result<Option<String>, CallError> {
+    let call = || caller.kms().get_key_policy(arn, "default");
+    unless_missing(caller.call(Operation::GetKeyPolicy, call).await)
 }
 
 /// The tags of a key; none if it is not there.

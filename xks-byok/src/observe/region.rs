@@ -8,11 +8,11 @@ use futures_util::{
     stream,
 };
 
-use super::{aliases, keys, tags, unless_missing};
+use super::{aliases, import::materials, keys, tags, unless_missing};
 use crate::{
     aws::{
-        CustomKeyStore, DescribeCustomKeyStoresRequest, KeyListEntry, KeyMetadata, ListKeyRotationsRequest, Operation,
-        Origin, Page, PageRequest, RotationsListEntry,
+        CustomKeyStore, DescribeCustomKeyStoresRequest, KeyListEntry, KeyMetadata, Operation, Origin, Page,
+        PageRequest, RotationsListEntry,
     },
     caller::{CallError, Caller},
 };
@@ -134,24 +134,6 @@ async fn all_tags(
     };
     let calls: Vec<_> = listed.iter().map(one).collect();
     stream::iter(calls).buffer_unordered(AT_ONCE).try_collect().await
-}
-
-async fn materials(caller: &Caller, id: &str) -> Result<Vec<RotationsListEntry>, CallError> {
-    let mut found = Vec::new();
-    let mut page = PageRequest::first();
-    loop {
-        let request = ListKeyRotationsRequest::all(id, page);
-        let call = || caller.kms().list_key_rotations(request.clone());
-        let Some(Page { items, next_marker }) = unless_missing(caller.call(Operation::ListKeyRotations, call).await)?
-        else {
-            return Ok(found);
-        };
-        found.extend(items);
-        match next_marker {
-            Some(marker) => page = PageRequest::after(marker),
-            None => return Ok(found),
-        }
-    }
 }
 
 async fn key_stores(caller: &Caller) -> Result<Vec<CustomKeyStore>, CallError> {

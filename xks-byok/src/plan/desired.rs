@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 use xks_lifecycle::{
-    CloudKey, CloudKeyId, CloudKeyOrigin, CloudKeyStore, CloudKeyStoreId, DeletionDays, Snapshot, Timestamp, WantedKey,
-    WantedKeyStore, key_state::KeyState,
+    CloudKey, CloudKeyId, CloudKeyOrigin, CloudKeyStore, CloudKeyStoreId, CloudMaterialId, DeletionDays, Snapshot,
+    Timestamp, WantedKey, WantedKeyStore, key_state::KeyState,
 };
 
-use super::policy_json;
+use super::{DesiredImport, policy_json};
 
 /// What is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,8 +16,10 @@ use super::policy_json;
 pub enum Desired {
     /// Of a key store in AWS.
     KeyStore(DesiredKeyStore),
-    /// Of a KMS key.
+    /// Of a KMS key in an external key store.
     Key(DesiredKey),
+    /// Of the KMS keys behind an alias, whose material is imported.
+    Import(DesiredImport),
 }
 
 /// What is wanted of a key store in AWS.
@@ -71,6 +73,9 @@ pub enum Undesirable {
     /// It has no plan from what is there: what is done with it takes its own steps.
     #[error("{0}: its steps do not follow from what is wanted")]
     Unplanned(String),
+    /// It is not a former material.
+    #[error("cloud-materials/{0} shares its KMS key with the current material: start a job of cloud-keys/{1}")]
+    Current(CloudMaterialId, CloudKeyId),
     /// It is not in the state.
     #[error("there is no {0}")]
     Unknown(String),
@@ -106,6 +111,23 @@ impl Desired {
         }))
     }
 
+    /// What is wanted of a former material, and of the KMS key that it has of its own.
+    ///
+    /// # Errors
+    /// It, or what it refers to, is not there. [`Undesirable::Current`]: its KMS key is that of the current
+    /// material, of which the [cloud key](Self::key) has the plan.
+    pub fn material(state: &Snapshot, id: CloudMaterialId, now: Timestamp) -> Result<Self, Undesirable> {
+        let unknown = || Undesirable::Unknown(format!("cloud-materials/{id}"));
+        let material = state.cloud_material(id).ok_or_else(unknown)?;
+        match Self::key(state, material.cloud_key, now)? {
+            Self::Import(desired) => match desired.about(material.number) {
+                desired @ DesiredImport { former: Some(_), .. } => Ok(Self::Import(desired)),
+                _ => Err(Undesirable::Current(id, material.cloud_key)),
+            },
+            Self::Key(_) | Self::KeyStore(_) => Err(unknown()),
+        }
+    }
+
     /// What is wanted of a KMS key.
     ///
     /// # Errors
@@ -116,12 +138,12 @@ impl Desired {
         let account = state
             .cloud_account(wanted.account)
             .ok_or_else(|| unknown(format!("cloud-accounts/{}", wanted.account)))?;
-        let CloudKeyOrigin::ExternalKeyStore {
-            cloud_key_store: store,
-            key,
-        } = &wanted.origin
-        else {
-            return Err(unknown(format!("external key of cloud-keys/{id}")));
+        let (store, key) = match &wanted.origin {
+            CloudKeyOrigin::ExternalKeyStore { cloud_key_store, key } => (cloud_key_store, key),
+            CloudKeyOrigin::External(import) => {
+                return Ok(Self::Import(DesiredImport::of(state, wanted, import, account, now)));
+            }
+            _ => return Err(unknown(format!("origin of cloud-keys/{id} that this version knows"))),
         };
         let store = state
             .cloud_key_store(*store)
@@ -130,11 +152,7 @@ impl Desired {
         Ok(Self::Key(DesiredKey {
             alias: wanted.alias.to_string(),
             description: wanted.description.to_string(),
-            tags: wanted
-                .tags
-                .iter()
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .collect(),
+            tags: tags(wanted),
             policy: policy_json(&wanted.policy, account.account.as_ref(), &wanted.region),
             custom_key_store_id: store.custom_key_store_id.as_ref().map(ToString::to_string),
             xks_key_id: key.to_string(),
@@ -143,6 +161,11 @@ impl Desired {
             arn: wanted.kms_key.as_ref().map(ToString::to_string),
         }))
     }
+}
+
+pub(super) fn tags(wanted: &CloudKey) -> BTreeMap<String, String> {
+    let tags = wanted.tags.iter();
+    tags.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
 impl DesiredKeyStore {

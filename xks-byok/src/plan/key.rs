@@ -1,10 +1,8 @@
 //! Plans for a KMS key of an external key store.
 
-use std::collections::BTreeMap;
-
 use xks_lifecycle::{WantedKey, key_state::KeyState as External};
 
-use super::{Action, Context, DesiredKey, Plan, difference, is_same_policy};
+use super::{Action, Context, DesiredKey, Plan, attributes::Attributes, difference};
 use crate::{
     aws::{ConnectionState, KeyMetadata, KeyState, Origin},
     observe::ObservedKey,
@@ -133,10 +131,14 @@ fn found(mut plan: Plan, desired: &DesiredKey, observed: &ObservedKey, metadata:
     }
     let is_disabled = is_pending || metadata.key_state == KeyState::Disabled;
     if desired.wanted == WantedKey::Enabled && is_disabled {
+        if !is_pending {
+            plan.drift("state", "Enabled", &metadata.key_state);
+        }
         plan.push(Action::EnableKey, "it is wanted enabled");
     }
     change(&mut plan, desired, observed, metadata);
     if desired.wanted == WantedKey::Disabled && metadata.key_state == KeyState::Enabled {
+        plan.drift("state", "Disabled", &metadata.key_state);
         plan.push(Action::DisableKey, "it is wanted disabled");
     }
     if let Some(difference) = difference(&metadata.key_state, desired.external) {
@@ -158,22 +160,12 @@ fn found(mut plan: Plan, desired: &DesiredKey, observed: &ObservedKey, metadata:
 
 /// What is changed of a key, between enabling and disabling.
 fn change(plan: &mut Plan, desired: &DesiredKey, observed: &ObservedKey, metadata: &KeyMetadata) {
-    if desired.description != metadata.description {
-        let description = desired.description.clone();
-        plan.push(Action::UpdateDescription { description }, "the description is another");
-    }
-    if let (Some(wanted), Some(found)) = (&desired.policy, &observed.policy)
-        && !is_same_policy(wanted, found)
-    {
-        let policy = wanted.clone();
-        plan.push(Action::PutPolicy { policy }, "the key policy is another");
-    }
-    let has = |key: &str, value: &str| observed.tags.get(key).is_some_and(|found| found == value);
-    let missing = desired.tags.iter().filter(|(key, value)| !has(key, value));
-    let tags: BTreeMap<_, _> = missing.map(|(key, value)| (key.clone(), value.clone())).collect();
-    if !tags.is_empty() {
-        plan.push(Action::Tag { tags }, "tags are missing, or have another value");
-    }
+    let wanted = Attributes {
+        description: &desired.description,
+        policy: desired.policy.as_deref(),
+        tags: &desired.tags,
+    };
+    plan.change(&wanted, metadata, observed.policy.as_deref(), &observed.tags);
     if observed.alias_target.is_none() {
         let alias = desired.alias.clone();
         plan.push(Action::CreateAlias { alias }, "the alias leads to no key");

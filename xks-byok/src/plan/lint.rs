@@ -1,23 +1,38 @@
 //! What is wrong with a plan: the invariants that each plan keeps, for tests and before a plan is stored.
 
-use super::{Action, Context, Desired, Plan, Then};
+use xks_lifecycle::{WantedKey, WantedKeyStore};
+
+use super::{Action, Context, Desired, Plan, Then, import};
 use crate::observe::Observed;
 
-/// Where a step stands among the others: enable, change, disable; what deletes is the last.
-const fn phase(action: &Action) -> u8 {
-    match action {
+/// Where a step stands among the others: enable, change, disable; what deletes is the last. Material is made
+/// at any time before it is imported.
+const fn phase(action: &Action) -> Option<u8> {
+    Some(match action {
+        Action::MakeMaterial { .. } => return None,
         Action::Adopt { .. } => 0,
-        Action::CreateKeyStore { .. } | Action::CreateKey { .. } | Action::CancelDeletion => 1,
+        Action::CreateKeyStore { .. }
+        | Action::CreateKey { .. }
+        | Action::CreateImportKey { .. }
+        | Action::CancelDeletion => 1,
         Action::EnableKey | Action::DisconnectKeyStore => 2,
         Action::UpdateKeyStore(_)
         | Action::UpdateDescription { .. }
         | Action::PutPolicy { .. }
         | Action::Tag { .. }
         | Action::CreateAlias { .. }
+        | Action::NoteMaterial { .. }
+        | Action::ImportMaterial { .. }
+        | Action::RotateOnDemand { .. }
+        | Action::MoveAlias { .. }
         | Action::RotateAccessKey { .. } => 3,
-        Action::ConnectKeyStore | Action::DisableKey => 4,
-        Action::DeleteKeyStore | Action::ScheduleDeletion { .. } | Action::DeleteOrphan { .. } | Action::Forget => 5,
-    }
+        Action::ConnectKeyStore | Action::DisableFormer { .. } | Action::NoteCurrent { .. } | Action::DisableKey => 4,
+        Action::DeleteKeyStore
+        | Action::DeleteMaterial { .. }
+        | Action::ScheduleDeletion { .. }
+        | Action::DeleteOrphan { .. }
+        | Action::Forget => 5,
+    })
 }
 
 /// Returns what is wrong with a plan; nothing is right.
@@ -30,7 +45,7 @@ pub fn lint(plan: &Plan, desired: &Desired, observed: &Observed, context: &Conte
         }
     };
     let actions: Vec<_> = plan.steps.iter().map(|step| &step.action).collect();
-    let phases: Vec<_> = actions.iter().map(|action| phase(action)).collect();
+    let phases: Vec<_> = actions.iter().filter_map(|action| phase(action)).collect();
     must(
         phases.is_sorted(),
         "the order is not adopt, create, enable, change, disable, delete",
@@ -40,8 +55,12 @@ pub fn lint(plan: &Plan, desired: &Desired, observed: &Observed, context: &Conte
         "a step has no reason",
     );
     let is_wanted_gone = match desired {
-        Desired::KeyStore(desired) => desired.wanted == xks_lifecycle::WantedKeyStore::Deleted,
-        Desired::Key(desired) => matches!(desired.wanted, xks_lifecycle::WantedKey::Deleted(_)),
+        Desired::KeyStore(desired) => desired.wanted == WantedKeyStore::Deleted,
+        Desired::Key(desired) => matches!(desired.wanted, WantedKey::Deleted(_)),
+        Desired::Import(desired) => match desired.subject().filter(|_| desired.former.is_some()) {
+            Some(former) => matches!(former.former, WantedKey::Deleted(_)),
+            None => matches!(desired.wanted, WantedKey::Deleted(_)),
+        },
     };
     must(
         is_wanted_gone || !actions.iter().any(|action| action.deletes()),
@@ -56,6 +75,8 @@ pub fn lint(plan: &Plan, desired: &Desired, observed: &Observed, context: &Conte
     let is_there = match observed {
         Observed::KeyStore(found) => found.is_some(),
         Observed::Key(found) => found.metadata.is_some(),
+        // The next material has a key of its own beside those that are there.
+        Observed::Import(_) => false,
     };
     must(creates == 0 || !is_there, "something is made that is there");
     must(
@@ -64,6 +85,7 @@ pub fn lint(plan: &Plan, desired: &Desired, observed: &Observed, context: &Conte
     );
     let has_tag = |action: &&Action| match action {
         Action::CreateKey { operation, .. } => !operation.is_empty() && *operation == context.operation,
+        Action::CreateImportKey { operation, .. } => !operation.is_empty(),
         _ => true,
     };
     must(
@@ -90,5 +112,8 @@ pub fn lint(plan: &Plan, desired: &Desired, observed: &Observed, context: &Conte
         !both(&Action::EnableKey, &Action::DisableKey),
         "the key is both enabled and disabled",
     );
+    if let (Desired::Import(desired), Observed::Import(observed)) = (desired, observed) {
+        faults.extend(import::lint(plan, desired, observed));
+    }
     faults
 }

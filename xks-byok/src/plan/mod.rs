@@ -10,21 +10,28 @@
 //! enable, change, disable. Nothing is deleted that is not wanted gone; what other people keep on a key (its
 //! other aliases, tags and policies) is left alone.
 
+mod attributes;
 mod connection;
 mod desired;
 mod difference;
+mod import;
 mod key;
 mod key_store;
 mod lint;
 mod policy;
+mod status;
 mod step;
 
+pub(crate) use self::import::AHEAD;
 pub use self::{
+    attributes::Drift,
     connection::{Cause, cause},
     desired::{Desired, DesiredKey, DesiredKeyStore, Undesirable},
     difference::{Difference, difference},
+    import::{DesiredImport, DesiredMaterial, material_label},
     lint::lint,
     policy::{is_same_policy, policy_json},
+    status::{Availability, Status, availability, refusal},
     step::{Action, Step, Update},
 };
 use crate::observe::Observed;
@@ -51,6 +58,8 @@ pub struct Plan {
     pub then: Then,
     /// What should be known before it begins.
     pub warnings: Vec<String>,
+    /// What differs on both sides. The steps mend it.
+    pub drift: Vec<Drift>,
 }
 
 /// What comes after the steps of a plan.
@@ -106,7 +115,8 @@ pub fn plan(desired: &Desired, observed: &Observed, context: &Context) -> Plan {
             key_store::plan(desired, observed.as_deref(), context)
         }
         (Desired::Key(desired), Observed::Key(observed)) => key::plan(desired, observed, context),
-        (Desired::KeyStore(_), Observed::Key(_)) | (Desired::Key(_), Observed::KeyStore(_)) => {
+        (Desired::Import(desired), Observed::Import(observed)) => import::plan(desired, observed, context),
+        (Desired::KeyStore(_) | Desired::Key(_) | Desired::Import(_), _) => {
             Plan::default().ask("what was observed is of another kind than what is wanted: start another job")
         }
     }

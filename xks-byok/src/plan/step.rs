@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
+use xks_lifecycle::Timestamp;
 
 use crate::aws::Operation;
 
@@ -106,6 +107,85 @@ pub enum Action {
         /// Its policy.
         policy: String,
     },
+    /// Makes material in its key manager.
+    MakeMaterial {
+        /// Its id.
+        material: String,
+        /// Its number.
+        number: u32,
+    },
+    /// Makes a KMS key that awaits material.
+    CreateImportKey {
+        /// The value of the operation tag.
+        operation: String,
+        /// The number of the material that it is for.
+        number: u32,
+        /// Its description.
+        description: String,
+        /// Its tags, without the operation tag.
+        tags: BTreeMap<String, String>,
+        /// Its policy.
+        policy: String,
+    },
+    /// Wraps material under a key of AWS, and imports it.
+    ImportMaterial {
+        /// Its id.
+        material: String,
+        /// Its number.
+        number: u32,
+        /// The id that AWS has given to it; nothing if the KMS key never had it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kms_material: Option<String>,
+        /// Its end in AWS, in seconds since 1970; nothing if it does not end.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        valid_to: Option<u64>,
+    },
+    /// Notes which material of AWS is which of ours.
+    NoteMaterial {
+        /// Its id.
+        material: String,
+        /// Its number.
+        number: u32,
+        /// The ARN of the KMS key.
+        kms_key: String,
+        /// The id that AWS has given to it.
+        kms_material: String,
+        /// Its end in AWS, in seconds since 1970; nothing if it does not end.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        valid_to: Option<u64>,
+    },
+    /// Makes the material that waits for it the one that encrypts.
+    RotateOnDemand {
+        /// The number of that material.
+        number: u32,
+    },
+    /// Moves the alias to the KMS key.
+    MoveAlias {
+        /// Its name.
+        alias: String,
+        /// The id of the key that it leads to.
+        from: String,
+    },
+    /// Disables a KMS key that the alias has left.
+    DisableFormer {
+        /// Its ARN.
+        key: String,
+        /// The number of its material, if it is one of ours.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        number: Option<u32>,
+    },
+    /// Notes which KMS key the alias leads to, and that the materials before this one are former ones.
+    NoteCurrent {
+        /// The number of the current material; 0 if there is none of ours.
+        number: u32,
+    },
+    /// Deletes material in AWS. It stays here.
+    DeleteMaterial {
+        /// Its number.
+        number: u32,
+        /// The id that AWS has given to it.
+        kms_material: String,
+    },
     /// Enables the key.
     EnableKey,
     /// Replaces the description.
@@ -158,19 +238,28 @@ impl Action {
     #[must_use]
     pub const fn operation(&self) -> Option<Operation> {
         Some(match self {
-            Self::Adopt { .. } | Self::Forget | Self::RotateAccessKey { .. } => return None,
+            Self::Adopt { .. }
+            | Self::Forget
+            | Self::MakeMaterial { .. }
+            | Self::NoteMaterial { .. }
+            | Self::NoteCurrent { .. }
+            | Self::RotateAccessKey { .. } => return None,
             Self::CreateKeyStore { .. } => Operation::CreateCustomKeyStore,
             Self::UpdateKeyStore(_) => Operation::UpdateCustomKeyStore,
             Self::ConnectKeyStore => Operation::ConnectCustomKeyStore,
             Self::DisconnectKeyStore => Operation::DisconnectCustomKeyStore,
             Self::DeleteKeyStore => Operation::DeleteCustomKeyStore,
-            Self::CreateKey { .. } => Operation::CreateKey,
+            Self::CreateKey { .. } | Self::CreateImportKey { .. } => Operation::CreateKey,
+            Self::ImportMaterial { .. } => Operation::ImportKeyMaterial,
+            Self::RotateOnDemand { .. } => Operation::RotateKeyOnDemand,
+            Self::MoveAlias { .. } => Operation::UpdateAlias,
+            Self::DeleteMaterial { .. } => Operation::DeleteImportedKeyMaterial,
             Self::EnableKey => Operation::EnableKey,
             Self::UpdateDescription { .. } => Operation::UpdateKeyDescription,
             Self::PutPolicy { .. } => Operation::PutKeyPolicy,
             Self::Tag { .. } => Operation::TagResource,
             Self::CreateAlias { .. } => Operation::CreateAlias,
-            Self::DisableKey => Operation::DisableKey,
+            Self::DisableKey | Self::DisableFormer { .. } => Operation::DisableKey,
             Self::ScheduleDeletion { .. } | Self::DeleteOrphan { .. } => Operation::ScheduleKeyDeletion,
             Self::CancelDeletion => Operation::CancelKeyDeletion,
         })
@@ -179,16 +268,25 @@ impl Action {
     /// Returns whether it makes something whose answer, when it is lost, must be searched for.
     #[must_use]
     pub const fn creates(&self) -> bool {
-        matches!(self, Self::CreateKeyStore { .. } | Self::CreateKey { .. })
+        matches!(
+            self,
+            Self::CreateKeyStore { .. } | Self::CreateKey { .. } | Self::CreateImportKey { .. }
+        )
     }
 
-    /// Returns whether it deletes something.
+    /// Returns whether it deletes a key or a key store.
     #[must_use]
     pub const fn deletes(&self) -> bool {
         matches!(
             self,
             Self::DeleteKeyStore | Self::ScheduleDeletion { .. } | Self::DeleteOrphan { .. }
         )
+    }
+
+    /// Returns whether AWS may not show for a while what it has done.
+    #[must_use]
+    pub const fn settles(&self) -> bool {
+        self.creates() || matches!(self, Self::ImportMaterial { .. })
     }
 }
 
@@ -203,6 +301,28 @@ impl fmt::Display for Action {
             Self::DisconnectKeyStore => f.write_str("disconnect the key store"),
             Self::DeleteKeyStore => f.write_str("delete the key store"),
             Self::CreateKey { xks_key_id, .. } => write!(f, "create the KMS key for the external key {xks_key_id}"),
+            Self::MakeMaterial { number, .. } => write!(f, "make material {number} in its key manager"),
+            Self::CreateImportKey { number, .. } => write!(f, "create the KMS key for material {number}"),
+            Self::ImportMaterial {
+                number,
+                kms_material,
+                valid_to,
+                ..
+            } => {
+                let again = if kms_material.is_some() { " again" } else { "" };
+                write!(f, "wrap material {number} and import it{again}")?;
+                match valid_to.and_then(|end| Timestamp::from_seconds("valid_to", end).ok()) {
+                    Some(end) => write!(f, ", until {end}"),
+                    None => Ok(()),
+                }
+            }
+            Self::NoteMaterial { number, .. } => write!(f, "note that AWS has material {number}"),
+            Self::RotateOnDemand { number } => write!(f, "rotate the KMS key on demand to material {number}"),
+            Self::MoveAlias { alias, from } => write!(f, "move {alias} from the KMS key {from}"),
+            Self::DisableFormer { key, .. } => write!(f, "disable the former KMS key {key}"),
+            Self::NoteCurrent { number: 0 } => f.write_str("note which KMS key the alias leads to"),
+            Self::NoteCurrent { number } => write!(f, "note that material {number} is the current one"),
+            Self::DeleteMaterial { number, .. } => write!(f, "delete material {number} in AWS"),
             Self::EnableKey => f.write_str("enable the KMS key"),
             Self::UpdateDescription { .. } => f.write_str("change the description"),
             Self::PutPolicy { .. } => f.write_str("change the key policy"),

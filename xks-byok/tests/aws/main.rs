@@ -8,5 +8,6 @@
     reason = "a test may panic"
 )]
 
+mod imports;
 mod jobs;
 mod rotation;

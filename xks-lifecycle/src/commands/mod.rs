@@ -28,6 +28,7 @@ mod count;
 mod create;
 mod create_many;
 mod error;
+mod imported;
 mod key;
 mod key_store;
 mod known_answer;

@@ -7,6 +7,6 @@ mod failures;
 mod others;
 mod plans;
 mod rotation;
-mod site;
-mod store;
+pub(crate) mod site;
+pub(crate) mod store;
 mod whole;

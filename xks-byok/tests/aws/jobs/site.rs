@@ -24,15 +24,15 @@ use xks_test_aws::{AwsDouble, TestProxy, Wanted};
 
 use super::store::{MortalStore, shared};
 
-pub(super) const REGION: &str = "eu-central-1";
-pub(super) const ALIAS: &str = Wanted::ALIAS;
-pub(super) const TAG: &str = "xks:operation";
+pub(crate) const REGION: &str = "eu-central-1";
+pub(crate) const ALIAS: &str = Wanted::ALIAS;
+pub(crate) const TAG: &str = "xks:operation";
 
 /// The clock of the double: to wait is to move it.
-pub(super) struct TestTimer(Clock);
+pub(crate) struct TestTimer(Clock);
 
 impl TestTimer {
-    pub(super) fn new(kms: &Kms) -> Self {
+    pub(crate) fn new(kms: &Kms) -> Self {
         Self(kms.clock().clone())
     }
 }
@@ -54,17 +54,17 @@ impl Timer for TestTimer {
     }
 }
 
-pub(super) fn alice() -> Actor {
+pub(crate) fn alice() -> Actor {
     Actor::new("alice").unwrap()
 }
 
-pub(super) struct Site {
-    pub(super) kms: Kms,
-    pub(super) aws: AwsDouble,
-    pub(super) store: Arc<MortalStore>,
-    pub(super) commands: Arc<Commands>,
-    pub(super) cloud_key_store: CloudKeyStoreId,
-    pub(super) cloud_key: CloudKeyId,
+pub(crate) struct Site {
+    pub(crate) kms: Kms,
+    pub(crate) aws: AwsDouble,
+    pub(crate) store: Arc<MortalStore>,
+    pub(crate) commands: Arc<Commands>,
+    pub(crate) cloud_key_store: CloudKeyStoreId,
+    pub(crate) cloud_key: CloudKeyId,
     root: Root,
     _folder: Folder,
     _proxy: TestProxy,
@@ -101,11 +101,11 @@ fn builder() -> Builder {
 }
 
 impl Site {
-    pub(super) async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(|builder| builder).await
     }
 
-    pub(super) async fn with(change: impl FnOnce(Builder) -> Builder) -> Self {
+    pub(crate) async fn with(change: impl FnOnce(Builder) -> Builder) -> Self {
         let kms = change(builder()).build().unwrap();
         let aws = AwsDouble::new(REGION, kms.clone()).unwrap();
         kms.clock().advance(Duration::from_secs(300)); // the user of the chain is known everywhere
@@ -135,18 +135,18 @@ impl Site {
     }
 
     /// Another process on the same state.
-    pub(super) async fn process(&self) -> Arc<Commands> {
+    pub(crate) async fn process(&self) -> Arc<Commands> {
         let opened = Repository::open(Arc::clone(&self.store) as _, std::slice::from_ref(&self.root));
         let (repository, snapshot) = opened.await.unwrap();
         commands(repository, snapshot, &self.kms)
     }
 
     /// Jobs in another process.
-    pub(super) async fn jobs(&self) -> Jobs {
+    pub(crate) async fn jobs(&self) -> Jobs {
         self.jobs_with(|_| {}).await
     }
 
-    pub(super) async fn jobs_with(&self, change: impl FnOnce(&mut Settings)) -> Jobs {
+    pub(crate) async fn jobs_with(&self, change: impl FnOnce(&mut Settings)) -> Jobs {
         let mut settings = Settings::default();
         change(&mut settings);
         let timer = Arc::new(TestTimer::new(&self.kms));
@@ -154,12 +154,12 @@ impl Site {
         Jobs::new(self.process().await, Arc::new(self.aws.clone()), timer, actor, settings).unwrap()
     }
 
-    pub(super) fn wait(&self, seconds: u64) {
+    pub(crate) fn wait(&self, seconds: u64) {
         self.kms.clock().advance(Duration::from_secs(seconds));
     }
 
     /// Runs until a job does not go on by itself.
-    pub(super) async fn finish(&self, jobs: &Jobs, id: xks_lifecycle::JobId) -> Job {
+    pub(crate) async fn finish(&self, jobs: &Jobs, id: xks_lifecycle::JobId) -> Job {
         for _ in 0..300 {
             let ran = jobs.run_due().await;
             assert!(ran.failed.is_empty(), "{:?}", ran.failed);
@@ -173,28 +173,28 @@ impl Site {
     }
 
     /// Starts a job and runs it to its end.
-    pub(super) async fn run(&self, intent: Intent) -> Job {
+    pub(crate) async fn run(&self, intent: Intent) -> Job {
         let jobs = self.jobs().await;
         let id = jobs.start(&alice(), intent, None).await.unwrap().id.unwrap();
         self.finish(&jobs, id).await
     }
 
     /// The key store is there and connected.
-    pub(super) async fn connected(&self) {
+    pub(crate) async fn connected(&self) {
         let job = self.run(Intent::CloudKeyStore(self.cloud_key_store)).await;
         assert_eq!(job.state, JobState::Done, "{job:#?}");
         self.commands.refresh().await.unwrap();
     }
 
     /// Both are there.
-    pub(super) async fn made(&self) {
+    pub(crate) async fn made(&self) {
         self.connected().await;
         let job = self.run(Intent::CloudKey(self.cloud_key)).await;
         assert_eq!(job.state, JobState::Done, "{job:#?}");
         self.commands.refresh().await.unwrap();
     }
 
-    pub(super) async fn want_key(&self, change: impl FnOnce(&mut CloudKey)) {
+    pub(crate) async fn want_key(&self, change: impl FnOnce(&mut CloudKey)) {
         self.commands.refresh().await.unwrap();
         let found = self
             .commands
@@ -204,7 +204,7 @@ impl Site {
         self.commands.update(&alice(), wanted, None).await.unwrap();
     }
 
-    pub(super) async fn want_key_store(&self, change: impl FnOnce(&mut CloudKeyStore)) {
+    pub(crate) async fn want_key_store(&self, change: impl FnOnce(&mut CloudKeyStore)) {
         self.commands.refresh().await.unwrap();
         let found = self
             .commands
@@ -214,21 +214,21 @@ impl Site {
         self.commands.update(&alice(), wanted, None).await.unwrap();
     }
 
-    pub(super) async fn key(&self) -> CloudKey {
+    pub(crate) async fn key(&self) -> CloudKey {
         self.commands.refresh().await.unwrap();
         self.commands
             .read(|state| (**state.cloud_key(self.cloud_key).unwrap()).clone())
     }
 
-    pub(super) async fn client(&self) -> Arc<dyn xks_byok::aws::Kms> {
+    pub(crate) async fn client(&self) -> Arc<dyn xks_byok::aws::Kms> {
         self.aws.kms(&AwsCredentials::Chain, REGION).await.unwrap()
     }
 
-    pub(super) async fn keys(&self) -> Vec<KeyListEntry> {
+    pub(crate) async fn keys(&self) -> Vec<KeyListEntry> {
         self.client().await.list_keys(PageRequest::first()).await.unwrap().items
     }
 
-    pub(super) async fn key_stores(&self) -> Vec<CustomKeyStore> {
+    pub(crate) async fn key_stores(&self) -> Vec<CustomKeyStore> {
         let request = DescribeCustomKeyStoresRequest::all(PageRequest::first());
         self.client()
             .await
@@ -238,7 +238,7 @@ impl Site {
             .items
     }
 
-    pub(super) async fn aliases(&self) -> BTreeMap<String, Option<String>> {
+    pub(crate) async fn aliases(&self) -> BTreeMap<String, Option<String>> {
         let request = ListAliasesRequest::all(PageRequest::first());
         let aliases = self.client().await.list_aliases(request).await.unwrap().items;
         aliases
@@ -248,7 +248,7 @@ impl Site {
     }
 
     /// There is one key store and one KMS key, as the state knows them, and both as they are wanted.
-    pub(super) async fn assert_made(&self, when: &str) {
+    pub(crate) async fn assert_made(&self, when: &str) {
         self.kms.faults().clear();
         self.wait(600);
         let stores = self.key_stores().await;
@@ -270,7 +270,7 @@ impl Site {
         assert_eq!(described.enabled, is_enabled, "{when}");
     }
 
-    pub(super) async fn disconnected_is_wanted(&self) {
+    pub(crate) async fn disconnected_is_wanted(&self) {
         self.want_key_store(|wanted| wanted.wanted = WantedKeyStore::Disconnected)
             .await;
     }

@@ -19,7 +19,7 @@ use xks_lifecycle::{
 };
 
 #[derive(Default)]
-pub(super) struct MortalStore {
+pub(crate) struct MortalStore {
     inner: MemoryStore,
     writes: AtomicU64,
     /// At which write it ends; never at 0.
@@ -31,18 +31,18 @@ pub(super) struct MortalStore {
 
 impl MortalStore {
     /// Ends at the write of this number from now on, before it is made or after.
-    pub(super) fn end_at(&self, write: u64, is_made: bool) {
+    pub(crate) fn end_at(&self, write: u64, is_made: bool) {
         self.writes.store(0, Ordering::SeqCst);
         self.is_made.store(is_made, Ordering::SeqCst);
         self.last.store(write, Ordering::SeqCst);
     }
 
-    pub(super) fn writes(&self) -> u64 {
+    pub(crate) fn writes(&self) -> u64 {
         self.writes.load(Ordering::SeqCst)
     }
 
     /// Waits until it has ended.
-    pub(super) async fn ended(&self) {
+    pub(crate) async fn ended(&self) {
         self.ended.notified().await;
     }
 
@@ -101,6 +101,6 @@ impl Store for MortalStore {
 }
 
 /// A store that is shared by nodes.
-pub(super) fn shared() -> Arc<MortalStore> {
+pub(crate) fn shared() -> Arc<MortalStore> {
     Arc::new(MortalStore::default())
 }

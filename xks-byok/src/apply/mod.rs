@@ -1,19 +1,44 @@
 //! One step, done.
 
+mod import;
+
+use std::{fmt, sync::Arc};
+
 use thiserror::Error;
-use xks_core::Zeroizing;
+use xks_core::{
+    Zeroizing, async_trait,
+    manage::{WrappingAlgorithm, WrappingKey, WrappingKeyError},
+};
+use xks_lifecycle::CommandError;
 
 use crate::{
     aws::{
-        Connectivity, CreateCustomKeyStoreRequest, CreateKeyRequest, KeyMetadata, Operation, ProxyCredential,
-        PutKeyPolicyRequest, Tag, UpdateCustomKeyStoreRequest,
+        Connectivity, CreateCustomKeyStoreRequest, CreateKeyRequest, KeyMetadata, ProxyCredential, PutKeyPolicyRequest,
+        Tag, UpdateCustomKeyStoreRequest,
     },
     caller::{CallError, Caller},
     plan::Action,
 };
 
+/// Gives key material away wrapped: a key manager does it, or software for what is sealed in the store. The
+/// material itself never comes here.
+#[async_trait]
+pub trait Wrapper: Send + Sync {
+    /// Returns the algorithms by which a material can be wrapped, the best first. `material` is its id.
+    ///
+    /// # Errors
+    /// The material is not there, or its key manager fails.
+    async fn algorithms(&self, material: &str) -> Result<Vec<WrappingAlgorithm>, CommandError>;
+
+    /// Wraps a material under a key of AWS.
+    ///
+    /// # Errors
+    /// The material is not there, or its key manager fails.
+    async fn wrap(&self, material: &str, key: &WrappingKey) -> Result<Vec<u8>, CommandError>;
+}
+
 /// What a step works on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct Target {
     /// The id of the key store, or the ARN of the key, if it is there.
@@ -22,6 +47,14 @@ pub struct Target {
     pub credential: Option<ProxyCredential>,
     /// The name of the operation tag.
     pub operation_tag: String,
+    /// What wraps material, for a step that imports it.
+    pub wrapper: Option<Arc<dyn Wrapper>>,
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 /// What a step has made.
@@ -34,6 +67,8 @@ pub enum Effect {
     KeyStore(String),
     /// A KMS key.
     Key(Box<KeyMetadata>),
+    /// Material in AWS, of this id, if AWS has said it.
+    Material(Option<String>),
 }
 
 /// Why a step was not done.
@@ -49,6 +84,18 @@ pub enum ApplyError {
     /// There is nothing to work on.
     #[error("it is not known in AWS what to {0}: plan again")]
     NoTarget(String),
+    /// Material could not be wrapped.
+    #[error("the material could not be wrapped: {0}")]
+    Material(CommandError),
+    /// No algorithm of the key manager is one of AWS.
+    #[error(
+        "its key manager can wrap the material by no algorithm that AWS takes (RSA_AES_KEY_WRAP_SHA_256, \
+         RSAES_OAEP_SHA_256, RSAES_OAEP_SHA_1): see what it was probed for at the start of the server"
+    )]
+    NoAlgorithm,
+    /// AWS has given another public key than its documents say.
+    #[error("the wrapping key of AWS: {0}")]
+    WrappingKey(#[from] WrappingKeyError),
 }
 
 impl Target {
@@ -68,7 +115,8 @@ pub fn proxy_credential(access_key_id: &str, secret: &str) -> ProxyCredential {
     ProxyCredential::new(access_key_id, secret.as_str())
 }
 
-/// Makes the one call of a step. [`Action::Adopt`] and [`Action::Forget`] call nothing.
+/// Makes the one call of a step; an import takes two, of which the first one changes nothing. Steps without
+/// an [operation](Action::operation) call nothing.
 ///
 /// # Errors
 /// [`ApplyError`]; that of a call says whether it may have been done.
@@ -84,7 +132,12 @@ pub async fn apply(caller: &Caller, action: &Action, target: &Target) -> Result<
         return Ok(Effect::Changed);
     };
     match action {
-        Action::Adopt { .. } | Action::Forget | Action::RotateAccessKey { .. } => {}
+        Action::Adopt { .. }
+        | Action::Forget
+        | Action::MakeMaterial { .. }
+        | Action::NoteMaterial { .. }
+        | Action::NoteCurrent { .. }
+        | Action::RotateAccessKey { .. } => {}
         Action::CreateKeyStore {
             name,
             endpoint,
@@ -131,9 +184,25 @@ pub async fn apply(caller: &Caller, action: &Action, target: &Target) -> Result<
             let id = id()?;
             caller.call(operation, || kms.delete_custom_key_store(id)).await?;
         }
-        Action::CreateKey { .. } => {
-            let made = create_key(caller, operation, action, target).await?;
+        Action::CreateKey { .. } | Action::CreateImportKey { .. } => {
+            let request = create_key(action, target)?;
+            let made = caller.call(operation, || kms.create_key(request)).await?;
             return Ok(Effect::Key(Box::new(made)));
+        }
+        Action::ImportMaterial { .. } => return import::import(caller, id()?, action, target).await,
+        Action::RotateOnDemand { .. } => {
+            let id = id()?;
+            caller.call(operation, || kms.rotate_key_on_demand(id)).await?;
+        }
+        Action::MoveAlias { alias, .. } => {
+            let id = id()?;
+            caller.call(operation, || kms.update_alias(alias, id)).await?;
+        }
+        Action::DisableFormer { key, .. } => caller.call(operation, || kms.disable_key(key)).await?,
+        Action::DeleteMaterial { kms_material, .. } => {
+            let id = id()?;
+            let delete = || kms.delete_imported_key_material(id, Some(kms_material));
+            caller.call(operation, delete).await?;
         }
         Action::EnableKey => {
             let id = id()?;
@@ -177,27 +246,31 @@ pub async fn apply(caller: &Caller, action: &Action, target: &Target) -> Result<
     Ok(Effect::Changed)
 }
 
-async fn create_key(
-    caller: &Caller,
-    operation: Operation,
-    action: &Action,
-    target: &Target,
-) -> Result<KeyMetadata, ApplyError> {
-    let Action::CreateKey {
-        operation: tag,
-        custom_key_store_id,
-        xks_key_id,
-        description,
-        tags,
-        policy,
-    } = action
-    else {
-        return Err(ApplyError::NoTarget(action.to_string()));
+fn create_key(action: &Action, target: &Target) -> Result<CreateKeyRequest, ApplyError> {
+    let (mut request, operation, description, tags, policy) = match action {
+        Action::CreateKey {
+            operation,
+            custom_key_store_id,
+            xks_key_id,
+            description,
+            tags,
+            policy,
+        } => {
+            let request = CreateKeyRequest::external_key_store(custom_key_store_id, xks_key_id);
+            (request, operation, description, tags, policy)
+        }
+        Action::CreateImportKey {
+            operation,
+            description,
+            tags,
+            policy,
+            ..
+        } => (CreateKeyRequest::external(), operation, description, tags, policy),
+        other => return Err(ApplyError::NoTarget(other.to_string())),
     };
-    let mut request = CreateKeyRequest::external_key_store(custom_key_store_id, xks_key_id);
     request.description = Some(description.clone()).filter(|description| !description.is_empty());
     request.policy = Some(policy.clone());
     request.tags = tags.iter().map(|(key, value)| Tag::new(key, value)).collect();
-    request.tags.push(Tag::new(&target.operation_tag, tag));
-    Ok(caller.call(operation, || caller.kms().create_key(request)).await?)
+    request.tags.push(Tag::new(&target.operation_tag, operation));
+    Ok(request)
 }

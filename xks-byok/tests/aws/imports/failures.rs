@@ -1,0 +1,168 @@
+//! Calls that fail, at each occurrence of each operation of an import and a rotation.
+
+use std::time::Duration;
+
+use kms_double::kms::{RequestQuotas, Trouble};
+use xks_byok::jobs::JobState;
+use xks_lifecycle::RotationStyle;
+
+use super::site::{Imports, alice};
+
+/// What jobs call, and how often the first times matter.
+const CALLS: &[(&str, u64)] = &[
+    ("DescribeKey", 2),
+    ("GetKeyPolicy", 1),
+    ("ListResourceTags", 1),
+    ("ListKeyRotations", 1),
+    ("CreateKey", 1),
+    ("GetParametersForImport", 1),
+    ("ImportKeyMaterial", 1),
+    ("RotateKeyOnDemand", 1),
+    ("CreateAlias", 1),
+    ("UpdateAlias", 1),
+    ("DisableKey", 1),
+];
+
+const TROUBLES: &[Trouble] = &[Trouble::LostBefore, Trouble::LostAfter, Trouble::Throttled];
+
+#[tokio::test]
+async fn a_rotation_gets_there_whichever_call_fails() {
+    for style in [RotationStyle::NewKey, RotationStyle::InPlace] {
+        let faults = CALLS.iter().flat_map(|(operation, occurrences)| {
+            (1..=*occurrences)
+                .flat_map(move |occurrence| TROUBLES.iter().map(move |trouble| (*operation, occurrence, *trouble)))
+        });
+        let faults: Vec<_> = faults.collect();
+        // Fewer than AWS allows in place.
+        for faults in faults.chunks(20) {
+            let imports = Imports::new(style).await;
+            if style == RotationStyle::NewKey {
+                imports.want_import(|import| import.disable_former = true).await;
+            }
+            for (operation, occurrence, trouble) in faults {
+                let jobs = imports.site.jobs().await;
+                let id = jobs.start(&alice(), imports.intent(), None).await.unwrap().id.unwrap();
+                imports.site.kms.faults().inject(operation, *occurrence, *trouble);
+                let job = imports.site.finish(&jobs, id).await;
+                let when = format!("{style:?}: {operation} {occurrence}: {trouble:?}");
+                assert_eq!(job.state, JobState::Done, "{when}: {job:#?}");
+                let newest = imports.materials().await.len();
+                let keys = if style == RotationStyle::NewKey { newest } else { 1 };
+                assert_eq!(imports.site.keys().await.len(), keys, "{when}");
+                imports.site.kms.faults().clear();
+                imports.rotate().await;
+            }
+            imports.done().await;
+            imports.assert_whole(&format!("{style:?}: {faults:?}")).await;
+        }
+    }
+}
+
+/// Two replicas answer in turn, of which one is behind.
+#[tokio::test]
+async fn answers_that_flip_are_waited_for() {
+    for style in [RotationStyle::NewKey, RotationStyle::InPlace] {
+        for settle in [2, 20, 90] {
+            let imports = Imports::with(style, |builder| builder.settle(Duration::from_secs(settle))).await;
+            imports.done().await;
+            imports.rotate().await;
+            imports
+                .site
+                .kms
+                .faults()
+                .inject("ImportKeyMaterial", 1, Trouble::LostAfter);
+            imports.done().await;
+            imports
+                .assert_whole(&format!("{style:?}, replicas {settle} s apart"))
+                .await;
+        }
+    }
+}
+
+/// In the middle of a rotation: said, and it goes on when the permission is there.
+#[tokio::test]
+async fn a_permission_that_is_missing_is_asked_for() {
+    for (style, operations) in [
+        (
+            RotationStyle::NewKey,
+            &[
+                "CreateKey",
+                "GetParametersForImport",
+                "ImportKeyMaterial",
+                "UpdateAlias",
+            ][..],
+        ),
+        (RotationStyle::InPlace, &["RotateKeyOnDemand"]),
+    ] {
+        let imports = Imports::new(style).await;
+        imports.done().await;
+        for operation in operations {
+            imports.rotate().await;
+            imports.site.kms.faults().deny(operation);
+            let job = imports.asked(&format!("kms:{operation}")).await;
+            assert!(
+                matches!(&job.state, JobState::Blocked { question } if question.contains("statement Import")
+                || question.contains("or Import")),
+                "{job:#?}"
+            );
+            imports.site.kms.faults().allow(operation);
+            let jobs = imports.site.jobs().await;
+            jobs.retry(&alice(), job.id.unwrap()).await.unwrap();
+            assert_eq!(imports.site.finish(&jobs, job.id.unwrap()).await.state, JobState::Done);
+            imports.assert_whole(operation).await;
+        }
+    }
+}
+
+/// What a cancelled job has made is found by the next one, and not made again.
+#[tokio::test]
+async fn a_key_of_a_cancelled_job_is_found() {
+    let imports = Imports::new(RotationStyle::NewKey).await;
+    let jobs = imports.site.jobs().await;
+    let id = jobs.start(&alice(), imports.intent(), None).await.unwrap().id.unwrap();
+    imports.site.kms.faults().inject("CreateKey", 1, Trouble::LostAfter);
+    jobs.run_due().await;
+    assert_eq!(imports.site.keys().await.len(), 1);
+    jobs.cancel(&alice(), id).await.unwrap();
+    let job = imports.done().await;
+    assert_eq!(job.calls.get("CreateKey"), None, "{job:#?}");
+    imports.assert_whole("found").await;
+}
+
+/// Of two jobs that were started in the same instant one makes the KMS key.
+#[tokio::test]
+async fn two_jobs_of_one_instant_make_one_key() {
+    let imports = Imports::new(RotationStyle::NewKey).await;
+    let (one, other) = (imports.site.jobs().await, imports.site.jobs().await);
+    let (alice, intent) = (alice(), imports.intent());
+    let (first, second) = tokio::join!(one.start(&alice, intent, None), other.start(&alice, intent, None));
+    let started: Vec<_> = [first, second].into_iter().flatten().collect();
+    for job in started {
+        let ended = imports.site.finish(&one, job.id.unwrap()).await;
+        assert_eq!(ended.state, JobState::Done, "{ended:#?}");
+    }
+    imports.assert_whole("two jobs").await;
+}
+
+/// AWS's own quotas are not run into, of which one is a wrapping key a second.
+#[tokio::test]
+async fn imports_keep_the_quotas() {
+    let imports = Imports::with(RotationStyle::InPlace, |builder| {
+        builder.request_quotas(RequestQuotas::aws())
+    })
+    .await;
+    imports.done().await;
+    for _ in 0..3 {
+        imports.rotate().await;
+        imports.done().await;
+    }
+    let throttled: u64 = imports
+        .site
+        .kms
+        .faults()
+        .calls()
+        .values()
+        .map(|calls| calls.throttled)
+        .sum();
+    assert_eq!(throttled, 0);
+}

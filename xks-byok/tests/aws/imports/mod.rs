@@ -1,0 +1,9 @@
+//! KMS keys with imported material: plans, and jobs against the double of AWS.
+
+mod bars;
+mod crashes;
+mod failures;
+mod others;
+mod plans;
+mod site;
+mod whole;

@@ -40,13 +40,20 @@ impl Jobs {
     /// left where a state was restored, or a record removed. None of them is deleted by itself.
     #[must_use]
     pub fn orphans(&self, found: &ObservedRegion) -> Vec<String> {
-        let known: BTreeSet<_> = self.commands.read(|state| {
+        // A KMS key whose creation was not answered is searched for by the id of its material.
+        let (known, sought): (BTreeSet<_>, BTreeSet<_>) = self.commands.read(|state| {
             let of_keys = state.cloud_keys().filter_map(|key| key.kms_key.as_ref());
             let of_materials = state.cloud_materials().filter_map(|material| material.kms_key.as_ref());
-            of_keys.chain(of_materials).map(ToString::to_string).collect()
+            let known = of_keys.chain(of_materials).map(ToString::to_string);
+            let without = state.cloud_materials().filter(|material| material.kms_key.is_none());
+            (
+                known.collect(),
+                without.map(|material| material.id.to_string()).collect(),
+            )
         });
         let ours = found.keys.iter().filter(|(_, key)| {
-            key.tags.contains_key(&self.settings.operation_tag) && !known.contains(&key.metadata.arn)
+            let tag = key.tags.get(&self.settings.operation_tag);
+            tag.is_some_and(|tag| !sought.contains(tag)) && !known.contains(&key.metadata.arn)
         });
         ours.map(|(id, _)| id.clone()).collect()
     }

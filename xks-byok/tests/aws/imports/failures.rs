@@ -124,6 +124,10 @@ async fn a_key_of_a_cancelled_job_is_found() {
     jobs.run_due().await;
     assert_eq!(imports.site.keys().await.len(), 1);
     jobs.cancel(&alice(), id).await.unwrap();
+    // Though no record has its ARN yet, it is not left over.
+    let key = imports.cloud_key().await;
+    let found = jobs.region(key.account, &key.region).await.unwrap();
+    assert_eq!((found.keys.len(), jobs.orphans(&found)), (1, Vec::new()));
     let job = imports.done().await;
     assert_eq!(job.calls.get("CreateKey"), None, "{job:#?}");
     imports.assert_whole("found").await;

@@ -18,9 +18,13 @@
 //! | `/tenants/{id}`, `/key-sets/{id}`, `/schedules/{id}` | one | | changes | removes |
 //! | `/key-stores`, `/key-stores/{id}` | as these | as these | as these | as these |
 //! | `/cloud-accounts`, `/cloud-key-stores`, `/cloud-keys`, each with `/{id}` | as these | as these | as these | as these; AWS is left as it is |
-//! | `/cloud-accounts/{id}/iam-policy` | the smallest IAM policy; with `principals`, `adoption` | | | |
+//! | `/cloud-accounts/{id}/iam-policy` | the smallest IAM policy; with `import`, `principals`, `adoption` | | | |
 //! | `/cloud-accounts/{id}/principals` | who can be named in a key policy, as AWS lists them | | | |
 //! | `/cloud-keys/{id}/last-use` | when the KMS key and its external key were used last | | | |
+//! | `/cloud-keys/{id}/materials`, `/cloud-keys/{id}/materials/{number}` | the materials that are imported into its KMS keys | | | |
+//! | `/cloud-keys/{id}/status` | how its KMS keys are in AWS, and what differs from what is wanted | | | |
+//! | `/cloud-accounts/{id}/kms-keys` | the KMS keys of a Region, of others too | | | |
+//! | `/cloud-keys/adopt` | | takes one of these under management as it is | | |
 //! | `/key-stores/{id}/credentials` | all of the key store | makes one, and shows its secret | | |
 //! | `/key-stores/{id}/credentials/{access key id}` | one | | | |
 //! | `/keys` | a page | creates one or `count`, or adopts where `backend_key` is given | | |
@@ -29,7 +33,7 @@
 //! | `/keys/{id}/versions` | all of the key | makes one and publishes it | | |
 //! | `/keys/{id}/versions/{version}` | one | | | |
 //! | `/schedules/upcoming` | what will happen by itself in so many `days` | | | |
-//! | `/jobs` | a page, the latest first | starts one for a `cloud_key`, a `cloud_key_store`, or the access key of a `cloud_account` | | |
+//! | `/jobs` | a page, the latest first | starts one for a `cloud_key`, a `cloud_key_store`, a `cloud_material`, the access key of a `cloud_account`, or what is left over in one (`orphans_of`) | | |
 //! | `/jobs/{id}` | one, with its steps and its log | | | |
 //! | `/jobs/plan` | | what a job would do, and why | | |
 //! | `/events` | a page, or the `last` ones | | | |
@@ -40,7 +44,8 @@
 //! schedule-deletion, cancel-deletion, destroy, rotate}`, `/keys/{id}/versions/{version}/{promote, revoke,
 //! restore, destroy-version}`, `/key-sets/{id}/verify-backend`, `/key-stores/{id}/{block, unblock,
 //! rotate-credential}`, `/key-stores/{id}/credentials/{access key id}/{revoke, take-secret}`,
-//! `/jobs/{id}/{cancel, retry}`.
+//! `/cloud-keys/{id}/rotate`, `/cloud-keys/{id}/materials/{number}/{remove, upload, set-former,
+//! destroy-material}`, `/jobs/{id}/{cancel, retry}`.
 //!
 //! # Rules
 //! * **Pages** hold `items`, in the order of their ids, and `next` where there are more: give it as `after`.

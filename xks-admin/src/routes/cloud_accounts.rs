@@ -154,6 +154,9 @@ struct PolicyQuery {
     /// That keys and key stores are found that others have made.
     #[serde(default)]
     adoption: bool,
+    /// That material is imported, before there is a KMS key that needs it.
+    #[serde(default)]
+    import: bool,
 }
 
 /// The smallest IAM policy for the account, as AWS reads it: in the Regions of what is kept of it.
@@ -166,16 +169,20 @@ async fn policy(call: Call) -> Result<Answer, Problem> {
             .filter(|store| store.account == id)
             .collect();
         let keys = snapshot.cloud_keys().filter(|key| key.account == id);
+        let keys: Vec<_> = keys.collect();
         let mut regions = vec![account.region.to_string()];
         regions.extend(stores.iter().map(|store| store.region.to_string()));
-        regions.extend(keys.map(|key| key.region.to_string()));
+        regions.extend(keys.iter().map(|key| key.region.to_string()));
         regions.sort_unstable();
         regions.dedup();
         let mut configured = Configured::nothing();
         partition(&account.region).clone_into(&mut configured.partition);
         configured.account = account.account.as_ref().map(ToString::to_string);
         configured.regions = regions;
-        configured.external_key_stores = true;
+        configured.import = query.import || keys.iter().any(|key| key.import().is_some());
+        // Where nothing is made yet, what is made first is not known: key stores are what there is by
+        // default.
+        configured.external_key_stores = !stores.is_empty() || !configured.import;
         configured.vpc_endpoint_services = stores.iter().any(|store| store.vpc.is_some());
         configured.principals = query.principals;
         configured.adoption = query.adoption;

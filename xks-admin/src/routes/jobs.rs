@@ -8,7 +8,9 @@ use xks_byok::{
     jobs::{Intent, Job, JobState, shown},
     plan::{Step, Then},
 };
-use xks_lifecycle::{CloudAccountId, CloudKeyId, CloudKeyStoreId, JobId, KeySetId, Snapshot, Timestamp};
+use xks_lifecycle::{
+    CloudAccountId, CloudKeyId, CloudKeyStoreId, CloudMaterialId, JobId, KeySetId, Snapshot, Timestamp,
+};
 
 use super::{
     Routes,
@@ -146,20 +148,31 @@ struct ShownPlan<'p> {
 struct About {
     cloud_key_store: Option<CloudKeyStoreId>,
     cloud_key: Option<CloudKeyId>,
+    /// A material, and the KMS key that it was the current one of.
+    cloud_material: Option<CloudMaterialId>,
     /// Whose access key is replaced.
     cloud_account: Option<CloudAccountId>,
+    /// Whose KMS keys are deleted that jobs have made and no record knows.
+    orphans_of: Option<CloudAccountId>,
     /// What a plan was made from that was shown.
     observed: Option<String>,
 }
 
 impl About {
     fn intent(&self) -> Result<Intent, Problem> {
-        match (self.cloud_key_store, self.cloud_key, self.cloud_account) {
-            (Some(id), None, None) => Ok(Intent::CloudKeyStore(id)),
-            (None, Some(id), None) => Ok(Intent::CloudKey(id)),
-            (None, None, Some(id)) => Ok(Intent::CloudAccount(id)),
+        let given = [
+            self.cloud_key_store.map(Intent::CloudKeyStore),
+            self.cloud_key.map(Intent::CloudKey),
+            self.cloud_material.map(Intent::CloudMaterial),
+            self.cloud_account.map(Intent::CloudAccount),
+            self.orphans_of.map(Intent::Orphans),
+        ];
+        let mut given = given.into_iter().flatten();
+        match (given.next(), given.next()) {
+            (Some(intent), None) => Ok(intent),
             _ => {
-                let detail = "one of `cloud_key`, `cloud_key_store` and `cloud_account` must be given".to_owned();
+                let names = "`cloud_key`, `cloud_material`, `cloud_key_store`, `cloud_account` and `orphans_of`";
+                let detail = format!("one of {names} must be given");
                 Err(Problem::field("cloud_key", detail))
             }
         }
@@ -200,7 +213,12 @@ impl ListQuery {
                 let key = state.cloud_key(id);
                 (key.map(|key| key.account), key.map(|key| key.key_set))
             }
-            Intent::CloudAccount(id) => (Some(id), None),
+            Intent::CloudMaterial(id) => {
+                let key = state.cloud_material(id).map(|material| material.cloud_key);
+                let key = key.and_then(|key| state.cloud_key(key));
+                (key.map(|key| key.account), key.map(|key| key.key_set))
+            }
+            Intent::CloudAccount(id) | Intent::Orphans(id) => (Some(id), None),
             _ => (None, None),
         };
         self.state.as_ref().is_none_or(|wanted| wanted == job.state.as_str())
@@ -248,19 +266,24 @@ fn id(call: &Call) -> Result<JobId, Problem> {
 async fn plan(call: Call) -> Result<Answer, Problem> {
     let about: About = call.body()?;
     let intent = about.intent()?;
-    if let Intent::CloudAccount(account) = intent {
-        let plan = call.jobs()?.preview_rotation(account).await?;
+    let jobs = call.jobs()?;
+    let stored = match intent {
+        Intent::CloudAccount(account) => Some(jobs.preview_rotation(account).await?),
+        Intent::Orphans(account) => Some(jobs.preview_orphans(account).await?),
+        _ => None,
+    };
+    if let Some(plan) = stored {
         let reason = plan.question.as_deref();
         return Answer::json(&ShownPlan {
             object: intent.to_string(),
-            observed: None,
+            observed: Some(&*plan.observed).filter(|observed| !observed.is_empty()),
             steps: steps(&plan.steps, 0),
             warnings: &plan.warnings,
             then: if reason.is_some() { "ask" } else { "done" },
             reason,
         });
     }
-    let preview = call.jobs()?.preview(intent).await?;
+    let preview = jobs.preview(intent).await?;
     let (then, reason) = match &preview.plan.then {
         Then::Done => ("done", None),
         Then::Wait(reason) => ("wait", Some(reason.as_str())),

@@ -414,7 +414,7 @@ struct RotationBody {
 }
 
 /// `inherited`, `never`, or the id of a schedule.
-fn read_rotation(text: &str) -> Result<Rotation, FieldError> {
+pub(super) fn read_rotation(text: &str) -> Result<Rotation, FieldError> {
     let rule = "it is `inherited`, `never`, or the id of a schedule".to_owned();
     text.parse()
         .map_err(|_| FieldError::new("rotation", FieldProblem::Illegal(rule)))

@@ -42,6 +42,10 @@ pub(super) trait Resource: Administered<Id: FromStr + Display + Ord> {
     }
     fn name(&self) -> &str;
     fn find(snapshot: &Snapshot, id: Self::Id) -> Option<&Entry<Self>>;
+    /// What else is made when one was made.
+    fn created(&self, _call: &Call) -> impl Future<Output = Result<(), Problem>> + Send {
+        async { Ok(()) }
+    }
     fn all(snapshot: &Snapshot) -> impl Iterator<Item = &Entry<Self>>;
 }
 
@@ -175,7 +179,8 @@ async fn create<R: Resource>(call: Call) -> Result<Done, Problem> {
         let new = call.body()?;
         let record = call.commands.read(|snapshot| R::make(new, snapshot))?;
         let id = record.id();
-        call.commands.create(&call.actor, record).await?;
+        call.commands.create(&call.actor, record.clone()).await?;
+        record.created(&call).await?;
         Ok(done::<R>(&call, id)?.created(format_args!("{}/{id}", R::PATH)))
     };
     call.command("create", R::PATH, work).await

@@ -160,7 +160,7 @@ impl Site {
         site
     }
 
-    fn make(&mut self, name: &'static str, noun: &str, body: Value) -> Reply {
+    pub(crate) fn make(&mut self, name: &'static str, noun: &str, body: Value) -> Reply {
         let reply = self.send("POST", &format!("/admin/v1/{noun}"), Some(body));
         assert_eq!(reply.status, StatusCode::CREATED, "{noun} {name}: {}", reply.body);
         self.ids.push((name, reply.text("id")));

@@ -9,7 +9,7 @@ use super::{Intent, JobError, Jobs, site::credentials};
 use crate::{
     aws::{Identity, Page, PageRequest},
     caller::Caller,
-    observe::{LastUse, ObservedRegion, last_use, region},
+    observe::{ImportedKey, LastUse, ObservedRegion, kms_key, last_use, region},
     plan::Undesirable,
 };
 
@@ -34,6 +34,23 @@ impl Jobs {
         let kms = self.connector.kms(&credentials(&found)?, name.as_str()).await?;
         let caller = Caller::new(kms, Arc::clone(&self.quotas), format!("{account}/{name}"));
         Ok(region(&caller).await?)
+    }
+
+    /// Reads one KMS key of an account in a Region: by its id, its ARN or an alias. Returns nothing if it is
+    /// not there.
+    ///
+    /// # Errors
+    /// The account is not there, or a call of AWS.
+    pub async fn kms_key(
+        &self,
+        account: CloudAccountId,
+        name: &Region,
+        id: &str,
+    ) -> Result<Option<ImportedKey>, JobError> {
+        let found = self.account(account)?;
+        let kms = self.connector.kms(&credentials(&found)?, name.as_str()).await?;
+        let caller = Caller::new(kms, Arc::clone(&self.quotas), format!("{account}/{name}"));
+        Ok(kms_key(&caller, id).await?)
     }
 
     /// Returns the ids of the KMS keys in a Region that a job has made and the state does not know: what is

@@ -76,6 +76,25 @@ pub(super) async fn import(caller: &Caller, desired: &DesiredImport) -> Result<O
     Ok(observed)
 }
 
+/// Reads a KMS key with policy, tags and materials; nothing if it is not there. `id` is an id, an ARN or an
+/// alias.
+///
+/// # Errors
+/// Of a call.
+pub async fn kms_key(caller: &Caller, id: &str) -> Result<Option<ImportedKey>, CallError> {
+    let Some(metadata) = describe(caller, id).await? else {
+        return Ok(None);
+    };
+    let (arn, is_imported) = (metadata.arn.clone(), metadata.origin == Origin::External);
+    let mut key = ImportedKey::new(metadata);
+    key.policy = policy(caller, &arn).await?;
+    key.tags = tags(caller, &arn).await?;
+    if is_imported {
+        key.materials = materials(caller, &arn).await?;
+    }
+    Ok(Some(key))
+}
+
 /// All materials of a key of origin EXTERNAL; none if it is not there.
 pub(super) async fn materials(caller: &Caller, id: &str) -> Result<Vec<RotationsListEntry>, CallError> {
     let mut found = Vec::new();

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use sha2::{Digest as _, Sha256};
 
 pub use self::{
-    import::{ImportedKey, ObservedImport},
+    import::{ImportedKey, ObservedImport, kms_key},
     last_use::{LastUse, last_use},
     region::{ObservedRegion, RegionKey, region, region_key},
     search::{search_operation, search_pair},

@@ -81,6 +81,9 @@ pub(crate) enum Command {
         /// Allow to find keys and key stores that others have made
         #[arg(long)]
         adoption: bool,
+        /// Allow to import material, before there is a KMS key that needs it
+        #[arg(long)]
+        import: bool,
     },
     /// Lists the users and roles of a cloud account, who can be named in a key policy
     Principals {
@@ -196,9 +199,10 @@ impl Command {
                 cloud_account,
                 principals,
                 adoption,
+                import,
             } => {
                 let path = client.find(NOUN, &cloud_account)?.path(NOUN);
-                let path = format!("{path}/iam-policy?principals={principals}&adoption={adoption}");
+                let path = format!("{path}/iam-policy?principals={principals}&adoption={adoption}&import={import}");
                 Ok(Output::document(client.get(&path)?.body))
             }
             Self::Principals { cloud_account } => {

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::{
     Fields,
+    cloud_key_stores::WANTED,
     connection::{Client, encoded},
     failure::Failure,
     page::Page,
@@ -101,6 +102,9 @@ pub(crate) struct About {
     /// A cloud account, whose access key is replaced: its id or name
     #[arg(long)]
     cloud_account: Option<String>,
+    /// A cloud account, whose KMS keys are deleted that jobs have made and no record knows: its id or name
+    #[arg(long, value_name = "CLOUD_ACCOUNT")]
+    orphans_of: Option<String>,
 }
 
 impl About {
@@ -109,7 +113,45 @@ impl About {
         Ok(Fields::default()
             .with("cloud_key_store", id("cloud-key-stores", self.cloud_key_store)?)
             .with("cloud_key", id("cloud-keys", self.cloud_key)?)
-            .with("cloud_account", id("cloud-accounts", self.cloud_account)?))
+            .with("cloud_account", id("cloud-accounts", self.cloud_account)?)
+            .with("orphans_of", id("cloud-accounts", self.orphans_of)?))
+    }
+}
+
+/// Whether a command starts the job that makes in AWS what it wants.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Start the job that makes it so in AWS
+    #[arg(long)]
+    start: bool,
+    /// The same, and show what happens on standard error, until it has ended or needs a person
+    #[arg(long)]
+    follow: bool,
+}
+
+impl Run {
+    pub(super) const FOLLOWED: Self = Self {
+        start: true,
+        follow: true,
+    };
+
+    /// Starts the job after what was done, if that is asked for. `about` is the field of what it is about.
+    pub(super) fn after(
+        &self,
+        client: &Client,
+        done: Output,
+        about: &'static str,
+        id: &str,
+    ) -> Result<Output, Failure> {
+        if !self.start && !self.follow {
+            return Ok(done.with_note(WANTED));
+        }
+        let fields = Fields::default().with(about, Some(id));
+        let started = client.post(NOUN, fields.body())?.body;
+        match self.follow {
+            true => follow(client, started).and_then(ended),
+            false => Ok(Output::fields(started, FIELDS)),
+        }
     }
 }
 

@@ -1,18 +1,21 @@
 //! `cloud-keys`
 
-use std::{fs, path::PathBuf};
+mod adopt;
+mod fields;
+mod materials;
 
-use clap::{Args, Subcommand};
-use serde_json::{Map, Value, json};
+use clap::Subcommand;
+use serde_json::{Value, json};
 
+use self::fields::{Import, Policy, Style};
 use super::{
     Fields,
-    cloud_key_stores::WANTED,
     confirm::{Confirm, DATA_KEYS},
     connection::Client,
     failure::Failure,
+    jobs::Run,
     page::Page,
-    show::Output,
+    show::{Output, field},
 };
 
 const NOUN: &str = "cloud-keys";
@@ -26,6 +29,11 @@ const FIELDS: &[&str] = &[
     "origin",
     "cloud_key_store",
     "key",
+    "style",
+    "expires",
+    "disable_former",
+    "keep_days",
+    "rotation",
     "tags",
     "policy",
     "wanted",
@@ -57,7 +65,7 @@ pub(crate) enum Command {
         /// Its id or alias
         cloud_key: String,
     },
-    /// Makes a KMS key whose key material is a managed key
+    /// Makes a KMS key: over a managed key in an external key store, or with imported material (--style)
     Create {
         /// To which key set it belongs: its id or name
         #[arg(long)]
@@ -66,13 +74,26 @@ pub(crate) enum Command {
         #[arg(long)]
         alias: String,
         /// In which key store in AWS: its id or name
-        #[arg(long)]
-        cloud_key_store: String,
+        #[arg(long, required_unless_present = "style", conflicts_with = "style")]
+        cloud_key_store: Option<String>,
         /// Which managed key: its id or name
-        #[arg(long)]
-        key: String,
+        #[arg(long, required_unless_present = "style", conflicts_with = "style")]
+        key: Option<String>,
+        /// With imported material, made in the key set's source: how it rotates
+        #[arg(long, requires = "account")]
+        style: Option<Style>,
+        /// In which cloud account: its id or name
+        #[arg(long, requires = "style")]
+        account: Option<String>,
+        /// In which Region, if not in that of the account
+        #[arg(long, requires = "style")]
+        region: Option<String>,
+        #[command(flatten)]
+        import: Import,
         #[command(flatten)]
         policy: Policy,
+        #[command(flatten)]
+        run: Run,
     },
     /// Changes a KMS key
     Update {
@@ -82,12 +103,18 @@ pub(crate) enum Command {
         #[arg(long)]
         alias: Option<String>,
         #[command(flatten)]
+        import: Import,
+        #[command(flatten)]
         policy: Policy,
+        #[command(flatten)]
+        run: Run,
     },
     /// Wants a KMS key to be enabled in AWS
     Enable {
         /// Its id or alias
         cloud_key: String,
+        #[command(flatten)]
+        run: Run,
     },
     /// Wants a KMS key to be disabled in AWS. The managed key stays as it is
     Disable {
@@ -95,17 +122,38 @@ pub(crate) enum Command {
         cloud_key: String,
         #[command(flatten)]
         confirm: Confirm,
+        #[command(flatten)]
+        run: Run,
     },
-    /// Wants a KMS key to be deleted in AWS, after a waiting time. The managed key stays as it is
+    /// Wants a KMS key to be deleted in AWS, after a waiting time. Managed key and material stay as they are
     Delete {
         /// Its id or alias
         cloud_key: String,
+        /// The former KMS key of this material, and not the one with the alias
+        #[arg(long)]
+        number: Option<u32>,
         /// How long AWS waits: 7 to 30 days
         #[arg(long, value_name = "DAYS", default_value_t = 30)]
         waiting_days: u64,
         #[command(flatten)]
         confirm: Confirm,
+        #[command(flatten)]
+        run: Run,
     },
+    /// Takes back that a KMS key is deleted: it is disabled then, and enabled by a command of its own
+    CancelDeletion {
+        /// Its id or alias
+        cloud_key: String,
+        /// The former KMS key of this material, and not the one with the alias
+        #[arg(long)]
+        number: Option<u32>,
+        #[command(flatten)]
+        run: Run,
+    },
+    #[command(flatten)]
+    Materials(materials::Command),
+    #[command(flatten)]
+    Adopt(adopt::Command),
     /// Shows when a KMS key was used last, as AWS knows it and as its external key does
     LastUse {
         /// Its id or alias
@@ -118,68 +166,14 @@ pub(crate) enum Command {
     },
 }
 
-/// What can be changed later, too.
-#[derive(Debug, Args)]
-pub(crate) struct Policy {
-    /// What it is for
-    #[arg(long)]
-    description: Option<String>,
-    /// A tag, KEY=VALUE; may be given several times, and replaces all that were given; `none` for no tags
-    #[arg(long = "tag", value_name = "KEY=VALUE")]
-    tags: Vec<String>,
-    /// Who may administer the key: the ARN of a user, role or account; may be given several times, and
-    /// replaces the policy
-    #[arg(long = "administrator", value_name = "ARN", conflicts_with = "policy_file")]
-    administrators: Vec<String>,
-    /// Who may use the key: the ARN of a user, role or account; may be given several times, and replaces the
-    /// policy
-    #[arg(long = "user", value_name = "ARN", conflicts_with = "policy_file")]
-    users: Vec<String>,
-    /// The key policy, as JSON
-    #[arg(long, value_name = "FILE")]
-    policy_file: Option<PathBuf>,
+fn want(client: &Client, key: &str, wanted: Value, run: &Run) -> Result<Output, Failure> {
+    update(client, key, Fields::default().with("wanted", Some(wanted)), run)
 }
 
-impl Policy {
-    fn fields(self) -> Result<Fields, Failure> {
-        let policy = match self.policy_file {
-            Some(file) => {
-                let text = fs::read_to_string(&file)
-                    .map_err(|error| Failure::Usage(format!("--policy-file {}: {error}", file.display())))?;
-                Some(json!({ "json": text }))
-            }
-            None if self.administrators.is_empty() && self.users.is_empty() => None,
-            None => Some(json!({"people": {"administrators": self.administrators, "users": self.users}})),
-        };
-        Ok(Fields::default()
-            .with("description", self.description)
-            .with("tags", tags(&self.tags)?)
-            .with("policy", policy))
-    }
-}
-
-/// Tags, if there are any; `none` alone is no tags.
-fn tags(given: &[String]) -> Result<Option<Map<String, Value>>, Failure> {
-    let mut tags = Map::new();
-    match given {
-        [] => return Ok(None),
-        [none] if none == "none" => {}
-        given => {
-            for text in given {
-                let wrong = |why: &str| Failure::Usage(format!("--tag {text:?}: {why}"));
-                let (key, value) = text.split_once('=').ok_or_else(|| wrong("it is KEY=VALUE"))?;
-                if tags.insert(key.to_owned(), value.into()).is_some() {
-                    return Err(wrong("this key is given twice"));
-                }
-            }
-        }
-    }
-    Ok(Some(tags))
-}
-
-fn want(client: &Client, key: &str, wanted: Value) -> Result<Output, Failure> {
-    let fields = Fields::default().with("wanted", Some(wanted));
-    Ok(client.update(NOUN, key, fields, FIELDS)?.with_note(WANTED))
+fn update(client: &Client, key: &str, fields: Fields, run: &Run) -> Result<Output, Failure> {
+    let id = client.id(NOUN, key)?;
+    let updated = client.update(NOUN, &id, fields, FIELDS)?;
+    run.after(client, updated, "cloud_key", &id)
 }
 
 impl Command {
@@ -211,51 +205,88 @@ impl Command {
                 alias,
                 cloud_key_store,
                 key,
+                style,
+                account,
+                region,
+                import,
                 policy,
+                run,
             } => {
+                let id = |noun, text: Option<String>| text.map(|text| client.id(noun, &text)).transpose();
                 let fields = policy
                     .fields()?
                     .with("key_set", Some(client.id("key-sets", &key_set)?))
                     .with("alias", Some(alias))
-                    .with(
-                        "cloud_key_store",
-                        Some(client.id("cloud-key-stores", &cloud_key_store)?),
-                    )
-                    .with("key", Some(client.id("keys", &key)?));
-                Ok(Output::fields(client.post(NOUN, fields.body())?.body, FIELDS).with_note(WANTED))
+                    .with("cloud_key_store", id("cloud-key-stores", cloud_key_store)?)
+                    .with("key", id("keys", key)?)
+                    .with("account", id("cloud-accounts", account)?)
+                    .with("region", region)
+                    .with("import", import.value(client, style)?);
+                let made = client.post(NOUN, fields.body())?.body;
+                let id = field(&made, "id").as_str().unwrap_or_default().to_owned();
+                run.after(client, Output::fields(made, FIELDS), "cloud_key", &id)
             }
             Self::Update {
                 cloud_key,
                 alias,
+                import,
                 policy,
+                run,
             } => {
-                let fields = policy.fields()?.with("alias", alias);
-                Ok(client.update(NOUN, &cloud_key, fields, FIELDS)?.with_note(WANTED))
+                let fields = policy
+                    .fields()?
+                    .with("alias", alias)
+                    .with("import", import.value(client, None)?);
+                update(client, &cloud_key, fields, &run)
             }
-            Self::Enable { cloud_key } => want(client, &cloud_key, json!("enabled")),
-            Self::Disable { cloud_key, confirm } => {
+            Self::Enable { cloud_key, run } => want(client, &cloud_key, json!("enabled"), &run),
+            Self::Disable {
+                cloud_key,
+                confirm,
+                run,
+            } => {
                 let found = client.find(NOUN, &cloud_key)?;
                 let what = format!(
                     "This disables the KMS key {} in AWS: requests with it are refused until it is enabled. {DATA_KEYS}",
                     found.name
                 );
                 confirm.ask(&what, &found.name)?;
-                want(client, &found.id, json!("disabled"))
+                want(client, &found.id, json!("disabled"), &run)
             }
             Self::Delete {
                 cloud_key,
+                number,
                 waiting_days,
                 confirm,
+                run,
             } => {
                 let found = client.find(NOUN, &cloud_key)?;
+                let of = number
+                    .map(|number| format!("of material {number} of "))
+                    .unwrap_or_default();
                 let what = format!(
-                    "This deletes the KMS key {} in AWS after {waiting_days} days: what it has encrypted can never \
-                     be decrypted then, even with the same managed key, since AWS KMS encrypts it too. {DATA_KEYS}",
+                    "This deletes the KMS key {of}{} in AWS after {waiting_days} days: what it has encrypted can never \
+                     be decrypted then, even with the same managed key or material. {DATA_KEYS}",
                     found.name
                 );
                 confirm.ask(&what, &found.name)?;
-                want(client, &found.id, json!({ "deleted": waiting_days }))
+                let wanted = json!({ "deleted": waiting_days });
+                match number {
+                    Some(number) => materials::set_former(client, &found.id, number, wanted, &run),
+                    None => want(client, &found.id, wanted, &run),
+                }
             }
+            Self::CancelDeletion {
+                cloud_key,
+                number: Some(number),
+                run,
+            } => {
+                let id = client.id(NOUN, &cloud_key)?;
+                materials::set_former(client, &id, number, json!("disabled"), &run)
+            }
+            Self::CancelDeletion { cloud_key, run, .. } => want(client, &cloud_key, json!("disabled"), &run),
+            Self::Materials(command) => command.run(client),
+            Self::Adopt(command) => command.run(client),
             Self::LastUse { cloud_key } => {
                 let path = client.find(NOUN, &cloud_key)?.path(NOUN);
                 let known = client.get(&format!("{path}/last-use"))?;
@@ -263,23 +294,6 @@ impl Command {
                 Ok(Output::fields(known.body, fields))
             }
             Self::Remove { cloud_key } => client.remove(NOUN, &cloud_key),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tags_are_keys_and_values() {
-        let read = |given: &[&str]| tags(&given.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
-        let object = |value: Value| Some(value.as_object().cloned().unwrap());
-        assert_eq!(read(&[]).unwrap(), None);
-        assert_eq!(read(&["none"]).unwrap(), object(json!({})));
-        assert_eq!(read(&["a=b=c", "d="]).unwrap(), object(json!({"a": "b=c", "d": ""})));
-        for wrong in [&["a"][..], &["a=b", "none"], &["a=b", "a=c"]] {
-            assert!(read(wrong).is_err(), "{wrong:?}");
         }
     }
 }

@@ -180,6 +180,20 @@ start_kms() {
     export no_proxy=127.0.0.1,localhost NO_PROXY=127.0.0.1,localhost
 }
 
+# Access keys of these users, which a KMS verifies that is started with --verify-callers "$folder/access-keys".
+make_access_keys() {
+    local user
+    for user in "$@"; do
+        printf '%s' "AKIA$(random_hex 8 | tr a-f A-F)" >"$folder/$user.id"
+        random_hex 20 >"$folder/$user.secret"
+        printf '%s,%s,%s\n' "$user" "$(<"$folder/$user.id")" "$(<"$folder/$user.secret")" >>"$folder/access-keys"
+    done
+}
+# Calls KMS as this user from here on.
+act_as() {
+    AWS_ACCESS_KEY_ID=$(<"$folder/$1.id") AWS_SECRET_ACCESS_KEY=$(<"$folder/$1.secret")
+}
+
 kms() {
     aws --endpoint-url "$url" --output text kms "$@"
 }

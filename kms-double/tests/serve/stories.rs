@@ -56,6 +56,31 @@ fn the_story_of_keys_of_ones_own_goes_through() {
     assert_eq!(told.matches("state       done").count(), 4, "{told}");
 }
 
+/// Material of an HSM is imported, removed, uploaded again, and rotated; a KMS key of others is adopted.
+#[test]
+fn the_story_of_imported_material_goes_through() {
+    let told = tell("byok");
+    for part in ["PENDING DELETE", "NOT AVAILABLE", "made by hand"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert_eq!(told.matches("state       done").count(), 7, "{told}");
+    assert_eq!(told.matches(".txt is what it was.").count(), 5, "{told}");
+    assert_eq!(told.matches("(KMSInvalidStateException)").count(), 1, "{told}");
+    assert_eq!(told.matches("(DisabledException)").count(), 1, "{told}");
+}
+
+/// A KMS key that awaits material is filled, rotated, and synchronised afterwards.
+#[test]
+fn the_story_of_key_groups_goes_through() {
+    let told = tell("key-groups");
+    for part in ["PendingImport", "PendingDeletion"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert_eq!(told.matches("state       done").count(), 6, "{told}");
+    assert_eq!(told.matches(".txt is what it was.").count(), 3, "{told}");
+    assert_eq!(told.matches("(DisabledException)").count(), 1, "{told}");
+}
+
 /// A key that others have made comes under management, and what it has encrypted stays readable.
 #[test]
 fn the_story_of_an_adopted_key_goes_through() {

@@ -20,9 +20,24 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Between two runs at least.
 const SHORTEST_WAIT: Duration = Duration::from_millis(200);
 
+/// How AWS is called.
+pub(super) struct Cloud {
+    connector: Arc<dyn Connector>,
+    settings: Settings,
+}
+
 /// Makes what calls AWS.
+pub(super) fn cloud(cloud: &CloudSettings) -> Result<Cloud, StartError> {
+    let mut settings = Settings::default();
+    if let Some(interval) = cloud.read_interval {
+        settings.read_interval = interval;
+    }
+    let connector = connector(cloud)?;
+    Ok(Cloud { connector, settings })
+}
+
 #[cfg(feature = "cloud")]
-pub(super) fn connector(settings: &CloudSettings) -> Result<Arc<dyn Connector>, StartError> {
+fn connector(settings: &CloudSettings) -> Result<Arc<dyn Connector>, StartError> {
     let mut builder = xks_byok_aws::AwsConnector::builder();
     if let Some(url) = &settings.endpoint_url {
         builder = builder.endpoint_url(url);
@@ -37,17 +52,18 @@ pub(super) fn connector(settings: &CloudSettings) -> Result<Arc<dyn Connector>, 
 
 /// The settings refuse `[cloud]` in such a build.
 #[cfg(not(feature = "cloud"))]
-pub(super) fn connector(_: &CloudSettings) -> Result<Arc<dyn Connector>, StartError> {
+fn connector(_: &CloudSettings) -> Result<Arc<dyn Connector>, StartError> {
     Err(StartError::Cloud(
         "this build does not call AWS: build it with `--features cloud`".to_owned(),
     ))
 }
 
-pub(super) fn jobs(commands: &Arc<Commands>, connector: Arc<dyn Connector>) -> Result<Jobs, StartError> {
+pub(super) fn jobs(commands: &Arc<Commands>, cloud: Cloud) -> Result<Jobs, StartError> {
     let failed = |error: &dyn std::error::Error| StartError::Cloud(ErrorChain(error).to_string());
     let actor = Actor::new(ACTOR).map_err(|error| failed(&error))?;
     let timer = Arc::new(ServerTimer);
-    Jobs::new(Arc::clone(commands), connector, timer, actor, Settings::default()).map_err(|error| failed(&error))
+    let Cloud { connector, settings } = cloud;
+    Jobs::new(Arc::clone(commands), connector, timer, actor, settings).map_err(|error| failed(&error))
 }
 
 /// Works on jobs, without end. Another node goes on with those of a process that has ended.

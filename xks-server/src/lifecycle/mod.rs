@@ -114,7 +114,7 @@ impl Running {
         let commands = Arc::new(commands.with_observer(Arc::clone(&key_stores) as _));
         // It is a legal name.
         let actor = Actor::new(ACTOR).map_err(|_| StartError::Thread)?;
-        let jobs = cloud.map(|connector| cloud::jobs(&commands, connector));
+        let jobs = cloud.map(|cloud| cloud::jobs(&commands, cloud));
         let jobs = jobs.transpose()?.map(Arc::new);
         if let Some(jobs) = &jobs {
             let _ = measured.jobs.set(Arc::clone(jobs)); // for the first time

@@ -5,7 +5,6 @@ use std::time::Duration;
 use std::{sync::Arc, time::SystemTime};
 
 use tokio::task::spawn_blocking;
-use xks_byok::aws::Connector;
 use xks_lifecycle::{
     Name, Repository, RepositoryError, Timestamp,
     commands::{Backends as ManagedBackends, Commands},
@@ -16,7 +15,13 @@ use xks_lifecycle::{
 #[cfg(feature = "postgres")]
 use xks_lifecycle::{nodes::Terms, store::PostgresStore};
 
-use super::{Guard, InUse, StartError, backend::NamedBackend, cloud::connector, error::Place, node::OwnNode};
+use super::{
+    Guard, InUse, StartError,
+    backend::NamedBackend,
+    cloud::{Cloud, cloud},
+    error::Place,
+    node::OwnNode,
+};
 #[cfg(feature = "postgres")]
 use crate::settings::DatabaseSettings;
 use crate::{
@@ -34,7 +39,7 @@ pub(crate) struct Opened {
     pub(super) admin: AdminSettings,
     pub(super) node: Option<OwnNode>,
     /// What calls AWS.
-    pub(super) cloud: Option<Arc<dyn Connector>>,
+    pub(super) cloud: Option<Cloud>,
 }
 
 impl Opened {
@@ -99,7 +104,7 @@ impl Opened {
             node,
             in_use,
             admin: settings.admin.clone(),
-            cloud: settings.cloud.as_ref().map(connector).transpose()?,
+            cloud: settings.cloud.as_ref().map(cloud).transpose()?,
         })
     }
 

@@ -31,6 +31,8 @@ pub(crate) struct CloudSettings {
     pub(crate) endpoint_url: Option<String>,
     /// What its certificate must chain to, in place of the system's roots.
     pub(crate) ca_file: Option<PathBuf>,
+    /// How long jobs wait between the reads of AWS that have to be equal; none for a second.
+    pub(crate) read_interval: Option<Duration>,
 }
 
 /// The store and what opens it.

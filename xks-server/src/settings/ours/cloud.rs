@@ -8,6 +8,7 @@ pub(super) fn cloud(mut table: Table<'_, '_>) -> Option<CloudSettings> {
         table.forget();
         return None;
     }
+    let read_interval = table.milliseconds("read_interval_ms", 10..=60_000);
     let (endpoint_url, ca_file) = (table.text("endpoint_url"), table.path("ca_file"));
     if let Some(url) = &endpoint_url
         && !is_url(&url.value)
@@ -28,6 +29,7 @@ pub(super) fn cloud(mut table: Table<'_, '_>) -> Option<CloudSettings> {
     Some(CloudSettings {
         endpoint_url: endpoint_url.map(|item| item.value),
         ca_file: ca_file.map(|item| item.value),
+        read_interval,
     })
 }
 

@@ -302,8 +302,8 @@ impl<'a> Materials<'a> {
         let left = MOST_ROTATIONS.saturating_sub(self.rotations);
         if left < wanted {
             return Err(Then::Ask(format!(
-                "the KMS key was rotated on demand {} times, and AWS allows {MOST_ROTATIONS} in its life: set the \
-                 rotation style new-key, which makes another KMS key and moves the alias",
+                "the KMS key was rotated on demand {} times, and AWS allows {MOST_ROTATIONS} in its life: make \
+                 another cloud key, of the rotation style new-key, which makes a KMS key for each material",
                 self.rotations
             )));
         }

@@ -95,7 +95,8 @@ pub(super) fn plan(desired: &DesiredImport, observed: &ObservedImport, context: 
 fn gone(arn: &str) -> String {
     format!(
         "the KMS key {arn} was deleted in AWS, with all that was encrypted under it; the same material in another KMS key \
-         does not decrypt that: rotate with the style new-key to go on with another KMS key, or remove it here"
+         does not decrypt that: with the rotation style new-key a rotation goes on with another KMS key; else remove it \
+         here"
     )
 }
 
@@ -220,7 +221,7 @@ fn found(
     let has_material = !desired.materials.is_empty();
     if metadata.origin != Origin::External && has_material {
         return plan.ask(format!(
-            "AWS makes the material of {} (origin {}), and takes no other: set the rotation style new-key",
+            "AWS makes the material of {} (origin {}), and takes no other: adopt it with the rotation style new-key",
             metadata.arn, metadata.origin
         ));
     }

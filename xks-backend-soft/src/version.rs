@@ -228,7 +228,7 @@ mod tests {
         assert_eq!((version.encryptions(), clone.encryptions()), (1, 1));
     }
 
-    /// Whoever has counted further is believed.
+    /// The higher of two counts is believed.
     #[test]
     fn a_version_made_anew_counts_on() {
         let earlier = KeyVersion::new(1, [7; 32]).unwrap().with_encryptions(100);

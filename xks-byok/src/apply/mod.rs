@@ -90,7 +90,7 @@ pub enum ApplyError {
     /// No algorithm of the key manager is one of AWS.
     #[error(
         "its key manager can wrap the material by no algorithm that AWS takes (RSA_AES_KEY_WRAP_SHA_256, \
-         RSAES_OAEP_SHA_256, RSAES_OAEP_SHA_1): see what it was probed for at the start of the server"
+         RSAES_OAEP_SHA_256, RSAES_OAEP_SHA_1): the log says once how keys can be wrapped, and why not otherwise"
     )]
     NoAlgorithm,
     /// AWS has given another public key than its documents say.

@@ -64,7 +64,7 @@ async fn post_until(client: &Client, path: &str, expired: impl Future<Output = (
     (response.status(), serde_json::from_slice(response.body()).unwrap())
 }
 
-/// Asks for the metadata of a key. Whoever hangs is out of time at once; the others have all of it.
+/// Asks for the metadata of a key. A backend that hangs is out of time at once; the others have all of it.
 async fn ask(client: &Client, does: Does) -> (u16, serde_json::Value) {
     let path = "keys/usable/metadata";
     match does {

@@ -341,8 +341,8 @@ impl Commands {
         }
     }
 
-    /// Wraps material for the import into AWS KMS, where it is: what `ImportKeyMaterial` takes. Whoever holds
-    /// the private key of `wrapping_key` can unwrap it: an event says which key it was.
+    /// Wraps material for the import into AWS KMS, where it is: what `ImportKeyMaterial` takes. The
+    /// owner of the private key of `wrapping_key` can unwrap it: an event says which key it was.
     ///
     /// # Errors
     /// [`CommandError`]: it is not made, or destroyed; the key manager cannot wrap, or has other material now

@@ -272,7 +272,7 @@ fn a_key_does_what_its_usages_say() {
     );
 }
 
-/// Whoever serves keys of a backend by other ways learns which of them are under management, by whatever name
+/// A layer that serves keys of a backend by other ways learns which of them are managed, by whatever name
 /// the backend knows them, from the first moment on and until they are gone.
 #[test]
 fn a_view_knows_the_keys_of_backends_that_are_under_management() {
@@ -334,7 +334,7 @@ fn a_view_knows_the_keys_of_backends_that_are_under_management() {
         .unwrap();
     assert_eq!(manages(&key), None);
 
-    // Whoever may use a root's key can open the store.
+    // A caller that may use a root's key can open the store.
     let (repository, mut snapshot) = world.repository();
     let root = Root::backend("second", world.manager.soft.clone(), unmanaged.clone()).unwrap();
     let event = Event::new(world.commands.now(), "alice", "put-root", "roots/second", Outcome::Done).unwrap();

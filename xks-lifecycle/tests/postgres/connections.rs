@@ -80,7 +80,7 @@ fn a_certificate_of_another_authority_is_refused() {
     });
 }
 
-/// Whoever answers for the database, and says that it has no TLS, gets neither user nor password.
+/// A server that answers for the database, and has no TLS, gets neither user nor password.
 #[test]
 fn a_server_without_tls_is_told_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -90,7 +90,7 @@ fn a_lost_connection_of_the_listener_is_made_again_and_nothing_is_missed() {
     });
 }
 
-/// Whoever has read events up to a number misses none that is committed later with a lower one.
+/// A reader of events up to a number misses none that is committed later with a lower one.
 #[test]
 fn events_are_numbered_in_the_order_in_which_they_are_committed() {
     RUNTIME.block_on(async {

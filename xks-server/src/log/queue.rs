@@ -1,7 +1,7 @@
 //! The queue between the threads that log and the thread that writes.
 //!
-//! Whoever logs a line copies it and goes on. The thread is woken for the first line and then gathers for a
-//! moment: waking it for each line costs more than the line.
+//! A thread that logs a line copies it and goes on. The thread is woken for the first line and then gathers
+//! for a moment: waking it for each line costs more than the line.
 
 use std::{
     io::{self, Write},

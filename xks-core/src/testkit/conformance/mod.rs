@@ -343,7 +343,7 @@ impl<F: Tested> Contract<F> {
         thread::spawn(move || {
             let outcome = catch_unwind(AssertUnwindSafe(|| check(&on_thread)));
             let panicked = || Err(Problem::Broken(format!("the {} panicked", F::WHAT)));
-            // Whoever waited may have gone.
+            // The receiver may have gone.
             let _ = sender.send(outcome.unwrap_or_else(|_| panicked()));
         });
         receiver.recv_timeout(patience).unwrap_or_else(|_| {

@@ -15,7 +15,7 @@ use crate::admin::client::{
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Lists the KMS keys of a Region, whoever has made them, or takes one under management as it is
+    /// Lists all KMS keys of a Region, also those of others, or takes one under management as it is
     Adopt {
         /// In which cloud account: its id or name
         #[arg(long)]

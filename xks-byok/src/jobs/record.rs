@@ -18,14 +18,14 @@ impl Jobs {
     ) -> Result<(), JobError> {
         let arn = || Ok::<KmsKeyArn, JobError>(target.unwrap_or_default().parse()?);
         match (effect, action) {
-            (Effect::KeyStore(id), _) => self.keep_id(actor, intent, &id, false).await?,
+            (Effect::KeyStore(id), _) => self.keep_id(actor, intent, Some((&id, false))).await?,
             (Effect::Key(key), Action::CreateImportKey { operation, .. }) => {
                 let commands = &self.commands;
                 commands
                     .note_kms_key(actor, operation.parse()?, &key.arn.parse()?)
                     .await?;
             }
-            (Effect::Key(key), _) => self.keep_id(actor, intent, &key.arn, false).await?,
+            (Effect::Key(key), _) => self.keep_id(actor, intent, Some((&key.arn, false))).await?,
             (Effect::Material(kms_material), Action::ImportMaterial { material, valid_to, .. }) => {
                 let (material, kms_key, valid_to) = (material.parse()?, arn()?, end(*valid_to));
                 let kms_material = kms_material.map(|id| id.parse()).transpose()?;
@@ -35,8 +35,8 @@ impl Jobs {
                     .await?;
             }
             (Effect::Material(_), _) => {}
-            (Effect::Changed, Action::Adopt { id }) => self.keep_id(actor, intent, id, true).await?,
-            (Effect::Changed, Action::Forget) => self.forget_id(actor, intent).await?,
+            (Effect::Changed, Action::Adopt { id }) => self.keep_id(actor, intent, Some((id, true))).await?,
+            (Effect::Changed, Action::Forget) => self.keep_id(actor, intent, None).await?,
             (Effect::Changed, Action::MakeMaterial { material, .. }) => {
                 self.commands.make_material(actor, material.parse()?).await?;
             }
@@ -66,60 +66,33 @@ impl Jobs {
         Ok(())
     }
 
-    /// Keeps the id of what is there in AWS. `actor` acts under the job's row: one that was taken over
-    /// changes nothing.
+    /// Keeps the id of what is there in AWS, and whether others have made it; or takes the id out of what is
+    /// gone. `actor` acts under the job's row: one that was taken over changes nothing.
     pub(super) async fn keep_id(
         &self,
         actor: &Actor,
         intent: Intent,
-        id: &str,
-        is_adopted: bool,
+        found: Option<(&str, bool)>,
     ) -> Result<(), JobError> {
         match intent {
             Intent::CloudAccount(_) | Intent::Orphans(_) | Intent::CloudMaterial(_) => {}
             Intent::CloudKeyStore(store) => {
-                let found = self
-                    .commands
-                    .read(|state| state.cloud_key_store(store).map(|entry| (**entry).clone()));
-                if let Some(mut found) = found {
-                    found.custom_key_store_id = Some(id.parse()?);
-                    self.commands.update(actor, found, None).await?;
+                let store = self.commands.read(|state| state.cloud_key_store(store).cloned());
+                if let Some(store) = store {
+                    let mut store = (*store).clone();
+                    store.custom_key_store_id = found.map(|(id, _)| id.parse()).transpose()?;
+                    self.commands.update(actor, store, None).await?;
                 }
             }
             Intent::CloudKey(key) => {
-                let found = self
-                    .commands
-                    .read(|state| state.cloud_key(key).map(|entry| (**entry).clone()));
-                if let Some(mut found) = found {
-                    found.kms_key = Some(id.parse()?);
-                    found.is_adopted = is_adopted;
-                    self.commands.update(actor, found, None).await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes the id out of what is gone in AWS.
-    pub(super) async fn forget_id(&self, actor: &Actor, intent: Intent) -> Result<(), JobError> {
-        match intent {
-            Intent::CloudAccount(_) | Intent::Orphans(_) | Intent::CloudMaterial(_) => {}
-            Intent::CloudKeyStore(store) => {
-                let found = self
-                    .commands
-                    .read(|state| state.cloud_key_store(store).map(|entry| (**entry).clone()));
-                if let Some(mut found) = found {
-                    found.custom_key_store_id = None;
-                    self.commands.update(actor, found, None).await?;
-                }
-            }
-            Intent::CloudKey(key) => {
-                let found = self
-                    .commands
-                    .read(|state| state.cloud_key(key).map(|entry| (**entry).clone()));
-                if let Some(mut found) = found {
-                    found.kms_key = None;
-                    self.commands.update(actor, found, None).await?;
+                let key = self.commands.read(|state| state.cloud_key(key).cloned());
+                if let Some(key) = key {
+                    let mut key = (*key).clone();
+                    key.kms_key = found.map(|(id, _)| id.parse()).transpose()?;
+                    if let Some((_, is_adopted)) = found {
+                        key.is_adopted = is_adopted;
+                    }
+                    self.commands.update(actor, key, None).await?;
                 }
             }
         }

@@ -1,11 +1,9 @@
 //! Jobs that begin by themselves: material is imported again before it ends in AWS, where it is wanted for
 //! longer than AWS keeps it.
 
-use xks_lifecycle::{
-    CloudKey, CloudMaterial, JobId, MaterialState, Outcome, Snapshot, Timestamp, WantedKey, WantedMaterial,
-};
+use xks_lifecycle::{CloudKey, CloudMaterial, JobId, MaterialState, Snapshot, Timestamp, WantedKey, WantedMaterial};
 
-use super::{Intent, Job, JobError, Jobs, StoredPlan, rotation::id_of};
+use super::{Intent, JobError, Jobs, StoredPlan, rotation::id_of};
 use crate::plan::AHEAD;
 
 /// What is to be imported again at a time, each with the end in AWS that it has now.
@@ -21,8 +19,7 @@ fn due(state: &Snapshot, now: Timestamp) -> Vec<(Intent, JobId, Timestamp)> {
             if !is_for_longer || end > now.plus_seconds(AHEAD) {
                 continue;
             }
-            let is_current = is_current(key, material);
-            let intent = match is_current {
+            let intent = match material.is_of_current_key(key) {
                 true => Intent::CloudKey(key.id),
                 false => Intent::CloudMaterial(material.id),
             };
@@ -39,19 +36,9 @@ fn due(state: &Snapshot, now: Timestamp) -> Vec<(Intent, JobId, Timestamp)> {
     due
 }
 
-/// Whether its KMS key is the one that the alias leads to, or is going to.
-fn is_current(key: &CloudKey, material: &CloudMaterial) -> bool {
-    material.retired.is_none() || material.kms_key == key.kms_key
-}
-
 /// Whether it is to be in AWS, in a KMS key that takes it: not in one that is disabled or goes.
 fn is_wanted(key: &CloudKey, material: &CloudMaterial) -> bool {
-    let wanted = if is_current(key, material) {
-        key.wanted
-    } else {
-        material.former
-    };
-    wanted == WantedKey::Enabled
+    material.wanted_key(key) == WantedKey::Enabled
         && material.wanted == WantedMaterial::Imported
         && material.state() == MaterialState::Made
         && material.kms_material.is_some()
@@ -67,22 +54,11 @@ impl Jobs {
         }
         let jobs = self.list().await?;
         for (intent, id, end) in due {
-            let is_there = |job: &Job| job.id == Some(id) || job.intent == intent && !job.state.is_ended();
-            if jobs.iter().any(is_there) {
+            if Self::is_begun(&jobs, id, intent) {
                 continue;
             }
-            let mut job = Job::new(id, intent, self.actor.to_string(), self.now(), StoredPlan::default());
-            job.note(self.now(), format!("started since material ends in AWS at {end}"));
-            if let Err(error) = self.commands.insert_job(id, &job.body()).await {
-                if self.get(id).await.is_ok() {
-                    continue; // another node has started it
-                }
-                return Err(error.into());
-            }
-            let about = intent.to_string();
-            self.commands
-                .record_job(&self.actor, "start", id, Outcome::Begun, Some(&about))
-                .await?;
+            let reason = format!("started since material ends in AWS at {end}");
+            self.begin(id, intent, StoredPlan::default(), reason).await?;
         }
         Ok(())
     }

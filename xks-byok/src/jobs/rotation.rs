@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use xks_core::Zeroizing;
 use xks_lifecycle::{
-    AwsSecret, CloudAccessKey, CloudAccount, CloudAccountId, CloudCredential, JobId, Outcome, Snapshot, Timestamp,
+    AwsSecret, CloudAccessKey, CloudAccount, CloudAccountId, CloudCredential, JobId, Snapshot, Timestamp,
     commands::Actor,
 };
 
@@ -152,11 +152,9 @@ impl Jobs {
             ),
         };
         Ok(StoredPlan {
-            observed: String::new(),
             steps,
-            warnings: Vec::new(),
             question,
-            replaces: None,
+            ..StoredPlan::default()
         })
     }
 
@@ -164,30 +162,18 @@ impl Jobs {
     /// starts with the next time of the schedule.
     pub(super) async fn start_scheduled(&self) -> Result<(), JobError> {
         let now = self.commands.now();
-        for (account, due) in self.commands.read(|state| due(state, now)) {
-            let jobs = self.list().await?;
+        let due = self.commands.read(|state| due(state, now));
+        if due.is_empty() {
+            return Ok(());
+        }
+        let jobs = self.list().await?;
+        for (account, due) in due {
             let intent = Intent::CloudAccount(account);
-            let Some(id) = scheduled_id(account, due) else { continue };
-            let is_there = |job: &Job| job.id == Some(id) || job.intent == intent && !job.state.is_ended();
-            if jobs.iter().any(is_there) {
+            let Some(id) = scheduled_id(account, due).filter(|id| !Self::is_begun(&jobs, *id, intent)) else {
                 continue;
-            }
-            let plan = self.rotation_plan(account)?;
-            let mut job = Job::new(id, intent, self.actor.to_string(), self.now(), plan);
-            job.note(
-                self.now(),
-                format!("started by the schedule of the account, due at {due}"),
-            );
-            if let Err(error) = self.commands.insert_job(id, &job.body()).await {
-                if self.get(id).await.is_ok() {
-                    continue; // another node has started it
-                }
-                return Err(error.into());
-            }
-            let about = intent.to_string();
-            self.commands
-                .record_job(&self.actor, "start", id, Outcome::Begun, Some(&about))
-                .await?;
+            };
+            let reason = format!("started by the schedule of the account, due at {due}");
+            self.begin(id, intent, self.rotation_plan(account)?, reason).await?;
         }
         Ok(())
     }

@@ -225,6 +225,35 @@ impl Jobs {
         Ok(job)
     }
 
+    /// Whether a job that begins by itself is there, or another one of the same object has not ended.
+    pub(super) fn is_begun(jobs: &[Job], id: JobId, intent: Intent) -> bool {
+        let is_it = |job: &Job| job.id == Some(id) || job.intent == intent && !job.state.is_ended();
+        jobs.iter().any(is_it)
+    }
+
+    /// Starts a job by itself, once on all nodes: its id is the same on each.
+    pub(super) async fn begin(
+        &self,
+        id: JobId,
+        intent: Intent,
+        plan: StoredPlan,
+        reason: String,
+    ) -> Result<(), JobError> {
+        let mut job = Job::new(id, intent, self.actor.to_string(), self.now(), plan);
+        job.note(self.now(), reason);
+        if let Err(error) = self.commands.insert_job(id, &job.body()).await {
+            if self.get(id).await.is_ok() {
+                return Ok(()); // another node has started it
+            }
+            return Err(error.into());
+        }
+        let about = intent.to_string();
+        self.commands
+            .record_job(&self.actor, "start", id, Outcome::Begun, Some(&about))
+            .await?;
+        Ok(())
+    }
+
     /// What a job is about: of a material that shares its KMS key with the current one, the cloud key.
     fn subject(&self, intent: Intent) -> Intent {
         match self.desired(intent) {

@@ -145,7 +145,7 @@ impl Jobs {
                 now,
                 format!("found {}, which somebody else has made for this external key", key.arn),
             );
-            self.keep_id(actor, work.job.intent, &key.arn, true).await?;
+            self.keep_id(actor, work.job.intent, Some((&key.arn, true))).await?;
             work.job.pending = None;
             return Ok(false);
         }

@@ -1,7 +1,7 @@
 //! Key material of our own for a KMS key.
 
 use crate::{
-    CloudKeyId, CloudMaterialId, FieldError, FieldProblem, KmsKeyArn, KmsMaterialId, Material, MaterialCheck,
+    CloudKey, CloudKeyId, CloudMaterialId, FieldError, FieldProblem, KmsKeyArn, KmsMaterialId, Material, MaterialCheck,
     Timestamp, WantedKey,
     field::{named, named_enum},
     record::{CellReader, CellWriter, Record, RowProblem},
@@ -9,7 +9,7 @@ use crate::{
     store::Table,
 };
 
-/// Key material for a [`CloudKey`](crate::CloudKey) of the origin
+/// Key material for a [`CloudKey`] of the origin
 /// [`External`](crate::CloudKeyOrigin::External): what is here of it, and where it is in AWS. Of destroyed
 /// material the row remains.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -122,6 +122,21 @@ impl CloudMaterial {
             (Some(_), _) => MaterialState::Destroyed,
             (None, Some(_)) => MaterialState::Made,
             (None, None) => MaterialState::Pending,
+        }
+    }
+
+    /// Returns whether its KMS key is the one that the alias of its cloud key leads to, or is going to.
+    #[must_use]
+    pub fn is_of_current_key(&self, key: &CloudKey) -> bool {
+        self.retired.is_none() || self.kms_key == key.kms_key
+    }
+
+    /// Returns what its KMS key shall be.
+    #[must_use]
+    pub fn wanted_key(&self, key: &CloudKey) -> WantedKey {
+        match self.is_of_current_key(key) {
+            true => key.wanted,
+            false => self.former,
         }
     }
 }

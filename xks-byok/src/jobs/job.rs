@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 use xks_lifecycle::{CloudAccountId, CloudKeyId, CloudKeyStoreId, CloudMaterialId, JobId, Timestamp};
 
-use super::Rotation;
+use super::{FirstChange, Rotation};
 use crate::{
     caller::Caller,
     observe::Observed,
@@ -201,6 +201,9 @@ pub struct Job {
     /// How far the rotation of an access key has come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,
+    /// What it changes in the state before it plans, if it has begun by itself for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_change: Option<FirstChange>,
     /// How many times in a row it has got no further.
     #[serde(default)]
     pub failures: u32,
@@ -233,6 +236,7 @@ impl Job {
             settles: 0,
             has_connected: false,
             rotation: None,
+            first_change: None,
             failures: 0,
             calls: BTreeMap::new(),
             log: Vec::new(),

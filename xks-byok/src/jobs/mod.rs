@@ -16,6 +16,10 @@
 //! with the id of the job. When no answer comes the job searches for that tag, and makes a key again only
 //! when none was found for the [settle time](Settings::settle). A key store has its name for that.
 //!
+//! # Jobs that begin by themselves
+//! [`run_due`](Jobs::run_due) starts them, each once on all nodes: material is imported again before it ends
+//! in AWS, KMS keys with imported material are rotated by their schedules, and access keys of accounts too.
+//!
 //! # Access keys of accounts
 //! A cloud account whose access key is in the store has jobs too: started by a person, or by its schedule in
 //! [`run_due`](Jobs::run_due).
@@ -64,6 +68,7 @@ mod record;
 mod renewal;
 mod rotation;
 mod run;
+mod scheduled;
 mod service;
 mod shown;
 mod site;
@@ -75,6 +80,7 @@ pub use self::{
     job::{Entry, Intent, Job, JobState, Pending, StoredPlan, shown},
     rotation::Rotation,
     run::Ran,
+    scheduled::FirstChange,
     service::{Jobs, Preview, Settings},
     shown::Principals,
     tally::Tally,

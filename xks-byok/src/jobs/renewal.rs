@@ -58,7 +58,7 @@ impl Jobs {
                 continue;
             }
             let reason = format!("started since material ends in AWS at {end}");
-            self.begin(id, intent, StoredPlan::default(), reason).await?;
+            self.begin(id, intent, StoredPlan::default(), None, reason).await?;
         }
         Ok(())
     }

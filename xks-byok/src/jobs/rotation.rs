@@ -15,6 +15,7 @@ use xks_lifecycle::{
 use super::{
     Intent, Job, JobError, JobState, Jobs, StoredPlan,
     run::{Stop, Work},
+    scheduled::begins,
     site::credentials,
 };
 use crate::{
@@ -100,11 +101,6 @@ fn row_of(state: State, current: &str) -> Option<Rotation> {
     }
 }
 
-/// The id of the job that an account's schedule starts at a time: the same on every node.
-fn scheduled_id(account: CloudAccountId, due: Timestamp) -> Option<JobId> {
-    id_of(&format!("rotate {account} {}", due.seconds()))
-}
-
 /// The id that a job has by what it is started for, so that no other node starts it too.
 pub(super) fn id_of(occasion: &str) -> Option<JobId> {
     const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
@@ -114,15 +110,19 @@ pub(super) fn id_of(occasion: &str) -> Option<JobId> {
     text.parse().ok()
 }
 
-/// The accounts whose access key is due, and since when.
-fn due(state: &Snapshot, now: Timestamp) -> Vec<(CloudAccountId, Timestamp)> {
-    let due = |account: &CloudAccount| {
-        let schedule = state.schedule(account.schedule?)?;
-        let since = account.rotated.max(account.schedule_since).unwrap_or(Timestamp::MIN);
-        let due = schedule.due_after(since, &account.id).filter(|due| *due <= now)?;
-        matches!(account.credential, CloudCredential::AccessKey(_)).then_some((account.id, due))
-    };
-    state.cloud_accounts().filter_map(|account| due(account)).collect()
+/// When the access key of an account is due, if the times up to this one count as passed.
+fn due_after(state: &Snapshot, account: &CloudAccount, passed: Timestamp) -> Option<Timestamp> {
+    let schedule = state.schedule(account.schedule?)?;
+    let since = account.rotated.max(account.schedule_since).max(Some(passed))?;
+    let is_ours = matches!(account.credential, CloudCredential::AccessKey(_));
+    schedule.due_after(since, &account.id).filter(|_| is_ours)
+}
+
+/// The accounts whose access key is due.
+fn due(state: &Snapshot, now: Timestamp) -> Vec<CloudAccountId> {
+    let is_due = |account: &CloudAccount| due_after(state, account, Timestamp::MIN).is_some_and(|due| due <= now);
+    let accounts = state.cloud_accounts().filter(|account| is_due(account));
+    accounts.map(|account| account.id).collect()
 }
 
 impl Jobs {
@@ -167,13 +167,19 @@ impl Jobs {
             return Ok(());
         }
         let jobs = self.list().await?;
-        for (account, due) in due {
+        for account in due {
             let intent = Intent::CloudAccount(account);
-            let Some(id) = scheduled_id(account, due).filter(|id| !Self::is_begun(&jobs, *id, intent)) else {
+            let begins = self.commands.read(|state| {
+                let found = state.cloud_account(account)?;
+                let due = |passed| due_after(state, found, passed);
+                begins(&jobs, now, &format!("rotate {account}"), due)
+            });
+            let Some((id, due)) = begins.filter(|(id, _)| !Self::is_begun(&jobs, *id, intent)) else {
                 continue;
             };
             let reason = format!("started by the schedule of the account, due at {due}");
-            self.begin(id, intent, self.rotation_plan(account)?, reason).await?;
+            self.begin(id, intent, self.rotation_plan(account)?, None, reason)
+                .await?;
         }
         Ok(())
     }

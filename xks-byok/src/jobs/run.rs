@@ -173,6 +173,7 @@ impl Jobs {
         self.commands.refresh().await?;
         self.start_scheduled().await?;
         self.start_renewals().await?;
+        self.start_rotations().await?;
         let rows = self.commands.job_rows().await?.rows;
         let mut worker = self.worker.lock().await;
         worker.retain(&rows);

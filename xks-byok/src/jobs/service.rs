@@ -14,7 +14,7 @@ use xks_lifecycle::{
     jobs::{JobRow, Worker},
 };
 
-use super::{Intent, Job, JobError, JobState, Pending, StoredPlan, Tally, notifier::Notifier};
+use super::{FirstChange, Intent, Job, JobError, JobState, Pending, StoredPlan, Tally, notifier::Notifier};
 use crate::{
     aws::Connector,
     observe::{Observed, observe},
@@ -237,9 +237,11 @@ impl Jobs {
         id: JobId,
         intent: Intent,
         plan: StoredPlan,
+        first_change: Option<FirstChange>,
         reason: String,
     ) -> Result<(), JobError> {
         let mut job = Job::new(id, intent, self.actor.to_string(), self.now(), plan);
+        job.first_change = first_change;
         job.note(self.now(), reason);
         if let Err(error) = self.commands.insert_job(id, &job.body()).await {
             if self.get(id).await.is_ok() {

@@ -22,6 +22,9 @@ impl Jobs {
     /// Finds out what was created, observes, plans, and does one step.
     pub(super) async fn step(&self, site: &Site, work: &mut Work) -> Result<(), Stop> {
         let actor = self.commands.under_job(&self.actor, &work.row);
+        if !self.change_first(work, &actor).await? {
+            return Ok(());
+        }
         if self.is_searching(site, work, &actor).await? {
             return Ok(());
         }

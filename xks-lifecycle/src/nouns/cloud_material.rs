@@ -44,6 +44,10 @@ pub struct CloudMaterial {
     pub former: WantedKey,
     /// When the alias left its KMS key, or AWS rotated to the next material.
     pub retired: Option<Timestamp>,
+    /// Until when its KMS key stays enabled by itself, as
+    /// [`keep_days`](crate::Import::keep_days) said when the alias left it; none once that has come, or a
+    /// person has said what it shall be.
+    pub kept_until: Option<Timestamp>,
 }
 
 /// Whether material shall be in AWS.
@@ -112,6 +116,7 @@ impl CloudMaterial {
             wanted: WantedMaterial::Imported,
             former: WantedKey::Enabled,
             retired: None,
+            kept_until: None,
         })
     }
 
@@ -192,6 +197,7 @@ impl Record for CloudMaterial {
         cells.text("wanted", &self.wanted);
         self.former.write("former", "former_days", cells);
         cells.optional_number("retired", seconds(self.retired));
+        cells.optional_number("kept_until", seconds(self.kept_until));
     }
 
     fn read(id: CloudMaterialId, cells: &mut CellReader<'_>) -> Result<Self, RowProblem> {
@@ -226,6 +232,7 @@ impl Record for CloudMaterial {
             wanted: named("wanted", cells.text("wanted")?, WantedMaterial::NAMES)?,
             former: WantedKey::read("former", "former_days", cells)?,
             retired: cells.optional_time("retired")?,
+            kept_until: cells.optional_time("kept_until")?,
             ..Self::new(id, cloud_key, number, material, created)?
         })
     }

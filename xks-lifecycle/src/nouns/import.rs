@@ -26,6 +26,10 @@ pub struct Import {
     pub rotation: Rotation,
     /// Since when it rotates so, if it once did otherwise. [Commands](crate::commands) set it.
     pub rotation_since: Option<Timestamp>,
+    /// Whether it rotates by itself only while its current material ends in AWS within so many days, once for
+    /// each end. Material that does not end is then rotated by commands alone.
+    #[serde(rename = "ending_within_days")]
+    pub ending_within: Option<EndingWithinDays>,
 }
 
 /// How a KMS key with imported material rotates.
@@ -48,6 +52,10 @@ bounded! {
     /// For how many days a former KMS key stays enabled: 1 to 36 500.
     KeepDays, "keep_days", 1, 36_500
 }
+bounded! {
+    /// Within how many days material must end, so that it is rotated: 1 to 360, less than AWS keeps material.
+    EndingWithinDays, "ending_within_days", 1, 360
+}
 
 impl Import {
     /// An import whose material does not end, whose former KMS keys stay as they are, and which rotates as
@@ -61,6 +69,7 @@ impl Import {
             keep_days: None,
             rotation: Rotation::Inherited,
             rotation_since: None,
+            ending_within: None,
         }
     }
 
@@ -96,6 +105,8 @@ impl Import {
         cells.optional_number("keep_days", keep_days.map(|days| days.get().into()));
         cells.optional("rotation", import.map(|import| &import.rotation));
         cells.optional_number("rotation_since", times(|import| import.rotation_since));
+        let ending_within = import.and_then(|import| import.ending_within);
+        cells.optional_number("ending_within_days", ending_within.map(|days| days.get().into()));
     }
 
     /// Reads what [`write`](Self::write) has written.
@@ -107,7 +118,9 @@ impl Import {
                 others.push((column, cells.optional_number(column)?.is_some()));
             }
             others.push(("rotation", cells.optional("rotation")?.is_some()));
-            others.push(("rotation_since", cells.optional_number("rotation_since")?.is_some()));
+            for column in ["rotation_since", "ending_within_days"] {
+                others.push((column, cells.optional_number(column)?.is_some()));
+            }
             return match others.into_iter().find(|(_, is_there)| *is_there) {
                 Some((column, _)) => Err(FieldError::new(column, FieldProblem::Unexpected)),
                 None => Ok(None),
@@ -120,6 +133,10 @@ impl Import {
             keep_days: cells.optional_number("keep_days")?.map(KeepDays::new).transpose()?,
             rotation: cells.parsed("rotation")?,
             rotation_since: cells.optional_time("rotation_since")?,
+            ending_within: cells
+                .optional_number("ending_within_days")?
+                .map(EndingWithinDays::new)
+                .transpose()?,
         };
         import.check()?;
         Ok(Some(import))

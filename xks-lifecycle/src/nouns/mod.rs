@@ -31,7 +31,7 @@ pub use self::{
     },
     credential::{KeyStoreCredential, OverlapMinutes},
     event::{Event, EventText, Outcome},
-    import::{Import, KeepDays, RotationStyle},
+    import::{EndingWithinDays, Import, KeepDays, RotationStyle},
     key::{Key, KmsKeyArn, Minima, Rotation},
     key_policy::{KeyPolicy, Tags},
     key_set::{KeySet, KeySource, LifetimeDays, WaitingDays},

@@ -61,6 +61,26 @@ impl Schedule {
         Some(next.plus_seconds(self.jitter_of(id)))
     }
 
+    /// As [`due_after`](Self::due_after), for what rotates only from a time on: the first time of the
+    /// schedule that is not before it. Times before it pass, and of a period the times count from the last
+    /// rotation.
+    #[must_use]
+    pub fn due_from(&self, from: Timestamp, rotated: Timestamp, id: &impl fmt::Display) -> Option<Timestamp> {
+        let since = rotated.max(self.since);
+        let before = match &self.timing {
+            Timing::EveryDays(days) => {
+                let period = u64::from(days.get()) * 24 * 3600;
+                let passed = from.seconds().saturating_sub(since.seconds()).div_ceil(period);
+                since.plus_seconds(passed.saturating_sub(1).saturating_mul(period))
+            }
+            Timing::Cron { .. } => {
+                let before = Timestamp::from_seconds("time", from.seconds().saturating_sub(1));
+                since.max(before.unwrap_or(Timestamp::MIN))
+            }
+        };
+        self.due_after(before, id)
+    }
+
     /// Its share of the jitter, in seconds: the same each time, and as random as a hash.
     fn jitter_of(&self, id: &impl fmt::Display) -> u64 {
         let hash = Sha256::new()

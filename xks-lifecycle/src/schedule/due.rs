@@ -5,7 +5,8 @@ use std::{fmt, ops::Bound};
 use xks_core::{KeyId, key_store::AccessKeyId};
 
 use crate::{
-    Key, KeyStoreId, Rotation, Schedule, Snapshot, Timestamp, VersionState, commands::Commands, key_state::KeyState,
+    Key, KeySetId, KeyStoreId, Rotation, Schedule, Snapshot, Timestamp, VersionState, commands::Commands,
+    key_state::KeyState,
 };
 
 /// How many keys are looked at before a command that waits for the state has its turn.
@@ -51,15 +52,7 @@ impl<'s> Planned<'s> {
         if key.state_at(now) != KeyState::Enabled {
             return None;
         }
-        let (id, set_since) = match key.rotation {
-            Rotation::Never => return None,
-            Rotation::By(id) => (id, None),
-            Rotation::Inherited => {
-                let set = snapshot.key_set(key.key_set)?;
-                (set.schedule?, set.schedule_since)
-            }
-        };
-        let schedule = snapshot.schedule(id)?;
+        let (schedule, set_since) = schedule_of(snapshot, key.rotation, key.key_set)?;
         let rotated = snapshot.versions(&key.id).filter_map(|version| match version.state {
             VersionState::Current => Some(version.promoted.unwrap_or(version.created)),
             _ => version.promoted,
@@ -81,6 +74,23 @@ impl<'s> Planned<'s> {
         let due = self.schedule.due_after(rotated, &key.id);
         due.filter(|due| !key.is_expired(*due))
     }
+}
+
+/// The schedule by which something rotates, and since when its key set has it, if it is that one's.
+pub(super) fn schedule_of(
+    snapshot: &Snapshot,
+    rotation: Rotation,
+    key_set: KeySetId,
+) -> Option<(&Schedule, Option<Timestamp>)> {
+    let (id, since) = match rotation {
+        Rotation::Never => return None,
+        Rotation::By(id) => (id, None),
+        Rotation::Inherited => {
+            let set = snapshot.key_set(key_set)?;
+            (set.schedule?, set.schedule_since)
+        }
+    };
+    Some((snapshot.schedule(id)?, since))
 }
 
 /// Visits all keys, as they are when it is their turn.

@@ -1,5 +1,5 @@
-//! Schedules: keys, and the credentials of external key stores, rotate by themselves, every so many days or
-//! at local times of a time zone.
+//! Schedules: keys, the credentials of external key stores and KMS keys with imported material rotate by
+//! themselves, every so many days or at local times of a time zone.
 //!
 //! ```text
 //! Schedule ──▶ Timing::next_after(a time) ──▶ when a key is due ──▶ Commands::upcoming: what will happen
@@ -32,11 +32,21 @@
 //! attempt to revoke it is refused, and an event says so: a rotation of which AWS KMS was not told stops
 //! nothing.
 //!
+//! # KMS keys with imported material
+//! A KMS key rotates likewise, after the latest of when its newest material was added, when the alias left
+//! the former KMS key, or AWS rotated to the newest material, and when the KMS key or its key set got the
+//! schedule, or that its timing. One that has [`ending_within`](crate::Import::ending_within) lets the times
+//! pass at which the end of its material is further away. A KMS key rotates only while it is wanted enabled,
+//! its newest material is in AWS, and [`expires`](crate::Import::expires) has not come: what has no material
+//! yet, or whose rotation has not ended, waits. It is not the scheduler that rotates it, since that takes a
+//! job, but who starts jobs, by [`CloudKeyRotation`].
+//!
 //! # Daylight saving time
 //! Each local time happens once: when clocks are set forward over it, then; when it comes twice, the first
 //! time.
 
 mod claim;
+mod cloud_key;
 mod credential;
 mod cron;
 mod due;
@@ -46,6 +56,7 @@ mod upcoming;
 mod zone;
 
 pub use self::{
+    cloud_key::CloudKeyRotation,
     cron::CronPattern,
     due::Task,
     scheduler::{Failure, Ran, Scheduler},

@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 use xks_core::{KeyId, key_store::AccessKeyId};
 
 use super::{
-    Task, credential,
+    CloudKeyRotation, Task, credential,
     due::{Planned, visit},
 };
-use crate::{Key, ScheduleId, Snapshot, Timestamp, commands::Commands, key_state::KeyState};
+use crate::{
+    CloudKeyId, CloudMaterialId, Key, ScheduleId, Snapshot, Timestamp, commands::Commands, key_state::KeyState,
+};
 
 /// Something that will happen by itself, if nothing changes until then.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -36,12 +38,22 @@ pub enum Happening {
     KeyExpires(KeyId),
     /// A credential of an external key store ends: no request that is signed with it is served any more.
     CredentialEnds(AccessKeyId),
+    /// A job rotates a KMS key with imported material.
+    CloudKeyRotates {
+        /// Which.
+        cloud_key: CloudKeyId,
+        /// By which schedule.
+        schedule: ScheduleId,
+    },
+    /// A job disables the KMS key that a former material belongs to.
+    FormerKeyDisabled(CloudMaterialId),
 }
 
 impl Commands {
     /// Returns what will happen until a time, this included, earliest first and `limit` at most: what
-    /// schedules do, the expiry of keys, and the end of credentials. The end of a credential that a schedule
-    /// has still to make is not in it, nor the rotation of a key near the limit of its encryptions.
+    /// schedules do, the expiry of keys, the end of credentials, and what becomes of former KMS keys. The end
+    /// of a credential that a schedule has still to make is not in it, nor the rotation of a key near the
+    /// limit of its encryptions, nor what follows a rotation that waits for the end of material.
     #[must_use]
     pub fn upcoming(&self, until: Timestamp, limit: usize) -> Vec<Upcoming> {
         let now = self.now();
@@ -70,13 +82,28 @@ impl Commands {
             for planned in credential::Planned::all(snapshot, now) {
                 next.add_next(planned.next().map(|(task, time)| of_credential(&planned, task, time)));
             }
+            for rotation in CloudKeyRotation::all(snapshot, now) {
+                next.add_next(of_cloud_key(&rotation, rotation.due()));
+            }
+            for material in snapshot.cloud_materials() {
+                if let Some(time) = material.kept_until {
+                    let happening = Happening::FormerKeyDisabled(material.id);
+                    next.add(Upcoming { time, happening });
+                }
+            }
         });
         let mut upcoming = Vec::new();
         while let Some(first) = next.take() {
-            if let Happening::Scheduled { task, .. } = &first.happening {
-                let done = first.time.max(now);
-                next.add_next(self.read(|snapshot| following(snapshot, task, done, now)));
-            }
+            let done = first.time.max(now);
+            let following = self.read(|snapshot| match &first.happening {
+                Happening::Scheduled { task, .. } => following(snapshot, task, done, now),
+                Happening::CloudKeyRotates { cloud_key, .. } => {
+                    let rotation = CloudKeyRotation::find(snapshot, snapshot.cloud_key(*cloud_key)?, now)?;
+                    of_cloud_key(&rotation, rotation.next_due(done))
+                }
+                _ => None,
+            });
+            next.add_next(following);
             upcoming.push(first);
         }
         upcoming
@@ -104,6 +131,14 @@ fn of_credential(planned: &credential::Planned<'_>, task: Task, time: Timestamp)
         time,
         happening: Happening::Scheduled { task, schedule },
     }
+}
+
+fn of_cloud_key(rotation: &CloudKeyRotation<'_>, due: Option<Timestamp>) -> Option<Upcoming> {
+    let happening = Happening::CloudKeyRotates {
+        cloud_key: rotation.cloud_key.id,
+        schedule: rotation.schedule.id,
+    };
+    due.map(|time| Upcoming { time, happening })
 }
 
 fn rotation(

@@ -179,6 +179,7 @@ impl Table {
                 "keep_days",
                 "rotation",
                 "rotation_since",
+                "ending_within_days",
             ],
             Self::CloudMaterials => &[
                 "cloud_key",
@@ -199,6 +200,7 @@ impl Table {
                 "former",
                 "former_days",
                 "retired",
+                "kept_until",
             ],
         }
     }

@@ -59,7 +59,9 @@ fn any_row(table: Table, id: &str, turn: usize) -> Row<'static> {
         | "imported"
         | "valid_to"
         | "former_days"
-        | "retired" => [
+        | "retired"
+        | "ending_within_days"
+        | "kept_until" => [
             Cell::Integer(0),
             Cell::Integer(i64::MIN),
             Cell::Integer(i64::MAX),

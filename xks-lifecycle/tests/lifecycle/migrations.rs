@@ -136,6 +136,14 @@ fn databases_of_every_version_are_opened() {
                 "{expected} of version {version}:\n{state}"
             );
         }
+        let has_ends = version >= 7;
+        for expected in ["EndingWithinDays(45)", "kept_until: Some(Timestamp(1815184000))"] {
+            assert_eq!(
+                state.contains(expected),
+                has_ends,
+                "{expected} of version {version}:\n{state}"
+            );
+        }
         // Secret and material open.
         assert_eq!(state.matches(" true\n").count(), 2, "version {version}:\n{state}");
         let key = "key-of-salaries".parse().unwrap();

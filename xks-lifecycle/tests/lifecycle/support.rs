@@ -13,11 +13,11 @@ use pollster::block_on;
 use xks_core::{Credential, Zeroizing, key_store::SecretAccessKey, manage::CreationToken};
 use xks_lifecycle::{
     AwsSecret, Changes, CloudAccessKey, CloudAccount, CloudAccountId, CloudCredential, CloudKey, CloudKeyId,
-    CloudKeyOrigin, CloudKeyStore, CloudKeyStoreId, CloudMaterial, CloudMaterialId, DeletionDays, Event,
-    ExternalKeyStore, Import, KeepDays, Key, KeyPolicy, KeySet, KeySetId, KeySource, KeyStoreCredential, KeyStoreId,
-    KeyVersion, KeyVersionId, Material, MaterialCheck, Name, Noun, Outcome, OverlapMinutes, Regions, Repository,
-    RotationStyle, Schedule, ScheduleId, Snapshot, Tags, Tenant, TenantId, Timestamp, VersionId, VersionState,
-    VpcEndpointService, WantedKey, WantedKeyStore, WantedMaterial,
+    CloudKeyOrigin, CloudKeyStore, CloudKeyStoreId, CloudMaterial, CloudMaterialId, DeletionDays, EndingWithinDays,
+    Event, ExternalKeyStore, Import, KeepDays, Key, KeyPolicy, KeySet, KeySetId, KeySource, KeyStoreCredential,
+    KeyStoreId, KeyVersion, KeyVersionId, Material, MaterialCheck, Name, Noun, Outcome, OverlapMinutes, Regions,
+    Repository, RotationStyle, Schedule, ScheduleId, Snapshot, Tags, Tenant, TenantId, Timestamp, VersionId,
+    VersionState, VpcEndpointService, WantedKey, WantedKeyStore, WantedMaterial,
     key_state::StoredState,
     schedule::Timing,
     seal::Root,
@@ -129,6 +129,7 @@ fn imported(account: &CloudAccount, key: &Key) -> [Noun; 3] {
     let mut import = Import::new(RotationStyle::NewKey);
     import.expires = Some(at(1_900_000_000));
     import.keep_days = Some(KeepDays::new(60).unwrap());
+    import.ending_within = Some(EndingWithinDays::new(45).unwrap());
     let origin = CloudKeyOrigin::External(import);
     let (id, alias) = (CloudKeyId::generate().unwrap(), "alias/imported".parse().unwrap());
     let mut cloud_key = CloudKey::new(id, key.key_set, account, alias, origin).unwrap();
@@ -146,6 +147,7 @@ fn imported(account: &CloudAccount, key: &Key) -> [Noun; 3] {
     first.wanted = WantedMaterial::Removed;
     first.former = WantedKey::Deleted(DeletionDays::DEFAULT);
     first.retired = Some(at(1_810_000_000));
+    first.kept_until = Some(at(1_815_184_000));
     let second = Material::Backend {
         key: Some("material-in-the-hsm".parse().unwrap()),
         token: Some(CreationToken::from([5; 16])),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use xks_lifecycle::{
-    CloudKeyOrigin, DeletionDays, FieldError, FieldProblem, Import, KeepDays, KeyPolicy, PrincipalArn, Rotation,
-    RotationStyle, Tags, Timestamp, WantedKey,
+    CloudKeyOrigin, DeletionDays, EndingWithinDays, FieldError, FieldProblem, Import, KeepDays, KeyPolicy,
+    PrincipalArn, Rotation, RotationStyle, Tags, Timestamp, WantedKey,
 };
 
 use crate::{
@@ -81,6 +81,7 @@ pub(super) struct NewImport {
     disable_former: bool,
     keep_days: Option<u64>,
     rotation: Option<String>,
+    ending_within_days: Option<u64>,
 }
 
 impl NewImport {
@@ -95,6 +96,7 @@ impl NewImport {
         if let Some(rotation) = self.rotation {
             import.rotation = read_rotation(&rotation)?;
         }
+        import.ending_within = self.ending_within_days.map(EndingWithinDays::new).transpose()?;
         Ok(import)
     }
 }
@@ -107,6 +109,7 @@ pub(super) struct ImportPatch {
     disable_former: Patch<bool>,
     keep_days: Patch<u64>,
     rotation: Patch<String>,
+    ending_within_days: Patch<u64>,
 }
 
 impl ImportPatch {
@@ -119,6 +122,8 @@ impl ImportPatch {
         self.disable_former
             .replace("disable_former", &mut import.disable_former, Ok)?;
         self.keep_days.apply(&mut import.keep_days, KeepDays::new)?;
+        self.ending_within_days
+            .apply(&mut import.ending_within, EndingWithinDays::new)?;
         let rotation = |text: String| -> Result<Rotation, FieldError> { read_rotation(&text) };
         self.rotation.replace("rotation", &mut import.rotation, rotation)
     }

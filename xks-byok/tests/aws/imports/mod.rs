@@ -5,5 +5,6 @@ mod crashes;
 mod failures;
 mod others;
 mod plans;
+mod scheduled;
 mod site;
 mod whole;

@@ -61,7 +61,7 @@ pub(crate) enum Command {
         /// Its id or name
         schedule: String,
     },
-    /// Lists what will happen by itself: rotations, and the expiry of keys
+    /// Lists what will happen by itself: rotations, the expiry of keys, and what becomes of former KMS keys
     Upcoming {
         /// How many days to look ahead
         #[arg(long, default_value_t = 30)]

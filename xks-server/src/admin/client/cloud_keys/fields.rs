@@ -99,19 +99,24 @@ pub(crate) struct Import {
     /// When it rotates by itself: `inherited` from its key set, `never`, or a schedule's id or name
     #[arg(long)]
     rotation: Option<String>,
+    /// Rotate by itself only while its material ends in AWS within so many days, or `none` for always
+    #[arg(long, value_name = "DAYS")]
+    ending_within_days: Option<String>,
+}
+
+/// A number of days, or `none`, if it is given.
+fn days(option: &str, given: Option<&str>) -> Result<Option<Value>, Failure> {
+    let wrong = |text: &str| Failure::Usage(format!("{option} {text:?}: it is a number of days, or `none`"));
+    Ok(match given {
+        None => None,
+        Some("none") => Some(Value::Null),
+        Some(text) => Some(text.parse::<u64>().map_err(|_| wrong(text))?.into()),
+    })
 }
 
 impl Import {
     /// The fields, with the style of a new one; none if none is given.
     pub(super) fn value(self, client: &Client, style: Option<Style>) -> Result<Option<Value>, Failure> {
-        let days = match self.keep_days.as_deref() {
-            None => None,
-            Some("none") => Some(Value::Null),
-            Some(text) => {
-                let wrong = |_| Failure::Usage(format!("--keep-days {text:?}: it is a number of days, or `none`"));
-                Some(text.parse::<u64>().map_err(wrong)?.into())
-            }
-        };
         let rotation = match self.rotation {
             Some(text) if text != "inherited" && text != "never" => Some(client.id("schedules", &text)?),
             text => text,
@@ -120,8 +125,12 @@ impl Import {
             .with("style", style.map(Style::name))
             .with_or_none("expires", self.expires)
             .with("disable_former", self.disable_former)
-            .with("keep_days", days)
+            .with("keep_days", days("--keep-days", self.keep_days.as_deref())?)
             .with("rotation", rotation)
+            .with(
+                "ending_within_days",
+                days("--ending-within-days", self.ending_within_days.as_deref())?,
+            )
             .body();
         let is_empty = fields.as_object().is_none_or(Map::is_empty);
         Ok((!is_empty).then_some(fields))

@@ -34,6 +34,7 @@ const FIELDS: &[&str] = &[
     "disable_former",
     "keep_days",
     "rotation",
+    "ending_within_days",
     "tags",
     "policy",
     "wanted",

@@ -1,0 +1,119 @@
+//! Jobs that begin by themselves at a time: a KMS key with imported material is rotated by its schedule.
+//!
+//! The id of such a job comes from what it is for and the time at which that was due, so that of several
+//! nodes one starts it. What it changes in the state before it plans is in its row, and is done under its
+//! claim, as its first step: it is done once, wherever a process ends.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use xks_lifecycle::{CloudKeyId, JobId, Snapshot, Timestamp, commands::Actor, schedule::CloudKeyRotation};
+
+use super::{
+    Intent, Job, JobError, JobState, Jobs, StoredPlan,
+    job::shown,
+    rotation::id_of,
+    run::{Stop, Work},
+};
+
+/// What a job that has begun by itself changes in the state before it plans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FirstChange {
+    /// Adds material to a KMS key, after the material of this number.
+    AddMaterial {
+        /// The number of the newest one when it was due.
+        after: u32,
+    },
+}
+
+/// When something is to begin, if `due` says when it is due after a time, and the id of its job. A time is
+/// passed when the job that began at it has ended without it: a person has cancelled that one, for instance.
+pub(super) fn begins(
+    jobs: &[Job],
+    now: Timestamp,
+    occasion: &impl fmt::Display,
+    due: impl Fn(Timestamp) -> Option<Timestamp>,
+) -> Option<(JobId, Timestamp)> {
+    let mut passed = Timestamp::MIN;
+    loop {
+        let time = due(passed).filter(|time| *time <= now)?;
+        let id = id_of(&format!("{occasion} {}", time.seconds()))?;
+        match jobs.iter().find(|job| job.id == Some(id)) {
+            None => return Some((id, time)),
+            Some(job) => passed = shown(job.ended?).max(time),
+        }
+    }
+}
+
+/// The rotation of a KMS key, if it is due.
+fn due(state: &Snapshot, key: CloudKeyId, now: Timestamp) -> Option<CloudKeyRotation<'_>> {
+    let rotation = CloudKeyRotation::find(state, state.cloud_key(key)?, now)?;
+    rotation.due().is_some_and(|due| due <= now).then_some(rotation)
+}
+
+impl Jobs {
+    /// Starts the jobs that rotate KMS keys by their schedules, each once on all nodes. One whose rotation
+    /// has not ended, or that has a job which asks something, is not rotated again.
+    pub(super) async fn start_rotations(&self) -> Result<(), JobError> {
+        let now = self.commands.now();
+        let keys: Vec<_> = self.commands.read(|state| {
+            let all = CloudKeyRotation::all(state, now);
+            let due = all.filter(|rotation| rotation.due().is_some_and(|due| due <= now));
+            due.map(|rotation| rotation.cloud_key.id).collect()
+        });
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let jobs = self.list().await?;
+        for key in keys {
+            let intent = Intent::CloudKey(key);
+            let begins = self.commands.read(|state| {
+                let rotation = due(state, key, now)?;
+                let occasion = format!("rotate {intent}");
+                let (id, time) = begins(&jobs, now, &occasion, |passed| rotation.due_after(passed))?;
+                let reason = format!("started by the schedule {}, due at {time}", rotation.schedule.name);
+                Some((id, reason, rotation.newest.number))
+            });
+            let Some((id, reason, after)) = begins else { continue };
+            if Self::is_begun(&jobs, id, intent) {
+                continue;
+            }
+            let change = FirstChange::AddMaterial { after };
+            self.begin(id, intent, StoredPlan::default(), Some(change), reason)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Does what comes before the plan, once. Returns whether the job goes on: it ends if somebody has done
+    /// it since, or it is not wanted any more.
+    pub(super) async fn change_first(&self, work: &mut Work, actor: &Actor) -> Result<bool, Stop> {
+        let Some(change) = work.job.first_change else {
+            return Ok(true);
+        };
+        let (FirstChange::AddMaterial { after }, Intent::CloudKey(key)) = (change, work.job.intent) else {
+            return Ok(true);
+        };
+        let newest = |state: &Snapshot| state.materials_of(key).next_back().map(|material| material.number);
+        if self.commands.read(newest).is_some_and(|newest| newest > after) {
+            return Ok(true); // before this process had it
+        }
+        self.commands.refresh().await?;
+        let now = self.commands.now();
+        let (newest, is_due) = self
+            .commands
+            .read(|state| (newest(state), due(state, key, now).is_some()));
+        if newest == Some(after) && is_due {
+            let material = self.commands.add_material(actor, key).await?;
+            let text = format!("done: add material {}", material.number);
+            work.job.note(self.now(), text);
+        } else if newest.is_none_or(|newest| newest <= after) {
+            work.job.note(self.now(), "not rotated: it is not due any more");
+            work.job.state = JobState::Done;
+            return Ok(false);
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,174 @@
+//! What begins by itself at a time: rotations by schedule.
+
+use xks_byok::jobs::{Job, JobState, Jobs};
+use xks_lifecycle::{
+    EndingWithinDays, Rotation, RotationStyle, Schedule, ScheduleId,
+    schedule::{PeriodDays, Timing},
+};
+
+use super::site::{Imports, alice};
+
+const DAY: u64 = 24 * 3600;
+
+impl Imports {
+    /// A key of this style with material in AWS, which rotates every so many days.
+    async fn scheduled(style: RotationStyle, days: u64) -> Self {
+        let imports = Self::new(style).await;
+        imports.done().await;
+        let tenant = imports.site.commands.read(|state| {
+            let key = state.cloud_key(imports.key).unwrap();
+            state.key_set(key.key_set).unwrap().tenant
+        });
+        let timing = Timing::EveryDays(PeriodDays::new(days).unwrap());
+        let schedule = Schedule::new(ScheduleId::generate().unwrap(), tenant, "Monthly", timing).unwrap();
+        let rotation = Rotation::By(schedule.id);
+        imports.site.commands.create(&alice(), schedule).await.unwrap();
+        imports.want_import(|import| import.rotation = rotation).await;
+        imports
+    }
+
+    /// Both nodes work until no job goes on by itself.
+    async fn work(&self, nodes: &[Jobs; 2]) {
+        for round in 0..200 {
+            let ran = nodes[round % 2].run_due().await;
+            assert!(ran.failed.is_empty(), "{ran:?}");
+            if round > 1 && self.jobs(nodes).await.iter().all(|job| job.state.due().is_none()) {
+                return;
+            }
+            self.site.wait(20);
+        }
+        panic!("{:#?}", self.jobs(nodes).await);
+    }
+
+    /// The jobs that have begun by themselves, the latest first.
+    async fn jobs(&self, nodes: &[Jobs; 2]) -> Vec<Job> {
+        let jobs = nodes[0].list().await.unwrap().into_iter();
+        jobs.filter(|job| job.actor == "jobs").collect()
+    }
+
+    async fn nodes(&self) -> [Jobs; 2] {
+        [self.site.jobs().await, self.site.jobs().await]
+    }
+
+    async fn count(&self) -> usize {
+        self.materials().await.len()
+    }
+}
+
+/// Once for each time, whichever node starts it, and once for times that were missed.
+#[tokio::test]
+async fn a_key_rotates_by_its_schedule() {
+    for style in [RotationStyle::NewKey, RotationStyle::InPlace] {
+        let imports = Imports::scheduled(style, 30).await;
+        let nodes = imports.nodes().await;
+        let mut begun = 0;
+        for (days, rotations) in [(29, 0), (2, 1), (20, 0), (100, 1), (29, 0), (2, 1)] {
+            imports.site.wait(days * DAY);
+            imports.work(&nodes).await;
+            begun += rotations;
+            assert_eq!(imports.count().await, 1 + begun, "{style:?}, after {days} days");
+        }
+        let jobs = imports.jobs(&nodes).await;
+        assert_eq!(jobs.len(), begun);
+        assert!(jobs.iter().all(|job| job.state == JobState::Done), "{jobs:#?}");
+        assert!(jobs[0].log[0].text.contains("schedule Monthly, due at 20"), "{jobs:#?}");
+        imports.assert_whole("by schedule").await;
+    }
+}
+
+/// Before and after each write up to the one that adds material, and some more.
+#[tokio::test]
+async fn a_scheduled_rotation_happens_once_where_a_process_ends() {
+    let imports = Imports::scheduled(RotationStyle::NewKey, 30).await;
+    let mut expected = 1;
+    for is_made in [false, true] {
+        for write in 1..=6 {
+            imports.site.wait(31 * DAY);
+            let [ends, goes_on] = imports.nodes().await;
+            imports.site.store.end_at(write, is_made);
+            tokio::select! {
+                biased;
+                () = imports.site.store.ended() => {}
+                ran = ends.run_due() => panic!("{ran:?}"),
+            }
+            imports.site.store.end_at(0, false);
+            imports.work(&[goes_on, imports.site.jobs().await]).await;
+            expected += 1;
+            assert_eq!(imports.count().await, expected, "write {write}, made: {is_made}");
+        }
+    }
+    imports.assert_whole("after all").await;
+}
+
+/// As long as its rotation has not ended, whatever times pass.
+#[tokio::test]
+async fn a_key_that_waits_for_its_material_is_not_rotated_again() {
+    let imports = Imports::scheduled(RotationStyle::NewKey, 30).await;
+    let nodes = imports.nodes().await;
+    imports.site.kms.faults().deny("ImportKeyMaterial");
+    for _ in 0..3 {
+        imports.site.wait(31 * DAY);
+        imports.work(&nodes).await;
+        let jobs = imports.jobs(&nodes).await;
+        assert_eq!((imports.count().await, jobs.len()), (2, 1));
+        assert!(matches!(jobs[0].state, JobState::Blocked { .. }), "{jobs:#?}");
+    }
+    // Without a job it still waits, for a person.
+    let id = imports.jobs(&nodes).await[0].id.unwrap();
+    nodes[0].cancel(&alice(), id).await.unwrap();
+    imports.site.kms.faults().allow("ImportKeyMaterial");
+    imports.site.wait(31 * DAY);
+    imports.work(&nodes).await;
+    assert_eq!((imports.count().await, imports.jobs(&nodes).await.len()), (2, 1));
+    imports.done().await;
+    imports.assert_whole("by a person").await;
+    imports.site.wait(31 * DAY);
+    imports.work(&nodes).await;
+    assert_eq!(imports.count().await, 3);
+}
+
+/// A person has cancelled it before it has added material: the next time of the schedule counts.
+#[tokio::test]
+async fn a_rotation_that_is_cancelled_begins_at_the_next_time() {
+    let imports = Imports::scheduled(RotationStyle::InPlace, 30).await;
+    let [ends, one] = imports.nodes().await;
+    imports.site.wait(31 * DAY);
+    imports.site.store.end_at(2, true); // it is there, and has not begun
+    tokio::select! {
+        biased;
+        () = imports.site.store.ended() => {}
+        ran = ends.run_due() => panic!("{ran:?}"),
+    }
+    imports.site.store.end_at(0, false);
+    let nodes = [one, imports.site.jobs().await];
+    let id = imports.jobs(&nodes).await[0].id.unwrap();
+    nodes[0].cancel(&alice(), id).await.unwrap();
+    for (days, expected) in [(29, 1), (2, 2), (29, 2), (2, 3)] {
+        imports.site.wait(days * DAY);
+        imports.work(&nodes).await;
+        assert_eq!(imports.count().await, expected, "after {days} days");
+    }
+    imports.assert_whole("cancelled once").await;
+}
+
+#[tokio::test]
+async fn a_key_rotates_only_near_the_end_of_its_material() {
+    for style in [RotationStyle::NewKey, RotationStyle::InPlace] {
+        let imports = Imports::scheduled(style, 7).await;
+        let end = imports.site.commands.now().plus_days(100);
+        imports
+            .want_import(|import| {
+                import.expires = Some(end);
+                import.ending_within = Some(EndingWithinDays::new(20).unwrap());
+            })
+            .await;
+        imports.done().await;
+        let nodes = imports.nodes().await;
+        for (days, expected) in [(79, 1), (6, 2), (7, 2), (7, 2)] {
+            imports.site.wait(days * DAY);
+            imports.work(&nodes).await;
+            assert_eq!(imports.count().await, expected, "{style:?}, after {days} days more");
+        }
+        imports.assert_whole("near the end").await;
+    }
+}

@@ -56,12 +56,15 @@ struct ListedJob {
 
 impl ListedJob {
     fn new(job: &Job) -> Self {
-        let (reason, until) = match &job.state {
-            JobState::Waiting { until, reason } => (Some(reason.clone()), Some(shown(*until))),
-            JobState::Blocked { question } => (Some(question.clone()), None),
-            JobState::Stuck { problem } => (Some(problem.clone()), None),
-            _ => (None, None),
+        let reason = match &job.state {
+            JobState::Waiting { reason: text, .. }
+            | JobState::Blocked { question: text }
+            | JobState::Stuck { problem: text } => Some(text.clone()),
+            _ => None,
         };
+        // What AWS has denied is tried again by itself.
+        let is_later = matches!(job.state, JobState::Waiting { .. } | JobState::Blocked { .. });
+        let until = job.due().filter(|_| is_later).map(shown);
         Self {
             id: job.id,
             state: job.state.as_str(),

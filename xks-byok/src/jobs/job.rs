@@ -58,7 +58,8 @@ pub enum JobState {
         /// What it waits for.
         reason: String,
     },
-    /// It goes on when a person has decided or mended something, and [retries](super::Jobs::retry) it.
+    /// It goes on when a person has decided or mended something, and [retries](super::Jobs::retry) it; or by
+    /// itself, when AWS permits what it has [denied](Job::denied).
     Blocked {
         /// What is asked.
         question: String,
@@ -95,7 +96,7 @@ impl JobState {
         matches!(self, Self::Done | Self::Cancelled)
     }
 
-    /// Returns whether it goes on by itself, and from when on.
+    /// Returns whether it goes on by itself, and from when on. What is blocked may too: see [`Job::due`].
     #[must_use]
     pub const fn due(&self) -> Option<u64> {
         match self {
@@ -156,6 +157,19 @@ pub struct Pending {
     pub is_taken: bool,
 }
 
+/// A call that AWS has denied, since a permission is missing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Denied {
+    /// Which operation.
+    pub operation: String,
+    /// How many times in a row.
+    pub times: u32,
+    /// When it is tried again, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<u64>,
+}
+
 /// Something that has happened to a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -204,6 +218,9 @@ pub struct Job {
     /// What it changes in the state before it plans, if it has begun by itself for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_change: Option<FirstChange>,
+    /// What AWS has denied, if that blocks it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub denied: Option<Denied>,
     /// How many times in a row it has got no further.
     #[serde(default)]
     pub failures: u32,
@@ -237,6 +254,7 @@ impl Job {
             has_connected: false,
             rotation: None,
             first_change: None,
+            denied: None,
             failures: 0,
             calls: BTreeMap::new(),
             log: Vec::new(),
@@ -254,6 +272,22 @@ impl Job {
 
     pub(super) fn body(&self) -> String {
         serde_json::to_string(self).unwrap_or_default() // texts and numbers alone
+    }
+
+    /// Returns whether it goes on by itself, and from when on.
+    #[must_use]
+    pub fn due(&self) -> Option<u64> {
+        match self.state {
+            JobState::Blocked { .. } => self.denied.as_ref()?.again,
+            _ => self.state.due(),
+        }
+    }
+
+    /// Returns whether it is blocked by what AWS has denied before, so that nothing new has happened.
+    #[must_use]
+    pub fn is_denied_again(&self) -> bool {
+        let is_again = |denied: &Denied| denied.times > 1 && denied.again.is_some();
+        matches!(self.state, JobState::Blocked { .. }) && self.denied.as_ref().is_some_and(is_again)
     }
 
     /// Returns the plan that counts.

@@ -11,6 +11,11 @@
 //!             waiting(until)  └──▶ stuck(problem)    ──▶ retry        cancel: from each of them
 //! ```
 //!
+//! # Permissions that are missing
+//! A job is blocked by what AWS denies, and says which statement of the IAM policy would allow it. It is
+//! tried again by itself, after a minute and then less and less often, up to every quarter of an hour: so it
+//! goes on when the permission is granted. Only the first time is an event.
+//!
 //! # Answers that are lost
 //! CreateKey has no client token. So the row says that a key is about to be made, and the call carries a tag
 //! with the id of the job. When no answer comes the job searches for that tag, and makes a key again only
@@ -77,7 +82,7 @@ mod tally;
 
 pub use self::{
     error::JobError,
-    job::{Entry, Intent, Job, JobState, Pending, StoredPlan, shown},
+    job::{Denied, Entry, Intent, Job, JobState, Pending, StoredPlan, shown},
     rotation::Rotation,
     run::Ran,
     scheduled::FirstChange,

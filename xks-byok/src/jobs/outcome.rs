@@ -3,7 +3,7 @@
 use xks_core::manage::ManageErrorKind;
 use xks_lifecycle::{CommandError, Outcome};
 
-use super::{Job, JobError, JobState, Jobs, run::Stop};
+use super::{Denied, Job, JobError, JobState, Jobs, run::Stop};
 use crate::{
     aws::{AwsError, AwsErrorKind},
     plan::Action,
@@ -15,6 +15,12 @@ const FIRST_WAIT: u64 = 1000;
 const LAST_WAIT: u64 = 60_000;
 /// How long it waits while AWS is at work.
 pub(super) const LOOK_AGAIN: u64 = 5000;
+/// How long a job waits that AWS has denied a permission, in milliseconds; each time twice as long. A policy
+/// is in force some seconds after it is changed.
+const FIRST_DENIED: u64 = 60_000;
+/// How long it waits at most: so long a permission may be there and not be noticed. A try takes some ten
+/// reads.
+const LAST_DENIED: u64 = 15 * 60_000;
 /// How often a job may get no further for a reason that it does not know.
 const MOST_FAILURES: u32 = 8;
 
@@ -34,8 +40,9 @@ impl Jobs {
 
     /// A step was refused, or was not answered.
     pub(super) fn refused(&self, job: &mut Job, action: &Action, error: &AwsError) {
-        let now = self.now();
-        job.note(now, format!("{action}: {error}"));
+        if error.kind != AwsErrorKind::Denied || !job.was_denied(error) {
+            job.note(self.now(), format!("{action}: {error}"));
+        }
         if action.creates() {
             match error.kind {
                 // Something is there already, of ours or of others.
@@ -67,21 +74,38 @@ impl Jobs {
             // A principal may be so new that AWS KMS does not know it yet.
             | AwsErrorKind::MalformedPolicyDocument => self.again(job, error),
             _ if error.is_retryable() => self.wait(job, error.to_string()),
-            _ => job.state = blocked(error),
+            _ => self.block(job, error),
         }
     }
 
     /// What is there may have been changed by somebody else, or not be shown yet: look again, some times.
     pub(super) fn again(&self, job: &mut Job, error: &AwsError) {
         if job.failures >= MOST_FAILURES {
-            job.state = match error.kind {
-                AwsErrorKind::MalformedPolicyDocument | AwsErrorKind::IncorrectKeyMaterial => blocked(error),
-                _ => JobState::Stuck {
-                    problem: error.to_string(),
-                },
-            };
+            match error.kind {
+                AwsErrorKind::MalformedPolicyDocument | AwsErrorKind::IncorrectKeyMaterial => self.block(job, error),
+                _ => {
+                    let problem = error.to_string();
+                    job.state = JobState::Stuck { problem };
+                }
+            }
         } else {
             self.wait(job, error.to_string());
+        }
+    }
+
+    /// Asks a person. What is denied is tried again, too.
+    fn block(&self, job: &mut Job, error: &AwsError) {
+        let question = error.to_string();
+        job.state = JobState::Blocked { question };
+        if error.kind == AwsErrorKind::Denied {
+            let before = job.denied.as_ref().filter(|_| job.was_denied(error));
+            let before = before.map_or(0, |denied| denied.times);
+            let wait = FIRST_DENIED.saturating_mul(1 << before.min(10)).min(LAST_DENIED);
+            job.denied = Some(Denied {
+                operation: error.operation.name().to_owned(),
+                times: before.saturating_add(1),
+                again: Some(self.now().saturating_add(wait)),
+            });
         }
     }
 
@@ -97,7 +121,7 @@ impl Jobs {
     pub(super) fn failed(&self, job: &mut Job, error: JobError) -> Result<(), Stop> {
         match error {
             JobError::Aws(error) if error.is_retryable() => self.wait(job, error.to_string()),
-            JobError::Aws(error) => job.state = blocked(&error),
+            JobError::Aws(error) => self.block(job, &error),
             JobError::Command(error) if of_key_manager(&error) == Some(true) => self.wait(job, error.to_string()),
             JobError::Command(error) if of_key_manager(&error) == Some(false) => {
                 let question = error.to_string();
@@ -120,9 +144,11 @@ impl Jobs {
     }
 }
 
-fn blocked(error: &AwsError) -> JobState {
-    JobState::Blocked {
-        question: error.to_string(),
+impl Job {
+    /// Whether this call was denied the last time, too.
+    fn was_denied(&self, error: &AwsError) -> bool {
+        let denied = self.denied.as_ref();
+        denied.is_some_and(|denied| denied.operation == error.operation.name())
     }
 }
 

@@ -154,7 +154,7 @@ impl Jobs {
             }
         }
         let now = self.now();
-        let dues = ran.jobs.iter().filter_map(|job| job.state.due());
+        let dues = ran.jobs.iter().filter_map(Job::due);
         let dues = dues.map(|due| Duration::from_millis(due.saturating_sub(now)));
         ran.next = dues.chain(due.next).min();
         ran.elsewhere = due.elsewhere + lost;
@@ -196,7 +196,7 @@ impl Jobs {
             if under_way.contains(&row.id) {
                 continue;
             }
-            match job.state.due() {
+            match job.due() {
                 Some(time) if time <= now => due.push((row, job)),
                 Some(time) => {
                     let wait = Duration::from_millis(time - now);
@@ -219,9 +219,14 @@ impl Jobs {
                 found.is_more = true;
                 break;
             }
-            job.state = JobState::Running;
+            // One that was denied something is shown as blocked until it gets further.
+            if !matches!(job.state, JobState::Blocked { .. }) {
+                job.state = JobState::Running;
+            }
             let written = self.moment();
-            match self.commands.replace_job(&row, worker.name(), &job.body()).await? {
+            let taken = self.commands.replace_job(&row, worker.name(), &job.body()).await?;
+            job.state = JobState::Running;
+            match taken {
                 Some(row) => found.work.push(Work {
                     id: row.id,
                     row,
@@ -243,6 +248,9 @@ impl Jobs {
     async fn run(&self, mut work: Work) -> Result<Turn, Stop> {
         let intent = work.job.intent;
         let actor = self.commands.under_job(&self.actor, &work.row);
+        if let Some(denied) = &mut work.job.denied {
+            denied.again = None;
+        }
         let outcome = match intent {
             Intent::CloudAccount(account) => self.rotate(&mut work, &actor, account).await,
             Intent::Orphans(account) => self.clean_up(&mut work, account).await,
@@ -260,6 +268,8 @@ impl Jobs {
             Err(Stop::Failed(error)) => self.failed(&mut work.job, error)?,
             Err(Stop::Lost) => return Err(Stop::Lost),
         }
+        // It was not denied again: it has got further, or something else stops it.
+        work.job.denied.take_if(|denied| denied.again.is_none());
         if work.job.state == JobState::Running {
             let owner = work.row.owner.clone();
             self.write(&mut work, &owner).await?;
@@ -291,6 +301,7 @@ impl Jobs {
         let now = self.now();
         let (outcome, reason) = match &work.job.state {
             JobState::Done => (Some(Outcome::Done), None),
+            JobState::Blocked { .. } if work.job.is_denied_again() => (None, None),
             JobState::Blocked { question } => (Some(Outcome::Failed), Some(question.clone())),
             JobState::Stuck { problem } => (Some(Outcome::Failed), Some(problem.clone())),
             _ => (None, None),

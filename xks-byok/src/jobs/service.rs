@@ -341,6 +341,7 @@ impl Jobs {
             job.state = JobState::Planned;
             job.has_connected = false;
             job.failures = 0;
+            job.denied = None;
         };
         self.change(actor, "retry", id, again).await
     }

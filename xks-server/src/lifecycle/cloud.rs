@@ -87,6 +87,10 @@ fn tell(job: &Job) {
     let id = job.id.map(|id| id.to_string()).unwrap_or_default();
     match &job.state {
         JobState::Done => tracing::info!(job = id, object = %job.intent, "a job has made in AWS what is wanted"),
+        JobState::Blocked { .. } if job.is_denied_again() => {} // the log has it
+        JobState::Blocked { question } if job.due().is_some() => {
+            tracing::warn!(job = id, object = %job.intent, "a job waits for a permission, and is tried again: {question}");
+        }
         JobState::Blocked { question } => {
             tracing::warn!(job = id, object = %job.intent, "a job waits for a person: {question}");
         }

@@ -79,9 +79,11 @@ async fn answers_that_flip_are_waited_for() {
     }
 }
 
-/// In the middle of a rotation: said, and it goes on when the permission is there.
+/// In the middle of a rotation: it is blocked, which is one event, tried again by itself, less and less
+/// often, and goes on when the permission is there. A person may try it at once.
 #[tokio::test]
 async fn a_permission_that_is_missing_is_asked_for() {
+    const PAUSES: &[u64] = &[60, 120, 240, 480, 900, 900, 900];
     for (style, operations) in [
         (
             RotationStyle::NewKey,
@@ -105,10 +107,39 @@ async fn a_permission_that_is_missing_is_asked_for() {
                 || question.contains("or Import")),
                 "{job:#?}"
             );
+            let (jobs, id) = (imports.site.jobs().await, job.id.unwrap());
+            let calls = || imports.site.kms.faults().calls()[*operation].made;
+            let (now, before) = (|| (imports.site.kms.clock().now() * 1000.0) as u64, calls());
+            let events = async || {
+                let events = imports.site.commands.events(0, 10_000).await.unwrap().into_iter();
+                let of_job = format!("jobs/{id}");
+                events.filter(|(_, event)| event.object.to_string() == of_job).count()
+            };
+            let (log, recorded) = (job.log.clone(), events().await);
+            let is_tried_by_itself = *operation != "GetParametersForImport";
+            let mut last = now();
+            for (count, pause) in PAUSES.iter().enumerate().take_while(|_| is_tried_by_itself) {
+                imports.site.wait(pause - 2);
+                jobs.run_due().await;
+                assert_eq!(calls(), before + count as u64, "{operation}, {pause} s");
+                imports.site.wait(3);
+                let (job, is_open) = (jobs.get(id).await.unwrap(), jobs.tally().unwrap().open["blocked"]);
+                assert!(job.due().unwrap().abs_diff(last + pause * 1000) < 1000, "{job:#?}");
+                assert_eq!((job.state.as_str(), is_open), ("blocked", 1));
+                assert_eq!((&job.log, events().await), (&log, recorded), "it is said once");
+                jobs.run_due().await;
+                assert_eq!(calls(), before + count as u64 + 1, "{operation}, {pause} s");
+                last = now();
+            }
             imports.site.kms.faults().allow(operation);
-            let jobs = imports.site.jobs().await;
-            jobs.retry(&alice(), job.id.unwrap()).await.unwrap();
-            assert_eq!(imports.site.finish(&jobs, job.id.unwrap()).await.state, JobState::Done);
+            if is_tried_by_itself {
+                imports.site.wait(900);
+                jobs.run_due().await;
+            } else {
+                jobs.retry(&alice(), id).await.unwrap();
+            }
+            let ended = imports.site.finish(&jobs, id).await;
+            assert_eq!((&ended.state, &ended.denied), (&JobState::Done, &None));
             imports.assert_whole(operation).await;
         }
     }

@@ -26,6 +26,8 @@ pub(super) async fn answer(
         "DisableKey" => json(&kms.disable_key(caller, parsed(body)?).await?),
         "ScheduleKeyDeletion" => json(&kms.schedule_key_deletion(caller, parsed(body)?).await?),
         "CancelKeyDeletion" => json(&kms.cancel_key_deletion(caller, parsed(body)?).await?),
+        "ReplicateKey" => json(&kms.replicate_key(caller, parsed(body)?).await?),
+        "UpdatePrimaryRegion" => json(&kms.update_primary_region(caller, parsed(body)?).await?),
         "CreateAlias" => json(&kms.create_alias(caller, parsed(body)?).await?),
         "UpdateAlias" => json(&kms.update_alias(caller, parsed(body)?).await?),
         "DeleteAlias" => json(&kms.delete_alias(caller, parsed(body)?).await?),

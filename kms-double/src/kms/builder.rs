@@ -60,7 +60,7 @@ impl Kms {
 }
 
 impl Builder {
-    /// Sets the Region, by default `us-east-1`.
+    /// Sets the Region that [`Kms`] begins in, by default `us-east-1`.
     #[must_use]
     pub fn region(mut self, region: impl Into<String>) -> Self {
         self.region = region.into();
@@ -122,7 +122,8 @@ impl Builder {
 
     /// Sets the time after which a change is seen everywhere, by default none. So long, every other request
     /// is answered by a replica that has not seen it: new keys are not found, and old and new values take
-    /// turns; and key policies cannot name a new user or role (`MalformedPolicyDocumentException`).
+    /// turns; and key policies cannot name a new user or role (`MalformedPolicyDocumentException`). So long a
+    /// replica key is Creating, too.
     #[must_use]
     pub fn settle(mut self, time: Duration) -> Self {
         self.settle = time;
@@ -164,18 +165,20 @@ impl Builder {
     pub fn build(self) -> Result<Kms, BuildError> {
         self.endpoint("https://localhost", Credential::new("", "", ""))?;
         let file = self.state_file.as_deref().map(StateFile::open).transpose()?;
-        let state = file.as_ref().map(|file| file.state().clone()).unwrap_or_default();
-        Ok(Kms(Arc::new(Inner {
+        let world = file.as_ref().map(|file| file.world().clone()).unwrap_or_default();
+        let region = self.region.as_str().into();
+        let inner = Arc::new(Inner {
             started: self.clock.now(),
             last_usage: Mutex::default(),
             settings: self,
-            state: Mutex::new(Replicas::new(state)),
+            state: Mutex::new(Replicas::new(world)),
             state_file: Mutex::new(file),
             buckets: Mutex::default(),
             turn: AtomicU64::new(0),
             proxies: Mutex::default(),
             health: Mutex::default(),
-        })))
+        });
+        Ok(Kms(inner, region))
     }
 
     pub(super) fn endpoint(&self, url: &str, credential: Credential) -> Result<Endpoint, EndpointError> {

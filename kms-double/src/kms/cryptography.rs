@@ -43,7 +43,7 @@ impl Kms {
             }
             let context = &request.encryption_context;
             let encrypted = key.encrypt(operation, &request.plaintext, context).await?;
-            self.was_used(operation, &key.key.id)?;
+            self.was_used(operation, &key.key.arn)?;
             Ok(EncryptResponse {
                 ciphertext_blob: encrypted.bytes,
                 key_id: key.key.arn,
@@ -104,7 +104,7 @@ impl Kms {
             let (source, plaintext) = self.opened(operation, sealed).await?;
             let context = &request.destination_encryption_context;
             let encrypted = destination.encrypt(operation, &plaintext.bytes, context).await?;
-            self.was_used(operation, &destination.key.id)?;
+            self.was_used(operation, &destination.key.arn)?;
             Ok(ReEncryptResponse {
                 ciphertext_blob: encrypted.bytes,
                 source_key_material_id: plaintext.material_id,
@@ -172,7 +172,7 @@ impl Kms {
             }
             let plaintext = random_bytes(length)?;
             let encrypted = key.encrypt(operation, &plaintext, &request.encryption_context).await?;
-            self.was_used(operation, &key.key.id)?;
+            self.was_used(operation, &key.key.arn)?;
             Ok(GenerateDataKeyResponse {
                 ciphertext_blob: encrypted.bytes,
                 key_material_id: encrypted.material_id,
@@ -259,7 +259,7 @@ impl Kms {
         if sealed.is_dry_run {
             return Err(would_have_succeeded());
         }
-        self.was_used(operation, &usable.key.id)?;
+        self.was_used(operation, &usable.key.arn)?;
         Ok((usable.key, plaintext))
     }
 

@@ -63,6 +63,8 @@ pub struct Faults(Arc<Mutex<Plan>>);
 #[derive(Debug, Default)]
 struct Plan {
     denied: BTreeSet<String>,
+    /// Regions that do not answer.
+    away: BTreeSet<String>,
     /// By operation and by the number of the call.
     troubles: BTreeMap<(String, u64), Trouble>,
     calls: BTreeMap<String, Calls>,
@@ -79,6 +81,16 @@ impl Faults {
         locked(&self.0).denied.remove(operation);
     }
 
+    /// Lets a Region answer nothing, and do nothing.
+    pub fn away(&self, region: &str) {
+        locked(&self.0).away.insert(region.to_owned());
+    }
+
+    /// Lets a Region answer again.
+    pub fn back(&self, region: &str) {
+        locked(&self.0).away.remove(region);
+    }
+
     /// Lets something go wrong with the `occurrence`th request for an operation from now on, 1 being the
     /// next.
     pub fn inject(&self, operation: &str, occurrence: u64, trouble: Trouble) {
@@ -91,6 +103,7 @@ impl Faults {
     pub fn clear(&self) {
         let mut plan = locked(&self.0);
         plan.denied.clear();
+        plan.away.clear();
         plan.troubles.clear();
     }
 
@@ -101,22 +114,32 @@ impl Faults {
     }
 
     /// Counts a request. Returns what goes wrong with it.
-    pub(crate) fn begin(&self, operation: &str, caller: &Caller) -> Result<Option<Trouble>, Exception> {
+    pub(crate) fn begin(&self, region: &str, operation: &str, caller: &Caller) -> Result<Option<Trouble>, Exception> {
         let mut plan = locked(&self.0);
+        if plan.away.contains(region) && Service::of(operation) == Service::Kms {
+            return Err(lost());
+        }
         let calls = plan.calls.entry(operation.to_owned()).or_default();
         calls.made += 1;
         let number = calls.made;
-        if plan.denied.contains(operation) {
-            let (who, action) = (&caller.principal_arn, action(operation));
-            return Err(Exception::new(
-                ExceptionName::AccessDenied,
-                format!(
-                    "User: {who} is not authorized to perform: {action} because no identity-based policy allows the \
-                     {action} action"
-                ),
-            ));
-        }
+        plan.check_allowed(operation, caller)?;
         Ok(plan.troubles.remove(&(operation.to_owned(), number)))
+    }
+
+    /// Refuses what is denied.
+    pub(crate) fn check_allowed(&self, operation: &str, caller: &Caller) -> Result<(), Exception> {
+        locked(&self.0).check_allowed(operation, caller)
+    }
+
+    /// Refuses what is done in a Region that does not answer.
+    pub(crate) fn check_there(&self, region: &str) -> Result<(), Exception> {
+        match locked(&self.0).away.contains(region) {
+            true => Err(Exception::new(
+                ExceptionName::DependencyTimeout,
+                format!("{region} does not answer"),
+            )),
+            false => Ok(()),
+        }
     }
 
     pub(crate) fn throttled(&self, operation: &str) -> Exception {
@@ -138,6 +161,22 @@ impl Faults {
             }
         };
         Err(Exception::new(name, "injected by kms-double"))
+    }
+}
+
+impl Plan {
+    fn check_allowed(&self, operation: &str, caller: &Caller) -> Result<(), Exception> {
+        if !self.denied.contains(operation) {
+            return Ok(());
+        }
+        let (who, action) = (&caller.principal_arn, action(operation));
+        Err(Exception::new(
+            ExceptionName::AccessDenied,
+            format!(
+                "User: {who} is not authorized to perform: {action} because no identity-based policy allows the \
+                 {action} action"
+            ),
+        ))
     }
 }
 

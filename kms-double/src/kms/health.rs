@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{
     Kms, answer::Health, caller::Caller, exception::Exception, failure::Failure, key_store::Connection, locked,
+    state::State,
 };
 
 /// The outcome of one health check.
@@ -27,14 +28,19 @@ impl Kms {
     /// The double itself failed.
     pub async fn check_health(&self) -> Result<(), Exception> {
         let internal = Caller::new("AWS Internal");
-        let connected = self.read(|state| {
-            let stores = state.key_stores.iter();
-            let connected = stores.filter(|store| store.connection == Connection::Connected);
-            Ok(connected.cloned().collect::<Vec<_>>())
-        })?;
-        for store in connected {
-            let proxy = self.proxy(&store.id, &store.proxy)?;
-            let outcome = self
+        let connected = self.read_world(|world| {
+            let stores = |(region, state): (&str, &State)| {
+                let stores = state.key_stores.iter();
+                let connected = stores.filter(|store| store.connection == Connection::Connected);
+                let of_region = connected.map(|store| (region.to_owned(), store.clone()));
+                of_region.collect::<Vec<_>>()
+            };
+            world.iter().flat_map(stores).collect::<Vec<_>>()
+        });
+        for (region, store) in connected {
+            let kms = self.in_region(&region)?;
+            let proxy = kms.proxy(&store.id, &store.proxy)?;
+            let outcome = kms
                 .under_request_id("KmsHealthCheck", &internal, false, async |operation| {
                     Ok(proxy.health(operation).await)
                 })

@@ -88,6 +88,7 @@ impl Kms {
                     material_id: request.key_material_id.clone(),
                     description: request.key_material_description.clone(),
                     valid_to,
+                    is_of_replica: key.is_replica(),
                 };
                 let key_id = key.id.clone();
                 let materials = key.imported_mut()?;

@@ -8,6 +8,7 @@ use super::{
     blob::KeyIdBytes,
     exception::{Exception, ExceptionName},
     materials::Materials,
+    multi_region::{self, MultiRegion},
     proxy::ExternalKey,
     seal::KeyMaterial,
     sorted::Named,
@@ -24,6 +25,9 @@ pub(crate) struct Key {
     pub(crate) policy: String,
     pub(crate) ram_policy: Option<String>,
     pub(crate) tags: BTreeMap<String, String>,
+    /// None of a key in one Region.
+    #[serde(default)]
+    pub(crate) multi_region: Option<MultiRegion>,
 }
 
 /// Where the key material of a key is, by its origin.
@@ -44,7 +48,7 @@ pub(crate) struct Generated {
     pub(crate) automatic_rotation: Option<AutomaticRotation>,
 }
 
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct AutomaticRotation {
     pub(crate) period_in_days: u32,
     /// When it was turned on, in seconds since 1970.
@@ -76,6 +80,10 @@ pub(crate) enum KeyStatus {
     Disabled,
     /// Until this moment, in seconds since 1970.
     PendingDeletion(f64),
+    /// A primary key with replicas; when the last one is gone, so many days begin.
+    PendingReplicaDeletion(u32),
+    /// A replica that is not there yet, until this moment, in seconds since 1970.
+    Creating(f64),
 }
 
 impl Named for Key {
@@ -182,8 +190,8 @@ impl Key {
     /// When something happens to it next, without anybody asking: its deletion, or the end of a material.
     pub(crate) fn next_due(&self) -> f64 {
         let deletion = match self.status {
-            KeyStatus::PendingDeletion(at) => Some(at),
-            KeyStatus::Enabled | KeyStatus::Disabled => None,
+            KeyStatus::PendingDeletion(at) | KeyStatus::Creating(at) => Some(at),
+            KeyStatus::Enabled | KeyStatus::Disabled | KeyStatus::PendingReplicaDeletion(_) => None,
         };
         let ends = self.imported().into_iter().flat_map(Materials::ends);
         ends.chain(deletion).fold(f64::INFINITY, f64::min)
@@ -192,6 +200,7 @@ impl Key {
 
 /// The bytes of a key id, where it is one.
 pub(crate) fn id_bytes(id: &str) -> Option<KeyIdBytes> {
+    let id = id.strip_prefix(multi_region::PREFIX).unwrap_or(id);
     let digits: String = id.chars().filter(|character| *character != '-').collect();
     let number = u128::from_str_radix(&digits, 16).ok()?;
     (digits.len() == 32).then(|| number.to_be_bytes())

@@ -1,9 +1,9 @@
 //! Key states and operations: AWS's table ("Key states of AWS KMS keys", AWS KMS Developer Guide), as a
 //! table.
 //!
-//! Where the guide leaves a choice (`[2] or [3]`), or the API Reference is newer, the row says so. The states
-//! of multi-Region keys (Creating, Updating, PendingReplicaDeletion) are not here: the double makes no such
-//! keys.
+//! Where the guide leaves a choice (`[2] or [3]`), or the API Reference is newer, the row says so.
+//! PendingReplicaDeletion has the column of PendingDeletion. A replica that is Creating can be looked at, and
+//! nothing else: our own reading. Updating does not occur: the double makes a replica the primary at once.
 
 use super::{
     api::KeyState,
@@ -27,6 +27,8 @@ enum Cell {
     PendingImport,
     /// KMSInvalidStateException: the state is not one for this operation.
     WrongState,
+    /// KMSInvalidStateException: … is not enabled.
+    NotEnabled,
     /// The operation itself decides, by the key store: `[11]` KMSInvalidStateException: … is unavailable,
     /// with what KMS says of the proxy.
     Unavailable,
@@ -52,8 +54,8 @@ type Row = (&'static str, Origins, [Cell; 5]);
 /// The table, in the order of the guide. EnableKey and DisableKey of an unavailable key succeed `[12]`.
 const TABLE: &[Row] = {
     use Cell::{
-        Disabled as D, NotPendingDeletion as N, PendingDeletion as P, PendingImport as I, Unavailable as U,
-        WrongState as W, Yes,
+        Disabled as D, NotEnabled as E, NotPendingDeletion as N, PendingDeletion as P, PendingImport as I,
+        Unavailable as U, WrongState as W, Yes,
     };
     use Origins::{All, Generated, Imported, InKms};
     &[
@@ -78,14 +80,27 @@ const TABLE: &[Row] = {
         ("ListResourceTags", All, [Yes, Yes, Yes, Yes, Yes]),
         ("PutKeyPolicy", All, [Yes, Yes, Yes, Yes, Yes]),
         ("ReEncrypt", All, [Yes, D, I, P, U]),
+        // The narrower reading: with imported material it has to be there before a replica is.
+        ("ReplicateKey", InKms, [Yes, D, I, P, U]),
         ("RotateKeyOnDemand", InKms, [Yes, D, I, P, U]),
         ("ScheduleKeyDeletion", All, [Yes, Yes, Yes, P, Yes]),
         ("TagResource", All, [Yes, Yes, Yes, P, Yes]),
         ("UntagResource", All, [Yes, Yes, Yes, P, Yes]),
         ("UpdateAlias", All, [Yes, Yes, Yes, P, Yes]), // [10]: the state of the new key
+        ("UpdatePrimaryRegion", InKms, [Yes, E, E, P, U]), // "both must be in the Enabled key state"
         ("UpdateKeyDescription", All, [Yes, Yes, Yes, P, Yes]),
     ]
 };
+
+/// What looks at a key, and changes nothing.
+const LOOKS: &[&str] = &[
+    "DescribeKey",
+    "GetKeyPolicy",
+    "GetKeyRotationStatus",
+    "ListKeyPolicies",
+    "ListKeyRotations",
+    "ListResourceTags",
+];
 
 impl State {
     /// Refuses an operation on a key in a state that is not one for it.
@@ -109,7 +124,10 @@ impl State {
             KeyState::Enabled => enabled,
             KeyState::Disabled => disabled,
             KeyState::PendingImport => pending_import,
-            KeyState::PendingDeletion => pending_deletion,
+            KeyState::PendingDeletion | KeyState::PendingReplicaDeletion => pending_deletion,
+            // What can be looked at in any state.
+            KeyState::Creating if LOOKS.contains(&operation) => &Cell::Yes,
+            KeyState::Creating => &Cell::NotEnabled,
             KeyState::Unavailable => unavailable,
         };
         let invalid = |why: &str| {
@@ -126,6 +144,7 @@ impl State {
             Cell::NotPendingDeletion => invalid("is not pending deletion"),
             Cell::PendingImport => invalid("is pending import"),
             Cell::WrongState => invalid("is disabled, and has to be enabled or pending import for this operation"),
+            Cell::NotEnabled => invalid("is not enabled"),
             Cell::Unavailable => self.check_connected(key),
         }
     }

@@ -15,10 +15,12 @@ use super::{
     key::{Backing, ExternalBacking, Generated, Key, KeyStatus},
     key_store::Connection,
     materials::Materials,
+    multi_region::{self, MultiRegion},
     operation::Operation,
     page::{Limits, page_of},
     policy::{Proposal, default_policy},
     proxy::ExternalKey,
+    random,
     seal::KeyMaterial,
     sorted::Sorted,
     state::{SECONDS_A_DAY, State, not_connected},
@@ -41,7 +43,11 @@ impl Kms {
         self.operate("CreateKey", caller, async |operation| {
             check_kind(&request)?;
             let attributes = self.attributes(operation, &request)?;
-            let id = uuid()?;
+            let is_multi_region = request.multi_region == Some(true);
+            let id = match is_multi_region {
+                true => multi_region::id(u128::from_be_bytes(*random::<16>()?)),
+                false => uuid()?,
+            };
             let backing = match (&request.custom_key_store_id, &request.xks_key_id) {
                 (Some(key_store_id), Some(xks_key_id)) => {
                     let external = self.external_backing(operation, key_store_id, xks_key_id).await?;
@@ -56,6 +62,7 @@ impl Kms {
                 created: self.now(),
                 status: KeyStatus::Enabled,
                 backing,
+                multi_region: is_multi_region.then(|| MultiRegion::new(&self.1)),
                 ..attributes
             };
             operation.change(|state| {
@@ -101,6 +108,7 @@ impl Kms {
             policy,
             ram_policy: None,
             tags,
+            multi_region: None,
         })
     }
 
@@ -217,11 +225,19 @@ impl Kms {
             }
             let deletion_date = self.now() + f64::from(days) * SECONDS_A_DAY;
             operation.change_key(&request.key_id, |key| {
-                key.status = KeyStatus::PendingDeletion(deletion_date);
+                let regions = key.multi_region.as_ref().filter(|regions| regions.is_primary());
+                let has_replicas = regions.is_some_and(|regions| !regions.replicas.is_empty());
+                key.status = match has_replicas {
+                    true => KeyStatus::PendingReplicaDeletion(days),
+                    false => KeyStatus::PendingDeletion(deletion_date),
+                };
                 Ok(ScheduleKeyDeletionResponse {
                     key_id: key.arn.clone(),
-                    deletion_date,
-                    key_state: KeyState::PendingDeletion,
+                    deletion_date: (!has_replicas).then_some(deletion_date),
+                    key_state: match has_replicas {
+                        true => KeyState::PendingReplicaDeletion,
+                        false => KeyState::PendingDeletion,
+                    },
                     pending_window_in_days: days,
                 })
             })
@@ -265,7 +281,7 @@ impl Kms {
         .await
     }
 
-    fn described_key(&self, state: &State, key: &Key) -> KeyMetadata {
+    pub(super) fn described_key(&self, state: &State, key: &Key) -> KeyMetadata {
         let key_state = state.key_state(key);
         let (external, imported) = (key.external(), key.imported());
         let has_material = |materials: &&Materials| materials.current().is_some();
@@ -300,7 +316,15 @@ impl Kms {
             key_spec: "SYMMETRIC_DEFAULT",
             customer_master_key_spec: "SYMMETRIC_DEFAULT",
             encryption_algorithms: ["SYMMETRIC_DEFAULT"],
-            multi_region: false,
+            multi_region: key.multi_region.is_some(),
+            multi_region_configuration: key.multi_region.as_ref().map(|regions| {
+                let resource = format!("key/{}", key.id);
+                regions.described(|region| self.arn_in(region, &resource))
+            }),
+            pending_deletion_window_in_days: match key.status {
+                KeyStatus::PendingReplicaDeletion(days) => Some(days),
+                _ => None,
+            },
             xks_key_configuration: external.map(|external| XksKeyConfiguration {
                 id: external.xks_key_id.clone(),
             }),
@@ -339,8 +363,8 @@ fn check_kind(request: &CreateKeyRequest) -> Result<(), Exception> {
     if specs.any(|spec| spec != "SYMMETRIC_DEFAULT") {
         return unsupported("KeySpec has to be SYMMETRIC_DEFAULT");
     }
-    if request.multi_region == Some(true) {
-        return unsupported("the double makes no multi-Region keys");
+    if request.multi_region == Some(true) && request.custom_key_store_id.is_some() {
+        return unsupported("A key in a custom key store cannot be a multi-Region key");
     }
     Ok(())
 }

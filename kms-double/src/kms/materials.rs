@@ -48,6 +48,8 @@ pub(crate) struct Import {
     pub(crate) material_id: Option<String>,
     pub(crate) description: Option<String>,
     pub(crate) valid_to: Option<f64>,
+    /// Whether the key is a replica, which takes what its primary has.
+    pub(crate) is_of_replica: bool,
 }
 
 impl Material {
@@ -59,7 +61,10 @@ impl Material {
     }
 
     fn is_permanent(&self) -> bool {
-        self.state != KeyMaterialState::PendingRotation
+        match self.state {
+            KeyMaterialState::Current | KeyMaterialState::NonCurrent => true,
+            KeyMaterialState::PendingRotation | KeyMaterialState::PendingMultiRegionImportAndRotation => false,
+        }
     }
 }
 
@@ -74,6 +79,31 @@ pub(crate) fn material_id(key_id: &str, bytes: &[u8]) -> String {
 impl Materials {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Material> {
         self.0.iter()
+    }
+
+    /// What waits for a rotation.
+    pub(crate) fn not_permanent_mut(&mut self) -> impl Iterator<Item = &mut Material> {
+        self.0.iter_mut().filter(|material| !material.is_permanent())
+    }
+
+    /// Those of a replica: the same as those of the primary, of which each Region has imported its own.
+    pub(crate) fn like(primary: &Self, own: &Self) -> Self {
+        let material = |material: &Material| {
+            let own = own.by_id(&material.id);
+            Material {
+                bytes: own.and_then(|own| own.bytes.clone()),
+                valid_to: own.and_then(|own| own.valid_to),
+                description: own.and_then(|own| own.description.clone()),
+                ..material.clone()
+            }
+        };
+        Self(primary.iter().map(material).collect())
+    }
+
+    /// Whether two keys have the same materials in the same states.
+    pub(crate) fn are_as(&self, other: &Self) -> bool {
+        let same = |(one, other): (&Material, &Material)| (&one.id, one.state) == (&other.id, other.state);
+        self.0.len() == other.0.len() && self.iter().zip(other.iter()).all(same)
     }
 
     pub(crate) fn current(&self) -> Option<&Material> {
@@ -145,6 +175,12 @@ impl Materials {
                     "NEW_KEY_MATERIAL is expected, and this material is already associated with the KMS key",
                 ));
             }
+            (ImportType::NewKeyMaterial, None) if import.is_of_replica => {
+                return Err(Exception::new(
+                    ExceptionName::UnsupportedOperation,
+                    "New key material cannot be imported into a replica key: import it into the primary key first",
+                ));
+            }
             (ImportType::NewKeyMaterial, None) => {
                 let state = match self.current() {
                     None => KeyMaterialState::Current,
@@ -176,6 +212,7 @@ impl Materials {
             material_id: None,
             description: None,
             valid_to: None,
+            is_of_replica: false,
         };
         self.import(key_id, KeyMaterial::generate()?, new).map(drop)
     }
@@ -204,6 +241,14 @@ impl Materials {
                 format!("The KMS key has been rotated on demand {MAX_ROTATIONS} times"),
             ));
         }
+        let is_not_everywhere =
+            |material: &Material| material.state == KeyMaterialState::PendingMultiRegionImportAndRotation;
+        if self.0.iter().any(is_not_everywhere) {
+            return Err(Exception::new(
+                ExceptionName::InvalidState,
+                "The key material is not imported into all replica keys yet",
+            ));
+        }
         if self.0.iter().all(Material::is_permanent) {
             return Err(Exception::new(
                 ExceptionName::InvalidState,
@@ -213,7 +258,7 @@ impl Materials {
         for material in &mut self.0 {
             match material.state {
                 KeyMaterialState::Current => material.state = KeyMaterialState::NonCurrent,
-                KeyMaterialState::NonCurrent => (),
+                KeyMaterialState::NonCurrent | KeyMaterialState::PendingMultiRegionImportAndRotation => (),
                 KeyMaterialState::PendingRotation => {
                     (material.state, material.rotated) = (KeyMaterialState::Current, Some(now));
                 }

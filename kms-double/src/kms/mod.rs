@@ -42,7 +42,7 @@
 //!   its own.
 //! * Automatic rotation is a setting: nothing is rotated by it.
 //! * Keys of other origins than AWS_KMS, EXTERNAL_KEY_STORE and EXTERNAL, of other specs than
-//!   SYMMETRIC_DEFAULT, multi-Region keys, and grants.
+//!   SYMMETRIC_DEFAULT, and grants.
 
 mod access_keys;
 mod aliases;
@@ -69,6 +69,7 @@ mod key_store_settings;
 mod key_stores;
 mod keys;
 mod materials;
+mod multi_region;
 mod operation;
 mod page;
 mod permissions;
@@ -77,6 +78,7 @@ mod policy;
 mod principals;
 mod proxy;
 mod replicas;
+mod replication;
 mod request_quotas;
 mod resources;
 mod rotation;
@@ -85,6 +87,7 @@ mod sorted;
 mod state;
 mod state_file;
 mod tags;
+mod world;
 mod wrapping;
 
 use std::{
@@ -116,12 +119,12 @@ use self::{
     state_file::StateFile,
 };
 
-/// A KMS of one account in one Region. Clones share it.
+/// The KMS of one account in one Region. Clones share it, and [other Regions](Self::in_region) belong to it.
 ///
 /// Its methods need a tokio runtime. Whoever drops a call leaves things as they were, or as they are after
 /// it.
 #[derive(Clone, Debug)]
-pub struct Kms(Arc<Inner>);
+pub struct Kms(Arc<Inner>, Arc<str>);
 
 #[derive(Debug)]
 struct Inner {
@@ -131,7 +134,7 @@ struct Inner {
     /// The clients of the key stores' proxies, with the settings that they were made of.
     proxies: Mutex<HashMap<String, (ProxySettings, Proxy)>>,
     health: Mutex<HashMap<String, HealthCheck>>,
-    /// By key id.
+    /// By key ARN.
     last_usage: Mutex<HashMap<String, KeyLastUsage>>,
     /// What is left of the request quotas.
     buckets: Mutex<Buckets>,
@@ -142,6 +145,22 @@ struct Inner {
 }
 
 impl Kms {
+    /// Returns the KMS of the same account in another Region: with key stores, keys and aliases of its own,
+    /// and with the same users, roles and access keys, clock, faults and settings.
+    ///
+    /// # Errors
+    /// `Validation`: that is not a Region's name.
+    pub fn in_region(&self, region: &str) -> Result<Self, Exception> {
+        replication::check_region(region)?;
+        Ok(Self(self.0.clone(), region.into()))
+    }
+
+    /// Returns the Region.
+    #[must_use]
+    pub fn region(&self) -> &str {
+        &self.1
+    }
+
     /// Returns what goes wrong on purpose, and how often each operation was called.
     #[must_use]
     pub fn faults(&self) -> &Faults {
@@ -164,8 +183,11 @@ impl Kms {
     }
 
     fn arn(&self, resource: &str) -> String {
-        let Builder { region, account, .. } = &self.0.settings;
-        format!("arn:aws:kms:{region}:{account}:{resource}")
+        self.arn_in(&self.1, resource)
+    }
+
+    fn arn_in(&self, region: &str, resource: &str) -> String {
+        format!("arn:aws:kms:{region}:{}:{resource}", self.0.settings.account)
     }
 }
 

@@ -11,6 +11,7 @@ use super::{
     locked, permissions, replicas,
     state::State,
     uuid,
+    world::World,
 };
 
 /// One operation of KMS, which may take more than one call to a proxy. All of them have its request id.
@@ -33,6 +34,14 @@ impl Operation<'_> {
     /// Changes the state as a whole, or not at all.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State) -> Result<T, Exception>) -> Result<T, Exception> {
         self.kms.change_as(self.is_behind, change)
+    }
+
+    /// Changes the state of several Regions as a whole, or not at all.
+    pub(crate) fn change_world<T>(
+        &self,
+        change: impl FnOnce(&mut World) -> Result<T, Exception>,
+    ) -> Result<T, Exception> {
+        self.kms.change_world_as(self.is_behind, change)
     }
 
     /// Refuses an operation that the key policy does not allow the caller, or on a key that is not in a state
@@ -95,9 +104,9 @@ impl Kms {
         let Builder {
             faults, quotas, settle, ..
         } = &self.0.settings;
-        let trouble = faults.begin(name, caller)?;
+        let trouble = faults.begin(&self.1, name, caller)?;
         if let Some(quotas) = quotas
-            && !locked(&self.0.buckets).take(*quotas, name, self.now())
+            && !locked(&self.0.buckets).take(*quotas, &self.1, name, self.now())
         {
             return Err(faults.throttled(name));
         }
@@ -140,26 +149,41 @@ impl Kms {
     fn read_as<T>(&self, is_behind: bool, look: impl FnOnce(&State) -> Result<T, Exception>) -> Result<T, Exception> {
         let mut state = locked(&self.0.state);
         if is_behind {
-            look(state.behind(self.now(), self.settle_secs()))
+            look(state.behind(self.now(), self.settle_secs()).region(&self.1))
         } else {
-            look(state.latest(self.now()))
+            look(state.latest(self.now()).region(&self.1))
         }
+    }
+
+    /// Looks at all Regions.
+    pub(super) fn read_world<T>(&self, look: impl FnOnce(&World) -> T) -> T {
+        look(locked(&self.0.state).latest(self.now()))
     }
 
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut State) -> Result<T, Exception>) -> Result<T, Exception> {
         self.change_as(false, change)
     }
 
-    /// Changes the state as a whole, and in its file first; or not at all.
     fn change_as<T>(
         &self,
         is_behind: bool,
         change: impl FnOnce(&mut State) -> Result<T, Exception>,
     ) -> Result<T, Exception> {
+        self.change_world_as(is_behind, |world| change(world.region_mut(&self.1)))
+    }
+
+    /// Changes the state as a whole, and in its file first; or not at all.
+    fn change_world_as<T>(
+        &self,
+        is_behind: bool,
+        change: impl FnOnce(&mut World) -> Result<T, Exception>,
+    ) -> Result<T, Exception> {
         let (now, settle) = (self.now(), self.settle_secs());
         let mut state = locked(&self.0.state);
         let mut changed = state.changeable(now, is_behind.then_some(settle));
         let result = change(&mut changed)?;
+        changed.share_account_of(&self.1);
+        changed.relate(now, &[]);
         if let Some(file) = &mut *locked(&self.0.state_file) {
             file.save(&changed).map_err(|error| replicas::not_kept(&error))?;
         }

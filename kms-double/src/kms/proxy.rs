@@ -117,7 +117,7 @@ impl Kms {
         let credential = Credential::new(
             &settings.credential.access_key_id,
             &*settings.credential.raw_secret_access_key,
-            &self.0.settings.region,
+            &*self.1,
         );
         let url = format!("{}{}", settings.uri_endpoint, settings.uri_path);
         let endpoint = self.0.settings.endpoint(&url, credential);

@@ -6,31 +6,31 @@
 
 use std::collections::VecDeque;
 
-use super::{exception::Exception, state::State};
+use super::{exception::Exception, world::World};
 
 /// The state, and the states before it that a replica still shows.
 #[derive(Debug, Default)]
 pub(crate) struct Replicas {
-    latest: State,
+    latest: World,
     /// Each with the time at which the next one took its place, oldest first.
-    past: VecDeque<(f64, State)>,
+    past: VecDeque<(f64, World)>,
 }
 
 impl Replicas {
-    pub(crate) fn new(latest: State) -> Self {
+    pub(crate) fn new(latest: World) -> Self {
         Self {
             latest,
             past: VecDeque::new(),
         }
     }
 
-    pub(crate) fn latest(&mut self, now: f64) -> &State {
+    pub(crate) fn latest(&mut self, now: f64) -> &World {
         self.latest.settle(now);
         &self.latest
     }
 
     /// The state as it was this time ago.
-    pub(crate) fn behind(&mut self, now: f64, settle: f64) -> &State {
+    pub(crate) fn behind(&mut self, now: f64, settle: f64) -> &World {
         self.latest.settle(now);
         let seen = now - settle;
         while self.past.front().is_some_and(|(until, _)| *until <= seen) {
@@ -40,12 +40,12 @@ impl Replicas {
     }
 
     /// What is to be changed. Behind, new keys and aliases are not found in it.
-    pub(crate) fn changeable(&mut self, now: f64, settle: Option<f64>) -> State {
+    pub(crate) fn changeable(&mut self, now: f64, settle: Option<f64>) -> World {
         let seen = settle.map(|settle| self.behind(now, settle).clone());
-        self.latest(now).clone().seen_as(seen)
+        self.latest(now).clone().seen_as(seen.as_ref())
     }
 
-    pub(crate) fn replace(&mut self, changed: State, now: f64, settle: f64) {
+    pub(crate) fn replace(&mut self, changed: World, now: f64, settle: f64) {
         let former = std::mem::replace(&mut self.latest, changed.seen_as(None));
         if settle > 0.0 {
             self.past.push_back((now, former));

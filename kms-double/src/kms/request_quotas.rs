@@ -26,6 +26,8 @@ const QUOTAS: &[(f64, &[&str])] = &[
             "DisableKey",
             "CancelKeyDeletion",
             "RotateKeyOnDemand",
+            "ReplicateKey",
+            "UpdatePrimaryRegion",
             "UpdateKeyDescription",
             "UntagResource",
             "GetKeyLastUsage",
@@ -103,13 +105,14 @@ struct Bucket {
 }
 
 impl Buckets {
-    /// Whether there is room for a request now.
-    pub(crate) fn take(&mut self, quotas: RequestQuotas, operation: &str, now: f64) -> bool {
+    /// Whether there is room for a request in a Region now.
+    pub(crate) fn take(&mut self, quotas: RequestQuotas, region: &str, operation: &str, now: f64) -> bool {
         let Some(quota) = quotas.of(operation) else {
             return true;
         };
         let is_cryptographic = CRYPTOGRAPHIC.contains(&operation);
-        self.take_from(if is_cryptographic { CRYPTOGRAPHY.0 } else { operation }, quota, now)
+        let name = if is_cryptographic { CRYPTOGRAPHY.0 } else { operation };
+        self.take_from(&format!("{region} {name}"), quota, now)
     }
 
     /// Whether there is room for a cryptographic operation with a key of this key store now.
@@ -141,7 +144,11 @@ mod tests {
     fn a_bucket_is_a_second_deep_and_fills_at_its_quota() {
         let mut buckets = Buckets::default();
         let quotas = RequestQuotas::aws().scaled(2.0);
-        let mut taken = |operation: &str, now| (0..100).filter(|_| buckets.take(quotas, operation, now)).count();
+        let mut taken = |operation: &str, now| {
+            (0..100)
+                .filter(|_| buckets.take(quotas, "us-east-1", operation, now))
+                .count()
+        };
         assert_eq!(taken("GetParametersForImport", 0.0), 2);
         assert_eq!(taken("CreateKey", 0.0), 10, "each by itself");
         assert_eq!(taken("GetParametersForImport", 0.25), 0);
@@ -154,8 +161,11 @@ mod tests {
     fn cryptographic_operations_share_one_bucket() {
         let mut buckets = Buckets::default();
         let quotas = RequestQuotas::aws().scaled(0.001);
-        let taken =
-            |buckets: &mut Buckets, operation| (0..100).filter(|_| buckets.take(quotas, operation, 0.0)).count();
+        let taken = |buckets: &mut Buckets, operation| {
+            (0..100)
+                .filter(|_| buckets.take(quotas, "us-east-1", operation, 0.0))
+                .count()
+        };
         assert_eq!(taken(&mut buckets, "Encrypt"), 10);
         assert_eq!(taken(&mut buckets, "Decrypt"), 0);
         let of_store = (0..100).filter(|_| buckets.take_of_key_store(quotas, "cks-1", 0.0));

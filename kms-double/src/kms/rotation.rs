@@ -9,7 +9,7 @@ use super::{
         RotationsListEntry,
     },
     caller::Caller,
-    exception::Exception,
+    exception::{Exception, ExceptionName},
     key::{AutomaticRotation, Key, KeyStatus},
     materials::Material,
     page::{Limits, page},
@@ -30,6 +30,7 @@ impl Kms {
         self.operate("RotateKeyOnDemand", caller, async |operation| {
             let now = self.now();
             operation.change_key(&request.key_id, |key| {
+                check_primary(key)?;
                 key.rotate(now)?;
                 Ok(KeyIdResponse {
                     key_id: key.arn.clone(),
@@ -79,7 +80,10 @@ impl Kms {
         self.operate("GetKeyRotationStatus", caller, async |operation| {
             let now = self.now();
             operation.read_key(&request.key_id, |key| {
-                let is_leaving = matches!(key.status, KeyStatus::PendingDeletion(_));
+                let is_leaving = matches!(
+                    key.status,
+                    KeyStatus::PendingDeletion(_) | KeyStatus::PendingReplicaDeletion(_)
+                );
                 let rotation = key.generated().and_then(|generated| generated.automatic_rotation);
                 let rotation = rotation.filter(|_| !is_leaving);
                 Ok(GetKeyRotationStatusResponse {
@@ -133,11 +137,23 @@ impl Kms {
     ) -> Result<Empty, Exception> {
         self.operate(name, caller, async |operation| {
             operation.change_key(named, |key| {
+                check_primary(key)?;
                 key.generated_mut()?.automatic_rotation = rotation;
                 Ok(Empty {})
             })
         })
         .await
+    }
+}
+
+/// Rotation is the primary's, for all its replicas.
+fn check_primary(key: &Key) -> Result<(), Exception> {
+    match key.is_replica() {
+        true => Err(Exception::new(
+            ExceptionName::UnsupportedOperation,
+            format!("{} is a replica key: rotate its primary key", key.arn),
+        )),
+        false => Ok(()),
     }
 }
 

@@ -12,6 +12,7 @@ use super::{
     failure::{Failure, Fault},
     key::{Backing, Key, KeyStatus},
     key_store::{Connection, KeyStore},
+    multi_region,
     principals::Principal,
     seal::KeyMaterial,
     sorted::{Named, Sorted},
@@ -19,7 +20,8 @@ use super::{
 
 pub(crate) const SECONDS_A_DAY: f64 = 86_400.0;
 
-/// All of it, as it stands in a state file too. A change copies it, and shares with it all but what changes.
+/// That of one Region, as it stands in a state file too. A change copies it, and shares with it all but what
+/// changes.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct State {
     pub(crate) key_stores: Arc<Vec<KeyStore>>,
@@ -86,6 +88,21 @@ impl State {
         self
     }
 
+    /// A Region without anything but users, roles and access keys.
+    pub(crate) fn with_the_account_of(&self) -> Self {
+        let mut fresh = Self::default();
+        fresh.take_account_of(self);
+        fresh
+    }
+
+    pub(crate) fn take_account_of(&mut self, other: &Self) {
+        (self.principals, self.access_keys) = (other.principals.clone(), other.access_keys.clone());
+    }
+
+    pub(crate) fn shares_account_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.principals, &other.principals) && Arc::ptr_eq(&self.access_keys, &other.access_keys)
+    }
+
     pub(crate) fn key_store(&self, id: &str) -> Result<&KeyStore, Exception> {
         let found = self.key_stores.iter().find(|store| store.id == id);
         found.ok_or_else(|| no_key_store(id))
@@ -150,7 +167,9 @@ impl State {
 
     /// By the bytes that a blob has of it.
     pub(crate) fn key_of_blob(&self, id: &KeyIdBytes) -> Option<&Key> {
-        let key = self.keys.get(&hyphenated(u128::from_be_bytes(*id)))?;
+        let number = u128::from_be_bytes(*id);
+        let key = self.keys.get(&hyphenated(number));
+        let key = key.or_else(|| self.keys.get(&multi_region::id(number)))?;
         (key.id_bytes().as_ref() == Some(id)).then_some(&**key)
     }
 
@@ -209,6 +228,8 @@ impl State {
     pub(crate) fn key_state(&self, key: &Key) -> KeyState {
         match key.status {
             KeyStatus::PendingDeletion(_) => KeyState::PendingDeletion,
+            KeyStatus::PendingReplicaDeletion(_) => KeyState::PendingReplicaDeletion,
+            KeyStatus::Creating(_) => KeyState::Creating,
             _ if self.check_connected(key).is_err() => KeyState::Unavailable,
             _ if key.imported().is_some_and(|materials| !materials.are_complete()) => KeyState::PendingImport,
             KeyStatus::Disabled => KeyState::Disabled,
@@ -240,7 +261,8 @@ impl State {
     }
 
     /// Does what is due: deletes keys whose waiting period is over, and imported material that has expired.
-    pub(crate) fn settle(&mut self, now: f64) {
+    /// Returns whether anything was, and adds what it has removed: key id and time.
+    pub(crate) fn settle(&mut self, now: f64, removed: &mut Vec<(String, f64)>) -> bool {
         if self
             .key_stores
             .iter()
@@ -251,22 +273,30 @@ impl State {
             }
         }
         if now < self.next_due {
-            return;
+            return false;
         }
         let is_due = |key: &&Arc<Key>| key.next_due() <= now;
         let due: Vec<_> = self.keys.iter().filter(is_due).cloned().collect();
+        let was_due = !due.is_empty();
         for key in due {
-            if matches!(key.status, KeyStatus::PendingDeletion(at) if at <= now) {
+            if let KeyStatus::PendingDeletion(at) = key.status
+                && at <= now
+            {
                 self.remove_key(&key.id);
+                removed.push((key.id.clone(), at));
                 continue;
             }
             let mut key = Key::clone(&key);
+            if matches!(key.status, KeyStatus::Creating(at) if at <= now) {
+                key.status = KeyStatus::Enabled;
+            }
             if let Ok(materials) = key.imported_mut() {
                 materials.expire(now);
             }
             self.put_key(key);
         }
         self.next_due = self.keys.iter().map(|key| key.next_due()).fold(f64::INFINITY, f64::min);
+        was_due
     }
 }
 
@@ -329,6 +359,7 @@ mod tests {
                 policy: String::new(),
                 ram_policy: None,
                 tags: BTreeMap::new(),
+                multi_region: None,
             }
         };
         let keys = [key(1, KeyStatus::Enabled), key(2, KeyStatus::PendingDeletion(1000.0))];
@@ -372,9 +403,11 @@ mod tests {
     #[test]
     fn a_key_is_deleted_when_its_time_has_come_and_its_aliases_with_it() {
         let mut state = state();
-        state.settle(999.0);
+        let mut removed = Vec::new();
+        assert!(!state.settle(999.0, &mut removed));
         assert_eq!((state.keys.len(), state.aliases.len()), (2, 2));
-        state.settle(1000.0);
+        assert!(state.settle(1000.0, &mut removed));
+        assert_eq!(removed, [("00000000-0000-4000-8000-000000000002".to_owned(), 1000.0)]);
         assert_eq!((state.keys.len(), state.aliases.len()), (1, 1));
         assert!(state.key("alias/one").is_ok() && state.key("alias/two").is_err());
         assert_eq!(state.next_due, f64::INFINITY);

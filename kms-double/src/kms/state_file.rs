@@ -1,11 +1,12 @@
 //! The file that a state is kept in: JSON, readable for its owner alone, since secrets and key material stand
 //! in it.
 //!
-//! It begins with a whole state, and each change adds a line with what has changed. When the lines are longer
-//! than the state, the file is replaced. So what is written for a change does not grow with the state. A line
-//! is safe from the end of the process, not from that of the machine.
+//! It begins with a whole state of all Regions, and each change adds a line with what has changed, by Region.
+//! When the lines are longer than the state, the file is replaced. So what is written for a change does not
+//! grow with the state. A line is safe from the end of the process, not from that of the machine.
 
 use std::{
+    collections::BTreeMap,
     fs::{File, OpenOptions},
     io::{self, ErrorKind, Write as _},
     path::{Path, PathBuf},
@@ -23,6 +24,7 @@ use super::{
     principals::Principal,
     seal::KeyMaterial,
     state::{Alias, State},
+    world::World,
 };
 
 /// The length in bytes that the lines may have in any case.
@@ -44,13 +46,13 @@ pub enum BuildError {
 #[derive(Debug)]
 pub(crate) struct StateFile {
     path: PathBuf,
-    saved: State,
+    saved: World,
     /// The lengths in bytes of the state and of the lines behind it; none where a line may be torn, so that
     /// none can follow.
     lengths: Option<(usize, usize)>,
 }
 
-/// A line: what has changed. Lists that are not long are there as a whole.
+/// What has changed in a Region. Lists that are not long are there as a whole.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Change {
@@ -78,7 +80,7 @@ impl StateFile {
         let failed = |error| BuildError::StateFile(path.to_owned(), error);
         let empty = Self {
             path: path.to_owned(),
-            saved: State::default(),
+            saved: World::default(),
             lengths: None,
         };
         let text = match std::fs::read(path) {
@@ -91,12 +93,12 @@ impl StateFile {
             failed(io::Error::new(ErrorKind::InvalidData, place))
         };
         let mut reader = serde_json::Deserializer::from_slice(&text);
-        let mut saved = State::deserialize(&mut reader).map_err(not_a_state)?.indexed();
-        let mut changes = reader.into_iter::<Change>();
+        let mut saved = World::deserialize(&mut reader).map_err(not_a_state)?;
+        let mut changes = reader.into_iter::<Line>();
         let whole = changes.byte_offset();
         let lengths = loop {
             match changes.next() {
-                Some(Ok(change)) => change.apply(&mut saved),
+                Some(Ok(line)) => apply(line, &mut saved),
                 // The process ended while it was written: the change was confirmed to no caller.
                 Some(Err(error)) if error.is_eof() => break None,
                 Some(Err(error)) => return Err(not_a_state(error)),
@@ -110,22 +112,22 @@ impl StateFile {
         })
     }
 
-    pub(crate) fn state(&self) -> &State {
+    pub(crate) fn world(&self) -> &World {
         &self.saved
     }
 
     /// Keeps a state. When that fails, the former one is kept.
-    pub(crate) fn save(&mut self, state: &State) -> io::Result<()> {
+    pub(crate) fn save(&mut self, world: &World) -> io::Result<()> {
         let lengths = match self.lengths.take() {
             Some((whole, lines)) if lines <= whole.max(SHORT) => {
-                let line = Change::between(&self.saved, state).line()?;
+                let line = line(&self.saved, world)?;
                 append(&self.path, &line)?;
                 (whole, lines + line.len())
             }
-            _ => (replace(&self.path, state)?, 0),
+            _ => (replace(&self.path, world)?, 0),
         };
         self.lengths = Some(lengths);
-        self.saved = state.clone().seen_as(None);
+        self.saved = world.clone().seen_as(None);
         Ok(())
     }
 }
@@ -149,10 +151,10 @@ impl Change {
         }
     }
 
-    fn line(&self) -> io::Result<Zeroizing<Vec<u8>>> {
-        let mut line = Zeroizing::new(serde_json::to_vec(self)?);
-        line.push(b'\n');
-        Ok(line)
+    fn is_empty(&self) -> bool {
+        let is_short = self.keys.is_empty() && self.removed_keys.is_empty() && self.aliases.is_empty();
+        let is_none = self.key_stores.is_none() && self.principals.is_none() && self.access_keys.is_none();
+        is_short && is_none && self.removed_aliases.is_empty() && self.token_secret.is_none()
     }
 
     fn apply(self, state: &mut State) {
@@ -182,13 +184,31 @@ impl Change {
     }
 }
 
+/// What has changed, by Region.
+type Line = BTreeMap<String, Change>;
+
+fn line(former: &World, world: &World) -> io::Result<Zeroizing<Vec<u8>>> {
+    let change = |(region, state): (&str, &State)| (region.to_owned(), Change::between(former.region(region), state));
+    let changes = world.iter().map(change).filter(|(_, change)| !change.is_empty());
+    let mut line = Zeroizing::new(serde_json::to_vec(&changes.collect::<Line>())?);
+    line.push(b'\n');
+    Ok(line)
+}
+
+fn apply(line: Line, world: &mut World) {
+    for (region, change) in line {
+        change.apply(world.region_mut(&region));
+        world.share_account_of(&region);
+    }
+}
+
 fn append(path: &Path, line: &[u8]) -> io::Result<()> {
     OpenOptions::new().append(true).open(path)?.write_all(line)
 }
 
 /// Puts a state in the place of the file at one moment. Returns its length.
-fn replace(path: &Path, state: &State) -> io::Result<usize> {
-    let mut text = Zeroizing::new(serde_json::to_vec(state)?);
+fn replace(path: &Path, world: &World) -> io::Result<usize> {
+    let mut text = Zeroizing::new(serde_json::to_vec(world)?);
     text.push(b'\n');
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
@@ -216,6 +236,8 @@ fn for_owner_alone(path: &Path) -> io::Result<File> {
 mod tests {
     use super::*;
 
+    const REGION: &str = "us-east-1";
+
     /// A file in a folder that goes with this.
     struct Folder(PathBuf);
 
@@ -237,22 +259,22 @@ mod tests {
         }
     }
 
-    fn with_alias(state: &State, number: u32) -> State {
-        let mut state = state.clone();
-        state.put_alias(Alias {
+    fn with_alias(world: &World, number: u32) -> World {
+        let mut world = world.clone();
+        world.region_mut(REGION).put_alias(Alias {
             name: format!("alias/{number}"),
             key_id: "key".into(),
             created: 0.0,
             updated: 0.0,
         });
-        state
+        world
     }
 
     #[test]
     fn what_is_written_does_not_grow_with_the_state() {
         let folder = Folder::new();
         let mut file = StateFile::open(&folder.file()).unwrap();
-        let (mut state, mut written, mut before) = (State::default(), 0, 0);
+        let (mut state, mut written, mut before) = (World::default(), 0, 0);
         for number in 0..4000 {
             state = with_alias(&state, number);
             file.save(&state).unwrap();
@@ -264,17 +286,17 @@ mod tests {
         assert!(written < 6 * whole, "{written} of {whole}");
         let again = StateFile::open(&folder.file()).unwrap();
         assert_eq!(
-            serde_json::to_value(again.state()).unwrap(),
+            serde_json::to_value(again.world()).unwrap(),
             serde_json::to_value(&state).unwrap()
         );
-        assert_eq!(again.state().aliases_of("key").len(), 4000);
+        assert_eq!(again.world().region(REGION).aliases_of("key").len(), 4000);
     }
 
     #[test]
     fn a_torn_line_is_left_out_and_written_over() {
         let folder = Folder::new();
         let mut file = StateFile::open(&folder.file()).unwrap();
-        let first = with_alias(&State::default(), 1);
+        let first = with_alias(&World::default(), 1);
         file.save(&first).unwrap();
         let whole = std::fs::read(folder.file()).unwrap();
         file.save(&with_alias(&first, 2)).unwrap();
@@ -282,10 +304,13 @@ mod tests {
         for length in whole.len()..text.len() - 1 {
             std::fs::write(folder.file(), &text[..length]).unwrap();
             let mut file = StateFile::open(&folder.file()).unwrap();
-            assert_eq!(file.state().aliases().len(), 1, "{length}");
+            assert_eq!(file.world().region(REGION).aliases().len(), 1, "{length}");
             file.save(&with_alias(&first, 3)).unwrap();
             let again = StateFile::open(&folder.file()).unwrap();
-            assert!(again.state().alias("alias/3").is_some() && again.state().alias("alias/2").is_none());
+            assert!(
+                again.world().region(REGION).alias("alias/3").is_some()
+                    && again.world().region(REGION).alias("alias/2").is_none()
+            );
         }
         std::fs::write(folder.file(), [&whole[..], b"]\n", &text[whole.len()..]].concat()).unwrap();
         let error = StateFile::open(&folder.file()).unwrap_err();

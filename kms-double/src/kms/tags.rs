@@ -105,7 +105,7 @@ impl Kms {
             operation.read(|state| {
                 let key = state.key_by_id(&request.key_id)?;
                 operation.check_permission(operation.name, key)?;
-                let last_usage = locked(&self.0.last_usage).get(&key.id).cloned();
+                let last_usage = locked(&self.0.last_usage).get(&key.arn).cloned();
                 Ok(GetKeyLastUsageResponse {
                     key_id: key.arn.clone(),
                     key_last_usage: last_usage.unwrap_or_default(),
@@ -118,14 +118,14 @@ impl Kms {
     }
 
     /// Remembers that a key was used with success.
-    pub(crate) fn was_used(&self, operation: Operation<'_>, key_id: &str) -> Result<(), Exception> {
+    pub(crate) fn was_used(&self, operation: Operation<'_>, key_arn: &str) -> Result<(), Exception> {
         let usage = KeyLastUsage {
             operation: Some(operation.name.to_owned()),
             timestamp: Some(self.now()),
             cloud_trail_event_id: Some(uuid()?),
             kms_request_id: Some(operation.request_id.to_owned()),
         };
-        locked(&self.0.last_usage).insert(key_id.to_owned(), usage);
+        locked(&self.0.last_usage).insert(key_arn.to_owned(), usage);
         Ok(())
     }
 }

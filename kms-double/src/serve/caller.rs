@@ -15,6 +15,11 @@ pub(super) fn caller(headers: &HeaderMap, account: &str) -> Option<Caller> {
     is_name.then(|| Caller::new(format!("arn:aws:iam::{account}:user/{access_key_id}")))
 }
 
+/// The Region that the request is signed for.
+pub(super) fn region(headers: &HeaderMap) -> Option<&str> {
+    credential(headers)?.split('/').nth(2)
+}
+
 /// The service that the request is signed for.
 pub(super) fn service(headers: &HeaderMap) -> Option<&str> {
     credential(headers)?.split('/').nth(3)
@@ -44,7 +49,7 @@ mod tests {
         let expected = Caller::new("arn:aws:iam::111122223333:user/AKIAEXAMPLE");
         assert_eq!(of(signed), Some(expected));
         let headers = HeaderMap::from_iter([(header::AUTHORIZATION, signed.parse().unwrap())]);
-        assert_eq!(service(&headers), Some("kms"));
+        assert_eq!((region(&headers), service(&headers)), (Some("us-east-1"), Some("kms")));
         for unsigned in [
             "",
             "Basic YTpi",

@@ -23,6 +23,10 @@ struct Change {
     clear: bool,
     deny: Vec<String>,
     allow: Vec<String>,
+    /// Regions that answer nothing.
+    away: Vec<String>,
+    /// Regions that answer again.
+    back: Vec<String>,
     inject: Vec<Injection>,
     users: Vec<String>,
     roles: Vec<String>,
@@ -56,6 +60,12 @@ pub(super) fn change(kms: &Kms, body: &[u8]) -> Result<Status, Exception> {
     }
     for operation in &change.allow {
         faults.allow(operation);
+    }
+    for region in &change.away {
+        faults.away(region);
+    }
+    for region in &change.back {
+        faults.back(region);
     }
     for injection in &change.inject {
         faults.inject(&injection.operation, injection.occurrence, injection.trouble);

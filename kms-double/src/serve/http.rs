@@ -16,7 +16,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    caller::{caller, service},
+    caller::{caller, region, service},
     control, query, signature,
 };
 use crate::{
@@ -170,11 +170,13 @@ impl Server {
         if is_query {
             return Ok(query::answer(&self.kms, &caller, request_id, &body).await?.into());
         }
+        // Each Region has keys of its own; clients reach all of them at this address.
+        let kms = self.kms.in_region(region(headers).unwrap_or_default())?;
         let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok());
         let operation = target.and_then(|target| target.strip_prefix("TrentService."));
         // IAM and STS have another protocol.
         let operation = operation.filter(|operation| Service::of(operation) == Service::Kms);
-        let body = dispatched(&self.kms, &caller, operation.unwrap_or_default(), &body).await?;
+        let body = dispatched(&kms, &caller, operation.unwrap_or_default(), &body).await?;
         // hyper's buffers are not wiped, so neither does it help to wipe this one any longer.
         Ok(Bytes::copy_from_slice(&body))
     }

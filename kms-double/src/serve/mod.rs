@@ -87,7 +87,8 @@ pub struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value_t = Kms::HEALTH_INTERVAL.as_secs())]
     health_interval_secs: u64,
 
-    /// The Region of keys and of signatures sent to proxies
+    /// The Region that users, roles and access keys are made in. Each request is for the Region that it is
+    /// signed for
     #[arg(long, default_value = "us-east-1")]
     region: String,
 

@@ -35,6 +35,15 @@ impl Importing {
         Self { kms, clock, key_id }
     }
 
+    /// The key of the same id in another Region.
+    pub(crate) fn in_region(&self, region: &str) -> Self {
+        Self {
+            kms: self.kms.in_region(region).unwrap(),
+            clock: self.clock.clone(),
+            key_id: self.key_id.clone(),
+        }
+    }
+
     pub(crate) fn id(&self) -> KeyIdRequest {
         KeyIdRequest::new(&self.key_id)
     }

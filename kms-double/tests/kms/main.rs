@@ -25,6 +25,7 @@ mod operations;
 mod permissions;
 #[path = "../serve/programs.rs"]
 mod programs;
+mod regions;
 mod rotation;
 mod site;
 #[path = "../check/support/mod.rs"]

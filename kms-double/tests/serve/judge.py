@@ -212,6 +212,34 @@ def generated_keys(judge):
          WrappingAlgorithm="RSAES_OAEP_SHA_256")
 
 
+def multi_region_keys(judge):
+    """A key with a replica in another Region."""
+    call = judge.call
+    key = call("CreateKey", MultiRegion=True)["KeyMetadata"]["KeyId"]
+    tags = [{"TagKey": "a", "TagValue": "b"}]
+    call("ReplicateKey", KeyId=key, ReplicaRegion="eu-west-1", Description="judged", Tags=tags)
+    call("ReplicateKey", "AlreadyExistsException", KeyId=key, ReplicaRegion="eu-west-1")
+    call("ReplicateKey", "UnsupportedOperationException", ReplicaRegion="eu-west-1",
+         KeyId=call("CreateKey")["KeyMetadata"]["KeyId"])
+    replicas = call("DescribeKey", KeyId=key)["KeyMetadata"]["MultiRegionConfiguration"]["ReplicaKeys"]
+    elsewhere = judge.client.meta.config.merge(Config(region_name="eu-west-1"))
+    session = botocore.session.get_session()
+    session.set_credentials("ALICE", "any-secret-will-do")
+    there = session.create_client("kms", config=elsewhere, region_name="eu-west-1",
+                                  endpoint_url=judge.client.meta.endpoint_url)
+    if there.describe_key(KeyId=key)["KeyMetadata"]["Arn"] != replicas[0]["Arn"]:
+        judge.say("DescribeKey", "a request that is signed for another Region is not answered there")
+    call("UpdatePrimaryRegion", "NotFoundException", KeyId=key, PrimaryRegion="eu-north-1")
+    call("ScheduleKeyDeletion", KeyId=key, PendingWindowInDays=7)
+    call("DescribeKey", KeyId=key)
+    call("ReplicateKey", "KMSInvalidStateException", KeyId=key, ReplicaRegion="eu-north-1")
+    call("CancelKeyDeletion", KeyId=key)
+    call("EnableKey", KeyId=key)
+    call("UpdatePrimaryRegion", KeyId=key, PrimaryRegion="eu-west-1")
+    call("DescribeKey", KeyId=key)
+    call("RotateKeyOnDemand", "UnsupportedOperationException", KeyId=key)
+
+
 def cryptography(judge, key):
     call = judge.call
     call("GetKeyLastUsage", KeyId=key)
@@ -312,6 +340,7 @@ def main():
     judge = Judge(sys.argv[1])
     imported_keys(judge)
     generated_keys(judge)
+    multi_region_keys(judge)
     with open(sys.argv[2]) as file:
         external_key_stores(judge, json.load(file))
     # What was never judged is not served, and says so.

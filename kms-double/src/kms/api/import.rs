@@ -275,6 +275,8 @@ pub enum KeyMaterialState {
     NonCurrent,
     /// Nothing, before RotateKeyOnDemand.
     PendingRotation,
+    /// Nothing, before it is imported into all replica keys.
+    PendingMultiRegionImportAndRotation,
 }
 
 /// One material of a key.

@@ -1,6 +1,6 @@
 //! Requests and responses about keys and their aliases.
 
-use super::{ExpirationModel, Tag, null_is_absent};
+use super::{ExpirationModel, MultiRegionConfiguration, Tag, null_is_absent};
 use serde::{Deserialize, Serialize};
 
 /// Makes a KMS key: with material that KMS makes, over an external key, or one that key material is imported
@@ -23,7 +23,7 @@ pub struct CreateKeyRequest {
     pub key_spec: Option<String>,
     /// The former name of the key spec.
     pub customer_master_key_spec: Option<String>,
-    /// Must not be true.
+    /// Whether it can have replicas in other Regions; not over an external key.
     pub multi_region: Option<bool>,
     /// The key policy; by default the account decides by its own policies.
     pub policy: Option<String>,
@@ -122,6 +122,10 @@ pub enum KeyState {
     PendingImport,
     /// No cryptography: its key store is not connected.
     Unavailable,
+    /// No cryptography; a primary key that is going to be deleted when its replicas are.
+    PendingReplicaDeletion,
+    /// Nothing yet: a new replica.
+    Creating,
 }
 
 /// The metadata of a key.
@@ -171,8 +175,14 @@ pub struct KeyMetadata {
     pub customer_master_key_spec: &'static str,
     /// `SYMMETRIC_DEFAULT` alone.
     pub encryption_algorithms: [&'static str; 1],
-    /// Never.
+    /// Whether it is one of related keys in several Regions.
     pub multi_region: bool,
+    /// Those keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub multi_region_configuration: Option<MultiRegionConfiguration>,
+    /// In PendingReplicaDeletion: the time that begins when the last replica is deleted, in days.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pending_deletion_window_in_days: Option<u32>,
     /// The external key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub xks_key_configuration: Option<XksKeyConfiguration>,
@@ -265,9 +275,10 @@ impl ScheduleKeyDeletionRequest {
 pub struct ScheduleKeyDeletionResponse {
     /// Its ARN.
     pub key_id: String,
-    /// Seconds since 1970.
-    pub deletion_date: f64,
-    /// `PendingDeletion`.
+    /// Seconds since 1970; none of a primary key with replicas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deletion_date: Option<f64>,
+    /// `PendingDeletion`, or `PendingReplicaDeletion`.
     pub key_state: KeyState,
     /// The time, in days.
     pub pending_window_in_days: u32,

@@ -7,10 +7,11 @@ mod cryptography;
 mod import;
 mod key_stores;
 mod keys;
+mod multi_region;
 
 use serde::{Deserialize, Deserializer};
 
-pub use self::{administration::*, cryptography::*, import::*, key_stores::*, keys::*};
+pub use self::{administration::*, cryptography::*, import::*, key_stores::*, keys::*, multi_region::*};
 
 /// Reads a field that has a default. `null` is absence, as it is by itself where the type is an `Option`.
 fn null_is_absent<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(field: D) -> Result<T, D::Error> {

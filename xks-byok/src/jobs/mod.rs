@@ -23,7 +23,8 @@
 //!
 //! # Jobs that begin by themselves
 //! [`run_due`](Jobs::run_due) starts them, each once on all nodes: material is imported again before it ends
-//! in AWS, KMS keys with imported material are rotated by their schedules, and access keys of accounts too.
+//! in AWS, KMS keys with imported material are rotated by their schedules, former ones are disabled when
+//! their time is over, and access keys of accounts are rotated.
 //!
 //! # Access keys of accounts
 //! A cloud account whose access key is in the store has jobs too: started by a person, or by its schedule in

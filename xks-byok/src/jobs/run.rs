@@ -174,6 +174,7 @@ impl Jobs {
         self.start_scheduled().await?;
         self.start_renewals().await?;
         self.start_rotations().await?;
+        self.start_disabling().await?;
         let rows = self.commands.job_rows().await?.rows;
         let mut worker = self.worker.lock().await;
         worker.retain(&rows);

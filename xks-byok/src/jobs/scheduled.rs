@@ -1,4 +1,5 @@
-//! Jobs that begin by themselves at a time: a KMS key with imported material is rotated by its schedule.
+//! Jobs that begin by themselves at a time: a KMS key with imported material is rotated by its schedule, and
+//! a former one is disabled when it was kept for as long as it should be.
 //!
 //! The id of such a job comes from what it is for and the time at which that was due, so that of several
 //! nodes one starts it. What it changes in the state before it plans is in its row, and is done under its
@@ -7,13 +8,21 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use xks_lifecycle::{CloudKeyId, JobId, Snapshot, Timestamp, commands::Actor, schedule::CloudKeyRotation};
+use xks_lifecycle::{
+    CloudKeyId, CloudMaterial, CloudMaterialId, JobId, Snapshot, Timestamp, WantedKey, commands::Actor,
+    schedule::CloudKeyRotation,
+};
 
 use super::{
     Intent, Job, JobError, JobState, Jobs, StoredPlan,
     job::shown,
     rotation::id_of,
     run::{Stop, Work},
+};
+use crate::{
+    aws::KeyState,
+    observe::Observed,
+    plan::{Action, Plan, Then},
 };
 
 /// What a job that has begun by itself changes in the state before it plans.
@@ -26,6 +35,26 @@ pub enum FirstChange {
         /// The number of the newest one when it was due.
         after: u32,
     },
+    /// Wants a former KMS key disabled. The job does nothing else to it.
+    DisableFormer,
+}
+
+/// What a job does of a plan that shall disable a former KMS key, and nothing else: it neither mends what
+/// others have changed, nor cancels a deletion. What it would ask is known by a warning.
+pub(super) fn only_disables(mut plan: Plan, observed: &Observed) -> Plan {
+    let is_enabled = match observed {
+        Observed::Import(found) => {
+            let key = found.key.as_ref();
+            key.is_some_and(|key| key.metadata.key_state == KeyState::Enabled)
+        }
+        _ => false,
+    };
+    plan.steps
+        .retain(|step| is_enabled && step.action == Action::DisableKey);
+    if let Then::Ask(question) = std::mem::take(&mut plan.then) {
+        plan.warnings.push(question);
+    }
+    plan
 }
 
 /// When something is to begin, if `due` says when it is due after a time, and the id of its job. A time is
@@ -87,15 +116,66 @@ impl Jobs {
         Ok(())
     }
 
+    /// Starts the jobs that disable former KMS keys, each once on all nodes.
+    pub(super) async fn start_disabling(&self) -> Result<(), JobError> {
+        let now = self.commands.now();
+        let due: Vec<_> = self.commands.read(|state| {
+            let materials = state.cloud_materials();
+            let is_current = |material: &CloudMaterial| {
+                let key = state.cloud_key(material.cloud_key);
+                key.is_none_or(|key| material.is_of_current_key(key))
+            };
+            let over = materials.filter(|material| material.is_kept_no_longer(now) && !is_current(material));
+            over.filter_map(|material| Some((material.id, material.kept_until?)))
+                .collect()
+        });
+        if due.is_empty() {
+            return Ok(());
+        }
+        let jobs = self.list().await?;
+        for (material, end) in due {
+            let intent = Intent::CloudMaterial(material);
+            let id = id_of(&format!("disable {intent} {}", end.seconds()));
+            let Some(id) = id.filter(|id| !Self::is_begun(&jobs, *id, intent)) else {
+                continue;
+            };
+            let reason = format!("started since the former KMS key was to be kept until {end}");
+            let change = FirstChange::DisableFormer;
+            self.begin(id, intent, StoredPlan::default(), Some(change), reason)
+                .await?;
+        }
+        Ok(())
+    }
+
     /// Does what comes before the plan, once. Returns whether the job goes on: it ends if somebody has done
     /// it since, or it is not wanted any more.
     pub(super) async fn change_first(&self, work: &mut Work, actor: &Actor) -> Result<bool, Stop> {
         let Some(change) = work.job.first_change else {
             return Ok(true);
         };
-        let (FirstChange::AddMaterial { after }, Intent::CloudKey(key)) = (change, work.job.intent) else {
+        match (change, work.job.intent) {
+            (FirstChange::AddMaterial { after }, Intent::CloudKey(key)) => {
+                self.add_first(work, actor, key, after).await
+            }
+            (FirstChange::DisableFormer, Intent::CloudMaterial(id)) => self.disable_first(work, actor, id).await,
+            _ => Ok(true),
+        }
+    }
+
+    async fn disable_first(&self, work: &mut Work, actor: &Actor, id: CloudMaterialId) -> Result<bool, Stop> {
+        self.commands.refresh().await?;
+        self.commands.disable_former(actor, id).await?;
+        let former = |state: &Snapshot| state.cloud_material(id).map(|material| material.former);
+        if self.commands.read(former) == Some(WantedKey::Disabled) {
             return Ok(true);
-        };
+        }
+        let text = "not disabled: somebody has said since what it shall be";
+        work.job.note(self.now(), text);
+        work.job.state = JobState::Done;
+        Ok(false)
+    }
+
+    async fn add_first(&self, work: &mut Work, actor: &Actor, key: CloudKeyId, after: u32) -> Result<bool, Stop> {
         let newest = |state: &Snapshot| state.materials_of(key).next_back().map(|material| material.number);
         if self.commands.read(newest).is_some_and(|newest| newest > after) {
             return Ok(true); // before this process had it

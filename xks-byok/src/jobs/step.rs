@@ -5,9 +5,10 @@ use std::time::Duration;
 use xks_lifecycle::commands::Actor;
 
 use super::{
-    Job, JobError, JobState, Jobs, Pending,
+    FirstChange, Job, JobError, JobState, Jobs, Pending,
     outcome::LOOK_AGAIN,
     run::{Stop, Work},
+    scheduled::only_disables,
     site::Site,
 };
 use crate::{
@@ -47,6 +48,10 @@ impl Jobs {
             };
             return Ok(());
         }
+        let plan = match work.job.first_change {
+            Some(FirstChange::DisableFormer) => only_disables(plan, &observed),
+            _ => plan,
+        };
         let now = self.now();
         work.job.take_plan(&plan, &observed, now);
         match plan.steps.first() {

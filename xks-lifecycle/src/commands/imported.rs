@@ -22,7 +22,7 @@ impl Commands {
             kms_key: Some(kms_key.clone()),
             ..material.clone()
         };
-        self.note_material(actor, id, noted).await
+        self.note_material(actor, id, "note", noted).await
     }
 
     /// Notes that a material was imported into a KMS key, under which id and until when. Returns the
@@ -45,17 +45,35 @@ impl Commands {
             valid_to,
             ..material.clone()
         };
-        self.note_material(actor, id, noted).await
+        self.note_material(actor, id, "note", noted).await
+    }
+
+    /// Wants the KMS key of a former material disabled, if it [is kept](CloudMaterial::is_kept_no_longer) no
+    /// longer. Otherwise nothing is changed: what a person has said meanwhile stays. Returns the revision.
+    ///
+    /// # Errors
+    /// [`CommandError`]: it is not there, or the store failed.
+    pub async fn disable_former(&self, actor: &Actor, id: CloudMaterialId) -> Result<Revision, CommandError> {
+        let disabled = |material: &CloudMaterial, now| match material.is_kept_no_longer(now) {
+            true => CloudMaterial {
+                former: WantedKey::Disabled,
+                kept_until: None,
+                ..material.clone()
+            },
+            false => material.clone(),
+        };
+        self.note_material(actor, id, "disable-former", disabled).await
     }
 
     async fn note_material(
         &self,
         actor: &Actor,
         id: CloudMaterialId,
+        command: &'static str,
         edit: impl Fn(&CloudMaterial, Timestamp) -> CloudMaterial + Send + Sync,
     ) -> Result<Revision, CommandError> {
         let object = Object::new(Table::CloudMaterials, &id);
-        let call = Call::new(actor, "note", &object);
+        let call = Call::new(actor, command, &object);
         let work = self.commit(actor, |snapshot, now| {
             let found = snapshot.cloud_material(id);
             let found = found.ok_or_else(|| CommandError::Unknown(object.clone()))?;
@@ -95,6 +113,8 @@ impl Commands {
             noted.is_adopted &= noted.kms_key.as_ref() == Some(kms_key);
             noted.kms_key = Some(kms_key.clone());
             let disables = noted.import().is_some_and(|import| import.disable_former);
+            let keep_days = noted.import().and_then(|import| import.keep_days);
+            let kept_until = keep_days.map(|days| now.plus_days(days.get()));
             let formers = snapshot.materials_of(id);
             let formers = formers.filter(|material| material.number < number && material.retired.is_none());
             let formers = formers.map(|material| CloudMaterial {
@@ -104,6 +124,7 @@ impl Commands {
                     WantedKey::Enabled if disables => WantedKey::Disabled,
                     former => former,
                 },
+                kept_until: kept_until.filter(|_| material.kms_key.is_some() && material.former == WantedKey::Enabled),
                 ..(**material).clone()
             });
             let formers: Vec<_> = formers.collect();

@@ -136,6 +136,13 @@ impl CloudMaterial {
         self.retired.is_none() || self.kms_key == key.kms_key
     }
 
+    /// Returns whether the time has come until which its KMS key, a former one, is kept enabled.
+    #[must_use]
+    pub fn is_kept_no_longer(&self, now: Timestamp) -> bool {
+        let is_over = self.kept_until.is_some_and(|end| end <= now);
+        is_over && self.retired.is_some() && self.former == WantedKey::Enabled
+    }
+
     /// Returns what its KMS key shall be.
     #[must_use]
     pub fn wanted_key(&self, key: &CloudKey) -> WantedKey {

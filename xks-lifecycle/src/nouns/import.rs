@@ -19,8 +19,9 @@ pub struct Import {
     pub expires: Option<Timestamp>,
     /// Whether a rotation disables the former KMS key at once. Of the style `new-key` alone.
     pub disable_former: bool,
-    /// For how many days after a rotation the former KMS key stays enabled; if none, until it is disabled by
-    /// a command. Of the style `new-key` alone, and not with `disable_former`.
+    /// For how many days after a rotation the former KMS key stays enabled, and is disabled then by itself;
+    /// if none, until it is disabled by a command. It counts for rotations from when it is set. Of the style
+    /// `new-key` alone, and not with `disable_former`.
     pub keep_days: Option<KeepDays>,
     /// When it rotates by itself.
     pub rotation: Rotation,

@@ -1,8 +1,8 @@
-//! What begins by itself at a time: rotations by schedule.
+//! What begins by itself at a time: rotations by schedule, and the end of former KMS keys.
 
 use xks_byok::jobs::{Job, JobState, Jobs};
 use xks_lifecycle::{
-    EndingWithinDays, Rotation, RotationStyle, Schedule, ScheduleId,
+    EndingWithinDays, KeepDays, Rotation, RotationStyle, Schedule, ScheduleId, WantedKey,
     schedule::{PeriodDays, Timing},
 };
 
@@ -171,4 +171,73 @@ async fn a_key_rotates_only_near_the_end_of_its_material() {
         }
         imports.assert_whole("near the end").await;
     }
+}
+
+/// Once, with nothing else than that, and not if a person has said otherwise.
+#[tokio::test]
+async fn a_former_key_is_disabled_when_its_days_are_over() {
+    let imports = Imports::new(RotationStyle::NewKey).await;
+    imports.done().await;
+    let keep = |days| move |import: &mut xks_lifecycle::Import| import.keep_days = Some(KeepDays::new(days).unwrap());
+    imports.want_import(keep(30)).await;
+    for _ in 0..4 {
+        imports.rotate().await;
+        imports.done().await;
+    }
+    // Fewer days count for later rotations alone.
+    imports.want_import(keep(10)).await;
+    let nodes = imports.nodes().await;
+    // By hand: somebody deletes the second in AWS, the third is kept by a command.
+    let key = async |number| imports.material(number).await.kms_key.unwrap().to_string();
+    let client = imports.site.client().await;
+    imports.keep_former(3, WantedKey::Enabled).await;
+    client.update_key_description(&key(1).await, "theirs").await.unwrap();
+    imports.site.wait(29 * DAY);
+    imports.work(&nodes).await;
+    assert_eq!(imports.jobs(&nodes).await.len(), 0);
+    assert_eq!(imports.state(1).await, "Enabled");
+    client.schedule_key_deletion(&key(2).await, 30).await.unwrap();
+    imports.site.wait(2 * DAY);
+    // A process ends at each of its first writes.
+    for write in 1..=5 {
+        imports.site.wait(200);
+        let ends = imports.site.jobs().await;
+        imports.site.store.end_at(write, write % 2 == 0);
+        tokio::select! {
+            biased;
+            () = imports.site.store.ended() => {}
+            _ = ends.run_due() => {}
+        }
+        imports.site.store.end_at(0, false);
+    }
+    imports.site.wait(200);
+    imports.work(&nodes).await;
+    let former = async |number| imports.material(number).await.former;
+    for (number, state, wanted) in [
+        (1, "Disabled", WantedKey::Disabled),
+        (2, "PendingDeletion", WantedKey::Disabled),
+        (3, "Enabled", WantedKey::Enabled),
+        (4, "Disabled", WantedKey::Disabled),
+        (5, "Enabled", WantedKey::Enabled),
+    ] {
+        assert_eq!(
+            (imports.state(number).await.as_str(), former(number).await),
+            (state, wanted),
+            "{number}"
+        );
+    }
+    assert_eq!(imports.describe(&key(1).await).await.description, "theirs");
+    let jobs = imports.jobs(&nodes).await;
+    assert!(
+        jobs.len() == 3 && jobs.iter().all(|job| job.state == JobState::Done),
+        "{jobs:#?}"
+    );
+    // Enabled by a person afterwards, it stays so.
+    let id = imports.keep_former(1, WantedKey::Enabled).await;
+    let job = imports.site.run(xks_byok::jobs::Intent::CloudMaterial(id)).await;
+    assert_eq!(job.state, JobState::Done, "{job:#?}");
+    imports.site.wait(100 * DAY);
+    imports.work(&nodes).await;
+    assert_eq!(imports.state(1).await, "Enabled");
+    assert_eq!(imports.jobs(&nodes).await.len(), 3);
 }

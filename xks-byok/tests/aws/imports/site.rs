@@ -133,6 +133,12 @@ impl Imports {
         self.edit(number, |material| material.former = former).await
     }
 
+    /// As a person says it.
+    pub(super) async fn keep_former(&self, number: u32, former: WantedKey) -> CloudMaterialId {
+        let said = |material: &mut CloudMaterial| (material.former, material.kept_until) = (former, None);
+        self.edit(number, said).await
+    }
+
     pub(super) async fn describe(&self, key: &str) -> KeyMetadata {
         self.site.client().await.describe_key(key).await.unwrap()
     }

@@ -93,7 +93,8 @@ pub(crate) struct Import {
     /// Whether a rotation disables the former KMS key
     #[arg(long, value_name = "YES", num_args = 0..=1, default_missing_value = "true")]
     disable_former: Option<bool>,
-    /// For how many days after a rotation the former KMS key stays enabled, or `none`
+    /// For how many days after a rotation the former KMS key stays enabled and is then disabled by itself, or
+    /// `none`
     #[arg(long, value_name = "DAYS")]
     keep_days: Option<String>,
     /// When it rotates by itself: `inherited` from its key set, `never`, or a schedule's id or name

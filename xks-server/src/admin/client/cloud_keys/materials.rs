@@ -27,6 +27,7 @@ const FIELDS: &[&str] = &[
     "wanted",
     "former",
     "retired",
+    "kept_until",
 ];
 
 #[derive(Debug, Subcommand)]

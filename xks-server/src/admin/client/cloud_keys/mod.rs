@@ -114,6 +114,9 @@ pub(crate) enum Command {
     Enable {
         /// Its id or alias
         cloud_key: String,
+        /// The former KMS key of this material, and not the one with the alias
+        #[arg(long)]
+        number: Option<u32>,
         #[command(flatten)]
         run: Run,
     },
@@ -121,6 +124,9 @@ pub(crate) enum Command {
     Disable {
         /// Its id or alias
         cloud_key: String,
+        /// The former KMS key of this material, and not the one with the alias
+        #[arg(long)]
+        number: Option<u32>,
         #[command(flatten)]
         confirm: Confirm,
         #[command(flatten)]
@@ -165,6 +171,21 @@ pub(crate) enum Command {
         /// Its id or alias
         cloud_key: String,
     },
+}
+
+/// Which KMS key, for a question.
+fn of_material(number: Option<u32>) -> String {
+    number
+        .map(|number| format!("of material {number} of "))
+        .unwrap_or_default()
+}
+
+/// Wants the KMS key of a key, or the former one of a material.
+fn want_one(client: &Client, id: &str, number: Option<u32>, wanted: Value, run: &Run) -> Result<Output, Failure> {
+    match number {
+        Some(number) => materials::set_former(client, id, number, wanted, run),
+        None => want(client, id, wanted, run),
+    }
 }
 
 fn want(client: &Client, key: &str, wanted: Value, run: &Run) -> Result<Output, Failure> {
@@ -240,19 +261,24 @@ impl Command {
                     .with("import", import.value(client, None)?);
                 update(client, &cloud_key, fields, &run)
             }
-            Self::Enable { cloud_key, run } => want(client, &cloud_key, json!("enabled"), &run),
+            Self::Enable { cloud_key, number, run } => {
+                let id = client.id(NOUN, &cloud_key)?;
+                want_one(client, &id, number, json!("enabled"), &run)
+            }
             Self::Disable {
                 cloud_key,
+                number,
                 confirm,
                 run,
             } => {
                 let found = client.find(NOUN, &cloud_key)?;
                 let what = format!(
-                    "This disables the KMS key {} in AWS: requests with it are refused until it is enabled. {DATA_KEYS}",
+                    "This disables the KMS key {}{} in AWS: requests with it are refused until it is enabled. {DATA_KEYS}",
+                    of_material(number),
                     found.name
                 );
                 confirm.ask(&what, &found.name)?;
-                want(client, &found.id, json!("disabled"), &run)
+                want_one(client, &found.id, number, json!("disabled"), &run)
             }
             Self::Delete {
                 cloud_key,
@@ -262,9 +288,7 @@ impl Command {
                 run,
             } => {
                 let found = client.find(NOUN, &cloud_key)?;
-                let of = number
-                    .map(|number| format!("of material {number} of "))
-                    .unwrap_or_default();
+                let of = of_material(number);
                 let what = format!(
                     "This deletes the KMS key {of}{} in AWS after {waiting_days} days: what it has encrypted can never \
                      be decrypted then, even with the same managed key or material. {DATA_KEYS}",
@@ -272,20 +296,12 @@ impl Command {
                 );
                 confirm.ask(&what, &found.name)?;
                 let wanted = json!({ "deleted": waiting_days });
-                match number {
-                    Some(number) => materials::set_former(client, &found.id, number, wanted, &run),
-                    None => want(client, &found.id, wanted, &run),
-                }
+                want_one(client, &found.id, number, wanted, &run)
             }
-            Self::CancelDeletion {
-                cloud_key,
-                number: Some(number),
-                run,
-            } => {
+            Self::CancelDeletion { cloud_key, number, run } => {
                 let id = client.id(NOUN, &cloud_key)?;
-                materials::set_former(client, &id, number, json!("disabled"), &run)
+                want_one(client, &id, number, json!("disabled"), &run)
             }
-            Self::CancelDeletion { cloud_key, run, .. } => want(client, &cloud_key, json!("disabled"), &run),
             Self::Materials(command) => command.run(client),
             Self::Adopt(command) => command.run(client),
             Self::LastUse { cloud_key } => {

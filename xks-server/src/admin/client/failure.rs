@@ -25,6 +25,8 @@ pub(super) enum Failure {
         socket: PathBuf,
         error: Box<dyn Error + Send + Sync>,
     },
+    /// What came after a command that was done: what the nodes say of that, and why the rest failed.
+    After(String, Box<Self>),
     /// Anything else.
     Other(String),
 }
@@ -47,6 +49,7 @@ impl Failure {
             Self::Usage(_) => 2,
             Self::NotConfirmed(_) | Self::NotFound(_) => 3,
             Self::Unreachable { .. } => 5,
+            Self::After(_, failure) => failure.exit_status(),
             Self::Other(_) => 1,
         }
     }
@@ -65,6 +68,7 @@ impl Failure {
         match self {
             Self::Problem(problem) => Some(problem.clone()),
             Self::NotFound(detail) => Some(json!({"code": "not-found", "detail": detail})),
+            Self::After(_, failure) => failure.json(),
             _ => None,
         }
     }
@@ -80,6 +84,7 @@ impl fmt::Display for Failure {
             Self::Usage(text) | Self::NotConfirmed(text) | Self::NotFound(text) | Self::Other(text) => {
                 f.write_str(text)
             }
+            Self::After(nodes_say, failure) => write!(f, "{failure}\n{nodes_say}"),
             Self::Unreachable { socket, error } => write!(
                 f,
                 "cannot reach the server at {}: {error}; name its socket with --socket, or its settings with --config",

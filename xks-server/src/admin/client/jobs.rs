@@ -147,10 +147,16 @@ impl Run {
             return Ok(done.with_note(WANTED));
         }
         let fields = Fields::default().with(about, Some(id));
-        let started = client.post(NOUN, fields.body())?.body;
-        match self.follow {
-            true => follow(client, started).and_then(ended),
-            false => Ok(Output::fields(started, FIELDS)),
+        let started = client
+            .post(NOUN, fields.body())
+            .map_err(|failure| done.kept_in(failure))?;
+        let job = match self.follow {
+            true => follow(client, started.body).and_then(ended),
+            false => Ok(Output::fields(started.body, FIELDS)),
+        };
+        match job {
+            Ok(job) => Ok(job.confirmed_as(&done)),
+            Err(failure) => Err(done.kept_in(failure)),
         }
     }
 }

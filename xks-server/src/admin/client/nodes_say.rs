@@ -4,6 +4,9 @@ use serde_json::Value;
 
 use super::show::{field, plain};
 
+/// The field of an answer that has it.
+pub(super) const CONFIRMATION: &str = "confirmation";
+
 /// The exit status where a command is committed, and not every node has confirmed it.
 pub(super) const NOT_CONFIRMED: u8 = 6;
 
@@ -13,7 +16,7 @@ pub(super) struct NodesSay<'a>(&'a Value);
 impl<'a> NodesSay<'a> {
     /// None where the answer has none: it changes nothing.
     pub(super) fn of(answer: &'a Value) -> Option<Self> {
-        let confirmation = field(answer, "confirmation");
+        let confirmation = field(answer, CONFIRMATION);
         confirmation.is_object().then_some(Self(confirmation))
     }
 

@@ -2,7 +2,11 @@
 
 use serde_json::Value;
 
-use super::{nodes::facts, nodes_say::NodesSay};
+use super::{
+    failure::Failure,
+    nodes::facts,
+    nodes_say::{CONFIRMATION, NodesSay},
+};
 
 /// What the server has answered, and how people read it.
 pub(super) struct Output {
@@ -40,6 +44,22 @@ impl Output {
 
     pub(super) const fn note(&self) -> Option<&'static str> {
         self.note
+    }
+
+    /// The same, with the confirmation of the command `done` before it.
+    pub(super) fn confirmed_as(mut self, done: &Self) -> Self {
+        if let (Value::Object(body), Value::Object(_)) = (&mut self.body, field(&done.body, CONFIRMATION)) {
+            body.insert(CONFIRMATION.to_owned(), field(&done.body, CONFIRMATION).clone());
+        }
+        self
+    }
+
+    /// A failure after the command that has this output, with what the nodes say of that.
+    pub(super) fn kept_in(&self, failure: Failure) -> Failure {
+        match self.nodes_say() {
+            Some(says) => Failure::After(says.line(), failure.into()),
+            None => failure,
+        }
     }
 
     /// What the nodes say, if it is the answer to a command that they have to confirm.
@@ -133,7 +153,7 @@ fn fields(object: &Value, first: &[&str]) -> String {
     };
     // The confirmation is a line of its own.
     let others = map.keys().map(String::as_str);
-    let others = others.filter(|key| !first.contains(key) && *key != "confirmation");
+    let others = others.filter(|key| !first.contains(key) && *key != CONFIRMATION);
     let present = first.iter().copied().filter(|key| map.contains_key(*key));
     let keys: Vec<_> = present.chain(others).collect();
     let width = keys.iter().map(|key| key.len()).max().unwrap_or_default();
@@ -227,6 +247,33 @@ mod tests {
                         longer      yes\n\
                         \\u{1b}[31m  -           -\n";
         assert_eq!(table(&items, &["id", "is_blocked", "regions"]), expected);
+    }
+
+    /// A command that starts a job tells what the nodes say of it, however the job ends.
+    #[test]
+    fn a_confirmation_is_kept_when_a_job_follows() {
+        let done = |confirmed: bool| {
+            let confirmation = json!({"confirmed": confirmed, "missing": [{"node": "b", "reason": "it joins"}]});
+            Output::fields(json!({"id": "x", "confirmation": confirmation}), &["id"])
+        };
+        let job = || Output::fields(json!({"id": "j", "state": "done"}), &["id"]);
+        for confirmed in [true, false] {
+            let shown = job().confirmed_as(&done(confirmed));
+            assert_eq!(shown.nodes_say().unwrap().is_confirmed(), confirmed);
+            assert_eq!(shown.text(false), job().text(false));
+        }
+        assert!(job().confirmed_as(&job()).nodes_say().is_none());
+        let failure = done(false).kept_in(Failure::Problem(json!({"status": 409, "detail": "d", "code": "c"})));
+        let told = failure.to_string();
+        assert!(
+            told.starts_with("d (c)\nNOT confirmed") && told.contains("node b: it joins"),
+            "{told}"
+        );
+        assert_eq!(
+            (failure.exit_status(), failure.json().unwrap()["code"].as_str()),
+            (3, Some("c"))
+        );
+        assert_eq!(job().kept_in(Failure::Other("o".to_owned())).to_string(), "o");
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::{fmt::Display, str::FromStr};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use xks_lifecycle::{
-    CloudAccountId, Entry, FieldError, KeySetId, Snapshot, TenantId, commands::Administered, store::Revision,
+    CloudAccountId, CommandError, Entry, FieldError, KeySetId, Snapshot, TenantId, commands::Administered,
+    store::Revision,
 };
 
 use super::Routes;
@@ -42,9 +43,9 @@ pub(super) trait Resource: Administered<Id: FromStr + Display + Ord> {
     }
     fn name(&self) -> &str;
     fn find(snapshot: &Snapshot, id: Self::Id) -> Option<&Entry<Self>>;
-    /// What else is made when one was made.
-    fn created(&self, _call: &Call) -> impl Future<Output = Result<(), Problem>> + Send {
-        async { Ok(()) }
+    /// Commits a new one, with what is made along with it.
+    fn create(call: &Call, record: Self) -> impl Future<Output = Result<Revision, CommandError>> + Send {
+        call.commands.create(&call.actor, record)
     }
     fn all(snapshot: &Snapshot) -> impl Iterator<Item = &Entry<Self>>;
 }
@@ -179,8 +180,7 @@ async fn create<R: Resource>(call: Call) -> Result<Done, Problem> {
         let new = call.body()?;
         let record = call.commands.read(|snapshot| R::make(new, snapshot))?;
         let id = record.id();
-        call.commands.create(&call.actor, record.clone()).await?;
-        record.created(&call).await?;
+        R::create(&call, record).await?;
         Ok(done::<R>(&call, id)?.created(format_args!("{}/{id}", R::PATH)))
     };
     call.command("create", R::PATH, work).await

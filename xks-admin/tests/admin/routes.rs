@@ -1,10 +1,11 @@
 //! Every path with each of its outcomes: the status, the code of a problem, and the event.
 
+use pollster::block_on;
 use serde_json::Value;
-
 use xks_admin::Admin;
+use xks_byok::aws::{AwsCredentials, Connector as _, CreateKeyRequest, Tag};
 
-use crate::site::Site;
+use crate::site::{REGION, Site};
 
 /// A request, and what comes of it. `{name}` stands for an id of the [`Site`].
 struct Case {
@@ -268,6 +269,11 @@ const CASES: &[Case] = &[
     case("POST cloud-keys", r#"{"key_set": "{hsm}", "alias": "alias/n", "account": "{account}", "region": "us-east-2",
         "import": {"style": "in-place", "expires": "2040-01-01T00:00:00Z", "rotation": "never", "ending_within_days": 30}}"#, "201",
         "add-material cloud-keys/* done"),
+    case("POST cloud-keys", r#"{"key_set": "{vault}", "alias": "alias/n", "account": "{account}", "import":
+        {"style": "new-key", "expires": "2001-01-01T00:00:00Z"}}"#, "422 invalid-field expires",
+        "create cloud-keys/* refused"),
+    case("PATCH cloud-keys/{own}", r#"{"import": {"expires": "2001-01-01T00:00:00Z"}}"#,
+        "422 invalid-field expires", "update cloud-keys/{own} refused"),
     case("POST cloud-keys", r#"{"key_set": "{vault}", "alias": "alias/n", "import": {"style": "new-key"}}"#,
         "422 invalid-field account", "create cloud-keys refused"),
     case("POST cloud-keys", r#"{"key_set": "{vault}", "alias": "alias/n", "account": "{account}", "import":
@@ -617,6 +623,72 @@ fn what_is_kept_of_aws_is_shown_as_it_is_given_but_for_secrets() {
     assert_eq!(statements.len(), 1, "{}", policy.body);
     let regions = &statements[0]["Condition"]["StringEquals"]["aws:RequestedRegion"];
     assert_eq!(*regions, serde_json::json!(["us-east-1", "us-west-2"]));
+}
+
+/// A KMS key that others have made comes under management as it is, and its first rotation fills it.
+#[test]
+fn a_kms_key_of_others_is_adopted_as_it_is() {
+    let site = Site::new();
+    let client = block_on(site.aws.kms(&AwsCredentials::Chain, REGION)).unwrap();
+    let mut request = CreateKeyRequest::external();
+    request.description = Some("theirs".to_owned());
+    request.tags = vec![Tag::new("team", "pay")];
+    let theirs = block_on(client.create_key(request)).unwrap();
+    block_on(client.create_alias("alias/theirs", &theirs.key_id)).unwrap();
+    let adopt = |kms_key: &str| {
+        let body = serde_json::json!({"account": "{account}", "key_set": "{vault}", "kms_key": kms_key,
+            "import": {"style": "new-key", "keep_days": 30}});
+        site.send("POST", "/admin/v1/cloud-keys/adopt", Some(body))
+    };
+    let before = site.last_event();
+    let adopted = adopt("alias/theirs");
+    assert_eq!(adopted.status, 201, "{}", adopted.body);
+    assert_eq!(adopted.body["confirmation"]["confirmed"], true);
+    let id = adopted.text("id");
+    assert_eq!(site.events_after(before), [format!("create cloud-keys/{id} done")]);
+    let path = adopted.headers["location"].to_str().unwrap().to_owned();
+    let shown = site.send("GET", &path, None).body;
+    for (field, expected) in [
+        ("alias", "alias/theirs".into()),
+        ("description", "theirs".into()),
+        ("kms_key", theirs.arn.as_str().into()),
+        ("is_adopted", true.into()),
+        ("wanted", "enabled".into()),
+        ("region", REGION.into()),
+        ("tags", serde_json::json!({"team": "pay"})),
+        ("keep_days", 30.into()),
+    ] {
+        assert_eq!(shown[field], expected, "{field}: {shown}");
+    }
+    assert!(
+        shown["policy"]["json"].as_str().unwrap().contains("Statement"),
+        "{shown}"
+    );
+    // It is listed as managed, and not adopted twice, by whichever name.
+    let listed = site
+        .send("GET", "/admin/v1/cloud-accounts/{account}/kms-keys", None)
+        .body;
+    assert_eq!(listed["items"][0]["cloud_key"], id.as_str(), "{listed}");
+    let again = adopt("alias/theirs");
+    assert_eq!(
+        (again.status.as_u16(), again.text("field")),
+        (422, "kms_key".to_owned())
+    );
+    assert!(again.text("detail").contains(&id), "{}", again.body);
+    // Nothing of it changes, until it is rotated.
+    let plan = || {
+        let body = serde_json::json!({"cloud_key": id});
+        site.send("POST", "/admin/v1/jobs/plan", Some(body)).body
+    };
+    assert_eq!(plan()["steps"], serde_json::json!([]), "{}", plan());
+    let materials = site.send("GET", &format!("{path}/materials"), None).body;
+    assert_eq!(materials["items"], serde_json::json!([]));
+    assert_eq!(site.send("POST", &format!("{path}/rotate"), None).status, 200);
+    let steps = plan()["steps"].to_string();
+    assert!(
+        steps.contains("wrap material 1 and import it") && !steps.contains("create"),
+        "{steps}"
+    );
 }
 
 /// What a job is going to do is shown before it begins, and it begins only if that still holds.

@@ -31,7 +31,7 @@ use xks_test_aws::AwsDouble;
 use crate::hsm::Manager;
 
 pub(crate) const START: u64 = 1_800_000_000;
-const REGION: &str = "us-east-1";
+pub(crate) const REGION: &str = "us-east-1";
 pub(crate) const DAY: u64 = 24 * 60 * 60;
 
 pub(crate) struct Site {
@@ -39,6 +39,8 @@ pub(crate) struct Site {
     pub(crate) commands: Arc<Commands>,
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) manager: Arc<Manager>,
+    /// What its jobs call.
+    pub(crate) aws: AwsDouble,
     clock: Arc<AtomicU64>,
     /// What a path and a body may call by `{name}`.
     ids: Vec<(&'static str, String)>,
@@ -110,7 +112,7 @@ impl Site {
         let jobs = Actor::new("jobs").unwrap();
         let jobs = Jobs::new(
             Arc::clone(&commands),
-            Arc::new(aws),
+            Arc::new(aws.clone()),
             Arc::new(SystemClock),
             jobs,
             Settings::default(),
@@ -120,6 +122,7 @@ impl Site {
             commands,
             store,
             manager,
+            aws,
             clock,
             ids: Vec::new(),
         };

@@ -22,7 +22,7 @@ use xks_core::{
 use xks_lifecycle::{
     ExternalKeyStore, KeySet, KeySetId, KeySource, KeyStoreId, KeyVersion, Managed, Material, Minima, Name, Regions,
     Repository, Tenant, TenantId, Timestamp, WaitingDays, backup,
-    commands::{Actor, Backends, Commands, CreateKey, Deployment},
+    commands::{Actor, Backends, Commands, CreateKey, Deployment, MadeFor},
     key_state::{KeyCommand, KeyState, VersionCommand},
     seal::Root,
     store::MemoryStore,
@@ -146,9 +146,9 @@ fn from_the_making_to_the_end(token: &Token) {
     let orphans = run(lost.commands.orphans()).unwrap();
     let orphans: Vec<_> = orphans
         .into_iter()
-        .map(|orphan| (orphan.version, orphan.is_of_known_key))
+        .map(|orphan| (orphan.made_for, orphan.is_of_known_key))
         .collect();
-    assert_eq!(orphans, [(rotated.versions[1].id.clone(), true)]);
+    assert_eq!(orphans, [(MadeFor::Version(rotated.versions[1].id.clone()), true)]);
     let managed_again = Managed::new(&lost.commands, store);
     opens(&managed_again, &of_first).unwrap();
     assert_fails(opens(&managed_again, &of_second), BackendErrorKind::Timeout);

@@ -61,7 +61,7 @@ pub use self::{
     nodes::{NodeEntry, Nodes},
     noun::Administered,
     observer::{Observed, Observer},
-    orphans::Orphan,
+    orphans::{MadeFor, Orphan},
     recover::{Recovered, RecoveredMaterials},
     usage::VersionUsage,
 };

@@ -9,8 +9,9 @@ use super::{
 };
 use crate::{
     Changes, CloudAccount, CloudAccountId, CloudKey, CloudKeyId, CloudKeyOrigin, CloudKeyStore, CloudKeyStoreId,
-    CloudMaterial, CommandError, Entry, Event, EventText, ExternalKeyStore, KeySet, KeySetId, KeySource, KeyStoreId,
-    Material, Noun, Object, Outcome, Removable, Schedule, ScheduleId, Snapshot, Tenant, TenantId, Timestamp,
+    CloudMaterial, CommandError, Entry, Event, EventText, ExternalKeyStore, FieldError, FieldProblem, KeySet, KeySetId,
+    KeySource, KeyStoreId, Material, Noun, Object, Outcome, Removable, Schedule, ScheduleId, Snapshot, Tenant,
+    TenantId, Timestamp,
     store::{Revision, Table},
 };
 
@@ -31,6 +32,10 @@ pub(super) trait Sealed: Sized {
     }
     /// Checks what only the server knows.
     fn check(&self, _commands: &Commands) -> Result<(), CommandError> {
+        Ok(())
+    }
+    /// Checks what depends on the time, in the place of what it was.
+    fn check_at(&self, _former: Option<&Self>, _now: Timestamp) -> Result<(), CommandError> {
         Ok(())
     }
     /// Removes it, with what is left of what belonged to it.
@@ -99,6 +104,17 @@ administered! {
             commands.material_source(self.key_set).map(drop)
         }
 
+        fn check_at(&self, former: Option<&Self>, now: Timestamp) -> Result<(), CommandError> {
+            let end = |key: &Self| key.import().and_then(|import| import.expires);
+            match end(self) {
+                // One that has passed meanwhile is kept, so that other fields can be changed.
+                Some(end_now) if end_now <= now && former.and_then(end) != Some(end_now) => {
+                    Err(FieldError::new("expires", FieldProblem::Past).into())
+                }
+                _ => Ok(()),
+            }
+        }
+
         fn removed(&self, snapshot: &Snapshot, id: Removable) -> Changes {
             let materials = snapshot.materials_of(self.id);
             let gone = materials.filter(|material| material.material == Material::Gone);
@@ -150,6 +166,7 @@ impl Commands {
             record.check(self)?;
             self.commit(call.actor, |snapshot, now| {
                 let record = record.clone().stamped(None, now);
+                record.check_at(None, now)?;
                 let event = Event {
                     after: EventText::json(&record),
                     ..call.event(now, Outcome::Done)
@@ -202,6 +219,7 @@ impl Commands {
                     if !has_work {
                         return Ok(Decided::nothing((found.revision(), false)));
                     }
+                    record.check_at(Some(found), now)?;
                     let event = Event {
                         before: EventText::json(&**found),
                         after: EventText::json(&record),

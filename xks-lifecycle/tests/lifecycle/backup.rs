@@ -17,12 +17,15 @@ use xks_core::{
 use xks_lifecycle::{
     Changes, Description, Material, Outcome, Repository, RepositoryError, Snapshot,
     backup::{self, BackupError, LineProblem},
-    commands::{Adopt, Commands, CreateKey},
+    commands::{Adopt, Commands, CreateKey, MadeFor},
     store::{ClaimKind, Loaded, MemoryStore, Revision, Scope, SqliteStore, Store as _},
 };
 
 use crate::{
-    commands::world::{Fault, World, alice},
+    commands::{
+        cloud_material::{cloud_key, imported},
+        world::{Fault, World, alice},
+    },
     managed::Store,
     support::{COUNT, MATERIAL, SECRET, TempDir, at, fill, shown},
 };
@@ -582,7 +585,8 @@ fn usage_comes_back_from_a_backup() {
     assert_eq!((after.usage, after.most_encryptions), (before, 1 << 32));
 }
 
-/// HSM keys that were made after the backup are found by their labels, and those of others are not.
+/// HSM keys that were made after the backup are found by their labels, those of materials too, and those of
+/// others are not.
 #[test]
 fn keys_that_the_restored_state_does_not_have_are_listed() {
     let directory = TempDir::new();
@@ -609,10 +613,19 @@ fn keys_that_the_restored_state_does_not_have_are_listed() {
     world.manager.fail(Fault::After(ManageErrorKind::Timeout));
     let spec = CreateKey::new(world.hsm, "Pending").unwrap();
     block_on(world.commands.create_key(alice(), spec)).unwrap_err();
+    let cloud_key = cloud_key(&world, world.hsm);
+    let material = |number: u32| {
+        let added = block_on(world.commands.add_material(alice(), cloud_key)).unwrap();
+        assert_eq!(added.number, number);
+        let made = block_on(world.commands.make_material(alice(), added.id)).unwrap();
+        imported(&world, &made)
+    };
+    material(1);
     assert_eq!(block_on(world.commands.orphans()).unwrap(), []);
     let file = back_up(&world.commands, &directory, "state.backup");
     let rotated = world.rotate(&kept.key.id).unwrap();
     let made = world.create(world.hsm, "Made since");
+    let lost = material(2);
     assert_eq!(block_on(world.commands.orphans()).unwrap(), []);
     let restored = world.restored(&file, Arc::new(MemoryStore::new()));
     let mut expected: Vec<_> = [(&rotated.versions[1], true), (&made.versions[0], false)]
@@ -620,9 +633,16 @@ fn keys_that_the_restored_state_does_not_have_are_listed() {
             let Material::Backend { key: Some(key), .. } = &version.material else {
                 panic!("{version:?}")
             };
-            ("hsm".to_owned(), key.clone(), version.id.clone(), is_of_known_key)
+            let made_for = MadeFor::Version(version.id.clone());
+            ("hsm".to_owned(), key.clone(), made_for, is_of_known_key)
         })
         .into();
+    expected.push((
+        "hsm".to_owned(),
+        lost.material.backend_key().unwrap().clone(),
+        MadeFor::Material(lost.id),
+        false,
+    ));
     expected.sort_by(|one, other| one.1.cmp(&other.1));
     let found = block_on(restored.orphans()).unwrap().into_iter();
     let found: Vec<_> = found
@@ -630,7 +650,7 @@ fn keys_that_the_restored_state_does_not_have_are_listed() {
             (
                 orphan.backend,
                 orphan.backend_key,
-                orphan.version,
+                orphan.made_for,
                 orphan.is_of_known_key,
             )
         })

@@ -14,7 +14,7 @@ use xks_backend_soft::SoftBackend;
 use xks_core::{
     BackendError, KeyBackend as _, KeyId, async_trait,
     backend::{EncryptRequest, Layered, VerifiedEncryption},
-    manage::{Capabilities, KeyDescription, KeyManager, KeyPage, ManageError, NewKey},
+    manage::{Capabilities, KeyDescription, KeyManager, KeyPage, ManageError, NewKey, WrappingKey},
     timer::{Sleep, Timer},
 };
 use xks_lifecycle::{
@@ -40,11 +40,13 @@ impl Timer for Real {
     }
 }
 
-/// The key manager of a node, in which an encryption, or the end of a key, stops when a test wants it to.
+/// The key manager of a node, in which an encryption, the check value of material, or the end of a key, stops
+/// when a test wants it to.
 #[derive(Default)]
 pub(crate) struct Hsm {
     pub(crate) soft: Arc<SoftBackend>,
     pub(crate) stops: AtomicBool,
+    pub(crate) stops_to_check: AtomicBool,
     pub(crate) stops_to_destroy: AtomicBool,
     /// A call has come to where it stops.
     pub(crate) is_there: Notify,
@@ -101,6 +103,18 @@ impl KeyManager for Hsm {
             self.goes_on.notified().await;
         }
         self.soft.destroy_key(id, deadline).await
+    }
+
+    async fn wrap_key(&self, id: &KeyId, key: &WrappingKey, deadline: Instant) -> Result<Vec<u8>, ManageError> {
+        self.soft.wrap_key(id, key, deadline).await
+    }
+
+    async fn cmac(&self, id: &KeyId, message: &[u8], deadline: Instant) -> Result<[u8; 16], ManageError> {
+        if self.stops_to_check.swap(false, Ordering::Relaxed) {
+            self.is_there.notify_one();
+            self.goes_on.notified().await;
+        }
+        self.soft.cmac(id, message, deadline).await
     }
 }
 

@@ -7,7 +7,8 @@ use std::{
 
 use xks_backend_soft::SoftBackend;
 use xks_lifecycle::{
-    KeySet, KeySetId, KeySource, Material, Outcome, Schedule, ScheduleId, Tenant, TenantId, VersionState,
+    CloudAccount, CloudAccountId, CloudKey, CloudKeyId, CloudKeyOrigin, CloudMaterialId, Import, KeySet, KeySetId,
+    KeySource, Material, Outcome, RotationStyle, Schedule, ScheduleId, Tenant, TenantId, VersionState,
     commands::{Actor, CreateKey},
     key_state::VersionCommand,
     schedule::{PeriodDays, Scheduler, Task, Timing},
@@ -19,6 +20,18 @@ use crate::{
     server::{Database, RUNTIME},
     support::soon,
 };
+
+/// Material of a KMS key, which is to be made in the key manager of a key set.
+async fn pending_material(node: &Running, set: KeySetId, alice: &Actor) -> CloudMaterialId {
+    let (account, key) = (CloudAccountId::generate().unwrap(), CloudKeyId::generate().unwrap());
+    let tenant = node.commands.read(|state| state.key_set(set).unwrap().tenant);
+    let account = CloudAccount::new(account, tenant, "Main", "eu-central-1".parse().unwrap()).unwrap();
+    let origin = CloudKeyOrigin::External(Import::new(RotationStyle::NewKey));
+    let cloud_key = CloudKey::new(key, set, &account, "alias/a".parse().unwrap(), origin).unwrap();
+    node.commands.create(alice, account).await.unwrap();
+    node.commands.create_import(alice, cloud_key).await.unwrap();
+    node.commands.read(|state| state.materials_of(key).next().unwrap().id)
+}
 
 const YEAR: u64 = 366 * 24 * 60 * 60;
 
@@ -116,6 +129,7 @@ fn what_another_node_is_making_is_left_to_it_while_it_lives() {
         let b = Running::start(&database, &root, "b", lease, Arc::clone(&soft)).await;
         let alice = Actor::new("alice").unwrap();
         let spec = CreateKey::new(a.key_set(&alice).await, "Key").unwrap();
+        let set = spec.key_set;
         let id = a.commands.create_key(&alice, spec).await.unwrap().key.id;
         a.hsm.stops.store(true, Ordering::Relaxed);
         let stopped = {
@@ -123,8 +137,18 @@ fn what_another_node_is_making_is_left_to_it_while_it_lives() {
             tokio::spawn(async move { commands.rotate(&alice, &id, None).await })
         };
         soon(a.hsm.is_there.notified()).await;
+        let material = pending_material(&a, set, &alice).await;
+        a.hsm.stops_to_check.store(true, Ordering::Relaxed);
+        let stopped_material = {
+            let (commands, alice) = (Arc::clone(&a.commands), alice.clone());
+            tokio::spawn(async move { commands.make_material(&alice, material).await })
+        };
+        soon(a.hsm.is_there.notified()).await;
 
         let recovered = b.commands.recover(&alice).await.unwrap();
+        assert_eq!(recovered.materials.left, [material], "{recovered:?}");
+        let error = b.commands.make_material(&alice, material).await.unwrap_err();
+        assert!(error.to_string().starts_with("node `a` is making"), "{error}");
         let version = b.commands.key(&id).unwrap().versions[1].clone();
         assert_eq!(version.state, VersionState::Pending);
         assert_eq!(recovered.left, std::slice::from_ref(&version.id), "{recovered:?}");
@@ -148,6 +172,8 @@ fn what_another_node_is_making_is_left_to_it_while_it_lives() {
         })
         .await;
         assert_eq!(recovered.made, [version.id], "{recovered:?}");
+        assert_eq!(recovered.materials.made, [material], "{recovered:?}");
+        let known = b.commands.make_material(&alice, material).await.unwrap();
         assert!(b.store.claims(ClaimKind::Job).await.unwrap().0.is_empty());
         let entry = b.commands.rotate(&alice, &id, None).await.unwrap();
         let states = [VersionState::DecryptOnly, VersionState::Current];
@@ -157,9 +183,17 @@ fn what_another_node_is_making_is_left_to_it_while_it_lives() {
         );
         // The one that was stopped finds its work done.
         a.hsm.goes_on.notify_one();
+        a.hsm.goes_on.notify_one();
         let late = soon(stopped).await.unwrap().unwrap();
         assert!(late.versions.iter().map(|version| version.state).eq(states), "{late:?}");
-        assert_eq!(soft.key_ids().len(), 2, "no key was made twice");
+        assert_eq!(soon(stopped_material).await.unwrap().unwrap(), known);
+        assert_eq!(soft.key_ids().len(), 3, "no key was made twice");
+        let events = b.commands.events(0, 1000).await.unwrap();
+        let made = events.iter().filter(|(_, event)| {
+            let is_about_material = event.object.as_str() == format!("cloud-materials/{material}");
+            is_about_material && event.outcome == Outcome::Done && event.before.is_some()
+        });
+        assert_eq!(made.count(), 1, "it was committed once");
         b.leave().await;
     });
 }

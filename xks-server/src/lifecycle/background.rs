@@ -72,9 +72,9 @@ impl Running {
                     tracing::warn!(
                         backend = orphan.backend,
                         key = %orphan.backend_key,
-                        version = %orphan.version,
-                        "a key of this deployment is not in the restored state: what it has encrypted cannot be \
-                         decrypted; do not destroy it"
+                        made_for = %orphan.made_for,
+                        "a key of this deployment is not in the restored state: what was encrypted with it cannot be \
+                         decrypted without it; do not destroy it"
                     );
                 }
             }

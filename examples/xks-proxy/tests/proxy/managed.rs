@@ -206,9 +206,9 @@ fn a_prefix_of_the_file_stays_with_the_file() {
     round_trip(&store.curl(&server), &key);
 }
 
-/// The key of a version, a root and a test key are reached by no key store of the file: whether it lists them
-/// or has all keys, over the same backend, another one of the same token, or a fleet, before a reload and
-/// after.
+/// The key of a version, material for AWS, a root and a test key are reached by no key store of the file:
+/// whether it lists them or has all keys, over the same backend, another one of the same token, or a fleet,
+/// before a reload and after.
 #[test]
 fn there_is_no_way_around() {
     let token = Token::new();
@@ -267,13 +267,27 @@ fn there_is_no_way_around() {
     token.import(&label, "04", b"what the HSM would have made, so");
     let adopted = administrator.key_set(KeySource::Adopted, None, Some("token"));
     administrator.adopt(adopted, "known");
+    // The server makes one material, and finds a key that encrypts in the place of the other: it is neither
+    // taken for material nor served.
+    let material = administrator.import(set, "alias/made");
+    let in_place = administrator.import(set, "alias/in-place");
+    token.import(&in_place, "05", b"a key for XKS in a place of mate");
     drop(administrator);
 
     let server = token.serve(&settings);
+    let id = |label: &str| label.rsplit_once('.').unwrap().1.to_owned();
+    for (words, label) in [
+        ("which was to be made, is made", &material),
+        ("cannot be made or destroyed", &in_place),
+    ] {
+        let log = server.process.log.wait_for(words);
+        let line = log.lines().find(|line| line.contains(words)).unwrap();
+        assert!(line.contains(&id(label)), "{line}");
+    }
     round_trip(&managed.curl(&server), made.key.id.as_str());
     let refused = |server: &Server, way: &str| {
         let curl = server.curl_of(&format!("/example/{way}"));
-        for key in [&*label, "other", "test"] {
+        for key in [&*label, &*material, &*in_place, "other", "test"] {
             assert_eq!(
                 error(&metadata(&curl, key)),
                 (404, "KeyNotFoundException"),
@@ -422,6 +436,13 @@ fn ways_around_that_settings_tell_are_errors() {
         [
             "prod.known.01020304 is the label of a key under management of `lifecycle.deployment = \"prod\"`: it is \
              served under its external key id alone"
+        ]
+    );
+    assert_eq!(
+        said(&settings("", "\"prod.material.aaaaaaaaaaaaaaaaaaaaaaaa\"")),
+        [
+            "prod.material.aaaaaaaaaaaaaaaaaaaaaaaa is the label of material of `lifecycle.deployment = \"prod\"` that \
+             AWS imports: no key store serves it"
         ]
     );
     let other_names = "[backends.second] may be the device of [backends.token], which has keys under management, and \

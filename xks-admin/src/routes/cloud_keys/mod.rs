@@ -8,8 +8,8 @@ mod materials;
 use serde::Deserialize;
 use xks_core::KeyId;
 use xks_lifecycle::{
-    CloudAccountId, CloudKey, CloudKeyId, CloudKeyOrigin, CloudKeyStoreId, Description, Entry, FieldError,
-    FieldProblem, KeySetId, Snapshot, TenantId,
+    CloudAccountId, CloudKey, CloudKeyId, CloudKeyOrigin, CloudKeyStoreId, CommandError, Description, Entry,
+    FieldError, FieldProblem, KeySetId, Snapshot, TenantId, store::Revision,
 };
 
 use self::fields::{GivenTags, ImportPatch, NewImport, Policy, Wanted, tags};
@@ -144,11 +144,11 @@ impl Resource for CloudKey {
     }
 
     /// A new KMS key with imported material has its first one from the start.
-    async fn created(&self, call: &Call) -> Result<(), Problem> {
-        if self.import().is_some() {
-            call.commands.add_material(&call.actor, self.id).await?;
+    async fn create(call: &Call, key: Self) -> Result<Revision, CommandError> {
+        match key.import() {
+            Some(_) => call.commands.create_import(&call.actor, key).await,
+            None => call.commands.create(&call.actor, key).await,
         }
-        Ok(())
     }
 }
 

@@ -10,6 +10,7 @@ mod wrap;
 use super::{
     Actor, Call, Commands, Decided, ManagedBackend,
     material::{backend_material, vault_material},
+    noun::Sealed as _,
 };
 use crate::{
     ChangeError, Changes, CloudKey, CloudKeyId, CloudMaterial, CloudMaterialId, CommandError, Event, EventText,
@@ -33,14 +34,24 @@ fn illegal(field: &'static str, rule: &str) -> CommandError {
     FieldError::new(field, FieldProblem::Illegal(rule.to_owned())).into()
 }
 
+fn must_import(key: &CloudKey) -> Result<(), CommandError> {
+    let rule = "the cloud key is one of an external key store: AWS imports nothing";
+    key.import().map(drop).ok_or_else(|| illegal("origin", rule))
+}
+
 fn destroyed() -> CommandError {
     illegal("destroyed", "the material is destroyed")
 }
 
 /// What would lose its material for good: a KMS key that AWS is to have, with what it has encrypted.
+///
+/// Material that is made may be in AWS as soon as there is a KMS key for it, though nothing is noted of its
+/// import: the answer was lost, or is on its way.
 fn user(snapshot: &Snapshot, material: &CloudMaterial) -> Option<Object> {
-    let is_to_be_there = material.kms_material.is_some() && material.wanted == WantedMaterial::Imported;
     let key = snapshot.cloud_key(material.cloud_key);
+    let has_kms_key = material.kms_key.is_some() || key.is_some_and(|key| key.kms_key.is_some());
+    let may_be_there = material.kms_material.is_some() || (material.state() == MaterialState::Made && has_kms_key);
+    let is_to_be_there = may_be_there && material.wanted == WantedMaterial::Imported;
     let is_kept = key.is_some_and(|key| !matches!(material.wanted_key(key), WantedKey::Deleted(_)));
     (is_to_be_there && is_kept).then(|| Object::new(Table::CloudKeys, &material.cloud_key))
 }
@@ -71,6 +82,55 @@ impl Commands {
         Ok(self.backends.of(&self.key_set(set.ok_or_else(unknown)?)?)?)
     }
 
+    /// Material of the source of a key set, which is to be made.
+    fn new_material(&self, id: CloudKeyId, set: KeySetId) -> Result<CloudMaterial, CommandError> {
+        let material = match self.material_source(set)?.source {
+            KeySource::Vault => vault_material()?,
+            KeySource::Hsm | KeySource::Adopted => backend_material()?,
+        };
+        Ok(CloudMaterial::new(
+            CloudMaterialId::generate()?,
+            id,
+            1,
+            material,
+            self.now(),
+        )?)
+    }
+
+    /// Makes a cloud key of the origin `external` with its first material, both in one commit. Returns the
+    /// revision.
+    ///
+    /// # Errors
+    /// [`CommandError`]: as those of [`create`](Self::create), and of [`add_material`](Self::add_material).
+    pub async fn create_import(&self, actor: &Actor, key: CloudKey) -> Result<Revision, CommandError> {
+        let object = Object::new(Table::CloudKeys, &key.id);
+        let call = Call::new(actor, "create", &object);
+        let work = async {
+            key.check(self)?;
+            must_import(&key)?;
+            let material = self.new_material(key.id, key.key_set)?;
+            self.commit(actor, |snapshot, now| {
+                key.check_at(None, now)?;
+                let key = key.clone().stamped(None, now);
+                let mut material = material.clone();
+                material.created = now;
+                let created = Event {
+                    after: EventText::json(&key),
+                    ..call.event(now, Outcome::Done)
+                };
+                let added = Event {
+                    after: EventText::json(&material),
+                    ..Call::new(actor, ADD, &object).event(now, Outcome::Done)
+                };
+                let changes = Changes::new().insert(key).insert(material);
+                let changes = changes.event(created).event(added);
+                Ok(Decided::change(changes, snapshot.revision().next()))
+            })
+            .await
+        };
+        self.recorded(&call, work).await
+    }
+
     /// Adds material to a cloud key: the start of a rotation, which a job goes on with. It is made by
     /// [`make_material`](Self::make_material).
     ///
@@ -78,20 +138,15 @@ impl Commands {
     /// no second rotation.
     ///
     /// # Errors
-    /// [`CommandError`]: the cloud key is not of the origin `external`, or is to be deleted; its key set has no
-    /// backend.
+    /// [`CommandError`]: the cloud key is not of the origin `external`, or is to be deleted; the end of its
+    /// material has passed; its key set has no backend.
     pub async fn add_material(&self, actor: &Actor, id: CloudKeyId) -> Result<CloudMaterial, CommandError> {
         let key_object = Object::new(Table::CloudKeys, &id);
         let call = Call::new(actor, ADD, &key_object);
         let find_key = |snapshot: &Snapshot| -> Result<CloudKey, CommandError> {
             let key = snapshot.cloud_key(id);
             let key = key.ok_or_else(|| CommandError::Unknown(key_object.clone()))?;
-            if key.import().is_none() {
-                return Err(illegal(
-                    "origin",
-                    "the cloud key is one of an external key store: AWS imports nothing",
-                ));
-            }
+            must_import(key)?;
             if let WantedKey::Deleted(_) = key.wanted {
                 return Err(illegal(
                     "wanted",
@@ -102,14 +157,9 @@ impl Commands {
         };
         let work = async {
             self.refresh().await?;
-            let set = self.material_source(self.read(find_key)?.key_set)?;
-            let material = match set.source {
-                KeySource::Vault => vault_material()?,
-                KeySource::Hsm | KeySource::Adopted => backend_material()?,
-            };
-            let new = CloudMaterial::new(CloudMaterialId::generate()?, id, 1, material, self.now())?;
+            let new = self.new_material(id, self.read(find_key)?.key_set)?;
             let answer = self.commit(actor, |snapshot, now| {
-                find_key(snapshot)?;
+                let key = find_key(snapshot)?;
                 let newest = snapshot.materials_of(id).next_back();
                 let is_begun = |newest: &CloudMaterial| {
                     newest.state() != MaterialState::Destroyed
@@ -118,6 +168,16 @@ impl Commands {
                 };
                 if let Some(begun) = newest.filter(|newest| is_begun(newest)) {
                     return Ok(Decided::nothing(((**begun).clone(), false)));
+                }
+                if key
+                    .import()
+                    .and_then(|import| import.expires)
+                    .is_some_and(|end| end <= now)
+                {
+                    return Err(illegal(
+                        "expires",
+                        "it has passed: set a later end of the material, or none",
+                    ));
                 }
                 let mut material = new.clone();
                 material.number = newest.map_or(1, |newest| newest.number.saturating_add(1));
@@ -165,7 +225,8 @@ impl Commands {
     /// destroyed in its key manager. If that fails the command can be given again.
     ///
     /// # Errors
-    /// [`CommandError`]: it is to be in AWS, in a KMS key that is not to be deleted; the key manager fails.
+    /// [`CommandError`]: it is to be in AWS, or may be there, in a KMS key that is not to be deleted; the key
+    /// manager fails.
     pub async fn destroy_material(&self, actor: &Actor, id: CloudMaterialId) -> Result<CloudMaterial, CommandError> {
         let call = Call::new(actor, "destroy", &object(id));
         let work = async {

@@ -21,6 +21,7 @@ use super::{
     hooked::Hooked,
     world::{Fault, World, alice},
 };
+use crate::support::at;
 
 /// What AWS KMS has.
 static AWS: LazyLock<PrivateDecryptingKey> =
@@ -55,14 +56,21 @@ fn check_of(material: &[u8], cloud_key: CloudKeyId) -> MaterialCheck {
     MaterialCheck::new(code(&[0; 16]), code(&MaterialCheck::message(cloud_key)))
 }
 
-/// A cloud key whose material is imported.
-fn cloud_key(world: &World, set: KeySetId) -> CloudKeyId {
+/// A new cloud key whose material is imported, and its account.
+fn new_cloud_key(world: &World, set: KeySetId) -> CloudKey {
     let region = "eu-central-1".parse().unwrap();
     let account = CloudAccount::new(CloudAccountId::generate().unwrap(), world.tenant, "Main", region).unwrap();
     let (id, alias) = (CloudKeyId::generate().unwrap(), "alias/imported".parse().unwrap());
     let origin = CloudKeyOrigin::External(Import::new(RotationStyle::NewKey));
     let key = CloudKey::new(id, set, &account, alias, origin).unwrap();
     block_on(world.commands.create(alice(), account)).unwrap();
+    key
+}
+
+/// One that is there, without material.
+pub(crate) fn cloud_key(world: &World, set: KeySetId) -> CloudKeyId {
+    let key = new_cloud_key(world, set);
+    let id = key.id;
     block_on(world.commands.create(alice(), key)).unwrap();
     id
 }
@@ -76,7 +84,7 @@ fn made(world: &World, key: CloudKeyId) -> CloudMaterial {
 }
 
 /// As a job notes it that has imported it.
-fn imported(world: &World, material: &CloudMaterial) -> CloudMaterial {
+pub(crate) fn imported(world: &World, material: &CloudMaterial) -> CloudMaterial {
     let mut material = material.clone();
     material.kms_key = Some("arn:aws:kms:eu-central-1:111122223333:key/1".parse().unwrap());
     material.kms_material = Some(format!("{:064x}", material.number).parse().unwrap());
@@ -239,11 +247,16 @@ fn material_that_is_used_is_not_destroyed_and_keeps_its_cloud_key() {
     let second = made(&world, key);
     assert_eq!((first.number, second.number), (1, 2));
     let destroy = |material: &CloudMaterial| block_on(commands.destroy_material(alice(), material.id));
-    let error = destroy(&first).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        format!("cloud-materials/{} is in use by cloud-keys/{key}", first.id)
-    );
+    // The second one may be in AWS too: it has a KMS key, and the answer to its import may be lost.
+    let arn = "arn:aws:kms:eu-central-1:111122223333:key/2".parse().unwrap();
+    block_on(commands.note_kms_key(alice(), second.id, &arn)).unwrap();
+    for material in [&first, &second] {
+        let error = destroy(material).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("cloud-materials/{} is in use by cloud-keys/{key}", material.id)
+        );
+    }
     let remove_set = || {
         block_on(commands.remove::<KeySet>(alice(), world.hsm, None))
             .unwrap_err()
@@ -354,4 +367,78 @@ fn what_a_job_notes_of_aws_leaves_the_rest_as_it_is() {
         error.to_string().ends_with("`kms_material` cannot be changed"),
         "{error}"
     );
+}
+
+/// A cloud key and its first material come in one commit, or not at all.
+#[test]
+fn a_cloud_key_is_made_with_its_first_material() {
+    let store = Arc::new(Hooked::default());
+    let world = World::over(Arc::clone(&store) as _);
+    for set in [world.hsm, world.vault] {
+        let mut key = new_cloud_key(&world, set);
+        key.alias = format!("alias/{set}").parse().unwrap();
+        let before = world.commands.revision();
+        let revision = block_on(world.commands.create_import(alice(), key.clone())).unwrap();
+        assert_eq!(revision, before.next());
+        let told = world.told();
+        assert!(
+            told.ends_with(&["create done".to_owned(), "add-material done".to_owned()]),
+            "{told:?}"
+        );
+        let first = add(&world, key.id);
+        assert_eq!((first.number, first.state()), (1, MaterialState::Pending));
+        assert_eq!(world.commands.revision(), revision, "it was there");
+        // The same alias again: neither comes.
+        let mut second = key.clone();
+        second.id = CloudKeyId::generate().unwrap();
+        block_on(world.commands.create_import(alice(), second.clone())).unwrap_err();
+        let is_there = world
+            .commands
+            .read(|state| state.cloud_key(second.id).is_some() || state.materials_of(second.id).next().is_some());
+        assert!(!is_there);
+    }
+}
+
+/// The end of its material is in the future when it is set, and when material is added.
+#[test]
+fn an_end_that_has_passed_is_refused() {
+    let world = World::new();
+    let commands = &world.commands;
+    let mut key = new_cloud_key(&world, world.vault);
+    let end = |key: &mut CloudKey, seconds: i64| {
+        let CloudKeyOrigin::External(import) = &mut key.origin else {
+            panic!()
+        };
+        let now = commands.now().seconds();
+        import.expires = Some(at(now.checked_add_signed(seconds).unwrap()));
+    };
+    let refused = |done: Result<_, CommandError>| {
+        let error = done.unwrap_err();
+        assert_eq!(
+            (error.outcome(), &*error.to_string()),
+            (Outcome::Refused, "`expires` must be in the future")
+        );
+    };
+    for seconds in [0, -1] {
+        end(&mut key, seconds);
+        refused(block_on(commands.create(alice(), key.clone())));
+        refused(block_on(commands.create_import(alice(), key.clone())));
+    }
+    end(&mut key, 1);
+    block_on(commands.create_import(alice(), key.clone())).unwrap();
+    let first = made(&world, key.id);
+    imported(&world, &first);
+    world.wait(1);
+    // A rotation would lead to material that AWS does not take.
+    let error = block_on(commands.add_material(alice(), key.id)).unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Refused);
+    assert!(error.to_string().contains("set a later end"), "{error}");
+    // What else there is of it can be changed.
+    key.wanted = WantedKey::Disabled;
+    block_on(commands.update(alice(), key.clone(), None)).unwrap();
+    end(&mut key, -1);
+    refused(block_on(commands.update(alice(), key.clone(), None)));
+    end(&mut key, 60);
+    block_on(commands.update(alice(), key.clone(), None)).unwrap();
+    assert_eq!(add(&world, key.id).number, 2);
 }

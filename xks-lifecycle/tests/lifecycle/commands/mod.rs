@@ -2,7 +2,7 @@
 
 mod adoption;
 mod cloud;
-mod cloud_material;
+pub(crate) mod cloud_material;
 mod conflicts;
 mod creation;
 mod creation_of_many;

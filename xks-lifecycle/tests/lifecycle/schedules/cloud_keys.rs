@@ -93,10 +93,12 @@ fn a_kms_key_is_due_after_its_last_rotation_and_the_schedule() {
         assert_eq!(due(&world, key), None, "{wanted:?}");
     }
     change(&world, key, |key, _| key.wanted = WantedKey::Enabled);
-    for (end, expected) in [(28, Some(27)), (27, None), (15, None)] {
+    for (end, expected) in [(28, Some(27)), (27, None), (21, None)] {
         change(&world, key, |_, import| import.expires = Some(at(START + end * DAY)));
         assert_eq!(due(&world, key), expected, "ends on day {end}");
     }
+    world.wait_seconds(2 * DAY);
+    assert_eq!(due(&world, key), None, "it has ended");
     change(&world, key, |_, import| import.expires = None);
     let newest = |state: &xks_lifecycle::Snapshot| (**state.materials_of(key).next_back().unwrap()).clone();
     let mut removed = world.commands.read(newest);

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
 use xks_lifecycle::{
-    ExternalKeyStore, KeySet, KeySetId, KeySource, KeyStoreId, Name, Regions, Repository, Tenant, TenantId,
+    CloudAccount, CloudAccountId, CloudKey, CloudKeyId, CloudKeyOrigin, ExternalKeyStore, Import, KeySet, KeySetId,
+    KeySource, KeyStoreId, Name, Regions, Repository, RotationStyle, Snapshot, Tenant, TenantId,
     commands::{Actor, Adopt, Backends, Commands, CreateKey, Deployment, KeyEntry},
     seal::Root,
     store::SqliteStore,
@@ -102,6 +103,18 @@ impl Administrator {
             self.commands
                 .create_key(&self.actor, CreateKey::new(set, "a key").unwrap()),
         )
+    }
+
+    /// Makes a cloud key, whose first material is to be made. Returns the label that it gets in its HSM.
+    pub(crate) fn import(&self, set: KeySetId, alias: &str) -> String {
+        let (account, key) = (CloudAccountId::generate().unwrap(), CloudKeyId::generate().unwrap());
+        let account = CloudAccount::new(account, self.tenant, alias, REGION.parse().unwrap()).unwrap();
+        let origin = CloudKeyOrigin::External(Import::new(RotationStyle::NewKey));
+        let record = CloudKey::new(key, set, &account, alias.parse().unwrap(), origin).unwrap();
+        self.run(self.commands.create(&self.actor, account));
+        self.run(self.commands.create_import(&self.actor, record));
+        let first = |state: &Snapshot| state.materials_of(key).next().unwrap().id;
+        format!("xks.material.{}", self.commands.read(first))
     }
 
     /// Adopts a key that has no metadata.

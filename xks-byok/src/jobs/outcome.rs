@@ -55,7 +55,11 @@ impl Jobs {
                 _ => job.pending = None,
             }
         }
+        // AWS names the rule only; the next plan asks for a later end.
+        let has_ended =
+            matches!(action, Action::ImportMaterial { valid_to: Some(end), .. } if end * 1000 <= self.now());
         match &error.kind {
+            _ if has_ended => self.again(job, error),
             AwsErrorKind::XksKeyAlreadyInUse
             | AwsErrorKind::AlreadyExists
             | AwsErrorKind::CustomKeyStoreNameInUse

@@ -3,6 +3,7 @@
 mod bars;
 mod crashes;
 mod failures;
+mod meanwhile;
 mod others;
 mod plans;
 mod scheduled;

@@ -12,8 +12,8 @@ use xks_byok::{
     jobs::{Intent, Job, JobState},
 };
 use xks_lifecycle::{
-    CloudKey, CloudKeyId, CloudKeyOrigin, CloudMaterial, CloudMaterialId, Import, Material, RotationStyle, WantedKey,
-    WantedMaterial,
+    CloudKey, CloudKeyId, CloudKeyOrigin, CloudMaterial, CloudMaterialId, Import, KeySet, KeySetId, KeySource,
+    Material, RotationStyle, WantedKey, WantedMaterial,
 };
 
 use crate::jobs::site::Site;
@@ -53,6 +53,21 @@ impl Imports {
 
     pub(super) fn intent(&self) -> Intent {
         Intent::CloudKey(self.key)
+    }
+
+    /// The same in a key set whose material comes from the HSM of the [`Site`].
+    pub(super) async fn of_hsm(style: RotationStyle) -> Self {
+        let mut imports = Self::without_material(style, |builder| builder).await;
+        let commands = &imports.site.commands;
+        let mut key = imports.cloud_key().await;
+        let tenant = commands.read(|state| state.key_set(key.key_set).unwrap().tenant);
+        let set = KeySet::new(KeySetId::generate().unwrap(), tenant, "HSM", KeySource::Hsm).unwrap();
+        commands.remove::<CloudKey>(&alice(), key.id, None).await.unwrap();
+        (key.id, key.key_set) = (CloudKeyId::generate().unwrap(), set.id);
+        commands.create(&alice(), set).await.unwrap();
+        imports.key = key.id;
+        commands.create_import(&alice(), key).await.unwrap();
+        imports
     }
 
     /// Asks for another material; a job brings it to AWS.

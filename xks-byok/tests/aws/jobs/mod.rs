@@ -4,6 +4,7 @@ mod bars;
 mod clean_up;
 mod crashes;
 mod failures;
+mod hsm;
 mod others;
 mod plans;
 mod rotation;

@@ -16,13 +16,17 @@ use xks_byok::{
 };
 use xks_core::timer::{Sleep, Timer};
 use xks_lifecycle::{
-    CloudCredential, CloudKey, CloudKeyId, CloudKeyStore, CloudKeyStoreId, Repository, WantedKey, WantedKeyStore,
+    CloudCredential, CloudKey, CloudKeyId, CloudKeyStore, CloudKeyStoreId, Name, Repository, Snapshot, WantedKey,
+    WantedKeyStore,
     commands::{Actor, Backends, Commands, Deployment},
     seal::Root,
 };
 use xks_test_aws::{AwsDouble, TestProxy, Wanted};
 
-use super::store::{MortalStore, shared};
+use super::{
+    hsm::Hsm,
+    store::{MortalStore, shared},
+};
 
 pub(crate) const REGION: &str = "eu-central-1";
 pub(crate) const ALIAS: &str = Wanted::ALIAS;
@@ -63,6 +67,8 @@ pub(crate) struct Site {
     pub(crate) aws: AwsDouble,
     pub(crate) store: Arc<MortalStore>,
     pub(crate) commands: Arc<Commands>,
+    /// Where the material of key sets of this source is.
+    pub(crate) hsm: Arc<Hsm>,
     pub(crate) cloud_key_store: CloudKeyStoreId,
     pub(crate) cloud_key: CloudKeyId,
     root: Root,
@@ -120,12 +126,14 @@ impl Site {
         let (repository, mut snapshot) = made.await.unwrap();
         let wanted = Wanted::new(proxy.url(), REGION, CloudCredential::Chain, now);
         repository.commit(&mut snapshot, wanted.changes).await.unwrap();
-        let commands = commands(repository, snapshot, &kms);
+        let hsm = Hsm::new(kms.clock().clone());
+        let commands = commands(repository, snapshot, &kms, &hsm);
         Self {
             kms,
             aws,
             store,
             commands,
+            hsm,
             cloud_key_store: wanted.cloud_key_store,
             cloud_key: wanted.cloud_key,
             root,
@@ -138,7 +146,7 @@ impl Site {
     pub(crate) async fn process(&self) -> Arc<Commands> {
         let opened = Repository::open(Arc::clone(&self.store) as _, std::slice::from_ref(&self.root));
         let (repository, snapshot) = opened.await.unwrap();
-        commands(repository, snapshot, &self.kms)
+        commands(repository, snapshot, &self.kms, &self.hsm)
     }
 
     /// Jobs in another process.
@@ -276,8 +284,10 @@ impl Site {
     }
 }
 
-fn commands(repository: Repository, snapshot: xks_lifecycle::Snapshot, kms: &Kms) -> Arc<Commands> {
+fn commands(repository: Repository, snapshot: Snapshot, kms: &Kms, hsm: &Arc<Hsm>) -> Arc<Commands> {
     let clock = kms.clock().clone();
-    let commands = Commands::new(repository, snapshot, Backends::new(), Deployment::new("test").unwrap());
+    let name = Name::new("name", "hsm").unwrap();
+    let backends = Backends::new().with(name, Arc::clone(&hsm.soft) as _, Arc::clone(hsm) as _);
+    let commands = Commands::new(repository, snapshot, backends, Deployment::new("test").unwrap());
     Arc::new(commands.with_clock(move || (UNIX_EPOCH + Duration::from_secs_f64(clock.now())).into()))
 }

@@ -86,9 +86,11 @@ fn a_node_that_serves_on_is_named_by_commands_until_it_reaches_the_store_again()
     let one = site.node("a", "lease_secs = 1\n");
     let mut two = site.node("b", SERVE);
     two.tables = two.tables.replace(&format!("user={USER}"), &format!("user={role}"));
-    let [first, second] = [&one, &two].map(Server::start);
+    // Commands would wait for a node that joins, for no longer than its short lease lasts.
+    let first = Server::start(&one);
     let store = key_store(&one, "payroll");
     let key = key(&one, "payroll", "salaries");
+    let second = Server::start(&two);
     let [of_first, of_second] = [&first, &second].map(|server| store.curl(server));
     wait_until("the other node serves", || encrypt(&of_second, &key).0 == 200);
     let shown = done(&one, &["nodes", "show", "b"]);
@@ -135,9 +137,12 @@ fn a_node_that_serves_on_is_named_by_commands_until_it_reaches_the_store_again()
 fn the_row_of_a_killed_node_that_would_serve_on_stays_until_a_person_removes_it() {
     let site = Site::new();
     let (one, two) = (site.node("a", "lease_secs = 1\n"), site.node("b", SERVE));
-    let [_first, second] = [&one, &two].map(Server::start);
-    key_store(&one, "payroll");
+    let _first = Server::start(&one);
+    let store = key_store(&one, "payroll");
     let key = key(&one, "payroll", "salaries");
+    let second = Server::start(&two);
+    let of_second = store.curl(&second);
+    wait_until("the other node serves", || encrypt(&of_second, &key).0 == 200);
     let (code, out, log) = give(&one, &["nodes", "remove", "b"]);
     assert!(code == Some(3) && log.contains("(node-lives)"), "{code:?} {out}{log}");
     second.process.stop(Signal::KILL);

@@ -12,6 +12,9 @@ use super::{
 use crate::support::{Curl, Server, body, ciphertext, decode, error, fetch, plaintext, wait_until};
 
 const SERVE: &str = "lease_secs = 1\non_lost_store = \"serve\"\n";
+/// Of two nodes, neither of which shall lose its lease since the machine is busy: the one that serves on
+/// would leave the row of its former incarnation.
+const TWO: [&str; 2] = ["lease_secs = 4\n", "lease_secs = 4\non_lost_store = \"serve\"\n"];
 
 fn encrypt(curl: &Curl, key: &str) -> (u16, Value) {
     curl.call_once(&format!("keys/{key}/encrypt"), &plaintext(b"a secret"), &[])
@@ -83,8 +86,8 @@ fn a_node_that_serves_on_is_named_by_commands_until_it_reaches_the_store_again()
         &format!("CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}' IN ROLE {USER}"),
     );
     let site = Site::new();
-    let one = site.node("a", "lease_secs = 1\n");
-    let mut two = site.node("b", SERVE);
+    let one = site.node("a", TWO[0]);
+    let mut two = site.node("b", TWO[1]);
     two.tables = two.tables.replace(&format!("user={USER}"), &format!("user={role}"));
     // Commands would wait for a node that joins, for no longer than its short lease lasts.
     let first = Server::start(&one);
@@ -136,7 +139,7 @@ fn a_node_that_serves_on_is_named_by_commands_until_it_reaches_the_store_again()
 #[test]
 fn the_row_of_a_killed_node_that_would_serve_on_stays_until_a_person_removes_it() {
     let site = Site::new();
-    let (one, two) = (site.node("a", "lease_secs = 1\n"), site.node("b", SERVE));
+    let (one, two) = (site.node("a", TWO[0]), site.node("b", TWO[1]));
     let _first = Server::start(&one);
     let store = key_store(&one, "payroll");
     let key = key(&one, "payroll", "salaries");

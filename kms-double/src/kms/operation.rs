@@ -101,15 +101,9 @@ impl Kms {
         caller: &Caller,
         operation: impl AsyncFnOnce(Operation<'_>) -> Result<T, Exception>,
     ) -> Result<T, Exception> {
-        let Builder {
-            faults, quotas, settle, ..
-        } = &self.0.settings;
+        let Builder { faults, settle, .. } = &self.0.settings;
         let trouble = faults.begin(&self.1, name, caller)?;
-        if let Some(quotas) = quotas
-            && !locked(&self.0.buckets).take(*quotas, &self.1, name, self.now())
-        {
-            return Err(faults.throttled(name));
-        }
+        self.check_quota(name)?;
         faults.instead(name, trouble)?;
         let turn = self.0.turn.fetch_add(1, Ordering::Relaxed);
         let is_behind = !settle.is_zero() && turn % 2 == 1;
@@ -117,6 +111,17 @@ impl Kms {
         match trouble {
             Some(Trouble::LostAfter) => Err(faults::lost()),
             _ => result,
+        }
+    }
+
+    /// Takes what an operation uses of the Region's request quotas.
+    pub(super) fn check_quota(&self, name: &str) -> Result<(), Exception> {
+        let Builder { faults, quotas, .. } = &self.0.settings;
+        match quotas {
+            Some(quotas) if !locked(&self.0.buckets).take(*quotas, &self.1, name, self.now()) => {
+                Err(faults.throttled(name))
+            }
+            _ => Ok(()),
         }
     }
 

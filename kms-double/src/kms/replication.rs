@@ -8,7 +8,6 @@ use super::{
     caller::Caller,
     exception::{Exception, ExceptionName},
     key::{Backing, Key, KeyStatus},
-    locked,
     materials::Materials,
     multi_region::MultiRegion,
     operation::Operation,
@@ -106,7 +105,7 @@ impl Kms {
         self.operate("UpdatePrimaryRegion", caller, async |operation| {
             let there = self.in_region(&request.primary_region)?;
             self.0.settings.faults.check_there(&there.1)?;
-            self.check_quota(&there, operation.name)?;
+            there.check_quota(operation.name)?;
             operation.change_world(|world| {
                 let primary = self.primary(operation, world, &request.key_id)?;
                 let state = world.region(&there.1);
@@ -154,18 +153,8 @@ impl Kms {
         let faults = &self.0.settings.faults;
         faults.check_allowed("CreateKey", caller)?;
         faults.check_there(&there.1)?;
-        self.check_quota(there, "CreateKey")?;
-        self.check_quota(there, "CreateKey")
-    }
-
-    fn check_quota(&self, there: &Self, name: &str) -> Result<(), Exception> {
-        let Some(quotas) = self.0.settings.quotas else {
-            return Ok(());
-        };
-        match locked(&self.0.buckets).take(quotas, &there.1, name, self.now()) {
-            true => Ok(()),
-            false => Err(self.faults().throttled(name)),
-        }
+        there.check_quota("CreateKey")?;
+        there.check_quota("CreateKey")
     }
 }
 

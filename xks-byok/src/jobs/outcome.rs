@@ -104,7 +104,7 @@ impl Jobs {
         if error.kind == AwsErrorKind::Denied {
             let before = job.denied.as_ref().filter(|_| job.was_denied(error));
             let before = before.map_or(0, |denied| denied.times);
-            let wait = FIRST_DENIED.saturating_mul(1 << before.min(10)).min(LAST_DENIED);
+            let wait = longer(FIRST_DENIED, before, LAST_DENIED);
             job.denied = Some(Denied {
                 operation: error.operation.name().to_owned(),
                 times: before.saturating_add(1),
@@ -115,7 +115,7 @@ impl Jobs {
 
     /// Waits, each time twice as long.
     pub(super) fn wait(&self, job: &mut Job, reason: String) {
-        let wait = FIRST_WAIT.saturating_mul(1 << job.failures.min(10)).min(LAST_WAIT);
+        let wait = longer(FIRST_WAIT, job.failures, LAST_WAIT);
         job.failures = job.failures.saturating_add(1);
         let until = self.now() + wait;
         job.state = JobState::Waiting { until, reason };
@@ -146,6 +146,11 @@ impl Jobs {
         }
         Ok(())
     }
+}
+
+/// The `first` wait, twice as long for each time before, up to the `last`.
+fn longer(first: u64, times: u32, last: u64) -> u64 {
+    first.saturating_mul(1 << times.min(10)).min(last)
 }
 
 impl Job {

@@ -76,10 +76,13 @@ pub(super) fn begins(
     }
 }
 
+fn is_due(rotation: &CloudKeyRotation<'_>, now: Timestamp) -> bool {
+    rotation.due().is_some_and(|due| due <= now)
+}
+
 /// The rotation of a KMS key, if it is due.
 fn due(state: &Snapshot, key: CloudKeyId, now: Timestamp) -> Option<CloudKeyRotation<'_>> {
-    let rotation = CloudKeyRotation::find(state, state.cloud_key(key)?, now)?;
-    rotation.due().is_some_and(|due| due <= now).then_some(rotation)
+    CloudKeyRotation::find(state, state.cloud_key(key)?, now).filter(|rotation| is_due(rotation, now))
 }
 
 impl Jobs {
@@ -88,8 +91,7 @@ impl Jobs {
     pub(super) async fn start_rotations(&self) -> Result<(), JobError> {
         let now = self.commands.now();
         let keys: Vec<_> = self.commands.read(|state| {
-            let all = CloudKeyRotation::all(state, now);
-            let due = all.filter(|rotation| rotation.due().is_some_and(|due| due <= now));
+            let due = CloudKeyRotation::all(state, now).filter(|rotation| is_due(rotation, now));
             due.map(|rotation| rotation.cloud_key.id).collect()
         });
         if keys.is_empty() {

@@ -54,13 +54,12 @@ impl Commands {
     /// # Errors
     /// [`CommandError`]: it is not there, or the store failed.
     pub async fn disable_former(&self, actor: &Actor, id: CloudMaterialId) -> Result<Revision, CommandError> {
-        let disabled = |material: &CloudMaterial, now| match material.is_kept_no_longer(now) {
-            true => CloudMaterial {
-                former: WantedKey::Disabled,
-                kept_until: None,
-                ..material.clone()
-            },
-            false => material.clone(),
+        let disabled = |material: &CloudMaterial, now| {
+            let mut disabled = material.clone();
+            if material.is_kept_no_longer(now) {
+                disabled.want_former(WantedKey::Disabled);
+            }
+            disabled
         };
         self.note_material(actor, id, "disable-former", disabled).await
     }

@@ -136,6 +136,11 @@ impl CloudMaterial {
         self.retired.is_none() || self.kms_key == key.kms_key
     }
 
+    /// Says what its KMS key shall be as a former one, from now on and whatever `keep_days` has said.
+    pub const fn want_former(&mut self, wanted: WantedKey) {
+        (self.former, self.kept_until) = (wanted, None);
+    }
+
     /// Returns whether the time has come until which its KMS key, a former one, is kept enabled.
     #[must_use]
     pub fn is_kept_no_longer(&self, now: Timestamp) -> bool {

@@ -110,6 +110,12 @@ impl Import {
         cells.optional_number("ending_within_days", ending_within.map(|days| days.get().into()));
     }
 
+    /// Returns whether its end has come.
+    #[must_use]
+    pub fn has_ended(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|end| end <= now)
+    }
+
     /// Reads what [`write`](Self::write) has written.
     pub(crate) fn read(cells: &mut CellReader<'_>) -> Result<Option<Self>, FieldError> {
         let Some(style) = cells.optional("style")? else {

@@ -27,7 +27,7 @@ impl<'s> CloudKeyRotation<'s> {
     #[must_use]
     pub fn find(snapshot: &'s Snapshot, cloud_key: &'s CloudKey, now: Timestamp) -> Option<Self> {
         let import = cloud_key.import()?;
-        if cloud_key.wanted != WantedKey::Enabled || import.expires.is_some_and(|end| end <= now) {
+        if cloud_key.wanted != WantedKey::Enabled || import.has_ended(now) {
             return None;
         }
         let (schedule, set_since) = schedule_of(snapshot, import.rotation, cloud_key.key_set)?;

@@ -159,11 +159,7 @@ async fn set_former(call: Call) -> Result<Done, Problem> {
     let work = async {
         let body: Former = call.body()?;
         let former = required("former", body.former)?.read()?;
-        change(&call, |material| {
-            // What a person has said stays.
-            (material.former, material.kept_until) = (former, None);
-        })
-        .await
+        change(&call, |material| material.want_former(former)).await
     };
     call.command("set-former", &object(CloudKey::PATH, call.param(0)), work)
         .await

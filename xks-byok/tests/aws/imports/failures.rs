@@ -116,9 +116,10 @@ async fn a_permission_that_is_missing_is_asked_for() {
                 events.filter(|(_, event)| event.object.to_string() == of_job).count()
             };
             let (log, recorded) = (job.log.clone(), events().await);
-            let is_tried_by_itself = *operation != "GetParametersForImport";
+            // Of one of them a person does not wait for that.
+            let is_retried = *operation == "GetParametersForImport";
             let mut last = now();
-            for (count, pause) in PAUSES.iter().enumerate().take_while(|_| is_tried_by_itself) {
+            for (count, pause) in PAUSES.iter().enumerate().take_while(|_| !is_retried) {
                 imports.site.wait(pause - 2);
                 jobs.run_due().await;
                 assert_eq!(calls(), before + count as u64, "{operation}, {pause} s");
@@ -132,11 +133,11 @@ async fn a_permission_that_is_missing_is_asked_for() {
                 last = now();
             }
             imports.site.kms.faults().allow(operation);
-            if is_tried_by_itself {
+            if is_retried {
+                jobs.retry(&alice(), id).await.unwrap();
+            } else {
                 imports.site.wait(900);
                 jobs.run_due().await;
-            } else {
-                jobs.retry(&alice(), id).await.unwrap();
             }
             let ended = imports.site.finish(&jobs, id).await;
             assert_eq!((&ended.state, &ended.denied), (&JobState::Done, &None));

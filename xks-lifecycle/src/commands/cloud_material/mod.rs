@@ -169,11 +169,7 @@ impl Commands {
                 if let Some(begun) = newest.filter(|newest| is_begun(newest)) {
                     return Ok(Decided::nothing(((**begun).clone(), false)));
                 }
-                if key
-                    .import()
-                    .and_then(|import| import.expires)
-                    .is_some_and(|end| end <= now)
-                {
+                if key.import().is_some_and(|import| import.has_ended(now)) {
                     return Err(illegal(
                         "expires",
                         "it has passed: set a later end of the material, or none",

@@ -7,6 +7,7 @@
     reason = "a test may panic"
 )]
 
+mod cloud;
 mod confirmation;
 mod hostile;
 mod hsm;

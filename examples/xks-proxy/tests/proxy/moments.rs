@@ -22,12 +22,13 @@ use crate::support::{
 fn a_token_survives_a_signal_while_it_is_opened() {
     let token = Token::new();
     for delay in 0..12 {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let health = format!("[health]\nlisten = \"127.0.0.1:{port}\"");
+        // A port of an address that no other test listens on or connects from.
+        let address = TcpListener::bind("127.3.5.7:0").unwrap().local_addr().unwrap();
+        let health = format!("[health]\nlisten = \"{address}\"");
         let settings = token.settings("").tables(&health);
         let process = Process::start(token.program().arg("--config").arg(settings.write()));
         // From here on it heeds signals, and the token is being opened.
-        wait_until("liveness is told", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        wait_until("liveness is told", || TcpStream::connect(address).is_ok());
         std::thread::sleep(Duration::from_millis(delay));
         let (status, log) = process.stop(Signal::TERM);
         assert!(status.success(), "{status}: {log}");

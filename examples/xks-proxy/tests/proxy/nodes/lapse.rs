@@ -115,7 +115,7 @@ fn a_node_that_serves_an_adopted_key_of_the_file_is_not_ready_without_a_lease() 
     let postgres = Postgres::start();
     postgres.create_database("xks");
     let site = Site::at(&of_database(&postgres, "xks"));
-    let mut settings = site.node("one", "lease_secs = 1\nbackends = [\"keys\"]\n");
+    let mut settings = site.node("one", "lease_secs = 4\nbackends = [\"keys\"]\n");
     settings.folder.write("other.key", "another 32 bytes, also no secret");
     settings.backends = "[backends.keys]\nkind = \"soft\"\ndirectory = \"made\"\n\
                          keys = { usable = \"usable.key\", other = \"other.key\" }\n"

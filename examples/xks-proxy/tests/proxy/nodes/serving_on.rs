@@ -11,7 +11,7 @@ use super::{
 };
 use crate::support::{Curl, Server, body, ciphertext, decode, error, fetch, plaintext, wait_until};
 
-const SERVE: &str = "lease_secs = 1\non_lost_store = \"serve\"\n";
+const SERVE: &str = "lease_secs = 4\non_lost_store = \"serve\"\n";
 /// Of two nodes, neither of which shall lose its lease since the machine is busy: the one that serves on
 /// would leave the row of its former incarnation.
 const TWO: [&str; 2] = ["lease_secs = 4\n", "lease_secs = 4\non_lost_store = \"serve\"\n"];
@@ -49,13 +49,13 @@ fn keys_are_served_beyond_the_lease_and_the_log_and_metrics_say_so() {
     let log = server.process.log.wait_for(&lost);
     let line = log.lines().find(|line| line.contains(&lost)).unwrap();
     assert!(
-        line.contains("WARN") && line.contains("within lease_secs = 1"),
+        line.contains("WARN") && line.contains("within lease_secs = 4"),
         "{line}"
     );
     assert!(line.contains("look at the database"), "{line}");
     assert!(!log.contains("no lease any more"), "{log}");
     let (age, lease) = (value("xks_node_lease_age_seconds"), value("xks_node_lease_seconds"));
-    assert!(age >= lease && lease == 1.0, "{age} {lease}");
+    assert!(age >= lease && lease == 4.0, "{age} {lease}");
     assert_eq!((value("xks_node_store_lost"), value("xks_node_has_lease")), (1.0, 1.0));
     assert_eq!(encrypt(&curl, &key).0, 200);
     let decrypted = curl.call_once(&format!("keys/{key}/decrypt"), &ciphertext(&encrypted), &[]);

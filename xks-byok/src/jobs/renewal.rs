@@ -1,14 +1,14 @@
 //! Jobs that begin by themselves: material is imported again before it ends in AWS, where it is wanted for
 //! longer than AWS keeps it.
 
-use xks_lifecycle::{CloudKey, CloudMaterial, JobId, MaterialState, Snapshot, Timestamp, WantedKey, WantedMaterial};
+use xks_lifecycle::{CloudKey, CloudMaterial, MaterialState, Snapshot, Timestamp, WantedKey, WantedMaterial};
 
-use super::{Intent, JobError, Jobs, StoredPlan, rotation::id_of};
+use super::{Intent, StoredPlan, rotation::id_of, scheduled::Beginning};
 use crate::plan::AHEAD;
 
-/// What is to be imported again at a time, each with the end in AWS that it has now.
-fn due(state: &Snapshot, now: Timestamp) -> Vec<(Intent, JobId, Timestamp)> {
-    let mut due: Vec<(Intent, JobId, Timestamp)> = Vec::new();
+/// What is to be imported again at a time.
+pub(super) fn due(state: &Snapshot, now: Timestamp) -> Vec<Beginning> {
+    let mut due: Vec<Beginning> = Vec::new();
     for key in state.cloud_keys() {
         let Some(import) = key.import() else { continue };
         for material in state.materials_of(key.id) {
@@ -24,12 +24,18 @@ fn due(state: &Snapshot, now: Timestamp) -> Vec<(Intent, JobId, Timestamp)> {
                 false => Intent::CloudMaterial(material.id),
             };
             // The materials of one KMS key that end together have one job.
-            if due.iter().any(|(other, ..)| *other == intent) {
+            if due.iter().any(|other| other.intent == intent) {
                 continue;
             }
             // The same on every node, and another one after the renewal.
             if let Some(id) = id_of(&format!("renew {intent} {}", end.seconds())) {
-                due.push((intent, id, end));
+                due.push(Beginning {
+                    id,
+                    intent,
+                    plan: StoredPlan::default(),
+                    first_change: None,
+                    reason: format!("started since material ends in AWS at {end}"),
+                });
             }
         }
     }
@@ -42,24 +48,4 @@ fn is_wanted(key: &CloudKey, material: &CloudMaterial) -> bool {
         && material.wanted == WantedMaterial::Imported
         && material.state() == MaterialState::Made
         && material.kms_material.is_some()
-}
-
-impl Jobs {
-    /// Starts the jobs that are due, each once on all nodes.
-    pub(super) async fn start_renewals(&self) -> Result<(), JobError> {
-        let now = self.commands.now();
-        let due = self.commands.read(|state| due(state, now));
-        if due.is_empty() {
-            return Ok(());
-        }
-        let jobs = self.list().await?;
-        for (intent, id, end) in due {
-            if Self::is_begun(&jobs, id, intent) {
-                continue;
-            }
-            let reason = format!("started since material ends in AWS at {end}");
-            self.begin(id, intent, StoredPlan::default(), None, reason).await?;
-        }
-        Ok(())
-    }
 }

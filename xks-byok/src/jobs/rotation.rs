@@ -15,7 +15,7 @@ use xks_lifecycle::{
 use super::{
     Intent, Job, JobError, JobState, Jobs, StoredPlan,
     run::{Stop, Work},
-    scheduled::begins,
+    scheduled::{Beginning, begins},
     site::credentials,
 };
 use crate::{
@@ -158,30 +158,28 @@ impl Jobs {
         })
     }
 
-    /// Starts the jobs that schedules of accounts demand, each once on all nodes. What a person has cancelled
-    /// starts with the next time of the schedule.
-    pub(super) async fn start_scheduled(&self) -> Result<(), JobError> {
-        let now = self.commands.now();
-        let due = self.commands.read(|state| due(state, now));
-        if due.is_empty() {
-            return Ok(());
-        }
-        let jobs = self.list().await?;
-        for account in due {
-            let intent = Intent::CloudAccount(account);
-            let begins = self.commands.read(|state| {
+    /// The rotations that schedules of accounts demand. What a person has cancelled starts with the next time
+    /// of the schedule.
+    pub(super) fn accounts_due(&self, jobs: &[Job], now: Timestamp) -> Result<Vec<Beginning>, JobError> {
+        let due: Vec<_> = self.commands.read(|state| {
+            let begins = |account| {
                 let found = state.cloud_account(account)?;
                 let due = |passed| due_after(state, found, passed);
-                begins(&jobs, now, &format!("rotate {account}"), due)
-            });
-            let Some((id, due)) = begins.filter(|(id, _)| !Self::is_begun(&jobs, *id, intent)) else {
-                continue;
+                let (id, time) = begins(jobs, now, &format!("rotate {account}"), due)?;
+                Some((account, id, time))
             };
-            let reason = format!("started by the schedule of the account, due at {due}");
-            self.begin(id, intent, self.rotation_plan(account)?, None, reason)
-                .await?;
-        }
-        Ok(())
+            due(state, now).into_iter().filter_map(begins).collect()
+        });
+        let beginning = |(account, id, time)| {
+            Ok(Beginning {
+                id,
+                intent: Intent::CloudAccount(account),
+                plan: self.rotation_plan(account)?,
+                first_change: None,
+                reason: format!("started by the schedule of the account, due at {time}"),
+            })
+        };
+        due.into_iter().map(beginning).collect()
     }
 
     /// One step of a rotation.

@@ -171,24 +171,19 @@ impl Jobs {
     /// that ended long ago.
     async fn take_due(&self, under_way: &BTreeSet<JobId>, room: usize) -> Result<Due, JobError> {
         self.commands.refresh().await?;
-        self.start_scheduled().await?;
-        self.start_renewals().await?;
-        self.start_rotations().await?;
-        self.start_disabling().await?;
-        let rows = self.commands.job_rows().await?.rows;
+        let (mut jobs, mut rows) = self.jobs_and_rows().await?;
+        if self.start_due(&jobs).await? {
+            (jobs, rows) = self.jobs_and_rows().await?;
+        }
         let mut worker = self.worker.lock().await;
         worker.retain(&rows);
         let now = self.now();
         let mut found = Due::default();
         let mut ended = Vec::new();
         let mut due = Vec::new();
-        let jobs = rows
-            .into_iter()
-            .filter_map(|row| Some((Job::read(row.id, &row.body).ok()?, row)));
-        let jobs: Vec<_> = jobs.collect();
-        let tally = Tally::of(jobs.iter().map(|(job, _)| job));
+        let tally = Tally::of(&jobs);
         *self.tally.lock().unwrap_or_else(PoisonError::into_inner) = Some(tally);
-        for (job, row) in jobs {
+        for (job, row) in jobs.into_iter().zip(rows) {
             if job.state.is_ended() {
                 ended.push((job.last_change(), row));
                 continue;
@@ -238,6 +233,13 @@ impl Jobs {
             }
         }
         Ok(found)
+    }
+
+    /// The jobs that can be read, and the row of each.
+    async fn jobs_and_rows(&self) -> Result<(Vec<Job>, Vec<JobRow>), JobError> {
+        let rows = self.commands.job_rows().await?.rows.into_iter();
+        let read = |row: JobRow| Some((Job::read(row.id, &row.body).ok()?, row));
+        Ok(rows.filter_map(read).unzip())
     }
 
     /// One step of a job.

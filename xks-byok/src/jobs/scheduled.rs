@@ -9,13 +9,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use xks_lifecycle::{
-    CloudKeyId, CloudMaterial, CloudMaterialId, JobId, Snapshot, Timestamp, WantedKey, commands::Actor,
+    CloudKeyId, CloudMaterial, CloudMaterialId, JobId, Outcome, Snapshot, Timestamp, WantedKey, commands::Actor,
     schedule::CloudKeyRotation,
 };
 
 use super::{
     Intent, Job, JobError, JobState, Jobs, StoredPlan,
     job::shown,
+    renewal,
     rotation::id_of,
     run::{Stop, Work},
 };
@@ -37,6 +38,15 @@ pub enum FirstChange {
     },
     /// Wants a former KMS key disabled. The job does nothing else to it.
     DisableFormer,
+}
+
+/// A job that is to begin by itself.
+pub(super) struct Beginning {
+    pub(super) id: JobId,
+    pub(super) intent: Intent,
+    pub(super) plan: StoredPlan,
+    pub(super) first_change: Option<FirstChange>,
+    pub(super) reason: String,
 }
 
 /// What a job does of a plan that shall disable a former KMS key, and nothing else: it neither mends what
@@ -85,67 +95,88 @@ fn due(state: &Snapshot, key: CloudKeyId, now: Timestamp) -> Option<CloudKeyRota
     CloudKeyRotation::find(state, state.cloud_key(key)?, now).filter(|rotation| is_due(rotation, now))
 }
 
-impl Jobs {
-    /// Starts the jobs that rotate KMS keys by their schedules, each once on all nodes. One whose rotation
-    /// has not ended, or that has a job which asks something, is not rotated again.
-    pub(super) async fn start_rotations(&self) -> Result<(), JobError> {
-        let now = self.commands.now();
-        let keys: Vec<_> = self.commands.read(|state| {
-            let due = CloudKeyRotation::all(state, now).filter(|rotation| is_due(rotation, now));
-            due.map(|rotation| rotation.cloud_key.id).collect()
-        });
-        if keys.is_empty() {
-            return Ok(());
+/// The rotations of KMS keys by their schedules. One whose rotation has not ended is not rotated again.
+fn rotations(state: &Snapshot, jobs: &[Job], now: Timestamp) -> Vec<Beginning> {
+    let beginning = |rotation: CloudKeyRotation<'_>| {
+        let intent = Intent::CloudKey(rotation.cloud_key.id);
+        let occasion = format!("rotate {intent}");
+        let (id, time) = begins(jobs, now, &occasion, |passed| rotation.due_after(passed))?;
+        Some(Beginning {
+            id,
+            intent,
+            plan: StoredPlan::default(),
+            first_change: Some(FirstChange::AddMaterial {
+                after: rotation.newest.number,
+            }),
+            reason: format!("started by the schedule {}, due at {time}", rotation.schedule.name),
+        })
+    };
+    let due = CloudKeyRotation::all(state, now).filter(|rotation| is_due(rotation, now));
+    due.filter_map(beginning).collect()
+}
+
+/// The former KMS keys that were kept for as long as they should be.
+fn disablings(state: &Snapshot, now: Timestamp) -> Vec<Beginning> {
+    let beginning = |material: &CloudMaterial| {
+        let key = state.cloud_key(material.cloud_key);
+        if !material.is_kept_no_longer(now) || key.is_none_or(|key| material.is_of_current_key(key)) {
+            return None;
         }
-        let jobs = self.list().await?;
-        for key in keys {
-            let intent = Intent::CloudKey(key);
-            let begins = self.commands.read(|state| {
-                let rotation = due(state, key, now)?;
-                let occasion = format!("rotate {intent}");
-                let (id, time) = begins(&jobs, now, &occasion, |passed| rotation.due_after(passed))?;
-                let reason = format!("started by the schedule {}, due at {time}", rotation.schedule.name);
-                Some((id, reason, rotation.newest.number))
-            });
-            let Some((id, reason, after)) = begins else { continue };
-            if Self::is_begun(&jobs, id, intent) {
+        let (intent, end) = (Intent::CloudMaterial(material.id), material.kept_until?);
+        Some(Beginning {
+            id: id_of(&format!("disable {intent} {}", end.seconds()))?,
+            intent,
+            plan: StoredPlan::default(),
+            first_change: Some(FirstChange::DisableFormer),
+            reason: format!("started since the former KMS key was to be kept until {end}"),
+        })
+    };
+    state
+        .cloud_materials()
+        .filter_map(|material| beginning(material))
+        .collect()
+}
+
+impl Jobs {
+    /// Starts the jobs that begin by themselves, each once on all nodes, and none where another one of the
+    /// same object has not ended. Returns whether there were any. `jobs` are those that there are.
+    pub(super) async fn start_due(&self, jobs: &[Job]) -> Result<bool, JobError> {
+        let now = self.commands.now();
+        let mut due = self.accounts_due(jobs, now)?;
+        self.commands.read(|state| {
+            due.extend(renewal::due(state, now));
+            due.extend(rotations(state, jobs, now));
+            due.extend(disablings(state, now));
+        });
+        let mut begun = Vec::new();
+        for beginning in due {
+            let (id, intent) = (beginning.id, beginning.intent);
+            let is_it = |job: &Job| job.id == Some(id) || job.intent == intent && !job.state.is_ended();
+            if begun.contains(&intent) || jobs.iter().any(is_it) {
                 continue;
             }
-            let change = FirstChange::AddMaterial { after };
-            self.begin(id, intent, StoredPlan::default(), Some(change), reason)
-                .await?;
+            begun.push(intent);
+            self.begin(beginning).await?;
         }
-        Ok(())
+        Ok(!begun.is_empty())
     }
 
-    /// Starts the jobs that disable former KMS keys, each once on all nodes.
-    pub(super) async fn start_disabling(&self) -> Result<(), JobError> {
-        let now = self.commands.now();
-        let due: Vec<_> = self.commands.read(|state| {
-            let materials = state.cloud_materials();
-            let is_current = |material: &CloudMaterial| {
-                let key = state.cloud_key(material.cloud_key);
-                key.is_none_or(|key| material.is_of_current_key(key))
-            };
-            let over = materials.filter(|material| material.is_kept_no_longer(now) && !is_current(material));
-            over.filter_map(|material| Some((material.id, material.kept_until?)))
-                .collect()
-        });
-        if due.is_empty() {
-            return Ok(());
+    /// Starts a job by itself, once on all nodes: its id is the same on each.
+    async fn begin(&self, beginning: Beginning) -> Result<(), JobError> {
+        let Beginning { id, intent, .. } = beginning;
+        let mut job = Job::new(id, intent, self.actor.to_string(), self.now(), beginning.plan);
+        job.first_change = beginning.first_change;
+        job.note(self.now(), beginning.reason);
+        if let Err(error) = self.commands.insert_job(id, &job.body()).await {
+            if self.get(id).await.is_ok() {
+                return Ok(()); // another node has started it
+            }
+            return Err(error.into());
         }
-        let jobs = self.list().await?;
-        for (material, end) in due {
-            let intent = Intent::CloudMaterial(material);
-            let id = id_of(&format!("disable {intent} {}", end.seconds()));
-            let Some(id) = id.filter(|id| !Self::is_begun(&jobs, *id, intent)) else {
-                continue;
-            };
-            let reason = format!("started since the former KMS key was to be kept until {end}");
-            let change = FirstChange::DisableFormer;
-            self.begin(id, intent, StoredPlan::default(), Some(change), reason)
-                .await?;
-        }
+        let about = intent.to_string();
+        self.commands
+            .record_job(&self.actor, "start", id, Outcome::Begun, Some(&about))
+            .await?;
         Ok(())
     }
 

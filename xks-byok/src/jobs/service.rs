@@ -225,37 +225,6 @@ impl Jobs {
         Ok(job)
     }
 
-    /// Whether a job that begins by itself is there, or another one of the same object has not ended.
-    pub(super) fn is_begun(jobs: &[Job], id: JobId, intent: Intent) -> bool {
-        let is_it = |job: &Job| job.id == Some(id) || job.intent == intent && !job.state.is_ended();
-        jobs.iter().any(is_it)
-    }
-
-    /// Starts a job by itself, once on all nodes: its id is the same on each.
-    pub(super) async fn begin(
-        &self,
-        id: JobId,
-        intent: Intent,
-        plan: StoredPlan,
-        first_change: Option<FirstChange>,
-        reason: String,
-    ) -> Result<(), JobError> {
-        let mut job = Job::new(id, intent, self.actor.to_string(), self.now(), plan);
-        job.first_change = first_change;
-        job.note(self.now(), reason);
-        if let Err(error) = self.commands.insert_job(id, &job.body()).await {
-            if self.get(id).await.is_ok() {
-                return Ok(()); // another node has started it
-            }
-            return Err(error.into());
-        }
-        let about = intent.to_string();
-        self.commands
-            .record_job(&self.actor, "start", id, Outcome::Begun, Some(&about))
-            .await?;
-        Ok(())
-    }
-
     /// What a job is about: of a material that shares its KMS key with the current one, the cloud key.
     fn subject(&self, intent: Intent) -> Intent {
         match self.desired(intent) {
@@ -320,7 +289,7 @@ impl Jobs {
     }
 
     /// Ends a job where it is. A call that is under way is not called back; what was made stays, and the next
-    /// job of the same object goes on from it.
+    /// job of the same object goes on from it. A former KMS key that the job was to disable stays enabled.
     ///
     /// # Errors
     /// It is not there, has ended, or has changed at this moment.
@@ -329,7 +298,11 @@ impl Jobs {
             job.state = JobState::Cancelled;
             job.ended = Some(now);
         };
-        self.change(actor, "cancel", id, end).await
+        let job = self.change(actor, "cancel", id, end).await?;
+        if let (Some(FirstChange::DisableFormer), Intent::CloudMaterial(material)) = (job.first_change, job.intent) {
+            self.commands.keep_former(actor, material).await?;
+        }
+        Ok(job)
     }
 
     /// Lets a job go on that is blocked, stuck or waiting.

@@ -64,6 +64,22 @@ impl Commands {
         self.note_material(actor, id, "disable-former", disabled).await
     }
 
+    /// Keeps the KMS key of a former material enabled, which was to be disabled when its days were over: a
+    /// person does not want that. One that is wanted disabled already stays so. Returns the revision.
+    ///
+    /// # Errors
+    /// [`CommandError`]: it is not there, or the store failed.
+    pub async fn keep_former(&self, actor: &Actor, id: CloudMaterialId) -> Result<Revision, CommandError> {
+        let kept = |material: &CloudMaterial, _| {
+            let mut kept = material.clone();
+            if material.former == WantedKey::Enabled {
+                kept.want_former(WantedKey::Enabled);
+            }
+            kept
+        };
+        self.note_material(actor, id, "keep-former", kept).await
+    }
+
     async fn note_material(
         &self,
         actor: &Actor,

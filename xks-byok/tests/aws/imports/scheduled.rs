@@ -241,3 +241,43 @@ async fn a_former_key_is_disabled_when_its_days_are_over() {
     assert_eq!(imports.state(1).await, "Enabled");
     assert_eq!(imports.jobs(&nodes).await.len(), 3);
 }
+
+/// A person has cancelled it before it was wanted: it never comes, not even when jobs that have ended are
+/// forgotten. Cancelled afterwards it stays wanted, for the next job.
+#[tokio::test]
+async fn a_former_key_whose_disabling_is_cancelled_stays_enabled() {
+    let imports = Imports::new(RotationStyle::NewKey).await;
+    imports.done().await;
+    let keep = |import: &mut xks_lifecycle::Import| import.keep_days = Some(KeepDays::new(10).unwrap());
+    imports.want_import(keep).await;
+    let nodes = imports.nodes().await;
+    for (number, wanted) in [(1, WantedKey::Enabled), (2, WantedKey::Disabled)] {
+        imports.rotate().await;
+        imports.done().await;
+        imports.site.wait(11 * DAY);
+        if wanted == WantedKey::Enabled {
+            // A process ends when it has started the job.
+            let ends = imports.site.jobs().await;
+            imports.site.store.end_at(1, true);
+            tokio::select! {
+                biased;
+                () = imports.site.store.ended() => {}
+                ran = ends.run_due() => panic!("{ran:?}"),
+            }
+            imports.site.store.end_at(0, false);
+        } else {
+            imports.site.kms.faults().deny("DisableKey");
+            imports.work(&nodes).await;
+        }
+        let job = imports.jobs(&nodes).await.remove(0);
+        nodes[0].cancel(&alice(), job.id.unwrap()).await.unwrap();
+        imports.site.kms.faults().allow("DisableKey");
+        let material = imports.material(number).await;
+        assert_eq!((material.former, material.kept_until), (wanted, None), "{job:#?}");
+        imports.site.wait(DAY);
+        let begun = imports.jobs(&nodes).await.len();
+        imports.work(&nodes).await;
+        assert_eq!(imports.jobs(&nodes).await.len(), begun);
+        assert_eq!(imports.state(number).await, "Enabled");
+    }
+}

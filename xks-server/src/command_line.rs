@@ -3,6 +3,7 @@
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap_complete::Shell;
 use xks_core::key_store::UriPathPrefix;
 
 #[cfg(feature = "lifecycle")]
@@ -25,14 +26,15 @@ pub(crate) struct CommandLine {
 }
 
 impl CommandLine {
-    /// Ends the process where the arguments are wrong, or ask for help or the version. The help is that of a
-    /// server which has a demo, or reads settings of AWS's sample proxy, or does not.
-    pub(crate) fn of(
-        program: Program,
-        has_demo: bool,
-        reads_sample_proxys: bool,
-        arguments: impl Iterator<Item = OsString>,
-    ) -> Self {
+    /// Ends the process where the arguments are wrong, or ask for help or the version.
+    pub(crate) fn of(command: &clap::Command, arguments: impl Iterator<Item = OsString>) -> Self {
+        let read = command.clone().get_matches_from(arguments);
+        Self::from_arg_matches(&read).unwrap_or_else(|error| error.format(&mut command.clone()).exit())
+    }
+
+    /// What can be typed, with its help: that of a server which has a demo, or reads settings of AWS's sample
+    /// proxy, or does not.
+    pub(crate) fn described(program: Program, has_demo: bool, reads_sample_proxys: bool) -> clap::Command {
         let mut about = "An AWS KMS external key store proxy.".to_owned();
         if has_demo {
             about.push_str(" Without a settings file it serves a demo on loopback.");
@@ -42,15 +44,20 @@ impl CommandLine {
         if reads_sample_proxys {
             long_about.push_str(" It is in this program's own format, or in that of AWS's sample proxy.");
         }
-        let command = Self::command()
+        Self::command()
             .name(program.name)
             .version(program.version)
             .about(about)
             .long_about(long_about)
-            .mut_subcommand("convert", |convert| convert.hide(!reads_sample_proxys));
-        let read = command.clone().get_matches_from(arguments);
-        Self::from_arg_matches(&read).unwrap_or_else(|error| error.format(&mut command.clone()).exit())
+            .mut_subcommand("convert", |convert| convert.hide(!reads_sample_proxys))
     }
+}
+
+/// What a shell reads to complete the commands of this program as they are typed.
+pub(crate) fn completions(shell: Shell, program: Program, mut command: clap::Command) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command, program.name, &mut script);
+    script
 }
 
 #[derive(Debug, Subcommand)]
@@ -73,6 +80,11 @@ pub(crate) enum Command {
     #[cfg(feature = "lifecycle")]
     #[command(flatten)]
     Admin(Box<AdminCommand>),
+    /// Prints what a shell reads to complete the commands of this program as they are typed
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
     /// Creates a credential, and prints it for the settings file and for the AWS KMS console
     NewCredential {
         /// The key store's prefix: the part of its paths before /kms/xks/v1

@@ -17,7 +17,7 @@ use xks_core::{audit::AuditSink, text::ErrorChain};
 use crate::{
     WRONG_SETTINGS,
     backend::{BackendSettings, ReadContext},
-    command_line::{Command, CommandLine},
+    command_line::{Command, CommandLine, completions},
     credential,
     demo::Demo,
     life, log,
@@ -173,9 +173,12 @@ impl Server {
     /// again under the same process id where the settings have an `[environment]`. Call it first in `main`.
     #[must_use]
     pub fn main(self) -> ExitCode {
-        let reads_sample_proxys = self.formats.sample_proxy.is_some();
-        let command_line = CommandLine::of(self.program, self.demo.is_some(), reads_sample_proxys, env::args_os());
+        let command_line = CommandLine::of(&self.command(), env::args_os());
         self.exit(self.obey(command_line))
+    }
+
+    fn command(&self) -> clap::Command {
+        CommandLine::described(self.program, self.demo.is_some(), self.formats.sample_proxy.is_some())
     }
 
     fn exit(&self, result: anyhow::Result<ExitCode>) -> ExitCode {
@@ -196,6 +199,10 @@ impl Server {
             Some(Command::Store(command)) => self.on_store(&command),
             #[cfg(feature = "lifecycle")]
             Some(Command::Admin(command)) => admin::run(self, command_line.config.as_deref(), *command),
+            Some(Command::Completions { shell }) => {
+                let script = completions(shell, self.program, self.command());
+                print(&String::from_utf8_lossy(&script)).map(|()| ExitCode::SUCCESS)
+            }
             Some(Command::NewCredential { uri_path_prefix }) => credential::new()
                 .and_then(|new| print(&credential::text(&new, &uri_path_prefix)).map(|()| ExitCode::SUCCESS)),
             None => {

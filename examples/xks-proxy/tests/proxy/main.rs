@@ -21,6 +21,7 @@ mod certificates;
 mod check;
 #[cfg(feature = "cloud")]
 mod cloud;
+mod completions;
 mod credentials;
 mod demo;
 mod fleet;

@@ -26,30 +26,36 @@ pub(crate) async fn watch(reconciler: &Reconciler) {
     let mut known: Vec<Said> = Vec::new();
     loop {
         let now = SystemTime::now();
-        let mut endings: Vec<Ending> = Vec::new();
-        for ending in reconciler.certificates.in_force().flat_map(|tls| tls.endings.clone()) {
-            // Several listeners may have the same certificate.
-            if !endings.contains(&ending) {
-                endings.push(ending);
+        let mut looked: Vec<Said> = Vec::new();
+        for tls in reconciler.certificates.in_force() {
+            for ending in &tls.endings {
+                // Several listeners may have the same certificate.
+                if !looked.iter().any(|said| said.ending == *ending) {
+                    let known = known.iter().find(|said| said.ending == *ending);
+                    looked.push(look(ending, known, tls.looked, now));
+                }
             }
         }
-        let looked = endings.into_iter().map(|ending| {
-            let stage = ending.stage(now);
-            let before = known.iter().find(|said| said.ending == ending);
-            let is_due = before.is_some_and(|said| is_due(said.stage, said.at, stage, now));
-            if let (true, Some(stage)) = (is_due, stage) {
-                tracing::warn!("{}", ending.text(stage));
-            }
-            let at = match before {
-                Some(said) if !is_due => said.at,
-                _ => now,
-            };
-            Said { ending, stage, at }
-        });
-        known = looked.collect();
+        known = looked;
         let next = known.iter().filter_map(|said| said.ending.next_stage(now)).min();
         let wait = next.and_then(|next| next.duration_since(now).ok()).unwrap_or(LONGEST);
         tokio::time::sleep(wait.min(LONGEST)).await;
+    }
+}
+
+/// Names a certificate if that is due. One that is not `known` was reported at the start or the reload that
+/// `loaded` it, which may be long ago: a key manager was opened meanwhile.
+fn look(ending: &Ending, known: Option<&Said>, loaded: SystemTime, now: SystemTime) -> Said {
+    let (before, said) = known.map_or_else(|| (ending.stage(loaded), loaded), |said| (said.stage, said.at));
+    let stage = ending.stage(now);
+    let is_due = is_due(before, said, stage, now);
+    if let (true, Some(stage)) = (is_due, stage) {
+        tracing::warn!("{}", ending.text(stage));
+    }
+    Said {
+        ending: ending.clone(),
+        stage,
+        at: if is_due { now } else { said },
     }
 }
 
@@ -63,6 +69,22 @@ fn is_due(before: Option<Stage>, said: SystemTime, stage: Option<Stage>, now: Sy
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// It was far away when it was loaded, and the start took so long.
+    #[test]
+    fn an_end_that_comes_near_between_the_start_and_the_first_look_is_named() {
+        let loaded = SystemTime::now();
+        let ending = Ending::at(loaded + 7 * AGAIN + Duration::from_secs(10));
+        let at_once = look(&ending, None, loaded, loaded);
+        assert_eq!((at_once.stage, at_once.at), (Some(Stage::Days(14)), loaded));
+        let later = loaded + Duration::from_secs(60);
+        for known in [None, Some(&at_once)] {
+            let said = look(&ending, known, loaded, later);
+            assert_eq!((said.stage, said.at), (Some(Stage::Days(7)), later), "it is said then");
+        }
+        let reloaded = look(&ending, None, later, later + Duration::from_secs(1));
+        assert_eq!(reloaded.at, later, "the reload has said it");
+    }
 
     #[test]
     fn an_end_is_named_at_each_stage_and_every_day() {

@@ -30,6 +30,13 @@ impl Ending {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn at(ends: SystemTime) -> Self {
+        let name = "CN=localhost".to_owned();
+        let date = "some day".to_owned();
+        Self { name, ends, date }
+    }
+
     /// Returns the stage of the time left; none when the end is further away than a month.
     pub(crate) fn stage(&self, now: SystemTime) -> Option<Stage> {
         Stage::ALL.into_iter().find(|stage| self.ends <= now + stage.left())

@@ -33,6 +33,8 @@ pub(crate) struct TlsMaterial {
     pub(crate) endings: Vec<Ending>,
     /// Reasons for which a client may refuse them.
     pub(crate) warnings: Vec<TlsProblem>,
+    /// When it was looked for these.
+    pub(crate) looked: SystemTime,
     clients: Option<Arc<NamedClients>>,
 }
 
@@ -137,6 +139,7 @@ impl TlsMaterial {
             own,
             endings,
             warnings,
+            looked: now,
             clients,
         })
     }

@@ -457,8 +457,8 @@ fn a_certificate_of_version_1_is_named() {
     assert!(!printed.contains("private key"), "{printed}");
 }
 
-/// An operator who reads no warning at the start gets one when the end comes nearer. (A start that takes
-/// longer than the ten seconds warns itself.)
+/// An operator who reads no warning at the start gets one when the end comes nearer, also if the start takes
+/// longer than the ten seconds.
 #[test]
 fn a_certificate_that_comes_near_its_end_is_said_while_it_is_served() {
     let in_seven_days = Leaf {

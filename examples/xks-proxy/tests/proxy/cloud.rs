@@ -12,7 +12,7 @@ use xks_test_aws::Simulator;
 
 use crate::{
     administration::Site,
-    support::{Clock, Folder, REGION, program, run},
+    support::{Clock, Folder, PATIENCE, REGION, program, run, wait_until},
 };
 
 const SECRET: &str = "tests/proxy/administration/example.secret";
@@ -26,7 +26,10 @@ struct Cloud {
 impl Cloud {
     fn start() -> Self {
         let simulator = Simulator::start(&["--region", REGION]);
-        let site = Site::start(&format!("[cloud]\nendpoint_url = {:?}\n", simulator.url()));
+        let site = Site::start(&format!(
+            "[cloud]\nendpoint_url = {:?}\n[metrics]\nlisten = \"127.0.0.1:0\"\n",
+            simulator.url()
+        ));
         let proxy = site.server.url().to_owned();
         for command in [
             "tenants create --name payroll".to_owned(),
@@ -136,11 +139,21 @@ fn what_aws_refuses_is_a_question_and_a_job_that_is_cancelled_ends() {
         log.contains("is blocked") && log.contains("kms:CreateCustomKeyStore"),
         "{log}"
     );
+    let since = "xks_jobs_blocked_since_timestamp_seconds";
+    let metrics = || cloud.site.server.metrics();
+    let blocked = || metrics().value("xks_jobs", &[("state", "blocked")]);
+    wait_until("it is counted", || blocked() == 1.0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    let waits = now - metrics().value(since, &[]);
+    assert!((0.0..600.0).contains(&waits), "{waits}");
     let jobs = cloud.json("jobs list");
     let id = jobs["items"][0]["id"].as_str().unwrap().to_owned();
     let cancelled = cloud.json(&format!("jobs cancel {id}"));
     assert_eq!(cancelled["state"], "cancelled", "{cancelled}");
     assert_eq!(cloud.json(&format!("jobs show {id}"))["state"], "cancelled");
+    wait_until("nothing waits for a person", || {
+        blocked() == 0.0 && !metrics().has(since, &[])
+    });
 }
 
 /// The account calls AWS by its own access key, which AWS verifies; another one takes its place.
@@ -197,11 +210,7 @@ fn the_access_key_of_an_account_is_replaced_and_goes_on() {
         .to_owned();
     let start = Instant::now();
     while done("cloud-accounts show main")["credential"]["access_key"]["id"] == "AKIAIOSFODNN7EXAMPLE" {
-        assert!(
-            start.elapsed() < Duration::from_secs(30),
-            "{}",
-            done(&format!("jobs show {job}"))
-        );
+        assert!(start.elapsed() < PATIENCE, "{}", done(&format!("jobs show {job}")));
         thread::sleep(Duration::from_millis(200));
     }
     assert_eq!(

@@ -1,7 +1,7 @@
 //! Jobs that begin by themselves: material is imported again before it ends in AWS, where it is wanted for
 //! longer than AWS keeps it.
 
-use xks_lifecycle::{CloudKey, CloudMaterial, MaterialState, Snapshot, Timestamp, WantedKey, WantedMaterial};
+use xks_lifecycle::{Snapshot, Timestamp};
 
 use super::{Intent, StoredPlan, rotation::id_of, scheduled::Beginning};
 use crate::plan::AHEAD;
@@ -12,7 +12,7 @@ pub(super) fn due(state: &Snapshot, now: Timestamp) -> Vec<Beginning> {
     for key in state.cloud_keys() {
         let Some(import) = key.import() else { continue };
         for material in state.materials_of(key.id) {
-            let Some(end) = material.valid_to.filter(|_| is_wanted(key, material)) else {
+            let Some(end) = material.valid_to.filter(|_| material.is_in_use(key)) else {
                 continue;
             };
             let is_for_longer = import.expires.is_none_or(|wanted| wanted > end && wanted > now);
@@ -40,12 +40,4 @@ pub(super) fn due(state: &Snapshot, now: Timestamp) -> Vec<Beginning> {
         }
     }
     due
-}
-
-/// Whether it is to be in AWS, in a KMS key that takes it: not in one that is disabled or goes.
-fn is_wanted(key: &CloudKey, material: &CloudMaterial) -> bool {
-    material.wanted_key(key) == WantedKey::Enabled
-        && material.wanted == WantedMaterial::Imported
-        && material.state() == MaterialState::Made
-        && material.kms_material.is_some()
 }

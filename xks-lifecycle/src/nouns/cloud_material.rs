@@ -148,6 +148,15 @@ impl CloudMaterial {
         is_over && self.retired.is_some() && self.former == WantedKey::Enabled
     }
 
+    /// Returns whether AWS has it and it is wanted there, in a KMS key that is to be used.
+    #[must_use]
+    pub fn is_in_use(&self, key: &CloudKey) -> bool {
+        self.wanted_key(key) == WantedKey::Enabled
+            && self.wanted == WantedMaterial::Imported
+            && self.state() == MaterialState::Made
+            && self.kms_material.is_some()
+    }
+
     /// Returns what its KMS key shall be.
     #[must_use]
     pub fn wanted_key(&self, key: &CloudKey) -> WantedKey {

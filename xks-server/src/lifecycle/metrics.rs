@@ -14,7 +14,7 @@ use arc_swap::ArcSwapOption;
 use tokio::{task::spawn_blocking, time::sleep};
 use xks_byok::jobs::Jobs;
 use xks_lifecycle::{
-    Timestamp,
+    Snapshot, Timestamp,
     commands::Commands,
     view::{Totals, View},
 };
@@ -34,6 +34,8 @@ pub(crate) struct Measured {
     totals: ArcSwapOption<Totals>,
     /// When a schedule has something to do next, in seconds since 1970.
     next_due: AtomicU64,
+    /// When the first material ends in AWS that is in use there, in seconds since 1970.
+    material_ends: AtomicU64,
     /// Versions that an earlier process has left half done, and that are so still.
     pub(super) unrecovered: AtomicU64,
     /// What was due by schedule or by count, and has failed.
@@ -50,6 +52,15 @@ pub(super) fn add(counter: &AtomicU64, number: usize) {
     counter.fetch_add(number as u64, Ordering::Relaxed);
 }
 
+/// When the first material ends in AWS that is in use there.
+pub(super) fn first_end(state: &Snapshot) -> Option<Timestamp> {
+    let in_use = state.cloud_materials().filter(|material| {
+        let key = state.cloud_key(material.cloud_key);
+        key.is_some_and(|key| material.is_in_use(key))
+    });
+    in_use.filter_map(|material| material.valid_to).min()
+}
+
 impl Measured {
     pub(super) fn new(view: Arc<View>, key_stores: Arc<KeyStoresInForce>, node: Option<NodeMeter>) -> Self {
         Self {
@@ -57,6 +68,7 @@ impl Measured {
             key_stores,
             totals: ArcSwapOption::empty(),
             next_due: AtomicU64::new(NEVER),
+            material_ends: AtomicU64::new(NEVER),
             unrecovered: AtomicU64::new(0),
             scheduled: AtomicU64::new(0),
             store: AtomicU64::new(0),
@@ -73,6 +85,9 @@ impl Measured {
     /// Counts all keys again and again, on a thread that may be busy.
     pub(super) async fn count(&self, commands: &Commands) {
         loop {
+            let ends = commands.read(first_end);
+            self.material_ends
+                .store(ends.map_or(NEVER, Timestamp::seconds), Ordering::Relaxed);
             let (view, now) = (Arc::clone(&self.view), commands.now());
             if let Ok(totals) = spawn_blocking(move || view.totals(now)).await {
                 self.totals.store(Some(Arc::new(totals)));
@@ -99,6 +114,11 @@ impl Measured {
                 let help = "Unix time since which a job waits for a person: blocked or stuck";
                 samples.gauge("jobs_blocked_since_timestamp_seconds", help, &[], since as f64 / 1000.0);
             }
+        }
+        let ends = value(&self.material_ends);
+        if ends > 0.0 {
+            let help = "Unix time at which the first imported material ends in AWS that is in use there";
+            samples.gauge("cloud_material_ends_timestamp_seconds", help, &[], ends);
         }
         let (in_force, not_in_force) = self.key_stores.count();
         for (is_served, count) in [("true", in_force), ("false", not_in_force)] {

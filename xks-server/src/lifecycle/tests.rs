@@ -11,7 +11,8 @@ use xks_core::{
     backend::{BackendErrorKind, EncryptRequest},
 };
 use xks_lifecycle::{
-    ExternalKeyStore, KeySet, KeySetId, KeySource, KeyStoreId, Regions, Repository, Tenant, TenantId,
+    CloudAccount, CloudAccountId, CloudKey, CloudKeyId, CloudKeyOrigin, ExternalKeyStore, Import, KeySet, KeySetId,
+    KeySource, KeyStoreId, Regions, Repository, RotationStyle, Tenant, TenantId,
     commands::{Adopt, CreateKey, Deployment},
     key_state::KeyCommand,
     seal::Root,
@@ -243,4 +244,41 @@ fn a_key_of_the_file_is_under_management_when_the_command_that_adopts_it_returns
         assert_eq!(world.encrypt(prefix, &label), Err(BackendErrorKind::KeyNotFound));
         assert_eq!(world.encrypt(prefix, "known"), Err(BackendErrorKind::KeyDisabled));
     }
+}
+
+/// Of material that is wanted in AWS, and that AWS has.
+#[test]
+fn the_first_end_of_material_in_aws_is_measured() {
+    let world = World::new();
+    let (commands, actor) = (&world.running.commands, &world.running.actor);
+    let set = KeySet::new(KeySetId::generate().unwrap(), world.tenant, "own", KeySource::Vault).unwrap();
+    let (own, account) = (set.id, CloudAccountId::generate().unwrap());
+    world.create(set);
+    let account = CloudAccount::new(account, world.tenant, "main", "eu-central-1".parse().unwrap()).unwrap();
+    world.create(account.clone());
+    let mut keys = Vec::new();
+    for alias in ["alias/one", "alias/two"] {
+        let origin = CloudKeyOrigin::External(Import::new(RotationStyle::InPlace));
+        let id = CloudKeyId::generate().unwrap();
+        let key = CloudKey::new(id, own, &account, alias.parse().unwrap(), origin).unwrap();
+        world.runtime.block_on(commands.create_import(actor, key)).unwrap();
+        keys.push(id);
+    }
+    assert_eq!(commands.read(metrics::first_end), None);
+    let now = commands.now();
+    for (key, days) in keys.iter().zip([300, 200]) {
+        let material = commands.read(|state| state.materials_of(*key).next().unwrap().id);
+        world.runtime.block_on(commands.make_material(actor, material)).unwrap();
+        let arn = format!("arn:aws:kms:eu-central-1:111122223333:key/{key}")
+            .parse()
+            .unwrap();
+        let (id, end) = ("ab".repeat(32).parse().unwrap(), now.plus_days(days));
+        let noted = commands.note_import(actor, material, &arn, Some(id), Some(end));
+        world.runtime.block_on(noted).unwrap();
+        assert_eq!(commands.read(metrics::first_end), Some(end));
+    }
+    let mut disabled = commands.read(|state| (**state.cloud_key(keys[1]).unwrap()).clone());
+    disabled.wanted = xks_lifecycle::WantedKey::Disabled;
+    world.runtime.block_on(commands.update(actor, disabled, None)).unwrap();
+    assert_eq!(commands.read(metrics::first_end), Some(now.plus_days(300)));
 }

@@ -1,0 +1,178 @@
+//! The reader's side: what is wrong with a log, and where.
+
+mod report;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    io::{self, BufRead, Read as _},
+};
+
+pub use self::report::{Fault, FaultKind, Place, Report};
+use crate::{
+    LineHash, Origin, Position, SignedHead, VerifyingKey,
+    line::{Link, opening},
+};
+
+/// The greatest length of a line, in bytes: longer than any record, and short enough for memory.
+const MAX_LINE: u64 = 1 << 20;
+
+/// Verifies one log: first the heads that are known of it, then its files, in their order.
+///
+/// Files that were deleted since they were old are accepted where a signed head is of the very place at which
+/// the oldest one begins that is left.
+#[derive(Debug, Default)]
+pub struct Verifier {
+    /// Signed heads by how far the log had come.
+    heads: BTreeMap<u64, Vec<(Place, LineHash)>>,
+    position: Option<Position>,
+    /// The line before is no record, so that nothing is known of its hash.
+    is_lost: bool,
+    report: Report,
+}
+
+impl Verifier {
+    /// Begins.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes a signed head, the text of a signed note. `name` says where it comes from.
+    pub fn head<'k>(&mut self, name: &str, text: &str, keys: impl IntoIterator<Item = &'k VerifyingKey>) {
+        let place = Place::new(name, 0);
+        self.report.heads += 1;
+        let signed = text.parse::<SignedHead>().ok();
+        let Some(head) = signed.as_ref().and_then(|signed| signed.verified(keys)) else {
+            self.report.add(place, FaultKind::HeadNotSigned);
+            return;
+        };
+        self.is_of(&place, &head.origin);
+        let Position { size, last } = head.position;
+        self.heads.entry(size).or_default().push((place, last));
+    }
+
+    /// Reads a file of the log. `name` is what the report calls it.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn file(&mut self, name: &str, mut file: impl BufRead) -> io::Result<()> {
+        self.report.files += 1;
+        let (mut line, mut number) = (Vec::new(), 0);
+        loop {
+            line.clear();
+            let read = file.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)?;
+            if read == 0 {
+                return Ok(());
+            }
+            number += 1;
+            let place = Place::new(name, number);
+            if line.pop_if(|last| *last == b'\n').is_some() {
+                self.line(place, &line);
+            } else if read as u64 == MAX_LINE {
+                self.report.add(place, FaultKind::NotARecord);
+                self.is_lost = true;
+                file.skip_until(b'\n')?;
+            } else {
+                self.report.torn.push(place);
+            }
+        }
+    }
+
+    fn line(&mut self, place: Place, line: &[u8]) {
+        let Some(link) = Link::of(line) else {
+            self.report.add(place, FaultKind::NotARecord);
+            self.is_lost = true;
+            return;
+        };
+        if place.line == 1 {
+            match opening(line) {
+                Some(origin) => self.is_of(&place, &origin),
+                None => self.report.add(place.clone(), FaultKind::NoOrigin),
+            }
+        }
+        let is_lost = std::mem::take(&mut self.is_lost);
+        let position = self.position.unwrap_or_else(|| self.begin(&place, link));
+        // A line that is no record stands where this one's predecessor was.
+        let lost = u64::from(is_lost);
+        match link.seq.checked_sub(position.size) {
+            Some(0) if link.prev == position.last => {}
+            Some(0) if position.size == 0 => self.report.add(place, FaultKind::Changed { seq: 0 }),
+            Some(0) => {
+                let seq = position.size - 1;
+                self.report.add(place, FaultKind::Changed { seq });
+            }
+            Some(more) if more <= lost => {}
+            Some(_) => {
+                let (from, to) = (position.size, link.seq - 1);
+                self.report.add(place, FaultKind::Missing { from, to });
+            }
+            None => {
+                self.report.add(place, FaultKind::Moved { seq: link.seq });
+                return;
+            }
+        }
+        self.report.records += 1;
+        self.arrive(Position::new(link.seq.saturating_add(1), LineHash::of(line)));
+    }
+
+    /// Where the oldest file begins that is left.
+    fn begin(&mut self, place: &Place, link: Link) -> Position {
+        self.report.first = Some(link.seq);
+        if link.seq == 0 {
+            return Position::START;
+        }
+        let start = Position::new(link.seq, link.prev);
+        let is_known = self
+            .heads
+            .get(&start.size)
+            .is_some_and(|heads| heads.iter().any(|(_, last)| *last == start.last));
+        if !is_known {
+            let (from, to) = (0, link.seq - 1);
+            self.report.add(place.clone(), FaultKind::Missing { from, to });
+        }
+        self.arrive(start);
+        start
+    }
+
+    /// Compares what is there with the heads of this place.
+    fn arrive(&mut self, position: Position) {
+        self.position = Some(position);
+        for (place, last) in self.heads.remove(&position.size).unwrap_or_default() {
+            if last == position.last {
+                self.report.anchored = Some(position.size);
+            } else {
+                let size = position.size;
+                self.report.add(place, FaultKind::HeadDiffers { size });
+            }
+        }
+    }
+
+    fn is_of(&mut self, place: &Place, origin: &Origin) {
+        match &self.report.origin {
+            None => self.report.origin = Some(origin.clone()),
+            Some(known) if known == origin => {}
+            Some(_) => {
+                let origin = origin.clone();
+                self.report.add(place.clone(), FaultKind::OfAnother { origin });
+            }
+        }
+    }
+
+    /// Ends, and says what was found.
+    #[must_use]
+    pub fn finish(mut self) -> Report {
+        let size = self.position.map_or(0, |position| position.size);
+        for (head, heads) in std::mem::take(&mut self.heads).split_off(&size.saturating_add(1)) {
+            for (place, _) in heads {
+                self.report.add(place, FaultKind::Cut { size, head });
+            }
+        }
+        self.report.size = size;
+        let known = self.report.anchored.or(self.report.first).unwrap_or(0);
+        self.report.unanchored = size - known.min(size);
+        self.report
+    }
+}

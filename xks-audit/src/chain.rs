@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::{
     Head, LineHash, Origin,
-    line::{CONTINUED, OPENED, opening_members},
+    line::{Link, Own},
 };
 
 /// How far a log has come.
@@ -30,6 +30,13 @@ impl Position {
     #[must_use]
     pub const fn new(size: u64, last: LineHash) -> Self {
         Self { size, last }
+    }
+
+    /// Returns that behind a line without its end; none if it is no record.
+    #[must_use]
+    pub fn behind(line: &[u8]) -> Option<Self> {
+        let Link { seq, .. } = Link::of(line)?;
+        Some(Self::new(seq.saturating_add(1), LineHash::of(line)))
     }
 }
 
@@ -85,12 +92,32 @@ impl Chain {
 
     /// Begins a file, the first one or another, with a record that names the log.
     pub fn begin_file(&mut self, lines: &mut Vec<u8>) {
-        let event = match self.position.size {
-            0 => OPENED,
-            _ => CONTINUED,
-        };
-        let members = opening_members(event, &self.origin);
-        self.link(members.as_bytes(), lines);
+        let (is_first, origin) = (self.position.size == 0, self.origin.clone());
+        self.say(&Own::Begins { is_first, origin }, lines);
+    }
+
+    /// Records that this log takes the place of another one, of which so much is known: after a restart, or
+    /// where that one could not be written. It should be the second record, which [`Opening`](crate::Opening)
+    /// reads.
+    pub fn follow(&mut self, origin: &Origin, position: Position, lines: &mut Vec<u8>) {
+        let origin = origin.clone();
+        self.say(&Own::Follows { origin, position }, lines);
+    }
+
+    /// Records that so many records could not be written.
+    pub fn lose(&mut self, records: u64, lines: &mut Vec<u8>) {
+        self.say(&Own::Lost { records }, lines);
+    }
+
+    /// Records that the first so many records of a log, this one or another, are deleted, since nobody wants
+    /// them any longer.
+    pub fn delete(&mut self, origin: &Origin, size: u64, lines: &mut Vec<u8>) {
+        let origin = origin.clone();
+        self.say(&Own::Deleted { origin, size }, lines);
+    }
+
+    fn say(&mut self, own: &Own, lines: &mut Vec<u8>) {
+        self.link(own.members().as_bytes(), lines);
     }
 
     fn link(&mut self, members: &[u8], lines: &mut Vec<u8>) {

@@ -103,6 +103,18 @@ impl SignedHead {
         }
     }
 
+    /// Splits a text of signed heads, one after the other, as a file of them is.
+    pub fn split(text: &str) -> impl Iterator<Item = &str> {
+        let mut rest = text;
+        std::iter::from_fn(move || {
+            let dash = if rest.starts_with(DASH) { Some(0) } else { rest.find("\n\u{2014} ").map(|at| at + 1) };
+            let end = dash.and_then(|dash| rest.get(dash..)?.find('\n').map(|end| dash + end + 1));
+            let (head, behind) = rest.split_at_checked(end.unwrap_or(rest.len()))?;
+            rest = behind;
+            (!head.is_empty()).then_some(head)
+        })
+    }
+
     /// Returns the head, whoever has signed it.
     #[must_use]
     pub const fn unverified(&self) -> &Head {
@@ -182,6 +194,18 @@ mod tests {
             let changed: SignedHead = signed.to_string().replacen(from, to, 1).parse().unwrap();
             assert_eq!(changed.verified([key.verifying_key()]), None, "{from:?}");
         }
+    }
+
+    #[test]
+    fn a_file_of_heads_is_split() {
+        let text = signed().0.to_string();
+        let other = signed().0.to_string();
+        let split = |text: &str| SignedHead::split(text).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(split(&format!("{text}{other}")), [text.clone(), other.clone()]);
+        assert_eq!(split(""), Vec::<String>::new());
+        // The last one was being written.
+        let torn = other.trim_end();
+        assert_eq!(split(&format!("{text}{torn}")), [text, torn.to_owned()]);
     }
 
     #[test]

@@ -11,6 +11,11 @@
 //! changed, lost, moved or added no longer fits those after it. `sha256sum` and a few lines of any language
 //! verify it.
 //!
+//! The log says of itself, in records of its own, that a file begins, that records could not be written
+//! (`lost`), that old ones were deleted as its writer was told to (`deleted`), and whose place it takes
+//! (`follows`): after a restart, or where the former log could not be written any more. It names the last
+//! record that is known of that one, so that logs of one writer are a chain too.
+//!
 //! # Heads
 //! The end of a chain can be cut off, or written again from some line on. So the writer signs how many
 //! records there are, and the hash of the last one, now and then, also while nothing happens: a [`Head`]. It
@@ -52,5 +57,5 @@ pub use self::{
     key::{KeyError, SigningKey, VerifyingKey},
     line::LineHash,
     origin::{Origin, OriginError},
-    verify::{Fault, FaultKind, Place, Report, Verifier},
+    verify::{Fault, FaultKind, Opening, Place, Report, Verifier},
 };

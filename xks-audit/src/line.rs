@@ -4,12 +4,7 @@ use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::Origin;
-
-/// What the first record of a log is about.
-pub(crate) const OPENED: &str = "opened";
-/// What that of each later file is about.
-pub(crate) const CONTINUED: &str = "continued";
+use crate::{Origin, Position};
 
 /// The SHA-256 of a line without its end. Shown as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -95,19 +90,73 @@ impl Link {
     }
 }
 
-/// The members of the record that a file begins with.
-pub(crate) fn opening_members(event: &str, origin: &Origin) -> String {
-    format!(r#""audit":"{event}","origin":"{origin}","version":1}}"#)
+/// What a log says of itself, in records among the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Own {
+    /// A file begins: the first one of the log, or a later one.
+    Begins { is_first: bool, origin: Origin },
+    /// This log takes the place of another one, of which so much is known.
+    Follows { origin: Origin, position: Position },
+    /// So many records could not be written.
+    Lost { records: u64 },
+    /// The first so many records of a log were deleted with their files, as the writer was told to.
+    Deleted { origin: Origin, size: u64 },
 }
 
-/// Reads the log's name from a line with a link, if it is one that a file begins with.
-pub(crate) fn opening(line: &[u8]) -> Option<Origin> {
-    let text = std::str::from_utf8(line).ok()?;
-    let (_, members) = text.split_once(r#"","audit":""#)?;
-    let (event, members) = members.split_once(r#"","origin":""#)?;
-    let origin = members.strip_suffix(r#"","version":1}"#)?.parse().ok()?;
-    let is_one = matches!(event, OPENED | CONTINUED) && text.ends_with(&opening_members(event, &origin));
-    is_one.then_some(origin)
+impl Own {
+    /// The members, with the brace behind them.
+    pub(crate) fn members(&self) -> String {
+        match self {
+            Self::Begins { is_first, origin } => {
+                let event = if *is_first { "opened" } else { "continued" };
+                format!(r#""audit":"{event}","origin":"{origin}","version":1}}"#)
+            }
+            Self::Follows { origin, position } => {
+                let Position { size, last } = position;
+                format!(r#""audit":"follows","origin":"{origin}","size":{size},"last":"{last}"}}"#)
+            }
+            Self::Lost { records } => format!(r#""audit":"lost","records":{records}}}"#),
+            Self::Deleted { origin, size } => format!(r#""audit":"deleted","origin":"{origin}","size":{size}}}"#),
+        }
+    }
+
+    /// Reads it from a line with a link, in the one form that it has.
+    pub(crate) fn of(line: &[u8]) -> Option<Self> {
+        // Behind the link: its number is followed by 64 digits, so the first of these is its end.
+        let (_, members) = std::str::from_utf8(line).ok()?.split_once(r#"",""#)?;
+        let (event, rest) = members.strip_prefix(r#"audit":""#)?.split_once('"')?;
+        let origin = || rest.strip_prefix(r#","origin":""#)?.split_once('"');
+        let number = |text: &str| -> Option<u64> { text.split([',', '}']).next()?.parse().ok() };
+        let own = match event {
+            "opened" | "continued" => Self::Begins {
+                is_first: event == "opened",
+                origin: origin()?.0.parse().ok()?,
+            },
+            "follows" => {
+                let (origin, rest) = origin()?;
+                let size = number(rest.strip_prefix(r#","size":"#)?)?;
+                let (_, last) = rest.split_once(r#","last":""#)?;
+                let last = LineHash::from_hex(last.strip_suffix(r#""}"#)?.as_bytes())?;
+                Self::Follows {
+                    origin: origin.parse().ok()?,
+                    position: Position::new(size, last),
+                }
+            }
+            "lost" => Self::Lost {
+                records: number(rest.strip_prefix(r#","records":"#)?)?,
+            },
+            "deleted" => {
+                let (origin, rest) = origin()?;
+                Self::Deleted {
+                    origin: origin.parse().ok()?,
+                    size: number(rest.strip_prefix(r#","size":"#)?)?,
+                }
+            }
+            _ => return None,
+        };
+        let has_one_form = members.strip_prefix('"').unwrap_or(members) == own.members().strip_prefix('"')?;
+        has_one_form.then_some(own)
+    }
 }
 
 #[cfg(test)]
@@ -140,6 +189,42 @@ mod tests {
             format!(r#"{{"prev":"{hash}","seq":1}}"#),
         ] {
             assert_eq!(Link::of(line.as_bytes()), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_a_log_says_of_itself_has_one_form() {
+        let origin = || Origin::new("example/node-a/1").unwrap();
+        let position = Position::new(7, LineHash::of(b"line"));
+        for own in [
+            Own::Begins {
+                is_first: true,
+                origin: origin(),
+            },
+            Own::Begins {
+                is_first: false,
+                origin: origin(),
+            },
+            Own::Follows {
+                origin: origin(),
+                position,
+            },
+            Own::Lost { records: 3 },
+            Own::Deleted {
+                origin: origin(),
+                size: 7,
+            },
+        ] {
+            let line = |members: &str| format!(r#"{{"seq":4,"prev":"{}",{members}"#, LineHash::of(b"line"));
+            let text = own.members();
+            assert_eq!(Own::of(line(&text).as_bytes()), Some(own), "{text}");
+            for wrong in [
+                text.replacen("audit", "Audit", 1),
+                text.replacen('}', ",\"more\":1}", 1),
+                format!(r#""first":"",{text}"#),
+            ] {
+                assert_eq!(Own::of(line(&wrong).as_bytes()), None, "{wrong}");
+            }
         }
     }
 }

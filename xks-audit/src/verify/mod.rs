@@ -13,11 +13,58 @@ use std::{
 pub use self::report::{Fault, FaultKind, Place, Report};
 use crate::{
     LineHash, Origin, Position, SignedHead, VerifyingKey,
-    line::{Link, opening},
+    line::{Link, Own},
 };
 
 /// The greatest length of a line, in bytes: longer than any record, and short enough for memory.
 const MAX_LINE: u64 = 1 << 20;
+
+/// What vouches for the beginning of a log.
+#[derive(Debug)]
+struct Known {
+    place: Place,
+    last: LineHash,
+    is_signed: bool,
+}
+
+/// How a file begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Opening {
+    /// The log that it belongs to.
+    pub origin: Origin,
+    /// The number of its first record.
+    pub seq: u64,
+    /// The log whose place this one takes, and how much of it is known.
+    pub follows: Option<(Origin, Position)>,
+}
+
+impl Opening {
+    /// Reads the first two lines of a file; none if the first is not one that a file begins with.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn read(mut file: impl BufRead) -> io::Result<Option<Self>> {
+        let mut next = || -> io::Result<Vec<u8>> {
+            let mut line = Vec::new();
+            file.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)?;
+            // Without an end it is no record.
+            if line.pop().is_some_and(|last| last != b'\n') {
+                line.clear();
+            }
+            Ok(line)
+        };
+        let (first, second) = (next()?, next()?);
+        let (Some(Link { seq, .. }), Some(Own::Begins { origin, .. })) = (Link::of(&first), Own::of(&first)) else {
+            return Ok(None);
+        };
+        let follows = match Own::of(&second) {
+            Some(Own::Follows { origin, position }) => Some((origin, position)),
+            _ => None,
+        };
+        Ok(Some(Self { origin, seq, follows }))
+    }
+}
 
 /// Verifies one log: first the heads that are known of it, then its files, in their order.
 ///
@@ -25,8 +72,8 @@ const MAX_LINE: u64 = 1 << 20;
 /// the oldest one begins that is left.
 #[derive(Debug, Default)]
 pub struct Verifier {
-    /// Signed heads by how far the log had come.
-    heads: BTreeMap<u64, Vec<(Place, LineHash)>>,
+    /// What is known by how far the log had come.
+    known: BTreeMap<u64, Vec<Known>>,
     position: Option<Position>,
     /// The line before is no record, so that nothing is known of its hash.
     is_lost: bool,
@@ -51,7 +98,19 @@ impl Verifier {
         };
         self.is_of(&place, &head.origin);
         let Position { size, last } = head.position;
-        self.heads.entry(size).or_default().push((place, last));
+        let is_signed = true;
+        self.known.entry(size).or_default().push(Known { place, last, is_signed });
+    }
+
+    /// Takes what another log says of this one, whose place it has taken. It is compared as a head is, and
+    /// anchors nothing by itself. `name` says where it comes from.
+    pub fn known(&mut self, name: &str, position: Position) {
+        let known = Known {
+            place: Place::new(name, 0),
+            last: position.last,
+            is_signed: false,
+        };
+        self.known.entry(position.size).or_default().push(known);
     }
 
     /// Reads a file of the log. `name` is what the report calls it.
@@ -87,10 +146,11 @@ impl Verifier {
             self.is_lost = true;
             return;
         };
+        let own = Own::of(line);
         if place.line == 1 {
-            match opening(line) {
-                Some(origin) => self.is_of(&place, &origin),
-                None => self.report.add(place.clone(), FaultKind::NoOrigin),
+            match &own {
+                Some(Own::Begins { origin, .. }) => self.is_of(&place, origin),
+                _ => self.report.add(place.clone(), FaultKind::NoOrigin),
             }
         }
         let is_lost = std::mem::take(&mut self.is_lost);
@@ -114,6 +174,11 @@ impl Verifier {
                 return;
             }
         }
+        match own {
+            Some(Own::Lost { records }) => self.report.lost = self.report.lost.saturating_add(records),
+            Some(Own::Deleted { origin, size }) => self.report.deleted.push((origin, size)),
+            _ => {}
+        }
         self.report.records += 1;
         self.arrive(Position::new(link.seq.saturating_add(1), LineHash::of(line)));
     }
@@ -125,10 +190,8 @@ impl Verifier {
             return Position::START;
         }
         let start = Position::new(link.seq, link.prev);
-        let is_known = self
-            .heads
-            .get(&start.size)
-            .is_some_and(|heads| heads.iter().any(|(_, last)| *last == start.last));
+        let known = self.known.get(&start.size);
+        let is_known = known.is_some_and(|known| known.iter().any(|known| known.is_signed && known.last == start.last));
         if !is_known {
             let (from, to) = (0, link.seq - 1);
             self.report.add(place.clone(), FaultKind::Missing { from, to });
@@ -140,12 +203,12 @@ impl Verifier {
     /// Compares what is there with the heads of this place.
     fn arrive(&mut self, position: Position) {
         self.position = Some(position);
-        for (place, last) in self.heads.remove(&position.size).unwrap_or_default() {
-            if last == position.last {
-                self.report.anchored = Some(position.size);
-            } else {
+        for Known { place, last, is_signed } in self.known.remove(&position.size).unwrap_or_default() {
+            if last != position.last {
                 let size = position.size;
                 self.report.add(place, FaultKind::HeadDiffers { size });
+            } else if is_signed {
+                self.report.anchored = Some(position.size);
             }
         }
     }
@@ -165,8 +228,8 @@ impl Verifier {
     #[must_use]
     pub fn finish(mut self) -> Report {
         let size = self.position.map_or(0, |position| position.size);
-        for (head, heads) in std::mem::take(&mut self.heads).split_off(&size.saturating_add(1)) {
-            for (place, _) in heads {
+        for (head, known) in std::mem::take(&mut self.known).split_off(&size.saturating_add(1)) {
+            for Known { place, .. } in known {
                 self.report.add(place, FaultKind::Cut { size, head });
             }
         }

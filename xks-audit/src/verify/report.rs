@@ -97,6 +97,24 @@ pub enum FaultKind {
     },
 }
 
+impl FaultKind {
+    /// Returns its name, for programs.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Changed { .. } => "changed",
+            Self::Missing { .. } => "missing",
+            Self::Moved { .. } => "moved",
+            Self::NotARecord => "not-a-record",
+            Self::NoOrigin => "no-origin",
+            Self::OfAnother { .. } => "of-another",
+            Self::HeadNotSigned => "head-not-signed",
+            Self::HeadDiffers { .. } => "head-differs",
+            Self::Cut { .. } => "cut",
+        }
+    }
+}
+
 impl fmt::Display for FaultKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -109,12 +127,12 @@ impl fmt::Display for FaultKind {
             Self::OfAnother { origin } => write!(f, "this belongs to another log, {origin}"),
             Self::HeadNotSigned => f.write_str("this head is not signed by a key that was given"),
             Self::HeadDiffers { size } => {
-                write!(f, "the first {size} records are others than when this head was signed")
+                write!(f, "the first {size} records are others than were there for this head")
             }
             Self::Cut { size, head } => {
                 write!(
                     f,
-                    "the end was cut off: there are {size} records, and were {head} when this head was signed"
+                    "the end was cut off: there are {size} records, and {head} were there for this head"
                 )
             }
         }
@@ -141,6 +159,10 @@ pub struct Report {
     pub anchored: Option<u64>,
     /// How many records come after it.
     pub unanchored: u64,
+    /// How many records the writer could not write, as it says itself.
+    pub lost: u64,
+    /// What it has deleted, as it says: of which log, and its first so many records.
+    pub deleted: Vec<(Origin, u64)>,
     /// Lines without an end: what was being written when the machine stopped. They are no records.
     pub torn: Vec<Place>,
     /// What is wrong, in the order in which it was found; the first hundred.
@@ -150,6 +172,14 @@ pub struct Report {
 }
 
 impl Report {
+    /// Takes the first so many records as anchored: by a later log, which names them and is anchored itself.
+    pub fn anchor(&mut self, size: u64) {
+        if self.anchored.is_none_or(|known| known < size) && size <= self.size {
+            self.anchored = Some(size);
+            self.unanchored = self.size - size;
+        }
+    }
+
     pub(super) fn add(&mut self, place: Place, kind: FaultKind) {
         self.fault_count += 1;
         if self.faults.len() < MOST_FAULTS {
@@ -175,6 +205,9 @@ impl fmt::Display for Report {
                 f,
                 "{place}: the line has no end: what was being written when the writer stopped"
             )?;
+        }
+        if self.lost > 0 {
+            writeln!(f, "{} records were lost, as the log itself says: they could not be written", self.lost)?;
         }
         match &self.origin {
             Some(origin) => write!(f, "{origin}: ")?,

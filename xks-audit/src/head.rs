@@ -107,7 +107,11 @@ impl SignedHead {
     pub fn split(text: &str) -> impl Iterator<Item = &str> {
         let mut rest = text;
         std::iter::from_fn(move || {
-            let dash = if rest.starts_with(DASH) { Some(0) } else { rest.find("\n\u{2014} ").map(|at| at + 1) };
+            let dash = if rest.starts_with(DASH) {
+                Some(0)
+            } else {
+                rest.find("\n\u{2014} ").map(|at| at + 1)
+            };
             let end = dash.and_then(|dash| rest.get(dash..)?.find('\n').map(|end| dash + end + 1));
             let (head, behind) = rest.split_at_checked(end.unwrap_or(rest.len()))?;
             rest = behind;

@@ -107,7 +107,8 @@ impl VerifyingKey {
     /// # Errors
     /// [`KeyError::Public`]: it is not one of P-256.
     pub fn from_der(name: Origin, der: &[u8]) -> Result<Self, KeyError> {
-        /// What comes before the point in the only form that it has: RFC 5480, an uncompressed point of P-256.
+        /// What comes before the point in the only form that it has: RFC 5480, an uncompressed point of
+        /// P-256.
         const BEFORE_POINT: &[u8] = &[
             0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
             0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,

@@ -8,7 +8,7 @@ use xks_core::key_store::UriPathPrefix;
 
 #[cfg(feature = "lifecycle")]
 use crate::admin::AdminCommand;
-use crate::program::Program;
+use crate::{audit::AuditCommand, program::Program};
 
 #[derive(Debug, Parser)]
 #[command(version = "")]
@@ -73,6 +73,9 @@ pub(crate) enum Command {
         /// The settings file of the sample proxy
         file: PathBuf,
     },
+    /// Verifies audit logs, and makes the key that signs their heads; needs no server
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Makes, backs up or restores the store of keys under management
     #[cfg(feature = "lifecycle")]
     #[command(subcommand)]

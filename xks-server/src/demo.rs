@@ -73,6 +73,7 @@ impl Demo {
             health: HealthSettings::default(),
             metrics: None,
             log: LogSettings::default(),
+            audit: None,
             watch: None,
             backends: vec![ConfiguredBackend::new(BACKEND, BACKEND, self.clone())],
             key_stores: vec![KeyStoreSettings {

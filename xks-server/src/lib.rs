@@ -25,6 +25,7 @@
 #[cfg(feature = "lifecycle")]
 mod admin;
 mod api;
+mod audit;
 mod auxiliary;
 pub mod backend;
 mod backends;

@@ -19,6 +19,7 @@ use xks_core::text::ErrorChain;
 
 use crate::{
     FAILURE, WRONG_SETTINGS,
+    audit::{self, Audit},
     backends::{BackendError, Backends},
     certificates::{Certificates, Prepared},
     comparing,
@@ -85,7 +86,9 @@ pub(crate) fn serve(server: &Server, path: Option<&Path>, listen: Option<SocketA
         }
     };
     process::put_into_environment(&settings.environment)?;
-    let log = Log::start(&settings.log)?;
+    let audit = settings.audit.as_ref().map(Audit::start).transpose()?;
+    let queue = audit.as_ref().map(Audit::queue);
+    let log = Log::start(&settings.log, queue.clone())?;
     for problem in &problems {
         match problem.severity {
             Severity::Error => tracing::error!("{problem}"),
@@ -98,7 +101,7 @@ pub(crate) fn serve(server: &Server, path: Option<&Path>, listen: Option<SocketA
     let runtime = runtime.worker_threads(2).enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
     let mut backends = None;
-    let result = runtime.block_on(live(server, &settings, listen, started, &log, &mut backends));
+    let result = runtime.block_on(live(server, &settings, listen, started, (&log, queue), &mut backends));
     // With the runtime goes everything that may still hold a backend.
     runtime.shutdown_timeout(LAST_TASKS);
     if let Some(backends) = backends {
@@ -139,7 +142,7 @@ async fn live(
     settings: &Settings,
     listen: Option<SocketAddr>,
     started: Started<'_>,
-    log: &Log,
+    (log, audit): (&Log, Option<audit::Queue>),
     backends: &mut Option<Arc<Backends>>,
 ) -> anyhow::Result<()> {
     // Before anything that a signal must not end half done.
@@ -147,7 +150,14 @@ async fn live(
     let hangup = Hangup::catch().context("cannot catch signals")?;
     log.reopen_files_at_hangup().context("cannot catch signals")?;
     let health = Arc::new(Health::new(settings.health.clone()));
-    let metrics = Arc::new(Metrics::new(log.lost_lines(), server.metric_sources.clone()));
+    let mut sources = server.metric_sources.clone();
+    if let Some(audit) = audit.clone() {
+        sources.push(Arc::new(move |samples| {
+            let help = "Records of the audit log that were lost";
+            samples.counter("audit_records_lost", help, &[], audit.lost() as f64);
+        }));
+    }
+    let metrics = Arc::new(Metrics::new(log.lost_lines(), sources));
     let most = Connections::within_descriptors(settings.server.max_connections);
     let listen = listen.unwrap_or(settings.server.listen);
     let certificates = Certificates::new(Prepared::new(&settings.tls)?);

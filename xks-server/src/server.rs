@@ -15,7 +15,7 @@ use thiserror::Error;
 use xks_core::{audit::AuditSink, text::ErrorChain};
 
 use crate::{
-    WRONG_SETTINGS,
+    WRONG_SETTINGS, audit,
     backend::{BackendSettings, ReadContext},
     command_line::{Command, CommandLine, completions},
     credential,
@@ -195,6 +195,7 @@ impl Server {
         match command_line.command {
             Some(Command::Check { file }) => self.check(&file),
             Some(Command::Convert { file }) => self.convert(&file),
+            Some(Command::Audit(command)) => audit::run(self, command),
             #[cfg(feature = "lifecycle")]
             Some(Command::Store(command)) => self.on_store(&command),
             #[cfg(feature = "lifecycle")]

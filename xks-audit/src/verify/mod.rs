@@ -99,7 +99,10 @@ impl Verifier {
         self.is_of(&place, &head.origin);
         let Position { size, last } = head.position;
         let is_signed = true;
-        self.known.entry(size).or_default().push(Known { place, last, is_signed });
+        self.known
+            .entry(size)
+            .or_default()
+            .push(Known { place, last, is_signed });
     }
 
     /// Takes what another log says of this one, whose place it has taken. It is compared as a head is, and

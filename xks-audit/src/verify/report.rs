@@ -207,7 +207,11 @@ impl fmt::Display for Report {
             )?;
         }
         if self.lost > 0 {
-            writeln!(f, "{} records were lost, as the log itself says: they could not be written", self.lost)?;
+            writeln!(
+                f,
+                "{} records were lost, as the log itself says: they could not be written",
+                self.lost
+            )?;
         }
         match &self.origin {
             Some(origin) => write!(f, "{origin}: ")?,

@@ -22,8 +22,8 @@ use tracing_subscriber::fmt::{
 use crate::settings::{LogFile, Rotation};
 
 /// Records name principals and keys: the owner writes, the group reads.
-const FILE_MODE: u32 = 0o640;
-const DIRECTORY_MODE: u32 = 0o750;
+pub(crate) const FILE_MODE: u32 = 0o640;
+pub(crate) const DIRECTORY_MODE: u32 = 0o750;
 
 /// Writes whole lines to the file of the present time.
 pub(super) struct Files {
@@ -67,7 +67,7 @@ impl Files {
     /// in some folder.
     fn go_with_the_time(&mut self) -> io::Result<()> {
         let path = present_path(&self.settings);
-        if self.open.path != path || !self.open.is_in_place() {
+        if self.open.path != path || !is_in_place(&self.open.file, &self.open.path) {
             match OpenFile::open(&path) {
                 Ok(open) => {
                     (self.open, self.has_to_prune, self.is_stuck) = (open, true, false);
@@ -178,15 +178,6 @@ impl OpenFile {
         })
     }
 
-    /// Whether its path still leads to it.
-    fn is_in_place(&self) -> bool {
-        let id = |file: Metadata| (file.dev(), file.ino());
-        match (self.file.metadata(), fs::metadata(&self.path)) {
-            (Ok(file), Ok(there)) => id(file) == id(there),
-            _ => false,
-        }
-    }
-
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         if self.may_be_torn && self.ends_within_a_line() {
             self.file.write_all(b"\n")?;
@@ -206,6 +197,15 @@ impl OpenFile {
             .checked_sub(1)
             .is_some_and(|last_at| self.file.read_exact_at(&mut last, last_at).is_ok());
         read && last != *b"\n"
+    }
+}
+
+/// Whether a path still leads to this file.
+pub(crate) fn is_in_place(file: &File, path: &Path) -> bool {
+    let id = |file: Metadata| (file.dev(), file.ino());
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(file), Ok(there)) => id(file) == id(there),
+        _ => false,
     }
 }
 

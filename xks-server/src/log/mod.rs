@@ -21,14 +21,18 @@ use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
-    filter::{ParseError, filter_fn},
+    filter::{LevelFilter, ParseError, Targets, filter_fn},
     fmt::MakeWriter,
     layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
 };
 
+pub(crate) use self::file::{DIRECTORY_MODE, FILE_MODE, is_in_place};
 use self::{file::Files, json::Json, queue::Queue, stream::Stream};
-use crate::settings::{AuditLevel, LogFormat, LogOutput, LogSettings};
+use crate::{
+    audit,
+    settings::{AuditLevel, LogFormat, LogOutput, LogSettings},
+};
 
 /// The target of audit records in the log.
 const AUDIT_TARGET: &str = "xks::audit";
@@ -51,8 +55,8 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Begins to log.
-    pub(crate) fn start(settings: &LogSettings) -> anyhow::Result<Self> {
+    /// Begins to log. `audit` takes the records of all requests, whatever the settings of the log say.
+    pub(crate) fn start(settings: &LogSettings, audit: Option<audit::Queue>) -> anyhow::Result<Self> {
         let mut log = Self::default();
         let mut layers: Vec<Box<dyn Layer<Registry> + Send + Sync>> = Vec::new();
         match settings.output {
@@ -80,6 +84,11 @@ impl Log {
         }
         tracing_subscriber::registry()
             .with(layers.with_filter(filter(settings)?))
+            .with(audit.map(|audit| {
+                let records = Targets::new().with_target(AUDIT_TARGET, LevelFilter::INFO);
+                let layer = tracing_subscriber::fmt::layer().with_writer(audit).with_ansi(false);
+                layer.event_format(Json).with_filter(records)
+            }))
             .init();
         // What a panic says may be anything; where it happened says enough.
         std::panic::set_hook(Box::new(|panic| {

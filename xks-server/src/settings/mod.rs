@@ -4,6 +4,7 @@
 //! `check` and the server read alike: they read and try each named file, certificates and policies too, so
 //! only a key manager that does not open can leave a reload incomplete.
 
+mod audit;
 mod convert;
 #[cfg(feature = "lifecycle")]
 mod lifecycle;
@@ -26,6 +27,7 @@ use std::{
 pub(crate) use self::lifecycle::*;
 use self::source::NoText;
 pub(crate) use self::{
+    audit::{AuditSettings, Durability, HeadSettings},
     convert::to_our_format,
     model::*,
     secrecy::shown,

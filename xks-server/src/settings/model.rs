@@ -15,7 +15,7 @@ use xks_core::{
 
 #[cfg(feature = "lifecycle")]
 use super::LifecycleSettings;
-use super::{Secret, SecretOrigin};
+use super::{AuditSettings, Secret, SecretOrigin};
 use crate::{
     registry::ConfiguredBackend,
     tls::{TlsMaterial, TlsProblem},
@@ -31,6 +31,7 @@ pub(crate) struct Settings {
     pub(crate) health: HealthSettings,
     pub(crate) metrics: Option<SocketAddr>,
     pub(crate) log: LogSettings,
+    pub(crate) audit: Option<AuditSettings>,
     /// How often the files are looked at; none for never.
     pub(crate) watch: Option<Duration>,
     pub(crate) backends: Vec<ConfiguredBackend>,
@@ -74,6 +75,7 @@ pub(crate) struct Fixed {
     health: HealthSettings,
     metrics: Option<SocketAddr>,
     log: LogSettings,
+    audit: Option<AuditSettings>,
     #[cfg(feature = "lifecycle")]
     lifecycle: Option<LifecycleSettings>,
 }
@@ -87,6 +89,7 @@ impl Fixed {
             health: settings.health.clone(),
             metrics: settings.metrics,
             log: settings.log.clone(),
+            audit: settings.audit.clone(),
             #[cfg(feature = "lifecycle")]
             lifecycle: settings.lifecycle.clone(),
         }
@@ -101,6 +104,7 @@ impl Fixed {
             health,
             metrics,
             log,
+            audit,
             #[cfg(feature = "lifecycle")]
             lifecycle,
         } = self;
@@ -115,6 +119,7 @@ impl Fixed {
                 *metrics == new.metrics && has_tls.metrics == new_has_tls.metrics,
             ),
             ("log", *log == new.log),
+            ("audit", *audit == new.audit),
             #[cfg(feature = "lifecycle")]
             (
                 "store",

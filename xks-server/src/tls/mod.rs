@@ -3,7 +3,7 @@
 mod chain;
 mod client;
 mod content;
-mod pem;
+pub(crate) mod pem;
 
 use std::{fmt, iter, sync::Arc, time::SystemTime};
 

@@ -8,22 +8,22 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use xks_core::Zeroizing;
 
 /// The content between `-----BEGIN LABEL-----` and `-----END LABEL-----`, decoded.
-pub(super) struct Block {
-    pub(super) label: String,
+pub(crate) struct Block {
+    pub(crate) label: String,
     /// The line of its `-----BEGIN`, from 1.
-    pub(super) line: usize,
-    pub(super) content: Zeroizing<Vec<u8>>,
+    pub(crate) line: usize,
+    pub(crate) content: Zeroizing<Vec<u8>>,
 }
 
 /// An error in a PEM file, and its place. It never holds the content of a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
-    pub(super) line: usize,
-    pub(super) text: String,
+pub(crate) struct Fault {
+    pub(crate) line: usize,
+    pub(crate) text: String,
 }
 
 impl Fault {
-    pub(super) fn new(line: usize, text: impl Into<String>) -> Self {
+    pub(crate) fn new(line: usize, text: impl Into<String>) -> Self {
         Self {
             line,
             text: text.into(),
@@ -50,7 +50,7 @@ struct Marker<'t> {
 /// Reads all blocks of a file. Blanks around lines, line breaks of any system, a byte order mark of UTF-8,
 /// text between blocks, and blocks that follow each other without a line break lose nothing, and are
 /// accepted.
-pub(super) fn read(file: &[u8]) -> (Vec<Block>, Vec<Fault>) {
+pub(crate) fn read(file: &[u8]) -> (Vec<Block>, Vec<Fault>) {
     let text = Zeroizing::new(String::from_utf8_lossy(file).into_owned());
     let (mut blocks, mut faults) = (Vec::new(), Vec::new());
     let nul = text.find('\0');

@@ -12,6 +12,7 @@
 #![cfg(unix)]
 
 mod administration;
+mod audit;
 mod authorization;
 mod auxiliary_tls;
 #[cfg(feature = "lifecycle")]

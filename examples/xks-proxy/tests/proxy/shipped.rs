@@ -17,6 +17,12 @@ fn reference(with_comments: bool) -> (Settings, Token, String) {
     let settings = site.settings();
     let folder = &settings.folder;
     folder.write("clients.pem", &Authority::root("Root of clients").pem());
+    let made = ended(
+        program()
+            .args(["audit", "new-key"])
+            .arg(folder.path().join("audit.key")),
+    );
+    assert_eq!(made.0, Some(0), "{made:?}");
     folder.write("tenant-a.secret", &format!("{SECRET_ACCESS_KEY}\n"));
     let mut text = fs::read_to_string(concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -33,6 +39,7 @@ fn reference(with_comments: bool) -> (Settings, Token, String) {
         ("\"/etc/xks-proxy/passphrase\"", quoted(&token.pin)),
         ("\"/etc/xks-proxy/tenant-a.secret\"", "\"tenant-a.secret\"".to_owned()),
         ("\"/var/log/xks-proxy\"", "\"logs\"".to_owned()),
+        ("\"/var/lib/xks-proxy/audit\"", "\"audit\"".to_owned()),
         (
             "#ciphertext_metadata = \"...\"",
             "#ciphertext_metadata = \"a2V5LXNldD0x\"".to_owned(),

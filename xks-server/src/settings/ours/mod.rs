@@ -1,5 +1,6 @@
 //! Our own format. `settings/reference.toml` of this crate shows and explains every key.
 
+mod audit;
 mod authorization;
 mod backends;
 #[cfg(feature = "lifecycle")]
@@ -34,6 +35,7 @@ pub(super) fn settings(mut root: Table<'_, '_>, kinds: &Kinds) -> Option<Setting
     let metrics = root.table("metrics").map(|table| server::metrics(table, &tls));
     let (metrics, metrics_tls) = metrics.unzip();
     let log = root.table("log").map(server::log).unwrap_or_default();
+    let audit = root.table("audit").and_then(audit::audit);
     let watch = root.table("reload").map_or(Some(DEFAULT_WATCH), |mut table| {
         let watch = table.seconds("watch_secs", 0..=DAY).unwrap_or(DEFAULT_WATCH);
         (!watch.is_zero()).then_some(watch)
@@ -81,6 +83,7 @@ pub(super) fn settings(mut root: Table<'_, '_>, kinds: &Kinds) -> Option<Setting
         health,
         metrics,
         log,
+        audit,
         watch,
         backends: backends.sound,
         key_stores,

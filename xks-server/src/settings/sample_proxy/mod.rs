@@ -95,6 +95,7 @@ pub(super) fn settings(mut root: Table<'_, '_>, kind: &'static str) -> Option<Se
         },
         metrics: None,
         log,
+        audit: None,
         watch: Some(ours::DEFAULT_WATCH),
         backends: vec![ConfiguredBackend::new(BACKEND, kind, pkcs11?)],
         key_stores,

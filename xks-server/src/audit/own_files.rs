@@ -1,0 +1,104 @@
+//! The files of this server's logs: `NAME.INCARNATION.FIRST.jsonl`, and `NAME.INCARNATION.heads`, where a
+//! slash of the name is a plus sign. An incarnation is the time of its beginning, in milliseconds.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, BufRead as _, Read as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use xks_audit::{Origin, OriginError, Position};
+
+use super::folder::{HEADS, LOG, open};
+use crate::log::{DIRECTORY_MODE, FILE_MODE};
+
+/// Longer than any line.
+const MAX_LINE: u64 = 2 << 20;
+
+/// A log file, by its name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct OwnFile {
+    pub(super) incarnation: u64,
+    /// The number of its first record.
+    pub(super) first: u64,
+    pub(super) path: PathBuf,
+}
+
+/// The name of a log.
+pub(super) fn origin(name: &Origin, incarnation: u64) -> Result<Origin, OriginError> {
+    Origin::new(format!("{name}/{incarnation}"))
+}
+
+fn stem(name: &Origin) -> String {
+    name.as_str().replace('/', "+")
+}
+
+pub(super) fn file_path(directory: &Path, name: &Origin, incarnation: u64, first: u64) -> PathBuf {
+    directory.join(format!("{}.{incarnation}.{first:012}{LOG}", stem(name)))
+}
+
+pub(super) fn heads_path(directory: &Path, name: &Origin, incarnation: u64) -> PathBuf {
+    directory.join(format!("{}.{incarnation}{HEADS}", stem(name)))
+}
+
+/// Makes a folder, if it is missing.
+pub(super) fn make_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)
+}
+
+/// Opens a file that is not there yet.
+pub(super) fn create(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.append(true).create_new(true).mode(FILE_MODE).open(path)
+}
+
+/// The log files of this name, oldest first, compressed ones too.
+pub(super) fn own_files(directory: &Path, name: &Origin) -> io::Result<Vec<OwnFile>> {
+    let stem = stem(name);
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let parts = path.file_name().and_then(|name| name.to_str()).and_then(|name| {
+            let rest = name.strip_prefix(&*stem)?.strip_prefix('.')?;
+            let numbers = rest.strip_suffix(".gz").unwrap_or(rest).strip_suffix(LOG)?;
+            let (incarnation, first) = numbers.split_once('.')?;
+            Some((incarnation.parse().ok()?, first.parse().ok()?))
+        });
+        if let Some((incarnation, first)) = parts {
+            files.push(OwnFile {
+                incarnation,
+                first,
+                path,
+            });
+        }
+    }
+    files.sort_unstable();
+    Ok(files)
+}
+
+/// The position behind the last whole record of a file; none if it has none.
+pub(super) fn end_of(path: &Path) -> io::Result<Option<Position>> {
+    let mut file = open(path)?;
+    let (mut line, mut last) = (Vec::new(), Vec::new());
+    loop {
+        line.clear();
+        if file.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? == 0 {
+            return Ok(Position::behind(&last));
+        }
+        if line.pop_if(|end| *end == b'\n').is_some() {
+            std::mem::swap(&mut line, &mut last);
+        }
+    }
+}
+
+/// How far this server's last log had come.
+pub(super) fn last_log(files: &[OwnFile], name: &Origin) -> io::Result<Option<(Origin, Position)>> {
+    for file in files.iter().rev() {
+        if let Some(position) = end_of(&file.path)? {
+            let origin = origin(name, file.incarnation).map_err(io::Error::other)?;
+            return Ok(Some((origin, position)));
+        }
+    }
+    Ok(None)
+}

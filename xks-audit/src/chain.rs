@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::{
     Head, LineHash, Origin,
-    line::{Link, Own},
+    line::{Link, MAX_LINE, Own},
 };
 
 /// How far a log has come.
@@ -42,7 +42,10 @@ impl Position {
 
 /// A record cannot be appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the audit record is not one JSON object with members, in one line, without the members `seq` and `prev`")]
+#[error(
+    "the audit record is not one JSON object with members, in one line of less than a mebibyte, whose first member \
+     is none of `seq`, `prev` and `audit`"
+)]
 #[non_exhaustive]
 pub struct RecordError;
 
@@ -82,8 +85,8 @@ impl Chain {
     /// Appends a record as a line to `lines`: a JSON object, of which only the beginning is looked at.
     ///
     /// # Errors
-    /// [`RecordError`]: it has no members, or its first member is `seq` or `prev`, or it has an end of line.
-    /// Nothing is appended then.
+    /// [`RecordError`]: it has no members, or its first member is `seq`, `prev` or `audit`, which the log itself
+    /// writes, or it has an end of line, or is longer than a reader takes. Nothing is appended then.
     pub fn append(&mut self, record: &str, lines: &mut Vec<u8>) -> Result<(), RecordError> {
         let members = members(record)?;
         self.link(members, lines);
@@ -138,11 +141,16 @@ impl Chain {
     }
 }
 
+/// Longer than what a line has before its record, and its end.
+const MAX_LINK: usize = 128;
+
 /// What follows the opening brace.
 fn members(record: &str) -> Result<&[u8], RecordError> {
     let members = record.strip_prefix('{').ok_or(RecordError)?;
-    let is_taken = members.starts_with(r#""seq""#) || members.starts_with(r#""prev""#);
-    if !members.starts_with('"') || is_taken || !members.ends_with('}') || members.contains(['\n', '\r']) {
+    let taken = [r#""seq""#, r#""prev""#, r#""audit""#];
+    let is_taken = taken.iter().any(|name| members.starts_with(name));
+    let is_long = members.len() > MAX_LINE - MAX_LINK;
+    if !members.starts_with('"') || is_taken || is_long || !members.ends_with('}') || members.contains(['\n', '\r']) {
         return Err(RecordError);
     }
     Ok(members.as_bytes())
@@ -193,6 +201,8 @@ mod tests {
             r#"{"a":1"#,
             r#"{"seq":1}"#,
             r#"{"prev":""}"#,
+            r#"{"audit":"lost","records":1}"#,
+            &format!(r#"{{"long":"{}"}}"#, "x".repeat(MAX_LINE)),
             "{\"a\":1,\n\"b\":2}",
             "{\"a\":\"\r\"}",
         ] {

@@ -1,6 +1,10 @@
 //! Heads: how long a log is, and the hash of its last record, signed.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    io::{self, BufRead, Read as _},
+    str::FromStr,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use thiserror::Error;
@@ -103,20 +107,27 @@ impl SignedHead {
         }
     }
 
-    /// Splits a text of signed heads, one after the other, as a file of them is.
-    pub fn split(text: &str) -> impl Iterator<Item = &str> {
-        let mut rest = text;
-        std::iter::from_fn(move || {
-            let dash = if rest.starts_with(DASH) {
-                Some(0)
-            } else {
-                rest.find("\n\u{2014} ").map(|at| at + 1)
-            };
-            let end = dash.and_then(|dash| rest.get(dash..)?.find('\n').map(|end| dash + end + 1));
-            let (head, behind) = rest.split_at_checked(end.unwrap_or(rest.len()))?;
-            rest = behind;
-            (!head.is_empty()).then_some(head)
-        })
+    /// Reads the next one of a file of signed heads, one after the other. None at the end, also where the
+    /// last one was being written when the machine stopped. Takes little memory, whatever the file holds.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn read(file: &mut impl BufRead) -> io::Result<Option<Result<Self, HeadError>>> {
+        let mut text = Vec::new();
+        loop {
+            let start = text.len();
+            let most = (MAX_LENGTH + 1).saturating_sub(start) as u64;
+            file.by_ref().take(most).read_until(b'\n', &mut text)?;
+            let line = text.get(start..).unwrap_or_default();
+            if text.len() > MAX_LENGTH {
+                return Ok(Some(Err(HeadError)));
+            } else if !line.ends_with(b"\n") {
+                return Ok(None);
+            } else if line.starts_with(DASH.as_bytes()) {
+                let text = std::str::from_utf8(&text).map_err(|_| HeadError);
+                return Ok(Some(text.and_then(str::parse)));
+            }
+        }
     }
 
     /// Returns the head, whoever has signed it.
@@ -201,15 +212,37 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_heads_is_split() {
-        let text = signed().0.to_string();
-        let other = signed().0.to_string();
-        let split = |text: &str| SignedHead::split(text).map(str::to_owned).collect::<Vec<_>>();
-        assert_eq!(split(&format!("{text}{other}")), [text.clone(), other.clone()]);
-        assert_eq!(split(""), Vec::<String>::new());
+    fn a_file_of_heads_is_read() {
+        let read = |mut file: &[u8]| {
+            let mut heads = Vec::new();
+            while let Some(head) = SignedHead::read(&mut file).unwrap() {
+                heads.push(head.map(|head| head.to_string()));
+            }
+            heads
+        };
+        let (text, other) = (signed().0.to_string(), signed().0.to_string());
+        let both = [Ok(text.clone()), Ok(other.clone())];
+        assert_eq!(read(format!("{text}{other}").as_bytes()), both);
+        assert_eq!(read(b""), []);
         // The last one was being written.
-        let torn = other.trim_end();
-        assert_eq!(split(&format!("{text}{torn}")), [text, torn.to_owned()]);
+        for end in 1..other.len() {
+            let torn = [text.as_bytes(), &other.as_bytes()[..end]].concat();
+            assert_eq!(read(&torn), [Ok(text.clone())], "{end}");
+        }
+        // What is none hides none of the others.
+        let wrong = other.replacen("time", "Time", 1);
+        let among = [
+            text.as_bytes(),
+            wrong.as_bytes(),
+            b"\xff\n",
+            DASH.as_bytes(),
+            b"\n",
+            other.as_bytes(),
+        ]
+        .concat();
+        let [first, second] = both;
+        assert_eq!(read(&among), [first, Err(HeadError), Err(HeadError), second]);
+        assert_eq!(read(&vec![b'x'; 2 * MAX_LENGTH + 10]), [Err(HeadError), Err(HeadError)]);
     }
 
     #[test]

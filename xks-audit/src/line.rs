@@ -6,6 +6,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{Origin, Position};
 
+/// The greatest length of a line with its end, in bytes: longer than any record, and short enough for memory.
+pub(crate) const MAX_LINE: usize = 1 << 20;
+
 /// The SHA-256 of a line without its end. Shown as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LineHash([u8; 32]);

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 /// The name of a log: deployment, node and incarnation, such as `example/node-a/1`. It stands in the first
 /// record and in each head, and names the key of the heads.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin(String);
 
 /// A text cannot name a log.

@@ -107,6 +107,8 @@ pub(crate) fn serve(server: &Server, path: Option<&Path>, listen: Option<SocketA
     if let Some(backends) = backends {
         backends.close_all_but(None);
     }
+    // While the log can still say that it was not written.
+    drop(audit);
     let Err(error) = result else {
         tracing::info!("stopped");
         return Ok(ExitCode::SUCCESS);

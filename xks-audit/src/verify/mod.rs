@@ -8,21 +8,26 @@ mod tests;
 use std::{
     collections::BTreeMap,
     io::{self, BufRead, Read as _},
+    sync::Arc,
 };
 
 pub use self::report::{Fault, FaultKind, Place, Report};
 use crate::{
-    LineHash, Origin, Position, SignedHead, VerifyingKey,
-    line::{Link, Own},
+    Head, LineHash, Origin, Position,
+    line::{self, Link, Own},
 };
 
-/// The greatest length of a line, in bytes: longer than any record, and short enough for memory.
-const MAX_LINE: u64 = 1 << 20;
+const MAX_LINE: u64 = line::MAX_LINE as u64;
 
-/// What vouches for the beginning of a log.
+/// The most logs of which another one may say that they were deleted, so that a hostile file does not fill
+/// the memory. What is not kept is missing, if it is missed.
+const MOST_DELETED: usize = 1 << 16;
+
+/// What is known of how far a log had come.
 #[derive(Debug)]
 struct Known {
-    place: Place,
+    /// Where it was found.
+    name: Arc<str>,
     last: LineHash,
     is_signed: bool,
 }
@@ -74,6 +79,8 @@ impl Opening {
 pub struct Verifier {
     /// What is known by how far the log had come.
     known: BTreeMap<u64, Vec<Known>>,
+    /// That of the head before: most have the same.
+    name: Option<Arc<str>>,
     position: Option<Position>,
     /// The line before is no record, so that nothing is known of its hash.
     is_lost: bool,
@@ -87,33 +94,39 @@ impl Verifier {
         Self::default()
     }
 
-    /// Takes a signed head, the text of a signed note. `name` says where it comes from.
-    pub fn head<'k>(&mut self, name: &str, text: &str, keys: impl IntoIterator<Item = &'k VerifyingKey>) {
-        let place = Place::new(name, 0);
+    /// Takes a head that is [verified](crate::SignedHead::verified); none is one that is not, which is a
+    /// fault. `name` says where it comes from.
+    pub fn head(&mut self, name: &str, head: Option<&Head>) {
         self.report.heads += 1;
-        let signed = text.parse::<SignedHead>().ok();
-        let Some(head) = signed.as_ref().and_then(|signed| signed.verified(keys)) else {
+        let place = Place::new(name, 0);
+        let Some(head) = head else {
             self.report.add(place, FaultKind::HeadNotSigned);
             return;
         };
         self.is_of(&place, &head.origin);
-        let Position { size, last } = head.position;
-        let is_signed = true;
-        self.known
-            .entry(size)
-            .or_default()
-            .push(Known { place, last, is_signed });
+        self.know(name, head.position, true);
     }
 
     /// Takes what another log says of this one, whose place it has taken. It is compared as a head is, and
     /// anchors nothing by itself. `name` says where it comes from.
     pub fn known(&mut self, name: &str, position: Position) {
-        let known = Known {
-            place: Place::new(name, 0),
-            last: position.last,
-            is_signed: false,
+        self.know(name, position, false);
+    }
+
+    fn know(&mut self, name: &str, Position { size, last }: Position, is_signed: bool) {
+        let at_size = self.known.entry(size).or_insert_with(|| Vec::with_capacity(1));
+        // Each minute says the same while nothing happens.
+        if at_size
+            .iter()
+            .any(|known| known.last == last && known.is_signed == is_signed)
+        {
+            return;
+        }
+        let name = match &self.name {
+            Some(known) if **known == *name => Arc::clone(known),
+            _ => Arc::clone(self.name.insert(name.into())),
         };
-        self.known.entry(position.size).or_default().push(known);
+        at_size.push(Known { name, last, is_signed });
     }
 
     /// Reads a file of the log. `name` is what the report calls it.
@@ -179,7 +192,13 @@ impl Verifier {
         }
         match own {
             Some(Own::Lost { records }) => self.report.lost = self.report.lost.saturating_add(records),
-            Some(Own::Deleted { origin, size }) => self.report.deleted.push((origin, size)),
+            Some(Own::Deleted { origin, size }) => {
+                let deleted = &mut self.report.deleted;
+                if deleted.len() < MOST_DELETED || deleted.contains_key(&origin) {
+                    let known = deleted.entry(origin).or_default();
+                    *known = size.max(*known);
+                }
+            }
             _ => {}
         }
         self.report.records += 1;
@@ -206,10 +225,10 @@ impl Verifier {
     /// Compares what is there with the heads of this place.
     fn arrive(&mut self, position: Position) {
         self.position = Some(position);
-        for Known { place, last, is_signed } in self.known.remove(&position.size).unwrap_or_default() {
+        for Known { name, last, is_signed } in self.known.remove(&position.size).unwrap_or_default() {
             if last != position.last {
                 let size = position.size;
-                self.report.add(place, FaultKind::HeadDiffers { size });
+                self.report.add(Place::new(&name, 0), FaultKind::HeadDiffers { size });
             } else if is_signed {
                 self.report.anchored = Some(position.size);
             }
@@ -232,8 +251,8 @@ impl Verifier {
     pub fn finish(mut self) -> Report {
         let size = self.position.map_or(0, |position| position.size);
         for (head, known) in std::mem::take(&mut self.known).split_off(&size.saturating_add(1)) {
-            for Known { place, .. } in known {
-                self.report.add(place, FaultKind::Cut { size, head });
+            for Known { name, .. } in known {
+                self.report.add(Place::new(&name, 0), FaultKind::Cut { size, head });
             }
         }
         self.report.size = size;

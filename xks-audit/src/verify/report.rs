@@ -1,6 +1,6 @@
 //! What was found.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use crate::Origin;
 
@@ -161,8 +161,8 @@ pub struct Report {
     pub unanchored: u64,
     /// How many records the writer could not write, as it says itself.
     pub lost: u64,
-    /// What it has deleted, as it says: of which log, and its first so many records.
-    pub deleted: Vec<(Origin, u64)>,
+    /// What it has deleted, as it says: of which log, and its first so many records. At most 65 536 logs.
+    pub deleted: BTreeMap<Origin, u64>,
     /// Lines without an end: what was being written when the machine stopped. They are no records.
     pub torn: Vec<Place>,
     /// What is wrong, in the order in which it was found; the first hundred.

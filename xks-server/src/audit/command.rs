@@ -62,14 +62,15 @@ pub(crate) fn run(server: &Server, command: AuditCommand) -> anyhow::Result<Exit
             heads,
             keys,
             json,
-        } => verify(&folders, &heads, &keys, json),
+        } => verify(&folders, &heads, keys, json),
         AuditCommand::NewKey { file } => new_key(&file).map(|()| ExitCode::SUCCESS),
         AuditCommand::PublicKey { file } => public_key(server, &file),
     }
 }
 
-fn verify(folders: &[PathBuf], heads: &[PathBuf], keys: &[VerifyingKey], json: bool) -> anyhow::Result<ExitCode> {
-    let mut found = Found::default();
+fn verify(folders: &[PathBuf], heads: &[PathBuf], keys: Vec<VerifyingKey>, json: bool) -> anyhow::Result<ExitCode> {
+    let has_keys = !keys.is_empty();
+    let mut found = Found::new(keys);
     for folder in folders {
         found.take(folder)?;
     }
@@ -77,8 +78,8 @@ fn verify(folders: &[PathBuf], heads: &[PathBuf], keys: &[VerifyingKey], json: b
         let unreadable = || format!("cannot read {}", file.display());
         found.take_heads(file).with_context(unreadable)?;
     }
-    let leaves_heads = found.has_heads() && keys.is_empty();
-    let reports = found.verify(keys)?;
+    let leaves_heads = found.has_heads() && !has_keys;
+    let reports = found.verify()?;
     let is_one = |report: &Report| report.origin.is_some() || !report.is_whole();
     anyhow::ensure!(
         reports.iter().any(is_one),
@@ -89,7 +90,7 @@ fn verify(folders: &[PathBuf], heads: &[PathBuf], keys: &[VerifyingKey], json: b
         let logs: Vec<_> = reports.iter().map(shown).collect();
         print(&format!(
             "{}\n",
-            json!({ "whole": is_whole, "heads_verified": !keys.is_empty(), "logs": logs })
+            json!({ "whole": is_whole, "heads_verified": has_keys, "logs": logs })
         ))?;
     } else {
         let mut text: String = reports.iter().map(|report| format!("{report}\n")).collect();

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::{self, BufRead, BufReader, Read as _},
+    io::{self, BufRead, BufReader},
     path::{Path, PathBuf},
 };
 
@@ -17,26 +17,24 @@ pub(crate) const LOG: &str = ".jsonl";
 /// How the names of files of heads end.
 pub(crate) const HEADS: &str = ".heads";
 
-/// The greatest length of a file of heads: those of a century.
-const MOST_HEADS: u64 = 1 << 30;
-
 /// What begins a gzip file.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// All that was found of some logs, by their names. What belongs to no log has the name "".
-#[derive(Default)]
 pub(crate) struct Found {
+    /// Those of heads. Without keys heads are left out.
+    keys: Vec<VerifyingKey>,
     logs: BTreeMap<String, Log>,
+    has_heads: bool,
 }
 
 #[derive(Default)]
 struct Log {
+    verifier: Verifier,
     /// By the numbers of their first records.
     files: Vec<(u64, PathBuf)>,
-    /// With the names of the files that they are in.
-    heads: Vec<(String, String)>,
-    /// What later logs say of it.
-    known: Vec<(String, Position)>,
+    /// How far it had come at least, as later logs say.
+    known: u64,
     follows: Option<(Origin, Position)>,
 }
 
@@ -50,6 +48,15 @@ pub(crate) fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
 }
 
 impl Found {
+    /// Nothing yet. Heads are those of these keys.
+    pub(crate) const fn new(keys: Vec<VerifyingKey>) -> Self {
+        Self {
+            keys,
+            logs: BTreeMap::new(),
+            has_heads: false,
+        }
+    }
+
     /// Takes a file, or the files of a folder that look like those of a log.
     pub(crate) fn take(&mut self, path: &Path) -> anyhow::Result<()> {
         let unreadable = || format!("cannot read {}", path.display());
@@ -92,27 +99,25 @@ impl Found {
         log.files.push((seq, path.to_owned()));
         if let Some((former, position)) = follows.filter(|_| seq == 0) {
             log.follows = Some((former.clone(), position));
-            let known = (path.display().to_string(), position);
-            self.log(former.as_str()).known.push(known);
+            let former = self.log(former.as_str());
+            former.known = former.known.max(position.size);
+            former.verifier.known(&path.display().to_string(), position);
         }
         Ok(())
     }
 
     /// Takes a file of signed heads, one after the other.
     pub(crate) fn take_heads(&mut self, path: &Path) -> io::Result<()> {
-        let mut text = String::new();
-        open(path)?.take(MOST_HEADS).read_to_string(&mut text)?;
-        let name = path.display().to_string();
-        for head in SignedHead::split(&text) {
-            match head.parse::<SignedHead>() {
-                Ok(signed) => {
-                    let log = self.log(signed.unverified().origin.as_str());
-                    log.heads.push((name.clone(), head.to_owned()));
-                }
-                // The last one was being written when the machine stopped.
-                Err(_) if !head.ends_with('\n') => {}
-                Err(_) => self.log("").heads.push((name.clone(), head.to_owned())),
+        let (mut file, name) = (open(path)?, path.display().to_string());
+        while let Some(head) = SignedHead::read(&mut file)? {
+            self.has_heads = true;
+            if self.keys.is_empty() {
+                return Ok(());
             }
+            let verified = head.as_ref().ok().and_then(|head| head.verified(&self.keys)).cloned();
+            // Of one that nobody has signed it is not known which log it belongs to.
+            let origin = verified.as_ref().map_or("", |head| head.origin.as_str());
+            self.log(origin).verifier.head(&name, verified.as_ref());
         }
         Ok(())
     }
@@ -122,21 +127,15 @@ impl Found {
     }
 
     /// Whether there are heads.
-    pub(crate) fn has_heads(&self) -> bool {
-        self.logs.values().any(|log| !log.heads.is_empty())
+    pub(crate) const fn has_heads(&self) -> bool {
+        self.has_heads
     }
 
-    /// Verifies them all, in the order of their names. Without keys heads are left out.
-    pub(crate) fn verify(self, keys: &[VerifyingKey]) -> anyhow::Result<Vec<Report>> {
-        let mut verified = Vec::new();
+    /// Verifies them all, in the order of their names.
+    pub(crate) fn verify(self) -> anyhow::Result<Vec<Report>> {
+        let mut verified = BTreeMap::new();
         for (origin, mut log) in self.logs {
-            let mut verifier = Verifier::new();
-            for (name, head) in log.heads.iter().filter(|_| !keys.is_empty()) {
-                verifier.head(name, head, keys);
-            }
-            for (name, position) in &log.known {
-                verifier.known(name, *position);
-            }
+            let mut verifier = std::mem::take(&mut log.verifier);
             log.files.sort_unstable();
             for (_, path) in &log.files {
                 let read = open(path).and_then(|file| verifier.file(&path.display().to_string(), file));
@@ -146,7 +145,7 @@ impl Found {
             if report.origin.is_none() {
                 report.origin = origin.parse().ok();
             }
-            verified.push((log, report));
+            verified.insert(origin, (log, report));
         }
         anchor(&mut verified);
         Ok(without_deleted(verified))
@@ -154,45 +153,43 @@ impl Found {
 }
 
 /// What a log says of a former one is anchored when that record is, which is its second.
-fn anchor(verified: &mut [(Log, Report)]) {
-    // Of a chain of logs, each is looked at once for each later one at most.
-    for _ in 0..verified.len() {
-        let mut found = false;
-        let said: Vec<_> = verified
-            .iter()
-            .filter(|(_, report)| report.anchored >= Some(2))
-            .filter_map(|(log, _)| log.follows.clone())
-            .collect();
-        for (former, position) in said {
-            for (_, report) in verified.iter_mut() {
-                let is_behind = report.anchored.is_none_or(|anchored| anchored < position.size);
-                if report.origin.as_ref() == Some(&former) && is_behind && report.size >= position.size {
-                    report.anchor(position.size);
-                    found = true;
-                }
-            }
-        }
-        if !found {
-            return;
+fn anchor(verified: &mut BTreeMap<String, (Log, Report)>) {
+    let mut anchored: Vec<_> = verified.keys().cloned().collect();
+    while let Some(origin) = anchored.pop() {
+        let follows = match verified.get(&origin) {
+            Some((log, report)) if report.anchored >= Some(2) => log.follows.clone(),
+            _ => None,
+        };
+        let Some((former, position)) = follows else { continue };
+        let Some((_, report)) = verified.get_mut(former.as_str()) else {
+            continue;
+        };
+        // Each time it is further than before: so this ends.
+        if report.anchored.is_none_or(|anchored| anchored < position.size) && report.size >= position.size {
+            report.anchor(position.size);
+            anchored.push(former.as_str().to_owned());
         }
     }
 }
 
 /// Leaves out logs of which nothing is there, and of which another one says that they were deleted, as its
 /// writer was told to; and the group of what belongs to no log, if there is nothing to say of it.
-fn without_deleted(verified: Vec<(Log, Report)>) -> Vec<Report> {
-    let deleted: Vec<_> = verified.iter().flat_map(|(_, report)| report.deleted.clone()).collect();
-    let is_there = |(log, report): &(Log, Report)| {
-        let Some(origin) = &report.origin else {
+fn without_deleted(verified: BTreeMap<String, (Log, Report)>) -> Vec<Report> {
+    let mut deleted: BTreeMap<String, u64> = BTreeMap::new();
+    for (origin, size) in verified.values().flat_map(|(_, report)| &report.deleted) {
+        let known = deleted.entry(origin.as_str().to_owned()).or_default();
+        *known = (*known).max(*size);
+    }
+    let is_there = |origin: &str, log: &Log, report: &Report| {
+        if origin.is_empty() {
             return !report.is_whole() || !report.torn.is_empty();
-        };
-        let last = log.known.iter().map(|(_, position)| position.size).max().unwrap_or(0);
-        let is_deleted = deleted.iter().any(|(of, size)| of == origin && *size >= last);
+        }
+        let is_deleted = deleted.get(origin).is_some_and(|size| *size >= log.known);
         !(log.files.is_empty() && is_deleted)
     };
+    let verified = verified.into_iter();
     verified
-        .into_iter()
-        .filter(is_there)
-        .map(|(_, report)| report)
+        .filter(|(origin, (log, report))| is_there(origin, log, report))
+        .map(|(_, (_, report))| report)
         .collect()
 }

@@ -49,14 +49,14 @@ impl Audit {
             }
             _ => None,
         };
-        let writer = Writer::open(settings.clone(), heads).with_context(|| {
+        let queue = Queue::default();
+        let writer = Writer::open(settings.clone(), heads, &queue).with_context(|| {
             format!(
                 "cannot write the audit log to {}: check `directory` of [audit], and that the user of this process \
                  may read and write there",
                 settings.directory.display()
             )
         })?;
-        let queue = Queue::default();
         let of_thread = queue.clone();
         let thread = thread::Builder::new().name("xks-audit".into());
         let spawned = thread.spawn(move || {
@@ -77,6 +77,11 @@ impl Audit {
 impl Drop for Audit {
     fn drop(&mut self) {
         self.queue.close();
-        self.queue.wait_for_end(Instant::now() + PATIENCE);
+        if !self.queue.wait_for_end(Instant::now() + PATIENCE) {
+            let secs = PATIENCE.as_secs();
+            tracing::error!(
+                "the audit log was not written to its end within {secs} s: its last records may be missing"
+            );
+        }
     }
 }

@@ -65,7 +65,8 @@ pub(super) fn own_files(directory: &Path, name: &Origin) -> io::Result<Vec<OwnFi
             let (incarnation, first) = numbers.split_once('.')?;
             Some((incarnation.parse().ok()?, first.parse().ok()?))
         });
-        if let Some((incarnation, first)) = parts {
+        // A folder or a pipe of that name would be none.
+        if let Some((incarnation, first)) = parts.filter(|_| path.is_file()) {
             files.push(OwnFile {
                 incarnation,
                 first,
@@ -93,12 +94,29 @@ pub(super) fn end_of(path: &Path) -> io::Result<Option<Position>> {
 }
 
 /// How far this server's last log had come.
-pub(super) fn last_log(files: &[OwnFile], name: &Origin) -> io::Result<Option<(Origin, Position)>> {
+#[derive(Default)]
+pub(super) struct LastLog {
+    pub(super) known: Option<(Origin, Position)>,
+    /// Why it is the one before that, if it cannot be read: no start fails by that.
+    pub(super) trouble: Option<String>,
+}
+
+/// Looks for the end of the last one of these files.
+pub(super) fn last_log(files: &[OwnFile], name: &Origin) -> LastLog {
+    let mut last = LastLog::default();
     for file in files.iter().rev() {
-        if let Some(position) = end_of(&file.path)? {
-            let origin = origin(name, file.incarnation).map_err(io::Error::other)?;
-            return Ok(Some((origin, position)));
+        let origin = origin(name, file.incarnation).map_err(io::Error::other);
+        match origin.and_then(|origin| Ok((origin, end_of(&file.path)?))) {
+            Ok((origin, Some(position))) => {
+                last.known = Some((origin, position));
+                break;
+            }
+            Ok((_, None)) => {}
+            Err(error) => {
+                let trouble = || format!("cannot read {}: {error}", file.path.display());
+                last.trouble.get_or_insert_with(trouble);
+            }
         }
     }
-    Ok(None)
+    last
 }

@@ -139,17 +139,18 @@ impl Queue {
         self.0.ended.notify_all();
     }
 
-    /// Waits until the thread has ended, but no longer than until then.
-    pub(super) fn wait_for_end(&self, until: Instant) {
+    /// Waits until the thread has ended, but no longer than until then; returns whether it has.
+    pub(super) fn wait_for_end(&self, until: Instant) -> bool {
         let mut state = self.state();
         while !state.has_ended {
             let patience = until.saturating_duration_since(Instant::now());
             if patience.is_zero() {
-                return;
+                return false;
             }
             let woken = self.0.ended.wait_timeout(state, patience);
             (state, _) = woken.unwrap_or_else(PoisonError::into_inner);
         }
+        true
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -52,10 +52,9 @@ impl Folder {
     }
 
     fn verified(&self, key: Option<&SigningKey>) -> Vec<Report> {
-        let mut found = Found::default();
+        let mut found = Found::new(key.map(|key| key.verifying_key().clone()).into_iter().collect());
         found.take(&self.0).unwrap();
-        let keys: Vec<_> = key.map(|key| key.verifying_key().clone()).into_iter().collect();
-        found.verify(&keys).unwrap()
+        found.verify().unwrap()
     }
 }
 
@@ -119,7 +118,7 @@ fn logs_of_several_starts_are_one_chain() {
     let mut of_writer = Some(of_writer);
     for _ in 0..3 {
         let heads = of_writer.take().and_then(|key| heads(&folder.0, key));
-        let mut writer = Writer::open(folder.settings(), heads).unwrap();
+        let mut writer = Writer::open(folder.settings(), heads, &Queue::default()).unwrap();
         write(&mut writer, &RECORDS);
     }
     let files = folder.names(".jsonl");
@@ -164,10 +163,16 @@ fn logs_of_several_starts_are_one_chain() {
 fn a_head_anchors_the_logs_before() {
     let folder = Folder::new();
     let (of_writer, key) = key();
-    write(&mut Writer::open(folder.settings(), None).unwrap(), &RECORDS);
-    write(&mut Writer::open(folder.settings(), None).unwrap(), &RECORDS);
     write(
-        &mut Writer::open(folder.settings(), heads(&folder.0, of_writer)).unwrap(),
+        &mut Writer::open(folder.settings(), None, &Queue::default()).unwrap(),
+        &RECORDS,
+    );
+    write(
+        &mut Writer::open(folder.settings(), None, &Queue::default()).unwrap(),
+        &RECORDS,
+    );
+    write(
+        &mut Writer::open(folder.settings(), heads(&folder.0, of_writer), &Queue::default()).unwrap(),
         &RECORDS,
     );
     let anchored: Vec<_> = folder
@@ -187,8 +192,11 @@ fn files_change_with_their_length_and_old_ones_go() {
         keep: Some(3),
         ..folder.settings()
     };
-    write(&mut Writer::open(settings.clone(), None).unwrap(), &RECORDS);
-    let mut writer = Writer::open(settings, heads(&folder.0, of_writer)).unwrap();
+    write(
+        &mut Writer::open(settings.clone(), None, &Queue::default()).unwrap(),
+        &RECORDS,
+    );
+    let mut writer = Writer::open(settings, heads(&folder.0, of_writer), &Queue::default()).unwrap();
     write(&mut writer, &RECORDS);
     write(&mut writer, &RECORDS);
     assert_eq!(folder.names(".jsonl").len(), 3);
@@ -204,7 +212,7 @@ fn files_change_with_their_length_and_old_ones_go() {
 #[test]
 fn a_file_that_was_moved_or_deleted_is_followed_by_another() {
     let folder = Folder::new();
-    let mut writer = Writer::open(folder.settings(), None).unwrap();
+    let mut writer = Writer::open(folder.settings(), None, &Queue::default()).unwrap();
     write(&mut writer, &RECORDS);
     let moved = folder.0.join("moved.jsonl.1");
     fs::rename(writer.path(), &moved).unwrap();
@@ -217,12 +225,73 @@ fn a_file_that_was_moved_or_deleted_is_followed_by_another() {
     assert_eq!(faults(&folder.verified(None)), ["missing"]);
 }
 
+/// Nor does a start fail where the end of the last log cannot be read: it follows the one before, and says
+/// so.
+#[test]
+fn a_file_that_cannot_be_read_is_no_obstacle() {
+    let folder = Folder::new();
+    write(
+        &mut Writer::open(folder.settings(), None, &Queue::default()).unwrap(),
+        &RECORDS,
+    );
+    write(
+        &mut Writer::open(folder.settings(), None, &Queue::default()).unwrap(),
+        &RECORDS,
+    );
+    let files = folder.names(".jsonl");
+    compress(&files[1]);
+    let packed = format!("{}.gz", files[1].display());
+    let bytes = fs::read(&packed).unwrap();
+    fs::write(&packed, &bytes[..bytes.len() - 9]).unwrap();
+    let mut writer = Writer::open(folder.settings(), None, &Queue::default()).unwrap();
+    write(&mut writer, &RECORDS);
+    let text = fs::read_to_string(writer.path()).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    let first = files[0]
+        .file_name()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .split('.')
+        .nth(1)
+        .unwrap();
+    assert!(
+        lines[1].contains(&format!(r#""follows","origin":"example/node-a/{first}""#)),
+        "{text}"
+    );
+    assert!(
+        lines[2].contains("cannot read") && lines[2].contains(&*packed),
+        "{text}"
+    );
+}
+
+/// The next file of the log cannot be made, since something has its name already.
+#[test]
+fn a_name_that_is_taken_begins_another_log() {
+    let folder = Folder::new();
+    let mut writer = Writer::open(folder.settings(), None, &Queue::default()).unwrap();
+    write(&mut writer, &RECORDS);
+    let name = writer
+        .path()
+        .to_str()
+        .unwrap()
+        .replace(".000000000000.", ".000000000004.");
+    fs::create_dir(name).unwrap();
+    fs::rename(writer.path(), folder.0.join("moved.jsonl.1")).unwrap();
+    write(&mut writer, &RECORDS);
+    let reports = folder.verified(None);
+    assert_eq!(faults(&reports), Vec::<&str>::new());
+    // `opened` and three; `opened`, `follows`, the reason and three.
+    let records: Vec<_> = reports.iter().map(|report| report.records).collect();
+    assert_eq!(records, [4, 6]);
+}
+
 /// A full disk, and one that takes what it does not keep.
 #[test]
 fn what_cannot_be_written_begins_another_log() {
     for device in ["/dev/full", "/dev/null"] {
         let folder = Folder::new();
-        let mut writer = Writer::open(folder.settings(), None).unwrap();
+        let mut writer = Writer::open(folder.settings(), None, &Queue::default()).unwrap();
         write(&mut writer, &RECORDS);
         writer.write_to(File::options().append(true).open(device).unwrap(), Path::new(device));
         write(&mut writer, &RECORDS);
@@ -239,7 +308,7 @@ fn what_cannot_be_written_begins_another_log() {
 #[test]
 fn a_file_that_hangs_holds_nobody_up() {
     let folder = Folder::new();
-    let mut writer = Writer::open(folder.settings(), None).unwrap();
+    let mut writer = Writer::open(folder.settings(), None, &Queue::default()).unwrap();
     let (mut reader, pipe) = io::pipe().unwrap();
     let path = PathBuf::from(format!("/proc/self/fd/{}", reader.as_raw_fd()));
     writer.write_to(File::from(OwnedFd::from(pipe)), &path);
@@ -267,7 +336,7 @@ fn a_file_that_hangs_holds_nobody_up() {
 #[test]
 fn lost_records_are_counted_and_said() {
     let folder = Folder::new();
-    let mut writer = Writer::open(folder.settings(), None).unwrap();
+    let mut writer = Writer::open(folder.settings(), None, &Queue::default()).unwrap();
     let queue = Queue::default();
     writer.write(
         &Batch {
@@ -278,10 +347,12 @@ fn lost_records_are_counted_and_said() {
     );
     let reports = folder.verified(None);
     assert!(reports[0].is_whole() && reports[0].lost == 3, "{reports:?}");
+    // The queue has counted the others.
+    assert_eq!(queue.lost(), 1);
     fs::remove_dir_all(&folder.0).unwrap();
     fs::write(&folder.0, "a file in its place").unwrap();
     queue.close();
     writer.write(&batch(&RECORDS), &queue);
-    assert_eq!(queue.lost(), 3);
+    assert_eq!(queue.lost(), 4);
     fs::remove_file(&folder.0).unwrap();
 }

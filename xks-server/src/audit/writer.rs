@@ -15,7 +15,7 @@ use xks_audit::{Chain, Origin, Position};
 
 use super::{
     heads::Heads,
-    own_files::{OwnFile, create, end_of, file_path, last_log, make_folder, origin, own_files},
+    own_files::{LastLog, OwnFile, create, end_of, file_path, last_log, make_folder, origin, own_files},
     queue::{Batch, Queue},
 };
 use crate::{
@@ -60,12 +60,15 @@ impl Log {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         let mut incarnation = now.max(after.saturating_add(1));
+        make_folder(&settings.directory)?;
         let (path, file) = loop {
             let path = file_path(&settings.directory, &settings.name, incarnation, 0);
             match create(&path) {
                 Ok(file) => break (path, file),
                 // Of another process with this name.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => incarnation += 1,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    incarnation = incarnation.checked_add(1).ok_or(error)?;
+                }
                 Err(error) => return Err(error),
             }
         };
@@ -90,10 +93,14 @@ impl Log {
         }
     }
 
-    /// Writes lines, which are as durable then as was asked for.
-    fn write(&mut self, lines: &[u8], durability: Durability) -> io::Result<()> {
-        let written = self.file.write_all(lines).and_then(|()| match durability {
+    /// Writes lines, which are as durable then as was asked for, as is the file's name.
+    fn write(&mut self, lines: &[u8], settings: &AuditSettings) -> io::Result<()> {
+        let written = self.file.write_all(lines).and_then(|()| match settings.durability {
             Durability::None => Ok(()),
+            Durability::Batched if self.is_fresh => {
+                self.file.sync_all()?;
+                File::open(&settings.directory)?.sync_all()
+            }
             Durability::Batched => self.file.sync_data(),
         });
         self.is_broken |= written.is_err();
@@ -103,14 +110,14 @@ impl Log {
 
 impl Writer {
     /// Begins a log, which names the last one of before.
-    pub(super) fn open(settings: AuditSettings, heads: Option<Heads>) -> io::Result<Self> {
+    pub(super) fn open(settings: AuditSettings, heads: Option<Heads>, queue: &Queue) -> io::Result<Self> {
         make_folder(&settings.directory)?;
         let files = own_files(&settings.directory, &settings.name)?;
-        let follows = last_log(&files, &settings.name)?;
+        let LastLog { known, trouble } = last_log(&files, &settings.name);
         let after = files.last().map_or(0, |file| file.incarnation);
-        let log = Log::begin(&settings, after, follows, None)?;
+        let log = Log::begin(&settings, after, known, trouble)?;
         let mut writer = Self { settings, log, heads };
-        writer.commit(&Batch::default())?;
+        writer.commit(&Batch::default(), queue)?;
         writer.sign();
         Ok(writer)
     }
@@ -132,7 +139,7 @@ impl Writer {
     /// Writes a batch, however long it takes; meanwhile the queue takes what there is room for.
     pub(super) fn write(&mut self, batch: &Batch, queue: &Queue) {
         let mut attempts = 0_u64;
-        while let Err(error) = self.commit(batch) {
+        while let Err(error) = self.commit(batch, queue) {
             if attempts == 0 {
                 let path = self.log.path.display();
                 tracing::error!(audit_file = %path, "the audit log cannot be written: {error}; trying another file");
@@ -156,7 +163,7 @@ impl Writer {
         }
     }
 
-    fn commit(&mut self, batch: &Batch) -> io::Result<()> {
+    fn commit(&mut self, batch: &Batch, queue: &Queue) -> io::Result<()> {
         self.choose_file()?;
         let (mut chain, mut lines) = (self.log.chain.clone(), Vec::with_capacity(batch.records.len() * 2));
         let mut old = Vec::new();
@@ -176,24 +183,22 @@ impl Writer {
                 chain.delete(&of, *size, &mut lines);
             }
         }
-        let mut lost = batch.lost;
+        let mut refused = 0;
         for record in batch.lines() {
             let appended = std::str::from_utf8(record).map(|record| chain.append(record, &mut lines).is_ok());
-            lost += u64::from(!appended.unwrap_or(false));
+            refused += u64::from(!appended.unwrap_or(false));
         }
-        if lost > 0 {
-            chain.lose(lost, &mut lines);
+        if batch.lost + refused > 0 {
+            chain.lose(batch.lost + refused, &mut lines);
         }
         if lines.is_empty() {
             return Ok(());
         }
-        self.log.write(&lines, self.settings.durability)?;
+        self.log.write(&lines, &self.settings)?;
         self.log.bytes += lines.len() as u64;
-        self.log.chain = chain;
-        if std::mem::take(&mut self.log.is_fresh) {
-            File::open(&self.settings.directory)?.sync_all()?;
-            self.delete(old);
-        }
+        (self.log.chain, self.log.is_fresh) = (chain, false);
+        queue.lose(refused);
+        self.delete(old);
         Ok(())
     }
 
@@ -205,7 +210,7 @@ impl Writer {
             let log = Log::begin(&self.settings, self.log.incarnation, follows, self.log.reason.take())?;
             let former = std::mem::replace(&mut self.log, log);
             if former.is_fresh {
-                // Nothing in it is known; it would only be in the way.
+                // Nothing in it is known. If it stays, it is a file of a log that nothing names.
                 drop(fs::remove_file(&former.path));
             }
             return Ok(());
@@ -228,7 +233,8 @@ impl Writer {
                 self.log.bytes = 0; // after as much again
                 Ok(())
             }
-            result => result,
+            // Nor may it be possible the next time, if something has that name: but another log has another.
+            result => result.inspect_err(|_| self.log.is_broken = true),
         }
     }
 

@@ -169,7 +169,7 @@ async fn live(
     };
     #[cfg(feature = "lifecycle")]
     let managed = match &settings.lifecycle {
-        Some(settings) => Some(lifecycle::Opened::open(settings, &opened, server.program).await?),
+        Some(settings) => Some(lifecycle::Opened::open(settings, &opened, server.program, audit).await?),
         None => None,
     };
     #[cfg(feature = "lifecycle")]

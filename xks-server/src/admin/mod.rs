@@ -42,7 +42,12 @@ impl Administration {
         let (recovered, begin) = oneshot::channel();
         let commands = Arc::clone(&managed.commands);
         tracing::info!(socket = %socket.path().display(), "administration: listening");
-        let serving = socket.serve(Arc::clone(&commands), managed.jobs.clone(), begin);
+        let serving = socket.serve(
+            Arc::clone(&commands),
+            managed.jobs.clone(),
+            managed.audit.clone(),
+            begin,
+        );
         let node = managed.join();
         tokio::spawn(managed.run(recovered));
         Ok((Self { commands, serving }, node))

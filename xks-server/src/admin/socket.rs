@@ -39,7 +39,7 @@ use super::{
     timely::Timely,
 };
 use crate::{
-    FAILURE, WRONG_SETTINGS,
+    FAILURE, WRONG_SETTINGS, audit,
     connection::{Http, Patience, Phase, Protocol},
     settings::AdminSettings,
 };
@@ -161,11 +161,12 @@ impl AdminSocket {
     }
 
     /// Serves these commands, and jobs where AWS is called, until [`Serving::end`], from when `begin` says
-    /// so.
+    /// so. Who reads what is in this audit log; commands are events, which are there already.
     pub(crate) fn serve(
         self,
         commands: Arc<Commands>,
         jobs: Option<Arc<Jobs>>,
+        audit: Option<audit::Queue>,
         begin: oneshot::Receiver<()>,
     ) -> Serving {
         let phase = watch::Sender::new(Phase::Serving);
@@ -176,6 +177,7 @@ impl AdminSocket {
                 None => Admin::new(Arc::clone(&commands)),
             },
             commands,
+            audit,
             group: self.group,
             refusals: RateLimiter::direct(Quota::per_minute(REFUSALS_A_MINUTE)),
         });
@@ -298,6 +300,7 @@ struct Door {
     http: Http,
     admin: Admin,
     commands: Arc<Commands>,
+    audit: Option<audit::Queue>,
     group: Option<AdminGroup>,
     refusals: DefaultDirectRateLimiter,
 }
@@ -325,18 +328,24 @@ impl Door {
         if !peer.may_command {
             return self.refuse(&request, &peer).await;
         }
+        let audit = self.audit.as_ref().filter(|_| request.method().is_safe());
+        let read = audit.map(|audit| (audit, peer.actor.to_string(), request.uri().to_string()));
         let mut request = request.map(|body| Timely::new(body, BODY));
         request.extensions_mut().insert(peer.actor);
         let mut admin = self.admin.clone();
         // In a task of its own, so that a command goes on whose client has gone.
-        match tokio::spawn(async move { admin.call(request).await }).await {
+        let response = match tokio::spawn(async move { admin.call(request).await }).await {
             Ok(Ok(response)) => response,
             Err(error) => {
                 tracing::error!("a command of administration has ended unexpectedly: {error}");
                 let detail = "the command has ended unexpectedly; look at its object before you give it again";
                 problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
             }
+        };
+        if let Some((audit, actor, path)) = read {
+            audit.record_read(&actor, &path, response.status());
         }
+        response
     }
 
     /// Answers who may not, and records it.

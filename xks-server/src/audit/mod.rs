@@ -1,10 +1,12 @@
 //! The audit log that shows tampering: `[audit]` of the settings, and the commands that need no server.
 //!
 //! ```text
-//! requests ──▶ Queue ──▶ thread: Writer ──▶ files of chained records, and signed Heads
-//!                                              └──▶ a folder, verified by a command
+//! requests, events ──▶ Queue ──▶ thread: Writer ──▶ files of chained records, and signed Heads
+//!                                                      └──▶ a folder, verified by a command
 //! ```
 
+#[cfg(feature = "lifecycle")]
+mod administration;
 mod command;
 mod folder;
 mod heads;
@@ -22,6 +24,8 @@ use std::{
 
 use anyhow::Context as _;
 
+#[cfg(feature = "lifecycle")]
+pub(crate) use self::administration::AuditedStore;
 pub(crate) use self::{
     command::{AuditCommand, run},
     queue::Queue,

@@ -63,7 +63,7 @@ pub(crate) use self::{
     node::{LiveNode, OwnNode},
     open::Opened,
 };
-use crate::{reconciler::Reconciler, settings::AdminSettings};
+use crate::{audit, reconciler::Reconciler, settings::AdminSettings};
 
 /// What gives commands without a person.
 const ACTOR: &str = "server";
@@ -72,6 +72,8 @@ const ACTOR: &str = "server";
 pub(crate) struct Running {
     pub(crate) commands: Arc<Commands>,
     pub(crate) admin: AdminSettings,
+    /// None without an audit log.
+    pub(crate) audit: Option<audit::Queue>,
     node: Option<OwnNode>,
     scheduler: Scheduler,
     actor: Actor,
@@ -104,6 +106,7 @@ impl Running {
             guard,
             admin,
             node,
+            audit,
             cloud,
         } = opened;
         let key_stores = Arc::new(KeyStoresInForce::new(reconciler));
@@ -123,6 +126,7 @@ impl Running {
         Ok(Self {
             commands,
             admin,
+            audit,
             node,
             scheduler,
             actor,

@@ -25,6 +25,7 @@ use super::{
 #[cfg(feature = "postgres")]
 use crate::settings::DatabaseSettings;
 use crate::{
+    audit::{self, AuditedStore},
     backends::Backends,
     program::Program,
     settings::{AdminSettings, LifecycleSettings, RootPlace, RootSettings, StorePlace},
@@ -38,6 +39,8 @@ pub(crate) struct Opened {
     pub(super) guard: Guard,
     pub(super) admin: AdminSettings,
     pub(super) node: Option<OwnNode>,
+    /// Where what was read is recorded, and by whom.
+    pub(super) audit: Option<audit::Queue>,
     /// What calls AWS.
     pub(super) cloud: Option<Cloud>,
 }
@@ -49,6 +52,7 @@ impl Opened {
         settings: &LifecycleSettings,
         backends: &Backends,
         program: Program,
+        audit: Option<audit::Queue>,
     ) -> Result<Self, StartError> {
         let place = || Place::new(&settings.store.place);
         if let StorePlace::File(file) = &settings.store.place
@@ -65,6 +69,7 @@ impl Opened {
             }
             (place, _) => (open_store(place).await?, None),
         };
+        let store = AuditedStore::around(store, audit.clone());
         let opened = Repository::open(store, &roots).await;
         let (repository, snapshot) = opened.map_err(|error| match error {
             RepositoryError::Empty => StartError::NoStore(place(), program.name),
@@ -104,6 +109,7 @@ impl Opened {
             node,
             in_use,
             admin: settings.admin.clone(),
+            audit,
             cloud: settings.cloud.as_ref().map(cloud).transpose()?,
         })
     }

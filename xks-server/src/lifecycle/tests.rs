@@ -104,6 +104,7 @@ impl World {
             guard: Guard::new(&commands, in_use.names()),
             commands,
             node: None,
+            audit: None,
             cloud: None,
             in_use,
             admin: AdminSettings {

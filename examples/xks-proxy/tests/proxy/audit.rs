@@ -1,4 +1,5 @@
-//! The audit log that shows tampering: a server writes it, is killed, starts again, and each change is found.
+//! The audit log that shows tampering: a server writes it, is killed, starts again, and each change is found;
+//! and what is in it of administration.
 
 use std::{
     fs,
@@ -8,6 +9,7 @@ use std::{
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::administration::Site;
 use crate::support::{Server, Settings, body, check, ended, fetch, program, run, wait_until};
 
 /// A server whose audit log has files of this many records or so, and a key.
@@ -132,6 +134,65 @@ fn what_a_server_wrote_is_verified_and_each_change_is_found() {
     assert_eq!(code, Some(3), "{text}");
     assert!(text.contains("the end was cut off"), "{text}");
     assert_eq!(verify(&settings.file("usable.key"), &key).0, Some(1));
+}
+
+/// All events of the life cycle are in the chain of requests, those of refused commands too; and who has read
+/// what, which is no event.
+#[test]
+fn administration_is_in_the_log() {
+    let site = Site::start("[audit]\ndirectory = \"audit\"\nname = \"example/node-a\"\n");
+    site.done(&["tenants", "create", "--name", "payroll"]);
+    let (code, ..) = site.give(&["tenants", "create", "--name", ""]);
+    assert_ne!(code, Some(0));
+    site.done(&["tenants", "show", "payroll"]);
+    let events: Value = serde_json::from_str(&site.done(&["events", "--last", "100", "--json"])).unwrap();
+    let path = logs(&site.settings).pop().unwrap();
+    let (status, log) = site.server.stop();
+    assert!(status.success(), "{log}");
+
+    let text = fs::read_to_string(&path).unwrap();
+    let records: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told = |names: &[&str], record: &Value| names.iter().map(|name| record[name].clone()).collect::<Vec<_>>();
+    let members = [
+        "actor", "command", "object", "outcome", "revision", "reason", "before", "after",
+    ];
+    let events: Vec<_> = events["items"].as_array().unwrap().iter().collect();
+    let found: Vec<_> = records
+        .iter()
+        .filter(|record| record["target"] == "xks::administration" && record["command"] != "read")
+        .collect();
+    let of = |records: &[&Value]| records.iter().map(|record| told(&members, record)).collect::<Vec<_>>();
+    assert_eq!(of(&found), of(&events), "{text}");
+    let create = |outcome: &str| {
+        let mut creates = found.iter().filter(|record| record["command"] == "create");
+        creates.any(|record| record["outcome"] == outcome && record["actor"].as_str().unwrap().starts_with("uid:"))
+    };
+    assert!(create("done") && create("refused"), "{text}");
+    let has_read = |path: &str| {
+        records.iter().any(|record| {
+            record["command"] == "read"
+                && record["actor"].as_str().unwrap().starts_with("uid:")
+                && record["object"].as_str().unwrap().starts_with(path)
+                && record["status"] == 200
+        })
+    };
+    assert!(has_read("/admin/v1/tenants") && has_read("/admin/v1/events"), "{text}");
+
+    let verified = ended(
+        program()
+            .args(["audit", "verify", "--json"])
+            .arg(site.settings.file("audit")),
+    );
+    let report: Value = serde_json::from_str(&verified.1).unwrap();
+    assert_eq!(
+        (verified.0, &report["logs"][0]["records"]),
+        (Some(0), &json!(records.len())),
+        "{report}"
+    );
+    // Who has not done it cannot be made to have.
+    fs::write(&path, text.replacen("\"actor\":\"uid:", "\"actor\":\"uid:9", 1)).unwrap();
+    let changed = ended(program().args(["audit", "verify"]).arg(&path));
+    assert_eq!(changed.0, Some(3), "{changed:?}");
 }
 
 /// What would look like more than it is, is refused.

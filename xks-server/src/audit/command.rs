@@ -1,7 +1,7 @@
 //! `audit`: what needs no server.
 
 use std::{
-    fs::OpenOptions,
+    fs::{self, File, OpenOptions},
     io::Write as _,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
@@ -12,10 +12,10 @@ use anyhow::Context as _;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use clap::Subcommand;
 use serde_json::{Value, json};
-use xks_audit::{Fault, Place, Report, SigningKey, VerifyingKey};
+use xks_audit::{Fault, Place, Report, SignedHead, SigningKey, VerifyingKey};
 use xks_core::Zeroizing;
 
-use super::folder::Found;
+use super::folder::{Found, Verified};
 use crate::{
     WRONG_SETTINGS, print,
     server::{Server, report},
@@ -39,6 +39,11 @@ pub(crate) enum AuditCommand {
         /// The public key of the heads, as `audit public-key` prints it; several after a change of keys
         #[arg(long = "key", value_name = "KEY")]
         keys: Vec<VerifyingKey>,
+        /// A file in which the newest heads are kept from one time to the next: so a log is found that was
+        /// cut back to an older head. One for each set of folders; it is made the first time, and changed
+        /// only if all is whole
+        #[arg(long, value_name = "FILE", requires = "keys")]
+        state: Option<PathBuf>,
         /// Print the findings as JSON
         #[arg(long)]
         json: bool,
@@ -61,25 +66,33 @@ pub(crate) fn run(server: &Server, command: AuditCommand) -> anyhow::Result<Exit
             folders,
             heads,
             keys,
+            state,
             json,
-        } => verify(&folders, &heads, keys, json),
+        } => verify(&folders, &heads, keys, state.as_deref(), json),
         AuditCommand::NewKey { file } => new_key(&file).map(|()| ExitCode::SUCCESS),
         AuditCommand::PublicKey { file } => public_key(server, &file),
     }
 }
 
-fn verify(folders: &[PathBuf], heads: &[PathBuf], keys: Vec<VerifyingKey>, json: bool) -> anyhow::Result<ExitCode> {
+fn verify(
+    folders: &[PathBuf],
+    heads: &[PathBuf],
+    keys: Vec<VerifyingKey>,
+    state: Option<&Path>,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
     let has_keys = !keys.is_empty();
     let mut found = Found::new(keys);
     for folder in folders {
         found.take(folder)?;
     }
-    for file in heads {
+    let kept = state.filter(|state| state.exists());
+    for file in heads.iter().map(PathBuf::as_path).chain(kept) {
         let unreadable = || format!("cannot read {}", file.display());
         found.take_heads(file).with_context(unreadable)?;
     }
     let leaves_heads = found.has_heads() && !has_keys;
-    let reports = found.verify()?;
+    let Verified { reports, newest } = found.verify()?;
     let is_one = |report: &Report| report.origin.is_some() || !report.is_whole();
     anyhow::ensure!(
         reports.iter().any(is_one),
@@ -100,7 +113,28 @@ fn verify(folders: &[PathBuf], heads: &[PathBuf], keys: Vec<VerifyingKey>, json:
         text.push_str(if is_whole { "Whole.\n" } else { "NOT WHOLE.\n" });
         print(&text)?;
     }
-    Ok(if is_whole { ExitCode::SUCCESS } else { TAMPERED.into() })
+    if !is_whole {
+        return Ok(TAMPERED.into());
+    }
+    if let Some(state) = state {
+        keep(state, &newest).with_context(|| format!("cannot keep the newest heads in {}", state.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Replaces the file of the newest heads, as a whole or not at all.
+fn keep(state: &Path, newest: &[SignedHead]) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        !newest.is_empty(),
+        "no head of these logs is signed by a key that was given"
+    );
+    let text: String = newest.iter().map(ToString::to_string).collect();
+    let mut name = state.as_os_str().to_owned();
+    name.push(".new");
+    let mut file = File::create(&name)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    Ok(fs::rename(&name, state)?)
 }
 
 fn shown(report: &Report) -> Value {

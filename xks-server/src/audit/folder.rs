@@ -28,13 +28,24 @@ pub(crate) struct Found {
     has_heads: bool,
 }
 
+/// What was found.
+#[derive(Default)]
+pub(crate) struct Verified {
+    /// Of each log.
+    pub(crate) reports: Vec<Report>,
+    /// The newest head of each log that has one.
+    pub(crate) newest: Vec<SignedHead>,
+}
+
 #[derive(Default)]
 struct Log {
     verifier: Verifier,
     /// By the numbers of their first records.
     files: Vec<(u64, PathBuf)>,
-    /// How far it had come at least, as later logs say.
+    /// How far it had come at least, as later logs and heads say.
     known: u64,
+    /// Of the verified heads that with the most records.
+    newest: Option<SignedHead>,
     follows: Option<(Origin, Position)>,
 }
 
@@ -117,7 +128,20 @@ impl Found {
             let verified = head.as_ref().ok().and_then(|head| head.verified(&self.keys)).cloned();
             // Of one that nobody has signed it is not known which log it belongs to.
             let origin = verified.as_ref().map_or("", |head| head.origin.as_str());
-            self.log(origin).verifier.head(&name, verified.as_ref());
+            let log = self.log(origin);
+            log.verifier.head(&name, verified.as_ref());
+            let (Some(verified), Ok(head)) = (verified, head) else {
+                continue;
+            };
+            let size = verified.position.size;
+            log.known = log.known.max(size);
+            if log
+                .newest
+                .as_ref()
+                .is_none_or(|newest| newest.unverified().position.size < size)
+            {
+                log.newest = Some(head);
+            }
         }
         Ok(())
     }
@@ -132,7 +156,7 @@ impl Found {
     }
 
     /// Verifies them all, in the order of their names.
-    pub(crate) fn verify(self) -> anyhow::Result<Vec<Report>> {
+    pub(crate) fn verify(self) -> anyhow::Result<Verified> {
         let mut verified = BTreeMap::new();
         for (origin, mut log) in self.logs {
             let mut verifier = std::mem::take(&mut log.verifier);
@@ -174,7 +198,7 @@ fn anchor(verified: &mut BTreeMap<String, (Log, Report)>) {
 
 /// Leaves out logs of which nothing is there, and of which another one says that they were deleted, as its
 /// writer was told to; and the group of what belongs to no log, if there is nothing to say of it.
-fn without_deleted(verified: BTreeMap<String, (Log, Report)>) -> Vec<Report> {
+fn without_deleted(verified: BTreeMap<String, (Log, Report)>) -> Verified {
     let mut deleted: BTreeMap<String, u64> = BTreeMap::new();
     for (origin, size) in verified.values().flat_map(|(_, report)| &report.deleted) {
         let known = deleted.entry(origin.as_str().to_owned()).or_default();
@@ -187,9 +211,12 @@ fn without_deleted(verified: BTreeMap<String, (Log, Report)>) -> Vec<Report> {
         let is_deleted = deleted.get(origin).is_some_and(|size| *size >= log.known);
         !(log.files.is_empty() && is_deleted)
     };
-    let verified = verified.into_iter();
-    verified
-        .filter(|(origin, (log, report))| is_there(origin, log, report))
-        .map(|(_, (_, report))| report)
-        .collect()
+    let mut left = Verified::default();
+    for (origin, (log, report)) in verified {
+        if is_there(&origin, &log, &report) {
+            left.reports.push(report);
+            left.newest.extend(log.newest);
+        }
+    }
+    left
 }

@@ -54,7 +54,7 @@ impl Folder {
     fn verified(&self, key: Option<&SigningKey>) -> Vec<Report> {
         let mut found = Found::new(key.map(|key| key.verifying_key().clone()).into_iter().collect());
         found.take(&self.0).unwrap();
-        found.verify().unwrap()
+        found.verify().unwrap().reports
     }
 }
 

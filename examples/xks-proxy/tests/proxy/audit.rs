@@ -125,6 +125,7 @@ fn what_a_server_wrote_is_verified_and_each_change_is_found() {
         assert!(faults.any(|fault| fault["kind"] == kind), "{kind}: {text}");
     }
     fs::write(&second, &whole).unwrap();
+    cut_back_is_found(&folder, &key, (&second, &whole), &settings.file("newest.heads"));
     let packed = PathBuf::from(format!("{}.gz", first.display()));
     let bytes = fs::read(&packed).unwrap();
     fs::write(&packed, &bytes[..bytes.len() - 9]).unwrap();
@@ -134,6 +135,34 @@ fn what_a_server_wrote_is_verified_and_each_change_is_found() {
     assert_eq!(code, Some(3), "{text}");
     assert!(text.contains("the end was cut off"), "{text}");
     assert_eq!(verify(&settings.file("usable.key"), &key).0, Some(1));
+}
+
+/// A log whose end is cut off with the heads of that end looks whole, but not to who has seen a later head.
+fn cut_back_is_found(folder: &Path, key: &str, (log, whole): (&Path, &str), state: &Path) {
+    let verify = || {
+        let mut command = program();
+        command.args(["audit", "verify", "--key", key]).arg(folder);
+        let (without, text, _) = ended(&mut command);
+        let (with, said, _) = ended(command.arg("--state").arg(state));
+        (without, with, text + &said)
+    };
+    let (without, with, text) = verify();
+    assert_eq!((without, with), (Some(0), Some(0)), "{text}");
+    let kept = fs::read(state).unwrap();
+    let heads = PathBuf::from(log.to_str().unwrap().replace(".000000000000.jsonl", ".heads"));
+    let all = fs::read_to_string(&heads).unwrap();
+    let end_of_first = all.find("\n\u{2014} ").unwrap() + 1;
+    let end_of_first = end_of_first + all[end_of_first..].find('\n').unwrap() + 1;
+    assert!(end_of_first < all.len(), "{all}");
+    fs::write(&heads, &all[..end_of_first]).unwrap();
+    let two: String = whole.lines().take(2).map(|line| format!("{line}\n")).collect();
+    fs::write(log, two).unwrap();
+    let (without, with, text) = verify();
+    assert_eq!((without, with), (Some(0), Some(3)), "{text}");
+    assert!(text.contains("newest.heads: the end was cut off"), "{text}");
+    assert_eq!(fs::read(state).unwrap(), kept);
+    fs::write(&heads, &all).unwrap();
+    fs::write(log, whole).unwrap();
 }
 
 /// All events of the life cycle are in the chain of requests, those of refused commands too; and who has read

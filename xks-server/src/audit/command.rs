@@ -15,7 +15,10 @@ use serde_json::{Value, json};
 use xks_audit::{Fault, Place, Report, SignedHead, SigningKey, VerifyingKey};
 use xks_core::Zeroizing;
 
-use super::folder::{Found, Verified};
+use super::{
+    export::{Format, export},
+    folder::{Found, Verified},
+};
 use crate::{
     WRONG_SETTINGS, print,
     server::{Server, report},
@@ -48,6 +51,16 @@ pub(crate) enum AuditCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Prints the records of audit logs in their order, for other programs: verify them first. The exit
+    /// status is 1 if a line is no record
+    Export {
+        /// Folders with files of logs, compressed with gzip or not; or such files
+        #[arg(required = true, value_name = "FOLDER")]
+        folders: Vec<PathBuf>,
+        /// What to print them as
+        #[arg(long, value_enum, default_value = "json")]
+        format: Format,
+    },
     /// Makes a key that signs heads, in a new file: `key_file` of [audit]
     NewKey {
         /// The file to be written
@@ -69,6 +82,13 @@ pub(crate) fn run(server: &Server, command: AuditCommand) -> anyhow::Result<Exit
             state,
             json,
         } => verify(&folders, &heads, keys, state.as_deref(), json),
+        AuditCommand::Export { folders, format } => {
+            let mut found = Found::new(Vec::new());
+            for folder in &folders {
+                found.take(folder)?;
+            }
+            export(found, format, server.program).map(|()| ExitCode::SUCCESS)
+        }
         AuditCommand::NewKey { file } => new_key(&file).map(|()| ExitCode::SUCCESS),
         AuditCommand::PublicKey { file } => public_key(server, &file),
     }

@@ -155,6 +155,14 @@ impl Found {
         self.has_heads
     }
 
+    /// The files of all logs: log by log, each from its first record on.
+    pub(crate) fn into_paths(self) -> impl Iterator<Item = PathBuf> {
+        self.logs.into_values().flat_map(|mut log| {
+            log.files.sort_unstable();
+            log.files.into_iter().map(|(_, path)| path)
+        })
+    }
+
     /// Verifies them all, in the order of their names.
     pub(crate) fn verify(self) -> anyhow::Result<Verified> {
         let mut verified = BTreeMap::new();

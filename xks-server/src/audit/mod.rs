@@ -8,6 +8,7 @@
 #[cfg(feature = "lifecycle")]
 mod administration;
 mod command;
+mod export;
 mod folder;
 mod heads;
 mod own_files;

@@ -91,6 +91,25 @@ fn what_a_server_wrote_is_verified_and_each_change_is_found() {
     let (code, text, json) = verify(&folder, &key);
     assert_eq!(code, Some(0), "{text}");
     assert!(text.ends_with("Whole.\n"), "{text}");
+    let export = |format: &str| {
+        let mut command = program();
+        ended(command.args(["audit", "export", "--format", format]).arg(&folder))
+    };
+    // Both logs in their order, the compressed one first; the torn line is no record.
+    let (code, lines, err) = export("json");
+    assert_eq!((code, lines.lines().count()), (Some(0), 7), "{err}");
+    let paths: Vec<_> = ["/one", "/two", "/three"].map(|path| lines.find(path).unwrap()).into();
+    assert!(
+        paths.is_sorted() && lines.ends_with(&fs::read_to_string(&second).unwrap()),
+        "{lines}"
+    );
+    let (code, cef, err) = export("cef");
+    assert_eq!((code, cef.lines().count()), (Some(0), 7), "{err}");
+    let one = cef.lines().nth(1).unwrap();
+    assert!(
+        one.starts_with("CEF:0|xks-proxy|xks-proxy|") && one.contains(" request=/one "),
+        "{cef}"
+    );
     let numbers = |name: &str| {
         let logs = json["logs"].as_array().unwrap().iter();
         logs.map(|log| log[name].as_u64().unwrap()).collect::<Vec<_>>()

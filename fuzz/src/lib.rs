@@ -15,6 +15,7 @@ mod targets;
 pub use self::{
     judge::Verdict,
     targets::{
+        audit::{AuditFile, audit},
         base64::base64,
         bodies::{decrypt_body, encrypt_body, health_body, metadata_body},
         differential::differential,

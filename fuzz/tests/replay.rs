@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use xks_fuzz::{Outcome, Verdict};
+use xks_fuzz::{AuditFile, Outcome, Verdict};
 
 /// What the inputs of a target end in.
 fn replay<T: Ord>(target: &str, run: fn(&[u8]) -> T) -> BTreeSet<T> {
@@ -42,6 +42,12 @@ fn handle() {
         TOO_LARGE,
     ];
     assert_eq!(replay("handle", xks_fuzz::handle), all.into());
+}
+
+#[test]
+fn audit() {
+    let all = [AuditFile::Whole, AuditFile::Broken, AuditFile::Heads];
+    assert_eq!(replay("audit", xks_fuzz::audit), all.into());
 }
 
 #[test]

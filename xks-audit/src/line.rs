@@ -125,8 +125,9 @@ impl Own {
 
     /// Reads it from a line with a link, in the one form that it has.
     pub(crate) fn of(line: &[u8]) -> Option<Self> {
-        // Behind the link: its number is followed by 64 digits, so the first of these is its end.
-        let (_, members) = std::str::from_utf8(line).ok()?.split_once(r#"",""#)?;
+        // Behind the link, whose hash has 64 digits.
+        let (_, hash) = std::str::from_utf8(line).ok()?.split_once(r#","prev":""#)?;
+        let members = hash.get(64..)?.strip_prefix(r#"",""#)?;
         let (event, rest) = members.strip_prefix(r#"audit":""#)?.split_once('"')?;
         let origin = || rest.strip_prefix(r#","origin":""#)?.split_once('"');
         let number = |text: &str| -> Option<u64> { text.split([',', '}']).next()?.parse().ok() };
@@ -228,6 +229,8 @@ mod tests {
             ] {
                 assert_eq!(Own::of(line(&wrong).as_bytes()), None, "{wrong}");
             }
+            let between = line(&text).replacen("\",\"audit", "\"x\",\"audit", 1);
+            assert_eq!(Own::of(between.as_bytes()), None, "{between}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One file for each kind of target.
 
+pub mod audit;
 pub mod base64;
 pub mod bodies;
 pub mod differential;

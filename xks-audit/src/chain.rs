@@ -49,7 +49,7 @@ impl Position {
 #[non_exhaustive]
 pub struct RecordError;
 
-/// Links records of one log. It writes to memory: who has it writes what it has appended to a file, in the
+/// Links records of one log. It writes to memory: its owner writes what it has appended to a file, in the
 /// same order.
 #[derive(Clone, Debug)]
 pub struct Chain {
@@ -85,8 +85,8 @@ impl Chain {
     /// Appends a record as a line to `lines`: a JSON object, of which only the beginning is looked at.
     ///
     /// # Errors
-    /// [`RecordError`]: it has no members, or its first member is `seq`, `prev` or `audit`, which the log itself
-    /// writes, or it has an end of line, or is longer than a reader takes. Nothing is appended then.
+    /// [`RecordError`]: it has no members, or its first member is `seq`, `prev` or `audit`, which the log
+    /// itself writes, or it has an end of line, or is longer than a reader takes. Nothing is appended then.
     pub fn append(&mut self, record: &str, lines: &mut Vec<u8>) -> Result<(), RecordError> {
         let members = members(record)?;
         self.link(members, lines);
@@ -112,8 +112,8 @@ impl Chain {
         self.say(&Own::Lost { records }, lines);
     }
 
-    /// Records that the first so many records of a log, this one or another, are deleted, since nobody wants
-    /// them any longer.
+    /// Records that the first so many records of a log, this one or another, are deleted, since they are
+    /// too old.
     pub fn delete(&mut self, origin: &Origin, size: u64, lines: &mut Vec<u8>) {
         let origin = origin.clone();
         self.say(&Own::Deleted { origin, size }, lines);

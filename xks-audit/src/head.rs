@@ -130,7 +130,7 @@ impl SignedHead {
         }
     }
 
-    /// Returns the head, whoever has signed it.
+    /// Returns the head, whether its signature is good or not.
     #[must_use]
     pub const fn unverified(&self) -> &Head {
         &self.head

@@ -7,7 +7,7 @@
 //! {"seq":0,"prev":"0000…0000","audit":"opened","origin":"example/node-a/1","version":1}
 //! {"seq":1,"prev":"9b1c…55a0","timestamp":"2026-11-30T12:00:00Z","operation":"Encrypt"}
 //! ```
-//! The chain goes on from file to file. Whoever has one line's hash has all lines before it: a line that is
+//! The chain goes on from file to file. The hash of one line stands for all lines before it: a line that is
 //! changed, lost, moved or added no longer fits those after it. `sha256sum` and a few lines of any language
 //! verify it.
 //!
@@ -48,6 +48,7 @@ mod chain;
 mod head;
 mod key;
 mod line;
+mod lines;
 mod origin;
 mod verify;
 
@@ -56,6 +57,7 @@ pub use self::{
     head::{Head, HeadError, SignedHead},
     key::{KeyError, SigningKey, VerifyingKey},
     line::LineHash,
+    lines::{Line, Lines},
     origin::{Origin, OriginError},
     verify::{Fault, FaultKind, Opening, Place, Report, Verifier},
 };

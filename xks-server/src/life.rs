@@ -101,7 +101,7 @@ pub(crate) fn serve(server: &Server, path: Option<&Path>, listen: Option<SocketA
     let runtime = runtime.worker_threads(2).enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
     let mut backends = None;
-    let result = runtime.block_on(live(server, &settings, listen, started, (&log, queue), &mut backends));
+    let result = runtime.block_on(live(server, &settings, listen, started, &log, queue, &mut backends));
     // With the runtime goes everything that may still hold a backend.
     runtime.shutdown_timeout(LAST_TASKS);
     if let Some(backends) = backends {
@@ -144,7 +144,8 @@ async fn live(
     settings: &Settings,
     listen: Option<SocketAddr>,
     started: Started<'_>,
-    (log, audit): (&Log, Option<audit::Queue>),
+    log: &Log,
+    audit: Option<audit::Queue>,
     backends: &mut Option<Arc<Backends>>,
 ) -> anyhow::Result<()> {
     // Before anything that a signal must not end half done.

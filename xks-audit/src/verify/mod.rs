@@ -7,17 +7,15 @@ mod tests;
 
 use std::{
     collections::BTreeMap,
-    io::{self, BufRead, Read as _},
+    io::{self, BufRead},
     sync::Arc,
 };
 
 pub use self::report::{Fault, FaultKind, Place, Report};
 use crate::{
-    Head, LineHash, Origin, Position,
-    line::{self, Link, Own},
+    Head, Line, LineHash, Lines, Origin, Position,
+    line::{Link, Own},
 };
-
-const MAX_LINE: u64 = line::MAX_LINE as u64;
 
 /// The most logs of which another one may say that they were deleted, so that a hostile file does not fill
 /// the memory. What is not kept is missing, if it is missed.
@@ -49,15 +47,13 @@ impl Opening {
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn read(mut file: impl BufRead) -> io::Result<Option<Self>> {
+    pub fn read(file: impl BufRead) -> io::Result<Option<Self>> {
+        let mut lines = Lines::new(file);
         let mut next = || -> io::Result<Vec<u8>> {
-            let mut line = Vec::new();
-            file.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)?;
-            // Without an end it is no record.
-            if line.pop().is_some_and(|last| last != b'\n') {
-                line.clear();
-            }
-            Ok(line)
+            Ok(match lines.read()? {
+                Some(Line::Whole(line)) => line.to_vec(),
+                _ => Vec::new(), // which is no record
+            })
         };
         let (first, second) = (next()?, next()?);
         let (Some(Link { seq, .. }), Some(Own::Begins { origin, .. })) = (Link::of(&first), Own::of(&first)) else {
@@ -133,34 +129,29 @@ impl Verifier {
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn file(&mut self, name: &str, mut file: impl BufRead) -> io::Result<()> {
+    pub fn file(&mut self, name: &str, file: impl BufRead) -> io::Result<()> {
         self.report.files += 1;
-        let (mut line, mut number) = (Vec::new(), 0);
-        loop {
-            line.clear();
-            let read = file.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)?;
-            if read == 0 {
-                return Ok(());
-            }
+        let (mut lines, mut number) = (Lines::new(file), 0);
+        while let Some(line) = lines.read()? {
             number += 1;
             let place = Place::new(name, number);
-            if line.pop_if(|last| *last == b'\n').is_some() {
-                self.line(place, &line);
-            } else if read as u64 == MAX_LINE {
-                self.report.add(place, FaultKind::NotARecord);
-                self.is_lost = true;
-                file.skip_until(b'\n')?;
-            } else {
-                self.report.torn.push(place);
+            match line {
+                Line::Whole(line) => self.line(place, line),
+                Line::TooLong => self.no_record(place),
+                Line::Torn => self.report.torn.push(place),
             }
         }
+        Ok(())
+    }
+
+    fn no_record(&mut self, place: Place) {
+        self.report.add(place, FaultKind::NotARecord);
+        self.is_lost = true;
     }
 
     fn line(&mut self, place: Place, line: &[u8]) {
         let Some(link) = Link::of(line) else {
-            self.report.add(place, FaultKind::NotARecord);
-            self.is_lost = true;
-            return;
+            return self.no_record(place);
         };
         let own = Own::of(line);
         if place.line == 1 {

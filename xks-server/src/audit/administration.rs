@@ -1,7 +1,7 @@
 //! Administration in the audit log: each event of the life cycle that this process records, and who has read
 //! what.
 //!
-//! Events go through the store, whoever makes them: commands, the scheduler, jobs. So this store hands them
+//! All events go through the store: those of commands, the scheduler and jobs. So this store hands them
 //! on when the one behind it has them.
 
 use std::{sync::Arc, time::SystemTime};

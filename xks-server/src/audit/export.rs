@@ -2,18 +2,16 @@
 //! or in ArcSight's Common Event Format.
 
 use std::{
-    io::{self, BufRead as _, BufWriter, Read as _, Write},
+    io::{self, BufWriter, Write},
     path::Path,
 };
 
 use anyhow::Context as _;
 use serde_json::{Map, Value};
+use xks_audit::{Line, Lines};
 
 use super::folder::{Found, open};
 use crate::program::Program;
-
-/// Longer than any record: what a verifier takes.
-const MAX_LINE: u64 = 1 << 20;
 
 /// What records are written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -43,19 +41,14 @@ pub(super) fn export(found: Found, format: Format, program: Program) -> anyhow::
 /// Writes the records of a file, and returns how many lines are none. What was being written when the machine
 /// stopped is neither.
 fn file(path: &Path, format: Format, program: Program, out: &mut impl Write) -> io::Result<u64> {
-    let (mut file, mut line, mut left_out) = (open(path)?, Vec::new(), 0);
-    loop {
-        line.clear();
-        let read = file.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)?;
-        if line.pop_if(|last| *last == b'\n').is_none() {
-            if read as u64 != MAX_LINE {
-                return Ok(left_out);
-            }
-            file.skip_until(b'\n')?;
-            left_out += 1;
-            continue;
-        }
-        let (Ok(text), Ok(record)) = (std::str::from_utf8(&line), serde_json::from_slice(&line)) else {
+    let (mut lines, mut left_out) = (Lines::new(open(path)?), 0);
+    while let Some(line) = lines.read()? {
+        let line = match line {
+            Line::Whole(line) => line,
+            Line::Torn => break,
+            _ => b"",
+        };
+        let (Ok(text), Ok(record)) = (std::str::from_utf8(line), serde_json::from_slice(line)) else {
             left_out += 1;
             continue;
         };
@@ -64,6 +57,7 @@ fn file(path: &Path, format: Format, program: Program, out: &mut impl Write) -> 
             Format::Cef => writeln!(out, "{}", cef(text, &record, program))?,
         }
     }
+    Ok(left_out)
 }
 
 /// A record in the Common Event Format. All of it is in `cs1`; the other fields are those that such programs

@@ -126,7 +126,7 @@ impl Found {
                 return Ok(());
             }
             let verified = head.as_ref().ok().and_then(|head| head.verified(&self.keys)).cloned();
-            // Of one that nobody has signed it is not known which log it belongs to.
+            // Of one without a good signature it is not known which log it belongs to.
             let origin = verified.as_ref().map_or("", |head| head.origin.as_str());
             let log = self.log(origin);
             log.verifier.head(&name, verified.as_ref());

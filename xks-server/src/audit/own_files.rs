@@ -3,18 +3,15 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, BufRead as _, Read as _},
+    io,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
-use xks_audit::{Origin, OriginError, Position};
+use xks_audit::{Line, Lines, Origin, OriginError, Position};
 
 use super::folder::{HEADS, LOG, open};
 use crate::log::{DIRECTORY_MODE, FILE_MODE};
-
-/// Longer than any line.
-const MAX_LINE: u64 = 2 << 20;
 
 /// A log file, by its name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,17 +77,15 @@ pub(super) fn own_files(directory: &Path, name: &Origin) -> io::Result<Vec<OwnFi
 
 /// The position behind the last whole record of a file; none if it has none.
 pub(super) fn end_of(path: &Path) -> io::Result<Option<Position>> {
-    let mut file = open(path)?;
-    let (mut line, mut last) = (Vec::new(), Vec::new());
-    loop {
-        line.clear();
-        if file.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? == 0 {
-            return Ok(Position::behind(&last));
-        }
-        if line.pop_if(|end| *end == b'\n').is_some() {
-            std::mem::swap(&mut line, &mut last);
+    let (mut lines, mut last) = (Lines::new(open(path)?), Vec::new());
+    while let Some(line) = lines.read()? {
+        match line {
+            Line::Whole(line) => line.clone_into(&mut last),
+            Line::Torn => {}
+            _ => last.clear(),
         }
     }
+    Ok(Position::behind(&last))
 }
 
 /// How far this server's last log had come.

@@ -83,19 +83,14 @@ impl Queue {
 
     /// Waits for records and takes them all: none at that time, and at the end.
     pub(super) fn take(&self, until: Option<Instant>) -> Batch {
-        let mut state = self.state();
-        while state.records.is_empty() && !state.is_closed {
-            let Some(until) = until else {
-                state = self.0.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            let patience = until.saturating_duration_since(Instant::now());
-            if patience.is_zero() {
-                break;
+        let is_idle = |state: &State| state.records.is_empty() && !state.is_closed;
+        let mut state = match until {
+            Some(until) => self.wait(&self.0.filled, until, is_idle),
+            None => {
+                let woken = self.0.filled.wait_while(self.state(), |state| is_idle(state));
+                woken.unwrap_or_else(PoisonError::into_inner)
             }
-            let woken = self.0.filled.wait_timeout(state, patience);
-            (state, _) = woken.unwrap_or_else(PoisonError::into_inner);
-        }
+        };
         Batch {
             records: mem::take(&mut state.records),
             lost: mem::take(&mut state.lost),
@@ -105,16 +100,7 @@ impl Queue {
 
     /// Waits until that time, or until the end; returns whether it is the end.
     pub(super) fn waits(&self, until: Instant) -> bool {
-        let mut state = self.state();
-        while !state.is_closed {
-            let patience = until.saturating_duration_since(Instant::now());
-            if patience.is_zero() {
-                return false;
-            }
-            let woken = self.0.filled.wait_timeout(state, patience);
-            (state, _) = woken.unwrap_or_else(PoisonError::into_inner);
-        }
-        true
+        self.wait(&self.0.filled, until, |state| !state.is_closed).is_closed
     }
 
     /// Counts records that could not be written.
@@ -141,16 +127,14 @@ impl Queue {
 
     /// Waits until the thread has ended, but no longer than until then; returns whether it has.
     pub(super) fn wait_for_end(&self, until: Instant) -> bool {
-        let mut state = self.state();
-        while !state.has_ended {
-            let patience = until.saturating_duration_since(Instant::now());
-            if patience.is_zero() {
-                return false;
-            }
-            let woken = self.0.ended.wait_timeout(state, patience);
-            (state, _) = woken.unwrap_or_else(PoisonError::into_inner);
-        }
-        true
+        self.wait(&self.0.ended, until, |state| !state.has_ended).has_ended
+    }
+
+    /// Waits while it is so, but no longer than until then.
+    fn wait<'s>(&'s self, change: &Condvar, until: Instant, is_so: impl Fn(&State) -> bool) -> MutexGuard<'s, State> {
+        let patience = until.saturating_duration_since(Instant::now());
+        let woken = change.wait_timeout_while(self.state(), patience, |state| is_so(state));
+        woken.unwrap_or_else(PoisonError::into_inner).0
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -182,7 +166,7 @@ impl MakeWriter<'_> for Queue {
 mod tests {
     use super::*;
 
-    /// Whoever makes a record never waits: what has no room is counted, and the next batch says so.
+    /// A thread that makes a record never waits: what has no room is counted, and the next batch says so.
     #[test]
     fn what_has_no_room_is_counted() {
         let queue = Queue::default();

@@ -44,6 +44,11 @@ impl Folder {
         }
     }
 
+    /// Writes a log without heads.
+    fn writer(&self) -> Writer {
+        Writer::open(self.settings(), None, &Queue::default()).unwrap()
+    }
+
     fn names(&self, end: &str) -> Vec<PathBuf> {
         let entries = fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().path());
         let mut names: Vec<_> = entries.filter(|path| path.to_str().unwrap().ends_with(end)).collect();
@@ -163,14 +168,8 @@ fn logs_of_several_starts_are_one_chain() {
 fn a_head_anchors_the_logs_before() {
     let folder = Folder::new();
     let (of_writer, key) = key();
-    write(
-        &mut Writer::open(folder.settings(), None, &Queue::default()).unwrap(),
-        &RECORDS,
-    );
-    write(
-        &mut Writer::open(folder.settings(), None, &Queue::default()).unwrap(),
-        &RECORDS,
-    );
+    write(&mut folder.writer(), &RECORDS);
+    write(&mut folder.writer(), &RECORDS);
     write(
         &mut Writer::open(folder.settings(), heads(&folder.0, of_writer), &Queue::default()).unwrap(),
         &RECORDS,
@@ -212,7 +211,7 @@ fn files_change_with_their_length_and_old_ones_go() {
 #[test]
 fn a_file_that_was_moved_or_deleted_is_followed_by_another() {
     let folder = Folder::new();
-    let mut writer = Writer::open(folder.settings(), None, &Queue::default()).unwrap();
+    let mut writer = folder.writer();
     write(&mut writer, &RECORDS);
     let moved = folder.0.join("moved.jsonl.1");
     fs::rename(writer.path(), &moved).unwrap();
@@ -230,20 +229,14 @@ fn a_file_that_was_moved_or_deleted_is_followed_by_another() {
 #[test]
 fn a_file_that_cannot_be_read_is_no_obstacle() {
     let folder = Folder::new();
-    write(
-        &mut Writer::open(folder.settings(), None, &Queue::default()).unwrap(),
-        &RECORDS,
-    );
-    write(
-        &mut Writer::open(folder.settings(), None, &Queue::default()).unwrap(),
-        &RECORDS,
-    );
+    write(&mut folder.writer(), &RECORDS);
+    write(&mut folder.writer(), &RECORDS);
     let files = folder.names(".jsonl");
     compress(&files[1]);
     let packed = format!("{}.gz", files[1].display());
     let bytes = fs::read(&packed).unwrap();
     fs::write(&packed, &bytes[..bytes.len() - 9]).unwrap();
-    let mut writer = Writer::open(folder.settings(), None, &Queue::default()).unwrap();
+    let mut writer = folder.writer();
     write(&mut writer, &RECORDS);
     let text = fs::read_to_string(writer.path()).unwrap();
     let lines: Vec<_> = text.lines().collect();
@@ -269,7 +262,7 @@ fn a_file_that_cannot_be_read_is_no_obstacle() {
 #[test]
 fn a_name_that_is_taken_begins_another_log() {
     let folder = Folder::new();
-    let mut writer = Writer::open(folder.settings(), None, &Queue::default()).unwrap();
+    let mut writer = folder.writer();
     write(&mut writer, &RECORDS);
     let name = writer
         .path()
@@ -291,7 +284,7 @@ fn a_name_that_is_taken_begins_another_log() {
 fn what_cannot_be_written_begins_another_log() {
     for device in ["/dev/full", "/dev/null"] {
         let folder = Folder::new();
-        let mut writer = Writer::open(folder.settings(), None, &Queue::default()).unwrap();
+        let mut writer = folder.writer();
         write(&mut writer, &RECORDS);
         writer.write_to(File::options().append(true).open(device).unwrap(), Path::new(device));
         write(&mut writer, &RECORDS);
@@ -306,9 +299,9 @@ fn what_cannot_be_written_begins_another_log() {
 
 /// A file whose disk does not answer holds up the writer alone.
 #[test]
-fn a_file_that_hangs_holds_nobody_up() {
+fn a_file_that_hangs_delays_no_request() {
     let folder = Folder::new();
-    let mut writer = Writer::open(folder.settings(), None, &Queue::default()).unwrap();
+    let mut writer = folder.writer();
     let (mut reader, pipe) = io::pipe().unwrap();
     let path = PathBuf::from(format!("/proc/self/fd/{}", reader.as_raw_fd()));
     writer.write_to(File::from(OwnedFd::from(pipe)), &path);
@@ -317,7 +310,7 @@ fn a_file_that_hangs_holds_nobody_up() {
     let thread = thread::spawn(move || writer.run(&of_thread));
     let long = format!(r#"{{"long":"{}"}}"#, "x".repeat(1 << 17));
     queue.push(long.as_bytes());
-    // It has begun, and cannot end, since nobody reads.
+    // It has begun, and cannot end, since nothing reads.
     reader.read_exact(&mut [0]).unwrap();
     RECORDS.iter().for_each(|record| queue.push(record.as_bytes()));
     assert!(!thread.is_finished());
@@ -336,7 +329,7 @@ fn a_file_that_hangs_holds_nobody_up() {
 #[test]
 fn lost_records_are_counted_and_said() {
     let folder = Folder::new();
-    let mut writer = Writer::open(folder.settings(), None, &Queue::default()).unwrap();
+    let mut writer = folder.writer();
     let queue = Queue::default();
     writer.write(
         &Batch {

@@ -83,14 +83,14 @@ impl Measured {
     }
 
     /// Counts all keys again and again, on a thread that may be busy.
-    pub(super) async fn count(&self, commands: &Commands) {
+    pub(super) async fn count(&self, commands: &Arc<Commands>) {
         loop {
-            let ends = commands.read(first_end);
-            self.material_ends
-                .store(ends.map_or(NEVER, Timestamp::seconds), Ordering::Relaxed);
-            let (view, now) = (Arc::clone(&self.view), commands.now());
-            if let Ok(totals) = spawn_blocking(move || view.totals(now)).await {
+            let (view, commands) = (Arc::clone(&self.view), Arc::clone(commands));
+            let counted = spawn_blocking(move || (view.totals(commands.now()), commands.read(first_end)));
+            if let Ok((totals, ends)) = counted.await {
                 self.totals.store(Some(Arc::new(totals)));
+                self.material_ends
+                    .store(ends.map_or(NEVER, Timestamp::seconds), Ordering::Relaxed);
             }
             sleep(COUNT).await;
         }

@@ -84,15 +84,12 @@ impl Queue {
 
     /// Waits until all is written after [`close`](Self::close), but no longer than until `end`.
     pub(super) fn wait_for_end(&self, end: Instant) {
-        let mut state = self.0.state();
-        while !state.has_ended {
-            let patience = end.saturating_duration_since(Instant::now());
-            if patience.is_zero() {
-                return;
-            }
-            let woken = self.0.emptied.wait_timeout(state, patience);
-            (state, _) = woken.unwrap_or_else(PoisonError::into_inner);
-        }
+        let patience = end.saturating_duration_since(Instant::now());
+        let woken = self
+            .0
+            .emptied
+            .wait_timeout_while(self.0.state(), patience, |state| !state.has_ended);
+        drop(woken.unwrap_or_else(PoisonError::into_inner));
     }
 
     fn push(&self, line: &[u8]) {

@@ -156,7 +156,7 @@ fn what_a_server_wrote_is_verified_and_each_change_is_found() {
     assert_eq!(verify(&settings.file("usable.key"), &key).0, Some(1));
 }
 
-/// A log whose end is cut off with the heads of that end looks whole, but not to who has seen a later head.
+/// A log whose end is cut off with the heads of that end looks whole, but not where a later head is known.
 fn cut_back_is_found(folder: &Path, key: &str, (log, whole): (&Path, &str), state: &Path) {
     let verify = || {
         let mut command = program();
@@ -237,7 +237,7 @@ fn administration_is_in_the_log() {
         (Some(0), &json!(records.len())),
         "{report}"
     );
-    // Who has not done it cannot be made to have.
+    // A record cannot be given another actor.
     fs::write(&path, text.replacen("\"actor\":\"uid:", "\"actor\":\"uid:9", 1)).unwrap();
     let changed = ended(program().args(["audit", "verify"]).arg(&path));
     assert_eq!(changed.0, Some(3), "{changed:?}");
